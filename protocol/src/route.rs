@@ -1,0 +1,58 @@
+//! What may be asked: the routes, their headers and limits. docs/PROTOCOL.md describes each.
+
+use crate::fingerprint::Fingerprint;
+
+/// Who am I, and what holds for me.
+pub const SESSION: &str = "/v1/session";
+/// The detection request (M4).
+pub const CHECK: &str = "/v1/images/check";
+/// The user's library: changes and the change feed (M11).
+pub const LIBRARY_CHANGES: &str = "/v1/library/changes";
+/// What this user has on the server.
+pub const STATUS: &str = "/v1/status";
+/// Numbers for those who run the server, in Prometheus' text format.
+pub const METRICS: &str = "/metrics";
+/// Whether the server answers at all.
+pub const HEALTH: &str = "/healthz";
+/// One upload, as a pattern for a router; see [`upload`].
+pub const UPLOAD_PATTERN: &str = "/v1/uploads/{fingerprint}";
+/// One shard, as a pattern for a router; see [`shard`].
+pub const SHARD_PATTERN: &str = "/v1/uploads/{fingerprint}/{offset}";
+/// One image, as a pattern for a router; see [`image`].
+pub const IMAGE_PATTERN: &str = "/v1/images/{fingerprint}";
+
+/// The interruption list's entry for an image (M6).
+pub fn upload(fingerprint: Fingerprint) -> String {
+    format!("/v1/uploads/{fingerprint}")
+}
+
+/// Where the shard at `offset` bytes goes (M5).
+pub fn shard(fingerprint: Fingerprint, offset: u64) -> String {
+    format!("/v1/uploads/{fingerprint}/{offset}")
+}
+
+/// An image's bytes.
+pub fn image(fingerprint: Fingerprint) -> String {
+    format!("/v1/images/{fingerprint}")
+}
+
+/// The change feed from behind `since`, waiting up to `wait_s` seconds for news.
+pub fn library_feed(since: u64, wait_s: u64) -> String {
+    format!("{LIBRARY_CHANGES}?since={since}&wait={wait_s}")
+}
+
+/// Header of a shard: the whole image's length in bytes.
+pub const UPLOAD_LENGTH: &str = "upload-length";
+/// Header of a shard: SHA-256 of its bytes (RFC 9530); see [`crate::ContentDigest`].
+pub const CONTENT_DIGEST: &str = "content-digest";
+
+/// Images in one check, at most: 1,000 at some 200 bytes each is one comfortable request.
+pub const CHECK_IMAGES_MAX: usize = 1000;
+/// Changes in one library batch, at most.
+pub const LIBRARY_CHANGES_MAX: usize = 1000;
+/// Entries in one answer of the change feed, at most.
+pub const FEED_ENTRIES_MAX: usize = 5000;
+/// Seconds that the change feed waits for news, at most: below what proxies cut off.
+pub const FEED_WAIT_S_MAX: u64 = 55;
+/// Bytes in one image, at most: 16 GiB, above any photograph or film of a camera's.
+pub const IMAGE_BYTES_MAX: u64 = 16 << 30;

@@ -1,0 +1,161 @@
+//! Every message keeps its spelling: an older client or server still has to read it.
+#![expect(clippy::unwrap_used, reason = "a failure here is the test's answer")]
+
+use std::path::Path;
+
+use heirloom_protocol::message::{
+    CheckImage, CheckedImage, CrossUser, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome,
+    LibraryOutcomes, LibraryPhoto, Limits, Receipt, ServerStatus, Session, UploadState,
+};
+use heirloom_protocol::possession::{Nonce, Proof, UserId};
+use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// Compares `message` with its golden file, both ways. A missing file is written and fails the test once.
+#[track_caller]
+fn golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, message: &T) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
+    let written = serde_json::to_string_pretty(message).unwrap() + "\n";
+    let Ok(kept) = std::fs::read_to_string(&path) else {
+        std::fs::write(&path, written).unwrap();
+        panic!("{} was missing and is written now: read it, then run again", path.display());
+    };
+    assert_eq!(kept, written, "{name} is spelled differently now: that breaks clients and servers in use");
+    assert_eq!(&serde_json::from_str::<T>(&kept).unwrap(), message);
+}
+
+fn fingerprint() -> Fingerprint {
+    Fingerprint::of(b"golden")
+}
+
+fn receipt() -> Receipt {
+    Receipt { fingerprint: fingerprint(), size: 6, stored_at_ms: 1_795_000_000_000 }
+}
+
+fn ranges() -> RangeSet {
+    [(0, 4096), (8192, 12288)].into_iter().map(|(start, end)| ByteRange::new(start, end).unwrap()).collect()
+}
+
+fn path(text: &str) -> LibraryPath {
+    LibraryPath::new(text).unwrap()
+}
+
+#[test]
+fn every_message_keeps_its_spelling() {
+    golden(
+        "session",
+        &Session {
+            user: UserId(42),
+            name: "anna".to_owned(),
+            nonce: Nonce::from([1; 32]),
+            nonce_renewal_s: 1800,
+            cross_user: CrossUser::Proof,
+            limits: Limits {
+                check_images_max: route::CHECK_IMAGES_MAX,
+                library_changes_max: route::LIBRARY_CHANGES_MAX,
+                shard_bytes_min: ShardSize::MIN.bytes(),
+                shard_bytes_max: ShardSize::MAX.bytes(),
+                image_bytes_max: route::IMAGE_BYTES_MAX,
+            },
+            server_time_ms: 1_795_000_000_000,
+        },
+    );
+    golden(
+        "check_request",
+        &vec![
+            CheckImage { fingerprint: fingerprint(), size: 6, proof: None },
+            CheckImage { fingerprint: fingerprint(), size: 6, proof: Some(Proof::from([2; 32])) },
+        ],
+    );
+    golden(
+        "check_answer",
+        &vec![
+            CheckedImage::Owned { receipt: receipt() },
+            CheckedImage::Linked { receipt: receipt() },
+            CheckedImage::Interrupted { fingerprint: fingerprint(), received: ranges() },
+            CheckedImage::Absent { fingerprint: fingerprint() },
+        ],
+    );
+    golden("upload_receiving", &UploadState::Receiving { size: 16_384, received: ranges() });
+    golden("upload_stored", &UploadState::Stored { receipt: receipt() });
+    golden(
+        "library_request",
+        &LibraryBatch {
+            changes: vec![
+                LibraryChange::Put { path: path("2026/a.jpg"), fingerprint: fingerprint(), mtime_ns: -1, base: 0 },
+                LibraryChange::Move { from: path("2026/a.jpg"), to: path("b.jpg"), base: 1 },
+                LibraryChange::Remove { path: path("b.jpg"), base: 2 },
+            ],
+        },
+    );
+    golden(
+        "library_outcomes",
+        &LibraryOutcomes {
+            outcomes: vec![
+                LibraryOutcome::Applied { version: 1 },
+                LibraryOutcome::Conflict { current: 7 },
+                LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld },
+            ],
+        },
+    );
+    golden(
+        "library_feed",
+        &LibraryFeed {
+            entries: vec![
+                LibraryEntry {
+                    version: 1,
+                    path: path("a.jpg"),
+                    photo: Some(LibraryPhoto { fingerprint: fingerprint(), size: 6, mtime_ns: 5 }),
+                },
+                LibraryEntry { version: 2, path: path("gone.jpg"), photo: None },
+            ],
+            next: 2,
+            more: false,
+        },
+    );
+    golden(
+        "status",
+        &ServerStatus {
+            version: "0.1.0".to_owned(),
+            images: 3,
+            image_bytes: 9000,
+            library_photos: 4,
+            trashed_photos: 1,
+            interrupted_uploads: 2,
+        },
+    );
+    golden("problem", &Problem::new(ErrorCode::DigestMismatch).with_detail("shard 0..4096"));
+}
+
+#[test]
+fn every_error_code_has_one_word_and_a_fitting_status() {
+    for code in ErrorCode::ALL {
+        assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
+        assert!((400..600).contains(&code.status()), "{code:?}");
+    }
+    let words: Vec<_> = ErrorCode::ALL.iter().map(|code| format!("{} {}", code.status(), code.as_str())).collect();
+    golden("error_codes", &words);
+}
+
+#[test]
+fn a_request_with_an_unknown_field_is_refused() {
+    let image = serde_json::json!([{ "fingerprint": fingerprint(), "size": 6, "skip_verification": true }]);
+    assert!(serde_json::from_value::<Vec<CheckImage>>(image).is_err());
+    let batch = serde_json::json!({ "changes": [{ "change": "remove", "path": "a", "base": 0, "purge": true }] });
+    assert!(serde_json::from_value::<LibraryBatch>(batch).is_err());
+}
+
+#[test]
+fn an_answer_with_an_unknown_field_is_read() {
+    let answer = serde_json::json!([{ "state": "absent", "fingerprint": fingerprint(), "hint": "new in version 2" }]);
+    assert!(serde_json::from_value::<Vec<CheckedImage>>(answer).is_ok());
+}
+
+#[test]
+fn a_path_that_leaves_the_library_is_refused_on_the_wire() {
+    for path in ["../a", "/a", "a/../b", "a\u{0}b", ""] {
+        let batch = serde_json::json!({ "changes": [{ "change": "remove", "path": path, "base": 0 }] });
+        assert!(serde_json::from_value::<LibraryBatch>(batch).is_err(), "{path:?}");
+    }
+}

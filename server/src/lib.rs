@@ -1,0 +1,20 @@
+//! The server: keeps photos, once each, for everybody who owns them.
+//!
+//! The rooms, in walking order; each names only rooms below it (a test reads this list):
+
+/// The process: listens, drains, sweeps.
+pub mod serve;
+/// The native dialect: routes, limits, one answer for every error.
+pub mod http;
+/// Puts shards together, verifies, records, answers (M5, M6, M7, M9).
+pub mod assembly;
+/// Checks proofs that somebody holds an image's bytes (M9).
+pub mod possession;
+/// Who may ask: users and their tokens.
+pub mod accounts;
+/// What is known: users, images, uploads, libraries. SQL.
+pub mod index;
+/// The bytes of images and of unfinished uploads.
+pub mod blobs;
+/// The data directory, and what the administrator decided.
+pub mod config;

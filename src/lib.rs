@@ -1,0 +1,26 @@
+//! The client: a mounted directory that backs up what lands in it.
+//!
+//! The rooms, in walking order; each names only rooms below it (a test reads this list):
+
+/// What a person types, and what they read.
+pub mod cli;
+/// The running house: every room started, and stopped, in order.
+pub mod daemon;
+/// What other processes may ask the running house, over a Unix socket.
+pub mod control;
+/// The mounted directory: a thin door from kernel requests to the spool.
+pub mod mount;
+/// From a closed file to a promise in the journal (M1, M2).
+pub mod intake;
+/// From a promise to a receipt (M3 to M8).
+pub mod uploader;
+/// The names of photos, as the server should know them (M11).
+pub mod library;
+/// The server, as seen from here: requests, answers, time limits.
+pub mod remote;
+/// The ordinary directory tree behind the mount.
+pub mod spool;
+/// What is remembered: queue, sync list, shard list, receipts. An index over the spool, never the only copy of anything.
+pub mod journal;
+/// Where things are, and what the person decided.
+pub mod config;
