@@ -19,6 +19,9 @@ pub struct Session {
     pub user: UserId,
     /// The account's name, for people.
     pub name: String,
+    /// Which installation this is, in 32 hex digits: a client that meets another one under the same address must not
+    /// take its own sync list for that one's.
+    pub installation: String,
     /// What proofs are made with.
     pub nonce: Nonce,
     /// For how many more seconds this nonce is the newest one; it stays good for an hour after.

@@ -48,6 +48,7 @@ fn every_message_keeps_its_spelling() {
         &Session {
             user: UserId(42),
             name: "anna".to_owned(),
+            installation: "000102030405060708090a0b0c0d0e0f".to_owned(),
             nonce: Nonce::from([1; 32]),
             nonce_renewal_s: 1800,
             cross_user: CrossUser::Proof,
