@@ -1,0 +1,113 @@
+//! Attributes: what can be changed of a file without touching its bytes or its name.
+//!
+//! All of it goes through an open or held file, never through a path: the file may have been renamed or removed since it was
+//! found. Where Linux has no call that takes a held (`O_PATH`) file, `/proc/self/fd` names it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use rustix::fs::{AtFlags, CWD, Gid, Mode, Timestamps, Uid, XattrFlags};
+
+use super::Opening;
+use super::facts::only_regular;
+
+/// Sets permission bits (the low 12 of a mode). A symbolic link has none: `EOPNOTSUPP`.
+pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(u32::from(mode & 0o7777));
+    Ok(rustix::fs::chmodat(CWD, named(file), mode, AtFlags::empty())?)
+}
+
+/// Sets owner, group or both.
+pub fn set_owner(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
+    // Linux reads the number -1 as "leave as it is".
+    if uid == Some(u32::MAX) || gid == Some(u32::MAX) {
+        return Err(rustix::io::Errno::INVAL.into());
+    }
+    let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+    Ok(rustix::fs::chownat(file, "", uid, gid, AtFlags::EMPTY_PATH)?)
+}
+
+/// Sets the times, each to a moment, to now, or not at all (`UTIME_NOW`, `UTIME_OMIT`; utimensat(2)).
+pub fn set_times(file: impl AsFd, times: &Timestamps) -> io::Result<()> {
+    Ok(rustix::fs::utimensat(file, "", times, AtFlags::EMPTY_PATH)?)
+}
+
+/// Whether this process may use the file so (access(2)); an error says why not.
+pub fn check_access(file: impl AsFd, wanted: rustix::fs::Access) -> io::Result<()> {
+    Ok(rustix::fs::accessat(CWD, named(file), wanted, AtFlags::empty())?)
+}
+
+/// Opens once more what is open or held already, be it without a name by now.
+pub fn reopen(file: impl AsFd, opening: Opening) -> io::Result<File> {
+    // O_NOFOLLOW would refuse the link in /proc itself.
+    let flags = opening.flags() | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
+    only_regular(File::from(rustix::fs::open(named(file), flags, Mode::empty())?))
+}
+
+/// The value of an extended attribute; `ENODATA` if there is none.
+pub fn xattr(file: impl AsFd, name: &OsStr) -> io::Result<Vec<u8>> {
+    let path = named(file);
+    growing(|buffer| {
+        if buffer.is_empty() {
+            return rustix::fs::getxattr_query(&path, name);
+        }
+        rustix::fs::getxattr(&path, name, buffer)
+    })
+}
+
+/// The names of all extended attributes.
+pub fn list_xattrs(file: impl AsFd) -> io::Result<Vec<OsString>> {
+    let path = named(file);
+    let list = growing(|buffer| {
+        if buffer.is_empty() {
+            return rustix::fs::listxattr_query(&path);
+        }
+        rustix::fs::listxattr(&path, buffer)
+    })?;
+    let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| OsString::from_vec(name.to_vec())).collect())
+}
+
+/// Sets an extended attribute; `flags` as in setxattr(2): 0, `XATTR_CREATE` or `XATTR_REPLACE`.
+pub fn set_xattr(file: impl AsFd, name: &OsStr, value: &[u8], flags: u32) -> io::Result<()> {
+    let known = XattrFlags::CREATE | XattrFlags::REPLACE;
+    if flags & !known.bits() != 0 {
+        return Err(rustix::io::Errno::INVAL.into());
+    }
+    Ok(rustix::fs::setxattr(named(file), name.as_bytes(), value, XattrFlags::from_bits_retain(flags))?)
+}
+
+/// Removes an extended attribute; `ENODATA` if there is none.
+pub fn remove_xattr(file: impl AsFd, name: &OsStr) -> io::Result<()> {
+    Ok(rustix::fs::removexattr(named(file), name)?)
+}
+
+fn named(file: impl AsFd) -> String {
+    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+}
+
+/// How often a value may grow between asking for its size and reading it, before we give up with `ERANGE`.
+const TRIES_MAX: usize = 8;
+
+/// Reads what tells its size only when asked with an empty buffer, and may change in between.
+fn growing(mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Vec<u8>> {
+    for _ in 0..TRIES_MAX {
+        let size = read(&mut [])?;
+        let mut value = vec![0; size];
+        if size == 0 {
+            return Ok(value);
+        }
+        match read(&mut value) {
+            Ok(size) => {
+                value.truncate(size);
+                return Ok(value);
+            }
+            Err(rustix::io::Errno::RANGE) => {}
+            Err(other) => return Err(other.into()),
+        }
+    }
+    Err(rustix::io::Errno::RANGE.into())
+}
