@@ -1,176 +1,222 @@
-//! What is remembered, in redb: files and their states, the queue, the sync list with receipts (M3), the shard list (M6),
-//! the outbox of library changes. An index over the spool, never the only copy of a photo: it may be deleted, at the cost of time.
+//! What is remembered, in redb: files and how far they are, the queue, the sync list with receipts (M3), the shard
+//! list (M6), the outbox of library changes.
+//!
+//! An index over the spool, never the only copy of a photo: it may be deleted, at the cost of time. What it says is
+//! durable all the same. Every write has reached the disk when it returns, because after a power cut a promise that
+//! was forgotten would be a photo that nobody uploads until somebody compares the whole tree.
+//!
+//! Many read side by side; one thread writes, and commits what came together as one (see `writer`). All functions
+//! block on the disk: async callers use `spawn_blocking`. `docs/FORMAT.md` describes the bytes.
+
+mod entry;
+mod error;
+mod look;
+mod place;
+mod record;
+mod store;
+mod tables;
+mod tally;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
+use redb::ReadableTable as _;
 
-/// A file of the spool under whatever name: its inode number there. Renaming keeps it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FileId(pub u64);
+pub use entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled, Stamp};
+pub use error::JournalError;
+pub use record::RecordError;
+pub use tally::{Amount, Tally};
 
-/// What `stat` tells about a file's content: if this is the same, the content is taken to be the same.
-/// (mtime alone may be set by anybody; ctime moves with every rename. Both are here; see the journal's docs for how each is used.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stamp {
-    pub size: u64,
-    pub mtime_ns: i64,
-}
+use error::Fault;
+use place::Origin;
+use store::Store;
+use tables::Tables;
+use writer::Writer;
 
-/// What we know of one file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FileRecord {
-    pub path: LibraryPath,
-    pub stamp: Stamp,
-    pub state: FileState,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum FileState {
-    /// Promised: durable here, to be backed up.
-    Pending { fingerprint: Fingerprint },
-    /// The server has it: receipt in the sync list, name in (or on its way to) the library.
-    BackedUp { fingerprint: Fingerprint },
-    /// Stays here, by its kind; `why` is for the person ("not an image", "temporary name").
-    Local { why: String },
-    /// Cannot be backed up as it is; needs the person ("fingerprint is None" when it could not be read).
-    Failed { fingerprint: Option<Fingerprint>, why: String },
-}
-
-/// Counts and bytes of files by state, kept up to date in memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
-    pub pending: Amount,
-    pub backed_up: Amount,
-    pub local: Amount,
-    pub failed: Amount,
-}
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Amount {
-    pub files: u64,
-    pub bytes: u64,
-}
-
-/// A change of names that the server has not confirmed yet (see the library room).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameChange {
-    Put { path: LibraryPath, fingerprint: Fingerprint, mtime_ns: i64 },
-    Move { from: LibraryPath, to: LibraryPath },
-    Remove { path: LibraryPath },
-}
-
+/// The journal of one mount, open.
 #[derive(Debug)]
-pub struct Journal {}
+pub struct Journal {
+    store: Arc<Store>,
+    writer: Writer,
+    origin: Origin,
+}
 
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {}
-
-/// Every write is durable when it returns (`Durability::Immediate`); writes from several threads are committed in groups by one writer thread.
-/// All functions block on the disk: async callers use `spawn_blocking`.
 impl Journal {
-    /// Opens, or makes under a temporary name and renames. One that cannot be read is moved aside (`journal.redb.damaged-N`), reported by
-    /// `was_rebuilt`, and a new one begun: it is derived data.
+    /// Opens the journal at `path`, or makes one. One that cannot be read is moved aside (`<path>.damaged-N`), reported
+    /// by `was_rebuilt`, and a new one begun: it is derived data.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        todo!()
-    }
-    pub fn was_rebuilt(&self) -> bool {
-        todo!()
+        let (store, origin) = place::open_or_begin(path)?;
+        Self::start(store, origin)
     }
 
-    // files and queue
-    pub fn file(&self, id: FileId) -> Result<Option<FileRecord>, JournalError> {
-        todo!()
+    fn start(store: Store, origin: Origin) -> Result<Self, JournalError> {
+        let store = Arc::new(store);
+        Ok(Self { writer: Writer::start(Arc::clone(&store))?, store, origin })
     }
+
+    /// Whether a damaged journal was replaced by an empty one at `open`.
+    pub fn was_rebuilt(&self) -> bool {
+        self.origin == Origin::Rebuilt
+    }
+
+    /// Writes what is on its way and closes the file cleanly; dropping does the same, but cannot tell of an error.
+    /// Everything asked afterwards is answered with `Closed`.
+    pub fn close(&self) -> Result<(), JournalError> {
+        self.writer.stop();
+        self.store.close()
+    }
+}
+
+/// Files and the queue.
+impl Journal {
+    /// What is known of a file.
+    pub fn file(&self, id: FileId) -> Result<Option<FileRecord>, JournalError> {
+        self.store.read(|journal| {
+            let stored = look::file(&journal.open_table(tables::FILES)?, id)?;
+            Ok(stored.map(|it| it.record))
+        })
+    }
+
     /// Replaces what is known of these files. A pending one goes to the newest end of the queue.
     pub fn record(&self, files: Vec<(FileId, FileRecord)>) -> Result<(), JournalError> {
-        todo!()
+        self.write(move |tables| files.iter().try_for_each(|(id, file)| tables.record(*id, file)))
     }
-    /// Changes the state only if the file still has this stamp and a pending promise of this fingerprint; answers for each whether it did.
-    /// With `receipt`, it also enters the sync list and the shard list's entry goes. ONE durable transaction for all of it.
+
+    /// Enters the ends of deliveries, in one durable transaction.
+    ///
+    /// Answers for each whether the file was still the one delivered (this stamp, a pending promise of this
+    /// fingerprint); only then its state changes, it leaves the queue, and the name of a backed up one goes to the
+    /// outbox. A receipt enters the sync list and ends the shard list's entry in any case: it is about the image.
     pub fn settle(&self, settled: Vec<Settled>) -> Result<Vec<bool>, JournalError> {
-        todo!()
+        self.write(move |tables| settled.iter().map(|end| tables.settle(end)).collect())
     }
+
+    /// A file has another name.
     pub fn renamed(&self, id: FileId, to: &LibraryPath) -> Result<(), JournalError> {
-        todo!()
+        let to = to.clone();
+        self.write(move |tables| tables.rename(id, &to))
     }
+
+    /// These files are gone.
     pub fn forget(&self, ids: Vec<FileId>) -> Result<(), JournalError> {
-        todo!()
+        self.write(move |tables| ids.iter().try_for_each(|id| tables.forget(*id)))
     }
-    /// All files, a page at a time, by ascending id.
+
+    /// All files, a page of at most `limit` at a time, by ascending id. Files with a record that cannot be read are
+    /// left out, as if they were not known: whoever compares will record them anew.
     pub fn files_after(&self, after: Option<FileId>, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-        todo!()
+        let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else { return Ok(Vec::new()) };
+        self.store.read(|journal| look::files_from(&journal.open_table(tables::FILES)?, first, limit))
     }
-    /// From the queue: up to `newest` from its newest end and `oldest` from its oldest, none of `except`, none twice.
+
+    /// From the queue: up to `newest` from its newest end, then up to `oldest` from its oldest, none of `except`, none
+    /// twice. Reads no more of the queue than that.
     pub fn pending(
         &self,
         newest: usize,
         oldest: usize,
         except: &HashSet<FileId>,
     ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-        todo!()
+        self.store.read(|journal| {
+            let files = journal.open_table(tables::FILES)?;
+            let queue = journal.open_table(tables::QUEUE)?;
+            look::pending(&files, &queue, newest, oldest, except)
+        })
     }
+
+    /// Counts and bytes of files by state. From memory.
     pub fn tally(&self) -> Tally {
-        todo!()
+        self.store.counts().tally
     }
+}
 
-    // sync list (M3)
+/// The sync list (M3).
+impl Journal {
+    /// The server's word that it has this image, if it ever gave it to this client.
     pub fn receipt(&self, fingerprint: Fingerprint) -> Result<Option<Receipt>, JournalError> {
-        todo!()
-    }
-    pub fn forget_receipt(&self, fingerprint: Fingerprint) -> Result<(), JournalError> {
-        todo!()
+        self.store.read(|journal| look::receipt(&journal.open_table(tables::RECEIPTS)?, fingerprint))
     }
 
-    // shard list (M6)
-    pub fn shards(&self, fingerprint: Fingerprint) -> Result<RangeSet, JournalError> {
-        todo!()
+    /// The server does not stand by it any more.
+    pub fn forget_receipt(&self, fingerprint: Fingerprint) -> Result<(), JournalError> {
+        self.write(move |tables| tables.forget_receipt(fingerprint))
     }
+}
+
+/// The shard list (M6).
+impl Journal {
+    /// What the server acknowledged of an image; empty if nothing.
+    pub fn shards(&self, fingerprint: Fingerprint) -> Result<RangeSet, JournalError> {
+        self.store.read(|journal| look::shards(&journal.open_table(tables::SHARDS)?, fingerprint))
+    }
+
     /// Adds a range that the server acknowledged.
     pub fn note_shard(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<(), JournalError> {
-        todo!()
+        self.write(move |tables| tables.note_shard(fingerprint, range))
     }
-    /// The server's word, which wins.
+
+    /// The server's word, which wins. The empty set ends the entry.
     pub fn replace_shards(&self, fingerprint: Fingerprint, received: &RangeSet) -> Result<(), JournalError> {
-        todo!()
+        let received = received.clone();
+        self.write(move |tables| tables.replace_shards(fingerprint, &received))
     }
+}
 
-    // library outbox and what the server confirmed
+/// The outbox of library changes, and what the server confirmed.
+impl Journal {
+    /// Puts changes of names into the outbox, in this order.
     pub fn queue_names(&self, changes: Vec<NameChange>) -> Result<(), JournalError> {
-        todo!()
+        self.write(move |tables| changes.iter().try_for_each(|change| tables.queue_name(change)))
     }
-    /// The oldest ones with their sequence numbers.
+
+    /// The oldest changes in the outbox with their sequence numbers, which are never used twice.
     pub fn queued_names(&self, limit: usize) -> Result<Vec<(u64, NameChange)>, JournalError> {
-        todo!()
+        self.store.read(|journal| look::queued_names(&journal.open_table(tables::NAMES)?, limit))
     }
-    /// Takes confirmed ones out of the outbox and writes the versions that paths have now (None: nothing stands there).
+
+    /// Takes confirmed changes out of the outbox and writes the versions that paths have now (None: nothing stands
+    /// there).
     pub fn confirm_names(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), JournalError> {
-        todo!()
+        self.write(move |tables| {
+            done.iter().try_for_each(|sequence| tables.confirm_name(*sequence))?;
+            versions.iter().try_for_each(|(path, version)| tables.set_version(path, *version))
+        })
     }
+
+    /// The version that the server confirmed for what stands at `path`.
     pub fn name_version(&self, path: &LibraryPath) -> Result<Option<u64>, JournalError> {
-        todo!()
+        self.store.read(|journal| {
+            let versions = journal.open_table(tables::VERSIONS)?;
+            Ok(versions.get(path.as_str())?.map(|version| version.value()))
+        })
     }
+
+    /// How many changes are in the outbox. From memory.
     pub fn names_queued(&self) -> u64 {
-        todo!()
+        self.store.counts().names
     }
 }
 
-/// The end of one delivery.
-#[derive(Clone, Debug)]
-pub struct Settled {
-    pub id: FileId,
-    pub stamp: Stamp,
-    pub fingerprint: Fingerprint,
-    pub outcome: Outcome,
+impl Journal {
+    /// Durable when it returns.
+    fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        self.writer.submit(change)?.wait()
+    }
 }
-#[derive(Clone, Debug)]
-pub enum Outcome {
-    /// Backed up. The name put to the library goes into the outbox in the same transaction.
-    BackedUp {
-        receipt: Receipt,
-    },
-    Failed {
-        why: String,
-    },
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        if let Err(error) = self.close() {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the journal was not closed cleanly");
+        }
+    }
 }

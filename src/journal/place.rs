@@ -1,0 +1,127 @@
+//! The journal's file: how it comes to be, and what becomes of a damaged one.
+//!
+//! A new one is made under a temporary name, so that a crash never leaves half of one under the name that counts. A
+//! damaged one is moved aside, not deleted: it may tell somebody what happened.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Builder, Database};
+
+use super::error::JournalError;
+use super::store::{OpenFault, Opener, Store};
+use super::tables::Tables;
+use super::tally::Counts;
+
+/// Memory for redb's page cache. The system's page cache stands behind it, and look-ups touch few pages: more buys
+/// little (64 MiB instead of 32 made random reads a fifth slower here, not faster), and the client is to stay small.
+const CACHE_BYTES: usize = 8 << 20;
+/// Damaged journals that are kept; a further one replaces the last.
+const DAMAGED_MAX: u32 = 9;
+
+/// Whether the journal is the one that was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// It was there, or there was none and a first one was begun.
+    Continued,
+    /// The one that was there could not be read; a new one was begun.
+    Rebuilt,
+}
+
+/// Opens the journal at `path`, making one where there is none, or none that can be read.
+pub(super) fn open_or_begin(path: &Path) -> Result<(Store, Origin), JournalError> {
+    if !path.try_exists().map_err(failed("look for the journal", path))? {
+        begin(path)?;
+    }
+    match Store::open(opener(path)) {
+        Ok(store) => Ok((store, Origin::Continued)),
+        Err(OpenFault::Refused(source)) => Err(refused(path, source)),
+        Err(OpenFault::Damaged(why)) => {
+            let aside = move_aside(path)?;
+            tracing::warn!(%why, ?aside, "the journal was damaged and is made anew; photos are not affected");
+            begin(path)?;
+            let store = Store::open(opener(path)).map_err(|fault| match fault {
+                OpenFault::Refused(source) => refused(path, source),
+                OpenFault::Damaged(_) => JournalError::Damaged,
+            })?;
+            Ok((store, Origin::Rebuilt))
+        }
+    }
+}
+
+fn opener(path: &Path) -> Opener {
+    let path = path.to_owned();
+    Box::new(move || Builder::new().set_cache_size(CACHE_BYTES).open(&path))
+}
+
+/// Makes an empty journal: durable under its name when this returns.
+fn begin(path: &Path) -> Result<(), JournalError> {
+    let aside = with_suffix(path, ".new");
+    // Left by a crash in here; it was never in use.
+    remove_if_there(&aside)?;
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
+    let file = file.map_err(failed("make the journal", &aside))?;
+    fill(&aside).map_err(|source| JournalError::Open { path: aside.clone(), source: Arc::new(source) })?;
+    file.sync_all().map_err(failed("make the journal durable at", &aside))?;
+    fs::rename(&aside, path).map_err(failed("name the journal", path))?;
+    sync_folder(path)
+}
+
+/// Gives an empty file the tables, so that readers always find them.
+fn fill(path: &Path) -> Result<(), redb::Error> {
+    let database = Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
+    begin_tables(&database)?;
+    Ok(database.close()?)
+}
+
+pub(super) fn begin_tables(database: &Database) -> Result<(), redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    drop(Tables::open(&transaction, Counts::default())?);
+    Ok(transaction.commit()?)
+}
+
+/// Moves a damaged journal to the first free of its names; answers which.
+fn move_aside(path: &Path) -> Result<PathBuf, JournalError> {
+    let mut names = (1..=DAMAGED_MAX).map(|number| with_suffix(path, &format!(".damaged-{number}")));
+    let last = with_suffix(path, &format!(".damaged-{DAMAGED_MAX}"));
+    let aside = names.find(|name| !name.exists()).unwrap_or(last);
+    fs::rename(path, &aside).map_err(failed("move aside the damaged journal", path))?;
+    sync_folder(path)?;
+    Ok(aside)
+}
+
+fn remove_if_there(path: &Path) -> Result<(), JournalError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(source)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Makes the names in the folder of `path` durable.
+fn sync_folder(path: &Path) -> Result<(), JournalError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("make names durable in", folder))
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
+    move |source| JournalError::File { doing, path: path.to_owned(), source: Arc::new(source) }
+}
+
+fn refused(path: &Path, source: redb::Error) -> JournalError {
+    let path = path.to_owned();
+    match source {
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => JournalError::InUse { path },
+        source => JournalError::Open { path, source: Arc::new(source) },
+    }
+}

@@ -1,0 +1,232 @@
+//! Stored bytes: how each record is spelled in the journal. `docs/FORMAT.md` is the reference.
+//!
+//! Every value begins with the version of its kind. The spelling is by hand: there are four kinds of a few fields
+//! each, the bytes are as few as they can be (a million files: about 100 MB), and whoever has the document can read
+//! them without this program. Numbers are little-endian.
+
+use heirloom_protocol::message::Receipt;
+use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
+
+use super::entry::{FileRecord, FileState, NameChange, Stamp};
+
+/// The version that this program writes, of every kind of record.
+const VERSION: u8 = 1;
+
+/// Bytes that are no record.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RecordError {
+    /// Written by a newer program.
+    #[error("its version is {0}, and this program reads version {VERSION}")]
+    Version(u8),
+    /// The bytes end before the record does.
+    #[error("it ends too early")]
+    Short,
+    /// A field has a value that nobody writes.
+    #[error("its {0} makes no sense")]
+    Field(&'static str),
+}
+
+/// A file's record, with its place in the queue: a pending one always has one, another never does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StoredFile {
+    pub(super) record: FileRecord,
+    pub(super) place: Option<u64>,
+}
+
+const PENDING: u8 = 0;
+const BACKED_UP: u8 = 1;
+const LOCAL: u8 = 2;
+const FAILED_UNREAD: u8 = 3;
+const FAILED: u8 = 4;
+
+/// A file's record. `place` is where a pending one stands in the queue, and means nothing for another.
+pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend(record.stamp.size.to_le_bytes());
+    bytes.extend(record.stamp.mtime_ns.to_le_bytes());
+    put_path(&mut bytes, &record.path);
+    match &record.state {
+        FileState::Pending { fingerprint } => {
+            bytes.push(PENDING);
+            bytes.extend(fingerprint.as_bytes());
+            bytes.extend(place.to_le_bytes());
+        }
+        FileState::BackedUp { fingerprint } => {
+            bytes.push(BACKED_UP);
+            bytes.extend(fingerprint.as_bytes());
+        }
+        FileState::Local { why } => {
+            bytes.push(LOCAL);
+            bytes.extend(why.as_bytes());
+        }
+        FileState::Failed { fingerprint: None, why } => {
+            bytes.push(FAILED_UNREAD);
+            bytes.extend(why.as_bytes());
+        }
+        FileState::Failed { fingerprint: Some(fingerprint), why } => {
+            bytes.push(FAILED);
+            bytes.extend(fingerprint.as_bytes());
+            bytes.extend(why.as_bytes());
+        }
+    }
+    bytes
+}
+
+pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
+    let mut reader = Reader::begin(bytes)?;
+    let stamp = Stamp { size: reader.u64()?, mtime_ns: reader.i64()? };
+    let path = reader.path()?;
+    let tag = reader.u8()?;
+    let mut place = None;
+    let state = match tag {
+        PENDING => {
+            let fingerprint = reader.fingerprint()?;
+            place = Some(reader.u64()?);
+            FileState::Pending { fingerprint }
+        }
+        BACKED_UP => FileState::BackedUp { fingerprint: reader.fingerprint()? },
+        LOCAL => FileState::Local { why: reader.text()? },
+        FAILED_UNREAD => FileState::Failed { fingerprint: None, why: reader.text()? },
+        FAILED => FileState::Failed { fingerprint: Some(reader.fingerprint()?), why: reader.text()? },
+        _ => return Err(RecordError::Field("state")),
+    };
+    reader.end()?;
+    Ok(StoredFile { record: FileRecord { path, stamp, state }, place })
+}
+
+/// A receipt without its fingerprint, which is its key.
+pub(super) fn encode_receipt(receipt: &Receipt) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    bytes.extend(receipt.size.to_le_bytes());
+    bytes.extend(receipt.stored_at_ms.to_le_bytes());
+    bytes
+}
+
+pub(super) fn decode_receipt(fingerprint: Fingerprint, bytes: &[u8]) -> Result<Receipt, RecordError> {
+    let mut reader = Reader::begin(bytes)?;
+    let receipt = Receipt { fingerprint, size: reader.u64()?, stored_at_ms: reader.i64()? };
+    reader.end()?;
+    Ok(receipt)
+}
+
+/// A shard list: start and end of each range.
+pub(super) fn encode_shards(ranges: &RangeSet) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    for range in ranges.iter() {
+        bytes.extend(range.start().to_le_bytes());
+        bytes.extend(range.end().to_le_bytes());
+    }
+    bytes
+}
+
+pub(super) fn decode_shards(bytes: &[u8]) -> Result<RangeSet, RecordError> {
+    let mut reader = Reader::begin(bytes)?;
+    let mut ranges = RangeSet::new();
+    while !reader.0.is_empty() {
+        let range = ByteRange::new(reader.u64()?, reader.u64()?);
+        ranges.insert(range.map_err(|_| RecordError::Field("range"))?);
+    }
+    Ok(ranges)
+}
+
+const PUT: u8 = 0;
+const MOVE: u8 = 1;
+const REMOVE: u8 = 2;
+
+pub(super) fn encode_change(change: &NameChange) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    match change {
+        NameChange::Put { path, fingerprint, mtime_ns } => {
+            bytes.push(PUT);
+            put_path(&mut bytes, path);
+            bytes.extend(fingerprint.as_bytes());
+            bytes.extend(mtime_ns.to_le_bytes());
+        }
+        NameChange::Move { from, to } => {
+            bytes.push(MOVE);
+            put_path(&mut bytes, from);
+            put_path(&mut bytes, to);
+        }
+        NameChange::Remove { path } => {
+            bytes.push(REMOVE);
+            put_path(&mut bytes, path);
+        }
+    }
+    bytes
+}
+
+pub(super) fn decode_change(bytes: &[u8]) -> Result<NameChange, RecordError> {
+    let mut reader = Reader::begin(bytes)?;
+    let change = match reader.u8()? {
+        PUT => NameChange::Put { path: reader.path()?, fingerprint: reader.fingerprint()?, mtime_ns: reader.i64()? },
+        MOVE => NameChange::Move { from: reader.path()?, to: reader.path()? },
+        REMOVE => NameChange::Remove { path: reader.path()? },
+        _ => return Err(RecordError::Field("change")),
+    };
+    reader.end()?;
+    Ok(change)
+}
+
+fn put_path(bytes: &mut Vec<u8>, path: &LibraryPath) {
+    let text = path.as_str().as_bytes();
+    let length = u16::try_from(text.len()).expect("a library path has at most 4095 bytes");
+    bytes.extend(length.to_le_bytes());
+    bytes.extend(text);
+}
+
+/// What is left to read of a record.
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn begin(bytes: &'a [u8]) -> Result<Self, RecordError> {
+        let mut reader = Self(bytes);
+        match reader.u8()? {
+            VERSION => Ok(reader),
+            other => Err(RecordError::Version(other)),
+        }
+    }
+
+    fn take(&mut self, length: usize) -> Result<&'a [u8], RecordError> {
+        let (taken, rest) = self.0.split_at_checked(length).ok_or(RecordError::Short)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let (taken, rest) = self.0.split_first_chunk().ok_or(RecordError::Short)?;
+        self.0 = rest;
+        Ok(*taken)
+    }
+
+    fn u8(&mut self) -> Result<u8, RecordError> {
+        self.array().map(u8::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> Result<u64, RecordError> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    fn i64(&mut self) -> Result<i64, RecordError> {
+        self.array().map(i64::from_le_bytes)
+    }
+
+    fn fingerprint(&mut self) -> Result<Fingerprint, RecordError> {
+        self.array::<32>().map(Fingerprint::from)
+    }
+
+    fn path(&mut self) -> Result<LibraryPath, RecordError> {
+        let length = self.array().map(u16::from_le_bytes)?;
+        let text = str::from_utf8(self.take(length.into())?).map_err(|_| RecordError::Field("path"))?;
+        LibraryPath::new(text).map_err(|_| RecordError::Field("path"))
+    }
+
+    /// All that is left, as text.
+    fn text(&mut self) -> Result<String, RecordError> {
+        let text = str::from_utf8(std::mem::take(&mut self.0)).map_err(|_| RecordError::Field("text"))?;
+        Ok(text.to_owned())
+    }
+
+    fn end(self) -> Result<(), RecordError> {
+        if self.0.is_empty() { Ok(()) } else { Err(RecordError::Field("length")) }
+    }
+}

@@ -1,0 +1,181 @@
+//! The tables of the journal, and what one transaction may change in them.
+//!
+//! Each request reads all that it must understand before it writes: one that meets a record it cannot read ends
+//! without having changed anything, and the rest of its group is committed.
+
+use heirloom_protocol::message::Receipt;
+use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
+use redb::{ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
+
+use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled};
+use super::error::Fault;
+use super::look;
+use super::record::{self, StoredFile};
+use super::tally::Counts;
+
+/// File id -> what is known of it.
+pub(super) const FILES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("files");
+/// Place in the queue, ascending by age -> file id.
+pub(super) const QUEUE: TableDefinition<'_, u64, u64> = TableDefinition::new("queue");
+/// The sync list (M3): fingerprint -> receipt.
+pub(super) const RECEIPTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("receipts");
+/// The shard list (M6): fingerprint -> ranges that the server acknowledged.
+pub(super) const SHARDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("shards");
+/// The outbox: sequence number -> change of names.
+pub(super) const NAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("names");
+/// Library path -> the version that the server confirmed for it.
+pub(super) const VERSIONS: TableDefinition<'_, &str, u64> = TableDefinition::new("versions");
+/// What must not start again from 0.
+const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
+/// The sequence number of the next change of names. Never used twice: a late confirmation of one change must not
+/// take another out of the outbox.
+const NEXT_NAME: &str = "next_name";
+
+/// The tables, open for writing. Whatever is changed is undone unless the transaction commits.
+pub(super) struct Tables<'tx> {
+    files: Table<'tx, u64, &'static [u8]>,
+    queue: Table<'tx, u64, u64>,
+    receipts: Table<'tx, &'static [u8; 32], &'static [u8]>,
+    shards: Table<'tx, &'static [u8; 32], &'static [u8]>,
+    names: Table<'tx, u64, &'static [u8]>,
+    versions: Table<'tx, &'static str, u64>,
+    counters: Table<'tx, &'static str, u64>,
+    /// What the tables hold, as it will be when the transaction has committed.
+    pub(super) counts: Counts,
+}
+
+impl<'tx> Tables<'tx> {
+    pub(super) fn open(transaction: &'tx WriteTransaction, counts: Counts) -> Result<Self, TableError> {
+        Ok(Self {
+            files: transaction.open_table(FILES)?,
+            queue: transaction.open_table(QUEUE)?,
+            receipts: transaction.open_table(RECEIPTS)?,
+            shards: transaction.open_table(SHARDS)?,
+            names: transaction.open_table(NAMES)?,
+            versions: transaction.open_table(VERSIONS)?,
+            counters: transaction.open_table(COUNTERS)?,
+            counts,
+        })
+    }
+
+    /// Replaces what is known of a file. A pending one goes to the newest end of the queue.
+    pub(super) fn record(&mut self, id: FileId, file: &FileRecord) -> Result<(), Fault> {
+        let mut place = 0;
+        if matches!(file.state, FileState::Pending { .. }) {
+            place = self.queue.last()?.map_or(0, |(newest, _)| newest.value() + 1);
+            self.queue.insert(place, id.0)?;
+        }
+        let replaced = self.files.insert(id.0, record::encode_file(file, place).as_slice())?;
+        let replaced = replaced.and_then(|bytes| record::decode_file(bytes.value()).ok());
+        self.counts.tally.add(file);
+        self.let_go(replaced)
+    }
+
+    /// Forgets a file, and its place in the queue.
+    pub(super) fn forget(&mut self, id: FileId) -> Result<(), Fault> {
+        let removed = self.files.remove(id.0)?;
+        let removed = removed.and_then(|bytes| record::decode_file(bytes.value()).ok());
+        self.let_go(removed)
+    }
+
+    /// What followed from a record that is not there any more goes too. One that could not be read was never counted,
+    /// and `pending` passes over the place in the queue that it may have left.
+    fn let_go(&mut self, gone: Option<StoredFile>) -> Result<(), Fault> {
+        let Some(StoredFile { record, place }) = gone else { return Ok(()) };
+        self.counts.tally.take(&record);
+        if let Some(place) = place {
+            self.queue.remove(place)?;
+        }
+        Ok(())
+    }
+
+    /// A file has another name. One that is not known stays unknown: whoever finds it will record it.
+    pub(super) fn rename(&mut self, id: FileId, to: &LibraryPath) -> Result<(), Fault> {
+        let Some(StoredFile { record, place }) = look::file(&self.files, id)? else { return Ok(()) };
+        let renamed = FileRecord { path: to.clone(), ..record };
+        self.files.insert(id.0, record::encode_file(&renamed, place.unwrap_or_default()).as_slice())?;
+        Ok(())
+    }
+
+    /// Enters the end of a delivery; answers whether the file was still the one delivered.
+    pub(super) fn settle(&mut self, settled: &Settled) -> Result<bool, Fault> {
+        if let Outcome::BackedUp { receipt } = &settled.outcome {
+            self.enter_receipt(receipt)?;
+        }
+        let Some(file) = self.promised(settled)? else { return Ok(false) };
+        let fingerprint = settled.fingerprint;
+        let state = match &settled.outcome {
+            Outcome::BackedUp { .. } => {
+                let mtime_ns = file.stamp.mtime_ns;
+                self.queue_name(&NameChange::Put { path: file.path.clone(), fingerprint, mtime_ns })?;
+                FileState::BackedUp { fingerprint }
+            }
+            Outcome::Failed { why } => FileState::Failed { fingerprint: Some(fingerprint), why: why.clone() },
+        };
+        self.record(settled.id, &FileRecord { state, ..file })?;
+        Ok(true)
+    }
+
+    /// The file of a delivery, if it is still what was delivered: same content, same promise.
+    fn promised(&self, settled: &Settled) -> Result<Option<FileRecord>, Fault> {
+        let found = match look::file(&self.files, settled.id) {
+            // Not the promise that was kept, whatever it is.
+            Err(Fault::Record { .. }) => None,
+            found => found?,
+        };
+        let promise = FileState::Pending { fingerprint: settled.fingerprint };
+        Ok(found.map(|it| it.record).filter(|it| it.stamp == settled.stamp && it.state == promise))
+    }
+
+    fn enter_receipt(&mut self, receipt: &Receipt) -> Result<(), Fault> {
+        let key = receipt.fingerprint.as_bytes();
+        self.receipts.insert(key, record::encode_receipt(receipt).as_slice())?;
+        self.shards.remove(key)?;
+        Ok(())
+    }
+
+    pub(super) fn forget_receipt(&mut self, fingerprint: Fingerprint) -> Result<(), Fault> {
+        self.receipts.remove(fingerprint.as_bytes())?;
+        Ok(())
+    }
+
+    pub(super) fn note_shard(&mut self, fingerprint: Fingerprint, range: ByteRange) -> Result<(), Fault> {
+        let mut ranges = look::shards(&self.shards, fingerprint)?;
+        ranges.insert(range);
+        self.replace_shards(fingerprint, &ranges)
+    }
+
+    pub(super) fn replace_shards(&mut self, fingerprint: Fingerprint, ranges: &RangeSet) -> Result<(), Fault> {
+        let key = fingerprint.as_bytes();
+        if ranges.is_empty() {
+            self.shards.remove(key)?;
+        } else {
+            self.shards.insert(key, record::encode_shards(ranges).as_slice())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn queue_name(&mut self, change: &NameChange) -> Result<(), Fault> {
+        let sequence = self.counters.get(NEXT_NAME)?.map_or(0, |next| next.value());
+        self.counters.insert(NEXT_NAME, sequence + 1)?;
+        self.names.insert(sequence, record::encode_change(change).as_slice())?;
+        self.counts.names += 1;
+        Ok(())
+    }
+
+    pub(super) fn confirm_name(&mut self, sequence: u64) -> Result<(), Fault> {
+        if self.names.remove(sequence)?.is_some() {
+            self.counts.names = self.counts.names.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// What the server confirmed of a path; none: nothing stands there.
+    pub(super) fn set_version(&mut self, path: &LibraryPath, version: Option<u64>) -> Result<(), Fault> {
+        match version {
+            Some(version) => self.versions.insert(path.as_str(), version)?,
+            None => self.versions.remove(path.as_str())?,
+        };
+        Ok(())
+    }
+}

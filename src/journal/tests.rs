@@ -1,0 +1,6 @@
+//! The promises of the journal, each by its name.
+
+mod files;
+mod words;
+
+use words::*;

@@ -1,0 +1,185 @@
+//! Files, queue, sync list, shard list and outbox, on a real file.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+use heirloom_protocol::RangeSet;
+use tempfile::TempDir;
+
+use super::*;
+use crate::journal::*;
+
+struct House {
+    _folder: TempDir,
+    path: PathBuf,
+}
+
+fn house() -> House {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("journal.redb");
+    House { _folder: folder, path }
+}
+
+impl House {
+    fn open(&self) -> Journal {
+        Journal::open(&self.path).unwrap()
+    }
+}
+
+fn nobody() -> HashSet<FileId> {
+    HashSet::new()
+}
+
+#[test]
+fn everything_written_is_there_after_reopening() {
+    let house = house();
+    let journal = house.open();
+    journal.record(vec![pending(1), pending(2), pending(3), backed_up(4)]).unwrap();
+    journal.settle(vec![delivered(2)]).unwrap();
+    journal.renamed(FileId(3), &path(33)).unwrap();
+    journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
+    journal.note_shard(fingerprint(1), range(10, 30)).unwrap();
+    journal.queue_names(vec![NameChange::Remove { path: path(9) }]).unwrap();
+    journal.confirm_names(vec![], vec![(path(4), Some(7))]).unwrap();
+    let tally = journal.tally();
+    drop(journal);
+
+    let journal = house.open();
+    assert!(!journal.was_rebuilt());
+    assert_eq!(journal.tally(), tally);
+    assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
+    assert_eq!(journal.file(FileId(2)).unwrap(), Some(backed_up(2).1));
+    assert_eq!(journal.file(FileId(3)).unwrap(), Some(FileRecord { path: path(33), ..pending(3).1 }));
+    assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [3, 1]);
+    assert_eq!(journal.receipt(fingerprint(2)).unwrap(), Some(receipt(2)));
+    assert_eq!(journal.shards(fingerprint(1)).unwrap(), RangeSet::from(range(0, 30)));
+    assert_eq!(journal.name_version(&path(4)).unwrap(), Some(7));
+    assert_eq!(journal.names_queued(), 2);
+    assert_eq!(
+        journal.queued_names(9).unwrap(),
+        [
+            (0, NameChange::Put { path: path(2), fingerprint: fingerprint(2), mtime_ns: stamp(2).mtime_ns }),
+            (1, NameChange::Remove { path: path(9) }),
+        ]
+    );
+}
+
+#[test]
+fn the_queue_is_taken_from_both_ends_and_nothing_twice() {
+    let house = house();
+    let journal = house.open();
+    journal.record((0..10).map(pending).collect()).unwrap();
+    let from = |newest, oldest, except: &[u64]| {
+        let except = except.iter().copied().map(FileId).collect();
+        ids(&journal.pending(newest, oldest, &except).unwrap())
+    };
+    assert_eq!(from(3, 2, &[]), [9, 8, 7, 0, 1]);
+    assert_eq!(from(3, 2, &[9, 7, 0]), [8, 6, 5, 1, 2]);
+    assert_eq!(from(8, 8, &[]), [9, 8, 7, 6, 5, 4, 3, 2, 0, 1]);
+    assert_eq!(from(20, 5, &[]), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(from(0, 3, &[]), [0, 1, 2]);
+    assert_eq!(from(0, 0, &[]), [0; 0]);
+    assert_eq!(from(10, 10, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]), [0; 0]);
+}
+
+#[test]
+fn a_file_recorded_again_stands_in_the_queue_once_at_its_newest_end() {
+    let house = house();
+    let journal = house.open();
+    journal.record(vec![pending(1), pending(2)]).unwrap();
+    journal.record(vec![pending(1)]).unwrap();
+    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [1, 2]);
+    journal.record(vec![file(1, FileState::Local { why: "not an image".to_owned() })]).unwrap();
+    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [2]);
+    journal.forget(vec![FileId(2), FileId(77)]).unwrap();
+    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [0; 0]);
+}
+
+#[test]
+fn a_delivery_settles_only_the_file_that_was_delivered() {
+    let house = house();
+    let journal = house.open();
+    journal.record(vec![pending(1), pending(2), pending(3), backed_up(4)]).unwrap();
+    journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
+    let mut touched = pending(1);
+    touched.1.stamp.mtime_ns += 1;
+    let mut rewritten = pending(2);
+    rewritten.1.state = FileState::Pending { fingerprint: fingerprint(22) };
+    journal.record(vec![touched.clone(), rewritten.clone()]).unwrap();
+
+    let answers = journal.settle(vec![delivered(1), delivered(2), delivered(3), delivered(4), delivered(5)]).unwrap();
+    assert_eq!(answers, [false, false, true, false, false]);
+    assert_eq!(journal.file(FileId(1)).unwrap(), Some(touched.1));
+    assert_eq!(journal.file(FileId(2)).unwrap(), Some(rewritten.1));
+    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [2, 1]);
+    // The receipt is about the image, not about the file: it holds in any case.
+    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(receipt(1)));
+    assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
+    assert_eq!(journal.names_queued(), 1);
+}
+
+#[test]
+fn a_failed_delivery_leaves_the_queue_and_says_why() {
+    let house = house();
+    let journal = house.open();
+    journal.record(vec![pending(1)]).unwrap();
+    let outcome = Outcome::Failed { why: "too large for this server".to_owned() };
+    assert_eq!(journal.settle(vec![Settled { outcome, ..delivered(1) }]).unwrap(), [true]);
+    let state = FileState::Failed { fingerprint: Some(fingerprint(1)), why: "too large for this server".to_owned() };
+    assert_eq!(journal.file(FileId(1)).unwrap(), Some(file(1, state).1));
+    assert_eq!(journal.pending(9, 9, &nobody()).unwrap(), []);
+    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
+    assert_eq!(journal.names_queued(), 0);
+}
+
+#[test]
+fn files_are_paged_by_ascending_id() {
+    let house = house();
+    let journal = house.open();
+    journal.record([5, 3, u64::MAX, 9, 1].map(pending).to_vec()).unwrap();
+    let page = |after: Option<u64>| ids(&journal.files_after(after.map(FileId), 2).unwrap());
+    assert_eq!(page(None), [1, 3]);
+    assert_eq!(page(Some(3)), [5, 9]);
+    assert_eq!(page(Some(9)), [u64::MAX]);
+    assert_eq!(page(Some(u64::MAX)), [0; 0]);
+}
+
+#[test]
+fn a_confirmation_that_comes_late_takes_nothing_else_out_of_the_outbox() {
+    let house = house();
+    let journal = house.open();
+    let remove = |number| NameChange::Remove { path: path(number) };
+    journal.queue_names(vec![remove(1)]).unwrap();
+    journal.confirm_names(vec![0], vec![(path(1), None)]).unwrap();
+    assert_eq!(journal.names_queued(), 0);
+    drop(journal);
+    let journal = house.open();
+    journal.queue_names(vec![remove(2)]).unwrap();
+    journal.confirm_names(vec![0], vec![]).unwrap();
+    assert_eq!(journal.queued_names(9).unwrap(), [(1, remove(2))]);
+}
+
+#[test]
+fn the_servers_word_replaces_the_shard_list() {
+    let house = house();
+    let journal = house.open();
+    journal.note_shard(fingerprint(1), range(0, 100)).unwrap();
+    let word = RangeSet::from(range(50, 60));
+    journal.replace_shards(fingerprint(1), &word).unwrap();
+    assert_eq!(journal.shards(fingerprint(1)).unwrap(), word);
+    journal.replace_shards(fingerprint(1), &RangeSet::new()).unwrap();
+    assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
+    journal.settle(vec![delivered(1)]).unwrap();
+    journal.forget_receipt(fingerprint(1)).unwrap();
+    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
+}
+
+#[test]
+fn a_closed_journal_says_so() {
+    let house = house();
+    let journal = house.open();
+    journal.close().unwrap();
+    assert!(matches!(journal.record(vec![pending(1)]), Err(JournalError::Closed)));
+    assert!(matches!(journal.file(FileId(1)), Err(JournalError::Closed)));
+    journal.close().unwrap();
+}
