@@ -1,0 +1,100 @@
+//! A photo that changes while it is on its way: its last content arrives, and no mixture of two ever does.
+
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
+
+use heirloom_protocol::Fingerprint;
+
+use crate::house::House;
+use crate::waiting::{BACKED_UP_WITHIN, eventually};
+
+/// Bytes per second of a link on which a large photo is under way for a while.
+const SLOW: u64 = 8 << 20;
+
+#[test]
+fn an_edit_during_the_upload_is_what_the_server_ends_with() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let link = house.link();
+    link.slow_down_to(SLOW);
+    let mut device = house.linked(&anna, "laptop", &link);
+    device.mount();
+    let before = house.camera.take(30 << 20);
+    fs::write(device.path("photo.jpg"), &before).expect("writable");
+    eventually(BACKED_UP_WITHIN, "the upload is under way", || link.bytes_to_server() > 4 << 20);
+
+    // The same length, other pixels in the middle and near the end.
+    let mut after = before.clone();
+    let mut file = fs::File::options().write(true).open(device.path("photo.jpg")).expect("writable");
+    for place in [10 << 20, 29 << 20] {
+        after[place..place + 8].copy_from_slice(b"retouch!");
+        file.seek(SeekFrom::Start(place as u64)).expect("seekable");
+        file.write_all(b"retouch!").expect("writable");
+    }
+    drop(file);
+    link.full_speed();
+    device.wait();
+
+    let (before, after) = (Fingerprint::of(&before), Fingerprint::of(&after));
+    assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&after));
+    let images = house.server.images();
+    assert!(images.contains_key(&after));
+    assert!(images.keys().all(|image| [before, after].contains(image)), "whole versions only");
+    assert_eq!(device.attribute("photo.jpg", "fingerprint"), after.to_string());
+}
+
+#[test]
+fn a_photo_removed_during_the_upload_is_in_no_library() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let link = house.link();
+    link.slow_down_to(SLOW);
+    let mut device = house.linked(&anna, "laptop", &link);
+    device.mount();
+    fs::write(device.path("photo.jpg"), house.camera.take(20 << 20)).expect("writable");
+    eventually(BACKED_UP_WITHIN, "the upload is under way", || link.bytes_to_server() > 4 << 20);
+    fs::remove_file(device.path("photo.jpg")).expect("unlink");
+    link.full_speed();
+    device.wait();
+    assert!(house.ask(&anna).library().is_empty());
+    assert_eq!(device.status().waiting(), 0);
+}
+
+#[test]
+fn a_photo_renamed_during_the_upload_arrives_once_under_its_new_name() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let link = house.link();
+    link.slow_down_to(SLOW);
+    let mut device = house.linked(&anna, "laptop", &link);
+    device.mount();
+    let photo = house.camera.take(20 << 20);
+    fs::write(device.path("photo.jpg"), &photo).expect("writable");
+    eventually(BACKED_UP_WITHIN, "the upload is under way", || link.bytes_to_server() > 4 << 20);
+    fs::rename(device.path("photo.jpg"), device.path("renamed.jpg")).expect("rename");
+    link.full_speed();
+    device.wait();
+    let library: Vec<_> = house.ask(&anna).library().into_iter().collect();
+    assert_eq!(library, [("renamed.jpg".to_owned(), Fingerprint::of(&photo))]);
+}
+
+#[test]
+fn an_appended_photo_is_backed_up_anew() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.device(&anna, "laptop");
+    let (photo, _) = house.photo("photo.jpg", 60_000);
+    device.copy_in(&photo);
+    device.wait();
+    let mut file = fs::File::options().append(true).open(device.path("photo.jpg")).expect("writable");
+    file.write_all(b"a trailer behind the end").expect("writable");
+    drop(file);
+    device.wait();
+    let now = Fingerprint::of(&fs::read(device.path("photo.jpg")).expect("readable"));
+    assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&now));
+
+    fs::File::options().write(true).open(device.path("photo.jpg")).expect("writable").set_len(30_000).expect("shorter");
+    device.wait();
+    let now = Fingerprint::of(&fs::read(device.path("photo.jpg")).expect("readable"));
+    assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&now));
+}

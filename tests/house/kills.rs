@@ -1,0 +1,167 @@
+//! SIGKILL at random moments, of either side: no photo is lost, and nothing that had arrived is sent again.
+//!
+//! The seed is printed; `HEIRLOOM_TEST_SEED` repeats it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use heirloom_protocol::{Fingerprint, RangeSet};
+
+use crate::ask::Asker;
+use crate::device::{Device, fingerprints_below};
+use crate::house::{House, Person};
+use crate::link::Link;
+use crate::waiting::{BACKED_UP_WITHIN, eventually};
+
+/// How often each side is killed.
+const ROUNDS: usize = 20;
+
+/// The link while processes are killed, in bytes per second: slow enough that there is always something under way.
+const SLOW: u64 = 24 << 20;
+
+/// Photo bytes that the uploader has under way at once, at most, in bytes.
+const IN_FLIGHT_BYTES_MAX: u64 = 24 << 20;
+
+fn chance() -> fastrand::Rng {
+    let seed = std::env::var("HEIRLOOM_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
+    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
+    println!("HEIRLOOM_TEST_SEED={seed}");
+    fastrand::Rng::with_seed(seed)
+}
+
+/// Photos of all sizes, two of them large enough for many shards.
+fn photos(house: &mut House, chance: &mut fastrand::Rng) -> PathBuf {
+    house.photo("large-1.jpg", 24 << 20);
+    house.photo("large-2.jpg", 12 << 20);
+    for number in 0..60 {
+        house.photo(&format!("small-{number:02}.jpg"), chance.usize(10_000..600_000));
+    }
+    house.shelf("camera")
+}
+
+/// What the server has of each image, by its own word.
+fn arrived(asker: &Asker, images: &[(String, Fingerprint)]) -> BTreeMap<Fingerprint, RangeSet> {
+    images.iter().map(|(_, image)| (*image, asker.arrived(*image))).collect()
+}
+
+/// How many of these images' bytes were sent since this was last asked although the server had them.
+fn sent_again(link: &Link, had: &BTreeMap<Fingerprint, RangeSet>) -> u64 {
+    let shards = link.take_shards();
+    let again = |image: &Fingerprint, shard: RangeSet| {
+        had.get(image).map_or(0, |had| shard.byte_count() - shard.without(had).byte_count())
+    };
+    shards.iter().map(|shard| again(&shard.image, RangeSet::from_iter([shard.range]))).sum()
+}
+
+/// Copies photos one after the other until one fails, as it does when the mount dies; answers those that were closed.
+fn copy_until_it_fails(photos: &[PathBuf], mountpoint: &Path) -> Vec<PathBuf> {
+    let copied = |photo: &&PathBuf| fs::copy(photo, mountpoint.join(photo.file_name().expect("a name"))).is_ok();
+    photos.iter().take_while(copied).cloned().collect()
+}
+
+#[test]
+fn no_promise_is_lost_when_the_client_is_killed() {
+    let mut chance = chance();
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let shelf = photos(&mut house, &mut chance);
+    let images = fingerprints_below(&shelf);
+    let link = house.link();
+    link.slow_down_to(SLOW);
+    let mut device = house.linked(&anna, "laptop", &link);
+    let mut waiting: Vec<_> = images.iter().map(|(name, _)| shelf.join(name)).collect();
+    let mut had = arrived(&house.ask(&anna), &images);
+
+    for round in 1..=ROUNDS {
+        device.mount();
+        // What was closed before a kill is never copied again: from then on it is ours to keep.
+        let batch = waiting.len().min(8);
+        let mountpoint = device.mountpoint();
+        let copying = waiting[..batch].to_vec();
+        let copying = std::thread::spawn(move || copy_until_it_fails(&copying, &mountpoint));
+        std::thread::sleep(Duration::from_millis(chance.u64(0..500)));
+        device.kill();
+        link.break_connections();
+        let closed = copying.join().expect("copying does not panic");
+        waiting.retain(|photo| !closed.contains(photo));
+        assert_eq!(sent_again(&link, &had), 0, "round {round}: sent although the server had it");
+        had = arrived(&house.ask(&anna), &images);
+    }
+    link.full_speed();
+    device.mount();
+    let closed = copy_until_it_fails(&waiting, &device.mountpoint());
+    assert_eq!(closed.len(), waiting.len(), "nobody kills it now");
+    device.wait();
+    assert_eq!(sent_again(&link, &had), 0, "sent although the server had it");
+    all_is_kept(&house, &anna, &device, &shelf);
+}
+
+#[test]
+fn no_promise_is_lost_when_the_server_is_killed() {
+    let mut chance = chance();
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let shelf = photos(&mut house, &mut chance);
+    let images = fingerprints_below(&shelf);
+    let link = house.link();
+    link.slow_down_to(SLOW / 4);
+    let mut device = house.linked(&anna, "laptop", &link);
+    device.mount();
+    let photos: Vec<_> = images.iter().map(|(name, _)| shelf.join(name)).collect();
+    assert_eq!(copy_until_it_fails(&photos, &device.mountpoint()).len(), photos.len());
+    let mut had = arrived(&house.ask(&anna), &images);
+
+    for round in 1..=ROUNDS {
+        let mark = link.bytes_to_server();
+        let done = || device.status().waiting() == 0;
+        eventually(BACKED_UP_WITHIN, "the client is sending again", || link.bytes_to_server() > mark || done());
+        std::thread::sleep(Duration::from_millis(chance.u64(0..300)));
+        link.cut();
+        house.server.kill();
+        let again = sent_again(&link, &had);
+        assert!(again <= IN_FLIGHT_BYTES_MAX, "round {round}: {again} bytes sent although the server had them");
+        house.server.start_again();
+        had = arrived(&house.ask(&anna), &images);
+        link.mend();
+    }
+    link.full_speed();
+    device.wait();
+    all_is_kept(&house, &anna, &device, &shelf);
+}
+
+#[test]
+fn a_photo_that_was_being_written_at_the_kill_is_never_taken_for_whole() {
+    use std::io::Write as _;
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let mut device = house.device(&anna, "laptop");
+    let photo = house.camera.take(1 << 20);
+    let mut file = fs::File::create(device.path("torn.jpg")).expect("writable");
+    file.write_all(&photo[..600_000]).expect("writable");
+    device.kill();
+    drop(file);
+
+    device.mount();
+    let (whole, image) = house.photo("whole.jpg", 100_000);
+    device.copy_in(&whole);
+    device.wait_for(&["whole.jpg"]);
+    eventually(BACKED_UP_WITHIN, "the tree has been compared", || device.attribute("torn.jpg", "state") != "pending");
+    assert_eq!(device.attribute("torn.jpg", "state"), "failed", "it says so");
+    assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [image], "no half photo on the server");
+
+    // Copied again, it is a photo like any other.
+    fs::write(device.path("torn.jpg"), &photo).expect("writable");
+    device.wait();
+    assert_eq!(device.attribute("torn.jpg", "state"), "backed_up");
+}
+
+/// Every photo of the shelf is in the mount, on the server and in the library, and no other image came about.
+#[track_caller]
+fn all_is_kept(house: &House, anna: &Person, device: &Device, shelf: &Path) {
+    assert_eq!(device.contents(), fingerprints_below(shelf), "the mount shows what was copied");
+    house.keeps_all_of(shelf, anna, "");
+    let images = house.server.images().len();
+    assert_eq!(images, fingerprints_below(shelf).len(), "no torn or mixed photo was stored");
+}

@@ -1,0 +1,217 @@
+//! The network between a device and the server: counts the bytes on the wire, slows them down, cuts the cable.
+//!
+//! A forwarder of TCP connections in the test's own process. What a program says about the bytes it sent is a claim;
+//! what passed here is the truth.
+
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use heirloom_protocol::{ByteRange, Fingerprint};
+
+/// Bytes taken from a connection at a time: small, so that a slow link is slow evenly.
+const PIECE_BYTES: usize = 16 << 10;
+
+/// The receive buffer of the device's side, in bytes. A large one would take in what a slow link has not carried yet.
+const WINDOW_BYTES: usize = 64 << 10;
+
+/// A link that listens. Dropping it cuts it for good.
+#[derive(Debug)]
+pub struct Link {
+    address: SocketAddr,
+    cable: Arc<Cable>,
+}
+
+/// A shard that somebody began to send.
+#[derive(Clone, Copy, Debug)]
+pub struct SentShard {
+    /// Of which image.
+    pub image: Fingerprint,
+    /// Which bytes.
+    pub range: ByteRange,
+}
+
+#[derive(Debug)]
+struct Cable {
+    server: SocketAddr,
+    plugged: AtomicBool,
+    closed: AtomicBool,
+    /// Bytes per second from the device to the server; 0: as fast as it goes.
+    rate: AtomicU64,
+    /// When the link has carried all it took.
+    free_at: Mutex<Instant>,
+    to_server: AtomicU64,
+    connections: Mutex<Vec<TcpStream>>,
+    shards: Mutex<Vec<SentShard>>,
+}
+
+impl Link {
+    /// A link to the server at this address.
+    pub fn to(server: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, WINDOW_BYTES).expect("a small window");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let cable = Arc::new(Cable {
+            server,
+            plugged: AtomicBool::new(true),
+            closed: AtomicBool::new(false),
+            rate: AtomicU64::new(0),
+            free_at: Mutex::new(Instant::now()),
+            to_server: AtomicU64::new(0),
+            connections: Mutex::new(Vec::new()),
+            shards: Mutex::new(Vec::new()),
+        });
+        let accepting = Arc::clone(&cable);
+        thread::spawn(move || accepting.accept(&listener));
+        Self { address, cable }
+    }
+
+    /// Where devices connect to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Carries at most so many bytes per second to the server from now on.
+    pub fn slow_down_to(&self, bytes_per_second: u64) {
+        self.cable.rate.store(bytes_per_second, SeqCst);
+    }
+
+    /// As fast as it goes.
+    pub fn full_speed(&self) {
+        self.slow_down_to(0);
+    }
+
+    /// Pulls the cable: connections break, new ones are refused.
+    pub fn cut(&self) {
+        self.cable.plugged.store(false, SeqCst);
+        self.break_connections();
+    }
+
+    /// Plugs it in again.
+    pub fn mend(&self) {
+        self.cable.plugged.store(true, SeqCst);
+    }
+
+    /// Breaks the connections of now: what a dead process's kernel would still have sent is gone.
+    pub fn break_connections(&self) {
+        for connection in self.cable.connections.lock().expect("no panic there").drain(..) {
+            // It may be gone already; then there is nothing to break.
+            drop(connection.shutdown(Shutdown::Both));
+        }
+    }
+
+    /// Bytes that went from the device to the server so far, headers included.
+    pub fn bytes_to_server(&self) -> u64 {
+        self.cable.to_server.load(SeqCst)
+    }
+
+    /// The shards whose sending began since this was last asked, in their order.
+    pub fn take_shards(&self) -> Vec<SentShard> {
+        std::mem::take(&mut *self.cable.shards.lock().expect("no panic there"))
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.cable.closed.store(true, SeqCst);
+        self.cut();
+        // Wakes the thread that accepts, which then ends.
+        drop(TcpStream::connect(self.address));
+    }
+}
+
+impl Cable {
+    fn accept(self: &Arc<Self>, listener: &TcpListener) {
+        for device in listener.incoming() {
+            if self.closed.load(SeqCst) {
+                return;
+            }
+            let (Ok(device), true) = (device, self.plugged.load(SeqCst)) else { continue };
+            let Ok(server) = TcpStream::connect(self.server) else { continue };
+            if let Err(error) = self.join(device, server) {
+                println!("link: a connection could not be joined: {error}");
+            }
+        }
+    }
+
+    fn join(self: &Arc<Self>, device: TcpStream, server: TcpStream) -> io::Result<()> {
+        server.set_nodelay(true)?;
+        device.set_nodelay(true)?;
+        self.connections.lock().expect("no panic there").extend([device.try_clone()?, server.try_clone()?]);
+        let (device_in, server_in) = (device.try_clone()?, server.try_clone()?);
+        let cable = Arc::clone(self);
+        let mut heads = Heads::default();
+        thread::spawn(move || carry(device_in, server, |piece| cable.send(&mut heads, piece)));
+        thread::spawn(move || carry(server_in, device, |_| {}));
+        Ok(())
+    }
+
+    /// Takes the time that these bytes need, and notes them.
+    fn send(&self, heads: &mut Heads, piece: &[u8]) {
+        let nanoseconds = piece.len() as u64 * 1_000_000_000;
+        if let Some(needed) = nanoseconds.checked_div(self.rate.load(SeqCst)) {
+            let free_at = {
+                let mut free_at = self.free_at.lock().expect("no panic there");
+                *free_at = (*free_at).max(Instant::now()) + Duration::from_nanos(needed);
+                *free_at
+            };
+            thread::sleep(free_at.saturating_duration_since(Instant::now()));
+        }
+        self.to_server.fetch_add(piece.len() as u64, SeqCst);
+        self.shards.lock().expect("no panic there").extend(heads.read(piece));
+    }
+}
+
+/// Carries bytes until either end is gone; then neither end hears of the other again.
+fn carry(mut from: TcpStream, mut to: TcpStream, mut passing: impl FnMut(&[u8])) {
+    let mut piece = [0; PIECE_BYTES];
+    while let Ok(read @ 1..) = from.read(&mut piece) {
+        passing(&piece[..read]);
+        if to.write_all(&piece[..read]).is_err() {
+            break;
+        }
+    }
+    drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
+}
+
+/// Reads the heads of HTTP/1.1 requests out of one connection's bytes.
+#[derive(Debug, Default)]
+struct Heads {
+    head: Vec<u8>,
+    /// Bytes of the body that follow before the next head.
+    body: usize,
+}
+
+impl Heads {
+    /// Takes the next bytes of the connection; answers the shards that begin there.
+    fn read(&mut self, mut piece: &[u8]) -> Vec<SentShard> {
+        let mut shards = Vec::new();
+        loop {
+            let body = self.body.min(piece.len());
+            self.body -= body;
+            piece = &piece[body..];
+            if piece.is_empty() {
+                return shards;
+            }
+            let known = self.head.len();
+            self.head.extend_from_slice(piece);
+            let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else { return shards };
+            piece = &piece[end + 4 - known..];
+            let head = String::from_utf8_lossy(&self.head[..end]).to_ascii_lowercase();
+            self.head.clear();
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            self.body = length.unwrap_or(0);
+            shards.extend(shard_of(&head, self.body as u64));
+        }
+    }
+}
+
+/// The shard that a request carries, if it is one that carries a shard.
+fn shard_of(head: &str, length: u64) -> Option<SentShard> {
+    let (image, offset) = head.strip_prefix("put /v1/uploads/")?.split(' ').next()?.split_once('/')?;
+    let range = ByteRange::at(offset.parse().ok()?, length).ok()?;
+    Some(SentShard { image: image.parse().ok()?, range })
+}

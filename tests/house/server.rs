@@ -1,0 +1,110 @@
+//! A real server process, with a data directory of its own, that can be killed and started again on the same port.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use heirloom_protocol::Fingerprint;
+
+use crate::command::{Process, finish};
+use crate::waiting::{SOON, eventually};
+
+/// What the server prints, alone on a line, once it accepts connections.
+const LISTENS: &str = "heirloom-server listens on http://";
+
+/// The server of a house.
+#[derive(Debug)]
+pub struct Server {
+    data: PathBuf,
+    log: PathBuf,
+    address: SocketAddr,
+    process: Option<Process>,
+}
+
+impl Server {
+    /// Starts it on a free port, with its data in `folder`.
+    pub fn start(folder: &Path) -> Self {
+        let any_port = "127.0.0.1:0".parse().expect("an address");
+        let mut server =
+            Self { data: folder.join("data"), log: folder.join("server.log"), address: any_port, process: None };
+        server.start_again();
+        server
+    }
+
+    /// Starts it after an end, on the same port and data.
+    pub fn start_again(&mut self) {
+        let mark = fs::metadata(&self.log).map_or(0, |log| log.len());
+        let mut command = Command::new(program());
+        command.arg("--data").arg(&self.data).args(["--listen", &self.address.to_string()]);
+        let mut process = Process::start("the server", command, &self.log);
+        eventually(SOON, "the server says where it listens", || {
+            assert!(process.runs(), "the server ended:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
+            let log = fs::read(&self.log).expect("the server's log");
+            let log = String::from_utf8_lossy(&log[usize::try_from(mark).expect("a short log")..]).into_owned();
+            let address = log.lines().find_map(|line| line.strip_prefix(LISTENS)?.trim().parse().ok());
+            self.address = address.unwrap_or(self.address);
+            address.is_some()
+        });
+        self.process = Some(process);
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
+    /// SIGTERM: lets requests finish.
+    pub fn stop(&mut self) {
+        self.process.take().expect("it runs").terminate();
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Adds a user; answers the token.
+    pub fn add_user(&self, name: &str) -> String {
+        let mut command = Command::new(program());
+        command.args(["user", "add", name]).arg("--data").arg(&self.data);
+        let printed = finish(command).succeeds();
+        let token = printed.trim();
+        assert!(!token.is_empty() && !token.contains(char::is_whitespace), "the token, alone: {printed:?}");
+        token.to_owned()
+    }
+
+    /// Every image on the server's disk with its length, each read and hashed here: it is the image that its name says.
+    pub fn images(&self) -> BTreeMap<Fingerprint, u64> {
+        let mut images = BTreeMap::new();
+        for file in files_below(&self.data.join("images")) {
+            let bytes = fs::read(&file).expect("a stored image");
+            let name = file.file_name().and_then(|name| name.to_str()).expect("a plain name");
+            assert_eq!(Fingerprint::of(&bytes).to_string(), name, "an image's name is its content's");
+            images.insert(Fingerprint::of(&bytes), bytes.len() as u64);
+        }
+        images
+    }
+}
+
+/// Every regular file below a folder; none if there is no such folder.
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let mut files = Vec::new();
+    for entry in entries.map(|entry| entry.expect("a readable folder")) {
+        match entry.file_type().expect("a type") {
+            kind if kind.is_dir() => files.extend(files_below(&entry.path())),
+            kind if kind.is_file() => files.push(entry.path()),
+            _ => {}
+        }
+    }
+    files
+}
+
+/// The server's program, which cargo puts beside the client's.
+fn program() -> PathBuf {
+    let program = Path::new(env!("CARGO_BIN_EXE_heirloom")).with_file_name("heirloom-server");
+    assert!(program.exists(), "{} is missing: run scripts/test, or `cargo build --workspace`", program.display());
+    program
+}
