@@ -1,97 +1,105 @@
 //! Where things are, and what the person decided.
+//!
+//! Everything of one mount lies in one directory, its state directory: spool, journal, log, control socket, login.
+//! Which directory that is follows from the mountpoint, or was said with `--state`; the registry of mounts remembers
+//! it, so that `heirloom status ~/Cloud` finds the process that serves it.
 
-use std::path::{Path, PathBuf};
+mod homes;
+mod login;
+mod mounts;
+mod private;
+mod state;
 
-/// The directory with everything of one mount: spool, journal, log, control socket, login. Mode 0700.
-#[derive(Clone, Debug)]
-pub struct StateDir {
-    root: PathBuf,
-}
+use std::io;
+use std::path::PathBuf;
 
-impl StateDir {
-    /// Opens the directory, making it if it is missing.
-    pub fn open(root: &Path) -> Result<Self, ConfigError> {
-        todo!()
-    }
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-    pub fn spool(&self) -> PathBuf {
-        self.root.join("spool")
-    }
-    pub fn journal(&self) -> PathBuf {
-        self.root.join("journal.redb")
-    }
-    pub fn log(&self) -> PathBuf {
-        self.root.join("heirloom.log")
-    }
-    pub fn control_socket(&self) -> PathBuf {
-        self.root.join("control.sock")
-    }
-    /// Claims the directory for this process (flock); `InUse` with the holder's process id otherwise. Released on drop.
-    pub fn lock(&self) -> Result<StateLock, ConfigError> {
-        todo!()
-    }
-    pub fn saved_login(&self) -> Result<Option<Login>, ConfigError> {
-        todo!()
-    }
-    /// login.json, mode 0600, written aside and renamed.
-    pub fn save_login(&self, login: &Login) -> Result<(), ConfigError> {
-        todo!()
-    }
-    /// Default state directory for a mountpoint: `$XDG_STATE_HOME/heirloom/<mountpoint escaped>`.
-    pub fn default_for(mountpoint: &Path) -> Result<PathBuf, ConfigError> {
-        todo!()
-    }
-}
+pub use homes::data_home;
+pub use login::{Login, ServerUrl, ServerUrlError, Token, TokenError};
+pub use mounts::{MountEntry, Mounts};
+pub use state::{StateDir, StateLock};
 
-#[derive(Debug)]
-pub struct StateLock {}
-
-/// A server, and the right to speak to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Login {
-    pub server: ServerUrl,
-    pub token: Token,
-    /// PEM file of certificate authorities to trust instead of the system's.
-    pub ca_file: Option<PathBuf>,
-}
-
-/// `http://host:port` or `https://host[:port]`, nothing behind it; checked when made (FromStr, Display, serde as string).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerUrl(hyper::Uri);
-impl ServerUrl {
-    pub fn uri(&self) -> &hyper::Uri {
-        &self.0
-    }
-}
-
-/// A device's token. Debug shows no part of it. Checked: visible ASCII, not empty, at most 512 bytes.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
-impl Token {
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-    /// The first line of a token file.
-    pub fn read(file: &Path) -> Result<Self, ConfigError> {
-        todo!()
-    }
-}
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(..)")
-    }
-}
-
-/// Which files are backed up; the rest stays local. clap::ValueEnum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Which files are backed up; the rest stays local.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Accept {
+    /// Photos: everything whose first bytes are those of an image.
     #[default]
     Images,
+    /// Photos, videos, and the small files that belong to them (.xmp, .aae, .json).
     Media,
+    /// Everything.
     All,
 }
 
+/// What can go wrong with what the person decided, or with where things are.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {}
+pub enum ConfigError {
+    /// No home directory: neither `$HOME` nor the user database has one.
+    #[error("find the home directory; set HOME, or say where with --state")]
+    Home(#[source] etcetera::HomeDirError),
+    /// A step with a file or directory failed.
+    #[error("{doing} {path:?}")]
+    Io {
+        /// The step.
+        doing: &'static str,
+        /// What it was done to.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory that must be ours belongs to somebody else.
+    #[error("{path:?} belongs to user {owner}, not to you ({you}); choose another directory with --state")]
+    ForeignOwner {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is, as user id.
+        owner: u32,
+        /// Who asks, as user id.
+        you: u32,
+    },
+    /// A directory that must be ours alone can be written by others, who could put their files in place of ours.
+    #[error("{path:?} can be written by others (mode {mode:03o}); run: chmod go-w {path:?}")]
+    Writable {
+        /// The directory.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Something that is not a directory stands where one is needed.
+    #[error("{0:?} is not a directory; choose another with --state")]
+    NotADirectory(PathBuf),
+    /// Another process works in this state directory.
+    #[error("{path:?} is in use{}; unmount that one first", holder.map_or_else(String::new, |pid| format!(" by process {pid}")))]
+    InUse {
+        /// The state directory.
+        path: PathBuf,
+        /// The process, if it has said so already.
+        holder: Option<u32>,
+    },
+    /// A file of ours does not say what we wrote.
+    #[error("{path:?} cannot be understood; remove it and say again what it held")]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: serde_json::Error,
+    },
+    /// A file of ours was written by a newer program.
+    #[error("{path:?} has version {version}, which this heirloom does not know; use the newer one")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// The version it says.
+        version: u32,
+    },
+    /// What stands in a token file is no token.
+    #[error("read the token in {path:?}")]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: TokenError,
+    },
+    /// Paths are kept as text.
+    #[error("the path {0:?} is not UTF-8; use another")]
+    NotText(PathBuf),
+}

@@ -1,0 +1,219 @@
+//! A server, and the right to speak to it.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use hyper::Uri;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::ConfigError;
+use super::private::{self, failed};
+
+/// The version of `login.json` that this program writes.
+const VERSION: u32 = 1;
+
+/// A server, and the right to speak to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// Whom to ask.
+    pub server: ServerUrl,
+    /// What to show there.
+    pub token: Token,
+    /// PEM file of certificate authorities to trust instead of the system's.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// `login.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredLogin {
+    version: u32,
+    server: ServerUrl,
+    token: String,
+    ca_file: Option<PathBuf>,
+}
+
+impl Login {
+    pub(super) fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
+        let Some(stored) = private::read_json::<StoredLogin>(path)? else { return Ok(None) };
+        if stored.version != VERSION {
+            return Err(ConfigError::Version { path: path.to_owned(), version: stored.version });
+        }
+        let token = stored.token.parse();
+        let token = token.map_err(|source| ConfigError::Token { path: path.to_owned(), source })?;
+        Ok(Some(Self { server: stored.server, token, ca_file: stored.ca_file }))
+    }
+
+    pub(super) fn save(&self, path: &Path) -> Result<(), ConfigError> {
+        let Self { server, token, ca_file } = self.clone();
+        private::write_json(path, &StoredLogin { version: VERSION, server, token: token.0, ca_file })
+    }
+}
+
+/// `http://host[:port]` or `https://host[:port]`, nothing behind it; checked when made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerUrl(Uri);
+
+/// Text that is not the address of a server.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a server is written as http://host:port or https://host:port, with nothing behind it")]
+pub struct ServerUrlError;
+
+impl ServerUrl {
+    /// Scheme and authority; the path is `/`.
+    pub fn uri(&self) -> &Uri {
+        &self.0
+    }
+
+    fn authority(&self) -> &str {
+        self.0.authority().expect("checked when made").as_str()
+    }
+
+    fn scheme(&self) -> &str {
+        self.0.scheme_str().expect("checked when made")
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = ServerUrlError;
+
+    fn from_str(text: &str) -> Result<Self, ServerUrlError> {
+        let uri: Uri = text.parse().map_err(|_| ServerUrlError)?;
+        let authority = uri.authority().ok_or(ServerUrlError)?;
+        let scheme_fits = matches!(uri.scheme_str(), Some("http" | "https"));
+        // Whoever writes a name and a password here would find them in logs.
+        let names_host_only = !authority.host().is_empty() && !authority.as_str().contains('@');
+        let port_fits = match authority.port() {
+            Some(port) => port.as_u16() != 0,
+            None => !authority.as_str().ends_with(':') && !authority.as_str()[authority.host().len()..].contains(':'),
+        };
+        let nothing_behind = uri.path() == "/" && uri.query().is_none() && !text.contains(['#', '?']);
+        if scheme_fits && names_host_only && port_fits && nothing_behind { Ok(Self(uri)) } else { Err(ServerUrlError) }
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}://{}", self.scheme(), self.authority())
+    }
+}
+
+impl Serialize for ServerUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ServerUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// A device's token. `Debug` shows no part of it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(String);
+
+/// Text that is no token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a token is one line of 1 to {} visible ASCII characters", Token::BYTES_MAX)]
+pub struct TokenError;
+
+impl Token {
+    /// Longer than any server makes them, and short enough for a header.
+    pub const BYTES_MAX: usize = 512;
+
+    /// The token itself, for the one header that needs it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+
+    /// The first line of a token file.
+    pub fn read(file: &Path) -> Result<Self, ConfigError> {
+        let open = File::open(file).map_err(failed("open the token file", file))?;
+        let mut line = Vec::new();
+        // A file that is no token file (a disk, a film) is not read to its end.
+        let limit = Self::BYTES_MAX as u64 + 2;
+        let read = BufReader::new(open.take(limit)).read_until(b'\n', &mut line);
+        read.map_err(failed("read the token file", file))?;
+        let token = str::from_utf8(&line).map_err(|_| TokenError).and_then(|line| line.trim_ascii_end().parse());
+        token.map_err(|source| ConfigError::Token { path: file.to_owned(), source })
+    }
+}
+
+impl FromStr for Token {
+    type Err = TokenError;
+
+    fn from_str(text: &str) -> Result<Self, TokenError> {
+        // What may stand in an Authorization header without quoting (RFC 9110, 5.5), less the space.
+        let fits =
+            !text.is_empty() && text.len() <= Self::BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits { Ok(Self(text.to_owned())) } else { Err(TokenError) }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Token(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_is_taken_as_it_is_written() {
+        for url in ["http://127.0.0.1:8420", "https://photos.example", "https://[::1]:8443", "http://localhost:80"] {
+            let server: ServerUrl = url.parse().unwrap();
+            assert_eq!(server.to_string(), url);
+            assert_eq!(serde_json::to_string(&server).unwrap(), format!("{url:?}"));
+        }
+        assert_eq!("https://photos.example/".parse::<ServerUrl>().unwrap().to_string(), "https://photos.example");
+    }
+
+    #[test]
+    fn what_is_more_or_less_than_a_server_is_refused() {
+        for url in [
+            "",
+            "photos.example",
+            "photos.example:80",
+            "ftp://a",
+            "http://",
+            "http://:80",
+            "http://a/photos",
+            "http://a?b",
+            "http://a/?",
+            "http://a/#b",
+            "http://me:secret@a",
+            "http://a:",
+            "http://a:0",
+            "http://a:99999",
+            "http://a b",
+            "//a",
+            "http:a",
+        ] {
+            assert_eq!(url.parse::<ServerUrl>(), Err(ServerUrlError), "{url:?}");
+        }
+    }
+
+    #[test]
+    fn a_token_is_the_first_line_of_its_file_and_never_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let longest = "t".repeat(Token::BYTES_MAX);
+        for (content, token) in [("abc\n", "abc"), ("abc", "abc"), ("abc\r\nnext\n", "abc"), (&longest, &longest)] {
+            std::fs::write(&file, content).unwrap();
+            let read = Token::read(&file).unwrap();
+            assert_eq!(read.reveal(), token);
+            assert_eq!(format!("{read:?}"), "Token(..)");
+        }
+        for content in ["", "\n", "a b", "ä", "a\0b", &"t".repeat(Token::BYTES_MAX + 1)] {
+            std::fs::write(&file, content).unwrap();
+            assert!(matches!(Token::read(&file), Err(ConfigError::Token { .. })), "{content:?}");
+        }
+    }
+}
