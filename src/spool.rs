@@ -8,6 +8,7 @@
 
 mod attributes;
 mod facts;
+mod mark;
 mod names;
 mod walk;
 
@@ -28,6 +29,7 @@ pub use attributes::{
     check_access, list_xattrs, remove_xattr, reopen, set_mode, set_owner, set_times, set_xattr, xattr,
 };
 pub use facts::{Facts, Kind, Moment};
+pub use mark::{Marker, Soundness};
 pub use names::{Access, Durability, Opening, Replace};
 pub use walk::{FolderEntry, FolderReader};
 

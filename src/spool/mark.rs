@@ -1,0 +1,140 @@
+//! *The mark*: an attribute of a spooled file whose bytes may not all be there, or not on the disk yet.
+//!
+//! A file that somebody is copying when we are killed or the power goes is found again as half a photo, and nothing in its bytes
+//! says so for certain. So a file carries a mark from its opening for writing until its bytes are known to be durable. What
+//! is found with a mark at a later start is shown to its owner, and never backed up as if it were whole.
+//!
+//! A power cut also takes bytes of files that were closed, since nobody had made them durable yet. So the mark names the boot
+//! of the machine that it was made in: a closed file of this boot is whole, for the page cache has outlived us.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::sync::Arc;
+
+use super::{remove_xattr, set_xattr, xattr};
+
+/// The attribute. Its value is `1 open BOOT` or `1 closed BOOT`; the 1 is its version.
+const NAME: &str = "user.heirloom.mark";
+
+/// Names this boot of the machine (random(4)).
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// Makes and reads marks.
+#[derive(Clone, Debug)]
+pub struct Marker {
+    boot: Arc<str>,
+}
+
+/// Whether the bytes of a file are all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Soundness {
+    /// They are.
+    Whole,
+    /// Whoever wrote it never closed it.
+    Unfinished,
+    /// It was closed, but the machine stopped before its bytes were known to be on the disk.
+    Unsynced,
+}
+
+impl Marker {
+    /// A marker for this boot of the machine.
+    pub fn of_this_boot() -> io::Result<Self> {
+        Ok(Self { boot: std::fs::read_to_string(BOOT_ID)?.trim().into() })
+    }
+
+    /// Somebody opens it for writing.
+    pub fn opened(&self, file: &File) -> io::Result<()> {
+        set_xattr(file, OsStr::new(NAME), self.text("open").as_bytes(), 0)
+    }
+
+    /// All its writers have closed it.
+    pub fn closed(&self, file: &File) -> io::Result<()> {
+        set_xattr(file, OsStr::new(NAME), self.text("closed").as_bytes(), 0)
+    }
+
+    /// Its bytes are durable: the mark goes.
+    pub fn sealed(&self, file: &File) -> io::Result<()> {
+        match remove_xattr(file, OsStr::new(NAME)) {
+            Err(error) if !is_missing(&error) => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
+    /// What the mark says of a file that nobody has open for writing now.
+    pub fn soundness(&self, file: &File) -> io::Result<Soundness> {
+        match xattr(file, OsStr::new(NAME)) {
+            Ok(mark) if mark == self.text("closed").as_bytes() => Ok(Soundness::Whole),
+            Ok(mark) if mark.starts_with(b"1 closed ") => Ok(Soundness::Unsynced),
+            // A mark of a version to come as well: we cannot vouch for that file.
+            Ok(_) => Ok(Soundness::Unfinished),
+            Err(error) if is_missing(&error) => Ok(Soundness::Whole),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn text(&self, word: &str) -> String {
+        format!("1 {word} {}", self.boot)
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NODATA)
+}
+
+impl fmt::Display for Soundness {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Whole => "whole",
+            Self::Unfinished => "it was not written to its end: copy it again",
+            Self::Unsynced => "the machine stopped before it was on the disk: copy it again",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marked_file() -> (File, Marker) {
+        (tempfile::tempfile().unwrap(), Marker { boot: "this".into() })
+    }
+
+    #[test]
+    fn a_file_is_whole_again_once_it_was_closed() {
+        let (file, marker) = marked_file();
+        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Whole);
+        marker.opened(&file).unwrap();
+        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Unfinished);
+        marker.closed(&file).unwrap();
+        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Whole);
+    }
+
+    #[test]
+    fn a_closed_file_is_not_trusted_after_the_next_boot_unless_it_was_sealed() {
+        let (file, marker) = marked_file();
+        let later = Marker { boot: "later".into() };
+        marker.closed(&file).unwrap();
+        assert_eq!(later.soundness(&file).unwrap(), Soundness::Unsynced);
+        marker.sealed(&file).unwrap();
+        marker.sealed(&file).unwrap();
+        assert_eq!(later.soundness(&file).unwrap(), Soundness::Whole);
+    }
+
+    #[test]
+    fn the_mark_of_version_1_is_read_for_ever() {
+        let (file, marker) = marked_file();
+        for (mark, soundness) in [
+            ("1 open this", Soundness::Unfinished),
+            ("1 closed this", Soundness::Whole),
+            ("1 closed that", Soundness::Unsynced),
+            ("2 whatever", Soundness::Unfinished),
+        ] {
+            set_xattr(&file, OsStr::new("user.heirloom.mark"), mark.as_bytes(), 0).unwrap();
+            assert_eq!(marker.soundness(&file).unwrap(), soundness, "{mark}");
+        }
+        marker.opened(&file).unwrap();
+        assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 open this");
+    }
+}
