@@ -1,0 +1,49 @@
+//! The disk: the few calls whose order makes a photo durable, and nothing else.
+//!
+//! They go through a door of their own so that a test can watch their order and make each of them fail.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+
+/// The calls that durability hangs on.
+pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
+    /// Writes all of `bytes` at `offset`.
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
+    /// fdatasync(2): content and length survive a power cut.
+    fn sync(&self, file: &File, path: &Path) -> io::Result<()>;
+    /// rename(2).
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// fsync(2) of a folder: the names in it survive a power cut.
+    fn sync_folder(&self, path: &Path) -> io::Result<()>;
+    /// unlink(2).
+    fn remove(&self, path: &Path) -> io::Result<()>;
+}
+
+/// The disk that the kernel gives us.
+#[derive(Debug)]
+pub(super) struct KernelDisk;
+
+impl Disk for KernelDisk {
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, file: &File, _path: &Path) -> io::Result<()> {
+        file.sync_data()
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        File::open(path)?.sync_all()
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+}

@@ -1,0 +1,190 @@
+//! Blobs in a local directory.
+//!
+//!     images/ab/abcdef...      verified images, named by their fingerprint
+//!     uploads/<user>-<fp>      unfinished uploads: one sparse file each, shards at their offsets
+//!     uploads/incoming-<n>     images that arrive whole; leftovers of a crash are swept at the next start
+//!     quarantine/<fp>          images found damaged
+//!
+//! All of it must be on one filesystem, because rename(2) is what turns an upload into an image: nothing is copied.
+//! Whatever stands in `images` was hashed before it got there.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use heirloom_protocol::{ByteRange, Fingerprint};
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::disk::{Disk, KernelDisk};
+use super::{BlobError, Blobs, ByteStream, UploadKey};
+use crate::config::DataDir;
+use incoming::Incoming;
+use shelf::Shelf;
+use unfinished::Unfinished;
+
+mod incoming;
+mod reading;
+mod shelf;
+mod unfinished;
+
+#[cfg(test)]
+mod tests;
+
+/// Bytes of an arriving image that are hashed and written at a time. While one such piece is on its way to the disk the
+/// next one is collected, so that an upload under way holds at most twice this, and one network read more.
+const PIECE_BYTES: usize = 512 << 10;
+
+/// Images and uploads in a local directory.
+#[derive(Clone, Debug)]
+pub struct LocalBlobs {
+    places: Arc<Places>,
+}
+
+/// Where things stand, and the disk they stand on.
+#[derive(Debug)]
+struct Places {
+    disk: Arc<dyn Disk>,
+    uploads: PathBuf,
+    shelf: Shelf,
+    unfinished: Unfinished,
+}
+
+impl LocalBlobs {
+    /// Opens the directory and sweeps away what a crash left of images that were arriving.
+    pub async fn open(data: &DataDir) -> Result<Self, BlobError> {
+        Self::open_on(Arc::new(KernelDisk), data).await
+    }
+
+    async fn open_on(disk: Arc<dyn Disk>, data: &DataDir) -> Result<Self, BlobError> {
+        let places = Places {
+            uploads: data.uploads(),
+            shelf: Shelf::new(Arc::clone(&disk), data.images(), data.quarantine()),
+            unfinished: Unfinished::new(Arc::clone(&disk), data.uploads()),
+            disk,
+        };
+        let blobs = Self { places: Arc::new(places) };
+        blobs.off_the_reactor(|places| incoming::sweep(&*places.disk, &places.uploads)).await?;
+        Ok(blobs)
+    }
+
+    /// Runs file work where it may wait for the disk. It runs to its end even if nobody waits for it any more.
+    async fn off_the_reactor<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Arc<Places>) -> Result<T, BlobError> + Send + 'static,
+    ) -> Result<T, BlobError> {
+        let places = Arc::clone(&self.places);
+        joined(spawn_blocking(move || work(&places)), &self.places.uploads).await
+    }
+}
+
+/// The result of file work. It can only be missing if the runtime is shutting down or the work panicked.
+async fn joined<T>(work: JoinHandle<Result<T, BlobError>>, path: &Path) -> Result<T, BlobError> {
+    work.await.unwrap_or_else(|stopped| Err(BlobError::io("finish work on", path)(io::Error::other(stopped))))
+}
+
+/// An image that arrives: what is on its way to the disk, and what is collected for the next trip.
+struct Arrival {
+    places: Arc<Places>,
+    underway: Option<JoinHandle<Result<Incoming, BlobError>>>,
+    collected: Vec<Bytes>,
+    collected_bytes: usize,
+    arrived: u64,
+}
+
+impl Arrival {
+    fn new(places: Arc<Places>) -> Self {
+        Self { places, underway: None, collected: Vec::new(), collected_bytes: 0, arrived: 0 }
+    }
+
+    /// Takes bytes; waits for the disk only if a whole piece is collected before the piece ahead of it is written.
+    async fn take(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        self.arrived += bytes.len() as u64;
+        self.collected_bytes += bytes.len();
+        self.collected.push(bytes);
+        if self.collected_bytes < PIECE_BYTES {
+            return Ok(());
+        }
+        self.send(|incoming| Ok(incoming)).await
+    }
+
+    /// Sends what is collected to the disk, and then lets `after` have its turn with the file.
+    async fn send(
+        &mut self,
+        after: impl FnOnce(Incoming) -> Result<Incoming, BlobError> + Send + 'static,
+    ) -> Result<(), BlobError> {
+        let incoming = self.landed().await?;
+        let pieces = std::mem::take(&mut self.collected);
+        self.collected_bytes = 0;
+        let places = Arc::clone(&self.places);
+        self.underway = Some(spawn_blocking(move || {
+            // Made here and not before: a small image costs one trip to the blocking threads in all.
+            let mut incoming = match incoming {
+                Some(incoming) => incoming,
+                None => Incoming::create(Arc::clone(&places.disk), &places.uploads)?,
+            };
+            pieces.iter().try_for_each(|piece| incoming.append(piece))?;
+            after(incoming)
+        }));
+        Ok(())
+    }
+
+    /// The file, once what is underway has reached it.
+    async fn landed(&mut self) -> Result<Option<Incoming>, BlobError> {
+        match self.underway.take() {
+            Some(underway) => joined(underway, &self.places.uploads).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+#[async_trait]
+impl Blobs for LocalBlobs {
+    async fn store(&self, fingerprint: Fingerprint, size: u64, mut body: ByteStream<'_>) -> Result<(), BlobError> {
+        let mut arrival = Arrival::new(Arc::clone(&self.places));
+        while let Some(bytes) = body.next().await {
+            arrival.take(bytes.map_err(BlobError::Sender)?).await?;
+            if arrival.arrived > size {
+                break;
+            }
+        }
+        if arrival.arrived != size {
+            return Err(BlobError::WrongLength { expected: size, found: arrival.arrived });
+        }
+        let places = Arc::clone(&self.places);
+        arrival.send(move |incoming| incoming.settle(fingerprint, &places.shelf)).await?;
+        arrival.landed().await?;
+        Ok(())
+    }
+
+    async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
+        self.off_the_reactor(move |places| places.unfinished.write(upload, offset, &bytes)).await
+    }
+
+    async fn seal(&self, upload: UploadKey, size: u64) -> Result<(), BlobError> {
+        self.off_the_reactor(move |places| places.unfinished.seal(upload, size, &places.shelf)).await
+    }
+
+    async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
+        self.off_the_reactor(move |places| places.unfinished.discard(upload)).await
+    }
+
+    async fn uploads(&self) -> Result<Vec<UploadKey>, BlobError> {
+        self.off_the_reactor(|places| places.unfinished.list()).await
+    }
+
+    async fn size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, BlobError> {
+        self.off_the_reactor(move |places| places.shelf.size(fingerprint)).await
+    }
+
+    async fn read(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<ByteStream<'static>, BlobError> {
+        let file = self.off_the_reactor(move |places| places.shelf.open(fingerprint, range)).await?;
+        Ok(reading::stream(file, range))
+    }
+
+    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
+        self.off_the_reactor(move |places| places.shelf.quarantine(fingerprint)).await
+    }
+}

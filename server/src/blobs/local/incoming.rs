@@ -1,0 +1,103 @@
+//! An incoming image: a private file that is hashed as it grows, and goes away unless it is settled.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use heirloom_protocol::{Fingerprint, Fingerprinter};
+use rustix::fs::{FlockOperation, flock};
+
+use super::super::BlobError;
+use super::super::disk::Disk;
+use super::shelf::{Shelf, stands_at};
+
+/// What the names of incoming files begin with; no upload's name does.
+const PREFIX: &str = "incoming-";
+
+/// A file that takes the bytes of one arriving image, in order. Dropped before it is settled, it is removed.
+#[derive(Debug)]
+pub(super) struct Incoming {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: File,
+    length: u64,
+    hashing: Fingerprinter,
+    settled: bool,
+}
+
+impl Incoming {
+    /// Begins an empty file in `folder`.
+    pub(super) fn create(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, BlobError> {
+        let path = folder.join(format!("{PREFIX}{:016x}", fastrand::u64(..)));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(BlobError::io("create", &path))?;
+        // Tells a sweep (of a second server over this directory) that somebody is at work here; a crash lets go of it.
+        flock(&file, FlockOperation::NonBlockingLockExclusive)
+            .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
+        Ok(Self { disk, path, file, length: 0, hashing: Fingerprinter::default(), settled: false })
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
+        self.disk.write(&self.file, bytes, self.length).map_err(BlobError::io("write", &self.path))?;
+        self.length += bytes.len() as u64;
+        self.hashing.update(bytes);
+        Ok(())
+    }
+
+    /// Makes the image durable under its name: content first, then the name.
+    pub(super) fn settle(mut self, expected: Fingerprint, shelf: &Shelf) -> Result<Self, BlobError> {
+        let found = self.hashing.clone().finish();
+        if found != expected {
+            return Err(BlobError::WrongFingerprint { expected, found });
+        }
+        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
+        shelf.place(&self.path, expected)?;
+        self.settled = true;
+        shelf.sync(expected)?;
+        Ok(self)
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.settled
+            && let Err(error) = self.disk.remove(&self.path)
+        {
+            tracing::warn!(path = %self.path.display(), %error, "could not remove an unfinished image; the next start will");
+        }
+    }
+}
+
+/// Removes the incoming files that nobody works on: leftovers of a crash.
+pub(super) fn sweep(disk: &dyn Disk, folder: &Path) -> Result<(), BlobError> {
+    for entry in fs::read_dir(folder).map_err(BlobError::io("list", folder))? {
+        let entry = entry.map_err(BlobError::io("list", folder))?;
+        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+            remove_if_abandoned(disk, &entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn remove_if_abandoned(disk: &dyn Disk, path: &Path) -> Result<(), BlobError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Settled or removed since it was listed.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(BlobError::io("open", path)(error)),
+    };
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        // Settled between opening and locking: then there is no such name any more, and nothing is removed.
+        Ok(()) if !stands_at(&file, path)? => Ok(()),
+        Ok(()) => disk.remove(path).map_err(BlobError::io("remove", path)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
+        Err(error) => Err(BlobError::io("lock", path)(error.into())),
+    }
+}
