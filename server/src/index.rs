@@ -1,140 +1,90 @@
-//! What is known: users, tokens, images, holdings, interrupted uploads, libraries. SQL that SQLite and PostgreSQL both
-//! accept; which of them it is follows from the URL. `server/tests/index_contract.rs` is the contract.
+//! The index: what is known of users, tokens, images, who holds them, interrupted uploads and libraries.
+//!
+//! SQL that SQLite and PostgreSQL both accept, through sqlx's `Any` driver; which of them it is follows from the URL.
+//! Every statement but those of the two sweeps touches one user's rows or one image's, and no foreign key ties users to
+//! images, so that the rows can be spread over machines by either.
+//!
+//! Reads run side by side on a few connections. Writes are values (see `writer.rs`) that go to one task, which commits
+//! whatever is waiting in one transaction. `server/tests/index_contract.rs` is the contract.
 
-use std::collections::HashMap;
-
-use heirloom_protocol::message::{LibraryChange, LibraryFeed, LibraryOutcome, Receipt, ServerStatus};
+use heirloom_protocol::RangeSet;
 use heirloom_protocol::possession::UserId;
-use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
-/// The index. Reads run side by side; writes go through one writer that commits them in groups. Every write is durable when it
-/// returns, and may be sent twice.
+use database::Database;
+use writer::Writer;
+
+mod database;
+mod error;
+mod images;
+mod library;
+mod proofs;
+mod ranges;
+mod row;
+mod schema;
+mod sqlite;
+mod status;
+mod trash;
+mod uploads;
+mod users;
+mod writer;
+
+pub use error::IndexError;
+
+/// The index. Every write is durable when it returns, and may be sent twice. A write whose caller stops waiting is
+/// carried out all the same.
 #[derive(Clone, Debug)]
-pub struct Index {}
+pub struct Index {
+    database: Database,
+    writer: Writer,
+}
 
+/// A token's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TokenId(pub i64);
 
 /// Whose token it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenOwner {
+    /// The token.
     pub token: TokenId,
+    /// The account it speaks for.
     pub user: UserId,
+    /// The account's name.
     pub name: String,
 }
 
 /// An entry of the interruption list (M6).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interrupted {
+    /// The length that the first shard announced, in bytes.
     pub size: u64,
+    /// What has arrived, durably.
     pub received: RangeSet,
 }
 
-#[derive(Debug, thiserror::Error)]
-pub enum IndexError {}
-
 impl Index {
+    /// Opens the index, making it if it is missing. Must run inside a tokio runtime.
     pub async fn open(url: &str) -> Result<Self, IndexError> {
-        todo!()
+        let database = Database::open(url).await?;
+        let writer = Writer::start(database.clone());
+        Ok(Self { database, writer })
     }
+
+    /// Finishes the writes that wait, and closes. Whatever is asked afterwards is answered with `Closed`.
+    pub async fn close(&self) {
+        self.writer.stop().await;
+        self.database.close().await;
+    }
+
     /// 32 random bytes made once for this installation, kept in the index so that every server process has the same.
     pub async fn secret(&self) -> Result<[u8; 32], IndexError> {
-        todo!()
+        schema::secret(self.database.reads()).await
     }
+}
 
-    // accounts
-    /// Adds a user; `NameTaken` if there is one.
-    pub async fn add_user(&self, name: &str) -> Result<UserId, IndexError> {
-        todo!()
-    }
-    pub async fn user_named(&self, name: &str) -> Result<Option<UserId>, IndexError> {
-        todo!()
-    }
-    pub async fn add_token(&self, user: UserId, token_hash: [u8; 32]) -> Result<TokenId, IndexError> {
-        todo!()
-    }
-    pub async fn token_owner(&self, token_hash: [u8; 32]) -> Result<Option<TokenOwner>, IndexError> {
-        todo!()
-    }
-
-    // images and who holds them
-    /// The receipts of those of `fingerprints` that this user holds and that are not quarantined. One round trip.
-    pub async fn receipts(
-        &self,
-        user: UserId,
-        fingerprints: &[Fingerprint],
-    ) -> Result<HashMap<Fingerprint, Receipt>, IndexError> {
-        todo!()
-    }
-    /// The length of an image that anybody holds and that is not quarantined.
-    pub async fn image_size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
-        todo!()
-    }
-    /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts a quarantine. The receipt of the first
-    /// time is the receipt of every time.
-    pub async fn hold(&self, user: UserId, fingerprint: Fingerprint, size: u64) -> Result<Receipt, IndexError> {
-        todo!()
-    }
-    /// Like `hold`, for an image that somebody else brought: `None` if it is not (or no longer) there unquarantined.
-    pub async fn link(&self, user: UserId, fingerprint: Fingerprint) -> Result<Option<Receipt>, IndexError> {
-        todo!()
-    }
-    /// The stored bytes were found damaged: nobody is told that they have it until somebody brings it again.
-    pub async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), IndexError> {
-        todo!()
-    }
-
-    // interruption list
-    pub async fn interrupted(
-        &self,
-        user: UserId,
-        fingerprints: &[Fingerprint],
-    ) -> Result<HashMap<Fingerprint, Interrupted>, IndexError> {
-        todo!()
-    }
-    /// Adds a range to the entry, making it if missing; answers the entry as it is then. `SizeDiffers` if it was begun with another size.
-    pub async fn note_shard(
-        &self,
-        user: UserId,
-        fingerprint: Fingerprint,
-        size: u64,
-        range: ByteRange,
-    ) -> Result<Interrupted, IndexError> {
-        todo!()
-    }
-    pub async fn forget_upload(&self, user: UserId, fingerprint: Fingerprint) -> Result<(), IndexError> {
-        todo!()
-    }
-    /// Uploads without a new shard since `before_ms`, some at a time.
-    pub async fn stale_uploads(&self, before_ms: i64, limit: u32) -> Result<Vec<(UserId, Fingerprint)>, IndexError> {
-        todo!()
-    }
-
-    // proofs
-    pub async fn proof_failures(&self, user: UserId, day: i64) -> Result<u32, IndexError> {
-        todo!()
-    }
-    pub async fn count_proof_failure(&self, user: UserId, day: i64) -> Result<(), IndexError> {
-        todo!()
-    }
-
-    // library
-    /// Carries out changes in order, each for itself, with the user's own change count as version.
-    pub async fn change_library(
-        &self,
-        user: UserId,
-        changes: Vec<LibraryChange>,
-    ) -> Result<Vec<LibraryOutcome>, IndexError> {
-        todo!()
-    }
-    pub async fn library_since(&self, user: UserId, since: u64, limit: usize) -> Result<LibraryFeed, IndexError> {
-        todo!()
-    }
-    /// Forgets trash older than `before_ms`, some at a time; answers how many.
-    pub async fn purge_trash(&self, before_ms: i64, limit: u32) -> Result<u64, IndexError> {
-        todo!()
-    }
-    pub async fn status(&self, user: UserId) -> Result<ServerStatus, IndexError> {
-        todo!()
-    }
+/// The time by the server's clock, in milliseconds since the epoch.
+fn now_ms() -> i64 {
+    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock before 1970 is a broken clock; its times are only ever compared with each other.
+    since_epoch.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,0 +1,92 @@
+//! The tables.
+//!
+//! One text for SQLite and PostgreSQL: BIGINT, BYTEA and TEXT, keys that we make, no sequence. Times are milliseconds
+//! since the epoch, fingerprints 32 bytes, versions count one user's library changes.
+
+use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
+
+use super::database::Database;
+use super::error::IndexError;
+use super::row;
+
+/// The schema that this server writes.
+pub(super) const VERSION: i64 = 1;
+
+/// Made where they are missing, in this order.
+const TABLES: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BYTEA NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS users (
+        id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, library_version BIGINT NOT NULL, created_ms BIGINT NOT NULL)",
+    // By the hash of the token: whoever copies the index cannot log in with it.
+    "CREATE TABLE IF NOT EXISTS tokens (
+        hash BYTEA PRIMARY KEY, id BIGINT NOT NULL UNIQUE, user_id BIGINT NOT NULL, created_ms BIGINT NOT NULL)",
+    // state: 0 stored, 1 found damaged.
+    "CREATE TABLE IF NOT EXISTS images (fingerprint BYTEA PRIMARY KEY, size BIGINT NOT NULL, state BIGINT NOT NULL)",
+    "CREATE TABLE IF NOT EXISTS holdings (
+        user_id BIGINT NOT NULL, fingerprint BYTEA NOT NULL, stored_at_ms BIGINT NOT NULL,
+        PRIMARY KEY (user_id, fingerprint))",
+    // received: see ranges.rs.
+    "CREATE TABLE IF NOT EXISTS uploads (
+        user_id BIGINT NOT NULL, fingerprint BYTEA NOT NULL, size BIGINT NOT NULL, received BYTEA NOT NULL,
+        touched_ms BIGINT NOT NULL, PRIMARY KEY (user_id, fingerprint))",
+    "CREATE INDEX IF NOT EXISTS uploads_by_age ON uploads (touched_ms)",
+    "CREATE TABLE IF NOT EXISTS proof_failures (
+        user_id BIGINT NOT NULL, day BIGINT NOT NULL, failures BIGINT NOT NULL, PRIMARY KEY (user_id, day))",
+    // One row for each path that ever was; fingerprint, size and time are null where nothing stands any more. In the
+    // order of versions the rows are the change feed.
+    "CREATE TABLE IF NOT EXISTS library (
+        user_id BIGINT NOT NULL, path TEXT NOT NULL, version BIGINT NOT NULL,
+        fingerprint BYTEA, size BIGINT, mtime_ns BIGINT, PRIMARY KEY (user_id, path))",
+    "CREATE UNIQUE INDEX IF NOT EXISTS library_by_version ON library (user_id, version)",
+    "CREATE TABLE IF NOT EXISTS trash (
+        user_id BIGINT NOT NULL, path TEXT NOT NULL, version BIGINT NOT NULL, fingerprint BYTEA NOT NULL,
+        size BIGINT NOT NULL, mtime_ns BIGINT NOT NULL, removed_at_ms BIGINT NOT NULL,
+        PRIMARY KEY (user_id, path, version))",
+    "CREATE INDEX IF NOT EXISTS trash_by_age ON trash (removed_at_ms)",
+];
+
+/// Brings the tables to this server's schema; refuses those of a newer one.
+pub(super) async fn prepare(database: &Database) -> Result<(), IndexError> {
+    let mut connection = database.writes().acquire().await.map_err(IndexError::Open)?;
+    let mut tables = connection.begin_with(database.begin()).await.map_err(IndexError::Open)?;
+    refuse_newer(&mut tables).await?;
+    for statement in TABLES {
+        sqlx::query(*statement).execute(&mut *tables).await.map_err(IndexError::Open)?;
+    }
+    fill(&mut tables).await?;
+    tables.commit().await.map_err(IndexError::Open)
+}
+
+/// The secret of this installation.
+pub(super) async fn secret(reads: &AnyPool) -> Result<[u8; 32], IndexError> {
+    let row = sqlx::query("SELECT value FROM settings WHERE name = 'secret'").fetch_one(reads).await;
+    let row = row.map_err(IndexError::statement("read the installation's secret"))?;
+    row::bytes(&row, 0)?.try_into().map_err(|_| IndexError::Damaged("secret"))
+}
+
+/// Before anything is made: an index of a newer server must not be touched.
+async fn refuse_newer(tables: &mut AnyConnection) -> Result<(), IndexError> {
+    sqlx::query(TABLES[0]).execute(&mut *tables).await.map_err(IndexError::Open)?;
+    let row = sqlx::query("SELECT version FROM schema_version WHERE id = 1").fetch_optional(&mut *tables).await;
+    let Some(row) = row.map_err(IndexError::Open)? else { return Ok(()) };
+    let found: i64 = row.try_get(0).map_err(IndexError::Open)?;
+    if found > VERSION { Err(IndexError::NewerSchema { found, known: VERSION }) } else { Ok(()) }
+}
+
+/// The rows that every index has.
+async fn fill(tables: &mut AnyConnection) -> Result<(), IndexError> {
+    sqlx::query("INSERT INTO schema_version (id, version) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
+        .bind(VERSION)
+        .execute(&mut *tables)
+        .await
+        .map_err(IndexError::Open)?;
+    let mut secret = [0; 32];
+    getrandom::fill(&mut secret).map_err(IndexError::Random)?;
+    sqlx::query("INSERT INTO settings (name, value) VALUES ('secret', $1) ON CONFLICT (name) DO NOTHING")
+        .bind(secret.as_slice())
+        .execute(&mut *tables)
+        .await
+        .map_err(IndexError::Open)?;
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! What only SQLite needs: a file that nobody else may read, and its settings.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::str::FromStr as _;
+
+use rustix::fs::{FlockOperation, flock};
+use sqlx::Executor as _;
+use sqlx::any::AnyPoolOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use tokio::task::spawn_blocking;
+
+use super::error::IndexError;
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Reader,
+    Writer,
+}
+
+impl Role {
+    /// The settings of a connection (sqlite.org/pragma.html).
+    ///
+    /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is for the moments when
+    /// another process (`user add`) writes. Caches are a few MiB: the kernel caches the file anyway. The log is cut back
+    /// after a burst, so that it does not keep the size of the largest one.
+    const fn settings(self) -> &'static str {
+        match self {
+            Self::Writer => {
+                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                 PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 33554432;"
+            }
+            Self::Reader => {
+                "PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; PRAGMA query_only = ON;"
+            }
+        }
+    }
+}
+
+/// Holds off other processes that want to make the same database.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _folder: File,
+}
+
+/// Makes the database's file if it is missing, mode 0600, and waits until no other process is preparing it: two that
+/// turn the log on at the same time would disturb each other.
+pub(super) async fn prepare(url: &str) -> Result<Turn, IndexError> {
+    let options = SqliteConnectOptions::from_str(url).map_err(IndexError::Open)?;
+    let path = options.get_filename().to_owned();
+    let wrap = |path: PathBuf| move |source| IndexError::Make { path, source };
+    let stopped = wrap(path.clone());
+    spawn_blocking(move || take_turn(&path).map_err(wrap(path)))
+        .await
+        .unwrap_or_else(|error| Err(stopped(io::Error::other(error))))
+}
+
+fn take_turn(path: &Path) -> io::Result<Turn> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    let folder = File::open(folder)?;
+    rustix::io::retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
+    // Only ever opened here when it is new: closing a second handle to a database that is in use would take SQLite's own
+    // locks away (sqlite.org/howtocorrupt.html, 2.2).
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Ok(_) => folder.sync_all()?,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error),
+    }
+    Ok(Turn { _folder: folder })
+}
+
+/// Gives every connection of a pool the settings of its role.
+pub(super) fn tune(pool: AnyPoolOptions, role: Role) -> AnyPoolOptions {
+    pool.after_connect(move |connection, _| {
+        Box::pin(async move {
+            connection.execute(sqlx::raw_sql(role.settings())).await?;
+            Ok(())
+        })
+    })
+}

@@ -1,0 +1,87 @@
+//! Images, and who holds them.
+
+use heirloom_protocol::Fingerprint;
+
+use super::{Place, image, range, two_users};
+
+pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    assert_eq!(index.image_size(image(1)).await.unwrap(), None);
+    let first = index.hold(anna, image(1), 1000).await.unwrap();
+    assert_eq!((first.fingerprint, first.size), (image(1), 1000));
+    assert!(first.stored_at_ms > 1_700_000_000_000, "{first:?}");
+    tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+    assert_eq!(index.hold(anna, image(1), 1000).await.unwrap(), first);
+    assert_eq!(index.link(anna, image(1)).await.unwrap(), Some(first));
+    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], first);
+    assert_eq!(index.image_size(image(1)).await.unwrap(), Some(1000));
+}
+
+pub(super) async fn users_never_see_what_others_hold(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    index.hold(anna, image(1), 10).await.unwrap();
+    assert!(index.receipts(ben, &[image(1)]).await.unwrap().is_empty());
+    let status = index.status(ben).await.unwrap();
+    assert_eq!((status.images, status.image_bytes), (0, 0));
+    let status = index.status(anna).await.unwrap();
+    assert_eq!((status.images, status.image_bytes), (1, 10));
+}
+
+pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    index.hold(anna, image(1), 10).await.unwrap();
+    index.note_shard(ben, image(1), 10, range(0, 5)).await.unwrap();
+    let receipt = index.link(ben, image(1)).await.unwrap().unwrap();
+    assert_eq!(receipt.size, 10);
+    assert_eq!(index.receipts(ben, &[image(1)]).await.unwrap()[&image(1)], receipt);
+    assert!(index.interrupted(ben, &[image(1)]).await.unwrap().is_empty());
+}
+
+pub(super) async fn nothing_unknown_or_damaged_is_linked(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    assert_eq!(index.link(ben, image(1)).await.unwrap(), None);
+    index.hold(anna, image(1), 10).await.unwrap();
+    index.quarantine(image(1)).await.unwrap();
+    assert_eq!(index.link(ben, image(1)).await.unwrap(), None);
+    assert!(index.receipts(ben, &[image(1)]).await.unwrap().is_empty());
+}
+
+pub(super) async fn a_damaged_image_is_nobodys_until_it_is_brought_again(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    index.quarantine(image(1)).await.unwrap();
+    let first = index.hold(anna, image(1), 10).await.unwrap();
+    index.quarantine(image(1)).await.unwrap();
+    index.quarantine(image(1)).await.unwrap();
+    assert_eq!(index.image_size(image(1)).await.unwrap(), None);
+    assert!(index.receipts(anna, &[image(1)]).await.unwrap().is_empty());
+    assert_eq!(index.status(anna).await.unwrap().images, 0);
+    index.hold(ben, image(1), 10).await.unwrap();
+    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], first, "healed for everybody");
+}
+
+pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    for number in 0..10 {
+        index.hold(anna, image(number), u64::from(number)).await.unwrap();
+        index.note_shard(anna, image(number + 500), 100, range(0, 1)).await.unwrap();
+    }
+    for length in [0, 1, 2, 3, 7, 8, 9, 1000] {
+        let asked: Vec<Fingerprint> = (0..length).map(image).collect();
+        let found = index.receipts(anna, &asked).await.unwrap();
+        assert_eq!(found.len(), length.min(10) as usize);
+        assert!(found.iter().all(|(fingerprint, receipt)| receipt.fingerprint == *fingerprint));
+        let interrupted = index.interrupted(anna, &asked).await.unwrap();
+        assert_eq!(interrupted.len(), if length == 1000 { 10 } else { 0 });
+    }
+    let twice = index.receipts(anna, &[image(3), image(3)]).await.unwrap();
+    assert_eq!(twice.len(), 1);
+}
+
+pub(super) async fn holding_an_image_forgets_its_upload(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    index.note_shard(anna, image(1), 10, range(0, 5)).await.unwrap();
+    index.note_shard(ben, image(1), 10, range(0, 5)).await.unwrap();
+    index.hold(anna, image(1), 10).await.unwrap();
+    assert!(index.interrupted(anna, &[image(1)]).await.unwrap().is_empty());
+    assert_eq!(index.interrupted(ben, &[image(1)]).await.unwrap().len(), 1, "somebody else's goes on");
+}

@@ -1,0 +1,156 @@
+//! Opening, closing, committing in groups.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::Duration;
+
+use heirloom_protocol::possession::UserId;
+use heirloom_server::index::{Index, IndexError};
+
+use super::{Place, applied, image, put, range, two_users};
+
+pub(super) async fn reopening_keeps_everything(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    let token = index.add_token(anna, [1; 32]).await.unwrap();
+    let receipt = index.hold(anna, image(1), 10).await.unwrap();
+    let entry = index.note_shard(ben, image(2), 10, range(2, 5)).await.unwrap();
+    index.count_proof_failure(ben, 1).await.unwrap();
+    index.change_library(anna, vec![put("a", 1, 0)]).await.unwrap();
+    index.quarantine(image(3)).await.unwrap();
+    let secret = index.secret().await.unwrap();
+    index.close().await;
+
+    let index = place.open().await;
+    assert_eq!(index.user_named("anna").await.unwrap(), Some(anna));
+    assert_eq!(index.token_owner([1; 32]).await.unwrap().unwrap().token, token);
+    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], receipt);
+    assert_eq!(index.interrupted(ben, &[image(2)]).await.unwrap()[&image(2)], entry);
+    assert_eq!(index.proof_failures(ben, 1).await.unwrap(), 1);
+    assert_eq!(index.library_since(anna, 0, 10).await.unwrap().entries.len(), 1);
+    assert_eq!(index.change_library(anna, vec![put("b", 1, 0)]).await.unwrap(), [applied(2)]);
+    assert_eq!(index.secret().await.unwrap(), secret);
+}
+
+pub(super) async fn the_secret_is_made_once(place: &Place) {
+    let (first, second) = tokio::join!(place.open(), place.open());
+    let secret = first.secret().await.unwrap();
+    assert_ne!(secret, [0; 32]);
+    assert_eq!(second.secret().await.unwrap(), secret);
+}
+
+pub(super) async fn writes_sent_at_once_are_all_committed(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    let writes = (0..400).map(|number| {
+        let index = index.clone();
+        let user = if number % 2 == 0 { anna } else { ben };
+        tokio::spawn(async move { index.hold(user, image(number / 2), 10).await })
+    });
+    for write in writes.collect::<Vec<_>>() {
+        write.await.unwrap().unwrap();
+    }
+    index.close().await;
+    let index = place.open().await;
+    for user in [anna, ben] {
+        assert_eq!(index.status(user).await.unwrap().images, 200);
+    }
+}
+
+pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    index.note_shard(anna, image(1), 20, range(0, 1)).await.unwrap();
+    let mut writes = tokio::task::JoinSet::new();
+    for number in 0..50_u64 {
+        let (taken, misfit, lost, good) = (index.clone(), index.clone(), index.clone(), index.clone());
+        writes.spawn(async move { matches!(taken.add_user("anna").await, Err(IndexError::NameTaken(_))) });
+        writes.spawn(async move {
+            let noted = misfit.note_shard(anna, image(1), 21, range(0, 9)).await;
+            matches!(noted, Err(IndexError::SizeDiffers { .. }))
+        });
+        writes.spawn(async move {
+            let changed = lost.change_library(UserId(1), vec![put("a", 1, 0)]).await;
+            matches!(changed, Err(IndexError::NoSuchUser(_)))
+        });
+        writes.spawn(
+            async move { good.note_shard(anna, image(2), 200, range(2 * number, 2 * number + 1)).await.is_ok() },
+        );
+    }
+    assert!(writes.join_all().await.into_iter().all(|as_it_should_be| as_it_should_be));
+    let noted = index.interrupted(anna, &[image(1), image(2)]).await.unwrap();
+    assert_eq!(noted[&image(1)].received.byte_count(), 1);
+    assert_eq!(noted[&image(2)].received.byte_count(), 50);
+}
+
+pub(super) async fn a_write_is_carried_out_even_if_nobody_waits(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    for number in 0..20 {
+        let waiting = index.hold(anna, image(number), 10);
+        // Long enough to hand it in, mostly too short for its commit.
+        drop(tokio::time::timeout(Duration::from_micros(50), waiting).await);
+    }
+    // Handed in behind them, so committed behind them.
+    index.hold(anna, image(100), 10).await.unwrap();
+    let held = index.status(anna).await.unwrap().images;
+    assert!(held >= 2, "{held} images are held");
+    for number in 0..20 {
+        index.hold(anna, image(number), 10).await.unwrap();
+    }
+    assert_eq!(index.status(anna).await.unwrap().images, 21);
+}
+
+pub(super) async fn a_closed_index_says_so(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    let writes: Vec<_> = (0..20)
+        .map(|number| {
+            let index = index.clone();
+            tokio::spawn(async move { index.hold(anna, image(number), 10).await })
+        })
+        .collect();
+    tokio::join!(index.close(), index.close());
+    assert!(matches!(index.hold(anna, image(99), 10).await, Err(IndexError::Closed)));
+    assert!(matches!(index.image_size(image(1)).await, Err(IndexError::Closed)));
+    let mut answered = 0;
+    for write in writes {
+        match write.await.unwrap() {
+            Ok(_) => answered += 1,
+            Err(error) => assert!(matches!(error, IndexError::Closed), "{error}"),
+        }
+    }
+    let again = place.open().await;
+    assert_eq!(again.status(anna).await.unwrap().images, answered, "what was answered holds, and nothing else");
+}
+
+pub(super) async fn two_processes_may_write_at_once(place: &Place) {
+    let (server, anna, _) = two_users(place).await;
+    let admin = place.open().await;
+    let hold = |index: Index, first: u32| async move {
+        for number in first..first + 50 {
+            index.hold(anna, image(number), 10).await.unwrap();
+        }
+    };
+    tokio::join!(hold(server.clone(), 0), hold(admin.clone(), 50));
+    assert_eq!(server.status(anna).await.unwrap().images, 100);
+    admin.close().await;
+    server.hold(anna, image(100), 10).await.unwrap();
+    assert_eq!(place.open().await.status(anna).await.unwrap().images, 101);
+}
+
+pub(super) async fn nobody_else_may_read_the_file(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    index.hold(anna, image(1), 10).await.unwrap();
+    let files = std::fs::read_dir(place.folder.path().join("data")).unwrap();
+    let mut seen = 0;
+    for file in files.map(Result::unwrap).filter(|file| file.file_name().to_string_lossy().starts_with("index")) {
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+        seen += 1;
+    }
+    assert_eq!(seen, 3, "the database, its log and its shared memory");
+}
+
+pub(super) async fn an_index_of_a_newer_server_is_left_alone(place: &Place) {
+    place.open().await.close().await;
+    sqlx::any::install_default_drivers();
+    let newer = sqlx::AnyPool::connect(&place.url).await.unwrap();
+    sqlx::query("UPDATE schema_version SET version = 2").execute(&newer).await.unwrap();
+    newer.close().await;
+    let error = Index::open(&place.url).await.unwrap_err();
+    assert!(matches!(error, IndexError::NewerSchema { found: 2, known: 1 }), "{error}");
+}
