@@ -1,39 +1,171 @@
 //! Who may ask: users and their tokens.
+//!
+//! A token is 256 random bits, shown once and kept only as its SHA-256: with that much randomness a slow hash would protect
+//! nothing more. It begins with `hl_`, so that scanners for leaked secrets can know it.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use data_encoding::HEXLOWER;
+use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 
-use crate::index::{Index, TokenId};
+use crate::index::{Index, IndexError, TokenId};
+
+/// How long a caller is remembered: thousands of requests a second do not each ask the index, and a token that is taken away
+/// is good for no longer than this.
+const REMEMBERED: Duration = Duration::from_secs(10);
+
+/// Callers remembered, at most; beyond it all are forgotten and asked for again. Only good tokens get in.
+const CALLERS_MAX: usize = 10_000;
+
+/// What every token begins with.
+const TOKEN_PREFIX: &str = "hl_";
+
+/// Random bytes in a token.
+const TOKEN_BYTES: usize = 32;
+
+/// Characters of a user's name, at most.
+const NAME_MAX: usize = 64;
 
 /// Who is asking, as proved by a token.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
+    /// The account.
     pub user: UserId,
+    /// The token they showed.
     pub token: TokenId,
+    /// The account's name.
     pub name: String,
 }
 
+/// The door book.
 #[derive(Clone, Debug)]
 pub struct Accounts {
     index: Index,
+    callers: Arc<Mutex<HashMap<[u8; 32], Remembered>>>,
 }
 
+#[derive(Clone, Debug)]
+struct Remembered {
+    caller: Caller,
+    since: Instant,
+}
+
+/// What can go wrong with accounts.
 #[derive(Debug, thiserror::Error)]
-pub enum AccountError {}
+pub enum AccountError {
+    /// No name for a user.
+    #[error("a user's name has 1 to 64 of a-z 0-9 . _ -")]
+    MalformedName,
+    /// There is a user of that name.
+    #[error("there is a user named {0} already")]
+    NameTaken(String),
+    /// There is no user of that name.
+    #[error("there is no user named {0}")]
+    NoSuchUser(String),
+    /// The system gave no random bytes.
+    #[error("ask the system for random bytes")]
+    Random(#[source] getrandom::Error),
+    /// The index failed.
+    #[error("look into the index")]
+    Index(#[source] IndexError),
+}
+
+impl AccountError {
+    /// Whether the same request may succeed later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Index(error) => error.is_transient(),
+            Self::MalformedName | Self::NameTaken(_) | Self::NoSuchUser(_) | Self::Random(_) => false,
+        }
+    }
+}
 
 impl Accounts {
+    /// Accounts as the index knows them.
     pub fn new(index: Index) -> Self {
-        Self { index }
+        Self { index, callers: Arc::default() }
     }
+
     /// Adds a user; answers the token, which is kept only as its hash and cannot be shown again.
     pub async fn add_user(&self, name: &str) -> Result<String, AccountError> {
-        todo!()
+        check_name(name)?;
+        let user = self.index.add_user(name).await.map_err(|error| match error {
+            IndexError::NameTaken(name) => AccountError::NameTaken(name),
+            error => AccountError::Index(error),
+        })?;
+        self.give_token(user).await
     }
+
     /// Another token for a user that exists.
     pub async fn add_token(&self, name: &str) -> Result<String, AccountError> {
-        todo!()
+        let user = self.index.user_named(name).await.map_err(AccountError::Index)?;
+        self.give_token(user.ok_or_else(|| AccountError::NoSuchUser(name.to_owned()))?).await
     }
-    /// Who the bearer of this token is; none if it is not one of ours. Cached for a named short time.
+
+    /// Who the bearer of this token is; none if it is not one of ours. Remembered for [`REMEMBERED`].
     pub async fn caller(&self, token: &str) -> Result<Option<Caller>, AccountError> {
-        todo!()
+        if !is_token(token) {
+            return Ok(None);
+        }
+        // Looked up by its hash: what a lookup's time tells of a hash helps nobody to a token.
+        let hash = hash(token);
+        if let Some(caller) = self.remembered(&hash) {
+            return Ok(Some(caller));
+        }
+        let owner = self.index.token_owner(hash).await.map_err(AccountError::Index)?;
+        let caller = owner.map(|owner| Caller { user: owner.user, token: owner.token, name: owner.name });
+        if let Some(caller) = &caller {
+            self.remember(hash, caller.clone());
+        }
+        Ok(caller)
+    }
+
+    async fn give_token(&self, user: UserId) -> Result<String, AccountError> {
+        let mut random = [0; TOKEN_BYTES];
+        getrandom::fill(&mut random).map_err(AccountError::Random)?;
+        let token = format!("{TOKEN_PREFIX}{}", HEXLOWER.encode(&random));
+        self.index.add_token(user, hash(&token)).await.map_err(AccountError::Index)?;
+        Ok(token)
+    }
+
+    fn remembered(&self, hash: &[u8; 32]) -> Option<Caller> {
+        let callers = self.callers();
+        let found = callers.get(hash).filter(|remembered| remembered.since.elapsed() < REMEMBERED)?;
+        Some(found.caller.clone())
+    }
+
+    fn remember(&self, hash: [u8; 32], caller: Caller) {
+        let mut callers = self.callers();
+        if callers.len() >= CALLERS_MAX {
+            callers.clear();
+        }
+        callers.insert(hash, Remembered { caller, since: Instant::now() });
+    }
+
+    fn callers(&self) -> MutexGuard<'_, HashMap<[u8; 32], Remembered>> {
+        // Each entry is true by itself: a panic elsewhere has not spoiled them.
+        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+fn check_name(name: &str) -> Result<(), AccountError> {
+    let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
+    let fits = (1..=NAME_MAX).contains(&name.len());
+    if fits && name.bytes().all(good) { Ok(()) } else { Err(AccountError::MalformedName) }
+}
+
+/// Whether a text looks like one of our tokens: what does not is not worth a question to the index.
+fn is_token(text: &str) -> bool {
+    text.strip_prefix(TOKEN_PREFIX).is_some_and(|digits| digits.len() == 2 * TOKEN_BYTES)
+}
+
+/// SHA-256 of a token.
+fn hash(token: &str) -> [u8; 32] {
+    *Fingerprint::of(token.as_bytes()).as_bytes()
+}
+
+#[cfg(test)]
+mod tests;
