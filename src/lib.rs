@@ -24,3 +24,5 @@ pub mod spool;
 pub mod journal;
 /// Where things are, and what the person decided.
 pub mod config;
+/// Where async code sends what blocks on the disk.
+mod aside;

@@ -1,34 +1,84 @@
-//! The names of photos, as the server should know them: an outbox that empties itself in batches when the server is there.
+//! The library: the names of photos, as the server should know them (M11).
+//!
+//! Every change of a name goes into the journal's outbox first and from there to the server, in order and in
+//! batches; so a name outlives a crash as an image does. A change says which version it was based on. If
+//! another device was faster, the change is based anew and sent again: what stood there is in the server's trash.
 
-use std::sync::Arc;
+mod batch;
+mod outbox;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heirloom_protocol::LibraryPath;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-use crate::journal::{Journal, JournalError};
+use crate::journal::{Journal, JournalError, NameChange};
 use crate::remote::Remote;
+use outbox::Outbox;
 
+/// A handle to the running library. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Library {}
+pub struct Library {
+    journal: Arc<Journal>,
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+    task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    requeued: watch::Receiver<u64>,
+}
 
 impl Library {
-    /// Starts the sender on this runtime.
+    /// Starts the sender on this runtime. What was left in the outbox goes out first.
     pub fn start(runtime: &tokio::runtime::Handle, journal: Arc<Journal>, remote: Remote) -> Self {
-        todo!()
+        let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
+        let (requeue, requeued) = watch::channel(0);
+        let outbox = Outbox::new(Arc::clone(&journal), remote, Arc::clone(&wake), requeue);
+        let stopped = stop.clone();
+        let task = runtime.spawn(async move {
+            // Dropped half-way, a batch was carried out or not; it is sent again, and a change may be sent twice.
+            stopped.run_until_cancelled_owned(outbox.run()).await;
+        });
+        Self { journal, wake, stop, task: Arc::new(Mutex::new(Some(task))), requeued }
     }
+
     /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not on the network.
     pub fn moved(&self, from: &LibraryPath, to: &LibraryPath) -> Result<(), JournalError> {
-        todo!()
+        self.queue(NameChange::Move { from: from.clone(), to: to.clone() })
     }
-    /// A photo was removed in the mount: to the server's trash.
+
+    /// A photo was removed in the mount: to the server's trash. Durable in the outbox when it returns.
     pub fn removed(&self, path: &LibraryPath) -> Result<(), JournalError> {
-        todo!()
+        self.queue(NameChange::Remove { path: path.clone() })
     }
-    /// Something was put into the outbox (by Journal::settle): send soon.
+
+    fn queue(&self, change: NameChange) -> Result<(), JournalError> {
+        self.journal.queue_names(vec![change])?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Something was put into the outbox (by `Journal::settle`), or the server is back: send soon.
     pub fn wake(&self) {
-        todo!()
+        self.wake.notify_one();
     }
-    /// Stops sending; returns when the task has ended.
+
+    /// Changes when files went back to the upload queue, because the server does not hold what a receipt of ours said.
+    pub fn requeued(&self) -> watch::Receiver<u64> {
+        self.requeued.clone()
+    }
+
+    /// Stops sending; returns when the task has ended. What was not confirmed stays in the outbox.
     pub async fn stop(&self) {
-        todo!()
+        self.stop.cancel();
+        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the library did not end well");
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

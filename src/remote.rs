@@ -1,35 +1,97 @@
-//! The server, as seen from here: requests, answers, time limits. hyper + rustls.
+//! The server, as seen from here: what it can be asked, and how long an answer may take.
+//!
+//! One `Remote` is one login. It is cheap to clone; all clones share the connections and the session.
+//! Nothing here retries for long or decides what a refusal means: that is for the rooms above. Two
+//! things are settled here for good: no redirect is ever followed (the token would go with it), and
+//! no answer is believed that speaks of something else than what was asked.
+
+mod answer;
+mod backoff;
+mod body;
+mod connection;
+mod error;
+mod exchange;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use heirloom_protocol::message::{
-    CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, ServerStatus, Session, UploadState,
+    CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus, Session, UploadState,
 };
-use heirloom_protocol::{ContentDigest, Fingerprint, Problem};
+use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
+use hyper::Method;
+use tokio::sync::Mutex;
+
+pub use backoff::Backoff;
+pub use error::RemoteError;
 
 use crate::config::Login;
+use exchange::{Ask, Exchange};
 
+/// What a server can surely read and hash in a second, from a slow disk: a request that makes it read
+/// an image back gets so much more time.
+const SERVER_READS_PER_SECOND: u64 = 32 << 20;
+
+/// A server, and the right to speak to it.
 #[derive(Clone, Debug)]
-pub struct Remote {}
+pub struct Remote {
+    exchange: Arc<Exchange>,
+    session: Arc<Mutex<Option<HeldSession>>>,
+}
 
-#[derive(Debug, thiserror::Error)]
-pub enum RemoteError {
-    #[error("login needed")]
-    LoginNeeded,
-    #[error("the server refused: {0}")]
-    Refused(Problem),
-    // Unreachable, TimedOut, Malformed answer ...; is_transient(), is_offline(), retry_after()
+/// A session, as long as its nonce is the newest.
+#[derive(Debug)]
+struct HeldSession {
+    session: Session,
+    renewal: Instant,
 }
 
 impl Remote {
+    /// Prepares to speak to a server; connects when first asked. Reads the certificate authorities to
+    /// trust, so it blocks for a moment.
     pub fn new(login: &Login) -> Result<Self, RemoteError> {
-        todo!()
+        Ok(Self { exchange: Arc::new(Exchange::new(login)?), session: Arc::default() })
     }
+
+    /// Whether the server is this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.exchange.is_loopback()
+    }
+
+    /// Who we are, and what holds for us. Kept until its nonce runs out; at most one request at a time.
     pub async fn session(&self) -> Result<Session, RemoteError> {
-        todo!()
+        let mut held = self.session.lock().await;
+        match &*held {
+            Some(now) if Instant::now() < now.renewal => Ok(now.session.clone()),
+            Some(_) | None => self.ask_session(&mut held).await,
+        }
     }
+
+    /// The same, asked anew: tells whether the server answers, and whether it still knows us.
+    pub async fn renewed_session(&self) -> Result<Session, RemoteError> {
+        self.ask_session(&mut *self.session.lock().await).await
+    }
+
+    async fn ask_session(&self, held: &mut Option<HeldSession>) -> Result<Session, RemoteError> {
+        *held = None;
+        let session: Session = self.exchange.json(Ask::get("ask for the session", route::SESSION)).await?;
+        let renewal = Instant::now() + Duration::from_secs(session.nonce_renewal_s.min(MAX_SESSION_S));
+        *held = Some(HeldSession { session: session.clone(), renewal });
+        Ok(session)
+    }
+
+    /// The detection request (M4): what the server has of each image, in the order asked.
     pub async fn check(&self, images: &[CheckImage]) -> Result<Vec<CheckedImage>, RemoteError> {
-        todo!()
+        let proven = images.iter().filter(|image| image.proof.is_some()).map(|image| image.size).sum();
+        let ask = Ask::json("check images", Method::POST, route::CHECK, images)?.patient(reading_time(proven));
+        let checked: Vec<CheckedImage> = self.exchange.json(ask).await?;
+        answer::agree_on_images("check images", images, &checked)?;
+        Ok(checked)
     }
+
+    /// Sends one shard (M5): the bytes at `offset` of an image of `size` bytes. When it returns, the
+    /// server has made durable what it says. May be dropped half-way; then the server has the shard or not.
     pub async fn put_shard(
         &self,
         fingerprint: Fingerprint,
@@ -38,18 +100,55 @@ impl Remote {
         digest: ContentDigest,
         bytes: Bytes,
     ) -> Result<UploadState, RemoteError> {
-        todo!()
+        let ask = Ask::shard(&route::shard(fingerprint, offset), size, digest, bytes).patient(reading_time(size));
+        let state = self.exchange.json(ask).await?;
+        answer::agree_on_upload("send a shard", fingerprint, Some(size), &state)?;
+        Ok(state)
     }
+
+    /// The server's interruption list for an image (M6); nothing if it has no such upload.
     pub async fn upload(&self, fingerprint: Fingerprint) -> Result<Option<UploadState>, RemoteError> {
-        todo!()
+        const DOING: &str = "ask how far an upload is";
+        match self.exchange.json(Ask::get(DOING, &route::upload(fingerprint))).await {
+            Ok(state) => answer::agree_on_upload(DOING, fingerprint, None, &state).map(|()| Some(state)),
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
+
+    /// Carries out changes to the library (M11): an outcome for each, in order.
     pub async fn change_library(&self, batch: &LibraryBatch) -> Result<LibraryOutcomes, RemoteError> {
-        todo!()
+        const DOING: &str = "change the library";
+        let outcomes: LibraryOutcomes =
+            self.exchange.json(Ask::json(DOING, Method::POST, route::LIBRARY_CHANGES, batch)?).await?;
+        answer::agree_on_count(DOING, batch.changes.len(), outcomes.outcomes.len())?;
+        Ok(outcomes)
     }
+
+    /// What changed in the library behind `since`, waiting up to `wait_s` seconds for news.
     pub async fn library_feed(&self, since: u64, wait_s: u64) -> Result<LibraryFeed, RemoteError> {
-        todo!()
+        let path = route::library_feed(since, wait_s);
+        self.exchange.json(Ask::get("read the change feed", &path).patient(Duration::from_secs(wait_s))).await
     }
+
+    /// What this user has on the server.
     pub async fn status(&self) -> Result<ServerStatus, RemoteError> {
-        todo!()
+        self.exchange.json(Ask::get("ask for the server's status", route::STATUS)).await
     }
 }
+
+/// However long a server says its nonce lasts, ask again after a day.
+const MAX_SESSION_S: u64 = 24 * 3600;
+
+/// How much longer an answer may take for which the server reads `bytes` back.
+fn reading_time(bytes: u64) -> Duration {
+    Duration::from_secs(bytes / SERVER_READS_PER_SECOND)
+}
+
+/// Whether a receipt speaks of this image.
+fn is_of(receipt: &Receipt, fingerprint: Fingerprint, size: Option<u64>) -> bool {
+    receipt.fingerprint == fingerprint && size.is_none_or(|size| receipt.size == size)
+}
+
+#[cfg(test)]
+mod tests;

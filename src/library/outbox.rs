@@ -1,0 +1,261 @@
+//! The outbox: empties itself while the server is there, in order, one batch at a time.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use super::batch::{Batch, Verdict, based_on};
+use crate::aside::aside;
+use crate::journal::{FileId, FileRecord, FileState, Journal, JournalError, NameChange};
+use crate::remote::{Backoff, Remote, RemoteError};
+
+/// A burst of changes is let come together for so long, unless it fills a batch before.
+const GATHERING: Duration = Duration::from_millis(50);
+/// Changes that two devices may take turns in overwriting each other's, before ours is dropped.
+const CONFLICTS_MAX: u32 = 5;
+/// While the server is away, new changes make us look, but not more often than this.
+const LOOK_GAP: Duration = Duration::from_secs(3);
+/// Files of the journal looked through at a time, where one is searched by what it holds.
+const PAGE: usize = 1000;
+
+/// Sends the outbox.
+pub(super) struct Outbox {
+    journal: Arc<Journal>,
+    remote: Remote,
+    wake: Arc<Notify>,
+    requeue: watch::Sender<u64>,
+    backoff: Backoff,
+    /// How often each change met something else than it was based on.
+    conflicts: HashMap<u64, u32>,
+    /// Changes in the next batch, at most: fewer after one that the server could not read.
+    batch_max: usize,
+}
+
+/// Why a batch did not go through.
+#[derive(Debug, thiserror::Error)]
+enum OutboxError {
+    #[error("the journal did not give or take names")]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+impl Outbox {
+    pub(super) fn new(journal: Arc<Journal>, remote: Remote, wake: Arc<Notify>, requeue: watch::Sender<u64>) -> Self {
+        Self {
+            journal,
+            remote,
+            wake,
+            requeue,
+            backoff: Backoff::default(),
+            conflicts: HashMap::new(),
+            batch_max: usize::MAX,
+        }
+    }
+
+    /// Sends until dropped. May be dropped at any point.
+    pub(super) async fn run(mut self) {
+        loop {
+            match self.send_batch().await {
+                Ok(0) => {
+                    self.wake.notified().await;
+                    self.gather().await;
+                }
+                Ok(_) => self.backoff.succeeded(),
+                Err(error) => self.rest(&error).await,
+            }
+        }
+    }
+
+    /// Lets a burst come together.
+    async fn gather(&self) {
+        if self.journal.names_queued() < heirloom_protocol::route::LIBRARY_CHANGES_MAX as u64 {
+            sleep(GATHERING).await;
+        }
+    }
+
+    /// Waits until it makes sense to try again.
+    async fn rest(&mut self, error: &OutboxError) {
+        let asked = match error {
+            OutboxError::Remote(error) => error.retry_after(),
+            OutboxError::Journal(_) => None,
+        };
+        let wait = self.backoff.failed(asked);
+        tracing::debug!(error = error as &dyn std::error::Error, wait_s = wait.as_secs(), "names wait");
+        let now = Instant::now();
+        let (due, early) = (now + wait, now + wait.min(asked.map_or(LOOK_GAP, |_| wait)));
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = async { self.wake.notified().await; sleep_until(early).await } => {}
+        }
+    }
+
+    /// Sends the next batch; how many changes it had.
+    async fn send_batch(&mut self) -> Result<usize, OutboxError> {
+        if self.journal.names_queued() == 0 {
+            return Ok(0);
+        }
+        let limit = self.remote.session().await?.limits.library_changes_max.min(self.batch_max);
+        let journal = Arc::clone(&self.journal);
+        let batch = aside(move || Batch::gather(&journal, limit)).await?;
+        if batch.is_empty() {
+            return Ok(0);
+        }
+        let count = batch.len();
+        match self.remote.change_library(&batch.message()).await {
+            Ok(outcomes) => {
+                self.carry_out(batch.judge(outcomes.outcomes)).await?;
+                self.batch_max = usize::MAX;
+            }
+            Err(error) if is_about_content(&error) => self.narrow(&batch, &error).await?,
+            Err(error) => return Err(error.into()),
+        }
+        Ok(count)
+    }
+
+    /// The server could not read the batch: halves it until the one change is found, and drops that.
+    async fn narrow(&mut self, batch: &Batch, error: &RemoteError) -> Result<(), OutboxError> {
+        self.batch_max = (batch.len() / 2).max(1);
+        let Some((number, change)) = batch.only() else { return Ok(()) };
+        tracing::error!(why = error.story(), "the server cannot read a change of a name; it is dropped");
+        tracing::debug!(?change, "dropped");
+        self.batch_max = usize::MAX;
+        self.confirm(vec![number], Vec::new()).await
+    }
+
+    async fn carry_out(&mut self, mut verdict: Verdict) -> Result<(), OutboxError> {
+        let mut again = Vec::new();
+        for (number, change, current) in std::mem::take(&mut verdict.conflicts) {
+            self.meet(number, change, current, &mut verdict, &mut again).await?;
+        }
+        for (number, change, code) in std::mem::take(&mut verdict.refused) {
+            self.obey(&change, code).await?;
+            verdict.done.push(number);
+        }
+        for number in &verdict.done {
+            self.conflicts.remove(number);
+        }
+        if !verdict.done.is_empty() {
+            tracing::info!(names = verdict.done.len(), "the library knows");
+        }
+        if !again.is_empty() {
+            let journal = Arc::clone(&self.journal);
+            aside(move || journal.queue_names(again)).await?;
+        }
+        self.confirm(verdict.done, verdict.versions).await
+    }
+
+    async fn confirm(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), OutboxError> {
+        let journal = Arc::clone(&self.journal);
+        Ok(aside(move || journal.confirm_names(done, versions)).await?)
+    }
+
+    /// Something else stands there: bases the change on that, to be sent again.
+    async fn meet(
+        &mut self,
+        number: u64,
+        change: NameChange,
+        current: u64,
+        verdict: &mut Verdict,
+        again: &mut Vec<NameChange>,
+    ) -> Result<(), OutboxError> {
+        verdict.versions.push((based_on(&change).clone(), (current > 0).then_some(current)));
+        let met = self.conflicts.entry(number).or_insert(0);
+        *met += 1;
+        if *met > CONFLICTS_MAX {
+            tracing::warn!("another device keeps changing the same name; ours is dropped");
+            tracing::debug!(?change, "dropped");
+            verdict.done.push(number);
+            return Ok(());
+        }
+        match change {
+            // Sent again with the version just learned.
+            NameChange::Put { .. } => {}
+            NameChange::Move { .. } | NameChange::Remove { .. } if current > 0 => {}
+            // Nothing stands there any more, which is what was wanted.
+            NameChange::Remove { .. } => verdict.done.push(number),
+            // Nothing to move; what stands here at the new name is put there instead.
+            NameChange::Move { to, .. } => {
+                verdict.done.push(number);
+                again.extend(self.put_of(&to).await?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The server will not do it.
+    async fn obey(&self, change: &NameChange, code: ErrorCode) -> Result<(), OutboxError> {
+        match change {
+            NameChange::Put { fingerprint, .. } if code == ErrorCode::ImageNotHeld => {
+                self.send_anew(*fingerprint).await
+            }
+            NameChange::Put { .. } | NameChange::Move { .. } | NameChange::Remove { .. } => {
+                tracing::error!(%code, "the server refused a change of a name; it is dropped");
+                tracing::debug!(?change, "dropped");
+                Ok(())
+            }
+        }
+    }
+
+    /// The server does not hold what a receipt of ours says it holds. The receipt is worth nothing: its files are
+    /// promised anew, and their names follow when they have been uploaded.
+    async fn send_anew(&self, image: Fingerprint) -> Result<(), OutboxError> {
+        tracing::error!(%image, "the server lost an image that it had vouched for; sending it again");
+        let journal = Arc::clone(&self.journal);
+        aside(move || {
+            journal.forget_receipt(image)?;
+            let held = |record: &FileRecord| record.state == FileState::BackedUp { fingerprint: image };
+            let lost = search(&journal, held)?;
+            let promise = |(id, record): (FileId, FileRecord)| {
+                (id, FileRecord { state: FileState::Pending { fingerprint: image }, ..record })
+            };
+            journal.record(lost.into_iter().map(promise).collect())
+        })
+        .await?;
+        self.requeue.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    /// The change that puts what stands here at `path`; nothing if no backed up file does.
+    async fn put_of(&self, path: &LibraryPath) -> Result<Option<NameChange>, OutboxError> {
+        let (journal, path) = (Arc::clone(&self.journal), path.clone());
+        let found = aside(move || search(&journal, |record| record.path == path)).await?;
+        Ok(found.into_iter().find_map(|(_, record)| match record.state {
+            FileState::BackedUp { fingerprint } => {
+                Some(NameChange::Put { path: record.path, fingerprint, mtime_ns: record.stamp.mtime_ns })
+            }
+            // Its name follows when it is uploaded, if it ever is.
+            FileState::Pending { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
+        }))
+    }
+}
+
+/// Looks through all files. Only where something went wrong elsewhere: the journal has no index for it.
+fn search(journal: &Journal, wanted: impl Fn(&FileRecord) -> bool) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = journal.files_after(after, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        after = Some(*last);
+        found.extend(page.into_iter().filter(|(_, record)| wanted(record)));
+    }
+}
+
+/// Whether the server could not read what was sent, so that sending it again is in vain.
+fn is_about_content(error: &RemoteError) -> bool {
+    matches!(
+        error.code(),
+        Some(
+            ErrorCode::MalformedBody
+                | ErrorCode::MalformedPath
+                | ErrorCode::MalformedFingerprint
+                | ErrorCode::BodyTooLarge
+                | ErrorCode::BatchTooLarge
+        )
+    )
+}

@@ -1,0 +1,119 @@
+//! Making sense of answers: which are believed, and what a refusal without our own words means.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
+use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
+use hyper::header::RETRY_AFTER;
+use hyper::{HeaderMap, StatusCode};
+use serde::de::DeserializeOwned;
+
+use super::error::RemoteError;
+use super::is_of;
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+}
+
+impl Answer {
+    /// The message in it, or why there is none.
+    pub(super) fn read<Message: DeserializeOwned>(self, doing: &'static str) -> Result<Message, RemoteError> {
+        if !self.status.is_success() {
+            return Err(self.refusal(doing));
+        }
+        serde_json::from_slice(&self.body)
+            .map_err(|error| RemoteError::Malformed { doing, why: format!("status {}, {error}", self.status) })
+    }
+
+    fn refusal(&self, doing: &'static str) -> RemoteError {
+        if self.status == StatusCode::UNAUTHORIZED {
+            return RemoteError::LoginNeeded;
+        }
+        match serde_json::from_slice(&self.body).ok().or_else(|| foreign_problem(self.status)) {
+            Some(problem) => RemoteError::Refused { problem, retry_after: retry_after(&self.headers) },
+            None => RemoteError::Malformed { doing, why: format!("status {} is no answer of Heirloom's", self.status) },
+        }
+    }
+}
+
+/// What a refusal means that is not in our words: some proxy's page, most likely. Statuses that a
+/// proxy gives for reasons of its own are translated; the rest says that this is no Heirloom server.
+fn foreign_problem(status: StatusCode) -> Option<Problem> {
+    let code = match status {
+        StatusCode::REQUEST_TIMEOUT => ErrorCode::RequestTimeout,
+        StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::BodyTooLarge,
+        StatusCode::TOO_MANY_REQUESTS => ErrorCode::TooManyRequests,
+        StatusCode::INSUFFICIENT_STORAGE => ErrorCode::StorageFull,
+        other if other.is_server_error() => ErrorCode::Unavailable,
+        _ => return None,
+    };
+    Some(Problem::new(code).with_detail(format!("status {}", status.as_u16())))
+}
+
+/// `Retry-After` in seconds (RFC 9110 section 10.2.3). Its other form, a date, is left to our own backoff:
+/// it would need two clocks that agree.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// Whether the answer has an entry for each that was asked for.
+pub(super) fn agree_on_count(doing: &'static str, asked: usize, answered: usize) -> Result<(), RemoteError> {
+    if asked == answered {
+        return Ok(());
+    }
+    Err(RemoteError::Malformed { doing, why: format!("{answered} entries for {asked}") })
+}
+
+/// Whether the answer to a check speaks of the images asked for, in their order.
+pub(super) fn agree_on_images(
+    doing: &'static str,
+    asked: &[CheckImage],
+    answered: &[CheckedImage],
+) -> Result<(), RemoteError> {
+    agree_on_count(doing, asked.len(), answered.len())?;
+    for (image, answer) in asked.iter().zip(answered) {
+        let agrees = match answer {
+            CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => {
+                is_of(receipt, image.fingerprint, Some(image.size))
+            }
+            CheckedImage::Interrupted { fingerprint, received } => {
+                *fingerprint == image.fingerprint && fits(received, image.size)
+            }
+            CheckedImage::Absent { fingerprint } => *fingerprint == image.fingerprint,
+        };
+        if !agrees {
+            return Err(another_image(doing, image.fingerprint));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an upload's state speaks of this image.
+pub(super) fn agree_on_upload(
+    doing: &'static str,
+    asked: Fingerprint,
+    asked_size: Option<u64>,
+    state: &UploadState,
+) -> Result<(), RemoteError> {
+    let agrees = match state {
+        UploadState::Receiving { size, received } => {
+            asked_size.is_none_or(|asked| asked == *size) && fits(received, *size)
+        }
+        UploadState::Stored { receipt } => is_of(receipt, asked, asked_size),
+    };
+    if agrees { Ok(()) } else { Err(another_image(doing, asked)) }
+}
+
+fn fits(received: &RangeSet, size: u64) -> bool {
+    received.end() <= size
+}
+
+fn another_image(doing: &'static str, asked: Fingerprint) -> RemoteError {
+    RemoteError::Malformed { doing, why: format!("it speaks of another image than {asked}") }
+}

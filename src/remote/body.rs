@@ -1,0 +1,92 @@
+//! The body of a request, which knows when the connection last took some of it.
+//!
+//! hyper asks a body for more as the socket accepts what it had. So a body that is no longer asked is a
+//! connection on which nothing moves, and that can be told apart from one that is merely slow.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, sleep_until};
+
+/// Bytes handed over at a time: small enough to see a slow link move, large enough to cost nothing.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// Bytes on their way out.
+#[derive(Debug)]
+pub(super) struct WatchedBody {
+    rest: Bytes,
+    flow: Flow,
+}
+
+/// When the connection last took bytes, and whether it has all of them.
+#[derive(Clone, Debug)]
+pub(super) struct Flow(Arc<Mutex<Moved>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Moved {
+    last: Instant,
+    whole: bool,
+}
+
+impl WatchedBody {
+    /// A body of these bytes, and the view on how it flows. The clock starts now.
+    pub(super) fn new(bytes: Bytes) -> (Self, Flow) {
+        let flow = Flow(Arc::new(Mutex::new(Moved { last: Instant::now(), whole: bytes.is_empty() })));
+        (Self { rest: bytes, flow: flow.clone() }, flow)
+    }
+}
+
+impl Flow {
+    fn moved(&self) -> Moved {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, whole: bool) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Moved { last: Instant::now(), whole };
+    }
+
+    /// Returns when the body has not moved for `stall`, or, once it is out whole, when `answer` has passed
+    /// since; tells which limit that was.
+    pub(super) async fn stalled(&self, stall: Duration, answer: Duration) -> Duration {
+        loop {
+            let moved = self.moved();
+            let limit = if moved.whole { answer } else { stall };
+            let due = moved.last + limit;
+            if Instant::now() >= due {
+                return limit;
+            }
+            sleep_until(due).await;
+        }
+    }
+}
+
+impl Body for WatchedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.rest.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.rest.len().min(PIECE_BYTES);
+        let piece = self.rest.split_to(length);
+        self.flow.note(self.rest.is_empty());
+        Poll::Ready(Some(Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}

@@ -1,0 +1,201 @@
+//! One question and its answer, within limits of time and size.
+
+use std::error::Error as StdError;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use heirloom_protocol::{ContentDigest, route};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::client::legacy;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::time::timeout;
+
+use super::answer::Answer;
+use super::body::WatchedBody;
+use super::connection::{self, Connections};
+use super::error::RemoteError;
+use crate::config::Login;
+
+/// Longest time in which no byte of a body moves, in either direction, connecting included.
+const STALL_LIMIT: Duration = Duration::from_secs(30);
+/// Longest time between the last byte of a request and the first of its answer, before what the request itself adds.
+const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// Bytes in one answer, at most: 5,000 entries of the change feed with paths of a kilobyte and more.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+/// A question with less than this in its body is asked once more on a fresh connection if the server closed
+/// the old one just then. Shards are not: whoever sends them wants to know.
+const REPEAT_BYTES_MAX: usize = 1 << 20;
+
+const JSON: &str = "application/json";
+const BYTES: &str = "application/octet-stream";
+const AGENT: &str = concat!("heirloom/", env!("CARGO_PKG_VERSION"));
+
+/// A question.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    /// Completes the sentence "while trying to".
+    doing: &'static str,
+    method: Method,
+    path: String,
+    content_type: Option<&'static str>,
+    headers: Vec<(&'static str, String)>,
+    body: Bytes,
+    patience: Duration,
+}
+
+impl Ask {
+    pub(super) fn get(doing: &'static str, path: &str) -> Self {
+        Self {
+            doing,
+            method: Method::GET,
+            path: path.to_owned(),
+            content_type: None,
+            headers: Vec::new(),
+            body: Bytes::new(),
+            patience: ANSWER_LIMIT,
+        }
+    }
+
+    pub(super) fn json<Message: Serialize + ?Sized>(
+        doing: &'static str,
+        method: Method,
+        path: &str,
+        message: &Message,
+    ) -> Result<Self, RemoteError> {
+        let body =
+            serde_json::to_vec(message).map_err(|source| RemoteError::Unspeakable { doing, source: source.into() })?;
+        Ok(Self { method, content_type: Some(JSON), body: body.into(), ..Self::get(doing, path) })
+    }
+
+    pub(super) fn shard(path: &str, size: u64, digest: ContentDigest, bytes: Bytes) -> Self {
+        let headers = vec![(route::UPLOAD_LENGTH, size.to_string()), (route::CONTENT_DIGEST, digest.to_string())];
+        Self { method: Method::PUT, content_type: Some(BYTES), headers, body: bytes, ..Self::get("send a shard", path) }
+    }
+
+    /// The same question, with so much more time for the answer.
+    pub(super) fn patient(mut self, more: Duration) -> Self {
+        self.patience += more;
+        self
+    }
+}
+
+/// Asks one server in one user's name.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    connections: Connections,
+    server: Uri,
+    authorization: HeaderValue,
+}
+
+impl Exchange {
+    pub(super) fn new(login: &Login) -> Result<Self, RemoteError> {
+        let doing = "log in";
+        let mut authorization = HeaderValue::try_from(format!("Bearer {}", login.token.reveal()))
+            .map_err(|source| RemoteError::Unspeakable { doing, source: source.into() })?;
+        // Kept out of Debug output, and out of HTTP/2's compression tables.
+        authorization.set_sensitive(true);
+        let connections = connection::prepare(login.ca_file.as_deref())?;
+        Ok(Self { connections, server: login.server.uri().clone(), authorization })
+    }
+
+    pub(super) fn is_loopback(&self) -> bool {
+        let host = self.server.host().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    }
+
+    /// Asks, and reads the answer as a message. May be dropped at any point: the connection is then closed, or
+    /// the stream reset, and the server may or may not have done what was asked.
+    pub(super) async fn json<Message: DeserializeOwned>(&self, ask: Ask) -> Result<Message, RemoteError> {
+        let doing = ask.doing;
+        let again = (ask.body.len() <= REPEAT_BYTES_MAX).then(|| ask.clone());
+        let answer = match (self.send(ask).await, again) {
+            // A kept connection that the server closed at the same moment; every request may be sent twice.
+            (Err(RemoteError::Interrupted { .. }), Some(again)) => self.send(again).await?,
+            (answer, _) => answer?,
+        };
+        answer.read(doing)
+    }
+
+    async fn send(&self, ask: Ask) -> Result<Answer, RemoteError> {
+        let (doing, patience) = (ask.doing, ask.patience);
+        let (body, flow) = WatchedBody::new(ask.body.clone());
+        let response = self.connections.request(self.request(ask, body)?);
+        let response = tokio::select! {
+            response = response => response.map_err(|error| self.no_answer(doing, error))?,
+            limit = flow.stalled(STALL_LIMIT, patience) => {
+                return Err(RemoteError::TimedOut { doing, limit_s: limit.as_secs() });
+            }
+        };
+        receive(doing, response).await
+    }
+
+    fn request(&self, ask: Ask, body: WatchedBody) -> Result<Request<WatchedBody>, RemoteError> {
+        let doing = ask.doing;
+        let unspeakable = |source: hyper::http::Error| RemoteError::Unspeakable { doing, source: source.into() };
+        let mut uri = Uri::builder().path_and_query(ask.path);
+        if let (Some(scheme), Some(authority)) = (self.server.scheme(), self.server.authority()) {
+            uri = uri.scheme(scheme.clone()).authority(authority.clone());
+        }
+        let mut request = Request::builder()
+            .method(ask.method)
+            .uri(uri.build().map_err(unspeakable)?)
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(USER_AGENT, AGENT)
+            .header(ACCEPT, JSON);
+        if let Some(content_type) = ask.content_type {
+            request = request.header(CONTENT_TYPE, content_type);
+        }
+        for (name, value) in ask.headers {
+            request = request.header(name, value);
+        }
+        request.body(body).map_err(unspeakable)
+    }
+
+    fn no_answer(&self, doing: &'static str, error: legacy::Error) -> RemoteError {
+        let server = self.server.authority().map_or_else(|| self.server.to_string(), ToString::to_string);
+        if !error.is_connect() {
+            return RemoteError::Interrupted { doing, source: error.into() };
+        }
+        if speaks_of_tls(&error) {
+            return RemoteError::Untrusted { server, source: error.into() };
+        }
+        RemoteError::Unreachable { server, source: error.into() }
+    }
+}
+
+/// Whether TLS, rather than the network, is what failed.
+fn speaks_of_tls(error: &(dyn StdError + 'static)) -> bool {
+    let mut link = Some(error);
+    while let Some(error) = link {
+        // rustls wraps itself in an io::Error, whose `source` skips what it wraps.
+        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+            return true;
+        }
+        link = error.source();
+    }
+    false
+}
+
+/// The rest of an answer, as long as it keeps coming and stays within its size.
+async fn receive(doing: &'static str, response: Response<Incoming>) -> Result<Answer, RemoteError> {
+    let (head, mut incoming) = response.into_parts();
+    let mut body = BytesMut::new();
+    while let Some(frame) = timeout(STALL_LIMIT, incoming.frame())
+        .await
+        .map_err(|_| RemoteError::TimedOut { doing, limit_s: STALL_LIMIT.as_secs() })?
+    {
+        let frame = frame.map_err(|error| RemoteError::Interrupted { doing, source: error.into() })?;
+        body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
+        if body.len() > ANSWER_BYTES_MAX {
+            return Err(RemoteError::Malformed { doing, why: "it is too long".to_owned() });
+        }
+    }
+    Ok(Answer { status: head.status, headers: head.headers, body: body.freeze() })
+}

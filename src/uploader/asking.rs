@@ -1,0 +1,212 @@
+//! Asking: what of the queue's next files has to be sent at all. The sync list first (M3), then the server, for many
+//! images in one request and with proofs for instant upload (M4, M9).
+
+use std::sync::Arc;
+
+use futures_util::{StreamExt as _, stream};
+use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Receipt, Session};
+use heirloom_protocol::possession::{self, Proof};
+
+use super::desk::Desk;
+use super::image::{Image, ImageError};
+use super::roster::{Candidate, Reason};
+use crate::aside::aside;
+use crate::journal::{FileRecord, FileState, JournalError, Outcome};
+use crate::remote::RemoteError;
+use crate::spool::{Spool, SpoolError};
+
+/// Files in the first round after a rest: their upload begins before the other proofs are made. Each round may have twice as many.
+pub(super) const ROUND_FILES_FIRST: usize = 32;
+/// Files in one round, at most.
+pub(super) const ROUND_FILES_MAX: usize = 500;
+/// Bytes of files in one round, at most (but at least one file): so much is read for proofs before the first answer.
+const ROUND_BYTES_MAX: u64 = 64 << 20;
+/// Of four files, one is from the queue's oldest end: new photos come first, and nothing starves.
+const OLDEST_SHARE: usize = 4;
+/// Files read for proofs at a time: they come from the page cache, so this is a matter of cores.
+const PROOFS_AT_A_TIME: usize = 2;
+
+/// What a round brought.
+#[derive(Debug)]
+pub(super) struct Round {
+    /// What the server says of each image that our own list does not have.
+    pub(super) checked: Vec<(Candidate, CheckedImage)>,
+    /// Whether the queue gave as many files as were asked for.
+    pub(super) full: bool,
+    /// Whether it gave none.
+    pub(super) empty: bool,
+    /// What the server allows.
+    pub(super) session: Option<Session>,
+}
+
+/// Why a round came to nothing. Its files are back in the queue.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RoundError {
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+}
+
+/// Why an image could not be opened for sending.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OpenError {
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+/// Takes up to `files` from the queue and finds out what has to be sent.
+pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundError> {
+    let picked = pick(&desk, files).await?;
+    let (full, empty) = (picked.len() >= files, picked.is_empty());
+    let taken = desk.board.lock().roster.take(within_bytes(picked));
+    let asked = ask_for(&desk, taken.clone()).await;
+    if asked.is_err() {
+        let mut state = desk.board.lock();
+        for candidate in taken {
+            let files = state.roster.finish(candidate.fingerprint);
+            state.roster.give_back(&files);
+        }
+    }
+    let (checked, session) = asked?;
+    Ok(Round { checked, full, empty, session })
+}
+
+/// The next files of the queue: new and old ones mixed, so that a cut further on takes from both.
+async fn pick(desk: &Desk, files: usize) -> Result<Vec<Candidate>, JournalError> {
+    let except = desk.board.lock().roster.unavailable(tokio::time::Instant::now());
+    let (oldest, journal) = (files / OLDEST_SHARE, Arc::clone(&desk.journal));
+    let newest = files - oldest;
+    let records = aside(move || journal.pending(newest, oldest, &except)).await?;
+    let mut new: Vec<Candidate> = records.into_iter().filter_map(candidate).collect();
+    let old = new.split_off(newest.min(new.len()));
+    let mut old = old.into_iter();
+    let mut mixed = Vec::with_capacity(files);
+    for group in new.chunks(OLDEST_SHARE - 1) {
+        mixed.extend(group.iter().cloned());
+        mixed.extend(old.next());
+    }
+    mixed.extend(old);
+    Ok(mixed)
+}
+
+fn candidate((id, record): (crate::journal::FileId, FileRecord)) -> Option<Candidate> {
+    let FileRecord { path, stamp, state } = record;
+    match state {
+        FileState::Pending { fingerprint } => Some(Candidate { id, path, stamp, fingerprint }),
+        // Not ours; the queue has only pending ones.
+        FileState::BackedUp { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
+    }
+}
+
+fn within_bytes(mut picked: Vec<Candidate>) -> Vec<Candidate> {
+    let mut sum = 0_u64;
+    let within = picked.iter().take_while(|candidate| {
+        let first = sum == 0;
+        sum = sum.saturating_add(candidate.size());
+        first || sum <= ROUND_BYTES_MAX
+    });
+    let count = within.count();
+    picked.truncate(count);
+    picked
+}
+
+type Asked = (Vec<(Candidate, CheckedImage)>, Option<Session>);
+
+async fn ask_for(desk: &Desk, taken: Vec<Candidate>) -> Result<Asked, RoundError> {
+    let unknown = settle_known(desk, taken).await?;
+    if unknown.is_empty() {
+        return Ok((Vec::new(), None));
+    }
+    let session = desk.carrier.remote().session().await?;
+    let allowed = refuse_impossible(desk, unknown, &session).await;
+    let asked: Vec<(Candidate, CheckImage)> = stream::iter(allowed)
+        .map(|candidate| with_proof(desk, candidate, &session))
+        .buffered(PROOFS_AT_A_TIME)
+        .filter_map(std::future::ready)
+        .collect()
+        .await;
+    let mut checked = Vec::with_capacity(asked.len());
+    for group in asked.chunks(session.limits.check_images_max.clamp(1, ROUND_FILES_MAX)) {
+        let images: Vec<CheckImage> = group.iter().map(|(_, image)| image.clone()).collect();
+        let answers = desk.carrier.remote().check(&images).await?;
+        checked.extend(group.iter().map(|(candidate, _)| candidate.clone()).zip(answers));
+    }
+    Ok((checked, Some(session)))
+}
+
+/// Settles what the sync list has (M3); answers the others.
+async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidate>, JournalError> {
+    let journal = Arc::clone(&desk.journal);
+    let looked_up: Vec<(Candidate, Option<Receipt>)> = aside(move || {
+        taken
+            .into_iter()
+            .map(|file| journal.receipt(file.fingerprint).map(|receipt| (file, receipt)))
+            .collect::<Result<_, _>>()
+    })
+    .await?;
+    let mut unknown = Vec::new();
+    for (file, receipt) in looked_up {
+        match receipt {
+            Some(receipt) => {
+                desk.settle_all(file.fingerprint, &Outcome::BackedUp { receipt }, |saved| &mut saved.sync_list).await
+            }
+            None => unknown.push(file),
+        }
+    }
+    Ok(unknown)
+}
+
+/// Settles as failed what this server can never take; answers the others.
+async fn refuse_impossible(desk: &Desk, files: Vec<Candidate>, session: &Session) -> Vec<Candidate> {
+    let most = session.limits.image_bytes_max;
+    let mut possible = Vec::new();
+    for file in files {
+        let why = match file.size() {
+            0 => "an empty file is no image".to_owned(),
+            size if size > most => format!("the server takes images of up to {most} bytes; this one has {size}"),
+            _ => {
+                possible.push(file);
+                continue;
+            }
+        };
+        desk.fail_all(file.fingerprint, why).await;
+    }
+    possible
+}
+
+/// What the server is asked about a file; nothing if it is not there any more as it was.
+async fn with_proof(desk: &Desk, file: Candidate, session: &Session) -> Option<(Candidate, CheckImage)> {
+    let wanted = session.cross_user == CrossUser::Proof && file.size() >= possession::SIZE_MIN;
+    let proof = if wanted { Some(prove(desk, &file, session).await?) } else { None };
+    let image = CheckImage { fingerprint: file.fingerprint, size: file.size(), proof };
+    Some((file, image))
+}
+
+async fn prove(desk: &Desk, file: &Candidate, session: &Session) -> Option<Proof> {
+    let (spool, opened, session) = (desk.spool.clone(), file.clone(), session.clone());
+    let proof = aside(move || Ok::<_, OpenError>(open(&spool, &opened)?.prove(&session)?)).await;
+    match proof {
+        Ok(proof) => Some(proof),
+        Err(error) => {
+            desk.put_off_source(file, &error, Reason::Own);
+            // Another file of the same content may stand in, in a later round.
+            let mut state = desk.board.lock();
+            let others = state.roster.finish(file.fingerprint);
+            state.roster.give_back(&others);
+            None
+        }
+    }
+}
+
+/// Opens a file, if it is still the one that was queued. Blocks on the disk.
+pub(super) fn open(spool: &Spool, file: &Candidate) -> Result<Image, OpenError> {
+    let opened = spool.read(&file.path)?;
+    let (id, stamp) = Spool::identify(&opened).map_err(ImageError::Read)?;
+    if (id, stamp) != (file.id, file.stamp) {
+        return Err(ImageError::Changed.into());
+    }
+    Ok(Image::new(opened, stamp, file.fingerprint))
+}

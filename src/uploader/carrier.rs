@@ -1,0 +1,155 @@
+//! The carrier: what all deliveries share. The connection, the budget, the pace, and the count of bytes sent.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use bytes::Bytes;
+use heirloom_protocol::message::{Limits, Receipt, UploadState};
+use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
+
+use super::budget::{Budget, SHARD_BYTES_MAX, Turn};
+use super::delivery::{Believed, Delivery, DeliveryError, Landed, Witness};
+use super::image::Image;
+use super::link;
+use super::pace::{InFlight, Pace};
+use crate::aside::aside;
+use crate::remote::{Remote, RemoteError};
+
+/// Carries images to one server. Cheap to clone; clones share everything.
+#[derive(Clone, Debug)]
+pub struct Carrier {
+    remote: Remote,
+    budget: Budget,
+    pace: Arc<Mutex<Pace>>,
+    began: Instant,
+    sent_bytes: Arc<AtomicU64>,
+}
+
+impl Carrier {
+    /// A carrier whose pace starts from the link of now. Reads a few small files.
+    pub fn new(remote: Remote) -> Self {
+        let pace = Pace::starting_on(link::look(remote.is_loopback()));
+        Self {
+            remote,
+            budget: Budget::new(),
+            pace: Arc::new(Mutex::new(pace)),
+            began: Instant::now(),
+            sent_bytes: Arc::default(),
+        }
+    }
+
+    /// Brings one image to the server: what is missing of it goes out in shards, within the budget.
+    ///
+    /// May be dropped half-way: what was acknowledged need not be sent again.
+    pub async fn deliver(
+        &self,
+        image: Arc<Image>,
+        limits: Limits,
+        believed: Believed,
+        witness: Arc<dyn Witness>,
+    ) -> Result<Receipt, DeliveryError> {
+        Delivery::new(self, image, limits, believed, witness).run().await
+    }
+
+    /// The server.
+    pub const fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// The kind of link that the pace started on.
+    pub fn link(&self) -> LinkKind {
+        self.pace().link()
+    }
+
+    /// How large shards are now, in bytes.
+    pub fn shard_bytes(&self) -> u64 {
+        self.pace().shard().bytes().min(SHARD_BYTES_MAX)
+    }
+
+    /// Bytes acknowledged per second over the last few seconds.
+    pub fn bytes_per_second(&self) -> u64 {
+        self.pace().bytes_per_second(self.began.elapsed())
+    }
+
+    /// Shard bytes sent since the start, resent ones included.
+    pub fn sent_bytes(&self) -> u64 {
+        self.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the link again, after the network was away. Reads a few small files.
+    pub(super) async fn look_at_link(&self) {
+        let loopback = self.remote.is_loopback();
+        let link = aside(move || link::look(loopback)).await;
+        self.pace().moved_to(link);
+    }
+
+    pub(super) const fn shard_bytes_max(&self) -> u64 {
+        SHARD_BYTES_MAX
+    }
+
+    pub(super) async fn turn(&self) -> Turn {
+        self.budget.turn().await
+    }
+
+    /// Reads one shard and sends it. The server's answer is noted before this returns, but after the turn and the
+    /// room were given back: others do not wait for our disk.
+    pub(super) async fn send(
+        &self,
+        image: Arc<Image>,
+        range: ByteRange,
+        turn: Turn,
+        witness: Arc<dyn Witness>,
+    ) -> Landed {
+        let outcome = self.put(image, range, turn).await;
+        if let Ok(UploadState::Receiving { .. }) = &outcome {
+            aside(move || witness.acknowledged(range)).await;
+        }
+        Landed { range, outcome }
+    }
+
+    async fn put(&self, image: Arc<Image>, range: ByteRange, turn: Turn) -> Result<UploadState, DeliveryError> {
+        let room = turn.room(range.len()).await;
+        let (fingerprint, size) = (image.fingerprint(), image.size());
+        // The room travels with the bytes: if this future is dropped, both end together on the other thread.
+        let (shard, _room) = aside(move || image.read(range).map(|shard| (shard, room))).await?;
+        let flight = self.pace().begin(self.began.elapsed(), range.len());
+        let answer =
+            self.remote.put_shard(fingerprint, size, range.start(), shard.digest, Bytes::from(shard.bytes)).await;
+        self.measure(flight, range.len(), &answer);
+        Ok(answer?)
+    }
+
+    fn measure(&self, flight: InFlight, bytes: u64, answer: &Result<UploadState, RemoteError>) {
+        let now = self.began.elapsed();
+        match answer {
+            Ok(_) => self.pace().acknowledged(flight, now),
+            Err(error) if is_of_the_way(error) => self.pace().failed(flight, now),
+            // It never left.
+            Err(RemoteError::Unreachable { .. } | RemoteError::Untrusted { .. }) => return,
+            Err(_) => {}
+        }
+        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a smaller shard might have made it.
+fn is_of_the_way(error: &RemoteError) -> bool {
+    match error {
+        RemoteError::Interrupted { .. } | RemoteError::TimedOut { .. } => true,
+        RemoteError::Refused { problem, .. } => {
+            matches!(problem.code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge | ErrorCode::DigestMismatch)
+        }
+        RemoteError::LoginNeeded
+        | RemoteError::Unreachable { .. }
+        | RemoteError::Untrusted { .. }
+        | RemoteError::Malformed { .. }
+        | RemoteError::Unspeakable { .. }
+        | RemoteError::Authorities { .. }
+        | RemoteError::NoAuthorities(_) => false,
+    }
+}

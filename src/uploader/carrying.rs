@@ -1,0 +1,103 @@
+//! Carrying: one image from its files to the server, from whichever of them still holds it.
+
+use std::sync::Arc;
+
+use heirloom_protocol::message::{CheckedImage, Limits, Receipt};
+use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
+
+use super::asking::{OpenError, open};
+use super::board::Board;
+use super::delivery::{Believed, DeliveryError, Witness};
+use super::desk::Desk;
+use super::roster::{Candidate, Reason};
+use crate::aside::aside;
+use crate::journal::{Journal, JournalError};
+
+/// How carrying ended.
+#[derive(Debug)]
+pub(super) enum Carried {
+    /// The server has it.
+    Stored(Receipt),
+    /// No file of this content is left to send from.
+    NoSource,
+    /// It could not be sent.
+    Stuck(DeliveryError),
+}
+
+/// Sends an image, with no more than a few others at a time.
+pub(super) async fn carry(desk: Arc<Desk>, candidate: Candidate, checked: CheckedImage, limits: Limits) -> Carried {
+    let _lane = desk.lanes.acquire().await.expect("the lanes are never closed");
+    let image = candidate.fingerprint;
+    let mut believed = believe(&desk, image, checked).await;
+    loop {
+        let Some((source, abandoned)) = desk.board.lock().roster.source(image) else { return Carried::NoSource };
+        let sending = send(&desk, &source, limits, std::mem::replace(&mut believed, Believed::Said(RangeSet::new())));
+        match abandoned.run_until_cancelled(sending).await {
+            Some(Ok(receipt)) => return Carried::Stored(receipt),
+            Some(Err(SendError::Delivery(DeliveryError::Image(error)))) => {
+                desk.put_off_source(&source, &error, Reason::Own);
+            }
+            Some(Err(SendError::Open(error))) => desk.put_off_source(&source, &error, Reason::Own),
+            Some(Err(SendError::Delivery(error))) => return Carried::Stuck(error),
+            // Its owner is writing to it.
+            None => tracing::debug!(path = %source.path, "abandoned"),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum SendError {
+    Open(OpenError),
+    Delivery(DeliveryError),
+}
+
+async fn send(desk: &Desk, source: &Candidate, limits: Limits, believed: Believed) -> Result<Receipt, SendError> {
+    let (spool, file) = (desk.spool.clone(), source.clone());
+    let image = aside(move || open(&spool, &file)).await.map_err(SendError::Open)?;
+    let witness = Arc::new(Notes {
+        journal: Arc::clone(&desk.journal),
+        board: Arc::clone(&desk.board),
+        image: source.fingerprint,
+    });
+    let delivered = desk.carrier.deliver(Arc::new(image), limits, believed, witness).await;
+    delivered.map_err(SendError::Delivery)
+}
+
+/// What is on the server already: its word if it gave one, else our own list (M6).
+async fn believe(desk: &Desk, image: Fingerprint, checked: CheckedImage) -> Believed {
+    let journal = Arc::clone(&desk.journal);
+    match checked {
+        CheckedImage::Interrupted { received, .. } => {
+            desk.board.lock().roster.note_progress(image, received.byte_count());
+            let said = received.clone();
+            log(aside(move || journal.replace_shards(image, &said)).await);
+            Believed::Said(received)
+        }
+        CheckedImage::Absent { .. } | CheckedImage::Owned { .. } | CheckedImage::Linked { .. } => {
+            Believed::Noted(log(aside(move || journal.shards(image)).await).unwrap_or_default())
+        }
+    }
+}
+
+/// Losing the shard list costs time, not photos: the server has its own.
+fn log<Value>(result: Result<Value, JournalError>) -> Option<Value> {
+    result.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "the shard list failed")).ok()
+}
+
+/// Writes the shard list, and tells how far it is.
+#[derive(Debug)]
+struct Notes {
+    journal: Arc<Journal>,
+    board: Arc<Board>,
+    image: Fingerprint,
+}
+
+impl Witness for Notes {
+    fn acknowledged(&self, range: ByteRange) {
+        log(self.journal.note_shard(self.image, range));
+    }
+
+    fn progressed(&self, received_bytes: u64) {
+        self.board.lock().roster.note_progress(self.image, received_bytes);
+    }
+}

@@ -1,0 +1,248 @@
+//! One delivery: from an image, and what the server has of it, to a receipt (M5, M6, M7).
+//!
+//! Several shards are under way at a time. What has arrived is the server's word, added up over its answers: they may
+//! overtake one another, so a shorter list is no loss. When nothing is missing and still no receipt came, the server is
+//! asked for its list, and that replaces everything.
+//!
+//! A delivery may be dropped at any point: what was acknowledged stays in both lists, what was under way is sent
+//! again one day.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use heirloom_protocol::message::{Limits, Receipt, UploadState};
+use heirloom_protocol::{ByteRange, ErrorCode, RangeSet};
+use tokio::time::{Instant, sleep_until};
+
+use super::carrier::Carrier;
+use super::image::{Image, ImageError};
+use crate::remote::{Backoff, RemoteError};
+
+/// Shards of one image under way at a time: the rest of the budget is for other images.
+const SHARDS_AT_A_TIME: usize = 4;
+/// Tries of shards in a row that the network swallowed, before the delivery is put off.
+const TRIES_MAX: u32 = 3;
+/// Tries of shards that did not arrive as they were sent; more are not the network's fault.
+const DIGEST_TRIES_MAX: u32 = 3;
+/// Shards too large for something on the way: from the largest size to the smallest it is 10 halvings.
+const TOO_LARGE_MAX: u32 = 12;
+/// Questions for the server's list in one delivery: it has everything, then it has not, then again.
+const QUESTIONS_MAX: u32 = 3;
+
+/// Where the shard list of a delivery is kept, and who looks at its progress.
+pub trait Witness: Send + Sync + 'static {
+    /// The server has made this range durable. Called on a thread that may block; the delivery's own end waits for it.
+    fn acknowledged(&self, range: ByteRange);
+    /// So many bytes of the image are on the server now. Must not block.
+    fn progressed(&self, received_bytes: u64);
+}
+
+/// What is believed to be on the server when a delivery begins.
+#[derive(Clone, Debug)]
+pub enum Believed {
+    /// The server said so.
+    Said(RangeSet),
+    /// Only our own list says so: good until the server's first answer.
+    Noted(RangeSet),
+}
+
+/// Why a delivery ended without a receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliveryError {
+    /// The file could not be read as the image that it was.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// The server, or the way to it.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
+    /// Server and file do not agree on what the bytes are, again and again.
+    #[error("the bytes on the disk are not those that were fingerprinted; save the file again, or restore it")]
+    NotItsFingerprint,
+}
+
+/// A delivery under way.
+pub(super) struct Delivery<'a> {
+    carrier: &'a Carrier,
+    image: Arc<Image>,
+    limits: Limits,
+    witness: Arc<dyn Witness>,
+    /// The server's word.
+    held: RangeSet,
+    /// What our own list adds to it, until the server has spoken.
+    noted: RangeSet,
+    underway: RangeSet,
+    /// No shard starts before this moment.
+    not_before: Option<Instant>,
+    tries: Tries,
+}
+
+/// What went wrong so far.
+#[derive(Debug, Default)]
+struct Tries {
+    network: u32,
+    digest: u32,
+    too_large: u32,
+    from_the_start: u32,
+    questions: u32,
+}
+
+/// A shard that came back from its way.
+pub(super) struct Landed {
+    pub(super) range: ByteRange,
+    pub(super) outcome: Result<UploadState, DeliveryError>,
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(
+        carrier: &'a Carrier,
+        image: Arc<Image>,
+        limits: Limits,
+        believed: Believed,
+        witness: Arc<dyn Witness>,
+    ) -> Self {
+        let (held, noted) = match believed {
+            Believed::Said(held) => (held, RangeSet::new()),
+            Believed::Noted(noted) => (RangeSet::new(), noted),
+        };
+        let (underway, tries) = (RangeSet::new(), Tries::default());
+        Self { carrier, image, limits, witness, held, noted, underway, not_before: None, tries }
+    }
+
+    /// Sends what is missing until the server answers with a receipt.
+    pub(super) async fn run(mut self) -> Result<Receipt, DeliveryError> {
+        let mut flights = FuturesUnordered::new();
+        loop {
+            let rest = self.rest();
+            if rest.is_empty() && flights.is_empty() {
+                match self.ask().await? {
+                    Some(receipt) => return Ok(receipt),
+                    None => continue,
+                }
+            }
+            let starting = !rest.is_empty() && flights.len() < SHARDS_AT_A_TIME;
+            let pause = self.not_before;
+            tokio::select! {
+                // Landing first: it may be the receipt, or show that less is missing.
+                biased;
+                Some(landed) = flights.next(), if !flights.is_empty() => {
+                    if let Some(receipt) = self.land(landed)? {
+                        return Ok(receipt);
+                    }
+                }
+                () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => self.not_before = None,
+                turn = self.carrier.turn(), if starting && pause.is_none() => {
+                    let range = self.cut(&rest);
+                    self.underway.insert(range);
+                    flights.push(self.carrier.send(Arc::clone(&self.image), range, turn, Arc::clone(&self.witness)));
+                }
+            }
+        }
+    }
+
+    /// What is neither on the server nor on its way.
+    fn rest(&self) -> RangeSet {
+        self.held.missing(self.image.size()).without(&self.noted).without(&self.underway)
+    }
+
+    /// The next shard: the first bytes that are missing, as many as the pace allows. A small remainder goes along.
+    fn cut(&self, rest: &RangeSet) -> ByteRange {
+        let range = rest.iter().next().expect("a shard is only cut while something is missing");
+        let most = self.carrier.shard_bytes_max().min(self.limits.shard_bytes_max);
+        // Not `clamp`: the limits are the server's word, and may contradict themselves.
+        let wanted = self.carrier.shard_bytes().max(self.limits.shard_bytes_min).min(most);
+        let with_remainder = wanted + wanted / 2;
+        range.first(if range.len() <= with_remainder.min(most) { range.len() } else { wanted })
+    }
+
+    /// What a shard's end means: the receipt, more to do, or the end of the delivery.
+    fn land(&mut self, landed: Landed) -> Result<Option<Receipt>, DeliveryError> {
+        self.underway.remove(landed.range);
+        match landed.outcome {
+            Ok(UploadState::Stored { receipt }) => return Ok(Some(receipt)),
+            Ok(UploadState::Receiving { received, .. }) => {
+                self.tries.network = 0;
+                received.iter().for_each(|range| self.held.insert(range));
+                // From now on the server's own list counts.
+                self.noted = RangeSet::new();
+                self.witness.progressed(self.held.byte_count());
+            }
+            Err(DeliveryError::Remote(error)) => self.overcome(error, landed.range)?,
+            Err(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    /// Goes on after a shard failed, or gives up.
+    fn overcome(&mut self, error: RemoteError, range: ByteRange) -> Result<(), DeliveryError> {
+        match error.code() {
+            Some(ErrorCode::DigestMismatch) => {
+                self.tries.digest += 1;
+                if self.tries.digest > DIGEST_TRIES_MAX {
+                    // The digest of a whole image is its fingerprint; any other was made of the bytes just read.
+                    let whole = range.len() == self.image.size();
+                    return Err(if whole { DeliveryError::NotItsFingerprint } else { error.into() });
+                }
+            }
+            Some(ErrorCode::FingerprintMismatch) => {
+                self.tries.from_the_start += 1;
+                if self.tries.from_the_start > 1 {
+                    return Err(DeliveryError::NotItsFingerprint);
+                }
+                self.held = RangeSet::new();
+                self.noted = RangeSet::new();
+            }
+            Some(ErrorCode::BodyTooLarge) => {
+                self.tries.too_large += 1;
+                if self.tries.too_large > TOO_LARGE_MAX {
+                    return Err(error.into());
+                }
+            }
+            Some(ErrorCode::RequestTimeout | ErrorCode::Internal) => self.pause(error)?,
+            Some(_) => return Err(error.into()),
+            None if matches!(error, RemoteError::Interrupted { .. } | RemoteError::TimedOut { .. }) => {
+                self.pause(error)?;
+            }
+            None => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Lets the network breathe for a moment, unless that was tried often enough.
+    fn pause(&mut self, error: RemoteError) -> Result<(), DeliveryError> {
+        self.tries.network += 1;
+        if self.tries.network > TRIES_MAX {
+            return Err(error.into());
+        }
+        let wait = Backoff::FIRST.mul_f64(f64::from(self.tries.network) * (0.25 + fastrand::f64() / 4.0));
+        self.not_before = Some(Instant::now() + wait.max(Duration::from_millis(1)));
+        Ok(())
+    }
+
+    /// Nothing is missing, as far as we know: asks the server for its list, which replaces ours.
+    async fn ask(&mut self) -> Result<Option<Receipt>, DeliveryError> {
+        const DOING: &str = "complete an upload";
+        self.tries.questions += 1;
+        if self.tries.questions > QUESTIONS_MAX {
+            let why = "everything was acknowledged, and still there is no receipt".to_owned();
+            return Err(RemoteError::Malformed { doing: DOING, why }.into());
+        }
+        self.noted = RangeSet::new();
+        self.held = match self.carrier.remote().upload(self.image.fingerprint()).await? {
+            Some(UploadState::Stored { receipt }) => return Ok(Some(receipt)),
+            Some(UploadState::Receiving { received, .. }) if received.covers(self.image.size()) => {
+                // It has every byte and could not finish: the last one, sent again, makes it try.
+                received.without(&last_byte(self.image.size()))
+            }
+            Some(UploadState::Receiving { received, .. }) => received,
+            None => RangeSet::new(),
+        };
+        Ok(None)
+    }
+}
+
+/// The last byte of an image, as a set.
+fn last_byte(size: u64) -> RangeSet {
+    ByteRange::new(size.saturating_sub(1), size).map(RangeSet::from).unwrap_or_default()
+}

@@ -1,0 +1,104 @@
+//! An image on the local disk, as a delivery sees it: an open file that must not change under its hands.
+//!
+//! The file may be written to at any moment; it belongs to its owner. So its stamp is compared before and after
+//! every read, and what was read from a changed file is thrown away. That is for speed and clear words;
+//! the proof that no mixture is ever stored is the server's hash of the whole.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use heirloom_protocol::message::Session;
+use heirloom_protocol::possession::{Proof, Prover};
+use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint};
+
+use crate::journal::Stamp;
+use crate::spool::Spool;
+
+/// Bytes read at a time for a proof.
+const PIECE_BYTES: usize = 256 << 10;
+
+/// An image that can be sent.
+#[derive(Debug)]
+pub struct Image {
+    file: File,
+    stamp: Stamp,
+    fingerprint: Fingerprint,
+}
+
+/// Why an image could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// The file is not what was fingerprinted any more.
+    #[error("the file changed while it was being backed up")]
+    Changed,
+    /// The disk did not give the bytes.
+    #[error("read the file")]
+    Read(#[from] io::Error),
+}
+
+/// A shard, read.
+#[derive(Debug)]
+pub(super) struct Shard {
+    pub(super) bytes: Vec<u8>,
+    pub(super) digest: ContentDigest,
+}
+
+impl Image {
+    /// An open file whose content had this fingerprint when its stamp was this.
+    pub fn new(file: File, stamp: Stamp, fingerprint: Fingerprint) -> Self {
+        Self { file, stamp, fingerprint }
+    }
+
+    /// Which image it is.
+    pub const fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Its length in bytes.
+    pub const fn size(&self) -> u64 {
+        self.stamp.size
+    }
+
+    /// Fails if the file is not what it was. Blocks on the disk, like all that follow.
+    pub(super) fn verify(&self) -> Result<(), ImageError> {
+        let (_, stamp) = Spool::identify(&self.file)?;
+        if stamp == self.stamp { Ok(()) } else { Err(ImageError::Changed) }
+    }
+
+    /// The bytes of a shard, and their digest. Of the whole image that is the fingerprint: nobody hashes twice.
+    pub(super) fn read(&self, range: ByteRange) -> Result<Shard, ImageError> {
+        self.verify()?;
+        let length = usize::try_from(range.len()).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        self.fill(&mut bytes, range.start())?;
+        self.verify()?;
+        let whole = range.start() == 0 && range.end() == self.size();
+        let digest = if whole { self.fingerprint.into() } else { ContentDigest::of(&bytes) };
+        Ok(Shard { bytes, digest })
+    }
+
+    /// The proof that we have every byte (M9), made with the session's nonce.
+    pub(super) fn prove(&self, session: &Session) -> Result<Proof, ImageError> {
+        self.verify()?;
+        let mut prover = Prover::new(&session.nonce, session.user, self.size());
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut offset = 0;
+        while offset < self.size() {
+            let length = usize::try_from(self.size() - offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            self.fill(&mut piece[..length], offset)?;
+            prover.update(&piece[..length]);
+            offset += length as u64;
+        }
+        self.verify()?;
+        Ok(prover.finish())
+    }
+
+    fn fill(&self, bytes: &mut [u8], offset: u64) -> Result<(), ImageError> {
+        match self.file.read_exact_at(bytes, offset) {
+            // Shorter than it was.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ImageError::Changed),
+            read => Ok(read?),
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The line: one task that decides what happens next, and many that do it. The next round is asked while images of the last
+//! one are being sent; whatever ends comes back here and is judged in one place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heirloom_protocol::Fingerprint;
+use heirloom_protocol::message::{CheckedImage, Session};
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+
+use super::Connection;
+use super::asking::{ROUND_FILES_FIRST, ROUND_FILES_MAX, Round, RoundError, ask};
+use super::carrying::{Carried, carry};
+use super::delivery::DeliveryError;
+use super::desk::Desk;
+use super::outage::Outage;
+use super::roster::Reason;
+use crate::journal::Outcome;
+use crate::library::Library;
+use crate::remote::{Backoff, RemoteError};
+
+/// Images in hand below which the next round is asked: enough to keep every lane busy meanwhile.
+const IN_HAND_LOW: usize = 48;
+/// After the journal failed, before it is read again.
+const JOURNAL_GAP: Duration = Duration::from_secs(5);
+/// A timer for nothing: far enough away.
+const IDLE: Duration = Duration::from_secs(3600);
+
+/// What came back.
+#[derive(Debug)]
+enum News {
+    Asked(Result<Round, RoundError>),
+    Carried(Fingerprint, Carried),
+    Probed(Result<Session, RemoteError>),
+}
+
+/// The state of the line.
+pub(super) struct Line {
+    desk: Arc<Desk>,
+    library: Library,
+    wake: Arc<Notify>,
+    tasks: JoinSet<News>,
+    /// Whether a round is being asked.
+    asking: bool,
+    /// Whether the queue may have something for us.
+    hungry: bool,
+    /// How many files the next round may have.
+    files: usize,
+    /// The journal failed; not before this.
+    journal_rests: Option<Instant>,
+    outage: Option<Outage>,
+    probing: bool,
+    backoff: Backoff,
+}
+
+impl Line {
+    pub(super) fn new(desk: Arc<Desk>, library: Library, wake: Arc<Notify>) -> Self {
+        Self {
+            desk,
+            library,
+            wake,
+            tasks: JoinSet::new(),
+            asking: false,
+            hungry: true,
+            files: ROUND_FILES_FIRST,
+            journal_rests: None,
+            outage: None,
+            probing: false,
+            backoff: Backoff::default(),
+        }
+    }
+
+    /// Works until dropped; what is under way is dropped with it.
+    pub(super) async fn run(mut self) {
+        let wake = Arc::clone(&self.wake);
+        let mut requeued = self.library.requeued();
+        loop {
+            self.start_what_can_start();
+            let moment = self.next_moment();
+            tokio::select! {
+                Some(news) = self.tasks.join_next(), if !self.tasks.is_empty() => match news {
+                    Ok(news) => self.hear(news).await,
+                    Err(error) => self.mourn(&error),
+                },
+                () = wake.notified() => {
+                    self.hungry = true;
+                    if let Some(outage) = &mut self.outage {
+                        outage.look_sooner();
+                    }
+                }
+                Ok(()) = requeued.changed() => self.hungry = true,
+                () = sleep_until(moment) => self.hungry = true,
+            }
+        }
+    }
+
+    fn start_what_can_start(&mut self) {
+        let now = Instant::now();
+        if let Some(outage) = &self.outage {
+            if outage.probe_at <= now && !self.probing {
+                self.probing = true;
+                let desk = Arc::clone(&self.desk);
+                self.tasks.spawn(async move { News::Probed(desk.carrier.remote().renewed_session().await) });
+            }
+            return;
+        }
+        let rested = self.journal_rests.is_none_or(|until| until <= now);
+        if self.hungry && !self.asking && rested && self.desk.board.lock().roster.jobs() < IN_HAND_LOW {
+            self.asking = true;
+            self.hungry = false;
+            let (desk, files) = (Arc::clone(&self.desk), self.files);
+            self.tasks.spawn(async move { News::Asked(ask(desk, files).await) });
+        }
+    }
+
+    /// When something is due without anybody calling.
+    fn next_moment(&self) -> Instant {
+        let now = Instant::now();
+        let probe = self.outage.as_ref().filter(|_| !self.probing).map(|outage| outage.probe_at);
+        let retry = self.desk.board.lock().roster.next_due(now).filter(|_| self.outage.is_none());
+        let journal = self.journal_rests.filter(|until| *until > now);
+        [probe, retry, journal].into_iter().flatten().min().unwrap_or(now + IDLE)
+    }
+
+    async fn hear(&mut self, news: News) {
+        match news {
+            News::Asked(asked) => {
+                self.asking = false;
+                match asked {
+                    Ok(round) => self.hand_out(round).await,
+                    Err(RoundError::Remote(error)) => self.lose(&error),
+                    Err(RoundError::Journal(error)) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read");
+                        self.journal_rests = Some(Instant::now() + JOURNAL_GAP);
+                    }
+                }
+            }
+            News::Carried(image, carried) => self.conclude(image, carried).await,
+            News::Probed(answer) => self.resume(answer).await,
+        }
+    }
+
+    /// Sends what the server does not have, settles what it has.
+    async fn hand_out(&mut self, round: Round) {
+        self.hungry |= !round.empty;
+        self.files = if round.full { (self.files * 2).min(ROUND_FILES_MAX) } else { ROUND_FILES_FIRST };
+        let Some(session) = round.session else { return };
+        self.desk.board.connect(Connection::Online);
+        for (candidate, checked) in round.checked {
+            let image = candidate.fingerprint;
+            match checked {
+                CheckedImage::Owned { receipt } => {
+                    self.desk.settle_all(image, &Outcome::BackedUp { receipt }, |saved| &mut saved.check).await;
+                }
+                CheckedImage::Linked { receipt } => {
+                    let outcome = Outcome::BackedUp { receipt };
+                    self.desk.settle_all(image, &outcome, |saved| &mut saved.instant_upload).await;
+                }
+                CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
+                    let (desk, limits) = (Arc::clone(&self.desk), session.limits);
+                    self.tasks
+                        .spawn(async move { News::Carried(image, carry(desk, candidate, checked, limits).await) });
+                }
+            }
+        }
+    }
+
+    /// What the end of a delivery means for its files, and for everybody.
+    async fn conclude(&mut self, image: Fingerprint, carried: Carried) {
+        self.hungry = true;
+        match carried {
+            Carried::Stored(receipt) => {
+                self.backoff.succeeded();
+                self.desk.settle_sent(image, &Outcome::BackedUp { receipt }).await;
+            }
+            Carried::NoSource => self.desk.give_back_all(image),
+            Carried::Stuck(DeliveryError::Remote(error)) if error.is_transient() => self.retry_later(image, &error),
+            Carried::Stuck(error) => {
+                let why = match &error {
+                    DeliveryError::Remote(error) => error.story(),
+                    other => other.to_string(),
+                };
+                self.desk.fail_all(image, why).await;
+            }
+        }
+    }
+
+    fn retry_later(&mut self, image: Fingerprint, error: &RemoteError) {
+        let why = error.story();
+        if error.is_server_wide() || matches!(error, RemoteError::LoginNeeded) {
+            self.desk.give_back_all(image);
+            self.lose(error);
+        } else if error.is_offline() {
+            self.desk.put_off_all(image, &why, Reason::Network);
+            self.lose(error);
+        } else {
+            tracing::warn!(%image, why, "an image could not be sent; trying again later");
+            self.desk.put_off_all(image, &why, Reason::Own);
+        }
+    }
+
+    /// The server cannot be worked with for now.
+    fn lose(&mut self, error: &RemoteError) {
+        self.hungry = true;
+        if self.outage.is_some() {
+            return;
+        }
+        let outage = Outage::begin(error, &mut self.backoff);
+        tracing::warn!(why = error.story(), "the server cannot be used now; everything stays queued");
+        self.desk.board.connect(outage.connection.clone());
+        self.outage = Some(outage);
+    }
+
+    /// A probe came back.
+    async fn resume(&mut self, answer: Result<Session, RemoteError>) {
+        self.probing = false;
+        let Some(outage) = &mut self.outage else { return };
+        if let Err(error) = answer {
+            outage.go_on(&error, &mut self.backoff);
+            self.desk.board.connect(outage.connection.clone());
+            return;
+        }
+        if outage.confirmed {
+            self.desk.board.lock().roster.pardon();
+            self.backoff.succeeded();
+        }
+        self.outage = None;
+        self.hungry = true;
+        self.desk.carrier.look_at_link().await;
+        self.desk.board.connect(Connection::Online);
+        tracing::info!("the server can be used again");
+        self.library.wake();
+    }
+
+    /// A task panicked: a fault of ours. Its image stays in hand, and is tried again after a restart.
+    fn mourn(&mut self, error: &tokio::task::JoinError) {
+        tracing::error!(error = error as &dyn std::error::Error, "a delivery broke");
+        self.asking = false;
+        self.probing = false;
+    }
+}

@@ -1,0 +1,101 @@
+//! Settling: the ends of deliveries, written to the journal in groups. While one group is being written the next one
+//! gathers, so a thousand small photos cost a few commits and a single one does not wait.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::board::Board;
+use super::roster::{Candidate, Reason};
+use crate::aside::aside;
+use crate::journal::{FileId, Journal, Outcome, Settled};
+use crate::library::Library;
+
+/// Ends written in one transaction, at most, and ends that may wait for it.
+const GROUP_MAX: usize = 500;
+
+/// The way to the settler. When the last one is dropped, what is left is written and the settler ends.
+pub(super) type Ends = mpsc::Sender<End>;
+
+/// How one file ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) file: Candidate,
+    pub(super) outcome: Outcome,
+}
+
+/// Settles until all senders are gone.
+pub(super) struct Settler {
+    pub(super) journal: Arc<Journal>,
+    pub(super) library: Library,
+    pub(super) board: Arc<Board>,
+}
+
+impl Settler {
+    /// The settler, to be spawned, and the way to it.
+    pub(super) fn open() -> (Ends, mpsc::Receiver<End>) {
+        mpsc::channel(GROUP_MAX)
+    }
+
+    pub(super) async fn run(self, mut ends: mpsc::Receiver<End>) {
+        let mut group = Vec::new();
+        while ends.recv_many(&mut group, GROUP_MAX).await > 0 {
+            self.settle(std::mem::take(&mut group)).await;
+        }
+    }
+
+    async fn settle(&self, group: Vec<End>) {
+        let settled: Vec<Settled> = group.iter().map(End::settled).collect();
+        let journal = Arc::clone(&self.journal);
+        match aside(move || journal.settle(settled)).await {
+            Ok(done) => {
+                self.announce(&group, &done);
+                self.library.wake();
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the journal did not take receipts");
+                self.put_off(group.iter().map(|end| end.file.id));
+            }
+        }
+        self.board.changed();
+    }
+
+    fn announce(&self, group: &[End], done: &[bool]) {
+        let mut state = self.board.lock();
+        for (end, done) in group.iter().zip(done) {
+            state.roster.release([end.file.id]);
+            match &end.outcome {
+                _ if !*done => tracing::debug!(path = %end.file.path, "changed since; it is queued again"),
+                Outcome::BackedUp { .. } => {
+                    state.forget_failure(&end.file.path);
+                    tracing::debug!(path = %end.file.path, fingerprint = %end.file.fingerprint, "backed up");
+                }
+                Outcome::Failed { why } => {
+                    tracing::warn!(fingerprint = %end.file.fingerprint, why, "a file cannot be backed up");
+                    state.note_failure(&end.file.path, why.clone());
+                }
+            }
+        }
+        drop(state);
+        let count = done.iter().filter(|done| **done).count();
+        tracing::info!(files = count, "settled");
+    }
+
+    /// Nothing is lost: the server has the images, and the next check says so.
+    fn put_off(&self, ids: impl Iterator<Item = FileId>) {
+        let now = tokio::time::Instant::now();
+        let mut state = self.board.lock();
+        ids.for_each(|id| state.roster.put_off(id, Reason::Own, now));
+    }
+}
+
+impl End {
+    fn settled(&self) -> Settled {
+        Settled {
+            id: self.file.id,
+            stamp: self.file.stamp,
+            fingerprint: self.file.fingerprint,
+            outcome: self.outcome.clone(),
+        }
+    }
+}
