@@ -215,3 +215,23 @@ fn shard_of(head: &str, length: u64) -> Option<SentShard> {
     let range = ByteRange::at(offset.parse().ok()?, length).ok()?;
     Some(SentShard { image: image.parse().ok()?, range })
 }
+
+#[test]
+fn a_link_sees_every_shard_however_its_bytes_are_cut() {
+    let (one, two) = (Fingerprint::of(b"one"), Fingerprint::of(b"two"));
+    let put = |image, offset: u64, body: &[u8]| {
+        let head =
+            format!("PUT /v1/uploads/{image}/{offset} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+        [head.as_bytes(), body].concat()
+    };
+    let get = b"GET /v1/session HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
+    let misleading = put(two, 7, b"\r\n\r\nPUT /v1/uploads/");
+    let stream = [put(one, 0, &[0; 100]), get, misleading, put(one, 100, &[0; 50])].concat();
+    for cut in 1..stream.len() {
+        let mut heads = Heads::default();
+        let pieces = [&stream[..cut], &stream[cut..]];
+        let seen: Vec<_> = pieces.into_iter().flat_map(|piece| heads.read(piece)).collect();
+        let seen: Vec<_> = seen.iter().map(|shard| (shard.image, shard.range.start(), shard.range.len())).collect();
+        assert_eq!(seen, [(one, 0, 100), (two, 7, 20), (one, 100, 50)], "cut at {cut}");
+    }
+}
