@@ -31,6 +31,7 @@ use redb::ReadableTable as _;
 pub use entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled, Stamp};
 pub use error::JournalError;
 pub use record::RecordError;
+pub use tables::Bound;
 pub use tally::{Amount, Tally};
 
 use error::Fault;
@@ -70,6 +71,17 @@ impl Journal {
     pub fn close(&self) -> Result<(), JournalError> {
         self.writer.stop();
         self.store.close()
+    }
+}
+
+/// Whose word the journal keeps.
+impl Journal {
+    /// Says which library sync list, shard list and outbox are about: an installation and a user of it, in any words
+    /// that stay the same. If they were about another one, all they say is forgotten and every backed up file is
+    /// promised anew: what one server has says nothing about another.
+    pub fn bind(&self, library: &str) -> Result<Bound, JournalError> {
+        let library = library.to_owned();
+        self.write(move |tables| tables.bind(&library))
     }
 }
 

@@ -25,11 +25,29 @@ pub(super) const SHARDS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition
 pub(super) const NAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("names");
 /// Library path -> the version that the server confirmed for it.
 pub(super) const VERSIONS: TableDefinition<'_, &str, u64> = TableDefinition::new("versions");
+/// Whose word this is: one entry, see `bind`.
+const BOUND: TableDefinition<'_, &str, &str> = TableDefinition::new("bound");
+/// The key of the one entry: the library that sync list, versions and outbox are about.
+const LIBRARY: &str = "library";
 /// What must not start again from 0.
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 /// The sequence number of the next change of names. Never used twice: a late confirmation of one change must not
 /// take another out of the outbox.
 const NEXT_NAME: &str = "next_name";
+
+/// Files that are looked at together when the library changes: bounds the memory for it.
+const BIND_PAGE: usize = 1000;
+
+/// What [`Tables::bind`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The journal was about no library yet.
+    First,
+    /// It is about this one.
+    Same,
+    /// It was about another one, and began anew for this one.
+    Other,
+}
 
 /// The tables, open for writing. Whatever is changed is undone unless the transaction commits.
 pub(super) struct Tables<'tx> {
@@ -40,6 +58,7 @@ pub(super) struct Tables<'tx> {
     names: Table<'tx, u64, &'static [u8]>,
     versions: Table<'tx, &'static str, u64>,
     counters: Table<'tx, &'static str, u64>,
+    bound: Table<'tx, &'static str, &'static str>,
     /// What the tables hold, as it will be when the transaction has committed.
     pub(super) counts: Counts,
 }
@@ -54,6 +73,7 @@ impl<'tx> Tables<'tx> {
             names: transaction.open_table(NAMES)?,
             versions: transaction.open_table(VERSIONS)?,
             counters: transaction.open_table(COUNTERS)?,
+            bound: transaction.open_table(BOUND)?,
             counts,
         })
     }
@@ -177,5 +197,33 @@ impl<'tx> Tables<'tx> {
             None => self.versions.remove(path.as_str())?,
         };
         Ok(())
+    }
+
+    /// From now on this journal is about `library`. If it was about another one, what that one said
+    /// it is forgotten, and everything that was backed up there is promised anew.
+    pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
+        let before = self.bound.insert(LIBRARY, library)?.map(|before| before.value().to_owned());
+        match before {
+            None => return Ok(Bound::First),
+            Some(before) if before == library => return Ok(Bound::Same),
+            Some(_) => {}
+        }
+        self.receipts.retain(|_, _| false)?;
+        self.shards.retain(|_, _| false)?;
+        self.versions.retain(|_, _| false)?;
+        self.names.retain(|_, _| false)?;
+        self.counts.names = 0;
+        let mut first = 0;
+        loop {
+            let page = look::files_from(&self.files, first, BIND_PAGE)?;
+            let Some((last, _)) = page.last() else { return Ok(Bound::Other) };
+            let Some(next) = last.0.checked_add(1) else { return Ok(Bound::Other) };
+            first = next;
+            for (id, file) in page {
+                if let FileState::BackedUp { fingerprint } = file.state {
+                    self.record(id, &FileRecord { state: FileState::Pending { fingerprint }, ..file })?;
+                }
+            }
+        }
     }
 }

@@ -183,3 +183,27 @@ fn a_closed_journal_says_so() {
     assert!(matches!(journal.file(FileId(1)), Err(JournalError::Closed)));
     journal.close().unwrap();
 }
+
+#[test]
+fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
+    let house = house();
+    let journal = house.open();
+    assert_eq!(journal.bind("home/anna").unwrap(), Bound::First);
+    journal.record(vec![pending(1), pending(2)]).unwrap();
+    journal.settle(vec![delivered(1)]).unwrap();
+    journal.note_shard(fingerprint(2), range(0, 10)).unwrap();
+    journal.confirm_names(vec![], vec![(path(1), Some(7))]).unwrap();
+    assert_eq!(journal.bind("home/anna").unwrap(), Bound::Same);
+    assert_eq!(journal.tally().backed_up.files, 1);
+    drop(journal);
+
+    let journal = house.open();
+    assert_eq!(journal.bind("club/anna").unwrap(), Bound::Other);
+    assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
+    assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [1, 2]);
+    assert_eq!((journal.tally().pending.files, journal.tally().backed_up.files), (2, 0));
+    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
+    assert_eq!(journal.shards(fingerprint(2)).unwrap(), RangeSet::new());
+    assert_eq!(journal.name_version(&path(1)).unwrap(), None);
+    assert_eq!(journal.names_queued(), 0);
+}
