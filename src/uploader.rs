@@ -8,6 +8,7 @@
 mod asking;
 mod board;
 mod budget;
+mod by_hand;
 mod carrier;
 mod carrying;
 mod delivery;
@@ -27,6 +28,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use budget::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
+pub use by_hand::{BackedUp, Unwitnessed};
 pub use carrier::Carrier;
 pub use delivery::{Believed, DeliveryError, Witness};
 pub use image::{Image, ImageError};
