@@ -18,3 +18,9 @@ pub mod index;
 pub mod blobs;
 /// The data directory, and what the administrator decided.
 pub mod config;
+/// Who writes what, one after another.
+pub mod turns;
+/// What has happened, in numbers.
+pub mod counters;
+/// What time it is.
+pub mod clock;

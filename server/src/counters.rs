@@ -1,0 +1,72 @@
+//! What has happened since the process started, in numbers. Only ever counted up, each where the
+//! thing itself happens; read by `/metrics`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// One number that only grows.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    /// One more.
+    pub fn add_one(&self) {
+        self.add(1);
+    }
+
+    /// `more` more.
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// How many there were.
+    pub fn total(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The numbers. Shared by all rooms of one server.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Requests answered with a status below 400.
+    pub requests_served: Count,
+    /// Requests answered with a status of 400 to 499.
+    pub requests_refused: Count,
+    /// Requests answered with a status of 500 or more.
+    pub requests_failed: Count,
+    /// Images asked about in checks.
+    pub images_checked: Count,
+    /// Shards that were made durable.
+    pub shards_received: Count,
+    /// Their bytes.
+    pub shard_bytes_received: Count,
+    /// Images that became whole here.
+    pub images_stored: Count,
+    /// Images linked after proof of possession.
+    pub images_linked: Count,
+    /// Proofs that were wrong for an image that is here.
+    pub proofs_failed: Count,
+    /// Images found damaged and moved out of the way.
+    pub images_quarantined: Count,
+}
+
+/// What rooms hold.
+pub type SharedCounters = Arc<Counters>;
+
+impl Counters {
+    /// Each number with its name and its caption.
+    pub fn all(&self) -> [(&'static str, &'static str, u64); 10] {
+        [
+            ("heirloom_requests_served_total", "Requests answered below 400", self.requests_served.total()),
+            ("heirloom_requests_refused_total", "Requests answered 400 to 499", self.requests_refused.total()),
+            ("heirloom_requests_failed_total", "Requests answered 500 or more", self.requests_failed.total()),
+            ("heirloom_images_checked_total", "Images asked about", self.images_checked.total()),
+            ("heirloom_shards_received_total", "Shards made durable", self.shards_received.total()),
+            ("heirloom_shard_bytes_received_total", "Bytes of those shards", self.shard_bytes_received.total()),
+            ("heirloom_images_stored_total", "Images that became whole", self.images_stored.total()),
+            ("heirloom_images_linked_total", "Images linked after proof", self.images_linked.total()),
+            ("heirloom_proofs_failed_total", "Wrong proofs for an image held", self.proofs_failed.total()),
+            ("heirloom_images_quarantined_total", "Images found damaged", self.images_quarantined.total()),
+        ]
+    }
+}
