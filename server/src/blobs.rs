@@ -1,6 +1,7 @@
 //! The bytes of images and of unfinished uploads, behind a small door: a local directory today, an object store in
 //! another house. Every implementation passes `server/tests/blobs_contract.rs`.
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -32,7 +33,7 @@ pub struct UploadKey {
 /// Every method may be called twice, by several tasks at once, and its future may be dropped half-way: what was begun
 /// is then finished or undone behind the scenes, and never left half.
 #[async_trait]
-pub trait Blobs: Send + Sync + 'static {
+pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// Stores an image that arrives whole and in order: hashes as it passes, checks length and fingerprint, makes it
     /// durable under its name. On any error nothing unverified is left. Storing what is there already is fine (and the
     /// sender's bytes are still verified; they replace what was there, which heals it if it was damaged).

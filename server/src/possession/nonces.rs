@@ -1,0 +1,82 @@
+//! Nonces: what proofs are made with. Computed, not kept, so that every process of an installation
+//! gives out and accepts the same ones, and a restart costs nobody a round trip.
+
+use std::fmt;
+
+use heirloom_protocol::possession::{NONCE_SECONDS, Nonce};
+
+use crate::index::TokenId;
+
+/// Names the purpose of the key (BLAKE3 section 6.2), so that the secret can serve others too.
+const CONTEXT: &str = "heirloom nonce 1";
+
+/// Makes the nonces of one installation.
+#[derive(Clone)]
+pub(super) struct Nonces {
+    key: [u8; 32],
+}
+
+impl Nonces {
+    pub(super) fn of(secret: [u8; 32]) -> Self {
+        Self { key: blake3::derive_key(CONTEXT, &secret) }
+    }
+
+    /// The nonce of the hour, and the seconds until the next.
+    pub(super) fn newest(&self, token: TokenId, now_ms: i64) -> (Nonce, u64) {
+        let seconds = seconds(now_ms);
+        (self.at(token, seconds / NONCE_SECONDS), NONCE_SECONDS - seconds % NONCE_SECONDS)
+    }
+
+    /// Those that a proof may have been made with: this hour's and the last one's.
+    pub(super) fn good(&self, token: TokenId, now_ms: i64) -> [Nonce; 2] {
+        let period = seconds(now_ms) / NONCE_SECONDS;
+        [self.at(token, period), self.at(token, period.saturating_sub(1))]
+    }
+
+    fn at(&self, token: TokenId, period: u64) -> Nonce {
+        let mut hasher = blake3::Hasher::new_keyed(&self.key);
+        hasher.update(&token.0.to_be_bytes()).update(&period.to_be_bytes());
+        Nonce::from(*hasher.finalize().as_bytes())
+    }
+}
+
+/// Since the epoch; 0 for a clock that stands before it.
+fn seconds(milliseconds: i64) -> u64 {
+    milliseconds.max(0).unsigned_abs() / 1000
+}
+
+impl fmt::Debug for Nonces {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Nonces(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: i64 = 3_600_000;
+
+    #[test]
+    fn a_nonce_is_good_in_its_hour_and_the_next_and_then_no_more() {
+        let nonces = Nonces::of([1; 32]);
+        let (given, renewal_s) = nonces.newest(TokenId(7), 5 * HOUR_MS + 1_000);
+        assert_eq!(renewal_s, NONCE_SECONDS - 1);
+        for (later_ms, good) in [(0, true), (HOUR_MS, true), (2 * HOUR_MS - 2_000, true), (2 * HOUR_MS, false)] {
+            let accepted = nonces.good(TokenId(7), 5 * HOUR_MS + 1_000 + later_ms);
+            assert_eq!(accepted.contains(&given), good, "{later_ms} ms later");
+        }
+    }
+
+    #[test]
+    fn no_two_tokens_and_no_two_installations_share_a_nonce() {
+        let ours = Nonces::of([1; 32]).newest(TokenId(7), 0).0;
+        assert_ne!(ours, Nonces::of([1; 32]).newest(TokenId(8), 0).0);
+        assert_ne!(ours, Nonces::of([2; 32]).newest(TokenId(7), 0).0);
+    }
+
+    #[test]
+    fn a_clock_before_the_epoch_is_survived() {
+        assert_eq!(Nonces::of([1; 32]).newest(TokenId(7), -5).1, NONCE_SECONDS);
+    }
+}
