@@ -1,0 +1,255 @@
+//! Arrival: one shard comes in, is held against its digest, and is made durable.
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
+use heirloom_protocol::message::UploadState;
+use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter, RangeSet};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
+
+use super::{Assembly, AssemblyError, SHARD_MEMORY_WAIT, index_failed};
+use crate::accounts::Caller;
+use crate::blobs::{BlobError, ByteStream, UploadKey};
+use crate::index::{IndexError, Interrupted};
+
+/// A shard as it was announced, and its bytes as they come in. The range lies inside `0..size`, and is no longer than
+/// the largest shard.
+pub struct Shard {
+    /// Of which image.
+    pub fingerprint: Fingerprint,
+    /// The whole image's length in bytes.
+    pub size: u64,
+    /// Where in the image.
+    pub range: ByteRange,
+    /// What the bytes must hash to.
+    pub digest: ContentDigest,
+    /// The bytes.
+    pub body: ByteStream<'static>,
+}
+
+impl Shard {
+    const fn is_whole_image(&self) -> bool {
+        self.range.len() == self.size
+    }
+}
+
+impl Assembly {
+    /// Takes a shard in (M5). Answers what has arrived, or the receipt if the image is whole with it.
+    ///
+    /// May be dropped half-way, as when the sender hangs up: until the shard has arrived nothing was written; from then on
+    /// the write goes on by itself.
+    pub async fn receive(&self, caller: &Caller, shard: Shard) -> Result<UploadState, AssemblyError> {
+        let key = UploadKey { user: caller.user, fingerprint: shard.fingerprint };
+        if let Some(receipt) = self.receipt_of(key).await? {
+            return Ok(UploadState::Stored { receipt });
+        }
+        let begun = self.upload_of(key).await?;
+        check_length(begun.as_ref(), shard.size)?;
+        if shard.is_whole_image() { self.receive_whole(key, shard).await } else { self.receive_part(key, shard).await }
+    }
+
+    /// An image in one shard is hashed on its way to the disk and needs no memory.
+    async fn receive_whole(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
+        let Shard { fingerprint, size, range, digest, body } = shard;
+        if digest.fingerprint() != fingerprint {
+            return Err(wrong_either_way(fingerprint, range, digest, body).await);
+        }
+        match self.blobs.store(fingerprint, size, body).await {
+            Ok(()) => {}
+            // Digest and fingerprint are one here: the bytes were damaged on the way, and may be sent again.
+            Err(BlobError::WrongFingerprint { .. }) => return Err(AssemblyError::DigestMismatch(range)),
+            Err(BlobError::Sender(source)) => return Err(AssemblyError::Sender(source)),
+            Err(BlobError::WrongLength { expected, found }) => {
+                return Err(AssemblyError::Sender(wrong_length(expected, found)));
+            }
+            Err(
+                source @ (BlobError::Missing(_)
+                | BlobError::TooShort { .. }
+                | BlobError::Full { .. }
+                | BlobError::Io { .. }),
+            ) => {
+                return Err(AssemblyError::Blobs { fingerprint, source });
+            }
+        }
+        self.count_shard(range);
+        let room = self.clone();
+        let recorded = self.writes.spawn(async move { room.record_whole(key, size).await });
+        recorded.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
+    }
+
+    /// Parts that came before are of no use any more. Alone with the upload, so that no shard is added to them meanwhile.
+    async fn record_whole(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
+        let _alone = self.turns.take_all(key).await;
+        let begun = self.upload_of(key).await?;
+        let state = self.record(key, size).await?;
+        if begun.is_some() {
+            let discarded = self.blobs.discard(key).await;
+            discarded.map_err(|source| AssemblyError::Blobs { fingerprint: key.fingerprint, source })?;
+        }
+        Ok(state)
+    }
+
+    async fn receive_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
+        let Shard { fingerprint, size, range, digest, body } = shard;
+        let memory = self.reserve_memory(range).await?;
+        let bytes = collect(body, range).await?;
+        let room = self.clone();
+        // A task of its own: a write already handed to the disk cannot be called back, so its turn must not end
+        // because the sender hung up.
+        let write = self.writes.spawn(async move {
+            let written = room.write_part(key, size, range, digest, bytes).await;
+            drop(memory);
+            written
+        });
+        write.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
+    }
+
+    async fn reserve_memory(&self, range: ByteRange) -> Result<OwnedSemaphorePermit, AssemblyError> {
+        let bytes = u32::try_from(range.len()).expect("a shard is at most 16 MiB");
+        let reserved = timeout(SHARD_MEMORY_WAIT, Arc::clone(&self.memory).acquire_many_owned(bytes)).await;
+        reserved.map_err(|_| AssemblyError::Overloaded).map(|permit| permit.expect("the semaphore is never closed"))
+    }
+
+    async fn write_part(
+        &self,
+        key: UploadKey,
+        size: u64,
+        range: ByteRange,
+        digest: ContentDigest,
+        bytes: Bytes,
+    ) -> Result<UploadState, AssemblyError> {
+        let bytes = verified(bytes, range, digest).await?;
+        let upload = {
+            let _turn = self.turns.take(key, range).await;
+            self.write_missing(key, size, range, &bytes).await?
+        };
+        match upload {
+            Upload::Going(upload) if upload.received.covers(size) => self.seal(key, size).await,
+            Upload::Going(upload) => Ok(UploadState::Receiving { size, received: upload.received }),
+            Upload::Over(state) => Ok(state),
+        }
+    }
+
+    /// Writes what the list does not have yet (rule 1), then adds it to the list (rule 2). Needs the turn.
+    async fn write_missing(
+        &self,
+        key: UploadKey,
+        size: u64,
+        range: ByteRange,
+        bytes: &Bytes,
+    ) -> Result<Upload, AssemblyError> {
+        let fingerprint = key.fingerprint;
+        if let Some(receipt) = self.receipt_of(key).await? {
+            return Ok(Upload::Over(UploadState::Stored { receipt }));
+        }
+        let begun = self.upload_of(key).await?;
+        check_length(begun.as_ref(), size)?;
+        let missing = begun
+            .as_ref()
+            .map_or_else(|| RangeSet::from(range), |upload| RangeSet::from(range).without(&upload.received));
+        if let (true, Some(upload)) = (missing.is_empty(), begun) {
+            return Ok(Upload::Going(upload));
+        }
+        for piece in missing.iter() {
+            let written = self.blobs.write(key, piece.start(), slice(bytes, range, piece)).await;
+            written.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
+        }
+        let noted = self.index.note_shard(key.user, fingerprint, size, range).await;
+        let upload = noted.map_err(|source| length_or_index(fingerprint, source))?;
+        self.count_shard(range);
+        Ok(Upload::Going(upload))
+    }
+
+    fn count_shard(&self, range: ByteRange) {
+        self.counters.shards_received.add_one();
+        self.counters.shard_bytes_received.add(range.len());
+    }
+}
+
+/// What became of an upload while a shard waited for its turn.
+enum Upload {
+    Going(Interrupted),
+    Over(UploadState),
+}
+
+pub(super) fn check_length(begun: Option<&Interrupted>, now: u64) -> Result<(), AssemblyError> {
+    match begun {
+        Some(begun) if begun.size != now => Err(AssemblyError::LengthMismatch { first: begun.size, now }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Another server process may have begun the upload with another length since we looked.
+fn length_or_index(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
+    match source {
+        IndexError::SizeDiffers { begun, announced } => AssemblyError::LengthMismatch { first: begun, now: announced },
+        source => index_failed(fingerprint, source),
+    }
+}
+
+/// The digest and the fingerprint of a whole image differ, so one of them is wrong; only the bytes can say which. Nothing
+/// is stored.
+async fn wrong_either_way(
+    expected: Fingerprint,
+    range: ByteRange,
+    digest: ContentDigest,
+    mut body: ByteStream<'static>,
+) -> AssemblyError {
+    let mut fingerprinter = Fingerprinter::default();
+    while let Some(piece) = body.next().await {
+        match piece {
+            Ok(piece) => fingerprinter.update(&piece),
+            Err(source) => return AssemblyError::Sender(source),
+        }
+    }
+    let found = fingerprinter.finish();
+    if found == digest.fingerprint() {
+        AssemblyError::FingerprintMismatch { expected, found }
+    } else {
+        AssemblyError::DigestMismatch(range)
+    }
+}
+
+/// All bytes of a shard, in memory.
+async fn collect(mut body: ByteStream<'static>, range: ByteRange) -> Result<Bytes, AssemblyError> {
+    let length = usize::try_from(range.len()).expect("a shard is at most 16 MiB");
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(AssemblyError::Sender)?;
+        if bytes.len() + piece.len() > length {
+            return Err(AssemblyError::Sender(wrong_length(range.len(), (bytes.len() + piece.len()) as u64)));
+        }
+        if bytes.is_empty() {
+            bytes.reserve(length);
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    if bytes.len() < length {
+        return Err(AssemblyError::Sender(wrong_length(range.len(), bytes.len() as u64)));
+    }
+    Ok(bytes.freeze())
+}
+
+/// The bytes again, if they have their digest. Hashing 16 MiB takes too long for the reactor.
+async fn verified(bytes: Bytes, range: ByteRange, digest: ContentDigest) -> Result<Bytes, AssemblyError> {
+    let body = bytes.clone();
+    let hashed = tokio::task::spawn_blocking(move || ContentDigest::of(&body)).await;
+    match hashed {
+        Ok(found) if found == digest => Ok(bytes),
+        Ok(_) => Err(AssemblyError::DigestMismatch(range)),
+        Err(_) => Err(AssemblyError::WriteLost(digest.fingerprint())),
+    }
+}
+
+/// The bytes of `piece` out of those of `range`, which holds it.
+fn slice(bytes: &Bytes, range: ByteRange, piece: ByteRange) -> Bytes {
+    let at = |offset: u64| usize::try_from(offset - range.start()).expect("a shard is at most 16 MiB");
+    bytes.slice(at(piece.start())..at(piece.end()))
+}
+
+fn wrong_length(expected: u64, found: u64) -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, format!("{found} bytes arrived of {expected}"))
+}

@@ -1,0 +1,101 @@
+//! The sweep: what a stop in the middle left behind, and what nobody came back for.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use super::{Assembly, AssemblyError};
+use crate::blobs::UploadKey;
+
+/// Uploads or trash entries swept in one statement: small enough not to hold up those who write.
+const SWEEP_BATCH: u32 = 100;
+
+/// How long things are kept that nobody touches.
+#[derive(Clone, Copy, Debug)]
+pub struct Expiries {
+    /// An interrupted upload, after its last shard.
+    pub upload: Duration,
+    /// A photo in the trash.
+    pub trash: Duration,
+}
+
+impl Assembly {
+    /// At start: makes the interruption list and the bytes agree again.
+    ///
+    /// Another server may be at work on the same data. The list is read before and after the bytes, so what it does
+    /// meanwhile looks like neither; a shard that it has written and not listed yet may still be dropped, which its
+    /// upload survives by starting over.
+    pub async fn reconcile(&self) -> Result<(), AssemblyError> {
+        let listed = self.listed().await?;
+        let there: HashSet<UploadKey> =
+            self.blobs.uploads().await.map_err(AssemblyError::SweepBytes)?.into_iter().collect();
+        let listed_since = self.listed().await?;
+        for key in there.difference(&listed_since) {
+            tracing::info!(user = %key.user, fingerprint = %key.fingerprint, "drop bytes that no upload lists");
+            self.blobs.discard(*key).await.map_err(AssemblyError::SweepBytes)?;
+        }
+        for key in listed.difference(&there) {
+            self.settle_without_bytes(*key).await?;
+        }
+        Ok(())
+    }
+
+    async fn listed(&self) -> Result<HashSet<UploadKey>, AssemblyError> {
+        // Every upload is staler than the end of time.
+        let all = self.index.stale_uploads(i64::MAX, u32::MAX).await.map_err(AssemblyError::Sweep)?;
+        Ok(all.into_iter().map(|(user, fingerprint)| UploadKey { user, fingerprint }).collect())
+    }
+
+    /// A full list without bytes: the upload was sealed, and then we were stopped short of the record. Any other list
+    /// without bytes is forgotten.
+    async fn settle_without_bytes(&self, key: UploadKey) -> Result<(), AssemblyError> {
+        let _alone = self.turns.take_all(key).await;
+        let Some(upload) = self.upload_of(key).await? else { return Ok(()) };
+        let stored = self.blobs.size(key.fingerprint).await.map_err(AssemblyError::SweepBytes)?;
+        if upload.received.covers(upload.size) && stored == Some(upload.size) {
+            self.record(key, upload.size).await?;
+        } else {
+            tracing::warn!(user = %key.user, fingerprint = %key.fingerprint, "forget an upload whose bytes are gone");
+            self.drop_upload(key).await?;
+        }
+        Ok(())
+    }
+
+    /// Drops uploads and trash that expired.
+    pub async fn sweep(&self, expiries: Expiries) -> Result<(), AssemblyError> {
+        let uploads = self.expire_uploads(expiries.upload).await?;
+        let trash = self.purge_trash(expiries.trash).await?;
+        if uploads + trash > 0 {
+            tracing::info!(uploads, trash, "swept what expired");
+        }
+        Ok(())
+    }
+
+    async fn expire_uploads(&self, after: Duration) -> Result<u64, AssemblyError> {
+        let before_ms = self.clock.ms_before_now(after);
+        let mut expired = 0;
+        loop {
+            let stale = self.index.stale_uploads(before_ms, SWEEP_BATCH).await.map_err(AssemblyError::Sweep)?;
+            if stale.is_empty() {
+                return Ok(expired);
+            }
+            for (user, fingerprint) in stale {
+                let key = UploadKey { user, fingerprint };
+                let _alone = self.turns.take_all(key).await;
+                self.drop_upload(key).await?;
+                expired += 1;
+            }
+        }
+    }
+
+    async fn purge_trash(&self, after: Duration) -> Result<u64, AssemblyError> {
+        let before_ms = self.clock.ms_before_now(after);
+        let mut purged = 0;
+        loop {
+            let now = self.index.purge_trash(before_ms, SWEEP_BATCH).await.map_err(AssemblyError::Sweep)?;
+            if now == 0 {
+                return Ok(purged);
+            }
+            purged += now;
+        }
+    }
+}
