@@ -1,0 +1,44 @@
+//! The detection request (M4).
+
+use axum::Json;
+use axum::extract::State;
+use heirloom_protocol::message::{CheckImage, CheckedImage};
+use heirloom_protocol::{ErrorCode, Fingerprint, route};
+use serde::Deserialize;
+
+use super::Refusal;
+use super::caller::Asking;
+use super::extract::{Message, Said};
+use crate::assembly::Assembly;
+
+/// `POST /v1/images/check`
+pub(super) async fn check(
+    State(assembly): State<Assembly>,
+    Asking(caller): Asking,
+    Said(images): Said<Vec<CheckImage>>,
+) -> Result<Json<Vec<CheckedImage>>, Refusal> {
+    Ok(Json(assembly.check(&caller, &images).await?))
+}
+
+impl Message for Vec<CheckImage> {
+    /// A thousand images of some 250 bytes each, four times over.
+    const BYTES_MAX: usize = 1 << 20;
+
+    fn wrong_in(body: &[u8]) -> ErrorCode {
+        /// As much of it as shows whether only a fingerprint is wrong.
+        #[derive(Deserialize)]
+        struct Named {
+            fingerprint: String,
+        }
+        let named: Vec<Named> = serde_json::from_slice(body).unwrap_or_default();
+        if named.iter().any(|image| image.fingerprint.parse::<Fingerprint>().is_err()) {
+            ErrorCode::MalformedFingerprint
+        } else {
+            ErrorCode::MalformedBody
+        }
+    }
+
+    fn exceeds_its_limit(&self) -> bool {
+        self.len() > route::CHECK_IMAGES_MAX
+    }
+}

@@ -1,0 +1,178 @@
+//! Refusals: the one form of every answer from 400 up, and the one place where an error of a room
+//! below gets its code. No match here has a wildcard arm: a new way to fail does not compile until
+//! somebody decided what it means to a client.
+
+use std::error::Error;
+use std::io;
+
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use heirloom_protocol::problem::PROBLEM_JSON;
+use heirloom_protocol::{ErrorCode, Problem};
+
+use crate::accounts::AccountError;
+use crate::assembly::AssemblyError;
+use crate::blobs::BlobError;
+use crate::index::IndexError;
+use crate::possession::PossessionError;
+
+/// Seconds after which a client that was turned away for lack of room or time may come again.
+const RETRY_AFTER_S: u32 = 5;
+
+/// An answer from 400 up.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    problem: Box<Problem>,
+    headers: HeaderMap,
+}
+
+impl Refusal {
+    /// The refusal for `code`, saying more.
+    pub fn because(code: ErrorCode, detail: impl Into<String>) -> Self {
+        Self::from(Problem::new(code).with_detail(detail))
+    }
+
+    /// The same, with a header.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// The same, and the connection ends with it: what follows on it cannot be trusted to be a request.
+    #[must_use]
+    pub fn and_close(self) -> Self {
+        self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
+    }
+}
+
+impl From<Problem> for Refusal {
+    fn from(problem: Problem) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        match problem.code {
+            ErrorCode::LoginNeeded => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"heirloom\""));
+            }
+            ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
+            }
+            _ => {}
+        }
+        Self { problem: Box::new(problem), headers }
+    }
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::from(Problem::new(code))
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = StatusCode::from_u16(self.problem.status).expect("every code has a status that HTTP knows");
+        let body = serde_json::to_vec(&self.problem).expect("a problem has only strings and numbers");
+        (status, self.headers, body).into_response()
+    }
+}
+
+impl From<AssemblyError> for Refusal {
+    fn from(error: AssemblyError) -> Self {
+        match &error {
+            AssemblyError::Index { source, .. } | AssemblyError::Check(source) | AssemblyError::Sweep(source) => {
+                failed(index_code(source), &error)
+            }
+            AssemblyError::Possession(PossessionError::Index(_, source)) => failed(index_code(source), &error),
+            AssemblyError::Blobs { source, .. } | AssemblyError::SweepBytes(source) => {
+                failed(blob_code(source), &error)
+            }
+            AssemblyError::LengthMismatch { .. } => Self::because(ErrorCode::LengthMismatch, error.to_string()),
+            AssemblyError::Sender(source) => sender_failed(source),
+            AssemblyError::DigestMismatch(range) => Self::because(ErrorCode::DigestMismatch, format!("shard {range}")),
+            AssemblyError::FingerprintMismatch { .. } => {
+                Self::because(ErrorCode::FingerprintMismatch, error.to_string())
+            }
+            AssemblyError::Overloaded => failed(ErrorCode::Unavailable, &error),
+            AssemblyError::WriteLost(_) => failed(ErrorCode::Internal, &error),
+        }
+    }
+}
+
+impl From<IndexError> for Refusal {
+    fn from(error: IndexError) -> Self {
+        failed(index_code(&error), &error)
+    }
+}
+
+impl From<AccountError> for Refusal {
+    fn from(error: AccountError) -> Self {
+        failed(account_code(&error), &error)
+    }
+}
+
+/// The sender's own fault, or its network's: nothing for the log of the house.
+pub(super) fn sender_failed(error: &io::Error) -> Refusal {
+    tracing::debug!(%error, "a body did not arrive");
+    if error.kind() == io::ErrorKind::TimedOut {
+        Refusal::because(ErrorCode::RequestTimeout, error.to_string()).and_close()
+    } else {
+        Refusal::because(ErrorCode::MalformedRequest, "the body ended early").and_close()
+    }
+}
+
+fn index_code(error: &IndexError) -> ErrorCode {
+    match error {
+        IndexError::SizeDiffers { .. } => ErrorCode::LengthMismatch,
+        // More scattered than any sender of ours leaves it: what it sends next fills no gap.
+        IndexError::TooScattered { .. } => ErrorCode::TooManyRequests,
+        IndexError::Closed => ErrorCode::Unavailable,
+        _ if error.is_full() => ErrorCode::StorageFull,
+        _ if error.is_transient() => ErrorCode::Unavailable,
+        IndexError::NameTaken(_)
+        | IndexError::NoSuchUser(_)
+        | IndexError::Make { .. }
+        | IndexError::Open(_)
+        | IndexError::NewerSchema { .. }
+        | IndexError::Statement { .. }
+        | IndexError::Commit(_)
+        | IndexError::Damaged(_)
+        | IndexError::Random(_) => ErrorCode::Internal,
+    }
+}
+
+fn blob_code(error: &BlobError) -> ErrorCode {
+    match error {
+        BlobError::Missing(_) => ErrorCode::NotFound,
+        BlobError::Full { .. } => ErrorCode::StorageFull,
+        BlobError::Sender(_) => ErrorCode::MalformedRequest,
+        BlobError::TooShort { .. }
+        | BlobError::WrongFingerprint { .. }
+        | BlobError::WrongLength { .. }
+        | BlobError::Io { .. } => ErrorCode::Internal,
+    }
+}
+
+fn account_code(error: &AccountError) -> ErrorCode {
+    match error {
+        AccountError::Index(source) => index_code(source),
+        AccountError::MalformedName
+        | AccountError::NameTaken(_)
+        | AccountError::NoSuchUser(_)
+        | AccountError::Random(_) => ErrorCode::Internal,
+    }
+}
+
+/// The client hears a code; the log gets the chain of causes.
+fn failed(code: ErrorCode, error: &dyn Error) -> Refusal {
+    let mut causes = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        causes.push_str(": ");
+        causes.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    tracing::error!(code = code.as_str(), "{causes}");
+    Refusal::from(code)
+}

@@ -1,0 +1,35 @@
+//! What holds for every request, whatever it asks for.
+
+use axum::extract::Request;
+use axum::http::header::HOST;
+use axum::http::{HeaderMap, HeaderValue, Version, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use heirloom_protocol::ErrorCode;
+
+use super::Refusal;
+use super::body::TimedBody;
+
+/// Stands before all routes: refuses what RFC 9112 says a server must refuse, and puts the body under its time limits.
+pub(super) async fn sane(request: Request, next: Next) -> Response {
+    let mut response = match unsound(&request) {
+        Some(refusal) => refusal.into_response(),
+        None => next.run(TimedBody::around(request)).await,
+    };
+    let headers: &mut HeaderMap = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+/// RFC 9112 section 3.2: exactly one Host. Without it, what stands behind a proxy cannot be told apart.
+fn unsound(request: &Request) -> Option<Refusal> {
+    let hosts = request.headers().get_all(HOST).iter().count();
+    let needed = request.version() == Version::HTTP_11;
+    if hosts > 1 || (needed && hosts == 0) {
+        return Some(Refusal::because(ErrorCode::MalformedRequest, "a request has one Host").and_close());
+    }
+    None
+}

@@ -1,0 +1,45 @@
+//! Who am I, what holds for me, and what do I have here.
+
+use axum::Json;
+use axum::extract::State;
+use heirloom_protocol::message::{Limits, ServerStatus, Session};
+use heirloom_protocol::{ShardSize, route};
+
+use super::caller::Asking;
+use super::{Installation, Refusal};
+use crate::clock::Clock;
+use crate::index::Index;
+use crate::possession::Possession;
+
+const LIMITS: Limits = Limits {
+    check_images_max: route::CHECK_IMAGES_MAX,
+    library_changes_max: route::LIBRARY_CHANGES_MAX,
+    shard_bytes_min: ShardSize::MIN.bytes(),
+    shard_bytes_max: ShardSize::MAX.bytes(),
+    image_bytes_max: route::IMAGE_BYTES_MAX,
+};
+
+/// `GET /v1/session`
+pub(super) async fn session(
+    State(possession): State<Possession>,
+    State(installation): State<Installation>,
+    State(clock): State<Clock>,
+    Asking(caller): Asking,
+) -> Json<Session> {
+    let (nonce, nonce_renewal_s) = possession.nonce(&caller);
+    Json(Session {
+        user: caller.user,
+        name: caller.name,
+        installation: installation.0.as_ref().to_owned(),
+        nonce,
+        nonce_renewal_s,
+        cross_user: possession.policy(),
+        limits: LIMITS,
+        server_time_ms: clock.now_ms(),
+    })
+}
+
+/// `GET /v1/status`
+pub(super) async fn status(State(index): State<Index>, Asking(caller): Asking) -> Result<Json<ServerStatus>, Refusal> {
+    Ok(Json(index.status(caller.user).await?))
+}
