@@ -1,1 +1,154 @@
-fn main() {}
+//! The program `heirloom-server`.
+
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use heirloom_protocol::message::CrossUser;
+use heirloom_server::accounts::{AccountError, Accounts};
+use heirloom_server::config::{Config, ConfigError, DataDir};
+use heirloom_server::index::Index;
+use heirloom_server::serve::{ServeError, Server};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// Keeps photos, once each, for everybody who owns them.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Option<ServeArguments>,
+}
+
+/// Runs the server in the foreground, until SIGTERM or SIGINT.
+#[derive(Debug, Args)]
+struct ServeArguments {
+    /// Directory that everything is kept in; made if missing
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
+    listen: SocketAddr,
+    /// Photos that another user brought: link them after a proof of possession, or only after a full upload
+    #[arg(long, value_enum, default_value_t = CrossUserPolicy::Proof)]
+    cross_user: CrossUserPolicy,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Users and their tokens
+    #[command(subcommand)]
+    User(UserCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Adds a user and prints their token, once; works whether or not the server runs
+    Add {
+        /// The user's name
+        name: String,
+        /// The server's data directory
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CrossUserPolicy {
+    Proof,
+    Off,
+}
+
+impl From<CrossUserPolicy> for CrossUser {
+    fn from(policy: CrossUserPolicy) -> Self {
+        match policy {
+            CrossUserPolicy::Proof => Self::Proof,
+            CrossUserPolicy::Off => Self::Off,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let log = EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).init();
+    match carry_out(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+#[tokio::main]
+async fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
+    match (arguments.command, arguments.serve) {
+        (Some(Command::User(UserCommand::Add { name, data })), _) => add_user(&name, &data).await,
+        (None, Some(serve)) => run(serve).await,
+        (None, None) => Arguments::command().error(ErrorKind::MissingRequiredArgument, "--data DIR is needed").exit(),
+    }
+}
+
+async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
+    // Before the server says that it is ready: a signal must find somebody who listens for it.
+    let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupted = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let config = Config { cross_user: arguments.cross_user.into(), ..Config::new(DataDir::open(&arguments.data)?) };
+    let server = Server::start(config, arguments.listen).await?;
+    say(&format!("heirloom-server listens on http://{}", server.address()))?;
+    tokio::select! {
+        _ = terminated.recv() => {}
+        _ = interrupted.recv() => {}
+    }
+    server.stop().await?;
+    Ok(())
+}
+
+/// Prints the token alone, so that a script may take the whole output.
+async fn add_user(name: &str, data: &Path) -> anyhow::Result<()> {
+    let index = Index::open(&DataDir::open(data)?.index_url()).await.context("open the index")?;
+    let token = Accounts::new(index.clone()).add_user(name).await;
+    index.close().await;
+    say(&token?)
+}
+
+fn say(line: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("write to standard output")
+}
+
+/// One sentence, and what to do next.
+fn complain(error: &anyhow::Error) -> ExitCode {
+    let complaint = format!("heirloom-server: {error:#}\n  {}\n", next_step(error));
+    match io::stderr().write_all(complaint.as_bytes()) {
+        // Without a standard error the exit code has to say it all.
+        Ok(()) | Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn next_step(error: &anyhow::Error) -> String {
+    if let Some(error) = error.downcast_ref::<ConfigError>() {
+        return error.next_step();
+    }
+    if let Some(error) = error.downcast_ref::<AccountError>() {
+        return account_step(error).to_owned();
+    }
+    if let Some(error) = error.downcast_ref::<ServeError>() {
+        return error.next_step().to_owned();
+    }
+    "run it again with HEIRLOOM_LOG=debug to see more".to_owned()
+}
+
+fn account_step(error: &AccountError) -> &'static str {
+    match error {
+        AccountError::MalformedName => "choose a name of those letters",
+        AccountError::NameTaken(_) => "choose another name, or use the token that was printed for this one",
+        AccountError::NoSuchUser(_) => "add the user first: heirloom-server user add NAME --data DIR",
+        AccountError::Random(_) => "try again",
+        AccountError::Index(_) => "check that the data directory belongs to this account and that its disk has room",
+    }
+}

@@ -1,31 +1,190 @@
-//! The process.
+//! The process: opens the house, listens, sweeps, and closes in order.
+//!
+//! The accept loop is our own, on hyper-util, because the obvious one sets no time limits: a client
+//! that sends half a header would be waited for for ever.
 
+mod connection;
+mod crowd;
+mod listening;
+
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use data_encoding::HEXLOWER;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::{AccountError, Accounts};
+use crate::assembly::{Assembly, AssemblyError, Expiries};
+use crate::blobs::{BlobError, Blobs, LocalBlobs};
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::counters::SharedCounters;
+use crate::http::{self, Door, Installation, News};
+use crate::index::{Index, IndexError};
+use crate::possession::Possession;
+
+/// How often expired uploads and trash are looked for. Their expiries are days; an hour more is nothing.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
+
+/// Names the purpose of what is derived from the secret (BLAKE3 section 6.2).
+const INSTALLATION_CONTEXT: &str = "heirloom installation 1";
 
 /// A server that listens. Dropping it does not stop it; `stop` does.
 #[derive(Debug)]
-pub struct Server {}
+pub struct Server {
+    address: SocketAddr,
+    accounts: Accounts,
+    assembly: Assembly,
+    index: Index,
+    stopping: CancellationToken,
+    listening: JoinHandle<()>,
+    sweeping: JoinHandle<()>,
+}
 
+/// What keeps a server from starting, or from closing in order.
 #[derive(Debug, thiserror::Error)]
-pub enum ServeError {}
+pub enum ServeError {
+    /// The index could not be opened or read.
+    #[error("open the index")]
+    Index(#[source] IndexError),
+    /// The images could not be opened.
+    #[error("open the stored images")]
+    Blobs(#[source] BlobError),
+    /// What a stop in the middle left could not be cleared.
+    #[error("clear what an earlier stop left behind")]
+    Reconcile(#[source] AssemblyError),
+    /// The address is taken, or not ours.
+    #[error("listen on {address}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A user or token could not be made.
+    #[error("make a login")]
+    Account(#[source] AccountError),
+    /// A part of the server ended in a panic.
+    #[error("stop the server")]
+    Stop(#[source] tokio::task::JoinError),
+}
+
+impl ServeError {
+    /// What the administrator can do about it.
+    pub fn next_step(&self) -> &'static str {
+        match self {
+            Self::Index(_) | Self::Blobs(_) | Self::Reconcile(_) => {
+                "check that the data directory belongs to this account and that its disk has room"
+            }
+            Self::Listen { .. } => "end what listens there, or choose another address with --listen",
+            Self::Account(_) => "try again; the data directory may be busy",
+            Self::Stop(_) => "look into the log; the stored photos are not affected",
+        }
+    }
+}
 
 impl Server {
     /// Opens the data directory and listens; the socket accepts when this returns. Must run inside a tokio runtime.
     pub async fn start(config: Config, listen: SocketAddr) -> Result<Self, ServeError> {
-        todo!()
+        Self::start_with(config, listen, Clock::default()).await
     }
+
+    /// The same, by another clock than the machine's.
+    pub async fn start_with(config: Config, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
+        let door = open(&config, clock).await?;
+        door.assembly.reconcile().await.map_err(ServeError::Reconcile)?;
+        let listener = bind(listen).await?;
+        let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
+        let (accounts, assembly, index) = (door.accounts.clone(), door.assembly.clone(), door.index.clone());
+        let stopping = door.stopping.clone();
+        let expiries = Expiries { upload: config.upload_expiry, trash: config.trash_expiry };
+        let sweeping = tokio::spawn(sweep(assembly.clone(), expiries, stopping.clone()));
+        let listening = tokio::spawn(listening::listen(listener, http::router(door), stopping.clone()));
+        tracing::info!(%address, data = %config.data.root().display(), "listening");
+        Ok(Self { address, accounts, assembly, index, stopping, listening, sweeping })
+    }
+
     /// Where it listens (the port, if 0 was asked for).
     pub fn address(&self) -> SocketAddr {
-        todo!()
+        self.address
     }
+
     /// For the embedded server: makes the user if missing and answers a (new) token for it.
     pub async fn token_for(&self, user: &str) -> Result<String, ServeError> {
-        todo!()
+        match self.accounts.add_token(user).await {
+            Err(AccountError::NoSuchUser(_)) => self.accounts.add_user(user).await.map_err(ServeError::Account),
+            other => other.map_err(ServeError::Account),
+        }
     }
+
     /// Stops accepting, lets requests under way finish for a named time, closes the index.
     pub async fn stop(self) -> Result<(), ServeError> {
-        todo!()
+        self.stopping.cancel();
+        let listened = self.listening.await;
+        let swept = self.sweeping.await;
+        self.assembly.finish_writes().await;
+        self.index.close().await;
+        tracing::info!("stopped");
+        listened.and(swept).map_err(ServeError::Stop)
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    if !address.ip().is_loopback() {
+        tracing::warn!(%address, "reachable from other machines without encryption; put a TLS proxy in front of it");
+    }
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+}
+
+/// Every room opened, from the bottom up.
+async fn open(config: &Config, clock: Clock) -> Result<Door, ServeError> {
+    let index = Index::open(&config.data.index_url()).await.map_err(ServeError::Index)?;
+    let secret = index.secret().await.map_err(ServeError::Index)?;
+    let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&config.data).await.map_err(ServeError::Blobs)?);
+    let counters = SharedCounters::default();
+    let possession = Possession::new(
+        config.cross_user,
+        secret,
+        index.clone(),
+        Arc::clone(&blobs),
+        clock.clone(),
+        Arc::clone(&counters),
+    );
+    let assembly = Assembly::new(index.clone(), blobs, possession.clone(), clock.clone(), Arc::clone(&counters));
+    Ok(Door {
+        accounts: Accounts::new(index.clone()),
+        assembly,
+        possession,
+        index,
+        news: News::default(),
+        counters,
+        clock,
+        stopping: CancellationToken::new(),
+        installation: installation(&secret),
+    })
+}
+
+fn installation(secret: &[u8; 32]) -> Installation {
+    let name = blake3::derive_key(INSTALLATION_CONTEXT, secret);
+    Installation(HEXLOWER.encode(&name[..16]).into())
+}
+
+/// Sweeps now and on a timer. An error costs one round: what expired is still expired at the next.
+async fn sweep(assembly: Assembly, expiries: Expiries, stopping: CancellationToken) {
+    let mut rounds = interval(SWEEP_EVERY);
+    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            _ = rounds.tick() => {}
+        }
+        if let Err(error) = assembly.sweep(expiries).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
+        }
     }
 }

@@ -1,0 +1,70 @@
+//! Listening: connections are let in until the server stops, and then seen out.
+
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::TcpListener;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::connection::{self, Limits};
+use super::crowd::Crowd;
+
+/// How long requests under way may take to finish after the server was told to stop.
+const DRAIN_MAX: Duration = Duration::from_secs(20);
+
+/// How long nobody is let in after the system refused a connection, as when all file descriptors are in use: trying again
+/// at once would spin.
+const REFUSED_PAUSE: Duration = Duration::from_millis(250);
+
+/// Lets connections in until `stopping`, then waits for those that are at work.
+pub(super) async fn listen(listener: TcpListener, router: Router, stopping: CancellationToken) {
+    let (crowd, limits) = (Crowd::new(), Limits::new());
+    let (graceful, connections, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
+    loop {
+        let accepted = tokio::select! {
+            () = stopping.cancelled() => break,
+            accepted = accept(&listener, &crowd) => accepted,
+        };
+        match accepted {
+            Ok((stream, Some(place))) => {
+                let serving = connection::serve(stream, router.clone(), limits.clone(), graceful.watcher());
+                let cut = cut.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = serving => {}
+                        () = cut.cancelled() => {}
+                    }
+                    drop(place);
+                });
+            }
+            Ok((_, None)) => tracing::debug!("too many connections from one address"),
+            Err(error) => {
+                tracing::warn!(%error, "accept a connection");
+                tokio::select! {
+                    () = stopping.cancelled() => break,
+                    () = sleep(REFUSED_PAUSE) => {}
+                }
+            }
+        }
+    }
+    // Whoever knocks from now on is refused by the kernel, at once.
+    drop(listener);
+    if timeout(DRAIN_MAX, graceful.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not finish in time and are cut off");
+    }
+    cut.cancel();
+    connections.close();
+    connections.wait().await;
+}
+
+type Accepted = (tokio::net::TcpStream, Option<super::crowd::Place>);
+
+async fn accept(listener: &TcpListener, crowd: &Crowd) -> io::Result<Accepted> {
+    let room = crowd.room().await;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, crowd.place(room, peer.ip())))
+}

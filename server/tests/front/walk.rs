@@ -1,0 +1,86 @@
+//! The walk of one photo, as a client takes it.
+
+use heirloom_protocol::message::{CheckedImage, ServerStatus, UploadState};
+use heirloom_protocol::{Fingerprint, RangeSet, route};
+use hyper::{Method, StatusCode};
+
+use crate::support::{House, photo, stored};
+
+#[tokio::test]
+async fn a_photo_walks_from_absent_to_owned() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(1, 300_000);
+    let fingerprint = Fingerprint::of(&photo);
+
+    let session = anna.session().await;
+    assert_eq!(session.name, "anna");
+    assert_eq!(session.installation.len(), 32);
+    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+
+    let half = anna.put(&photo, 0, 150_000).await;
+    let received: RangeSet = RangeSet::whole(150_000);
+    assert_eq!(half, UploadState::Receiving { size: 300_000, received: received.clone() });
+    assert_eq!(anna.check(&photo).await, CheckedImage::Interrupted { fingerprint, received });
+    assert_eq!(anna.get(&route::upload(fingerprint)).await.json::<UploadState>(), half);
+
+    let receipt = stored(anna.put(&photo, 150_000, 300_000).await);
+    assert_eq!((receipt.fingerprint, receipt.size), (fingerprint, 300_000));
+    assert_eq!(anna.check(&photo).await, CheckedImage::Owned { receipt });
+    assert_eq!(stored(anna.get(&route::upload(fingerprint)).await.json()), receipt);
+    assert!(anna.has(&photo).await);
+
+    let status: ServerStatus = anna.get(route::STATUS).await.json();
+    assert_eq!((status.images, status.image_bytes, status.interrupted_uploads), (1, 300_000, 0));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_photo_in_one_shard_needs_no_ledger_entry() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(2, 100_000);
+    let receipt = anna.store(&photo).await;
+    assert!(anna.has(&photo).await);
+    // The receipt of the first time is the receipt of every time.
+    assert_eq!(anna.store(&photo).await, receipt);
+    assert_eq!(stored(anna.put(&photo, 10, 20).await), receipt);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_upload_given_up_leaves_nothing() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(3, 100_000);
+    let path = route::upload(Fingerprint::of(&photo));
+    anna.put(&photo, 0, 50_000).await;
+    for _ in 0..2 {
+        assert_eq!(anna.ask(Method::DELETE, &path).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(anna.get(&path).await.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(std::fs::read_dir(house.data.path().join("uploads")).unwrap().count(), 0);
+    // Giving up an upload does not take back what became whole.
+    anna.store(&photo).await;
+    assert_eq!(anna.ask(Method::DELETE, &path).await.status, StatusCode::NO_CONTENT);
+    assert!(anna.has(&photo).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn the_numbers_for_the_administrator_are_true() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    anna.store(&photo(4, 70_000)).await;
+    let text = anna.get(route::METRICS).await;
+    let text = String::from_utf8(text.body.to_vec()).unwrap();
+    for line in [
+        "heirloom_images_stored_total 1",
+        "heirloom_shard_bytes_received_total 70000",
+        "heirloom_requests_served_total 1",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+    }
+    assert_eq!(house.stranger().get(route::HEALTH).await.body, "ok");
+    house.close().await;
+}
