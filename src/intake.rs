@@ -1,6 +1,16 @@
 //! From a closed file to a promise in the journal (M1, M2).
+//!
+//! The mount says what happens to files; each call only takes a note. When a file is quiet (`notes`), a worker looks at it
+//! (`look`): is it to be kept (`name`, `kind`), what is its fingerprint? It is made durable, name and all (`folders`), and promised
+//! (`taking`). Names are followed in their order (`follow`). What happened while nobody watched is found by comparing the tree
+//! with the journal (`compare`).
+//!
+//! A promise is made only of bytes that are on the disk and were the same before and after they were read.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
@@ -10,82 +20,253 @@ use crate::library::Library;
 use crate::spool::Spool;
 use crate::uploader::{Progress, Uploader};
 
+mod compare;
+mod desk;
+mod folders;
+mod follow;
+mod inside;
+mod kind;
+mod look;
+mod name;
+mod neighbours;
+mod notes;
+mod standing;
+mod taking;
+#[cfg(test)]
+mod tests;
+mod writeback;
+
+use desk::Telling;
+use follow::judged_differently;
+use inside::Inside;
+use neighbours::Below;
+use notes::{NOTES_MAX, Noting};
+
+/// One reads and hashes while the other waits for the disk; more would only compete with the programs that write photos.
+const WORKERS: usize = 2;
+
+/// `stop` takes in what is closed for no longer than this: a person waits for the unmount. The rest is found at the next start.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// After names could not be followed into the journal, it is tried again so much later.
+const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+
+/// The room, as its users hold it. When the last clone is dropped its threads end at once, as in a crash; `stop` ends them in order.
 #[derive(Clone, Debug)]
-pub struct Intake {}
+pub struct Intake {
+    staff: Arc<Staff>,
+}
 
 /// What a file's state is, for its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileStatus {
+    /// In one word.
     pub state: StateWord,
+    /// Its content, where that is known.
     pub fingerprint: Option<Fingerprint>,
+    /// How far its upload is, while it is uploading.
     pub progress: Option<Progress>,
     /// Why it is not backed up, where there is more to say than the state.
     pub why: Option<String>,
 }
+
 /// The words of `status` and of `user.heirloom.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StateWord {
+    /// The server has it.
     BackedUp,
+    /// To be backed up.
     Pending,
+    /// Being sent now.
     Uploading,
+    /// Stays here, by its kind or name.
     Local,
+    /// Cannot be backed up as it is.
     Failed,
+    /// Its bytes are only on the server.
     Placeholder,
+}
+
+/// The room could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The system gave no thread.
+    #[error("start the intake's thread {name}")]
+    Thread {
+        /// Which.
+        name: &'static str,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Starting and stopping.
+impl Intake {
+    /// Starts the workers and the comparison of tree and journal (in the background).
+    pub fn start(
+        spool: Spool,
+        journal: Arc<Journal>,
+        library: Library,
+        uploader: Uploader,
+        accept: Accept,
+    ) -> Result<Self, IntakeError> {
+        let below = Box::new(Below { uploader, library });
+        Self::open(Inside::new(spool, journal, below, accept, NOTES_MAX))
+    }
+
+    fn open(inside: Inside) -> Result<Self, IntakeError> {
+        let staff = Arc::new(Staff { inside: Arc::new(inside), threads: Mutex::default() });
+        for _ in 0..WORKERS {
+            staff.hire("intake", Inside::work)?;
+        }
+        staff.hire("names", Inside::follow_when_told)?;
+        staff.hire("comparison", Inside::compare_when_wanted)?;
+        Ok(Self { staff })
+    }
+
+    /// Takes in what is closed, for a few seconds at most, then stops the workers. What is left is found by the next comparison.
+    /// Blocks; to be called when the mount tells no more.
+    pub fn stop(&self) {
+        self.staff.inside.desk.end_by(Instant::now() + STOP_MAX);
+        self.staff.dismiss();
+    }
 }
 
 /// Told by the mount, on its threads: each call only takes a note, in memory; none touches disk or network.
 impl Intake {
-    /// Starts the workers and the comparison of tree and journal (in the background).
-    pub fn start(spool: Spool, journal: Arc<Journal>, library: Library, uploader: Uploader, accept: Accept) -> Self {
-        todo!()
-    }
     /// A handle that can write was opened (or made the file). From now on the file counts as pending.
     pub fn writing(&self, id: FileId, path: &LibraryPath) {
-        todo!()
-    }
-    /// That handle was released.
-    pub fn written(&self, id: FileId, path: &LibraryPath) {
-        todo!()
-    }
-    /// Content or times changed without a handle (truncate, utimens).
-    pub fn touched(&self, id: FileId, path: &LibraryPath) {
-        todo!()
-    }
-    /// A file has another name. If it replaced one at `to`, that one's id is `replaced`.
-    pub fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
-        todo!()
-    }
-    /// A folder, with all that is in it, has another name.
-    pub fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
-        todo!()
-    }
-    pub fn removed(&self, id: FileId, path: &LibraryPath) {
-        todo!()
+        self.inside().desk.note(|notes, _| notes.open(id, path));
+        self.inside().neighbours.abandon(id);
     }
 
-    /// The state of one file, now. Reads the journal.
-    pub fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
-        todo!()
+    /// That handle was released.
+    pub fn written(&self, id: FileId, path: &LibraryPath) {
+        self.inside().desk.note(|notes, now| notes.close(id, path, now));
     }
+
+    /// Content or times changed without a handle (truncate, utimens).
+    pub fn touched(&self, id: FileId, path: &LibraryPath) {
+        self.inside().desk.note(|notes, now| notes.touch(id, path, now));
+        self.inside().neighbours.abandon(id);
+    }
+
+    /// A file has another name. If it replaced one at `to`, that one's id is `replaced`.
+    pub fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
+        let telling = Telling::RenamedFile { id, from: from.clone(), to: to.clone(), replaced };
+        self.inside().desk.tell(telling, |notes, now| {
+            if let Some(replaced) = replaced {
+                notes.remove(replaced);
+            }
+            notes.rename(id, to);
+            if judged_differently(from, to) { notes.touch(id, to, now) } else { Noting::Noted }
+        });
+        if let Some(replaced) = replaced {
+            self.inside().neighbours.abandon(replaced);
+        }
+    }
+
+    /// A folder, with all that is in it, has another name.
+    pub fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
+        self.inside().folders.forget();
+        let telling = Telling::RenamedFolder { from: from.clone(), to: to.clone() };
+        self.inside().desk.tell(telling, |notes, _| {
+            notes.rename_folder(from, to);
+            Noting::Noted
+        });
+    }
+
+    /// A file was removed.
+    pub fn removed(&self, id: FileId, path: &LibraryPath) {
+        self.inside().desk.tell(Telling::Removed { id, path: path.clone() }, |notes, _| {
+            notes.remove(id);
+            Noting::Noted
+        });
+        self.inside().neighbours.abandon(id);
+    }
+}
+
+/// Asked by whoever wants to know. These read the journal.
+impl Intake {
+    /// The state of one file, now.
+    pub fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
+        self.inside().status(id, path)
+    }
+
     /// Counts and bytes by state, with the files not looked at yet counted as pending.
     pub fn tally(&self) -> Tally {
-        todo!()
+        self.inside().tally()
     }
+
     /// Whether the comparison of tree and journal after start is done.
     pub fn compared(&self) -> bool {
-        todo!()
+        self.inside().desk.compared()
     }
-    /// Whether any noted file has not been looked at yet (or is open for writing).
+
+    /// Whether any noted file has not been looked at yet (or is open for writing), or any name not been followed.
     pub fn busy(&self) -> bool {
-        todo!()
+        self.inside().desk.is_busy()
     }
+
     /// Changes whenever `busy`, `compared` or a tally may have changed: for `wait`.
     pub fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
-        todo!()
+        self.inside().desk.watch()
     }
-    /// Takes in what is quiet, then stops the workers. What is left is found by the next comparison.
-    pub fn stop(&self) {
-        todo!()
+
+    fn inside(&self) -> &Inside {
+        &self.staff.inside
+    }
+}
+
+impl Inside {
+    /// The following thread's life. When the work ends it still follows what was told.
+    fn follow_when_told(&self) {
+        while self.desk.wait_for_tellings() {
+            let mut ledger = self.ledger();
+            if let Err(error) = self.catch_up(&mut ledger) {
+                drop(ledger);
+                tracing::warn!(error = &error as &dyn std::error::Error, "names could not be followed; trying again");
+                if self.desk.is_ending() {
+                    return;
+                }
+                self.desk.pause(FOLLOW_RETRY);
+            }
+        }
+    }
+}
+
+/// The threads, and what they work on. The threads hold only the latter, so that the room ends when its users let go of it.
+#[derive(Debug)]
+struct Staff {
+    inside: Arc<Inside>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Staff {
+    fn hire(&self, name: &'static str, life: fn(&Inside)) -> Result<(), IntakeError> {
+        let inside = Arc::clone(&self.inside);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || life(&inside));
+        let thread = thread.map_err(|source| IntakeError::Thread { name, source })?;
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        Ok(())
+    }
+
+    fn dismiss(&self) {
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread of the intake panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Staff {
+    fn drop(&mut self) {
+        self.inside.desk.end_now();
+        self.dismiss();
     }
 }

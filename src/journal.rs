@@ -28,7 +28,7 @@ use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use redb::ReadableTable as _;
 
-pub use entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled, Stamp};
+pub use entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Settled, Stamp};
 pub use error::JournalError;
 pub use record::RecordError;
 pub use tables::Bound;
@@ -113,6 +113,12 @@ impl Journal {
     pub fn renamed(&self, id: FileId, to: &LibraryPath) -> Result<(), JournalError> {
         let to = to.clone();
         self.write(move |tables| tables.rename(id, &to))
+    }
+
+    /// Follows changes of names in their order, in one durable transaction: here and, where the library has the old name,
+    /// in the outbox. Answers what was known of each file just before.
+    pub fn follow(&self, steps: Vec<NameStep>) -> Result<Vec<Option<FileRecord>>, JournalError> {
+        self.write(move |tables| steps.iter().map(|step| tables.follow(step)).collect())
     }
 
     /// These files are gone.

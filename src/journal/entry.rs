@@ -110,3 +110,52 @@ pub enum NameChange {
         path: LibraryPath,
     },
 }
+
+/// A change of names as it was seen in the mount, for [`Journal::follow`](super::Journal::follow).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameStep {
+    /// It has another name, which the library need not know: one of the two names is no photo's.
+    Rename {
+        /// Which file.
+        id: FileId,
+        /// Its name now.
+        to: LibraryPath,
+    },
+    /// It has another name, and if its old one is in the library, that one moves.
+    Move {
+        /// Which file.
+        id: FileId,
+        /// Its name now.
+        to: LibraryPath,
+    },
+    /// It has another name, and another file has its old one: if it is backed up, its name is put to the library anew.
+    Place {
+        /// Which file.
+        id: FileId,
+        /// Its name now.
+        to: LibraryPath,
+    },
+    /// It is gone. What the library has under its name stays.
+    Forget {
+        /// Which file.
+        id: FileId,
+    },
+    /// It was removed, and if its name is in the library, that goes to the trash.
+    Remove {
+        /// Which file.
+        id: FileId,
+    },
+}
+
+impl NameStep {
+    /// The file whose name changed.
+    pub const fn id(&self) -> FileId {
+        match self {
+            Self::Rename { id, .. }
+            | Self::Move { id, .. }
+            | Self::Place { id, .. }
+            | Self::Forget { id }
+            | Self::Remove { id } => *id,
+        }
+    }
+}

@@ -7,7 +7,7 @@ use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use redb::{ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
 
-use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled};
+use super::entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Settled};
 use super::error::Fault;
 use super::look;
 use super::record::{self, StoredFile};
@@ -115,6 +115,48 @@ impl<'tx> Tables<'tx> {
         let renamed = FileRecord { path: to.clone(), ..record };
         self.files.insert(id.0, record::encode_file(&renamed, place.unwrap_or_default()).as_slice())?;
         Ok(())
+    }
+
+    /// Follows one change of a name; answers what was known of the file before. A record that cannot be read counts as none.
+    pub(super) fn follow(&mut self, step: &NameStep) -> Result<Option<FileRecord>, Fault> {
+        let known = match look::file(&self.files, step.id()) {
+            Err(Fault::Record { .. }) => None,
+            found => found?.map(|it| it.record),
+        };
+        if let Some(record) = &known
+            && let Some(change) = self.change_for_library(step, record)?
+        {
+            self.queue_name(&change)?;
+        }
+        match step {
+            NameStep::Forget { id } | NameStep::Remove { id } => self.forget(*id)?,
+            NameStep::Rename { id, to } | NameStep::Move { id, to } | NameStep::Place { id, to } if known.is_some() => {
+                self.rename(*id, to)?;
+            }
+            NameStep::Rename { .. } | NameStep::Move { .. } | NameStep::Place { .. } => {}
+        }
+        Ok(known)
+    }
+
+    /// What the library has to hear of a step. Of a photo that changed since it was backed up, it knows the name still.
+    fn change_for_library(&self, step: &NameStep, record: &FileRecord) -> Result<Option<NameChange>, Fault> {
+        let backed_up = matches!(record.state, FileState::BackedUp { .. });
+        let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
+        Ok(match (step, &record.state) {
+            (NameStep::Move { to, .. }, _) if in_library && *to != record.path => {
+                Some(NameChange::Move { from: record.path.clone(), to: to.clone() })
+            }
+            (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove { path: record.path.clone() }),
+            (NameStep::Place { to, .. }, FileState::BackedUp { fingerprint }) => {
+                let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
+                Some(NameChange::Put { path: to.clone(), fingerprint, mtime_ns })
+            }
+            (NameStep::Place { .. }, _)
+            | (
+                NameStep::Move { .. } | NameStep::Remove { .. } | NameStep::Rename { .. } | NameStep::Forget { .. },
+                _,
+            ) => None,
+        })
     }
 
     /// Enters the end of a delivery; answers whether the file was still the one delivered.

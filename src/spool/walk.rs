@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 
@@ -77,10 +78,26 @@ impl Spool {
     ///
     /// One folder is open at a time, so that a deep tree costs no descriptors.
     pub fn walk(&self, visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>)) {
-        let mut waiting = vec![Place::Top];
+        self.walk_below(Place::Top, &mut |step| {
+            visit(step);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Walks a part of the tree like [`Self::walk`], until the callback breaks it off.
+    pub fn walk_below(
+        &self,
+        place: Place,
+        visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>) -> ControlFlow<()>,
+    ) {
+        let mut waiting = vec![place];
         while let Some(place) = waiting.pop() {
-            if let Err(error) = self.walk_folder(&place, &mut waiting, visit) {
-                visit(Err(error));
+            let next = match self.walk_folder(&place, &mut waiting, visit) {
+                Ok(next) => next,
+                Err(error) => visit(Err(error)),
+            };
+            if next.is_break() {
+                return;
             }
         }
     }
@@ -89,8 +106,8 @@ impl Spool {
         &self,
         place: &Place,
         waiting: &mut Vec<Place>,
-        visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>),
-    ) -> Result<(), SpoolError> {
+        visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, SpoolError> {
         let failed = |source: io::Error| SpoolError::within("read folder", place, source);
         let folder = self.open_folder(place)?;
         let mut stream = Dir::read_from(&folder).map_err(|source| failed(source.into()))?;
@@ -99,14 +116,20 @@ impl Spool {
             if name == b"." || name == b".." {
                 continue;
             }
-            match meet(place, folder.as_fd(), OsStr::from_bytes(name)) {
+            let next = match meet(place, folder.as_fd(), OsStr::from_bytes(name)) {
                 Ok(Met::File(path, facts)) => visit(Ok((path, facts.id, facts.stamp()))),
-                Ok(Met::Folder(path)) => waiting.push(Place::At(path)),
-                Ok(Met::Other) => {}
+                Ok(Met::Folder(path)) => {
+                    waiting.push(Place::At(path));
+                    continue;
+                }
+                Ok(Met::Other) => continue,
                 Err(error) => visit(Err(error)),
+            };
+            if next.is_break() {
+                return Ok(next);
             }
         }
-        Ok(())
+        Ok(ControlFlow::Continue(()))
     }
 }
 

@@ -1,0 +1,342 @@
+//! *The desk*: what was told and not yet dealt with, under one short lock, and the bells that wake whoever deals with it.
+//!
+//! The mount's threads only ever come here. Nobody holds the lock while touching a disk, and every wait is on an event with the
+//! next deadline as its limit.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use heirloom_protocol::LibraryPath;
+use tokio::sync::watch;
+
+use super::name::left_alone;
+use super::notes::{Glance, Notes, Noting};
+use crate::journal::FileId;
+
+/// The comparison of tree and journal adds no notes beyond this part of the room: the rest is the mount's.
+const PART_FOR_COMPARISON: usize = 4;
+
+/// So many changes of names may wait to be followed, some 50 MB of them at worst. They are followed thousands at a time, so that a teller
+/// who meets a full desk waits for milliseconds.
+const TELLINGS_MAX: usize = 131_072;
+
+/// A teller waits no longer than this on a full desk, lest a journal that cannot be written hang the mount. What does not
+/// fit then is dropped and the tree is compared with the journal, which finds renames but leaves the library's names alone.
+const FULL_DESK_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// A change of names. They are followed in the order told, because each is only true after the one before.
+#[derive(Clone, Debug)]
+pub(super) enum Telling {
+    RenamedFile {
+        id: FileId,
+        from: LibraryPath,
+        to: LibraryPath,
+        replaced: Option<FileId>,
+    },
+    RenamedFolder {
+        from: LibraryPath,
+        to: LibraryPath,
+    },
+    Removed {
+        id: FileId,
+        path: LibraryPath,
+    },
+    /// The comparison found it under a name that the journal does not know.
+    Found {
+        id: FileId,
+        path: LibraryPath,
+    },
+}
+
+/// How the comparison of tree and journal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Comparison {
+    /// To be made, because we just started.
+    First,
+    /// To be made, because notes were dropped.
+    Again,
+    /// Being made.
+    Running,
+    Done,
+}
+
+/// Whether, and how, the work ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    NotYet,
+    /// After what is due was taken in, or at this time.
+    Takes {
+        until: Instant,
+    },
+    Now,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) notes: Notes,
+    pub(super) tellings: VecDeque<Telling>,
+    /// So many were taken from the desk and are being followed.
+    following: usize,
+    comparison: Comparison,
+    ending: Ending,
+}
+
+#[derive(Debug)]
+pub(super) struct Desk {
+    state: Mutex<State>,
+    /// Rings for workers: something may be due earlier than they thought.
+    due: Condvar,
+    /// Rings for the follower of names.
+    told: Condvar,
+    /// Rings for those who wait until there is less on the desk.
+    room: Condvar,
+    changes: watch::Sender<u64>,
+}
+
+impl Desk {
+    pub(super) fn new(notes_max: usize) -> Self {
+        let state = State {
+            notes: Notes::new(notes_max),
+            tellings: VecDeque::new(),
+            following: 0,
+            comparison: Comparison::First,
+            ending: Ending::NotYet,
+        };
+        Self {
+            state: Mutex::new(state),
+            due: Condvar::new(),
+            told: Condvar::new(),
+            room: Condvar::new(),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// Every function under this lock leaves the state whole at each step, so one that panicked left nothing half done.
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Tells all who wait for any change.
+    pub(super) fn ring(&self) {
+        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Writes a note about content.
+    pub(super) fn note(&self, note: impl FnOnce(&mut Notes, Instant) -> Noting) {
+        self.write_note(&mut self.state(), note);
+        self.ring();
+    }
+
+    fn write_note(&self, state: &mut State, note: impl FnOnce(&mut Notes, Instant) -> Noting) {
+        let before = state.notes.next_due();
+        match note(&mut state.notes, Instant::now()) {
+            Noting::Noted => {}
+            Noting::Overflowed => {
+                state.comparison = Comparison::Again;
+                tracing::info!(
+                    "too many files changed at once: the tree is compared with the journal when it is calmer"
+                );
+                self.room.notify_all();
+            }
+        }
+        self.wake_for_earlier(state, before);
+    }
+
+    /// Puts a change of names on the desk; `note` says what it does to the notes, at once.
+    pub(super) fn tell(&self, telling: Telling, note: impl FnOnce(&mut Notes, Instant) -> Noting) {
+        let mut state = self.state();
+        self.write_note(&mut state, note);
+        let full = |state: &mut State| state.tellings.len() >= TELLINGS_MAX && !state.is_ending();
+        let (mut state, _) =
+            self.room.wait_timeout_while(state, FULL_DESK_WAIT_MAX, full).unwrap_or_else(PoisonError::into_inner);
+        if state.tellings.len() < TELLINGS_MAX {
+            state.tellings.push_back(telling);
+        } else {
+            state.comparison = Comparison::Again;
+            tracing::warn!(
+                "too many names changed while the journal could not be written: the server may keep old names"
+            );
+        }
+        self.told.notify_one();
+        drop(state);
+        self.ring();
+    }
+
+    /// A worker sleeps until the deadline that was next when it looked; only an earlier one must wake it.
+    fn wake_for_earlier(&self, state: &State, before: Option<Instant>) {
+        if let Some(next) = state.notes.next_due()
+            && before.is_none_or(|before| next < before)
+        {
+            self.due.notify_one();
+        }
+    }
+
+    /// Waits until files are due, and takes up to `most`. Nothing when the work ends.
+    pub(super) fn take_due(&self, most: usize) -> Option<Vec<Glance>> {
+        let mut state = self.state();
+        loop {
+            let now = Instant::now();
+            if state.is_over(now) {
+                return None;
+            }
+            let due = state.notes.take_due(now, most);
+            if !due.is_empty() {
+                // Another worker may be asleep until a deadline that is now this one's work.
+                self.due.notify_one();
+                return Some(due);
+            }
+            state = match state.notes.next_due() {
+                _ if state.is_ending() => return None,
+                Some(next) => {
+                    let limit = next.saturating_duration_since(now);
+                    self.due.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.due.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+
+    /// Gives notes back or strikes them off.
+    pub(super) fn settle(&self, settle: impl FnOnce(&mut Notes)) {
+        let mut state = self.state();
+        let before = state.notes.next_due();
+        settle(&mut state.notes);
+        self.wake_for_earlier(&state, before);
+        self.room.notify_all();
+        drop(state);
+        self.ring();
+    }
+
+    /// Waits until there is something to follow. `false` when the work ends and there is not.
+    pub(super) fn wait_for_tellings(&self) -> bool {
+        let idle = |state: &mut State| state.tellings.is_empty() && !state.is_ending();
+        let state = self.told.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        !state.tellings.is_empty() && !state.is_over(Instant::now())
+    }
+
+    /// Takes the oldest tellings; [`Self::followed`] or [`Self::give_back`] must come after. Only for the holder of the ledger.
+    pub(super) fn take_tellings(&self, most: usize) -> Vec<Telling> {
+        let mut state = self.state();
+        let most = most.min(state.tellings.len());
+        state.following = most;
+        state.tellings.drain(..most).collect()
+    }
+
+    pub(super) fn followed(&self) {
+        self.state().following = 0;
+        self.room.notify_all();
+        self.ring();
+    }
+
+    pub(super) fn give_back(&self, tellings: Vec<Telling>) {
+        let mut state = self.state();
+        state.following = 0;
+        for telling in tellings.into_iter().rev() {
+            state.tellings.push_front(telling);
+        }
+    }
+
+    /// Waits until the tree is to be compared and there is room for what the comparison will find. `false` when the work ends.
+    pub(super) fn begin_comparison(&self) -> bool {
+        let idle = |state: &mut State| {
+            let wanted = matches!(state.comparison, Comparison::First | Comparison::Again);
+            !(wanted && state.has_room_for_comparison() || state.is_ending())
+        };
+        let mut state = self.room.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        if state.is_ending() {
+            return false;
+        }
+        state.comparison = Comparison::Running;
+        true
+    }
+
+    /// Waits until the comparison may write one more note. `false` when the work ends.
+    pub(super) fn wait_for_room(&self) -> bool {
+        let full = |state: &mut State| !state.has_room_for_comparison() && !state.is_ending();
+        !self.room.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner).is_ending()
+    }
+
+    /// The comparison is made; or, if notes were dropped meanwhile, has to be made again.
+    pub(super) fn end_comparison(&self, outcome: Comparison) {
+        let mut state = self.state();
+        if state.comparison == Comparison::Running {
+            state.comparison = outcome;
+        }
+        drop(state);
+        self.ring();
+    }
+
+    /// Waits so long, or until the work ends.
+    pub(super) fn pause(&self, time: Duration) {
+        let going_on = |state: &mut State| !state.is_ending();
+        drop(self.room.wait_timeout_while(self.state(), time, going_on).unwrap_or_else(PoisonError::into_inner));
+    }
+
+    pub(super) fn compared(&self) -> bool {
+        self.state().comparison == Comparison::Done
+    }
+
+    /// Whether anything told was not dealt with yet. Names that are left alone anyway keep nobody waiting.
+    pub(super) fn is_busy(&self) -> bool {
+        let state = self.state();
+        state.comparison == Comparison::Again
+            || !state.tellings.is_empty()
+            || state.following > 0
+            || state.notes.awaiting().any(|(_, path)| left_alone(path).is_none())
+    }
+
+    /// Ends the work: at `until` at the latest, earlier if nothing is due any more.
+    pub(super) fn end_by(&self, until: Instant) {
+        let mut state = self.state();
+        state.notes.hasten(Instant::now());
+        if let Ending::NotYet = state.ending {
+            state.ending = Ending::Takes { until };
+        }
+        self.wake_all();
+    }
+
+    /// Ends the work, whatever is left.
+    pub(super) fn end_now(&self) {
+        self.state().ending = Ending::Now;
+        self.wake_all();
+    }
+
+    /// Whether whoever works should stop at once.
+    pub(super) fn is_over(&self) -> bool {
+        self.state().is_over(Instant::now())
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.state().is_ending()
+    }
+
+    fn wake_all(&self) {
+        self.due.notify_all();
+        self.told.notify_all();
+        self.room.notify_all();
+    }
+}
+
+impl State {
+    fn has_room_for_comparison(&self) -> bool {
+        self.notes.len() < self.notes.limit() / PART_FOR_COMPARISON
+            && self.tellings.len() < TELLINGS_MAX / PART_FOR_COMPARISON
+    }
+
+    fn is_ending(&self) -> bool {
+        !matches!(self.ending, Ending::NotYet)
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        match self.ending {
+            Ending::NotYet => false,
+            Ending::Takes { until } => now >= until,
+            Ending::Now => true,
+        }
+    }
+}

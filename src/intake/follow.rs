@@ -1,0 +1,166 @@
+//! *Following names*: renames and removals seen in the mount, carried into the journal and the library's outbox.
+//!
+//! They are followed in the order told, a page of them in one transaction. A renamed folder is walked under its new name; by the
+//! time we come to that, later renames may already have happened on the disk, so a file may be met where the journal does not
+//! expect it. Then its old name may belong to another file already, and is moved only if nothing stands there any more.
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+
+use heirloom_protocol::LibraryPath;
+
+use super::desk::Telling;
+use super::inside::{Inside, Ledger};
+use super::kind::is_sidecar;
+use super::name::left_alone;
+use super::notes::rebased;
+use crate::journal::{FileId, JournalError, NameStep};
+use crate::spool::Place;
+
+/// So many tellings, and about so many files, are followed in one transaction: enough that the flush does not count.
+const PAGE: usize = 512;
+
+/// Whether the two names alone make a difference to whether a file is kept.
+pub(super) fn judged_differently(from: &LibraryPath, to: &LibraryPath) -> bool {
+    left_alone(from) != left_alone(to) || is_sidecar(from) != is_sidecar(to)
+}
+
+/// Steps that wait to be written together.
+#[derive(Debug, Default)]
+struct Page {
+    steps: Vec<NameStep>,
+    ids: HashSet<FileId>,
+}
+
+impl Inside {
+    /// Follows all that was told so far.
+    pub(super) fn catch_up(&self, _ledger: &mut Ledger) -> Result<(), JournalError> {
+        loop {
+            let tellings = self.desk.take_tellings(PAGE);
+            if tellings.is_empty() {
+                return Ok(());
+            }
+            // What was followed before an error is followed again, and finds everything as it should be.
+            match self.follow(&tellings) {
+                Ok(()) => self.desk.followed(),
+                Err(error) => {
+                    self.desk.give_back(tellings);
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    fn follow(&self, tellings: &[Telling]) -> Result<(), JournalError> {
+        let mut page = Page::default();
+        for telling in tellings {
+            match telling {
+                Telling::RenamedFile { id, from, to, replaced } => {
+                    page.steps.extend(replaced.map(|id| NameStep::Forget { id }));
+                    self.follow_file(&mut page, *id, Some(from), to)?;
+                }
+                Telling::RenamedFolder { from, to } => self.follow_folder(&mut page, from, to)?,
+                Telling::Removed { id, path } => self.follow_removal(&mut page, *id, path)?,
+                Telling::Found { id, path } => {
+                    // It may have been renamed since the comparison met it; then that was told, too.
+                    if self.stands_at(path) == Some(*id) {
+                        self.follow_file(&mut page, *id, None, path)?;
+                    }
+                }
+            }
+        }
+        self.write_page(&mut page)
+    }
+
+    /// A file has the name `to`; `from` is its old one, if that is known for sure.
+    fn follow_file(
+        &self,
+        page: &mut Page,
+        id: FileId,
+        from: Option<&LibraryPath>,
+        to: &LibraryPath,
+    ) -> Result<(), JournalError> {
+        if page.ids.contains(&id) || page.steps.len() >= PAGE {
+            // What follows depends on what the journal knows, so it has to know all that came before.
+            self.write_page(page)?;
+        }
+        let Some(record) = self.known(id)? else {
+            self.note_unless_noted(id, to);
+            return Ok(());
+        };
+        if record.path == *to {
+            return Ok(());
+        }
+        if judged_differently(&record.path, to) {
+            self.note_unless_noted(id, to);
+        }
+        page.ids.insert(id);
+        let to = to.clone();
+        page.steps.push(if left_alone(&record.path).is_some() || left_alone(&to).is_some() {
+            NameStep::Rename { id, to }
+        } else if from == Some(&record.path) || self.stands_at(&record.path).is_none() {
+            NameStep::Move { id, to }
+        } else {
+            NameStep::Place { id, to }
+        });
+        Ok(())
+    }
+
+    fn follow_folder(&self, page: &mut Page, from: &LibraryPath, to: &LibraryPath) -> Result<(), JournalError> {
+        let mut failed = None;
+        self.spool.walk_below(Place::At(to.clone()), &mut |met| {
+            let followed = match met {
+                Ok((path, id, _)) => {
+                    let old = rebased(&path, to, from);
+                    self.follow_file(page, id, old.as_ref(), &path)
+                }
+                // Renamed again, or removed: that was told as well, and comes later.
+                Err(error) if error.is_missing() => Ok(()),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "a renamed folder could not be read");
+                    Ok(())
+                }
+            };
+            failed = followed.err();
+            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn follow_removal(&self, page: &mut Page, id: FileId, path: &LibraryPath) -> Result<(), JournalError> {
+        if page.ids.contains(&id) {
+            self.write_page(page)?;
+        }
+        let Some(record) = self.known(id)? else { return Ok(()) };
+        page.ids.insert(id);
+        // Where the journal is behind, its name for this file may be another file's by now.
+        let is_its_own = record.path == *path || self.stands_at(&record.path).is_none();
+        page.steps.push(if is_its_own { NameStep::Remove { id } } else { NameStep::Forget { id } });
+        Ok(())
+    }
+
+    fn write_page(&self, page: &mut Page) -> Result<(), JournalError> {
+        page.ids.clear();
+        let steps = std::mem::take(&mut page.steps);
+        if steps.is_empty() {
+            return Ok(());
+        }
+        self.journal.follow(steps)?;
+        if self.journal.names_queued() > 0 {
+            self.neighbours.names_changed();
+        }
+        Ok(())
+    }
+
+    /// Which file has this name now. Nothing also if it cannot be told; then nothing is claimed of it.
+    pub(super) fn stands_at(&self, path: &LibraryPath) -> Option<FileId> {
+        self.spool.facts(&Place::At(path.clone())).ok().map(|facts| facts.id)
+    }
+
+    fn note_unless_noted(&self, id: FileId, path: &LibraryPath) {
+        self.desk.note(|notes, now| {
+            notes.rename(id, path);
+            if notes.name(id).is_some() { super::notes::Noting::Noted } else { notes.touch(id, path, now) }
+        });
+    }
+}

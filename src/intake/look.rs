@@ -1,0 +1,147 @@
+//! *A look* at one file that came to rest: is it still the file that was noted, is it to be kept, and what is its fingerprint?
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use heirloom_protocol::{Fingerprint, Fingerprinter, LibraryPath};
+
+use rustix::io::Errno;
+
+use super::kind::{HEAD_BYTES, Left, left_by_kind};
+use super::name::left_alone;
+use super::notes::Glance;
+use super::writeback::begin_writeback;
+use crate::config::Accept;
+use crate::journal::{FileId, Stamp};
+use crate::spool::Spool;
+
+/// So much is read at a time: large enough that system calls do not count, small enough to notice soon that the work ends.
+const PIECE_BYTES: usize = 1 << 20;
+
+/// What a look at a file brought.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// Nothing of this number is there under this name any more.
+    Gone,
+    /// It stays where it is.
+    Left { stamp: Stamp, left: Left },
+    /// Its content is on the disk and has this fingerprint.
+    Whole { stamp: Stamp, fingerprint: Fingerprint },
+    /// It could not be read.
+    Unreadable { stamp: Stamp, error: io::Error },
+    /// It was read, and may not be on the disk for all that; reading it again would prove nothing (`fsync(2)` reports an error once).
+    NotDurable { stamp: Stamp, fingerprint: Fingerprint, error: io::Error },
+    /// It changed while it was looked at.
+    Changed,
+    /// The work ends, or the note is stale: it was not looked at to the end.
+    Interrupted,
+}
+
+/// A file that is to be kept, open, on its way to a fingerprint.
+#[derive(Debug)]
+pub(super) struct Look {
+    pub(super) glance: Glance,
+    pub(super) stamp: Stamp,
+    file: File,
+}
+
+impl Look {
+    /// Opens the file and judges by its name and first bytes whether it is to be kept.
+    pub(super) fn begin(spool: &Spool, accept: Accept, glance: Glance) -> Result<Self, (Glance, Found)> {
+        match open(spool, glance.id, &glance.path) {
+            Ok((file, stamp)) => match judge(&file, stamp, accept, &glance.path) {
+                Ok(None) => Ok(Self { glance, stamp, file }),
+                Ok(Some(left)) => Err((glance, Found::Left { stamp, left })),
+                Err(error) => Err((glance, Found::Unreadable { stamp, error })),
+            },
+            Err(found) => Err((glance, found)),
+        }
+    }
+
+    /// Lets the disk begin to write while we hash.
+    pub(super) fn begin_writeback(&self) {
+        if let Err(error) = begin_writeback(&self.file) {
+            // Only a head start is lost; the fsync that decides comes later and reports for itself.
+            tracing::debug!(path = ?self.glance.path, %error, "early write-back was refused");
+        }
+    }
+
+    /// Reads all of it. `goes_on` is asked before each piece.
+    pub(super) fn fingerprint(&self, buffer: &mut Vec<u8>, goes_on: impl Fn() -> bool) -> Result<Fingerprint, Found> {
+        buffer.resize(PIECE_BYTES, 0);
+        let mut fingerprinter = Fingerprinter::default();
+        let mut at = 0;
+        loop {
+            if !goes_on() {
+                return Err(Found::Interrupted);
+            }
+            match self.file.read_at(buffer, at) {
+                Ok(0) => return Ok(fingerprinter.finish()),
+                Ok(read) => {
+                    fingerprinter.update(&buffer[..read]);
+                    at += read as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(Found::Unreadable { stamp: self.stamp, error }),
+            }
+        }
+    }
+
+    /// Makes content and times durable, and looks whether they are still those that were read.
+    pub(super) fn seal(self, fingerprint: Fingerprint) -> (Glance, Found) {
+        let stamp = self.stamp;
+        let found = match self.file.sync_all().map(|()| Spool::identify(&self.file)) {
+            Err(error) => Found::NotDurable { stamp, fingerprint, error },
+            Ok(Err(error)) => Found::Unreadable { stamp, error },
+            Ok(Ok((_, now))) if now != stamp => Found::Changed,
+            Ok(Ok(_)) => Found::Whole { stamp, fingerprint },
+        };
+        (self.glance, found)
+    }
+}
+
+/// Opens what stands at `path`, if it is the file `id`.
+fn open(spool: &Spool, id: FileId, path: &LibraryPath) -> Result<(File, Stamp), Found> {
+    let unknown = Stamp { size: 0, mtime_ns: 0 };
+    let file = spool.read(path).map_err(|error| {
+        if is_no_file(&error.source) { Found::Gone } else { Found::Unreadable { stamp: unknown, error: error.source } }
+    })?;
+    match Spool::identify(&file) {
+        Ok((there, stamp)) if there == id => Ok((file, stamp)),
+        Ok(_) => Err(Found::Gone),
+        Err(error) => Err(Found::Unreadable { stamp: unknown, error }),
+    }
+}
+
+/// Nothing, a folder, a symbolic link or a device stands there now: not the file that was noted.
+fn is_no_file(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::NODEV))
+}
+
+fn judge(file: &File, stamp: Stamp, accept: Accept, path: &LibraryPath) -> io::Result<Option<Left>> {
+    if let Some(left) = left_alone(path) {
+        return Ok(Some(left));
+    }
+    if stamp.size == 0 {
+        return Ok(Some(Left::Empty));
+    }
+    let mut head = [0; HEAD_BYTES];
+    let length = read_head(file, &mut head)?;
+    Ok(left_by_kind(accept, path, &head[..length]))
+}
+
+/// Reads until the buffer is full or the file ends.
+fn read_head(file: &File, head: &mut [u8]) -> io::Result<usize> {
+    let mut length = 0;
+    while length < head.len() {
+        match file.read_at(&mut head[length..], length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(length)
+}

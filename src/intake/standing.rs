@@ -1,0 +1,134 @@
+//! *Standing*: the state of one file and the count of all, for their owner. Honest at any moment: what was noted and not looked
+//! at counts as pending, whatever the journal still says of it.
+
+use std::collections::HashSet;
+
+use heirloom_protocol::LibraryPath;
+
+use super::desk::{State, Telling};
+use super::inside::Inside;
+use super::kind::Left;
+use super::name::left_alone;
+use super::{FileStatus, StateWord};
+use crate::journal::{Amount, FileId, FileRecord, FileState, JournalError, Tally};
+use crate::spool::Place;
+
+/// While the uploader settles files, the journal's count may move under us; after so many tries the last count is good enough.
+const COUNTS_MAX: usize = 4;
+
+impl FileStatus {
+    fn plain(state: StateWord) -> Self {
+        Self { state, fingerprint: None, progress: None, why: None }
+    }
+
+    fn because(state: StateWord, why: impl ToString) -> Self {
+        Self { why: Some(why.to_string()), ..Self::plain(state) }
+    }
+}
+
+impl Inside {
+    pub(super) fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
+        if let Some(left) = left_alone(path) {
+            return FileStatus::because(StateWord::Local, left);
+        }
+        if self.desk.state().notes.awaits(id) {
+            return FileStatus::plain(StateWord::Pending);
+        }
+        match self.known(id) {
+            Ok(Some(record)) => self.status_of(id, record),
+            Ok(None) => FileStatus::plain(StateWord::Pending),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the state of a file could not be read");
+                FileStatus::because(StateWord::Pending, "the journal cannot be read")
+            }
+        }
+    }
+
+    fn status_of(&self, id: FileId, record: FileRecord) -> FileStatus {
+        match record.state {
+            FileState::Pending { fingerprint } => {
+                let progress = self.neighbours.progress(id);
+                let state = if progress.is_some() { StateWord::Uploading } else { StateWord::Pending };
+                FileStatus { fingerprint: Some(fingerprint), progress, ..FileStatus::plain(state) }
+            }
+            FileState::BackedUp { fingerprint } => {
+                FileStatus { fingerprint: Some(fingerprint), ..FileStatus::plain(StateWord::BackedUp) }
+            }
+            // It has a photo's name since, and is about to be looked at again.
+            FileState::Local { why } if Left::said(&why).is_some_and(Left::is_by_name) => {
+                FileStatus::plain(StateWord::Pending)
+            }
+            FileState::Local { why } => FileStatus::because(StateWord::Local, why),
+            FileState::Failed { fingerprint, why } => {
+                FileStatus { fingerprint, ..FileStatus::because(StateWord::Failed, why) }
+            }
+        }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        // While we hold the ledger, nobody but the uploader changes a file's state.
+        let _ledger = self.ledger();
+        let (awaiting, gone) = unsettled(&self.desk.state());
+        let mut counted = Tally::default();
+        for _ in 0..COUNTS_MAX {
+            let journal = self.journal.tally();
+            match self.corrected(journal, &awaiting, &gone) {
+                Ok(tally) => counted = tally,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "noted files could not be counted");
+                    return journal;
+                }
+            }
+            if self.journal.tally() == journal {
+                break;
+            }
+        }
+        counted
+    }
+
+    fn corrected(
+        &self,
+        mut tally: Tally,
+        awaiting: &[(FileId, LibraryPath)],
+        gone: &HashSet<FileId>,
+    ) -> Result<Tally, JournalError> {
+        let ids: HashSet<FileId> = awaiting.iter().map(|(id, _)| *id).chain(gone.iter().copied()).collect();
+        for id in ids {
+            if let Some(record) = self.known(id)? {
+                let amount = of_state(&mut tally, &record.state);
+                amount.files = amount.files.saturating_sub(1);
+                amount.bytes = amount.bytes.saturating_sub(record.stamp.size);
+            }
+        }
+        for (id, path) in awaiting {
+            // One that is gone meanwhile, or was renamed this moment, is told of in a moment.
+            let Ok(facts) = self.spool.facts(&Place::At(path.clone())) else { continue };
+            if facts.id == *id {
+                let amount = if left_alone(path).is_some() { &mut tally.local } else { &mut tally.pending };
+                amount.files += 1;
+                amount.bytes = amount.bytes.saturating_add(facts.size);
+            }
+        }
+        Ok(tally)
+    }
+}
+
+/// The files that wait to be looked at, and those that are gone while the journal does not know it yet.
+fn unsettled(state: &State) -> (Vec<(FileId, LibraryPath)>, HashSet<FileId>) {
+    let awaiting = state.notes.awaiting().map(|(id, path)| (id, path.clone())).collect();
+    let gone = state.tellings.iter().filter_map(|telling| match telling {
+        Telling::Removed { id, .. } => Some(*id),
+        Telling::RenamedFile { replaced, .. } => *replaced,
+        Telling::RenamedFolder { .. } | Telling::Found { .. } => None,
+    });
+    (awaiting, gone.collect())
+}
+
+fn of_state<'a>(tally: &'a mut Tally, state: &FileState) -> &'a mut Amount {
+    match state {
+        FileState::Pending { .. } => &mut tally.pending,
+        FileState::BackedUp { .. } => &mut tally.backed_up,
+        FileState::Local { .. } => &mut tally.local,
+        FileState::Failed { .. } => &mut tally.failed,
+    }
+}

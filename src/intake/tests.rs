@@ -1,0 +1,218 @@
+//! The room as a whole, on a real directory and a real journal, with neighbours that only listen.
+
+mod names;
+mod promises;
+mod randomness;
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::neighbours::Neighbours;
+use super::*;
+use crate::journal::{Amount, FileRecord, FileState, NameChange, Outcome, Settled, Stamp};
+
+/// So long any of these tests waits for something that must happen.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Hears everything, and does nothing.
+#[derive(Debug, Default)]
+struct Quiet;
+
+impl Neighbours for Quiet {
+    fn promised(&self) {}
+    fn names_changed(&self) {}
+    fn abandon(&self, _: FileId) {}
+    fn progress(&self, _: FileId) -> Option<Progress> {
+        None
+    }
+}
+
+/// A directory with a spool and a journal, and an intake over them.
+struct House {
+    directory: TempDir,
+    spool: Spool,
+    journal: Option<Arc<Journal>>,
+    intake: Option<Intake>,
+    accept: Accept,
+    notes_max: usize,
+}
+
+fn path(text: &str) -> LibraryPath {
+    LibraryPath::new(text).unwrap()
+}
+
+/// A JPEG as far as the judge of kinds can see, with this content.
+fn photo(content: &str) -> Vec<u8> {
+    [b"\xff\xd8\xff\xe0\0\x10JFIF\0".as_slice(), content.as_bytes()].concat()
+}
+
+impl House {
+    fn new() -> Self {
+        Self::with_notes(NOTES_MAX)
+    }
+
+    fn with_notes(notes_max: usize) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&directory.path().join("spool")).unwrap();
+        let mut house = Self { directory, spool, journal: None, intake: None, accept: Accept::Images, notes_max };
+        house.open();
+        house.settle();
+        house
+    }
+
+    fn open(&mut self) {
+        let journal = Arc::new(Journal::open(&self.journal_file()).unwrap());
+        let inside =
+            Inside::new(self.spool.clone(), Arc::clone(&journal), Box::new(Quiet), self.accept, self.notes_max);
+        self.journal = Some(journal);
+        self.intake = Some(Intake::open(inside).unwrap());
+    }
+
+    /// Lets go of everything without a word, as a kill does.
+    fn kill(&mut self) {
+        self.intake = None;
+        self.journal = None;
+    }
+
+    fn journal_file(&self) -> PathBuf {
+        self.directory.path().join("journal.redb")
+    }
+
+    fn intake(&self) -> &Intake {
+        self.intake.as_ref().unwrap()
+    }
+
+    fn journal(&self) -> &Journal {
+        self.journal.as_ref().unwrap()
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        self.spool.root().join(name)
+    }
+
+    fn id(&self, name: &str) -> FileId {
+        FileId(fs::symlink_metadata(self.place(name)).unwrap().ino())
+    }
+
+    /// Writes a file as a program does through the mount.
+    fn write(&self, name: &str, content: &[u8]) -> FileId {
+        if let Some(folder) = self.place(name).parent() {
+            fs::create_dir_all(folder).unwrap();
+        }
+        let file = fs::File::options().create(true).append(true).open(self.place(name)).unwrap();
+        let id = FileId(file.metadata().unwrap().ino());
+        self.intake().writing(id, &path(name));
+        fs::write(self.place(name), content).unwrap();
+        self.intake().written(id, &path(name));
+        id
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        let id = self.id(from);
+        let replaced = fs::symlink_metadata(self.place(to)).ok().map(|it| FileId(it.ino()));
+        fs::rename(self.place(from), self.place(to)).unwrap();
+        self.intake().renamed_file(id, &path(from), &path(to), replaced);
+    }
+
+    fn rename_folder(&self, from: &str, to: &str) {
+        fs::rename(self.place(from), self.place(to)).unwrap();
+        self.intake().renamed_folder(&path(from), &path(to));
+    }
+
+    fn remove(&self, name: &str) {
+        let id = self.id(name);
+        fs::remove_file(self.place(name)).unwrap();
+        self.intake().removed(id, &path(name));
+    }
+
+    /// Waits until everything told was dealt with.
+    fn settle(&self) {
+        self.wait("the intake to be calm", |house| house.intake().compared() && !house.intake().busy());
+    }
+
+    fn wait(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let mut watch = self.intake().watch();
+        runtime.block_on(async {
+            let end = tokio::time::Instant::now() + PATIENCE;
+            while !done(self) {
+                let changed = tokio::time::timeout_at(end, watch.changed()).await;
+                assert!(changed.is_ok() || done(self), "waited too long for {what}");
+            }
+        });
+    }
+
+    fn record(&self, id: FileId) -> Option<FileRecord> {
+        self.journal().file(id).unwrap()
+    }
+
+    fn state(&self, name: &str) -> FileState {
+        let record = self.record(self.id(name)).unwrap_or_else(|| panic!("{name} is not in the journal"));
+        assert_eq!(record.path, path(name));
+        record.state
+    }
+
+    /// Plays the uploader: everything pending is backed up.
+    fn back_up_all(&self) {
+        let waiting = self.journal().pending(usize::MAX, 0, &std::collections::HashSet::new()).unwrap();
+        let settled = waiting.into_iter().map(|(id, record)| {
+            let FileState::Pending { fingerprint } = record.state else { panic!("pending gives {record:?}") };
+            let receipt = heirloom_protocol::message::Receipt { fingerprint, size: record.stamp.size, stored_at_ms: 1 };
+            Settled { id, stamp: record.stamp, fingerprint, outcome: Outcome::BackedUp { receipt } }
+        });
+        self.journal().settle(settled.collect()).unwrap();
+    }
+
+    /// Plays the library: what is in the outbox, confirmed and gone.
+    fn empty_outbox(&self) -> Vec<NameChange> {
+        let queued = self.journal().queued_names(usize::MAX).unwrap();
+        let (numbers, changes): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
+        let versions = changes.iter().flat_map(|change| match change {
+            NameChange::Put { path, .. } => vec![(path.clone(), Some(1))],
+            NameChange::Move { from, to } => vec![(from.clone(), None), (to.clone(), Some(1))],
+            NameChange::Remove { path } => vec![(path.clone(), None)],
+        });
+        self.journal().confirm_names(numbers, versions.collect()).unwrap();
+        changes
+    }
+
+    /// The count as it is by looking at every file: journal and disk agree, and so does the tally.
+    fn recount(&self) -> Tally {
+        let mut tally = Tally::default();
+        self.spool.walk(&mut |met| {
+            let (path, id, stamp) = met.unwrap();
+            let record = self.record(id).unwrap_or_else(|| panic!("{path} is not in the journal"));
+            assert_eq!((&record.path, record.stamp), (&path, stamp));
+            let amount = match record.state {
+                FileState::Pending { .. } => &mut tally.pending,
+                FileState::BackedUp { .. } => &mut tally.backed_up,
+                FileState::Local { .. } => &mut tally.local,
+                FileState::Failed { .. } => &mut tally.failed,
+            };
+            amount.files += 1;
+            amount.bytes += stamp.size;
+        });
+        tally
+    }
+}
+
+fn pending(content: &[u8]) -> FileState {
+    FileState::Pending { fingerprint: Fingerprint::of(content) }
+}
+
+fn backed_up(content: &[u8]) -> FileState {
+    FileState::BackedUp { fingerprint: Fingerprint::of(content) }
+}
+
+fn local(why: &str) -> FileState {
+    FileState::Local { why: why.to_owned() }
+}
+
+fn moved(from: &str, to: &str) -> NameChange {
+    NameChange::Move { from: path(from), to: path(to) }
+}
