@@ -26,7 +26,7 @@ fn the_walk_of_one_photo() {
     assert_eq!(device.attribute("first.jpg", "fingerprint"), fingerprint.to_string());
     device.wait();
     assert_eq!(house.ask(&anna).library().get("first.jpg"), Some(&fingerprint), "the library lists it");
-    assert_eq!((status.sent(), house.ask(&anna).metric("heirloom_received_bytes_total")), (1_500_000, 1_500_000));
+    assert_eq!((status.sent(), house.ask(&anna).metric("heirloom_shard_bytes_received_total")), (1_500_000, 1_500_000));
 }
 
 #[test]
