@@ -107,7 +107,7 @@ impl Arrival {
         if self.collected_bytes < PIECE_BYTES {
             return Ok(());
         }
-        self.send(|incoming| Ok(incoming)).await
+        self.send(Ok).await
     }
 
     /// Sends what is collected to the disk, and then lets `after` have its turn with the file.

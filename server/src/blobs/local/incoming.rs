@@ -52,15 +52,15 @@ impl Incoming {
     }
 
     /// Makes the image durable under its name: content first, then the name.
-    pub(super) fn settle(mut self, expected: Fingerprint, shelf: &Shelf) -> Result<Self, BlobError> {
+    pub(super) fn settle(mut self, expected: Fingerprint, images: &Shelf) -> Result<Self, BlobError> {
         let found = self.hashing.clone().finish();
         if found != expected {
             return Err(BlobError::WrongFingerprint { expected, found });
         }
         self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
-        shelf.place(&self.path, expected)?;
+        images.place(&self.path, expected)?;
         self.settled = true;
-        shelf.sync(expected)?;
+        images.sync(expected)?;
         Ok(self)
     }
 }

@@ -1,1 +1,324 @@
+//! What only a local directory can promise: the order of its calls, and what a failing disk leaves.
 
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Barrier, Mutex};
+use std::time::Duration;
+
+use futures_util::{FutureExt as _, future, stream};
+use heirloom_protocol::possession::UserId;
+
+use super::*;
+
+/// How long an event may take on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// A call that durability hangs on, and what it was done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Call {
+    Write,
+    Sync(Thing),
+    Rename(Thing, Thing),
+    SyncFolder(Thing),
+    Remove(Thing),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Thing {
+    Incoming,
+    Upload,
+    Image,
+    Damaged,
+    Uploads,
+    Images,
+    FolderOfImages,
+    Quarantine,
+}
+use Thing::{Damaged, FolderOfImages, Images, Incoming as IncomingFile, Quarantine, Upload, Uploads};
+
+/// A disk that tells what it does, fails where it is told to, and can make syncs wait for each other.
+#[derive(Debug)]
+struct WatchedDisk {
+    root: PathBuf,
+    calls: Mutex<Sender<Call>>,
+    failing: Mutex<Option<(Call, io::ErrorKind)>>,
+    meeting: Option<Barrier>,
+}
+
+impl WatchedDisk {
+    fn thing(&self, path: &Path) -> Thing {
+        let path = path.strip_prefix(&self.root).unwrap();
+        let parts: Vec<_> = path.iter().map(|part| part.to_str().unwrap()).collect();
+        match parts.as_slice() {
+            ["uploads"] => Uploads,
+            ["uploads", name] if name.starts_with("incoming-") => IncomingFile,
+            ["uploads", _] => Upload,
+            ["images"] => Images,
+            ["images", _] => FolderOfImages,
+            ["images", _, _] => Thing::Image,
+            ["quarantine"] => Quarantine,
+            ["quarantine", _] => Damaged,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tell(&self, call: Call) -> io::Result<()> {
+        self.calls.lock().unwrap().send(call).unwrap();
+        match *self.failing.lock().unwrap() {
+            Some((failing, kind)) if failing == call => Err(kind.into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Disk for WatchedDisk {
+    fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.tell(Call::Write)?;
+        KernelDisk.write(file, bytes, offset)
+    }
+
+    fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
+        if let Some(meeting) = &self.meeting {
+            meeting.wait();
+        }
+        self.tell(Call::Sync(self.thing(path)))?;
+        KernelDisk.sync(file, path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tell(Call::Rename(self.thing(from), self.thing(to)))?;
+        KernelDisk.rename(from, to)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.tell(Call::SyncFolder(self.thing(path)))?;
+        KernelDisk.sync_folder(path)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.tell(Call::Remove(self.thing(path)))?;
+        KernelDisk.remove(path)
+    }
+}
+
+/// Blobs on a watched disk.
+struct House {
+    blobs: LocalBlobs,
+    disk: Arc<WatchedDisk>,
+    data: DataDir,
+    calls: Receiver<Call>,
+    _folder: tempfile::TempDir,
+}
+
+impl House {
+    async fn new() -> Self {
+        Self::with_meeting(None).await
+    }
+
+    async fn with_meeting(meeting: Option<Barrier>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let (sender, calls) = mpsc::channel();
+        let failing = Mutex::default();
+        let disk = WatchedDisk { root: data.root().to_owned(), calls: Mutex::new(sender), failing, meeting };
+        let disk = Arc::new(disk);
+        let blobs = LocalBlobs::open_on(Arc::clone(&disk) as Arc<dyn Disk>, &data).await.unwrap();
+        Self { blobs, disk, data, calls, _folder: folder }
+    }
+
+    fn fail(&self, call: Call, kind: io::ErrorKind) {
+        *self.disk.failing.lock().unwrap() = Some((call, kind));
+    }
+
+    fn calls(&self) -> Vec<Call> {
+        self.calls.try_iter().filter(|call| *call != Call::Write).collect()
+    }
+
+    fn uploads(&self) -> usize {
+        fs::read_dir(self.data.uploads()).unwrap().count()
+    }
+}
+
+const CONTENT: &[u8] = b"not much of a photo";
+
+fn fingerprint() -> Fingerprint {
+    Fingerprint::of(CONTENT)
+}
+
+fn key() -> UploadKey {
+    UploadKey { user: UserId(1), fingerprint: fingerprint() }
+}
+
+fn body() -> ByteStream<'static> {
+    stream::iter([Ok(Bytes::from_static(CONTENT))]).boxed()
+}
+
+async fn store(house: &House) -> Result<(), BlobError> {
+    house.blobs.store(fingerprint(), CONTENT.len() as u64, body()).await
+}
+
+async fn write(house: &House) -> Result<(), BlobError> {
+    house.blobs.write(key(), 0, Bytes::from_static(CONTENT)).await
+}
+
+async fn seal(house: &House) -> Result<(), BlobError> {
+    house.blobs.seal(key(), CONTENT.len() as u64).await
+}
+
+#[tokio::test]
+async fn a_stored_image_is_synced_then_named_then_its_folder_synced_then_acknowledged() {
+    let house = House::new().await;
+    store(&house).await.unwrap();
+    let name = [
+        Call::Sync(IncomingFile),
+        Call::SyncFolder(Images),
+        Call::Rename(IncomingFile, Thing::Image),
+        Call::SyncFolder(FolderOfImages),
+    ];
+    assert_eq!(house.calls(), name, "the first image of a folder");
+    store(&house).await.unwrap();
+    assert_eq!(house.calls(), [name[0], name[2], name[3]], "the folder is known to be there");
+}
+
+#[tokio::test]
+async fn a_shard_and_the_name_of_its_upload_are_synced_before_they_are_acknowledged() {
+    let house = House::new().await;
+    write(&house).await.unwrap();
+    assert_eq!(house.calls(), [Call::Sync(Upload), Call::SyncFolder(Uploads)]);
+    write(&house).await.unwrap();
+    assert_eq!(house.calls(), [Call::Sync(Upload)], "the name is durable already");
+    house.blobs.discard(key()).await.unwrap();
+    assert_eq!(house.calls(), [Call::Remove(Upload), Call::SyncFolder(Uploads)]);
+    write(&house).await.unwrap();
+    assert_eq!(house.calls(), [Call::Sync(Upload), Call::SyncFolder(Uploads)], "a new file has a new name");
+}
+
+#[tokio::test]
+async fn a_sealed_image_is_synced_then_named_then_both_folders_synced_then_acknowledged() {
+    let house = House::new().await;
+    write(&house).await.unwrap();
+    house.calls();
+    seal(&house).await.unwrap();
+    let order = [
+        Call::Sync(Upload),
+        Call::SyncFolder(Images),
+        Call::Rename(Upload, Thing::Image),
+        Call::SyncFolder(FolderOfImages),
+        Call::SyncFolder(Uploads),
+    ];
+    assert_eq!(house.calls(), order);
+}
+
+#[tokio::test]
+async fn a_damaged_image_leaves_with_both_folders_synced() {
+    let house = House::new().await;
+    store(&house).await.unwrap();
+    let name = fingerprint().to_string();
+    fs::write(house.data.images().join(&name[..2]).join(name), b"rotten").unwrap();
+    house.calls();
+    house.blobs.quarantine(fingerprint()).await.unwrap();
+    let order = [Call::Rename(Thing::Image, Damaged), Call::SyncFolder(FolderOfImages), Call::SyncFolder(Quarantine)];
+    assert_eq!(house.calls(), order);
+}
+
+#[tokio::test]
+async fn no_store_is_acknowledged_when_a_call_fails() {
+    for call in [
+        Call::Write,
+        Call::Sync(IncomingFile),
+        Call::SyncFolder(Images),
+        Call::Rename(IncomingFile, Thing::Image),
+        Call::SyncFolder(FolderOfImages),
+    ] {
+        let house = House::new().await;
+        house.fail(call, io::ErrorKind::Other);
+        let error = store(&house).await.unwrap_err();
+        assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
+        assert_eq!(house.uploads(), 0, "{call:?} left a file behind");
+        let stored = house.blobs.size(fingerprint()).await.unwrap();
+        // Only behind the rename there is an image: whole, hashed, but not yet promised to anybody.
+        let named = call == Call::SyncFolder(FolderOfImages);
+        assert_eq!(stored.is_some(), named, "{call:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_shard_and_no_seal_is_acknowledged_when_a_call_fails() {
+    for call in [Call::Write, Call::Sync(Upload), Call::SyncFolder(Uploads)] {
+        let house = House::new().await;
+        house.fail(call, io::ErrorKind::Other);
+        write(&house).await.unwrap_err();
+        // The failure is not forgotten: the next write does all of it again.
+        write(&house).await.unwrap_err();
+    }
+    for call in [
+        Call::Sync(Upload),
+        Call::SyncFolder(Images),
+        Call::Rename(Upload, Thing::Image),
+        Call::SyncFolder(FolderOfImages),
+        Call::SyncFolder(Uploads),
+    ] {
+        let house = House::new().await;
+        write(&house).await.unwrap();
+        house.fail(call, io::ErrorKind::Other);
+        let error = seal(&house).await.unwrap_err();
+        assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
+        *house.disk.failing.lock().unwrap() = None;
+        seal(&house).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_apart() {
+    for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+        let house = House::new().await;
+        house.fail(Call::Write, kind);
+        for error in [store(&house).await.unwrap_err(), write(&house).await.unwrap_err()] {
+            assert!(matches!(error, BlobError::Full { .. }), "{error}");
+            assert!(error.is_transient());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_store_dropped_half_way_removes_its_file() {
+    let house = House::new().await;
+    let large = Bytes::from(vec![7; PIECE_BYTES]);
+    let never_ending = stream::iter([Ok(large)]).chain(stream::pending()).boxed();
+    let store = house.blobs.store(fingerprint(), u64::MAX, never_ending);
+    // The body's only piece goes to the disk; then the store waits for more.
+    assert!(store.now_or_never().is_none());
+    assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Write));
+    assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Remove(IncomingFile)));
+}
+
+#[tokio::test]
+async fn eight_stores_wait_for_the_disk_together() {
+    // Each sync returns only when eight of them are under way: one lock around a sync, and this never ends.
+    let house = House::with_meeting(Some(Barrier::new(8))).await;
+    let contents: Vec<Bytes> = (0..8_u8).map(|seed| vec![seed; 1000].into()).collect();
+    let stores = contents.iter().map(|content| {
+        let body = stream::iter([Ok(content.clone())]).boxed();
+        house.blobs.store(Fingerprint::of(content), 1000, body)
+    });
+    let stores = tokio::time::timeout(SOON, future::join_all(stores)).await.expect("syncs wait for each other");
+    stores.into_iter().for_each(Result::unwrap);
+}
+
+#[tokio::test]
+async fn what_a_crash_left_is_swept_and_what_is_in_use_is_not() {
+    let house = House::new().await;
+    let abandoned = house.data.uploads().join("incoming-0123");
+    fs::write(&abandoned, b"half a photo").unwrap();
+    write(&house).await.unwrap();
+    let in_use = Incoming::create(Arc::new(KernelDisk), &house.data.uploads()).unwrap();
+    assert_eq!(house.uploads(), 3);
+    let second = LocalBlobs::open(&house.data).await.unwrap();
+    assert!(!abandoned.exists());
+    assert_eq!(house.uploads(), 2);
+    assert_eq!(second.uploads().await.unwrap(), [key()]);
+    drop(in_use);
+    assert_eq!(house.uploads(), 1);
+}

@@ -39,7 +39,7 @@ impl Unfinished {
     /// Writes a shard in place: content and name are durable on return.
     pub(super) fn write(&self, upload: UploadKey, offset: u64, bytes: &[u8]) -> Result<(), BlobError> {
         let path = self.path(upload);
-        let file = self.open_to_write(&path)?;
+        let file = open_to_write(&path)?;
         self.disk.write(&file, bytes, offset).map_err(BlobError::io("write", &path))?;
         self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
         let inode = file.metadata().map_err(BlobError::io("look at", &path))?.ino();
@@ -47,10 +47,10 @@ impl Unfinished {
     }
 
     /// Turns a finished upload into an image.
-    pub(super) fn seal(&self, upload: UploadKey, size: u64, shelf: &Shelf) -> Result<(), BlobError> {
+    pub(super) fn seal(&self, upload: UploadKey, size: u64, images: &Shelf) -> Result<(), BlobError> {
         let path = self.path(upload);
-        let Some(file) = self.open_alone(&path)? else {
-            return sealed_before(upload.fingerprint, size, shelf);
+        let Some(file) = open_alone(&path)? else {
+            return self.sealed_before(upload.fingerprint, size, images);
         };
         let found = file.metadata().map_err(BlobError::io("look at", &path))?.len();
         if found != size {
@@ -62,15 +62,15 @@ impl Unfinished {
         }
         self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
         self.durable_names().remove(&upload);
-        shelf.place(&path, upload.fingerprint)?;
-        shelf.sync(upload.fingerprint)?;
+        images.place(&path, upload.fingerprint)?;
+        images.sync(upload.fingerprint)?;
         self.sync_folder()
     }
 
     /// Removes an upload's file, if there is one.
     pub(super) fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
         let path = self.path(upload);
-        if self.open_alone(&path)?.is_none() {
+        if open_alone(&path)?.is_none() {
             return Ok(());
         }
         self.durable_names().remove(&upload);
@@ -88,34 +88,13 @@ impl Unfinished {
         Ok(uploads)
     }
 
-    /// The file at `path`, made if missing, shared with other writers.
-    fn open_to_write(&self, path: &Path) -> Result<File, BlobError> {
-        loop {
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)
-                .map_err(BlobError::io("open", path))?;
-            // Each turn of this loop is an upload that was sealed or discarded while we waited for it.
-            if lock_where_it_stands(&file, path, FlockOperation::LockShared)? {
-                return Ok(file);
-            }
-        }
-    }
-
-    /// The file at `path` once no writer is left; none if there is none.
-    fn open_alone(&self, path: &Path) -> Result<Option<File>, BlobError> {
-        loop {
-            let file = match OpenOptions::new().read(true).write(true).open(path) {
-                Ok(file) => file,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-                Err(error) => return Err(BlobError::io("open", path)(error)),
-            };
-            if lock_where_it_stands(&file, path, FlockOperation::LockExclusive)? {
-                return Ok(Some(file));
-            }
+    /// A seal may be asked for twice: the second finds the image where the first put it, and syncs what that one may not
+    /// have come to.
+    fn sealed_before(&self, fingerprint: Fingerprint, size: u64, images: &Shelf) -> Result<(), BlobError> {
+        match images.size(fingerprint)? {
+            Some(found) if found == size => images.sync(fingerprint).and_then(|()| self.sync_folder()),
+            Some(found) => Err(BlobError::WrongLength { expected: size, found }),
+            None => Err(BlobError::Missing(fingerprint)),
         }
     }
 
@@ -152,17 +131,39 @@ fn parse(name: &str) -> Option<UploadKey> {
     Some(UploadKey { user: UserId(user.parse().ok()?), fingerprint: fingerprint.parse().ok()? })
 }
 
+/// The file at `path`, made if missing, shared with other writers.
+fn open_to_write(path: &Path) -> Result<File, BlobError> {
+    loop {
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(BlobError::io("open", path))?;
+        // Each turn of this loop is an upload that was sealed or discarded while we waited for it.
+        if lock_where_it_stands(&file, path, FlockOperation::LockShared)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// The file at `path` once no writer is left; none if there is none.
+fn open_alone(path: &Path) -> Result<Option<File>, BlobError> {
+    loop {
+        let file = match OpenOptions::new().read(true).write(true).open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(BlobError::io("open", path)(error)),
+        };
+        if lock_where_it_stands(&file, path, FlockOperation::LockExclusive)? {
+            return Ok(Some(file));
+        }
+    }
+}
+
 /// Waits for the lock; false if the file has left its place meanwhile.
 fn lock_where_it_stands(file: &File, path: &Path, operation: FlockOperation) -> Result<bool, BlobError> {
     rustix::io::retry_on_intr(|| flock(file, operation)).map_err(|error| BlobError::io("lock", path)(error.into()))?;
     stands_at(file, path)
-}
-
-/// A seal may be asked for twice: the second finds the image where the first put it.
-fn sealed_before(fingerprint: Fingerprint, size: u64, shelf: &Shelf) -> Result<(), BlobError> {
-    match shelf.size(fingerprint)? {
-        Some(found) if found == size => shelf.sync(fingerprint),
-        Some(found) => Err(BlobError::WrongLength { expected: size, found }),
-        None => Err(BlobError::Missing(fingerprint)),
-    }
 }
