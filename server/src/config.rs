@@ -78,7 +78,7 @@ impl DataDir {
         for byte in path.as_os_str().as_encoded_bytes() {
             match byte {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
-                    url.push(char::from(*byte))
+                    url.push(char::from(*byte));
                 }
                 _ => write!(url, "%{byte:02X}").expect("a string takes all that is written to it"),
             }

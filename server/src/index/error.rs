@@ -92,7 +92,7 @@ impl IndexError {
     pub fn is_full(&self) -> bool {
         // SQLite: FULL. PostgreSQL (appendix A of its manual): `disk_full`.
         let full = |error: &sqlx::Error| {
-            let code = error.as_database_error().and_then(|error| error.code());
+            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
             sqlite_code(error) == Some(13) || code.as_deref() == Some("53100")
         };
         self.database_error().is_some_and(full)

@@ -47,11 +47,14 @@ fn parse(bytes: &[u8]) -> Option<RangeSet> {
 }
 
 fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
+    loop {
+        let [low, ..] = number.to_le_bytes();
         number >>= 7;
+        if number == 0 {
+            return bytes.push(low);
+        }
+        bytes.push(low | 0x80);
     }
-    bytes.push(number as u8);
 }
 
 fn read_number(bytes: &mut &[u8]) -> Option<u64> {
@@ -84,7 +87,8 @@ mod tests {
 
     #[test]
     fn version_1_is_written_as_it_always_was() {
-        let golden: &[(&[(u64, u64)], &[u8])] = &[
+        type Ranges = &'static [(u64, u64)];
+        let golden: &[(Ranges, &[u8])] = &[
             (&[], &[1]),
             (&[(0, 1)], &[1, 0, 1]),
             (&[(0, 300)], &[1, 0, 0xac, 0x02]),

@@ -89,7 +89,9 @@ async fn commit_groups(database: Database, mut entries: mpsc::Receiver<Entry>) {
                 }
             }
         }
-        commit(&database, group).await;
+        if !group.is_empty() {
+            commit(&database, group).await;
+        }
     }
     for reply in stopped {
         if reply.send(()).is_err() {
@@ -100,18 +102,21 @@ async fn commit_groups(database: Database, mut entries: mpsc::Receiver<Entry>) {
 
 /// Commits a group together; one by one if the database refuses one of them.
 async fn commit(database: &Database, mut group: Vec<Box<dyn Waiting>>) {
-    match transact(database, &mut group).await {
-        Ok(()) => group.into_iter().for_each(Waiting::answer),
-        Err(Failure::Write) if group.len() > 1 => {
-            for write in group {
-                let mut alone = vec![write];
-                match transact(database, &mut alone).await {
-                    Ok(()) | Err(Failure::Write) => alone.into_iter().for_each(Waiting::answer),
-                    Err(Failure::Transaction(error)) => alone.into_iter().for_each(|write| write.fail(&error)),
-                }
-            }
-        }
-        Err(Failure::Write) => group.into_iter().for_each(Waiting::answer),
+    let outcome = transact(database, &mut group).await;
+    if group.len() == 1 || !matches!(outcome, Err(Failure::Write)) {
+        return settle(group, outcome);
+    }
+    for write in group {
+        let mut alone = vec![write];
+        let outcome = transact(database, &mut alone).await;
+        settle(alone, outcome);
+    }
+}
+
+/// Gives everybody their answer, now that it holds.
+fn settle(group: Vec<Box<dyn Waiting>>, outcome: Result<(), Failure>) {
+    match outcome {
+        Ok(()) | Err(Failure::Write) => group.into_iter().for_each(Waiting::answer),
         Err(Failure::Transaction(error)) => group.into_iter().for_each(|write| write.fail(&error)),
     }
 }
@@ -188,3 +193,6 @@ impl<W: Write> Waiting for Asked<W> {
         drop(self.reply.send(Err(IndexError::Commit(Arc::clone(error)))));
     }
 }
+
+#[cfg(test)]
+mod tests;

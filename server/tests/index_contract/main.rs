@@ -3,6 +3,8 @@
 //! The promises are functions over a [`Place`]: a fresh, empty index that can be opened again. Another database passes them by
 //! one more constructor and one more line for each list below.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
