@@ -1,30 +1,284 @@
 //! The mounted directory: a thin door (`mount/door.rs`, fuser) from kernel requests to plain operations on the spool
 //! (`mount/tree.rs`, testable without a mount).
+//!
+//! Nothing here waits for the network, and nothing here knows of uploads: what happened to which file is noted to the room below,
+//! in memory, and the kernel has its answer.
 
-use std::path::Path;
+mod door;
+mod errno;
+mod ground;
+mod handles;
+mod inodes;
+mod shape;
+mod tree;
 
-use crate::intake::Intake;
-use crate::spool::Spool;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use fuser::{Config, MountOption, Session};
+use heirloom_protocol::LibraryPath;
+
+use crate::intake::{FileStatus, Intake};
+use crate::journal::FileId;
+use crate::spool::{Spool, SpoolError};
+
+/// Whoever is told what happens in the mount: intake, or a test.
+///
+/// Called on the threads that answer the kernel, in the order in which things happened to one file, with locks held: a note is
+/// taken in memory, and never calls back. Only `status` may look something up. Symbolic links are never told of.
+pub trait Notes: Send + Sync + 'static {
+    /// A handle that can write was opened, or made the file. No byte has changed yet.
+    fn writing(&self, id: FileId, path: &LibraryPath);
+    /// That handle was released. Not told of a file that was removed or replaced meanwhile.
+    fn written(&self, id: FileId, path: &LibraryPath);
+    /// Content or times changed, or an empty file was made, without a handle.
+    fn touched(&self, id: FileId, path: &LibraryPath);
+    /// A file has another name. If it took that name from another file, that one's id is `replaced`.
+    fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>);
+    /// A folder, with all that is in it, has another name.
+    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath);
+    /// A file has no name any more.
+    fn removed(&self, id: FileId, path: &LibraryPath);
+    /// The state of one file, now.
+    fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus;
+}
+
+impl Notes for Intake {
+    fn writing(&self, id: FileId, path: &LibraryPath) {
+        Self::writing(self, id, path);
+    }
+    fn written(&self, id: FileId, path: &LibraryPath) {
+        Self::written(self, id, path);
+    }
+    fn touched(&self, id: FileId, path: &LibraryPath) {
+        Self::touched(self, id, path);
+    }
+    fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
+        Self::renamed_file(self, id, from, to, replaced);
+    }
+    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
+        Self::renamed_folder(self, from, to);
+    }
+    fn removed(&self, id: FileId, path: &LibraryPath) {
+        Self::removed(self, id, path);
+    }
+    fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
+        Self::status(self, id, path)
+    }
+}
 
 /// A live mount; dropping it unmounts.
 #[derive(Debug)]
-pub struct Mount {}
+pub struct Mount {
+    mountpoint: PathBuf,
+    ended: Arc<Ended>,
+}
 
+/// Set once, when the kernel has let go.
+#[derive(Debug, Default)]
+struct Ended {
+    ended: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// Why there is no mount, or why it does not go away. Each says what to do next.
 #[derive(Debug, thiserror::Error)]
-pub enum MountError {}
+pub enum MountError {
+    /// The kernel offers no FUSE here.
+    #[error("cannot use /dev/fuse; load it with \"modprobe fuse\", or give this container access to it")]
+    NoFuse {
+        /// Why it cannot be opened.
+        #[source]
+        source: io::Error,
+    },
+    /// An ordinary user needs the set-user-id program that mounts for them.
+    #[error("cannot find fusermount3; install the package fuse3")]
+    NoFusermount,
+    /// There is nothing to mount on.
+    #[error("{mountpoint:?} does not exist; make it with \"mkdir -p\" first")]
+    Missing {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// Only directories are mounted on.
+    #[error("{mountpoint:?} is not a directory; choose an empty directory")]
+    NotADirectory {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// What is in it would be hidden.
+    #[error("{mountpoint:?} is not empty, and a mount would hide what is in it; choose an empty directory")]
+    NotEmpty {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// Something is mounted there, perhaps we.
+    #[error(
+        "something is mounted on {mountpoint:?} already; unmount it with \"fusermount3 -u\" or choose another directory"
+    )]
+    AlreadyMounted {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// The mount would show itself.
+    #[error("{mountpoint:?} lies inside the spool {spool:?}; choose a directory outside")]
+    InsideSpool {
+        /// Where.
+        mountpoint: PathBuf,
+        /// In what.
+        spool: PathBuf,
+    },
+    /// The mountpoint cannot be examined.
+    #[error("cannot look at {mountpoint:?}; choose a directory that you may read")]
+    Look {
+        /// Where.
+        mountpoint: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A dead mount stands in the way and stays.
+    #[error(
+        "a mount of a crashed program is left on {mountpoint:?}; remove it with \"fusermount3 -uz\" or as root with \"umount -l\""
+    )]
+    Stale {
+        /// Where.
+        mountpoint: PathBuf,
+    },
+    /// The mount itself failed.
+    #[error("cannot mount on {mountpoint:?}; the reason may be that you do not own that directory")]
+    Start {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What the kernel or fusermount3 said.
+        #[source]
+        source: io::Error,
+    },
+    /// Some program uses it.
+    #[error("{mountpoint:?} is in use; close what is open in it, \"fuser -vm\" lists it")]
+    Busy {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What the kernel or fusermount3 said.
+        #[source]
+        source: io::Error,
+    },
+    /// It cannot be unmounted for another reason.
+    #[error("cannot unmount {mountpoint:?}")]
+    Unmount {
+        /// Where.
+        mountpoint: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
+    /// The tree behind the mount cannot be used.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl MountError {
+    /// Whether trying again later may help.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Busy { .. })
+    }
+}
+
+/// One thread may wait for a slow sync and one for a large removal while two others answer. More only compete for two cores:
+/// a single copy has one request under way at a time.
+const EVENT_THREADS: usize = 4;
 
 impl Mount {
-    /// Mounts. Refuses with one clear sentence and the next step: no /dev/fuse, not a directory, not empty, already mounted. Cleans up a stale
-    /// mount of a crashed daemon first (ENOTCONN).
-    pub fn start(mountpoint: &Path, spool: Spool, intake: Intake) -> Result<Self, MountError> {
-        todo!()
+    /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory, not empty, already mounted. Cleans up
+    /// a stale mount of a crashed daemon first (`ENOTCONN`). When it returns, the mount can be used.
+    pub fn start(mountpoint: &Path, spool: Spool, notes: impl Notes) -> Result<Self, MountError> {
+        let mountpoint = ground::prepare(mountpoint, spool.root())?;
+        let tree = tree::Tree::new(spool, Arc::new(notes))?;
+        let session = Session::new(door::Door::new(tree), &mountpoint, &options())
+            .map_err(|source| ground::explain(&mountpoint, source))?;
+        let ended = Arc::new(Ended::default());
+        let (at_end, at) = (Arc::clone(&ended), mountpoint.clone());
+        std::thread::Builder::new()
+            .name("mount".to_owned())
+            .spawn(move || {
+                match session.run() {
+                    Ok(()) => tracing::info!("the mount has ended"),
+                    Err(error) => tracing::error!(%error, "the mount has ended by an error"),
+                }
+                at_end.set();
+            })
+            .map_err(|source| MountError::Start { mountpoint: at, source })?;
+        Ok(Self { mountpoint, ended })
     }
-    /// Returns when the kernel has let go of the mount (umount, fusermount3 -u, or `unmount`).
+
+    /// Where it is mounted: absolute, without links.
+    pub fn mountpoint(&self) -> &Path {
+        &self.mountpoint
+    }
+
+    /// Returns when the kernel has let go of the mount (umount, `fusermount3 -u`, or `unmount`). Blocks.
     pub fn wait(&self) {
-        todo!()
+        let ended = locked(&self.ended.ended);
+        drop(self.ended.changed.wait_while(ended, |ended| !*ended).unwrap_or_else(PoisonError::into_inner));
     }
-    /// A handle to unmount from another thread; lazy if busy is true.
+
+    /// Unmounts, from any thread; `Busy` while any program has something open in it or stands in it.
     pub fn unmount(&self) -> Result<(), MountError> {
-        todo!()
+        if self.has_ended() {
+            return Ok(());
+        }
+        ground::unmount(&self.mountpoint, ground::Unmount::IfIdle)?;
+        self.wait();
+        Ok(())
     }
+
+    /// Takes the mount out of sight at once; it ends (see `wait`) when the last program has closed what it has open in it.
+    pub fn unmount_lazily(&self) -> Result<(), MountError> {
+        if self.has_ended() {
+            return Ok(());
+        }
+        ground::unmount(&self.mountpoint, ground::Unmount::OutOfSight)
+    }
+
+    fn has_ended(&self) -> bool {
+        *locked(&self.ended.ended)
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let gone =
+            self.unmount().or_else(|error| if error.is_transient() { self.unmount_lazily() } else { Err(error) });
+        if let Err(error) = gone {
+            tracing::error!(%error, "a mount is left behind");
+        }
+    }
+}
+
+impl Ended {
+    fn set(&self) {
+        *locked(&self.ended) = true;
+        self.changed.notify_all();
+    }
+}
+
+fn options() -> Config {
+    let mut config = Config::default();
+    // Only the owner may enter (the default), so every request is by whoever the spool's disk thinks we are: its own checks of
+    // permissions are the right ones, and the kernel need not repeat them (each repeat would cost a request per new file).
+    config.mount_options = vec![
+        MountOption::FSName("heirloom".to_owned()),
+        MountOption::Subtype("heirloom".to_owned()),
+        MountOption::NoDev,
+        MountOption::NoSuid,
+    ];
+    config.n_threads = Some(EVENT_THREADS);
+    config
+}
+
+/// Locks, also after a panic: a request that panicked was answered with EIO, and what these locks guard is whole between any two statements
+/// that change it or is derived again from the disk.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

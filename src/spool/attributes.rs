@@ -6,7 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, Timestamps, Uid, XattrFlags};
@@ -17,7 +17,7 @@ use super::facts::only_regular;
 /// Sets permission bits (the low 12 of a mode). A symbolic link has none: `EOPNOTSUPP`.
 pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
     let mode = Mode::from_raw_mode(u32::from(mode & 0o7777));
-    Ok(rustix::fs::chmodat(CWD, named(file), mode, AtFlags::empty())?)
+    Ok(rustix::fs::chmodat(CWD, named(file.as_fd()), mode, AtFlags::empty())?)
 }
 
 /// Sets owner, group or both.
@@ -37,19 +37,19 @@ pub fn set_times(file: impl AsFd, times: &Timestamps) -> io::Result<()> {
 
 /// Whether this process may use the file so (access(2)); an error says why not.
 pub fn check_access(file: impl AsFd, wanted: rustix::fs::Access) -> io::Result<()> {
-    Ok(rustix::fs::accessat(CWD, named(file), wanted, AtFlags::empty())?)
+    Ok(rustix::fs::accessat(CWD, named(file.as_fd()), wanted, AtFlags::empty())?)
 }
 
 /// Opens once more what is open or held already, be it without a name by now.
 pub fn reopen(file: impl AsFd, opening: Opening) -> io::Result<File> {
     // O_NOFOLLOW would refuse the link in /proc itself.
     let flags = opening.flags() | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
-    only_regular(File::from(rustix::fs::open(named(file), flags, Mode::empty())?))
+    only_regular(File::from(rustix::fs::open(named(file.as_fd()), flags, Mode::empty())?))
 }
 
 /// The value of an extended attribute; `ENODATA` if there is none.
 pub fn xattr(file: impl AsFd, name: &OsStr) -> io::Result<Vec<u8>> {
-    let path = named(file);
+    let path = named(file.as_fd());
     growing(|buffer| {
         if buffer.is_empty() {
             return rustix::fs::getxattr_query(&path, name);
@@ -60,7 +60,7 @@ pub fn xattr(file: impl AsFd, name: &OsStr) -> io::Result<Vec<u8>> {
 
 /// The names of all extended attributes.
 pub fn list_xattrs(file: impl AsFd) -> io::Result<Vec<OsString>> {
-    let path = named(file);
+    let path = named(file.as_fd());
     let list = growing(|buffer| {
         if buffer.is_empty() {
             return rustix::fs::listxattr_query(&path);
@@ -77,16 +77,17 @@ pub fn set_xattr(file: impl AsFd, name: &OsStr, value: &[u8], flags: u32) -> io:
     if flags & !known.bits() != 0 {
         return Err(rustix::io::Errno::INVAL.into());
     }
-    Ok(rustix::fs::setxattr(named(file), name.as_bytes(), value, XattrFlags::from_bits_retain(flags))?)
+    Ok(rustix::fs::setxattr(named(file.as_fd()), name.as_bytes(), value, XattrFlags::from_bits_retain(flags))?)
 }
 
 /// Removes an extended attribute; `ENODATA` if there is none.
 pub fn remove_xattr(file: impl AsFd, name: &OsStr) -> io::Result<()> {
-    Ok(rustix::fs::removexattr(named(file), name)?)
+    Ok(rustix::fs::removexattr(named(file.as_fd()), name)?)
 }
 
-fn named(file: impl AsFd) -> String {
-    format!("/proc/self/fd/{}", file.as_fd().as_raw_fd())
+/// Borrowed, because the name is good only as long as the file is open.
+fn named(file: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// How often a value may grow between asking for its size and reading it, before we give up with `ERANGE`.

@@ -79,7 +79,8 @@ impl Opening {
         };
         let durability = match self.durability {
             Durability::Lazy => OFlags::empty(),
-            Durability::Bytes => OFlags::DSYNC,
+            // rustix means O_SYNC by both of its names.
+            Durability::Bytes => OFlags::from_bits_retain(libc::O_DSYNC.cast_unsigned()),
             Durability::All => OFlags::SYNC,
         };
         access | durability
@@ -113,10 +114,10 @@ impl Spool {
         let failed = |errno: Errno| SpoolError::at("create spooled folder", path, errno);
         let (folder, name) = self.enter(path, "create spooled folder")?;
         rustix::fs::mkdirat(folder.as_fd(), name, permissions(mode)).map_err(failed)?;
-        let made = Facts::named(folder.as_fd(), name).map_err(|error| SpoolError::at("look up", path, error))?;
-        if made.mode & 0o777 != mode & 0o777 {
+        let found = Facts::named(folder.as_fd(), name).map_err(|error| SpoolError::at("look up", path, error))?;
+        if found.mode & 0o777 != mode & 0o777 {
             // Bits that the disk added (an inherited set-group-id) stay.
-            let mode = (made.mode & 0o7000) | (mode & 0o1777);
+            let mode = (found.mode & 0o7000) | (mode & 0o1777);
             rustix::fs::chmodat(folder.as_fd(), name, permissions(mode), AtFlags::empty()).map_err(failed)?;
         }
         Ok(())

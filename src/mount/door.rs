@@ -1,0 +1,565 @@
+//! The door: kernel requests in, one call to the tree each, answers out.
+//!
+//! Nothing is decided here but how the kernel may cache what it was told. The mount is the only writer of its spool, so names and
+//! facts may be kept long; what a program changes, the kernel itself takes out of its cache.
+
+use std::cell::RefCell;
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use fuser::{
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
+    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
+    ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+};
+use rustix::fs::SeekFrom;
+
+use super::errno::{errno, is_trouble};
+use super::shape::{attributes, kind, nothing, opening, permissions, times};
+use super::tree::{Change, Entry, Existing, Extent, Room, Tree, TreeError, Truncate};
+use crate::spool::{Access, Facts, Replace};
+
+/// How long the kernel may believe what we told it of a name or a file.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+/// How long it may believe that a name is not there. Shorter, because somebody may put a file into the spool behind our back, and a name
+/// that does not appear looks like a loss.
+const MISSING_FOR: Duration = Duration::from_secs(1);
+/// Requests that the kernel may have under way for read-ahead and the like.
+const BACKGROUND_MAX: u16 = 64;
+
+/// What we ask of the kernel, if it can.
+const WISHES: [InitFlags; 7] = [
+    // O_TRUNC comes with open, not as a second request.
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    // Lookups and listings of one folder at the same time.
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    // A listing tells what `ls -l` asks next; only if it looks as if somebody would ask.
+    InitFlags::FUSE_DO_READDIRPLUS,
+    InitFlags::FUSE_READDIRPLUS_AUTO,
+    // We take set-user-id off ourselves; else the kernel asks for security.capability before every write.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    // Pages are dropped when size or time differ, which covers a writer that goes past the cache.
+    InitFlags::FUSE_AUTO_INVAL_DATA,
+    // A link's target never changes.
+    InitFlags::FUSE_CACHE_SYMLINKS,
+];
+
+thread_local! {
+    /// What is read on its way to the kernel: one buffer for each event thread, as large as the largest read so far.
+    static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The tree, as fuser wants it.
+pub(super) struct Door {
+    tree: Tree,
+}
+
+impl Door {
+    pub(super) fn new(tree: Tree) -> Self {
+        Self { tree }
+    }
+}
+
+/// Answers one request inside a span. A panic is our fault and not the program's that asked: it gets EIO (fuser sends that when a reply is
+/// dropped), and the mount lives on.
+fn serve(operation: &'static str, number: INodeNo, request: impl FnOnce()) {
+    let _span = tracing::debug_span!("kernel", operation, inode = number.0).entered();
+    if catch_unwind(AssertUnwindSafe(request)).is_err() {
+        tracing::error!(operation, "a kernel request met a fault of ours and was answered with EIO");
+    }
+}
+
+/// The errno of a refusal, and a line in the log if the disk is in trouble.
+fn refusal(error: &TreeError) -> Errno {
+    let errno = errno(error);
+    let cause = std::error::Error::source(error).map(ToString::to_string);
+    if is_trouble(errno) {
+        tracing::warn!(errno = errno.code(), cause, "the spool's disk refuses");
+    }
+    tracing::debug!(%error, cause, errno = errno.code(), "refused");
+    errno
+}
+
+fn answer_empty(reply: ReplyEmpty, outcome: Result<(), TreeError>) {
+    match outcome {
+        Ok(()) => reply.ok(),
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+fn answer_entry(reply: ReplyEntry, outcome: Result<Entry, TreeError>) {
+    match outcome {
+        Ok(entry) => reply.entry(&KNOWN_FOR, &attributes(entry.number, &entry.facts), entry.generation),
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+fn answer_facts(reply: ReplyAttr, number: INodeNo, outcome: Result<Facts, TreeError>) {
+    match outcome {
+        Ok(facts) => reply.attr(&KNOWN_FOR, &attributes(number, &facts)),
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+fn answer_written(reply: ReplyWrite, outcome: Result<u32, TreeError>) {
+    match outcome {
+        Ok(bytes) => reply.written(bytes),
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+/// An attribute's value, or its size if the program asked for that with an empty buffer.
+fn answer_xattr(reply: ReplyXattr, room: u32, outcome: Result<Vec<u8>, TreeError>) {
+    match outcome {
+        Ok(value) => match u32::try_from(value.len()) {
+            Ok(size) if room == 0 => reply.size(size),
+            Ok(size) if size <= room => reply.data(&value),
+            Ok(_) => reply.error(Errno::ERANGE),
+            Err(_) => reply.error(Errno::E2BIG),
+        },
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+/// How the kernel serves an open file: the place where passthrough will be decided.
+///
+/// A file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read (or
+/// mapped) uses the cache. Where nothing is buffered, there is nothing to flush at close.
+fn manner(access: Access) -> FopenFlags {
+    match access {
+        Access::Write => {
+            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES | FopenFlags::FOPEN_NOFLUSH
+        }
+        Access::Read => FopenFlags::FOPEN_NOFLUSH,
+        Access::ReadWrite => FopenFlags::empty(),
+    }
+}
+
+fn truncate(flags: i32) -> Truncate {
+    if flags & libc::O_TRUNC == 0 { Truncate::No } else { Truncate::Yes }
+}
+
+impl Filesystem for Door {
+    fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
+        for wish in WISHES {
+            if let Err(missing) = config.add_capabilities(wish) {
+                tracing::debug!(?missing, "this kernel cannot do everything");
+            }
+        }
+        if let Err(nearest) = config.set_max_background(BACKGROUND_MAX) {
+            tracing::debug!(nearest, "this kernel limits background requests");
+        }
+        Ok(())
+    }
+
+    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        serve("lookup", parent, || match self.tree.lookup(parent, name) {
+            Ok(None) => reply.entry_with_ttls(&MISSING_FOR, &MISSING_FOR, &nothing(), Generation(0)),
+            Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
+            Err(error) => answer_entry(reply, Err(error)),
+        });
+    }
+
+    fn forget(&self, _request: &Request, number: INodeNo, times: u64) {
+        serve("forget", number, || self.tree.forget(number, times));
+    }
+
+    fn getattr(&self, _request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        serve("getattr", number, || answer_facts(reply, number, self.tree.facts(number, handle)));
+    }
+
+    fn setattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        mode: Option<u32>,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        size: Option<u64>,
+        accessed: Option<TimeOrNow>,
+        modified: Option<TimeOrNow>,
+        _changed: Option<SystemTime>,
+        handle: Option<FileHandle>,
+        _created: Option<SystemTime>,
+        _chgtime: Option<SystemTime>,
+        _backed_up: Option<SystemTime>,
+        _flags: Option<BsdFileFlags>,
+        reply: ReplyAttr,
+    ) {
+        serve("setattr", number, || {
+            let change = Change { mode: mode.map(permissions), uid, gid, size, times: times(accessed, modified) };
+            answer_facts(reply, number, self.tree.change(number, handle, &change));
+        });
+    }
+
+    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
+        serve("readlink", number, || match self.tree.read_link(number) {
+            Ok(target) => reply.data(target.as_bytes()),
+            Err(error) => reply.error(refusal(&error)),
+        });
+    }
+
+    fn mknod(
+        &self,
+        _: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        _device: u32,
+        reply: ReplyEntry,
+    ) {
+        serve("mknod", parent, || {
+            let made = match mode & libc::S_IFMT {
+                0 | libc::S_IFREG => self.tree.create_empty_file(parent, name, permissions(mode)),
+                _ => Err(TreeError::SpecialFile),
+            };
+            answer_entry(reply, made);
+        });
+    }
+
+    fn mkdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        serve("mkdir", parent, || answer_entry(reply, self.tree.create_folder(parent, name, permissions(mode))));
+    }
+
+    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        serve("unlink", parent, || answer_empty(reply, self.tree.remove_file(parent, name)));
+    }
+
+    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        serve("rmdir", parent, || answer_empty(reply, self.tree.remove_folder(parent, name)));
+    }
+
+    fn symlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        serve("symlink", parent, || answer_entry(reply, self.tree.create_link(parent, name, target)));
+    }
+
+    fn rename(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        new_parent: INodeNo,
+        new_name: &OsStr,
+        flags: RenameFlags,
+        reply: ReplyEmpty,
+    ) {
+        serve("rename", parent, || {
+            let renamed =
+                replacing(flags).and_then(|replace| self.tree.rename((parent, name), (new_parent, new_name), replace));
+            answer_empty(reply, renamed);
+        });
+    }
+
+    fn link(&self, _request: &Request, number: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
+        serve("link", number, || answer_entry(reply, Err(TreeError::HardLink)));
+    }
+
+    fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        serve("open", number, || {
+            let how = opening(flags.0);
+            match self.tree.open(number, how, truncate(flags.0)) {
+                Ok(handle) => reply.opened(handle, manner(how.access)),
+                Err(error) => reply.error(refusal(&error)),
+            }
+        });
+    }
+
+    fn create(
+        &self,
+        _request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        flags: i32,
+        reply: ReplyCreate,
+    ) {
+        serve("create", parent, || {
+            let how = opening(flags);
+            let existing = if flags & libc::O_EXCL == 0 { Existing::Open(truncate(flags)) } else { Existing::Refuse };
+            match self.tree.create(parent, name, permissions(mode), how, existing) {
+                Ok(made) => {
+                    let attributes = attributes(made.entry.number, &made.entry.facts);
+                    reply.created(&KNOWN_FOR, &attributes, made.entry.generation, made.handle, manner(how.access));
+                }
+                Err(error) => reply.error(refusal(&error)),
+            }
+        });
+    }
+
+    fn read(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyData,
+    ) {
+        serve("read", number, || {
+            READ_BUFFER.with_borrow_mut(|buffer| {
+                let size = size as usize;
+                if buffer.len() < size {
+                    buffer.resize(size, 0);
+                }
+                match self.tree.read(handle, offset, &mut buffer[..size]) {
+                    Ok(count) => reply.data(&buffer[..count]),
+                    Err(error) => reply.error(refusal(&error)),
+                }
+            });
+        });
+    }
+
+    fn write(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+        how: WriteFlags,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        reply: ReplyWrite,
+    ) {
+        serve("write", number, || {
+            let written = self.tree.write(handle, offset, bytes).and_then(|count| {
+                if how.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+                    self.tree.drop_privileges(handle)?;
+                }
+                Ok(count)
+            });
+            answer_written(reply, written);
+        });
+    }
+
+    fn flush(&self, _request: &Request, number: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        // Everything written is in the spool already; see `manner` for who still asks.
+        serve("flush", number, || reply.ok());
+    }
+
+    fn release(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        _owner: Option<LockOwner>,
+        _flush: bool,
+        reply: ReplyEmpty,
+    ) {
+        serve("release", number, || {
+            self.tree.close(handle);
+            reply.ok();
+        });
+    }
+
+    fn fsync(&self, _request: &Request, number: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        serve("fsync", number, || {
+            let extent = if datasync { Extent::Bytes } else { Extent::All };
+            answer_empty(reply, self.tree.sync(handle, extent));
+        });
+    }
+
+    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        serve("opendir", number, || match self.tree.open_folder(number) {
+            Ok(handle) => reply.opened(handle, FopenFlags::empty()),
+            Err(error) => reply.error(refusal(&error)),
+        });
+    }
+
+    fn readdir(&self, _: &Request, number: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        serve("readdir", number, || {
+            let listed = self.tree.list(handle, offset, |found| {
+                if reply.add(found.number, found.next, kind(found.kind), &found.name) { Room::None } else { Room::Left }
+            });
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(refusal(&error)),
+            }
+        });
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectoryPlus,
+    ) {
+        serve("readdirplus", number, || {
+            let listed = self.tree.list_entries(handle, offset, |found, entry| {
+                let (shape, generation) = match entry {
+                    Some(entry) => (attributes(entry.number, &entry.facts), entry.generation),
+                    None => (fuser::FileAttr { kind: kind(found.kind), ..nothing() }, Generation(0)),
+                };
+                let full = reply.add(found.number, found.next, &found.name, &KNOWN_FOR, &shape, generation);
+                if full { Room::None } else { Room::Left }
+            });
+            match listed {
+                Ok(()) => reply.ok(),
+                Err(error) => reply.error(refusal(&error)),
+            }
+        });
+    }
+
+    fn releasedir(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
+        serve("releasedir", number, || {
+            self.tree.close_folder(handle);
+            reply.ok();
+        });
+    }
+
+    fn fsyncdir(&self, _request: &Request, number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        serve("fsyncdir", number, || answer_empty(reply, self.tree.sync_folder(handle)));
+    }
+
+    fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        serve("statfs", number, || match self.tree.disk() {
+            Ok(disk) => {
+                let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+                let (block, fragment, name) = (small(disk.f_bsize), small(disk.f_frsize), small(disk.f_namemax));
+                reply.statfs(
+                    disk.f_blocks,
+                    disk.f_bfree,
+                    disk.f_bavail,
+                    disk.f_files,
+                    disk.f_ffree,
+                    block,
+                    name,
+                    fragment,
+                );
+            }
+            Err(error) => reply.error(refusal(&error)),
+        });
+    }
+
+    fn setxattr(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        value: &[u8],
+        flags: i32,
+        _position: u32,
+        reply: ReplyEmpty,
+    ) {
+        serve("setxattr", number, || answer_empty(reply, self.tree.set_xattr(number, name, value, flags)));
+    }
+
+    fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        serve("getxattr", number, || answer_xattr(reply, size, self.tree.xattr(number, name)));
+    }
+
+    fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        serve("listxattr", number, || {
+            let names = self.tree.list_xattrs(number);
+            let joined = names.map(|names| names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect());
+            answer_xattr(reply, size, joined);
+        });
+    }
+
+    fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        serve("removexattr", number, || answer_empty(reply, self.tree.remove_xattr(number, name)));
+    }
+
+    fn access(&self, _request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        serve("access", number, || {
+            let wanted = rustix::fs::Access::from_bits_retain(mask.bits().cast_unsigned());
+            answer_empty(reply, self.tree.check_access(number, wanted));
+        });
+    }
+
+    fn ioctl(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        _handle: FileHandle,
+        _flags: IoctlFlags,
+        _command: u32,
+        _in: &[u8],
+        _out: u32,
+        reply: ReplyIoctl,
+    ) {
+        serve("ioctl", number, || reply.error(Errno::ENOTTY));
+    }
+
+    fn fallocate(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
+        reply: ReplyEmpty,
+    ) {
+        serve("fallocate", number, || answer_empty(reply, self.tree.allocate(handle, offset, length, mode)));
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        serve("lseek", number, || {
+            let to = match (whence, u64::try_from(offset)) {
+                (libc::SEEK_DATA, Ok(offset)) => Ok(SeekFrom::Data(offset)),
+                (libc::SEEK_HOLE, Ok(offset)) => Ok(SeekFrom::Hole(offset)),
+                _ => Err(TreeError::UnknownFlag),
+            };
+            match to.and_then(|to| self.tree.seek(handle, to)) {
+                Ok(found) => reply.offset(found.cast_signed()),
+                Err(error) => reply.error(refusal(&error)),
+            }
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        _request: &Request,
+        number: INodeNo,
+        from: FileHandle,
+        at: u64,
+        _to_number: INodeNo,
+        to: FileHandle,
+        put: u64,
+        length: u64,
+        _flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        serve("copy_file_range", number, || answer_written(reply, self.tree.copy((from, at), (to, put), length)));
+    }
+}
+
+fn replacing(flags: RenameFlags) -> Result<Replace, TreeError> {
+    if flags.is_empty() {
+        Ok(Replace::Allow)
+    } else if flags == RenameFlags::RENAME_NOREPLACE {
+        Ok(Replace::Refuse)
+    } else if flags == RenameFlags::RENAME_EXCHANGE {
+        Ok(Replace::Exchange)
+    } else {
+        Err(TreeError::UnknownFlag)
+    }
+}

@@ -1,0 +1,136 @@
+use super::*;
+
+const ROOT: FileId = FileId(500);
+
+fn inodes() -> Inodes {
+    Inodes::new(ROOT)
+}
+fn path(inodes: &Inodes, id: u64) -> Result<String, Lost> {
+    inodes.place(FileId(id)).map(|place| match place {
+        Place::Top => String::new(),
+        Place::At(path) => path.to_string(),
+    })
+}
+
+#[test]
+fn a_folder_is_renamed_in_one_step_with_all_that_is_in_it() {
+    let mut inodes = inodes();
+    inodes.tell(FileId(2), ROOT, "2026").unwrap();
+    inodes.tell(FileId(3), FileId(2), "May").unwrap();
+    inodes.tell(FileId(4), FileId(3), "a.jpg").unwrap();
+    assert_eq!(path(&inodes, 4).unwrap(), "2026/May/a.jpg");
+    inodes.moved(FileId(3), ROOT, "Mai");
+    assert_eq!(path(&inodes, 4).unwrap(), "Mai/a.jpg");
+    assert_eq!(path(&inodes, 500).unwrap(), "");
+}
+
+#[test]
+fn the_top_is_number_one_and_nothing_else_is() {
+    let inodes = inodes();
+    assert_eq!(inodes.number(ROOT), INodeNo(1));
+    for id in [1, 2, 500, u64::MAX] {
+        assert_eq!(inodes.id(inodes.number(FileId(id))), FileId(id));
+    }
+    assert_ne!(inodes.number(FileId(1)), INodeNo(1));
+}
+
+#[test]
+fn a_number_that_comes_back_gets_another_generation() {
+    let mut inodes = inodes();
+    let first = inodes.tell(FileId(7), ROOT, "old").unwrap();
+    assert_eq!(inodes.tell(FileId(7), ROOT, "old").unwrap(), first, "the same file, looked up twice");
+    inodes.removed(FileId(7));
+    assert_eq!(path(&inodes, 7), Err(Lost::Nameless));
+    let second = inodes.tell(FileId(7), ROOT, "new").unwrap();
+    assert_ne!(second, first);
+    inodes.forget(FileId(7), 2);
+    assert_eq!(path(&inodes, 7).unwrap(), "new", "only the old one was forgotten");
+    inodes.forget(FileId(7), 1);
+    assert_eq!(path(&inodes, 7), Err(Lost::Unknown));
+}
+
+#[test]
+fn a_second_name_of_the_same_file_is_no_other_file() {
+    let mut inodes = inodes();
+    let first = inodes.tell(FileId(7), ROOT, "one").unwrap();
+    inodes.lost_a_name(FileId(7));
+    assert_eq!(inodes.tell(FileId(7), ROOT, "two").unwrap(), first);
+}
+
+#[test]
+fn a_folder_is_kept_as_long_as_something_known_is_in_it() {
+    let mut inodes = inodes();
+    inodes.tell(FileId(2), ROOT, "folder").unwrap();
+    inodes.tell(FileId(3), FileId(2), "file").unwrap();
+    inodes.forget(FileId(2), 1);
+    assert_eq!(path(&inodes, 3).unwrap(), "folder/file");
+    inodes.forget(FileId(3), 1);
+    assert_eq!(path(&inodes, 2), Err(Lost::Unknown));
+    assert_eq!(inodes.by_id.len(), 1, "only the top");
+}
+
+#[test]
+fn a_path_that_has_grown_too_long_says_so() {
+    let mut inodes = inodes();
+    let name = "n".repeat(255);
+    let mut folder = ROOT;
+    for id in 1000..1017 {
+        inodes.tell(FileId(id), folder, &name).unwrap();
+        folder = FileId(id);
+    }
+    assert_eq!(path(&inodes, 1015).unwrap().len(), 16 * 256 - 1);
+    assert_eq!(path(&inodes, 1016), Err(Lost::TooLong));
+}
+
+#[test]
+fn a_million_photos_fit_into_little_memory_and_give_it_back() {
+    let mut inodes = inodes();
+    for id in 0..1_000_000 {
+        inodes.tell(FileId(1000 + id), ROOT, &format!("IMG_{id:07}.JPG")).unwrap();
+    }
+    // The index keeps a number and a byte for each of at most 2^21 places.
+    let index = inodes.by_id.capacity() / 7 * 8 * 5;
+    let full = inodes.slots.len() * size_of::<Slot>() + index + inodes.texts.bytes();
+    assert!(full < 56 * 1024 * 1024, "{full}");
+    for id in 0..1_000_000 {
+        if id % 1000 != 0 {
+            inodes.forget(FileId(1000 + id), 1);
+        }
+    }
+    let left = inodes.slots.capacity() * size_of::<Slot>() + inodes.texts.bytes();
+    assert!(left < 1024 * 1024, "{left}");
+    assert_eq!(path(&inodes, 1000 + 999_000).unwrap(), "IMG_0999000.JPG");
+}
+
+#[test]
+fn random_changes_agree_with_a_plain_model() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut inodes, mut model) = (inodes(), std::collections::HashMap::<u64, (String, u64)>::new());
+    for step in 0..20_000 {
+        let id = 1000 + random.u64(0..3000);
+        match random.u8(0..4) {
+            0 | 1 => {
+                let name = format!("name {step} {}", "x".repeat(random.usize(0..40)));
+                inodes.tell(FileId(id), ROOT, &name).unwrap();
+                let known = model.entry(id).or_default();
+                *known = (name, known.1 + 1);
+            }
+            2 => {
+                let name = format!("moved {step}");
+                inodes.moved(FileId(id), ROOT, &name);
+                model.entry(id).and_modify(|known| known.0 = name);
+            }
+            _ => {
+                if let Some((_, told)) = model.remove(&id) {
+                    inodes.forget(FileId(id), told);
+                }
+            }
+        }
+    }
+    for id in 1000..4000 {
+        let want = model.get(&id).map(|known| known.0.clone()).ok_or(Lost::Unknown);
+        assert_eq!(path(&inodes, id), want);
+    }
+}

@@ -1,0 +1,269 @@
+//! Files: opening, bytes, closing.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use fuser::{FileHandle, INodeNo};
+use heirloom_protocol::LibraryPath;
+use rustix::fs::{FallocateFlags, SeekFrom};
+
+use super::{Entry, Name, OpenFile, Place, Tree, TreeError, during};
+use crate::spool::{self, Access, Durability, Facts, Opening, SpoolError};
+
+/// Whether opening a file empties it (`O_TRUNC`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mount) enum Truncate {
+    No,
+    Yes,
+}
+
+/// A file made and opened in one step.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::mount) struct Created {
+    pub(in crate::mount) entry: Entry,
+    pub(in crate::mount) handle: FileHandle,
+}
+
+/// The most that one `copy_file_range` copies. The caller asks again for the rest; meanwhile, others get their turn.
+const COPY_BYTES_MAX: u64 = 64 << 20;
+
+/// Set-user-id and set-group-id.
+const PRIVILEGE_BITS: u16 = 0o6000;
+
+impl Tree {
+    pub(in crate::mount) fn open(
+        &self,
+        number: INodeNo,
+        opening: Opening,
+        truncate: Truncate,
+    ) -> Result<FileHandle, TreeError> {
+        let _names = self.walking();
+        let id = self.id(number);
+        let (file, path) = match self.place(id) {
+            Ok(Place::Top) => return Err(TreeError::NameReserved),
+            Ok(Place::At(path)) => (self.spool.open_file(&path, opening)?, Some(path)),
+            Err(error) => {
+                let nameless = self.nameless(id, error)?;
+                (spool::reopen(&nameless.file, opening).map_err(during("reopen"))?, None)
+            }
+        };
+        super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
+        self.announce(
+            OpenFile { file, id, access: opening.access, name_is_new: AtomicBool::new(false) },
+            path.as_ref(),
+            truncate,
+        )
+    }
+
+    /// Makes a file and opens it; opens it if it is there already and `exclusive` does not forbid that.
+    pub(in crate::mount) fn create(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+        mode: u16,
+        opening: Opening,
+        existing: Existing,
+    ) -> Result<Created, TreeError> {
+        let name = Name::new(name)?;
+        let _names = self.renaming();
+        let path = self.path_in(folder, name)?;
+        let (file, truncate, is_new) = match (self.spool.create_file(&path, opening, mode), existing) {
+            (Ok(file), _) => (file, Truncate::No, true),
+            (Err(error), Existing::Open(truncate)) if exists(&error) => {
+                (self.spool.open_file(&path, opening)?, truncate, false)
+            }
+            (Err(error), Existing::Open(_) | Existing::Refuse) => return Err(error.into()),
+        };
+        let id = Facts::of(&file).map_err(during("stat"))?.id;
+        let open = OpenFile { file, id, access: opening.access, name_is_new: AtomicBool::new(is_new) };
+        let handle = self.announce(open, Some(&path), truncate)?;
+        let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
+        match facts.and_then(|facts| self.tell(folder, name, facts)) {
+            Ok(entry) => Ok(Created { entry, handle }),
+            Err(error) => {
+                // The kernel will not close what it was not told of.
+                self.handles.close_file(handle);
+                if opening.access.can_write() {
+                    self.notes.written(id, &path);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Tells intake before the first byte can change, then empties the file if asked to.
+    fn announce(
+        &self,
+        open: OpenFile,
+        path: Option<&LibraryPath>,
+        truncate: Truncate,
+    ) -> Result<FileHandle, TreeError> {
+        let (id, writes) = (open.id, open.access.can_write());
+        if let Some(path) = path.filter(|_| writes) {
+            self.notes.writing(id, path);
+        }
+        if truncate == Truncate::Yes {
+            let emptied = if writes { open.file.set_len(0) } else { empty(&open.file) };
+            if let Some(path) = path {
+                match (writes, &emptied) {
+                    (false, Ok(())) => self.notes.touched(id, path),
+                    (true, Err(_)) => self.notes.written(id, path),
+                    (true, Ok(())) | (false, Err(_)) => {}
+                }
+            }
+            emptied.map_err(during("truncate"))?;
+        }
+        Ok(self.handles.open_file(open))
+    }
+
+    /// Fills `buffer`; answers how much of it, which is less than all only at the end of the file.
+    pub(in crate::mount) fn read(
+        &self,
+        handle: FileHandle,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, TreeError> {
+        let open = self.opened(handle)?;
+        let mut done = 0;
+        while done < buffer.len() {
+            match open.file.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(during("read")(error)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes; answers how many bytes reached the spool. An error after the first of them is met again by the next write.
+    pub(in crate::mount) fn write(&self, handle: FileHandle, offset: u64, bytes: &[u8]) -> Result<u32, TreeError> {
+        let open = self.opened(handle)?;
+        let mut done = 0;
+        while done < bytes.len() {
+            match open.file.write_at(&bytes[done..], offset.saturating_add(done as u64)) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) if done > 0 => break,
+                Err(error) => return Err(during("write")(error)),
+            }
+        }
+        Ok(u32::try_from(done).expect("the kernel writes at most 16 MiB at a time"))
+    }
+
+    /// Who writes to a set-user-id file without being privileged takes that mark off it; we were asked to (`FUSE_HANDLE_KILLPRIV_V2`).
+    pub(in crate::mount) fn drop_privileges(&self, handle: FileHandle) -> Result<(), TreeError> {
+        let open = self.opened(handle)?;
+        let facts = Facts::of(&open.file).map_err(during("stat"))?;
+        if facts.mode & PRIVILEGE_BITS != 0 {
+            spool::set_mode(&open.file, facts.mode & !PRIVILEGE_BITS).map_err(during("set the mode of"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the bytes, and the name if this handle made it, survive a power cut.
+    pub(in crate::mount) fn sync(&self, handle: FileHandle, extent: Extent) -> Result<(), TreeError> {
+        let open = self.opened(handle)?;
+        match extent {
+            Extent::Bytes => open.file.sync_data(),
+            Extent::All => open.file.sync_all(),
+        }
+        .map_err(during("sync"))?;
+        if open.name_is_new.load(Ordering::Acquire) {
+            self.sync_name(&open)?;
+            open.name_is_new.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    fn sync_name(&self, open: &OpenFile) -> Result<(), TreeError> {
+        let names = self.walking();
+        let folder = match self.place(open.id) {
+            Ok(Place::At(path)) => self.spool.read_folder(&Place::above(&path))?,
+            // A file without a name has none to lose.
+            Ok(Place::Top) | Err(_) => return Ok(()),
+        };
+        // A sync takes long, and renames need the lock.
+        drop(names);
+        folder.sync().map_err(during("sync the folder of"))
+    }
+
+    /// The last close: intake may look at the file now.
+    pub(in crate::mount) fn close(&self, handle: FileHandle) {
+        let Some(open) = self.handles.close_file(handle) else { return };
+        if open.access.can_write() {
+            let _names = self.walking();
+            if let Ok(Place::At(path)) = self.place(open.id) {
+                self.notes.written(open.id, &path);
+            }
+        }
+    }
+
+    pub(in crate::mount) fn allocate(
+        &self,
+        handle: FileHandle,
+        offset: u64,
+        size: u64,
+        mode: i32,
+    ) -> Result<(), TreeError> {
+        let open = self.opened(handle)?;
+        let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
+        rustix::fs::fallocate(&open.file, flags, offset, size).map_err(|errno| during("allocate")(errno.into()))
+    }
+
+    /// The next data or hole (lseek(2)); other positions the kernel knows itself. Our own reads and writes use no position.
+    pub(in crate::mount) fn seek(&self, handle: FileHandle, to: SeekFrom) -> Result<u64, TreeError> {
+        let open = self.opened(handle)?;
+        rustix::fs::seek(&open.file, to).map_err(|errno| during("seek in")(errno.into()))
+    }
+
+    /// Copies inside the spool, which on some disks copies nothing; answers how much.
+    pub(in crate::mount) fn copy(
+        &self,
+        (from, mut at): (FileHandle, u64),
+        (to, mut put): (FileHandle, u64),
+        size: u64,
+    ) -> Result<u32, TreeError> {
+        let (from, to) = (self.opened(from)?, self.opened(to)?);
+        let size = usize::try_from(size.min(COPY_BYTES_MAX)).expect("64 MiB fit");
+        rustix::fs::copy_file_range(&from.file, Some(&mut at), &to.file, Some(&mut put), size)
+            .map(|copied| u32::try_from(copied).expect("at most 64 MiB"))
+            .map_err(|errno| during("copy")(errno.into()))
+    }
+
+    fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
+        self.handles.file(handle).ok_or(TreeError::NotOpen(handle))
+    }
+}
+
+/// What `create` does with a file that is there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mount) enum Existing {
+    /// Open it.
+    Open(Truncate),
+    /// Fail (`O_EXCL`).
+    Refuse,
+}
+
+/// How much `fsync` is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::mount) enum Extent {
+    /// The bytes, and what is needed to read them (`fdatasync`).
+    Bytes,
+    /// The facts too.
+    All,
+}
+
+/// Empties a file that is open for reading only, as Linux does for `O_RDONLY | O_TRUNC`.
+fn empty(file: &File) -> io::Result<()> {
+    spool::reopen(file, Opening { access: Access::Write, durability: Durability::Lazy })?.set_len(0)
+}
+
+fn exists(error: &SpoolError) -> bool {
+    error.source.kind() == io::ErrorKind::AlreadyExists
+}

@@ -1,0 +1,179 @@
+//! Names: making, renaming and removing.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+
+use fuser::INodeNo;
+use heirloom_protocol::LibraryPath;
+
+use super::{Entry, Name, Tree, TreeError, during, locked};
+use crate::journal::FileId;
+use crate::spool::{Access, Durability, Facts, Kind, Opening, Place, Replace, SpoolError};
+
+impl Tree {
+    pub(in crate::mount) fn create_folder(&self, folder: INodeNo, name: &OsStr, mode: u16) -> Result<Entry, TreeError> {
+        self.create_name(folder, name, |path| self.spool.create_folder(path, mode))
+    }
+
+    pub(in crate::mount) fn create_link(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+        target: &Path,
+    ) -> Result<Entry, TreeError> {
+        self.create_name(folder, name, |path| self.spool.create_link(path, target))
+    }
+
+    /// A regular file that nobody opens for now (mknod(2)).
+    pub(in crate::mount) fn create_empty_file(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+        mode: u16,
+    ) -> Result<Entry, TreeError> {
+        let opening = Opening { access: Access::Write, durability: Durability::Lazy };
+        self.create_name(folder, name, |path| self.spool.create_file(path, opening, mode).map(drop))
+    }
+
+    fn create_name(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+        create: impl FnOnce(&LibraryPath) -> Result<(), SpoolError>,
+    ) -> Result<Entry, TreeError> {
+        let name = Name::new(name)?;
+        let _names = self.renaming();
+        let path = self.path_in(folder, name)?;
+        create(&path)?;
+        let entry = self.tell(folder, name, self.spool.facts(&Place::At(path))?)?;
+        self.note(entry.facts, |id, path| self.notes.touched(id, path));
+        Ok(entry)
+    }
+
+    /// Removes a file or link; what has it open keeps it.
+    pub(in crate::mount) fn remove_file(&self, folder: INodeNo, name: &OsStr) -> Result<(), TreeError> {
+        self.remove(folder, name, |path| self.spool.remove_file(path))
+    }
+
+    /// Removes an empty folder.
+    pub(in crate::mount) fn remove_folder(&self, folder: INodeNo, name: &OsStr) -> Result<(), TreeError> {
+        self.remove(folder, name, |path| self.spool.remove_folder(path))
+    }
+
+    fn remove(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+        remove: impl FnOnce(&LibraryPath) -> Result<(), SpoolError>,
+    ) -> Result<(), TreeError> {
+        let name = Name::new(name)?;
+        let names = self.renaming();
+        let path = self.path_in(folder, name)?;
+        let victim = self.hold(&path)?;
+        remove(&path)?;
+        self.settle_removed(&victim);
+        if victim.facts.kind == Kind::File {
+            self.notes.removed(victim.facts.id, &path);
+        }
+        drop(names);
+        // The disk frees the bytes only when nothing holds the file. That takes long for a large one, and others need the lock.
+        drop(victim);
+        Ok(())
+    }
+
+    /// Gives something another name, in one step.
+    pub(in crate::mount) fn rename(
+        &self,
+        (old_folder, old): (INodeNo, &OsStr),
+        (new_folder, new): (INodeNo, &OsStr),
+        replace: Replace,
+    ) -> Result<(), TreeError> {
+        let (old, new) = (Name::new(old)?, Name::new(new)?);
+        let names = self.renaming();
+        let (from, to) = (self.path_in(old_folder, old)?, self.path_in(new_folder, new)?);
+        let moved = self.spool.facts(&Place::At(from.clone()))?;
+        let other = match self.hold(&to) {
+            Ok(other) => Some(other).filter(|other| other.facts.id != moved.id),
+            Err(TreeError::Spool(error)) if error.is_missing() => None,
+            Err(error) => return Err(error),
+        };
+        if replace == Replace::Exchange
+            && [Some(moved), other.as_ref().map(|other| other.facts)].iter().flatten().any(is_folder)
+        {
+            return Err(TreeError::ExchangeOfFolders);
+        }
+        self.spool.rename(&from, &to, replace)?;
+        self.settle_renamed(moved.id, new_folder, new);
+        match (&other, replace) {
+            (Some(other), Replace::Exchange) => {
+                self.settle_renamed(other.facts.id, old_folder, old);
+                self.note_exchange((moved, &from), (other.facts, &to));
+            }
+            (other, Replace::Allow | Replace::Refuse | Replace::Exchange) => {
+                if let Some(other) = other {
+                    self.settle_removed(other);
+                }
+                self.note_rename(moved, &from, &to, other.as_ref().map(|other| other.facts));
+            }
+        }
+        drop(names);
+        drop(other);
+        Ok(())
+    }
+
+    fn hold(&self, path: &LibraryPath) -> Result<Held, TreeError> {
+        let held = self.spool.pin(&Place::At(path.clone()))?;
+        Ok(Held { facts: Facts::of(&held).map_err(during("stat"))?, _held: held })
+    }
+
+    fn settle_removed(&self, victim: &Held) {
+        let mut inodes = locked(&self.inodes);
+        // A folder's link count is about what is in it; a file in the spool may have been linked from outside.
+        if victim.facts.names > 1 && !is_folder(&victim.facts) {
+            inodes.lost_a_name(victim.facts.id);
+        } else {
+            inodes.removed(victim.facts.id);
+        }
+    }
+
+    fn settle_renamed(&self, id: FileId, folder: INodeNo, name: Name<'_>) {
+        let mut inodes = locked(&self.inodes);
+        let folder = inodes.id(folder);
+        inodes.moved(id, folder, name.0);
+    }
+
+    fn note_rename(&self, moved: Facts, from: &LibraryPath, to: &LibraryPath, replaced: Option<Facts>) {
+        let replaced = replaced.filter(|facts| facts.kind == Kind::File).map(|facts| facts.id);
+        match (moved.kind, replaced) {
+            (Kind::File, replaced) => self.notes.renamed_file(moved.id, from, to, replaced),
+            (Kind::Folder, _) => self.notes.renamed_folder(from, to),
+            (Kind::Link | Kind::Special, Some(replaced)) => self.notes.removed(replaced, to),
+            (Kind::Link | Kind::Special, None) => {}
+        }
+    }
+
+    /// Two renames cannot say it: the second would find its new name taken. So the second file is told as replaced, and then as a
+    /// file just written under the other's old name.
+    fn note_exchange(&self, (one, from): (Facts, &LibraryPath), (two, to): (Facts, &LibraryPath)) {
+        match (one.kind == Kind::File, two.kind == Kind::File) {
+            (true, true) => {
+                self.notes.renamed_file(one.id, from, to, Some(two.id));
+                self.notes.touched(two.id, from);
+            }
+            (true, false) => self.notes.renamed_file(one.id, from, to, None),
+            (false, true) => self.notes.renamed_file(two.id, to, from, None),
+            (false, false) => {}
+        }
+    }
+}
+
+/// Something whose name is about to go, held so that its number cannot come back before we have noted that.
+struct Held {
+    facts: Facts,
+    _held: OwnedFd,
+}
+
+fn is_folder(facts: &Facts) -> bool {
+    facts.kind == Kind::Folder
+}

@@ -1,0 +1,126 @@
+//! What open files can do, with and without a name.
+
+use super::*;
+
+const BOTH: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };
+
+#[test]
+fn a_removed_file_lives_on_for_who_has_it_open() {
+    let house = House::new();
+    let number = house.put(TOP, "a.jpg", b"12345");
+    let open = house.tree.open(number, BOTH, Truncate::No).unwrap();
+    house.tree.remove_file(TOP, OsStr::new("a.jpg")).unwrap();
+    assert_eq!(house.tree.facts(number, None).unwrap().names, 0, "by number");
+    let change = Change { size: Some(3), mode: Some(0o600), ..Change::default() };
+    assert_eq!(house.tree.change(number, None, &change).unwrap().size, 3);
+    assert_eq!(house.tree.change(number, Some(open), &Change { size: Some(4), ..Change::default() }).unwrap().size, 4);
+    house.tree.write(open, 4, b"X").unwrap();
+    assert_eq!(house.bytes(open), b"123\0X");
+    let again = house.tree.open(number, READ, Truncate::No).unwrap();
+    assert_eq!(house.bytes(again), b"123\0X", "opened once more through /proc");
+    house.tree.sync(open, Extent::All).unwrap();
+    house.tree.close(again);
+    house.tree.close(open);
+    assert_eq!(house.notes.take(), ["writing a.jpg", "removed a.jpg"], "and no end for what is gone");
+    assert!(matches!(house.tree.facts(number, None), Err(TreeError::Removed(_))));
+}
+
+#[test]
+fn create_honours_exclusive_and_truncate() {
+    let house = House::new();
+    let number = house.put(TOP, "a.jpg", b"12345");
+    let create = |existing| house.tree.create(TOP, OsStr::new("a.jpg"), 0o600, BOTH, existing);
+    assert!(matches!(create(Existing::Refuse), Err(TreeError::Spool(_))));
+    let kept = create(Existing::Open(Truncate::No)).unwrap();
+    assert_eq!((kept.entry.number, kept.entry.facts.size, kept.entry.facts.mode), (number, 5, 0o644));
+    let emptied = create(Existing::Open(Truncate::Yes)).unwrap();
+    assert_eq!(emptied.entry.facts.size, 0);
+    house.tree.close(kept.handle);
+    house.tree.close(emptied.handle);
+    assert_eq!(house.notes.take(), ["writing a.jpg", "writing a.jpg", "written a.jpg", "written a.jpg"]);
+}
+
+#[test]
+fn a_file_emptied_by_a_reader_is_told() {
+    let house = House::new();
+    let number = house.put(TOP, "a.jpg", b"12345");
+    let open = house.tree.open(number, READ, Truncate::Yes).unwrap();
+    assert_eq!(house.tree.facts(number, Some(open)).unwrap().size, 0);
+    assert_eq!(house.notes.take(), ["touched a.jpg"]);
+}
+
+#[test]
+fn holes_are_found_made_and_read_as_zeros() {
+    let house = House::new();
+    let made = house.create(TOP, "sparse");
+    house.tree.write(made.handle, 1 << 20, b"end").unwrap();
+    assert_eq!(house.tree.seek(made.handle, rustix::fs::SeekFrom::Data(0)).unwrap(), 1 << 20);
+    assert_eq!(house.tree.seek(made.handle, rustix::fs::SeekFrom::Hole(0)).unwrap(), 0);
+    let facts = house.tree.facts(made.entry.number, None).unwrap();
+    assert_eq!(facts.size, (1 << 20) + 3);
+    assert!(facts.blocks * 512 < 1 << 20, "{} blocks", facts.blocks);
+    house.tree.allocate(made.handle, 0, 2 << 20, 0).unwrap();
+    assert_eq!(house.tree.facts(made.entry.number, None).unwrap().size, 2 << 20);
+}
+
+#[test]
+fn bytes_are_copied_inside_the_spool() {
+    let house = House::new();
+    let from = house.put(TOP, "from", b"0123456789");
+    let from = house.tree.open(from, READ, Truncate::No).unwrap();
+    let to = house.tree.create(TOP, OsStr::new("to"), 0o644, BOTH, Existing::Refuse).unwrap().handle;
+    assert_eq!(house.tree.copy((from, 2), (to, 1), 5).unwrap(), 5);
+    assert_eq!(house.bytes(to), b"\x0023456");
+}
+
+#[test]
+fn a_closed_handle_is_closed() {
+    let house = House::new();
+    let made = house.create(TOP, "a.jpg");
+    house.tree.close(made.handle);
+    house.tree.close(made.handle);
+    assert!(matches!(house.tree.write(made.handle, 0, b"1"), Err(TreeError::NotOpen(_))));
+    assert!(matches!(house.tree.sync(made.handle, Extent::Bytes), Err(TreeError::NotOpen(_))));
+    assert_eq!(house.notes.take(), ["writing a.jpg", "written a.jpg"], "one end for one beginning");
+}
+
+#[test]
+fn the_mark_of_privilege_goes_when_asked() {
+    let house = House::new();
+    let made = house.create(TOP, "tool");
+    let change = Change { mode: Some(0o6755), ..Change::default() };
+    house.tree.change(made.entry.number, None, &change).unwrap();
+    house.tree.drop_privileges(made.handle).unwrap();
+    assert_eq!(house.tree.facts(made.entry.number, None).unwrap().mode, 0o755);
+}
+
+#[test]
+fn many_threads_make_rename_and_remove_without_losing_step() {
+    let house = House::new();
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let house = &house;
+            scope.spawn(move || {
+                let folder = house.folder(TOP, &format!("folder {thread}"));
+                for round in 0..100 {
+                    let (name, other) = (format!("{round}.part"), format!("{}.jpg", round % 5));
+                    let made = house.create(folder, &name);
+                    house.tree.write(made.handle, 0, name.as_bytes()).unwrap();
+                    house
+                        .tree
+                        .rename((folder, OsStr::new(&name)), (folder, OsStr::new(&other)), Replace::Allow)
+                        .unwrap();
+                    house.tree.close(made.handle);
+                    let open = house.tree.open(made.entry.number, READ, Truncate::No).unwrap();
+                    assert_eq!(house.bytes(open), name.as_bytes());
+                    house.tree.close(open);
+                    if round % 3 == 0 {
+                        house.tree.remove_file(folder, OsStr::new(&other)).unwrap();
+                    }
+                    house.tree.forget(made.entry.number, 1);
+                }
+            });
+        }
+    });
+    assert_eq!(house.notes.writers.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,129 @@
+//! A mount for one test, unmounted when the test ends, however it ends.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use heirloom::intake::{FileStatus, StateWord};
+use heirloom::journal::FileId;
+use heirloom::mount::{Mount, MountError, Notes};
+use heirloom::spool::Spool;
+use heirloom_protocol::LibraryPath;
+
+/// How long a note may take to come: releases are not waited for by the kernel.
+const NOTE_WAIT_MAX: Duration = Duration::from_secs(20);
+
+pub struct Mounted {
+    // Dropped in this order: the mount goes before the directories do.
+    mount: Option<Mount>,
+    notes: Arc<Recorder>,
+    home: tempfile::TempDir,
+}
+
+/// Writes down what the mount tells, in place of intake.
+#[derive(Default)]
+pub struct Recorder {
+    notes: Mutex<Vec<String>>,
+    came: Condvar,
+}
+
+impl Mounted {
+    pub fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("mount")).unwrap();
+        let mut this = Self { mount: None, notes: Arc::default(), home };
+        this.mount().expect("FUSE works here; else install fuse3 and allow /dev/fuse");
+        this
+    }
+    pub fn mount(&mut self) -> Result<(), MountError> {
+        let spool = Spool::open(&self.home.path().join("spool"))?;
+        let notes = Shared(Arc::clone(&self.notes));
+        self.mount = Some(Mount::start(&self.home.path().join("mount"), spool, notes)?);
+        Ok(())
+    }
+    pub fn handle(&self) -> &Mount {
+        self.mount.as_ref().unwrap()
+    }
+    pub fn remount(&mut self) {
+        self.handle().unmount().unwrap();
+        self.mount = None;
+        self.mount().unwrap();
+    }
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+    /// A path in the mount.
+    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.home.path().join("mount").join(name)
+    }
+    /// The same in the spool.
+    pub fn spooled(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.home.path().join("spool").join(name)
+    }
+    /// All notes, as soon as this one has come.
+    pub fn notes_until(&self, last: &str) -> Vec<String> {
+        let notes = self.notes.notes.lock().unwrap();
+        let missing = |notes: &mut Vec<String>| !notes.iter().any(|note| note == last);
+        let (notes, wait) = self.notes.came.wait_timeout_while(notes, NOTE_WAIT_MAX, missing).unwrap();
+        assert!(!wait.timed_out(), "no {last:?} among {notes:?}");
+        notes.clone()
+    }
+}
+
+struct Shared(Arc<Recorder>);
+
+impl Shared {
+    fn note(&self, note: String) {
+        self.0.notes.lock().unwrap().push(note);
+        self.0.came.notify_all();
+    }
+}
+
+impl Notes for Shared {
+    fn writing(&self, _: FileId, path: &LibraryPath) {
+        self.note(format!("writing {path}"));
+    }
+    fn written(&self, _: FileId, path: &LibraryPath) {
+        self.note(format!("written {path}"));
+    }
+    fn touched(&self, _: FileId, path: &LibraryPath) {
+        assert!(path.as_str() != "panic", "a fault of ours, made for a test");
+        self.note(format!("touched {path}"));
+    }
+    fn renamed_file(&self, _: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
+        let over = if replaced.is_some() { " over another" } else { "" };
+        self.note(format!("renamed {from} to {to}{over}"));
+    }
+    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
+        self.note(format!("renamed folder {from} to {to}"));
+    }
+    fn removed(&self, _: FileId, path: &LibraryPath) {
+        self.note(format!("removed {path}"));
+    }
+    fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
+        FileStatus { state: StateWord::Pending, fingerprint: None, progress: None, why: None }
+    }
+}
+
+/// Runs a program that must succeed.
+pub fn run(program: &str, arguments: &[&OsStr]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The errno of what must fail.
+pub fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> i32 {
+    outcome.unwrap_err().raw_os_error().unwrap()
+}
+
+pub fn xattr(path: &Path, name: &str) -> rustix::io::Result<String> {
+    let mut value = vec![0; 1024];
+    let size = rustix::fs::getxattr(path, name, &mut value)?;
+    value.truncate(size);
+    Ok(String::from_utf8(value).unwrap())
+}
