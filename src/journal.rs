@@ -26,7 +26,6 @@ use std::sync::Arc;
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
-use redb::ReadableTable as _;
 
 pub use entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Settled, Stamp};
 pub use error::JournalError;

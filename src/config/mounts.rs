@@ -69,7 +69,7 @@ impl Mounts {
 
     /// Every mountpoint recorded, in the order of their names.
     pub fn all(&self) -> Result<Vec<MountEntry>, ConfigError> {
-        let listed = fs::read_dir(&self.folder).and_then(|entries| entries.collect::<Result<Vec<_>, _>>());
+        let listed = fs::read_dir(&self.folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut found = Vec::new();
         for file in listed.map_err(failed("list the mounts in", &self.folder))? {
             let path = file.path();

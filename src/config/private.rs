@@ -13,8 +13,8 @@ use super::ConfigError;
 /// Makes a directory (and those above it) for us alone, if it is missing; refuses one that is somebody else's, or that
 /// others may write.
 pub(super) fn claim_directory(path: &Path) -> Result<(), ConfigError> {
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let meta = match (made, fs::metadata(path)) {
+    let creation = DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let meta = match (creation, fs::metadata(path)) {
         (Err(source), Err(_)) => return Err(failed("make the directory", path)(source)),
         (_, meta) => meta.map_err(failed("look at the directory", path))?,
     };

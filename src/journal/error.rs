@@ -53,7 +53,7 @@ pub enum JournalError {
     /// The file contradicts itself. It is replaced at the next start; no photo depends on it.
     #[error("the journal is damaged; it will be made anew at the next start")]
     Damaged,
-    /// It was closed, or could not be opened again after a disk error.
+    /// It was closed.
     #[error("the journal is closed")]
     Closed,
 }
@@ -82,16 +82,6 @@ pub(super) enum Fault {
     Storage(redb::Error),
     /// One record makes no sense: what was asked of it cannot be done, other requests can.
     Record { what: String, source: RecordError },
-}
-
-impl Fault {
-    /// The fault as the one who wanted to read hears it.
-    pub(super) fn reading(self) -> JournalError {
-        match self {
-            Self::Storage(source) => JournalError::Read(Arc::new(source)),
-            Self::Record { what, source } => JournalError::Record { what, source },
-        }
-    }
 }
 
 impl From<redb::StorageError> for Fault {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use redb::{Builder, Database};
 
 use super::error::JournalError;
-use super::store::{OpenFault, Opener, Store};
+use super::store::{Medium, OpenFault, Store};
 use super::tables::Tables;
 use super::tally::Counts;
 
@@ -37,25 +37,51 @@ pub(super) fn open_or_begin(path: &Path) -> Result<(Store, Origin), JournalError
     if !path.try_exists().map_err(failed("look for the journal", path))? {
         begin(path)?;
     }
-    match Store::open(opener(path)) {
-        Ok(store) => Ok((store, Origin::Continued)),
+    let why = if condemned(path).exists() {
+        "it was found damaged while in use".to_owned()
+    } else {
+        match open(path) {
+            Ok(store) => return Ok((store, Origin::Continued)),
+            Err(OpenFault::Refused(source)) => return Err(refused(path, source)),
+            Err(OpenFault::Damaged(why)) => why,
+        }
+    };
+    let aside = move_aside(path)?;
+    tracing::warn!(why, ?aside, "the journal was damaged and is made anew; photos are not affected");
+    begin(path)?;
+    remove_if_there(&condemned(path))?;
+    match open(path) {
+        Ok(store) => Ok((store, Origin::Rebuilt)),
         Err(OpenFault::Refused(source)) => Err(refused(path, source)),
-        Err(OpenFault::Damaged(why)) => {
-            let aside = move_aside(path)?;
-            tracing::warn!(%why, ?aside, "the journal was damaged and is made anew; photos are not affected");
-            begin(path)?;
-            let store = Store::open(opener(path)).map_err(|fault| match fault {
-                OpenFault::Refused(source) => refused(path, source),
-                OpenFault::Damaged(_) => JournalError::Damaged,
-            })?;
-            Ok((store, Origin::Rebuilt))
+        Err(OpenFault::Damaged(_)) => Err(JournalError::Damaged),
+    }
+}
+
+fn open(path: &Path) -> Result<Store, OpenFault> {
+    Store::open(Box::new(Place { path: path.to_owned() }))
+}
+
+/// A file of this name.
+struct Place {
+    path: PathBuf,
+}
+
+impl Medium for Place {
+    fn open(&self) -> Result<Database, redb::DatabaseError> {
+        Builder::new().set_cache_size(CACHE_BYTES).open(&self.path)
+    }
+
+    fn condemn(&self) {
+        if let Err(error) = File::create(condemned(&self.path)) {
+            tracing::error!(%error, "the next start will not know that the journal is damaged; remove it by hand");
         }
     }
 }
 
-fn opener(path: &Path) -> Opener {
-    let path = path.to_owned();
-    Box::new(move || Builder::new().set_cache_size(CACHE_BYTES).open(&path))
+/// The note beside a journal that was found damaged while it was in use: opening it may go well all the same, and
+/// what is wrong deep in it would be met again and again.
+fn condemned(path: &Path) -> PathBuf {
+    with_suffix(path, ".condemned")
 }
 
 /// Makes an empty journal: durable under its name when this returns.

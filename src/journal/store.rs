@@ -1,7 +1,8 @@
-//! The open database: how it is read, written, and opened again after the disk failed.
+//! The open database: how it is read, written, and given up.
 //!
-//! redb refuses all work after an I/O error until it is opened again, and may panic where a file was altered behind
-//! its back. Both end here: the file is opened again once per failure, and a panic becomes `Damaged`.
+//! redb refuses all work after an I/O error until it is opened again, so it is, once per error. It may panic where a
+//! file was altered behind its back; that, and everything else that says the file is at fault, condemns the file: the
+//! journal answers `Damaged` until it is opened anew, which replaces it.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,8 +15,13 @@ use super::look;
 use super::tables::Tables;
 use super::tally::Counts;
 
-/// How the database is opened, and opened again.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database, redb::DatabaseError> + Send + Sync>;
+/// What the database lies on.
+pub(super) trait Medium: Send + Sync {
+    /// Opens the database; it is closed.
+    fn open(&self) -> Result<Database, redb::DatabaseError>;
+    /// Notes, so that the next start knows, that what lies here is damaged.
+    fn condemn(&self);
+}
 
 /// Why a database could not be taken into use.
 #[derive(Debug)]
@@ -28,7 +34,7 @@ pub(super) enum OpenFault {
 
 /// The database, and what was counted in it.
 pub(super) struct Store {
-    opener: Opener,
+    medium: Box<dyn Medium>,
     database: RwLock<State>,
     counts: Mutex<Counts>,
 }
@@ -37,14 +43,27 @@ enum State {
     Open(Database),
     /// It could not be opened again after an error; whoever needs it next tries.
     Broken,
+    /// Not to be used again.
+    Damaged,
     /// For good.
     Closed,
 }
 
+impl State {
+    /// The database, if it is open; opening it is not tried here.
+    fn database(&self) -> Result<&Database, JournalError> {
+        match self {
+            Self::Open(database) => Ok(database),
+            Self::Damaged => Err(JournalError::Damaged),
+            Self::Broken | Self::Closed => Err(JournalError::Closed),
+        }
+    }
+}
+
 impl Store {
-    pub(super) fn open(opener: Opener) -> Result<Self, OpenFault> {
-        let (database, counts) = open_sound(&opener)?;
-        Ok(Self { opener, database: RwLock::new(State::Open(database)), counts: Mutex::new(counts) })
+    pub(super) fn open(medium: Box<dyn Medium>) -> Result<Self, OpenFault> {
+        let (database, counts) = open_sound(&*medium)?;
+        Ok(Self { medium, database: RwLock::new(State::Open(database)), counts: Mutex::new(counts) })
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -55,19 +74,22 @@ impl Store {
     pub(super) fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, JournalError> {
         self.mend()?;
         let looked = {
-            let database = self.shared();
-            let State::Open(database) = &*database else { return Err(JournalError::Closed) };
+            let state = self.shared();
+            let database = state.database()?;
             catch_unwind(AssertUnwindSafe(|| look(&database.begin_read()?)))
         };
         match looked {
             Ok(Ok(seen)) => Ok(seen),
-            Ok(Err(fault)) => {
-                if matches!(&fault, Fault::Storage(source) if stops_redb(source)) {
-                    self.reopen();
-                }
-                Err(fault.reading())
+            Ok(Err(Fault::Storage(source))) => {
+                let stopped = matches!(source, redb::Error::Io(_) | redb::Error::PreviousIo);
+                Err(if stopped || is_damage(&source) {
+                    self.after(source, JournalError::Read)
+                } else {
+                    JournalError::Read(Arc::new(source))
+                })
             }
-            Err(_panic) => Err(JournalError::Damaged),
+            Ok(Err(Fault::Record { what, source })) => Err(JournalError::Record { what, source }),
+            Err(_panic) => Err(self.condemn("redb panicked")),
         }
     }
 
@@ -77,30 +99,40 @@ impl Store {
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<(), JournalError> {
         self.mend()?;
-        let error = match catch_unwind(AssertUnwindSafe(|| self.commit(change))) {
+        let committed = {
+            let state = self.shared();
+            let database = state.database()?;
+            catch_unwind(AssertUnwindSafe(|| self.commit(database, change)))
+        };
+        match committed {
             Ok(Ok(counts)) => {
                 *self.counted() = counts;
-                return Ok(());
+                Ok(())
             }
-            Ok(Err(source)) => JournalError::Write(Arc::new(source)),
-            Err(_panic) => JournalError::Damaged,
-        };
-        // Whether the disk took the commit is not known: the file will say.
-        self.reopen();
-        Err(error)
+            // Whether the disk took the commit is not known: the file will say.
+            Ok(Err(source)) => Err(self.after(source, JournalError::Write)),
+            Err(_panic) => Err(self.condemn("redb panicked")),
+        }
     }
 
     /// Closes the file cleanly. Nothing can be read or written afterwards.
     pub(super) fn close(&self) -> Result<(), JournalError> {
-        match std::mem::replace(&mut *self.exclusive(), State::Closed) {
-            State::Open(database) => database.close().map_err(|source| JournalError::Write(Arc::new(source.into()))),
-            State::Broken | State::Closed => Ok(()),
+        let mut state = self.exclusive();
+        let State::Open(database) = std::mem::replace(&mut *state, State::Closed) else { return Ok(()) };
+        match catch_unwind(AssertUnwindSafe(|| database.close())) {
+            Ok(closed) => closed.map_err(|source| JournalError::Write(Arc::new(source.into()))),
+            Err(_panic) => {
+                self.medium.condemn();
+                Err(JournalError::Damaged)
+            }
         }
     }
 
-    fn commit(&self, change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>) -> Result<Counts, redb::Error> {
-        let database = self.shared();
-        let State::Open(database) = &*database else { return Err(redb::Error::DatabaseClosed) };
+    fn commit(
+        &self,
+        database: &Database,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
+    ) -> Result<Counts, redb::Error> {
         let mut transaction = database.begin_write()?;
         // Without it, an open after a crash walks the whole file. It brings two-phase commit with it, which also keeps
         // file names (anybody's choice) from forging a checksum. Durability is `Immediate`, redb's default.
@@ -113,38 +145,58 @@ impl Store {
         Ok(counts)
     }
 
+    /// What an error leaves to be done, and to be told.
+    fn after(&self, source: redb::Error, told: fn(Arc<redb::Error>) -> JournalError) -> JournalError {
+        if is_damage(&source) {
+            return self.condemn(&source.to_string());
+        }
+        match self.reopen() {
+            Ok(()) => tracing::warn!(%source, "the journal was opened again after an error"),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::error!(error, %source, "the journal cannot be opened again; whoever needs it next tries");
+            }
+        }
+        told(Arc::new(source))
+    }
+
     /// Opens a broken database again, if it is one.
     fn mend(&self) -> Result<(), JournalError> {
         let broken = matches!(*self.shared(), State::Broken);
-        if broken { self.try_reopen() } else { Ok(()) }
+        if broken { self.reopen() } else { Ok(()) }
     }
 
-    /// After an error that stops redb. It leaves the database broken where opening fails too.
-    fn reopen(&self) {
-        match self.try_reopen() {
-            Ok(()) => tracing::warn!("the journal was opened again after an error"),
-            Err(error) => {
-                let error: &dyn std::error::Error = &error;
-                tracing::error!(error, "the journal cannot be opened again; whoever needs it next tries");
+    fn reopen(&self) -> Result<(), JournalError> {
+        // Waits for the readers: their transactions must not outlive the file.
+        let mut state = self.exclusive();
+        if let State::Damaged | State::Closed = *state {
+            return state.database().map(|_| ());
+        }
+        // Closed first: the file is locked while it is open.
+        give_up(std::mem::replace(&mut *state, State::Broken));
+        match open_sound(&*self.medium) {
+            Ok((database, counts)) => {
+                *self.counted() = counts;
+                *state = State::Open(database);
+                Ok(())
+            }
+            Err(OpenFault::Refused(source)) => Err(JournalError::Write(Arc::new(source))),
+            Err(OpenFault::Damaged(why)) => {
+                drop(state);
+                Err(self.condemn(&why))
             }
         }
     }
 
-    fn try_reopen(&self) -> Result<(), JournalError> {
-        // Waits for the readers: their transactions must not outlive the file.
+    /// Gives the file up: nothing in it is believed any more.
+    fn condemn(&self, why: &str) -> JournalError {
+        tracing::error!(why, "the journal is damaged and is made anew at the next start; photos are not affected");
         let mut state = self.exclusive();
-        if matches!(*state, State::Closed) {
-            return Err(JournalError::Closed);
+        if !matches!(*state, State::Closed) {
+            give_up(std::mem::replace(&mut *state, State::Damaged));
         }
-        // Closed first: the file is locked while it is open.
-        drop(std::mem::replace(&mut *state, State::Broken));
-        let (database, counts) = open_sound(&self.opener).map_err(|fault| match fault {
-            OpenFault::Refused(source) => JournalError::Write(Arc::new(source)),
-            OpenFault::Damaged(_) => JournalError::Damaged,
-        })?;
-        *self.counted() = counts;
-        *state = State::Open(database);
-        Ok(())
+        self.medium.condemn();
+        JournalError::Damaged
     }
 
     // No lock is ever held over a panic that leaves its content half-changed: a poisoned one is as good as new.
@@ -168,19 +220,33 @@ impl fmt::Debug for Store {
     }
 }
 
+/// Closes a database that nobody will ask whether it went well. After a panic inside it, this may be the next.
+fn give_up(state: State) {
+    if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
+        tracing::debug!("redb panicked again while it was closed");
+    }
+}
+
 /// Opens a database and counts what is in it, which also reads every file's record once.
-fn open_sound(opener: &Opener) -> Result<(Database, Counts), OpenFault> {
-    let opened = catch_unwind(AssertUnwindSafe(|| {
-        let database = opener().map_err(|source| Fault::Storage(source.into()))?;
-        let counts = look::recount(&database.begin_read()?)?;
-        Ok((database, counts))
-    }));
-    match opened {
+fn open_sound(medium: &dyn Medium) -> Result<(Database, Counts), OpenFault> {
+    let database = sound(|| medium.open().map_err(|source| Fault::Storage(source.into())))?;
+    match sound(|| look::recount(&database.begin_read()?)) {
+        Ok(counts) => Ok((database, counts)),
+        Err(fault) => {
+            // Not while a panic unwinds: another one inside it would end the process.
+            give_up(State::Open(database));
+            Err(fault)
+        }
+    }
+}
+
+fn sound<T>(open: impl FnOnce() -> Result<T, Fault>) -> Result<T, OpenFault> {
+    match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(sound)) => Ok(sound),
-        Ok(Err(Fault::Storage(source))) if is_damage(&source) => Err(OpenFault::Damaged(source.to_string())),
-        Ok(Err(Fault::Storage(source))) => Err(OpenFault::Refused(source)),
+        Ok(Err(Fault::Storage(source))) if !is_damage(&source) => Err(OpenFault::Refused(source)),
+        Ok(Err(Fault::Storage(source))) => Err(OpenFault::Damaged(source.to_string())),
         Ok(Err(Fault::Record { what, source })) => Err(OpenFault::Damaged(format!("{what}: {source}"))),
-        Err(_panic) => Err(OpenFault::Damaged("its pages contradict each other".to_owned())),
+        Err(_panic) => Err(OpenFault::Damaged("redb panicked".to_owned())),
     }
 }
 
@@ -199,9 +265,4 @@ fn is_damage(error: &redb::Error) -> bool {
         // redb's list is open; what is not known to be damage is not treated as such, for that would discard a journal.
         _ => false,
     }
-}
-
-/// Whether redb refuses all further work until the file is opened again.
-fn stops_redb(error: &redb::Error) -> bool {
-    matches!(error, redb::Error::Io(_) | redb::Error::PreviousIo)
 }

@@ -241,31 +241,40 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// From now on this journal is about `library`. If it was about another one, what that one said
-    /// it is forgotten, and everything that was backed up there is promised anew.
+    /// From now on this journal is about `library`. What another one said before is forgotten.
     pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
         let before = self.bound.insert(LIBRARY, library)?.map(|before| before.value().to_owned());
         match before {
-            None => return Ok(Bound::First),
-            Some(before) if before == library => return Ok(Bound::Same),
-            Some(_) => {}
+            None => Ok(Bound::First),
+            Some(before) if before == library => Ok(Bound::Same),
+            Some(_) => self.begin_anew().map(|()| Bound::Other),
         }
+    }
+
+    /// Forgets all that a server said, and promises anew everything that was backed up there.
+    fn begin_anew(&mut self) -> Result<(), Fault> {
         self.receipts.retain(|_, _| false)?;
         self.shards.retain(|_, _| false)?;
         self.versions.retain(|_, _| false)?;
         self.names.retain(|_, _| false)?;
         self.counts.names = 0;
-        let mut first = 0;
-        loop {
+        let mut from = Some(0);
+        while let Some(first) = from {
             let page = look::files_from(&self.files, first, BIND_PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(Bound::Other) };
-            let Some(next) = last.0.checked_add(1) else { return Ok(Bound::Other) };
-            first = next;
+            from = page.last().and_then(|(last, _)| last.0.checked_add(1));
             for (id, file) in page {
                 if let FileState::BackedUp { fingerprint } = file.state {
                     self.record(id, &FileRecord { state: FileState::Pending { fingerprint }, ..file })?;
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Leaves a record as a newer program might.
+    #[cfg(test)]
+    pub(super) fn spoil(&mut self, id: FileId) -> Result<(), redb::Error> {
+        self.files.insert(id.0, [99].as_slice())?;
+        Ok(())
     }
 }

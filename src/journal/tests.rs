@@ -1,6 +1,12 @@
 //! The promises of the journal, each by its name.
 
+mod crash;
+mod damage;
+mod disk;
 mod files;
+mod groups;
+mod records;
+mod tally;
 mod words;
 
 use words::*;

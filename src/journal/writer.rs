@@ -111,6 +111,8 @@ fn write_groups(store: &Store, requests: &Receiver<Box<dyn Request>>) {
         group.extend(requests.try_iter().take(GROUP_MAX - 1));
         let committed = store.write(|tables| group.iter_mut().try_for_each(|request| request.carry_out(tables)));
         tracing::trace!(requests = group.len(), ok = committed.is_ok(), "group committed");
-        group.into_iter().for_each(|request| request.answer(committed.clone()));
+        for request in group {
+            request.answer(committed.clone());
+        }
     }
 }

@@ -1,7 +1,10 @@
 //! Short ways to say what the tests speak of.
 
 use heirloom_protocol::message::Receipt;
-use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath};
+use std::collections::HashSet;
+
+use fastrand::Rng;
+use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
 use crate::journal::*;
 
@@ -49,4 +52,55 @@ pub(super) fn range(start: u64, end: u64) -> ByteRange {
 
 pub(super) fn ids(files: &[(FileId, FileRecord)]) -> Vec<u64> {
     files.iter().map(|(id, _)| id.0).collect()
+}
+
+/// All that a journal says of the first numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Snapshot {
+    files: Vec<(FileId, FileRecord)>,
+    queue: Vec<u64>,
+    receipts: Vec<Option<Receipt>>,
+    shards: Vec<RangeSet>,
+    names: Vec<(u64, NameChange)>,
+    versions: Vec<Option<u64>>,
+    tally: Tally,
+}
+
+/// Numbers that tests speak of, at most.
+pub(super) const NUMBERS: u64 = 12;
+
+pub(super) fn snapshot(journal: &Journal) -> Snapshot {
+    let all = usize::MAX;
+    Snapshot {
+        files: journal.files_after(None, all).unwrap(),
+        queue: ids(&journal.pending(all, 0, &HashSet::new()).unwrap()),
+        receipts: (0..NUMBERS).map(|number| journal.receipt(fingerprint(number)).unwrap()).collect(),
+        shards: (0..NUMBERS).map(|number| journal.shards(fingerprint(number)).unwrap()).collect(),
+        names: journal.queued_names(all).unwrap(),
+        versions: (0..NUMBERS).map(|number| journal.name_version(&path(number)).unwrap()).collect(),
+        tally: journal.tally(),
+    }
+}
+
+/// The tally as it must be: counted from all files.
+pub(super) fn recount(journal: &Journal) -> Tally {
+    let mut tally = Tally::default();
+    journal.files_after(None, usize::MAX).unwrap().iter().for_each(|(_, record)| tally.add(record));
+    tally
+}
+
+/// Something that a client does, any of it.
+pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), JournalError> {
+    let mut number = || random.u64(0..NUMBERS);
+    let (one, other) = (number(), number());
+    match random.u8(0..10) {
+        0..3 => journal.record(vec![pending(one), pending(other)]),
+        3 => journal.record(vec![file(one, FileState::Local { why: "not an image".to_owned() })]),
+        4 => journal.settle(vec![delivered(one), delivered(other)]).map(|_| ()),
+        5 => journal.renamed(FileId(one), &path(other)),
+        6 => journal.forget(vec![FileId(one)]),
+        7 => journal.note_shard(fingerprint(one), range(other * 10, other * 10 + 10)),
+        8 => journal.queue_names(vec![NameChange::Move { from: path(one), to: path(other) }]),
+        _ => journal.confirm_names(vec![one], vec![(path(one), Some(one)), (path(other), None)]),
+    }
 }

@@ -1,0 +1,25 @@
+//! What is counted in memory agrees with what is on the disk.
+
+use fastrand::Rng;
+
+use super::disk::Disk;
+use super::*;
+
+#[test]
+fn the_tally_agrees_with_a_recount_whatever_happens() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut random = Rng::with_seed(seed);
+    let disk = Disk::formatted();
+    for _life in 0..5 {
+        let journal = disk.journal();
+        for _ in 0..60 {
+            anything(&journal, &mut random).unwrap();
+            assert_eq!(journal.tally(), recount(&journal));
+            let queued = journal.pending(usize::MAX, 0, &std::collections::HashSet::new()).unwrap();
+            assert_eq!(queued.len() as u64, journal.tally().pending.files);
+            let names = journal.queued_names(usize::MAX).unwrap();
+            assert_eq!(names.len() as u64, journal.names_queued());
+        }
+    }
+}
