@@ -23,6 +23,9 @@ const CACHE_BYTES: usize = 8 << 20;
 /// Damaged journals that are kept; a further one replaces the last.
 const DAMAGED_MAX: u32 = 9;
 
+/// Times the journal may be opened without having been closed before all of it is checked at the next.
+const DOUBTS_MAX: u32 = 2;
+
 /// Whether the journal is the one that was there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
@@ -37,19 +40,14 @@ pub(super) fn open_or_begin(path: &Path) -> Result<(Store, Origin), JournalError
     if !path.try_exists().map_err(failed("look for the journal", path))? {
         begin(path)?;
     }
-    let why = if condemned(path).exists() {
-        "it was found damaged while in use".to_owned()
-    } else {
-        match open(path) {
-            Ok(store) => return Ok((store, Origin::Continued)),
-            Err(OpenFault::Refused(source)) => return Err(refused(path, source)),
-            Err(OpenFault::Damaged(why)) => why,
-        }
+    let why = match open(path) {
+        Ok(store) => return Ok((store, Origin::Continued)),
+        Err(OpenFault::Refused(source)) => return Err(refused(path, source)),
+        Err(OpenFault::Damaged(why)) => why,
     };
     let aside = move_aside(path)?;
     tracing::warn!(why, ?aside, "the journal was damaged and is made anew; photos are not affected");
     begin(path)?;
-    remove_if_there(&condemned(path))?;
     match open(path) {
         Ok(store) => Ok((store, Origin::Rebuilt)),
         Err(OpenFault::Refused(source)) => Err(refused(path, source)),
@@ -61,34 +59,54 @@ fn open(path: &Path) -> Result<Store, OpenFault> {
     Store::open(Box::new(Place { path: path.to_owned() }))
 }
 
-/// A file of this name.
+/// A file of this name, with a note beside it (`<path>.doubt`) of how often it was opened since it was last closed.
+///
+/// A power cut is no reason to read the whole file at the next start, and redb needs no such thing. But a file that
+/// was altered behind its back may end the process, and would do so at every start. So after a second end without a
+/// close, every page is checked.
 struct Place {
     path: PathBuf,
 }
 
-impl Medium for Place {
-    fn open(&self) -> Result<Database, redb::DatabaseError> {
-        Builder::new().set_cache_size(CACHE_BYTES).open(&self.path)
+impl Place {
+    fn note(&self) -> PathBuf {
+        with_suffix(&self.path, ".doubt")
     }
 
-    fn condemn(&self) {
-        if let Err(error) = File::create(condemned(&self.path)) {
-            tracing::error!(%error, "the next start will not know that the journal is damaged; remove it by hand");
+    fn doubts(&self) -> io::Result<u32> {
+        match fs::read_to_string(self.note()) {
+            Err(source) if source.kind() == io::ErrorKind::NotFound => Ok(0),
+            // Not a number: whatever happened to the note may have happened to the journal.
+            read => Ok(read?.trim().parse().unwrap_or(DOUBTS_MAX)),
         }
     }
 }
 
-/// The note beside a journal that was found damaged while it was in use: opening it may go well all the same, and
-/// what is wrong deep in it would be met again and again.
-fn condemned(path: &Path) -> PathBuf {
-    with_suffix(path, ".condemned")
+impl Medium for Place {
+    fn open(&self) -> Result<Database, redb::DatabaseError> {
+        let doubts = self.doubts()?;
+        let database = Builder::new()
+            .set_cache_size(CACHE_BYTES)
+            .set_check_integrity_on_open(doubts >= DOUBTS_MAX)
+            .open(&self.path)?;
+        fs::write(self.note(), doubts.saturating_add(1).to_string())?;
+        Ok(database)
+    }
+
+    fn closed(&self) -> io::Result<()> {
+        remove_if_there(&self.note())
+    }
+
+    fn condemn(&self) -> io::Result<()> {
+        fs::write(self.note(), DOUBTS_MAX.to_string())
+    }
 }
 
 /// Makes an empty journal: durable under its name when this returns.
 fn begin(path: &Path) -> Result<(), JournalError> {
     let aside = with_suffix(path, ".new");
     // Left by a crash in here; it was never in use.
-    remove_if_there(&aside)?;
+    remove_if_there(&aside).map_err(failed("remove", &aside))?;
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
     let file = file.map_err(failed("make the journal", &aside))?;
     fill(&aside).map_err(|source| JournalError::Open { path: aside.clone(), source: Arc::new(source) })?;
@@ -117,13 +135,15 @@ fn move_aside(path: &Path) -> Result<PathBuf, JournalError> {
     let last = with_suffix(path, &format!(".damaged-{DAMAGED_MAX}"));
     let aside = names.find(|name| !name.exists()).unwrap_or(last);
     fs::rename(path, &aside).map_err(failed("move aside the damaged journal", path))?;
+    let note = Place { path: path.to_owned() };
+    note.closed().map_err(failed("remove the doubts about", path))?;
     sync_folder(path)?;
     Ok(aside)
 }
 
-fn remove_if_there(path: &Path) -> Result<(), JournalError> {
+fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(source)),
+        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
         Ok(()) | Err(_) => Ok(()),
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! redb refuses all work after an I/O error until it is opened again, so it is, once per error. It may panic where a
 //! file was altered behind its back; that, and everything else that says the file is at fault, condemns the file: the
-//! journal answers `Damaged` until it is opened anew, which replaces it.
+//! journal answers `Damaged`, and the next start checks every page and replaces what is not sound.
 
-use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::{fmt, io};
 
 use redb::{Database, ReadTransaction, ReadableDatabase as _};
 
@@ -19,8 +19,10 @@ use super::tally::Counts;
 pub(super) trait Medium: Send + Sync {
     /// Opens the database; it is closed.
     fn open(&self) -> Result<Database, redb::DatabaseError>;
-    /// Notes, so that the next start knows, that what lies here is damaged.
-    fn condemn(&self);
+    /// The database was closed, and all is well.
+    fn closed(&self) -> io::Result<()>;
+    /// The database is not to be believed: the next start must look at all of it.
+    fn condemn(&self) -> io::Result<()>;
 }
 
 /// Why a database could not be taken into use.
@@ -119,13 +121,11 @@ impl Store {
     pub(super) fn close(&self) -> Result<(), JournalError> {
         let mut state = self.exclusive();
         let State::Open(database) = std::mem::replace(&mut *state, State::Closed) else { return Ok(()) };
-        match catch_unwind(AssertUnwindSafe(|| database.close())) {
-            Ok(closed) => closed.map_err(|source| JournalError::Write(Arc::new(source.into()))),
-            Err(_panic) => {
-                self.medium.condemn();
-                Err(JournalError::Damaged)
-            }
-        }
+        let closed = catch_unwind(AssertUnwindSafe(|| database.close())).map_err(|_panic| JournalError::Damaged)?;
+        closed.map_err(redb::Error::from).and_then(|()| Ok(self.medium.closed()?)).map_err(|source| {
+            // What was acknowledged is on the disk; only the next start is slower.
+            JournalError::Write(Arc::new(source))
+        })
     }
 
     fn commit(
@@ -195,7 +195,9 @@ impl Store {
         if !matches!(*state, State::Closed) {
             give_up(std::mem::replace(&mut *state, State::Damaged));
         }
-        self.medium.condemn();
+        if let Err(error) = self.medium.condemn() {
+            tracing::error!(%error, "the next start will not look for the damage; move the journal away by hand");
+        }
         JournalError::Damaged
     }
 

@@ -211,7 +211,11 @@ impl Medium for Disk {
         builder.create_with_backend(Handle(self.clone()))
     }
 
-    fn condemn(&self) {
+    fn closed(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn condemn(&self) -> io::Result<()> {
         panic!("a disk that only fails or loses power damages nothing");
     }
 }
