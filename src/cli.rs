@@ -1,1 +1,55 @@
-//! placeholder
+//! What a person types, and what they read.
+//!
+//! One file for each command: its arguments as typed, then what it does with them. Errors end here:
+//! one sentence that says what happened, to what, and what to do next; exit code 1. A wrong command
+//! line is clap's affair: exit code 2.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room is where the program speaks")]
+
+mod ask;
+mod mount;
+mod push;
+mod status;
+mod unmount;
+mod wait;
+mod words;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Keeps every photo that lands in a directory.
+#[derive(Debug, Parser)]
+#[command(name = "heirloom", version, about)]
+struct Heirloom {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Mount a directory; every photo that lands in it is backed up
+    Mount(mount::Mount),
+    /// Take a mounted directory away; nothing is lost
+    Unmount(unmount::Unmount),
+    /// Show what is backed up, what is not, and why
+    Status(status::Status),
+    /// Wait until files are backed up
+    Wait(wait::Wait),
+    /// Back up files by hand, without a mount
+    Push(push::Push),
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    let outcome = match Heirloom::parse().command {
+        Command::Mount(mount) => mount.run(),
+        Command::Unmount(unmount) => unmount.run(),
+        Command::Status(status) => status.run(),
+        Command::Wait(wait) => wait.run(),
+        Command::Push(push) => push.run(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("heirloom: {error:#}");
+        ExitCode::FAILURE
+    })
+}

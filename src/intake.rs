@@ -36,6 +36,8 @@ mod taking;
 mod tests;
 mod writeback;
 
+pub use kind::HEAD_BYTES;
+
 use desk::Telling;
 use follow::judged_differently;
 use inside::Inside;
@@ -103,6 +105,13 @@ pub enum IntakeError {
 }
 
 /// Starting and stopping.
+/// Why a file of this name that begins with `head` would be left out under `accept`; nothing if it is backed up.
+/// The first [`HEAD_BYTES`] are enough of a head; an empty one is an empty file.
+pub fn left_out(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<String> {
+    let by_content = || if head.is_empty() { Some(kind::Left::Empty) } else { kind::left_by_kind(accept, path, head) };
+    name::left_alone(path).or_else(by_content).map(|left| left.to_string())
+}
+
 impl Intake {
     /// Starts the workers and the comparison of tree and journal (in the background).
     pub fn start(

@@ -1,1 +1,7 @@
-fn main() {}
+//! The program `heirloom`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    heirloom::cli::run()
+}

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -66,6 +67,13 @@ impl ServerUrl {
     /// Scheme and authority; the path is `/`.
     pub fn uri(&self) -> &Uri {
         &self.0
+    }
+
+    /// A server on this machine, without TLS.
+    pub fn on_this_machine(address: SocketAddr) -> Self {
+        format!("http://{address}")
+            .parse()
+            .expect("an address is a host and a port, which is never 0 of one that listens")
     }
 
     fn authority(&self) -> &str {

@@ -21,7 +21,7 @@ mod tests;
 mod video;
 
 /// So many first bytes are looked at: Matroska names its kind within 256, a transport stream shows three packets in 512.
-pub(super) const HEAD_BYTES: usize = 512;
+pub const HEAD_BYTES: usize = 512;
 
 /// File name endings of sidecars, in lower case: edits by Lightroom and darktable, by Apple, and Google Takeout's.
 const SIDECAR_ENDS: [&str; 3] = [".xmp", ".aae", ".json"];

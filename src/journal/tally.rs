@@ -1,5 +1,7 @@
 //! How much there is of each state, without asking the disk: `status` may be asked every second of a million files.
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::{FileRecord, FileState};
 
 /// Counts and bytes of files by state.
@@ -16,7 +18,7 @@ pub struct Tally {
 }
 
 /// Some files, and their bytes together.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
     /// How many.
     pub files: u64,

@@ -1,0 +1,146 @@
+//! `heirloom mount`
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use tracing_subscriber::EnvFilter;
+
+use super::ask::absolute;
+use crate::config::{Accept, Login, ServerUrl, StateDir, Token, data_home};
+use crate::daemon::{self, House, Plan, ServerChoice};
+
+/// A log above this is set aside at the next start, in bytes; one older log is kept.
+const LOG_BYTES_MAX: u64 = 16 << 20;
+
+/// What is logged unless `HEIRLOOM_LOG` says otherwise.
+const LOG_FILTER: &str = "info";
+
+#[derive(Debug, Args)]
+pub(super) struct Mount {
+    /// The directory to mount: it must exist and be empty
+    mountpoint: PathBuf,
+    /// The server that keeps the photos; without it and without a saved login, one is started in this process
+    #[arg(long, value_name = "URL")]
+    server: Option<ServerUrl>,
+    /// A file whose first line is the token for the server
+    #[arg(long, value_name = "FILE", requires = "server")]
+    token_file: Option<PathBuf>,
+    /// Certificate authorities (PEM) to trust instead of the system's
+    #[arg(long, value_name = "FILE", requires = "server")]
+    ca_file: Option<PathBuf>,
+    /// Where spool, journal and log are kept
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// Which files are backed up; the others stay in the mount
+    #[arg(long, value_enum, default_value_t)]
+    accept: Accept,
+    /// Stay in the foreground and log to standard error
+    #[arg(long)]
+    foreground: bool,
+    /// Set by the program itself when it goes into the background.
+    #[arg(long, hide = true, conflicts_with = "foreground")]
+    detached: bool,
+}
+
+impl Mount {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        if self.foreground || self.detached {
+            return self.stay();
+        }
+        let mountpoint = absolute(&self.mountpoint)?;
+        let state = self.state_dir(&mountpoint)?;
+        // Settled here and saved, so that a wrong argument is told at once and the background needs no arguments twice.
+        let choice = self.server_choice(&state)?;
+        drop(choice);
+        daemon::detach(&self.again(&mountpoint, state.root()), open_log(&state.log())?)?;
+        println!("mounted {}: copy photos into it; `heirloom status {0}` tells how far they are", mountpoint.display());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    /// Mounts and stays until the mount is gone.
+    fn stay(self) -> anyhow::Result<ExitCode> {
+        let log = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER)))
+            .with_writer(io::stderr);
+        if self.detached {
+            log.with_ansi(false).init()
+        } else {
+            log.init()
+        }
+        let started = self.plan().and_then(|plan| Ok(House::start(plan)?));
+        match started {
+            Ok(house) if self.detached => {
+                // The terminal that started us may close; we go on.
+                rustix::process::setsid().context("cannot leave the terminal")?;
+                daemon::report_ready()?;
+                house.run();
+            }
+            Ok(house) => house.run(),
+            Err(error) => {
+                if self.detached {
+                    daemon::report_failure(&format!("{error:#}"))?;
+                }
+                return Err(error);
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let mountpoint = absolute(&self.mountpoint)?;
+        let state = self.state_dir(&mountpoint)?;
+        let server = self.server_choice(&state)?;
+        Ok(Plan { mountpoint, state, server, accept: self.accept })
+    }
+
+    fn state_dir(&self, mountpoint: &Path) -> anyhow::Result<StateDir> {
+        let root = match &self.state {
+            Some(state) => std::path::absolute(state)?,
+            None => StateDir::default_for(mountpoint)?,
+        };
+        Ok(StateDir::open(&root)?)
+    }
+
+    /// What was typed, else what was saved, else the embedded server. What was typed is saved.
+    fn server_choice(&self, state: &StateDir) -> anyhow::Result<ServerChoice> {
+        let saved = state.saved_login()?;
+        let Some(server) = self.server.clone() else {
+            return Ok(match saved {
+                Some(login) => ServerChoice::At(login),
+                None => ServerChoice::Embedded(data_home()?),
+            });
+        };
+        let token = match (&self.token_file, saved) {
+            (Some(file), _) => Token::read(file)?,
+            (None, Some(login)) if login.server == server => login.token,
+            (None, _) => bail!("{server} needs a token; give it with --token-file FILE"),
+        };
+        let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
+        let login = Login { server, token, ca_file };
+        state.save_login(&login)?;
+        Ok(ServerChoice::At(login))
+    }
+
+    /// The same command for the background process; the login is saved by now.
+    fn again(&self, mountpoint: &Path, state: &Path) -> Vec<OsString> {
+        let accept = clap::ValueEnum::to_possible_value(&self.accept).expect("no way of accepting is hidden");
+        let mut arguments: Vec<OsString> = vec!["mount".into(), mountpoint.into(), "--state".into(), state.into()];
+        arguments.extend(["--accept".into(), accept.get_name().into(), "--detached".into()]);
+        arguments
+    }
+}
+
+fn open_log(path: &Path) -> anyhow::Result<File> {
+    let opened = || {
+        if fs::metadata(path).is_ok_and(|log| log.len() > LOG_BYTES_MAX) {
+            fs::rename(path, path.with_extension("log.1"))?;
+        }
+        File::options().create(true).append(true).open(path)
+    };
+    opened().with_context(|| format!("cannot write the log {}", path.display()))
+}

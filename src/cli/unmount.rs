@@ -1,0 +1,77 @@
+//! `heirloom unmount`
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::ask::{absolute, block_on, daemon_of};
+use super::wait::{WaitEnd, wait_for};
+use super::words;
+use crate::control::UnmountAnswer;
+
+/// How long the daemon may take to stop after its mount is gone: requests under way have their own limits below this.
+const STOP_WITHIN: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Args)]
+pub(super) struct Unmount {
+    /// The mounted directory
+    mountpoint: PathBuf,
+    /// First wait until everything is backed up
+    #[arg(long)]
+    wait: bool,
+    /// Wait at most so many seconds; the mount stays if they are not enough
+    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    timeout: Option<u64>,
+}
+
+impl Unmount {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let mountpoint = absolute(&self.mountpoint)?;
+        let daemon = daemon_of(&mountpoint)?;
+        if self.wait {
+            let end = block_on(wait_for(&daemon, Vec::new(), self.timeout.map(Duration::from_secs)))??;
+            if let WaitEnd::TimedOut(left) = end {
+                bail!("still {} not backed up; {} stays mounted", words::amount(left), mountpoint.display());
+            }
+        }
+        match block_on(daemon.unmount())? {
+            Ok(UnmountAnswer::Unmounted { pid, left }) => {
+                await_end(pid)?;
+                println!("unmounted {}", mountpoint.display());
+                if left.files > 0 {
+                    println!("not backed up yet: {}; kept here, and sent after the next mount", words::amount(left));
+                }
+                Ok(ExitCode::SUCCESS)
+            }
+            Ok(UnmountAnswer::Busy) => {
+                bail!(
+                    "{0} is in use; close what uses it (`fuser -vm {0}` names it) and try again",
+                    mountpoint.display()
+                )
+            }
+            Err(error) => Err(error).with_context(|| format!("cannot unmount {}", mountpoint.display())),
+        }
+    }
+}
+
+/// Returns when the process has ended, so that a mount right after finds everything free.
+fn await_end(pid: u32) -> anyhow::Result<()> {
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { bail!("the daemon named no process") };
+    let ended = match pidfd_open(pid, PidfdFlags::empty()) {
+        Err(rustix::io::Errno::SRCH) => return Ok(()),
+        opened => opened.context("cannot watch the daemon end")?,
+    };
+    let limit = Timespec::try_from(STOP_WITHIN).context("a minute fits a timespec")?;
+    match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).context("cannot watch the daemon end")? {
+        0 => bail!(
+            "unmounted, but the daemon (process {pid}) is still stopping after {STOP_WITHIN:?}",
+            pid = pid.as_raw_nonzero()
+        ),
+        _ => Ok(()),
+    }
+}

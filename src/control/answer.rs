@@ -1,0 +1,240 @@
+//! The daemon's side: looks at the rooms below and says what it sees.
+
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fs, io};
+
+use axum::extract::State;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use tokio::net::UnixListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout_at};
+
+use super::message::{
+    Amounts, ConnectionState, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
+};
+use crate::intake::{Intake, StateWord};
+use crate::journal::{Amount, Journal};
+use crate::mount::{Mount, MountError};
+use crate::spool::Spool;
+use crate::uploader::{Connection, Uploader};
+
+/// The longest that one `POST /wait` is kept waiting; who wants longer asks again.
+const WAIT_MS_MAX: u64 = 60_000;
+
+/// What the answers are made from.
+#[derive(Debug)]
+pub struct Desk {
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// The state directory.
+    pub state_dir: PathBuf,
+    /// The server, for people.
+    pub server: String,
+    /// The rooms asked.
+    pub spool: Spool,
+    /// The rooms asked.
+    pub journal: Arc<Journal>,
+    /// The rooms asked.
+    pub intake: Intake,
+    /// The rooms asked.
+    pub uploader: Uploader,
+    /// The rooms asked.
+    pub mount: Arc<Mount>,
+}
+
+/// The socket, being answered.
+#[derive(Debug)]
+pub struct Control {
+    socket: PathBuf,
+    task: JoinHandle<()>,
+}
+
+impl Control {
+    /// Listens on `socket`, taking the place of one that a crashed daemon left. Must be called inside a tokio runtime,
+    /// with the state directory's lock held.
+    pub fn start(socket: &Path, desk: Desk) -> io::Result<Self> {
+        match fs::remove_file(socket) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        let listener = StdUnixListener::bind(socket)?;
+        listener.set_nonblocking(true)?;
+        let listener = UnixListener::from_std(listener)?;
+        let routes = Router::new()
+            .route("/status", get(status))
+            .route("/wait", post(wait))
+            .route("/unmount", post(unmount))
+            .with_state(Arc::new(desk));
+        let task = tokio::spawn(async move {
+            if let Err(error) = axum::serve(listener, routes).await {
+                tracing::error!(%error, "the control socket is no longer answered");
+            }
+        });
+        Ok(Self { socket: socket.to_owned(), task })
+    }
+
+    /// Stops answering and takes the socket away.
+    pub fn stop(&self) {
+        self.task.abort();
+        if let Err(error) = fs::remove_file(&self.socket) {
+            tracing::debug!(%error, "the control socket was gone already");
+        }
+    }
+}
+
+async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
+    Json(desk.status())
+}
+
+async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -> Json<WaitAnswer> {
+    let until = Instant::now() + Duration::from_millis(request.within_ms.min(WAIT_MS_MAX));
+    let (mut intake, mut uploader) = (desk.intake.watch(), desk.uploader.watch());
+    loop {
+        // Mark first, look second: a change between the two wakes us again.
+        intake.mark_unchanged();
+        uploader.mark_unchanged();
+        let answer = look(&desk, request.paths.clone()).await;
+        let news = async {
+            tokio::select! { () = changed(&mut intake) => {}, () = changed(&mut uploader) => {} }
+        };
+        if answer.done || timeout_at(until, news).await.is_err() {
+            return Json(answer);
+        }
+    }
+}
+
+/// Waits for news; for ever where no more can come.
+async fn changed(news: &mut watch::Receiver<u64>) {
+    if news.changed().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn look(desk: &Arc<Desk>, paths: Vec<heirloom_protocol::LibraryPath>) -> WaitAnswer {
+    let desk = Arc::clone(desk);
+    let looking = tokio::task::spawn_blocking(move || desk.look(paths));
+    looking.await.expect("looking at states does not panic")
+}
+
+async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, String> {
+    let left = desk.status().files.not_backed_up();
+    let mount = Arc::clone(&desk.mount);
+    let unmounted = tokio::task::spawn_blocking(move || mount.unmount()).await.map_err(|error| error.to_string())?;
+    match unmounted {
+        Ok(()) => Ok(Json(UnmountAnswer::Unmounted { pid: std::process::id(), left })),
+        Err(MountError::Busy { .. }) => Ok(Json(UnmountAnswer::Busy)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl Desk {
+    fn status(&self) -> Status {
+        let uploader = self.uploader.status();
+        Status {
+            mountpoint: self.mountpoint.clone(),
+            state_dir: self.state_dir.clone(),
+            server: self.server.clone(),
+            connection: uploader.connection.clone().into(),
+            files: self.amounts(),
+            comparing: !self.intake.compared(),
+            rate_bytes_per_second: uploader.bytes_per_second,
+            shard_bytes: uploader.shard_bytes,
+            link: uploader.link,
+            sent_bytes: uploader.sent_bytes,
+            saved: SavedBytes {
+                sync_list_bytes: uploader.saved_by_sync_list_bytes,
+                check_bytes: uploader.saved_by_check_bytes,
+                instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
+            },
+            names_queued: self.journal.names_queued(),
+            failing: uploader.failing.into_iter().map(|(path, why)| FailingFile { path, why }).collect(),
+            io_path: "userspace".to_owned(),
+            pid: std::process::id(),
+        }
+    }
+
+    fn amounts(&self) -> Amounts {
+        let tally = self.intake.tally();
+        let uploading = self.uploader.status().uploading.iter().fold(Amount::default(), |sum, (_, progress)| Amount {
+            files: sum.files + 1,
+            bytes: sum.bytes + progress.total_bytes,
+        });
+        Amounts {
+            backed_up: tally.backed_up,
+            // What is on its way is still pending in the journal; here each file has one state.
+            pending: Amount {
+                files: tally.pending.files.saturating_sub(uploading.files),
+                bytes: tally.pending.bytes.saturating_sub(uploading.bytes),
+            },
+            uploading,
+            local: tally.local,
+            failed: tally.failed,
+            placeholder: Amount::default(),
+        }
+    }
+
+    fn look(&self, paths: Vec<heirloom_protocol::LibraryPath>) -> WaitAnswer {
+        let connection = self.uploader.status().connection.into();
+        if paths.is_empty() {
+            let amounts = self.amounts();
+            let left = amounts.not_backed_up();
+            let calm = self.intake.compared() && !self.intake.busy() && self.journal.names_queued() == 0;
+            return WaitAnswer { done: calm && left.files == 0, left, stuck: self.failed(), connection };
+        }
+        let reports: Vec<_> = paths.into_iter().map(|path| self.report(path)).collect();
+        let (stuck, open): (Vec<_>, Vec<_>) = reports
+            .into_iter()
+            .filter(|(report, _)| report.state != StateWord::BackedUp)
+            .partition(|(report, _)| matches!(report.state, StateWord::Failed | StateWord::Local));
+        let left = Amount { files: open.len() as u64, bytes: open.iter().map(|(_, bytes)| bytes).sum() };
+        let stuck = stuck.into_iter().map(|(report, _)| report).collect();
+        WaitAnswer { done: left.files == 0, left, stuck, connection }
+    }
+
+    /// One file's state, and its length in bytes.
+    fn report(&self, path: heirloom_protocol::LibraryPath) -> (FileReport, u64) {
+        let found = self.spool.read(&path).and_then(|file| {
+            let place = self.spool.locate(&path);
+            Spool::identify(&file).map_err(|source| crate::spool::SpoolError { doing: "look at", path: place, source })
+        });
+        match found {
+            Ok((id, stamp)) => {
+                let status = self.intake.status(id, &path);
+                (FileReport { path, state: status.state, fingerprint: status.fingerprint, why: status.why }, stamp.size)
+            }
+            Err(error) => {
+                let why = Some(format!("{error}: {}", error.source));
+                (FileReport { path, state: StateWord::Failed, fingerprint: None, why }, 0)
+            }
+        }
+    }
+
+    fn failed(&self) -> Vec<FileReport> {
+        let failing = self.uploader.status().failing.into_iter();
+        let report = |(path, why)| FileReport { path, state: StateWord::Failed, fingerprint: None, why: Some(why) };
+        failing.map(report).collect()
+    }
+}
+
+impl Amounts {
+    /// What still has to be backed up.
+    pub fn not_backed_up(&self) -> Amount {
+        Amount { files: self.pending.files + self.uploading.files, bytes: self.pending.bytes + self.uploading.bytes }
+    }
+}
+
+impl From<Connection> for ConnectionState {
+    fn from(connection: Connection) -> Self {
+        match connection {
+            Connection::Starting => Self::Starting,
+            Connection::Online => Self::Online,
+            Connection::Offline { why, retry_s } => Self::Offline { why, retry_s },
+            Connection::LoginNeeded => Self::LoginNeeded,
+        }
+    }
+}

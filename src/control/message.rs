@@ -1,0 +1,154 @@
+//! The words between the command line and the daemon. Both come from the same build, so they carry
+//! no version of their own; `heirloom status --json` prints them, so scripts depend on their names.
+
+use std::path::PathBuf;
+
+use heirloom_protocol::{Fingerprint, LibraryPath, LinkKind};
+use serde::{Deserialize, Serialize};
+
+use crate::intake::StateWord;
+use crate::journal::Amount;
+
+/// The whole truth about one mount, at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Where it is mounted.
+    pub mountpoint: PathBuf,
+    /// Where its spool, journal and log are.
+    pub state_dir: PathBuf,
+    /// The server, or `embedded` and its address.
+    pub server: String,
+    /// Whether the server can be reached.
+    pub connection: ConnectionState,
+    /// Files and bytes by state.
+    pub files: Amounts,
+    /// Whether the tree is still being compared with the journal after the start: until then files may be missing from `files`.
+    pub comparing: bool,
+    /// Photo bytes per second on the way to the server, measured over the last seconds.
+    pub rate_bytes_per_second: u64,
+    /// How many bytes go into one request now (M8).
+    pub shard_bytes: u64,
+    /// The kind of link that shard sizes started from.
+    pub link: LinkKind,
+    /// Shard bytes sent since the start, repeated ones included.
+    pub sent_bytes: u64,
+    /// Photo bytes that did not have to be sent since the start.
+    pub saved: SavedBytes,
+    /// Changes of names that the server has not confirmed yet.
+    pub names_queued: u64,
+    /// What is failing and why, newest first.
+    pub failing: Vec<FailingFile>,
+    /// How reads and writes of open files reach the disk.
+    pub io_path: String,
+    /// The daemon's process id.
+    pub pid: u32,
+}
+
+/// Whether the server can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum ConnectionState {
+    /// Nothing was asked yet.
+    Starting,
+    /// The last request was answered.
+    Online,
+    /// It was not; everything waits.
+    Offline {
+        /// Why, for people.
+        why: String,
+        /// In how many seconds it is tried again.
+        retry_s: u64,
+    },
+    /// The server does not take our token.
+    LoginNeeded,
+}
+
+/// Files and bytes by state. Every file of the mount is in exactly one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Amounts {
+    /// The server has vouched for them.
+    pub backed_up: Amount,
+    /// To be backed up: promised, or not looked at yet.
+    pub pending: Amount,
+    /// On their way right now.
+    pub uploading: Amount,
+    /// They stay here, by their kind.
+    pub local: Amount,
+    /// They need a person.
+    pub failed: Amount,
+    /// Their bytes are only on the server.
+    pub placeholder: Amount,
+}
+
+/// Photo bytes that did not have to be sent, by what saved them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedBytes {
+    /// Known to be backed up from the sync list (M3).
+    pub sync_list_bytes: u64,
+    /// The server said that we have it already (M4, M9).
+    pub check_bytes: u64,
+    /// Somebody else had it, and we proved that we have it too (M9).
+    pub instant_upload_bytes: u64,
+}
+
+/// A file that is not getting anywhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailingFile {
+    /// Which.
+    pub path: LibraryPath,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// Body of `POST /wait`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WaitRequest {
+    /// These files only; all of the mount if there is none.
+    pub paths: Vec<LibraryPath>,
+    /// Answer after so many milliseconds, done or not.
+    pub within_ms: u64,
+}
+
+/// Answer of `POST /wait`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitAnswer {
+    /// Everything asked for is backed up, or never will be without a person (see `stuck`).
+    pub done: bool,
+    /// What is not backed up yet.
+    pub left: Amount,
+    /// Those that will not be backed up as they are.
+    pub stuck: Vec<FileReport>,
+    /// Whether the server can be reached.
+    pub connection: ConnectionState,
+}
+
+/// One file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileReport {
+    /// Which.
+    pub path: LibraryPath,
+    /// Its state.
+    pub state: StateWord,
+    /// Its content, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fingerprint: Option<Fingerprint>,
+    /// Why it is not backed up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// Answer of `POST /unmount`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "unmount", rename_all = "snake_case")]
+pub enum UnmountAnswer {
+    /// The kernel has let go; the daemon is stopping.
+    Unmounted {
+        /// The process whose end is the end of it all.
+        pid: u32,
+        /// What is not backed up yet and goes on at the next mount.
+        left: Amount,
+    },
+    /// Something in the mount is still in use.
+    Busy,
+}

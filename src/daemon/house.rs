@@ -1,0 +1,190 @@
+//! One mount and everything behind it, from the state directory's lock to the last thread's end.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::embedded::{Embedded, EmbeddedError};
+use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
+use crate::control::{Control, Desk};
+use crate::intake::{Intake, IntakeError};
+use crate::journal::{Journal, JournalError};
+use crate::library::Library;
+use crate::mount::{Mount, MountError};
+use crate::remote::{Remote, RemoteError};
+use crate::spool::{Spool, SpoolError};
+use crate::uploader::Uploader;
+
+/// Threads for the network side: one to answer while the other computes.
+const NETWORK_THREADS: usize = 2;
+/// Threads that async code may block on the disk with, at most: shards being read, proofs, journal commits.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// What to start.
+#[derive(Debug)]
+pub struct Plan {
+    /// Where to mount.
+    pub mountpoint: PathBuf,
+    /// Everything of this mount.
+    pub state: StateDir,
+    /// Which server.
+    pub server: ServerChoice,
+    /// Which files are backed up.
+    pub accept: Accept,
+}
+
+/// Which server keeps the photos.
+#[derive(Debug)]
+pub enum ServerChoice {
+    /// One that somebody runs.
+    At(Login),
+    /// Our own, in this process, with its data in this directory.
+    Embedded(PathBuf),
+}
+
+/// What keeps the house from standing.
+#[derive(Debug, thiserror::Error)]
+pub enum HouseError {
+    /// The state directory is not to be had.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The spool cannot be opened.
+    #[error("cannot use the spool")]
+    Spool(#[from] SpoolError),
+    /// The journal cannot be opened.
+    #[error("cannot open the journal")]
+    Journal(#[from] JournalError),
+    /// The intake's threads do not start.
+    #[error("cannot watch the spool")]
+    Intake(#[from] IntakeError),
+    /// The server's address or certificates cannot be used.
+    #[error("cannot speak to the server")]
+    Remote(#[from] RemoteError),
+    /// The embedded server does not start.
+    #[error("cannot start the embedded server")]
+    Embedded(#[from] EmbeddedError),
+    /// The directory cannot be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// The operating system refuses something small.
+    #[error("cannot {doing}")]
+    System {
+        /// What was attempted.
+        doing: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A house that stands: mounted, backing up, answering.
+#[derive(Debug)]
+pub struct House {
+    // Dropped last: the rooms above need it to end.
+    runtime: Runtime,
+    embedded: Option<Embedded>,
+    library: Library,
+    uploader: Uploader,
+    intake: Intake,
+    journal: Arc<Journal>,
+    mount: Arc<Mount>,
+    control: Control,
+    _lock: StateLock,
+}
+
+impl House {
+    /// Starts every room. When this returns, the mount is usable. On an error nothing is left mounted.
+    pub fn start(plan: Plan) -> Result<Self, HouseError> {
+        let lock = plan.state.lock()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(NETWORK_THREADS)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .enable_all()
+            .build()
+            .map_err(|source| HouseError::System { doing: "start the network threads", source })?;
+        let _inside = runtime.enter();
+        let (login, embedded) = match plan.server {
+            ServerChoice::At(login) => (login, None),
+            ServerChoice::Embedded(data) => {
+                let (embedded, login) = runtime.block_on(Embedded::start(&data))?;
+                (login, Some(embedded))
+            }
+        };
+        let server = match &embedded {
+            Some(_) => format!("embedded, {}", login.server),
+            None => login.server.to_string(),
+        };
+
+        let spool = Spool::open(&plan.state.spool())?;
+        let journal = Arc::new(Journal::open(&plan.state.journal())?);
+        if journal.was_rebuilt() {
+            tracing::warn!("the journal could not be read and was begun anew; every file is looked at again");
+        }
+        let remote = Remote::new(&login)?;
+        let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
+        let uploader = Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote);
+        let intake =
+            Intake::start(spool.clone(), Arc::clone(&journal), library.clone(), uploader.clone(), plan.accept)?;
+        let mount = Arc::new(Mount::start(&plan.mountpoint, spool.clone(), intake.clone())?);
+        let desk = Desk {
+            mountpoint: plan.mountpoint.clone(),
+            state_dir: plan.state.root().to_owned(),
+            server,
+            spool,
+            journal: Arc::clone(&journal),
+            intake: intake.clone(),
+            uploader: uploader.clone(),
+            mount: Arc::clone(&mount),
+        };
+        let control = Control::start(&plan.state.control_socket(), desk)
+            .map_err(|source| HouseError::System { doing: "listen on the control socket", source })?;
+        Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
+        unmount_on_signals(&mount)?;
+        tracing::info!(mountpoint = %plan.mountpoint.display(), "mounted");
+        drop(_inside);
+        Ok(Self { runtime, embedded, library, uploader, intake, journal, mount, control, _lock: lock })
+    }
+
+    /// Returns when the mount is gone and every room has stopped: by `umount`, by [`Mount::unmount`], by a signal.
+    /// What is not backed up yet stays in spool and journal and goes on at the next start.
+    pub fn run(self) {
+        self.mount.wait();
+        tracing::info!("unmounted, stopping");
+        self.intake.stop();
+        self.runtime.block_on(async {
+            self.uploader.stop().await;
+            self.library.stop().await;
+            if let Some(embedded) = self.embedded {
+                embedded.stop().await;
+            }
+        });
+        self.control.stop();
+        if let Err(error) = self.journal.close() {
+            tracing::error!(%error, "the journal did not close cleanly; it will be repaired at the next start");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+/// SIGTERM and SIGINT take the mount away, also when it is busy: open files keep working until they are closed.
+fn unmount_on_signals(mount: &Arc<Mount>) -> Result<(), HouseError> {
+    let mount = Arc::downgrade(mount);
+    let system = |source| HouseError::System { doing: "wait for signals", source };
+    let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            let Some(mount) = mount.upgrade() else { return };
+            tracing::info!("asked to stop by a signal");
+            match tokio::task::spawn_blocking(move || mount.unmount_lazily()).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => tracing::error!(%error, "cannot unmount"),
+                Err(error) => tracing::error!(%error, "cannot unmount"),
+            }
+        }
+    });
+    Ok(())
+}
