@@ -5,6 +5,7 @@
 
 mod connection;
 mod crowd;
+mod gate;
 mod listening;
 
 use std::io;

@@ -20,16 +20,21 @@ use futures_util::StreamExt as _;
 use heirloom_protocol::ShardSize;
 use hyper::body::{Body as _, Frame, SizeHint};
 use tokio::runtime::Handle;
-use tokio::time::{Instant, Sleep, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
-/// How long a sender may send nothing.
-const IDLE_MAX: Duration = Duration::from_secs(30);
+/// How slow a sender may be.
+#[derive(Clone, Copy, Debug)]
+struct Patience {
+    /// How long it may send nothing.
+    idle: Duration,
+    /// Over how long the rate is looked at, and what must arrive in that time.
+    window: Duration,
+    window_bytes: u64,
+}
 
-/// Over how long the rate is looked at.
-const RATE_WINDOW: Duration = Duration::from_mins(1);
-
-/// What must arrive in that time: 1 KiB/s, below the slowest modem. Less is no network but an attempt to hold us up.
-const RATE_WINDOW_BYTES: u64 = 60 << 10;
+/// 1 KiB/s, slower than the slowest modem: less is no network but an attempt to hold us up.
+const PATIENCE: Patience =
+    Patience { idle: Duration::from_secs(30), window: Duration::from_mins(1), window_bytes: 60 << 10 };
 
 /// What is read and thrown away after an early answer: the largest shard.
 const LEFTOVER_BYTES_MAX: u64 = ShardSize::MAX.bytes();
@@ -41,6 +46,7 @@ const LEFTOVER_TIME_MAX: Duration = Duration::from_secs(10);
 pub(super) struct TimedBody {
     /// None when it has ended, or was cut.
     body: Option<Body>,
+    patience: Patience,
     /// Rings when the sender has been silent for too long.
     alarm: Pin<Box<Sleep>>,
     /// Since when the sender keeps us waiting.
@@ -65,19 +71,19 @@ impl TimedBody {
     pub(super) fn around(request: Request) -> Request {
         let expects = request.headers().get(EXPECT).is_some();
         let leftover = if expects { Leftover::Unasked } else { Leftover::Read };
-        request.map(|body| if body.is_end_stream() { body } else { Body::new(Self::new(body, leftover)) })
+        request.map(|body| if body.is_end_stream() { body } else { Body::new(Self::new(body, leftover, PATIENCE)) })
     }
 
-    fn new(body: Body, leftover: Leftover) -> Self {
-        let alarm = Box::pin(sleep_until(Instant::now() + IDLE_MAX));
-        Self { body: Some(body), alarm, waiting_since: None, waited: Duration::ZERO, come: 0, leftover }
+    fn new(body: Body, leftover: Leftover, patience: Patience) -> Self {
+        let alarm = Box::pin(sleep(patience.idle));
+        Self { body: Some(body), patience, alarm, waiting_since: None, waited: Duration::ZERO, come: 0, leftover }
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, io::Error> {
         self.waited += self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
         self.come += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if self.waited >= RATE_WINDOW {
-            if self.come < RATE_WINDOW_BYTES {
+        if self.waited >= self.patience.window {
+            if self.come < self.patience.window_bytes {
                 return Err(self.cut("the body came too slowly"));
             }
             self.waited = Duration::ZERO;
@@ -90,7 +96,7 @@ impl TimedBody {
         if self.waiting_since.is_none() {
             let now = Instant::now();
             self.waiting_since = Some(now);
-            self.alarm.as_mut().reset(now + IDLE_MAX);
+            self.alarm.as_mut().reset(now + self.patience.idle);
         }
         self.alarm.as_mut().poll(context).map(|()| self.cut("the body stalled"))
     }
@@ -168,5 +174,69 @@ pub(super) fn arrival_error(error: axum::Error) -> io::Error {
     match error.into_inner().downcast::<io::Error>() {
         Ok(error) => *error,
         Err(error) => io::Error::new(io::ErrorKind::UnexpectedEof, error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::stream;
+
+    use super::*;
+
+    const PATIENCE: Patience =
+        Patience { idle: Duration::from_millis(100), window: Duration::from_millis(200), window_bytes: 1000 };
+
+    /// A body of pieces of `length`, one every `every`, that counts how many were asked for.
+    fn pieces(count: usize, length: usize, every: Duration) -> (Body, Arc<AtomicUsize>) {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&sent);
+        let pieces = stream::iter(0..count).then(move |_| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async move {
+                sleep(every).await;
+                Ok::<_, io::Error>(Bytes::from(vec![0; length]))
+            }
+        });
+        (Body::from_stream(pieces), sent)
+    }
+
+    async fn read(body: Body) -> Result<usize, io::Error> {
+        let mut pieces = Body::new(TimedBody::new(body, Leftover::Read, PATIENCE)).into_data_stream();
+        let mut bytes = 0;
+        while let Some(piece) = pieces.next().await {
+            bytes += piece.map_err(arrival_error)?.len();
+        }
+        Ok(bytes)
+    }
+
+    #[tokio::test]
+    async fn a_body_that_comes_slowly_enough_to_be_a_network_is_let_be() {
+        assert_eq!(read(pieces(30, 1000, Duration::from_millis(10)).0).await.unwrap(), 30_000);
+    }
+
+    #[tokio::test]
+    async fn a_body_that_trickles_is_cut_although_it_never_stalls() {
+        let slow = read(pieces(1000, 1, Duration::from_millis(10)).0).await.unwrap_err();
+        assert_eq!((slow.kind(), slow.to_string()), (io::ErrorKind::TimedOut, "the body came too slowly".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_stalls_is_cut() {
+        let stalled = read(pieces(2, 5000, Duration::from_mins(1)).0).await.unwrap_err();
+        assert_eq!((stalled.kind(), stalled.to_string()), (io::ErrorKind::TimedOut, "the body stalled".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn what_nobody_read_is_thrown_away_unless_the_sender_still_waits() {
+        for (leftover, expected) in [(Leftover::Read, 3), (Leftover::Unasked, 0)] {
+            let (body, sent) = pieces(3, 10, Duration::ZERO);
+            drop(TimedBody::new(body, leftover, PATIENCE));
+            // The throwing away is a task of its own; with one thread it ends while we wait.
+            sleep(Duration::from_millis(50)).await;
+            assert_eq!(sent.load(Ordering::SeqCst), expected);
+        }
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
+use heirloom_protocol::ErrorCode;
 use hyper::Request;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
@@ -18,11 +19,11 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::gate::{FIELDS_MAX, Findings, Gate};
+use crate::http::Refusal;
+
 /// How long a request's head may take, the first as well as every later one.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
-
-/// Fields in a head.
-const HEADERS_MAX: usize = 64;
 
 /// Bytes that a connection may buffer, which also bounds a head.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
@@ -51,7 +52,7 @@ impl Limits {
             .http1()
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_TIME_MAX)
-            .max_headers(HEADERS_MAX)
+            .max_headers(FIELDS_MAX)
             .max_buf_size(BUFFER_BYTES_MAX);
         builder
             .http2()
@@ -70,13 +71,14 @@ pub(super) async fn serve(stream: TcpStream, router: Router, limits: Limits, wat
         tracing::debug!(%error, "send small answers at once");
     }
     let spoken = Arc::new(AtomicBool::new(false));
-    let heard = Arc::clone(&spoken);
+    let (heard, findings) = (Arc::clone(&spoken), Findings::default());
+    let gate = Gate::new(stream, findings.clone());
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |request: Request<Incoming>| {
         heard.store(true, Ordering::Relaxed);
-        answer(router.clone(), request)
+        answer(router.clone(), findings.fault(), request)
     });
-    let connection = limits.builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let connection = limits.builder.serve_connection(TokioIo::new(gate), service).into_owned();
     let serving = std::pin::pin!(watcher.watch(connection));
     tokio::select! {
         served = serving => {
@@ -97,7 +99,14 @@ async fn silence(spoken: &AtomicBool) {
     }
 }
 
-async fn answer(router: TowerToHyperService<Router>, request: Request<Incoming>) -> Result<Response, Infallible> {
-    use hyper::service::Service as _;
-    router.call(request.map(Body::new)).await
+async fn answer(
+    router: TowerToHyperService<Router>,
+    fault: Option<(ErrorCode, &'static str)>,
+    request: Request<Incoming>,
+) -> Result<Response, Infallible> {
+    match fault {
+        // What hyper shows us then is not what was sent: see the gate.
+        Some((code, detail)) => Ok(Refusal::because(code, detail).and_close().into_response()),
+        None => router.call(request.map(Body::new)).await,
+    }
 }
