@@ -5,27 +5,42 @@
 //! another device was faster, the change is based anew and sent again: what stood there is in the server's trash.
 
 mod batch;
+mod bond;
 mod outbox;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use heirloom_protocol::LibraryPath;
+use heirloom_protocol::message::Session;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, JournalError, NameChange};
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
+use bond::Bond;
 use outbox::Outbox;
 
 /// A handle to the running library. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Library {
     journal: Arc<Journal>,
+    bond: Arc<Bond>,
     wake: Arc<Notify>,
     stop: CancellationToken,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     requeued: watch::Receiver<u64>,
+}
+
+/// Why the library could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum LibraryError {
+    /// The journal did not give or take something.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The server, or the way to it.
+    #[error(transparent)]
+    Remote(#[from] RemoteError),
 }
 
 impl Library {
@@ -33,13 +48,14 @@ impl Library {
     pub fn start(runtime: &tokio::runtime::Handle, journal: Arc<Journal>, remote: Remote) -> Self {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let (requeue, requeued) = watch::channel(0);
-        let outbox = Outbox::new(Arc::clone(&journal), remote, Arc::clone(&wake), requeue);
+        let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
+        let outbox = Outbox::new(Arc::clone(&journal), Arc::clone(&bond), remote, Arc::clone(&wake), requeue);
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             // Dropped half-way, a batch was carried out or not; it is sent again, and a change may be sent twice.
             stopped.run_until_cancelled_owned(outbox.run()).await;
         });
-        Self { journal, wake, stop, task: Arc::new(Mutex::new(Some(task))), requeued }
+        Self { journal, bond, wake, stop, task: Arc::new(Mutex::new(Some(task))), requeued }
     }
 
     /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not on the network.
@@ -61,6 +77,12 @@ impl Library {
     /// Something was put into the outbox (by `Journal::settle`), or the server is back: send soon.
     pub fn wake(&self) {
         self.wake.notify_one();
+    }
+
+    /// The session of the server that journal and library speak of. Whoever uses the sync list or the shard list asks for
+    /// this first: if another installation answers than before, the journal forgets what the other one said.
+    pub async fn session(&self) -> Result<Session, LibraryError> {
+        self.bond.session().await
     }
 
     /// Changes when files went back to the upload queue, because the server does not hold what a receipt of ours said.

@@ -11,6 +11,8 @@ mod body;
 mod connection;
 mod error;
 mod exchange;
+#[cfg(test)]
+pub(crate) mod fake;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

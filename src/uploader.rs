@@ -118,9 +118,16 @@ impl Uploader {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let settler = Settler { journal: Arc::clone(&journal), library: library.clone(), board: Arc::clone(&board) };
         let (ends, received) = Settler::open();
-        let (lanes, on_desk) = (Semaphore::new(LANES), (Arc::clone(&board), carrier.clone()));
-        let desk = Desk { spool, journal, board: on_desk.0, carrier: on_desk.1, lanes, ends };
-        let line = Line::new(Arc::new(desk), library, Arc::clone(&wake));
+        let desk = Desk {
+            spool,
+            journal,
+            library,
+            carrier: carrier.clone(),
+            board: Arc::clone(&board),
+            lanes: Semaphore::new(LANES),
+            ends,
+        };
+        let line = Line::new(Arc::new(desk), Arc::clone(&wake));
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             let settling = settler.run(received);

@@ -8,7 +8,9 @@ use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
+use super::LibraryError;
 use super::batch::{Batch, Verdict, based_on};
+use super::bond::Bond;
 use crate::aside::aside;
 use crate::journal::{FileId, FileRecord, FileState, Journal, JournalError, NameChange};
 use crate::remote::{Backoff, Remote, RemoteError};
@@ -25,6 +27,7 @@ const PAGE: usize = 1000;
 /// Sends the outbox.
 pub(super) struct Outbox {
     journal: Arc<Journal>,
+    bond: Arc<Bond>,
     remote: Remote,
     wake: Arc<Notify>,
     requeue: watch::Sender<u64>,
@@ -35,19 +38,17 @@ pub(super) struct Outbox {
     batch_max: usize,
 }
 
-/// Why a batch did not go through.
-#[derive(Debug, thiserror::Error)]
-enum OutboxError {
-    #[error("the journal did not give or take names")]
-    Journal(#[from] JournalError),
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-}
-
 impl Outbox {
-    pub(super) fn new(journal: Arc<Journal>, remote: Remote, wake: Arc<Notify>, requeue: watch::Sender<u64>) -> Self {
+    pub(super) fn new(
+        journal: Arc<Journal>,
+        bond: Arc<Bond>,
+        remote: Remote,
+        wake: Arc<Notify>,
+        requeue: watch::Sender<u64>,
+    ) -> Self {
         Self {
             journal,
+            bond,
             remote,
             wake,
             requeue,
@@ -79,10 +80,10 @@ impl Outbox {
     }
 
     /// Waits until it makes sense to try again.
-    async fn rest(&mut self, error: &OutboxError) {
+    async fn rest(&mut self, error: &LibraryError) {
         let asked = match error {
-            OutboxError::Remote(error) => error.retry_after(),
-            OutboxError::Journal(_) => None,
+            LibraryError::Remote(error) => error.retry_after(),
+            LibraryError::Journal(_) => None,
         };
         let wait = self.backoff.failed(asked);
         tracing::debug!(error = error as &dyn std::error::Error, wait_s = wait.as_secs(), "names wait");
@@ -95,11 +96,11 @@ impl Outbox {
     }
 
     /// Sends the next batch; how many changes it had.
-    async fn send_batch(&mut self) -> Result<usize, OutboxError> {
+    async fn send_batch(&mut self) -> Result<usize, LibraryError> {
         if self.journal.names_queued() == 0 {
             return Ok(0);
         }
-        let limit = self.remote.session().await?.limits.library_changes_max.min(self.batch_max);
+        let limit = self.bond.session().await?.limits.library_changes_max.min(self.batch_max);
         let journal = Arc::clone(&self.journal);
         let batch = aside(move || Batch::gather(&journal, limit)).await?;
         if batch.is_empty() {
@@ -118,7 +119,7 @@ impl Outbox {
     }
 
     /// The server could not read the batch: halves it until the one change is found, and drops that.
-    async fn narrow(&mut self, batch: &Batch, error: &RemoteError) -> Result<(), OutboxError> {
+    async fn narrow(&mut self, batch: &Batch, error: &RemoteError) -> Result<(), LibraryError> {
         self.batch_max = (batch.len() / 2).max(1);
         let Some((number, change)) = batch.only() else { return Ok(()) };
         tracing::error!(why = error.story(), "the server cannot read a change of a name; it is dropped");
@@ -127,7 +128,7 @@ impl Outbox {
         self.confirm(vec![number], Vec::new()).await
     }
 
-    async fn carry_out(&mut self, mut verdict: Verdict) -> Result<(), OutboxError> {
+    async fn carry_out(&mut self, mut verdict: Verdict) -> Result<(), LibraryError> {
         let mut again = Vec::new();
         for (number, change, current) in std::mem::take(&mut verdict.conflicts) {
             self.meet(number, change, current, &mut verdict, &mut again).await?;
@@ -149,7 +150,7 @@ impl Outbox {
         self.confirm(verdict.done, verdict.versions).await
     }
 
-    async fn confirm(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), OutboxError> {
+    async fn confirm(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), LibraryError> {
         let journal = Arc::clone(&self.journal);
         Ok(aside(move || journal.confirm_names(done, versions)).await?)
     }
@@ -162,7 +163,7 @@ impl Outbox {
         current: u64,
         verdict: &mut Verdict,
         again: &mut Vec<NameChange>,
-    ) -> Result<(), OutboxError> {
+    ) -> Result<(), LibraryError> {
         verdict.versions.push((based_on(&change).clone(), (current > 0).then_some(current)));
         let met = self.conflicts.entry(number).or_insert(0);
         *met += 1;
@@ -188,7 +189,7 @@ impl Outbox {
     }
 
     /// The server will not do it.
-    async fn obey(&self, change: &NameChange, code: ErrorCode) -> Result<(), OutboxError> {
+    async fn obey(&self, change: &NameChange, code: ErrorCode) -> Result<(), LibraryError> {
         match change {
             NameChange::Put { fingerprint, .. } if code == ErrorCode::ImageNotHeld => {
                 self.send_anew(*fingerprint).await
@@ -203,7 +204,7 @@ impl Outbox {
 
     /// The server does not hold what a receipt of ours says it holds. The receipt is worth nothing: its files are
     /// promised anew, and their names follow when they have been uploaded.
-    async fn send_anew(&self, image: Fingerprint) -> Result<(), OutboxError> {
+    async fn send_anew(&self, image: Fingerprint) -> Result<(), LibraryError> {
         tracing::error!(%image, "the server lost an image that it had vouched for; sending it again");
         let journal = Arc::clone(&self.journal);
         aside(move || {
@@ -221,7 +222,7 @@ impl Outbox {
     }
 
     /// The change that puts what stands here at `path`; nothing if no backed up file does.
-    async fn put_of(&self, path: &LibraryPath) -> Result<Option<NameChange>, OutboxError> {
+    async fn put_of(&self, path: &LibraryPath) -> Result<Option<NameChange>, LibraryError> {
         let (journal, path) = (Arc::clone(&self.journal), path.clone());
         let found = aside(move || search(&journal, |record| record.path == path)).await?;
         Ok(found.into_iter().find_map(|(_, record)| match record.state {

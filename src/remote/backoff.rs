@@ -12,9 +12,9 @@ impl Backoff {
     /// After the first failure: long enough for a server that restarts, short enough not to be noticed.
     pub const FIRST: Duration = Duration::from_secs(1);
     /// At most: nobody waits more than five minutes for a network that came back.
-    pub const MAX: Duration = Duration::from_secs(5 * 60);
+    pub const MAX: Duration = Duration::from_mins(5);
     /// What is believed of a `Retry-After`, at most.
-    pub const ASKED_MAX: Duration = Duration::from_secs(3600);
+    pub const ASKED_MAX: Duration = Duration::from_hours(1);
 
     /// Counts a failure; how long to wait now. `asked` is the server's `Retry-After`.
     pub fn failed(&mut self, asked: Option<Duration>) -> Duration {

@@ -126,6 +126,11 @@ impl RemoteError {
         matches!(self.code(), Some(ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull))
     }
 
+    /// Whether the request left and then the connection was no good: the same again may get through.
+    pub fn broke_under_way(&self) -> bool {
+        matches!(self, Self::Interrupted { .. } | Self::TimedOut { .. })
+    }
+
     /// How long the server asked us to wait.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

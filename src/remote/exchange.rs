@@ -175,7 +175,7 @@ fn speaks_of_tls(error: &(dyn StdError + 'static)) -> bool {
     while let Some(error) = link {
         // rustls wraps itself in an io::Error, whose `source` skips what it wraps.
         let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>()) {
+        if error.is::<rustls::Error>() || wrapped.is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>) {
             return true;
         }
         link = error.source();

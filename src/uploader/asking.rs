@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Receipt, Session};
+use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session};
 use heirloom_protocol::possession::{self, Proof};
 
 use super::desk::Desk;
@@ -12,6 +12,7 @@ use super::image::{Image, ImageError};
 use super::roster::{Candidate, Reason};
 use crate::aside::aside;
 use crate::journal::{FileRecord, FileState, JournalError, Outcome};
+use crate::library::LibraryError;
 use crate::remote::RemoteError;
 use crate::spool::{Spool, SpoolError};
 
@@ -36,7 +37,7 @@ pub(super) struct Round {
     /// Whether it gave none.
     pub(super) empty: bool,
     /// What the server allows.
-    pub(super) session: Option<Session>,
+    pub(super) limits: Limits,
 }
 
 /// Why a round came to nothing. Its files are back in the queue.
@@ -46,6 +47,15 @@ pub(super) enum RoundError {
     Journal(#[from] JournalError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
+}
+
+impl From<LibraryError> for RoundError {
+    fn from(error: LibraryError) -> Self {
+        match error {
+            LibraryError::Journal(error) => Self::Journal(error),
+            LibraryError::Remote(error) => Self::Remote(error),
+        }
+    }
 }
 
 /// Why an image could not be opened for sending.
@@ -59,10 +69,12 @@ pub(super) enum OpenError {
 
 /// Takes up to `files` from the queue and finds out what has to be sent.
 pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundError> {
+    // Before anything that was said by a server is used, it must be the same server.
+    let session = desk.library.session().await?;
     let picked = pick(&desk, files).await?;
     let (full, empty) = (picked.len() >= files, picked.is_empty());
     let taken = desk.board.lock().roster.take(within_bytes(picked));
-    let asked = ask_for(&desk, taken.clone()).await;
+    let asked = ask_for(&desk, taken.clone(), &session).await;
     if asked.is_err() {
         let mut state = desk.board.lock();
         for candidate in taken {
@@ -70,8 +82,7 @@ pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundErr
             state.roster.give_back(&files);
         }
     }
-    let (checked, session) = asked?;
-    Ok(Round { checked, full, empty, session })
+    Ok(Round { checked: asked?, full, empty, limits: session.limits })
 }
 
 /// The next files of the queue: new and old ones mixed, so that a cut further on takes from both.
@@ -113,17 +124,15 @@ fn within_bytes(mut picked: Vec<Candidate>) -> Vec<Candidate> {
     picked
 }
 
-type Asked = (Vec<(Candidate, CheckedImage)>, Option<Session>);
-
-async fn ask_for(desk: &Desk, taken: Vec<Candidate>) -> Result<Asked, RoundError> {
+async fn ask_for(
+    desk: &Desk,
+    taken: Vec<Candidate>,
+    session: &Session,
+) -> Result<Vec<(Candidate, CheckedImage)>, RoundError> {
     let unknown = settle_known(desk, taken).await?;
-    if unknown.is_empty() {
-        return Ok((Vec::new(), None));
-    }
-    let session = desk.carrier.remote().session().await?;
-    let allowed = refuse_impossible(desk, unknown, &session).await;
-    let asked: Vec<(Candidate, CheckImage)> = stream::iter(allowed)
-        .map(|candidate| with_proof(desk, candidate, &session))
+    let possible = refuse_impossible(desk, unknown, session).await;
+    let asked: Vec<(Candidate, CheckImage)> = stream::iter(possible)
+        .map(|candidate| with_proof(desk, candidate, session))
         .buffered(PROOFS_AT_A_TIME)
         .filter_map(std::future::ready)
         .collect()
@@ -134,7 +143,7 @@ async fn ask_for(desk: &Desk, taken: Vec<Candidate>) -> Result<Asked, RoundError
         let answers = desk.carrier.remote().check(&images).await?;
         checked.extend(group.iter().map(|(candidate, _)| candidate.clone()).zip(answers));
     }
-    Ok((checked, Some(session)))
+    Ok(checked)
 }
 
 /// Settles what the sync list has (M3); answers the others.
@@ -151,7 +160,8 @@ async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidat
     for (file, receipt) in looked_up {
         match receipt {
             Some(receipt) => {
-                desk.settle_all(file.fingerprint, &Outcome::BackedUp { receipt }, |saved| &mut saved.sync_list).await
+                let outcome = Outcome::BackedUp { receipt };
+                desk.settle_all(file.fingerprint, &outcome, |saved| &mut saved.sync_list).await;
             }
             None => unknown.push(file),
         }

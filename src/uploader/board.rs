@@ -60,8 +60,8 @@ impl Board {
     }
 
     /// The connection is like this now. Rings the bell if that is news.
-    pub(super) fn connect(&self, connection: Connection) {
-        if std::mem::replace(&mut self.lock().connection, connection.clone()) != connection {
+    pub(super) fn connect(&self, connection: &Connection) {
+        if std::mem::replace(&mut self.lock().connection, connection.clone()) != *connection {
             self.changed();
         }
     }

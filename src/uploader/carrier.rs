@@ -84,10 +84,6 @@ impl Carrier {
         self.pace().moved_to(link);
     }
 
-    pub(super) const fn shard_bytes_max(&self) -> u64 {
-        SHARD_BYTES_MAX
-    }
-
     pub(super) async fn turn(&self) -> Turn {
         self.budget.turn().await
     }

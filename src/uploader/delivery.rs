@@ -16,6 +16,7 @@ use heirloom_protocol::message::{Limits, Receipt, UploadState};
 use heirloom_protocol::{ByteRange, ErrorCode, RangeSet};
 use tokio::time::{Instant, sleep_until};
 
+use super::budget::SHARD_BYTES_MAX;
 use super::carrier::Carrier;
 use super::image::{Image, ImageError};
 use crate::remote::{Backoff, RemoteError};
@@ -149,7 +150,7 @@ impl<'a> Delivery<'a> {
     /// The next shard: the first bytes that are missing, as many as the pace allows. A small remainder goes along.
     fn cut(&self, rest: &RangeSet) -> ByteRange {
         let range = rest.iter().next().expect("a shard is only cut while something is missing");
-        let most = self.carrier.shard_bytes_max().min(self.limits.shard_bytes_max);
+        let most = SHARD_BYTES_MAX.min(self.limits.shard_bytes_max);
         // Not `clamp`: the limits are the server's word, and may contradict themselves.
         let wanted = self.carrier.shard_bytes().max(self.limits.shard_bytes_min).min(most);
         let with_remainder = wanted + wanted / 2;
@@ -200,11 +201,8 @@ impl<'a> Delivery<'a> {
                 }
             }
             Some(ErrorCode::RequestTimeout | ErrorCode::Internal) => self.pause(error)?,
-            Some(_) => return Err(error.into()),
-            None if matches!(error, RemoteError::Interrupted { .. } | RemoteError::TimedOut { .. }) => {
-                self.pause(error)?;
-            }
-            None => return Err(error.into()),
+            None if error.broke_under_way() => self.pause(error)?,
+            Some(_) | None => return Err(error.into()),
         }
         Ok(())
     }

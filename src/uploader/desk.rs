@@ -12,6 +12,7 @@ use super::carrier::Carrier;
 use super::roster::{Candidate, Reason};
 use super::settling::{End, Ends};
 use crate::journal::{Journal, Outcome};
+use crate::library::Library;
 use crate::spool::Spool;
 
 /// Images being sent at a time: open files, and turns wanted from the budget.
@@ -22,6 +23,7 @@ pub(super) const LANES: usize = 16;
 pub(super) struct Desk {
     pub(super) spool: Spool,
     pub(super) journal: Arc<Journal>,
+    pub(super) library: Library,
     pub(super) carrier: Carrier,
     pub(super) board: Arc<Board>,
     pub(super) lanes: Semaphore,

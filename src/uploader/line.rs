@@ -18,7 +18,6 @@ use super::desk::Desk;
 use super::outage::Outage;
 use super::roster::Reason;
 use crate::journal::Outcome;
-use crate::library::Library;
 use crate::remote::{Backoff, RemoteError};
 
 /// Images in hand below which the next round is asked: enough to keep every lane busy meanwhile.
@@ -26,7 +25,7 @@ const IN_HAND_LOW: usize = 48;
 /// After the journal failed, before it is read again.
 const JOURNAL_GAP: Duration = Duration::from_secs(5);
 /// A timer for nothing: far enough away.
-const IDLE: Duration = Duration::from_secs(3600);
+const IDLE: Duration = Duration::from_hours(1);
 
 /// What came back.
 #[derive(Debug)]
@@ -39,7 +38,6 @@ enum News {
 /// The state of the line.
 pub(super) struct Line {
     desk: Arc<Desk>,
-    library: Library,
     wake: Arc<Notify>,
     tasks: JoinSet<News>,
     /// Whether a round is being asked.
@@ -56,10 +54,9 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(desk: Arc<Desk>, library: Library, wake: Arc<Notify>) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, wake: Arc<Notify>) -> Self {
         Self {
             desk,
-            library,
             wake,
             tasks: JoinSet::new(),
             asking: false,
@@ -75,7 +72,7 @@ impl Line {
     /// Works until dropped; what is under way is dropped with it.
     pub(super) async fn run(mut self) {
         let wake = Arc::clone(&self.wake);
-        let mut requeued = self.library.requeued();
+        let mut requeued = self.desk.library.requeued();
         loop {
             self.start_what_can_start();
             let moment = self.next_moment();
@@ -146,8 +143,7 @@ impl Line {
     async fn hand_out(&mut self, round: Round) {
         self.hungry |= !round.empty;
         self.files = if round.full { (self.files * 2).min(ROUND_FILES_MAX) } else { ROUND_FILES_FIRST };
-        let Some(session) = round.session else { return };
-        self.desk.board.connect(Connection::Online);
+        self.desk.board.connect(&Connection::Online);
         for (candidate, checked) in round.checked {
             let image = candidate.fingerprint;
             match checked {
@@ -159,7 +155,7 @@ impl Line {
                     self.desk.settle_all(image, &outcome, |saved| &mut saved.instant_upload).await;
                 }
                 CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
-                    let (desk, limits) = (Arc::clone(&self.desk), session.limits);
+                    let (desk, limits) = (Arc::clone(&self.desk), round.limits);
                     self.tasks
                         .spawn(async move { News::Carried(image, carry(desk, candidate, checked, limits).await) });
                 }
@@ -209,7 +205,7 @@ impl Line {
         }
         let outage = Outage::begin(error, &mut self.backoff);
         tracing::warn!(why = error.story(), "the server cannot be used now; everything stays queued");
-        self.desk.board.connect(outage.connection.clone());
+        self.desk.board.connect(&outage.connection);
         self.outage = Some(outage);
     }
 
@@ -219,7 +215,7 @@ impl Line {
         let Some(outage) = &mut self.outage else { return };
         if let Err(error) = answer {
             outage.go_on(&error, &mut self.backoff);
-            self.desk.board.connect(outage.connection.clone());
+            self.desk.board.connect(&outage.connection);
             return;
         }
         if outage.confirmed {
@@ -229,9 +225,9 @@ impl Line {
         self.outage = None;
         self.hungry = true;
         self.desk.carrier.look_at_link().await;
-        self.desk.board.connect(Connection::Online);
+        self.desk.board.connect(&Connection::Online);
         tracing::info!("the server can be used again");
-        self.library.wake();
+        self.desk.library.wake();
     }
 
     /// A task panicked: a fault of ours. Its image stays in hand, and is tried again after a restart.

@@ -10,7 +10,7 @@ use crate::remote::{Backoff, RemoteError};
 /// New files make us look sooner, but not more often than this.
 const PROBE_GAP: Duration = Duration::from_secs(3);
 /// Without a login there is nothing to be expected of soon asking again.
-const LOGIN_GAP: Duration = Duration::from_secs(60);
+const LOGIN_GAP: Duration = Duration::from_mins(1);
 
 /// Since when, and until when at least.
 #[derive(Debug)]

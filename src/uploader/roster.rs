@@ -162,9 +162,9 @@ impl Roster {
 
     /// These files go back to the queue as if nothing had happened.
     pub(super) fn give_back(&mut self, files: &[Candidate]) {
-        files.iter().for_each(|file| {
+        for file in files {
             self.taken.remove(&file.id);
-        });
+        }
     }
 
     /// Not now: longer each time.

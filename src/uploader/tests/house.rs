@@ -1,0 +1,146 @@
+//! The rooms around the uploader, furnished for a test.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use heirloom_protocol::{Fingerprint, LibraryPath};
+use tempfile::TempDir;
+
+use crate::config::Login;
+use crate::journal::{FileId, FileRecord, FileState, Journal};
+use crate::library::Library;
+use crate::remote::Remote;
+use crate::remote::fake::FakeServer;
+use crate::spool::Spool;
+use crate::uploader::Uploader;
+
+/// For anything that is waited for.
+const LIMIT: Duration = Duration::from_secs(30);
+
+pub(super) struct House {
+    pub(super) server: FakeServer,
+    pub(super) journal: Arc<Journal>,
+    pub(super) spool: Spool,
+    pub(super) library: Library,
+    pub(super) uploader: Uploader,
+    login: Login,
+    _folder: TempDir,
+}
+
+/// Content that no other number has, and that is not all alike inside.
+pub(super) fn photo(number: u64, size: usize) -> Vec<u8> {
+    let mut random = fastrand::Rng::with_seed(number);
+    let mut content = vec![0; size];
+    random.fill(&mut content);
+    content
+}
+
+impl House {
+    /// All of it, running.
+    pub(super) async fn new() -> Self {
+        let server = FakeServer::start().await;
+        let login = server.login();
+        Self::furnish(server, login)
+    }
+
+    /// All of it, with the server answering, but nothing in the queue is looked at before `go`.
+    pub(super) async fn paused() -> Self {
+        let house = Self::new().await;
+        // An empty queue was looked at, and the line rests until it is woken.
+        house.server.until(|state| state.count("/session") > 0).await;
+        house.until(|house| house.uploader.status().connection == crate::uploader::Connection::Online).await;
+        house
+    }
+
+    pub(super) fn with_login(server: FakeServer, login: Login) -> Self {
+        Self::furnish(server, login)
+    }
+
+    fn furnish(server: FakeServer, login: Login) -> Self {
+        let folder = TempDir::new().unwrap();
+        let spool = Spool::open(&folder.path().join("spool")).unwrap();
+        let journal = Arc::new(Journal::open(&folder.path().join("journal.redb")).unwrap());
+        let (library, uploader) = client(&spool, &journal, &login);
+        Self { server, journal, spool, library, uploader, login, _folder: folder }
+    }
+
+    pub(super) async fn stop_client(&self) {
+        self.uploader.stop().await;
+        self.library.stop().await;
+    }
+
+    pub(super) fn start_client(&mut self) {
+        (self.library, self.uploader) = client(&self.spool, &self.journal, &self.login);
+    }
+
+    pub(super) async fn end(self) {
+        self.stop_client().await;
+    }
+
+    /// A file that intake has seen: written, fingerprinted, promised. Wakes nobody.
+    pub(super) fn keep(&self, name: &str, content: &[u8]) -> FileId {
+        self.write(name, content);
+        self.promise(name, content)
+    }
+
+    pub(super) fn write(&self, name: &str, content: &[u8]) {
+        fs::write(self.spool.root().join(name), content).unwrap();
+    }
+
+    pub(super) fn promise(&self, name: &str, content: &[u8]) -> FileId {
+        let path = LibraryPath::new(name).unwrap();
+        let (id, stamp) = Spool::identify(&self.spool.read(&path).unwrap()).unwrap();
+        let state = FileState::Pending { fingerprint: Fingerprint::of(content) };
+        self.journal.record(vec![(id, FileRecord { path, stamp, state })]).unwrap();
+        id
+    }
+
+    pub(super) fn go(&self) {
+        self.uploader.wake();
+    }
+
+    pub(super) fn state(&self, name: &str) -> FileState {
+        let file = self.spool.read(&LibraryPath::new(name).unwrap()).unwrap();
+        let (id, _) = Spool::identify(&file).unwrap();
+        self.journal.file(id).unwrap().unwrap().state
+    }
+
+    /// Waits until so many files are backed up.
+    pub(super) async fn until_settled(&self, files: u64) {
+        self.go();
+        let mut news = self.uploader.watch();
+        let settled = async {
+            while self.journal.tally().backed_up.files < files {
+                news.changed().await.unwrap();
+            }
+        };
+        let ended = tokio::time::timeout(LIMIT, settled).await;
+        assert!(ended.is_ok(), "{:?}; {:?}", self.journal.tally(), self.uploader.status());
+    }
+
+    /// Waits until it is like this, looking after each request and each change.
+    pub(super) async fn until(&self, like_this: impl Fn(&Self) -> bool) {
+        let mut news = self.uploader.watch();
+        let waiting = async {
+            while !like_this(self) {
+                // Progress rings no bell; a test may look now and then.
+                let look = tokio::time::sleep(Duration::from_millis(5));
+                tokio::select! {
+                    changed = news.changed() => changed.unwrap_or(()),
+                    () = look => {}
+                }
+            }
+        };
+        let ended = tokio::time::timeout(LIMIT, waiting).await;
+        assert!(ended.is_ok(), "{:?}; {:?}", self.journal.tally(), self.uploader.status());
+    }
+}
+
+fn client(spool: &Spool, journal: &Arc<Journal>, login: &Login) -> (Library, Uploader) {
+    let runtime = tokio::runtime::Handle::current();
+    let remote = Remote::new(login).unwrap();
+    let library = Library::start(&runtime, Arc::clone(journal), remote.clone());
+    let uploader = Uploader::start(&runtime, spool.clone(), Arc::clone(journal), library.clone(), remote);
+    (library, uploader)
+}

@@ -1,0 +1,99 @@
+//! The same walk with the real server: what the fake one taught us holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heirloom_protocol::{Fingerprint, LibraryPath};
+use heirloom_server::config::{Config, DataDir};
+use heirloom_server::serve::Server;
+use tempfile::TempDir;
+
+use super::house::{House, photo};
+use crate::config::Login;
+use crate::remote::Remote;
+use crate::remote::fake::FakeServer;
+use crate::uploader::{BackedUp, Carrier, Image, Unwitnessed};
+
+async fn real_server(data: &TempDir) -> Server {
+    let config = Config::new(DataDir::open(data.path()).unwrap());
+    Server::start(config, "127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+async fn login(server: &Server, user: &str) -> Login {
+    Login {
+        server: format!("http://{}", server.address()).parse().unwrap(),
+        token: server.token_for(user).await.unwrap().parse().unwrap(),
+        ca_file: None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn photos_and_films_walk_to_the_real_server_and_their_names_follow() {
+    let data = TempDir::new().unwrap();
+    let server = real_server(&data).await;
+    let anna = login(&server, "anna").await;
+    let house = House::with_login(FakeServer::start().await, anna.clone());
+    for number in 0..40 {
+        house.keep(&format!("{number}.jpg"), &photo(number, 120_000));
+    }
+    house.keep("film.jpg", &photo(99, 20 << 20));
+    house.until_settled(41).await;
+    let remote = Remote::new(&anna).unwrap();
+    assert_eq!(remote.status().await.unwrap().images, 41);
+    let names = tokio::time::timeout(Duration::from_secs(20), async {
+        let (mut since, mut names) = (0, 0);
+        while names < 41 {
+            let feed = remote.library_feed(since, 5).await.unwrap();
+            names += feed.entries.iter().filter(|entry| entry.photo.is_some()).count();
+            since = feed.next;
+        }
+        names
+    });
+    assert_eq!(names.await.unwrap(), 41);
+    house.end().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_user_with_the_same_photos_sends_no_photo() {
+    let data = TempDir::new().unwrap();
+    let server = real_server(&data).await;
+    let (anna, ben) = (login(&server, "anna").await, login(&server, "ben").await);
+    let first = House::with_login(FakeServer::start().await, anna);
+    let second = House::with_login(FakeServer::start().await, ben);
+    for number in 0..5 {
+        first.keep(&format!("{number}.jpg"), &photo(number, 200_000));
+    }
+    first.until_settled(5).await;
+    for number in 0..5 {
+        second.keep(&format!("mine {number}.jpg"), &photo(number, 200_000));
+    }
+    second.until_settled(5).await;
+    let status = second.uploader.status();
+    assert_eq!((status.sent_bytes, status.saved_by_instant_upload_bytes), (0, 5 * 200_000));
+    first.end().await;
+    second.end().await;
+    server.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_image_by_hand_is_sent_once() {
+    let data = TempDir::new().unwrap();
+    let server = real_server(&data).await;
+    let house = House::with_login(FakeServer::start().await, login(&server, "other").await);
+    let carrier = Carrier::new(Remote::new(&login(&server, "anna").await).unwrap());
+    let content = photo(1, 11 << 20);
+    house.write("photo.jpg", &content);
+    let open = || {
+        let file = house.spool.read(&LibraryPath::new("photo.jpg").unwrap()).unwrap();
+        let (_, stamp) = crate::spool::Spool::identify(&file).unwrap();
+        Arc::new(Image::new(file, stamp, Fingerprint::of(&content)))
+    };
+    let first = carrier.back_up(open(), Arc::new(Unwitnessed)).await.unwrap();
+    assert!(matches!(first, BackedUp::Sent(receipt) if receipt.size == 11 << 20));
+    let second = carrier.back_up(open(), Arc::new(Unwitnessed)).await.unwrap();
+    assert!(matches!(second, BackedUp::Already(_)));
+    assert_eq!(carrier.sent_bytes(), 11 << 20);
+    house.end().await;
+    server.stop().await.unwrap();
+}
