@@ -17,7 +17,7 @@ use heirloom_protocol::{Fingerprint, LibraryPath};
 use crate::config::Accept;
 use crate::journal::{FileId, Journal, Tally};
 use crate::library::Library;
-use crate::spool::Spool;
+use crate::spool::{Marker, Spool};
 use crate::uploader::{Progress, Uploader};
 
 mod compare;
@@ -93,6 +93,9 @@ pub enum StateWord {
 /// The room could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
+    /// It is not known which boot of the machine this is, so marks on files say nothing.
+    #[error("learn which boot of the machine this is")]
+    Boot(#[source] io::Error),
     /// The system gave no thread.
     #[error("start the intake's thread {name}")]
     Thread {
@@ -122,7 +125,8 @@ impl Intake {
         accept: Accept,
     ) -> Result<Self, IntakeError> {
         let below = Box::new(Below { uploader, library });
-        Self::open(Inside::new(spool, journal, below, accept, NOTES_MAX))
+        let marker = Marker::of_this_boot().map_err(IntakeError::Boot)?;
+        Self::open(Inside::new(spool, marker, journal, below, accept, NOTES_MAX))
     }
 
     fn open(inside: Inside) -> Result<Self, IntakeError> {
@@ -145,9 +149,10 @@ impl Intake {
 
 /// Told by the mount, on its threads: each call only takes a note, in memory; none touches disk or network.
 impl Intake {
-    /// A handle that can write was opened (or made the file). From now on the file counts as pending.
+    /// A handle that can write was opened (or made the file). From now on the file counts as pending. To be told before the file is
+    /// marked as open (`spool::Marker`), and `written` after it was marked as closed.
     pub fn writing(&self, id: FileId, path: &LibraryPath) {
-        self.inside().desk.note(|notes, _| notes.open(id, path));
+        self.inside().desk.note_opening(id, path);
         self.inside().neighbours.abandon(id);
     }
 

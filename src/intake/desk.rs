@@ -78,6 +78,8 @@ pub(super) struct State {
     pub(super) tellings: VecDeque<Telling>,
     /// So many were taken from the desk and are being followed.
     following: usize,
+    /// Files whose marks are being taken off this moment.
+    sealing: Vec<FileId>,
     comparison: Comparison,
     ending: Ending,
 }
@@ -91,6 +93,8 @@ pub(super) struct Desk {
     told: Condvar,
     /// Rings for those who wait until there is less on the desk.
     room: Condvar,
+    /// Rings when a mark was taken off.
+    sealed: Condvar,
     changes: watch::Sender<u64>,
 }
 
@@ -100,6 +104,7 @@ impl Desk {
             notes: Notes::new(notes_max),
             tellings: VecDeque::new(),
             following: 0,
+            sealing: Vec::new(),
             comparison: Comparison::First,
             ending: Ending::NotYet,
         };
@@ -108,6 +113,7 @@ impl Desk {
             due: Condvar::new(),
             told: Condvar::new(),
             room: Condvar::new(),
+            sealed: Condvar::new(),
             changes: watch::Sender::new(0),
         }
     }
@@ -130,6 +136,28 @@ impl Desk {
     pub(super) fn note(&self, note: impl FnOnce(&mut Notes, Instant) -> Noting) {
         self.write_note(&mut self.state(), note);
         self.ring();
+    }
+
+    /// Writes the note that somebody opens a file to write. The mark that the mount sets next must not meet one of ours that is
+    /// just being taken off: then, and only then, this waits for that single system call.
+    pub(super) fn note_opening(&self, id: FileId, path: &LibraryPath) {
+        let sealing = |state: &mut State| state.sealing.contains(&id);
+        let mut state = self.sealed.wait_while(self.state(), sealing).unwrap_or_else(PoisonError::into_inner);
+        self.write_note(&mut state, |notes, _| notes.open(id, path));
+        drop(state);
+        self.ring();
+    }
+
+    /// Takes a file's mark off by `unmark`, unless something happened to the file since this glance.
+    pub(super) fn seal<T>(&self, glance: &Glance, unmark: impl FnOnce() -> T) -> Option<T> {
+        let mut state = self.state();
+        state.notes.name_now(glance)?;
+        state.sealing.push(glance.id);
+        drop(state);
+        let outcome = unmark();
+        self.state().sealing.retain(|id| *id != glance.id);
+        self.sealed.notify_all();
+        Some(outcome)
     }
 
     fn write_note(&self, state: &mut State, note: impl FnOnce(&mut Notes, Instant) -> Noting) {

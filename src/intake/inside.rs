@@ -7,7 +7,7 @@ use super::folders::Folders;
 use super::neighbours::Neighbours;
 use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, Journal, JournalError};
-use crate::spool::Spool;
+use crate::spool::{Marker, Spool};
 
 /// The right to change files and names in the journal. Whoever holds it first follows all names that were told, so that the
 /// journal goes from one true state to the next in the order in which things happened, although several threads write.
@@ -18,6 +18,7 @@ pub(super) struct Ledger(());
 #[derive(Debug)]
 pub(super) struct Inside {
     pub(super) spool: Spool,
+    pub(super) marker: Marker,
     pub(super) journal: Arc<Journal>,
     pub(super) neighbours: Box<dyn Neighbours>,
     pub(super) accept: Accept,
@@ -29,13 +30,14 @@ pub(super) struct Inside {
 impl Inside {
     pub(super) fn new(
         spool: Spool,
+        marker: Marker,
         journal: Arc<Journal>,
         neighbours: Box<dyn Neighbours>,
         accept: Accept,
         notes_max: usize,
     ) -> Self {
         let (desk, folders) = (Desk::new(notes_max), Folders::default());
-        Self { spool, journal, neighbours, accept, desk, folders, ledger: Mutex::new(Ledger(())) }
+        Self { spool, marker, journal, neighbours, accept, desk, folders, ledger: Mutex::new(Ledger(())) }
     }
 
     /// It guards an order, not data: a thread that panicked holding it has left nothing half done.

@@ -14,7 +14,7 @@ use super::notes::Glance;
 use super::writeback::begin_writeback;
 use crate::config::Accept;
 use crate::journal::{FileId, Stamp};
-use crate::spool::Spool;
+use crate::spool::{Marker, Soundness, Spool};
 
 /// So much is read at a time: large enough that system calls do not count, small enough to notice soon that the work ends.
 const PIECE_BYTES: usize = 1 << 20;
@@ -28,6 +28,8 @@ pub(super) enum Found {
     Left { stamp: Stamp, left: Left },
     /// Its content is on the disk and has this fingerprint.
     Whole { stamp: Stamp, fingerprint: Fingerprint },
+    /// Its bytes are not all there.
+    Torn { stamp: Stamp, soundness: Soundness },
     /// It could not be read.
     Unreadable { stamp: Stamp, error: io::Error },
     /// It was read, and may not be on the disk for all that; reading it again would prove nothing (`fsync(2)` reports an error once).
@@ -48,13 +50,14 @@ pub(super) struct Look {
 
 impl Look {
     /// Opens the file and judges by its name and first bytes whether it is to be kept.
-    pub(super) fn begin(spool: &Spool, accept: Accept, glance: Glance) -> Result<Self, (Glance, Found)> {
-        match open(spool, glance.id, &glance.path) {
-            Ok((file, stamp)) => match judge(&file, stamp, accept, &glance.path) {
-                Ok(None) => Ok(Self { glance, stamp, file }),
-                Ok(Some(left)) => Err((glance, Found::Left { stamp, left })),
-                Err(error) => Err((glance, Found::Unreadable { stamp, error })),
-            },
+    pub(super) fn begin(
+        spool: &Spool,
+        marker: &Marker,
+        accept: Accept,
+        glance: Glance,
+    ) -> Result<Self, (Glance, Found)> {
+        match open_to_keep(spool, marker, accept, &glance) {
+            Ok((file, stamp)) => Ok(Self { glance, stamp, file }),
             Err(found) => Err((glance, found)),
         }
     }
@@ -89,15 +92,31 @@ impl Look {
     }
 
     /// Makes content and times durable, and looks whether they are still those that were read.
-    pub(super) fn seal(self, fingerprint: Fingerprint) -> (Glance, Found) {
+    pub(super) fn sync(&self, fingerprint: Fingerprint) -> Found {
         let stamp = self.stamp;
-        let found = match self.file.sync_all().map(|()| Spool::identify(&self.file)) {
+        match self.file.sync_all().map(|()| Spool::identify(&self.file)) {
             Err(error) => Found::NotDurable { stamp, fingerprint, error },
             Ok(Err(error)) => Found::Unreadable { stamp, error },
             Ok(Ok((_, now))) if now != stamp => Found::Changed,
             Ok(Ok(_)) => Found::Whole { stamp, fingerprint },
-        };
-        (self.glance, found)
+        }
+    }
+
+    /// Takes off the mark that says that bytes may be missing.
+    pub(super) fn unmark(&self, marker: &Marker) -> io::Result<()> {
+        marker.sealed(&self.file)
+    }
+}
+
+fn open_to_keep(spool: &Spool, marker: &Marker, accept: Accept, glance: &Glance) -> Result<(File, Stamp), Found> {
+    let (file, stamp) = open(spool, glance.id, &glance.path)?;
+    let unreadable = |error| Found::Unreadable { stamp, error };
+    if let Some(left) = judge(&file, stamp, accept, &glance.path).map_err(unreadable)? {
+        return Err(Found::Left { stamp, left });
+    }
+    match marker.soundness(&file).map_err(unreadable)? {
+        Soundness::Whole => Ok((file, stamp)),
+        soundness @ (Soundness::Unfinished | Soundness::Unsynced) => Err(Found::Torn { stamp, soundness }),
     }
 }
 

@@ -21,15 +21,15 @@ impl FileStatus {
         Self { state, fingerprint: None, progress: None, why: None }
     }
 
-    fn because(state: StateWord, why: impl ToString) -> Self {
-        Self { why: Some(why.to_string()), ..Self::plain(state) }
+    fn because(state: StateWord, why: impl Into<String>) -> Self {
+        Self { why: Some(why.into()), ..Self::plain(state) }
     }
 }
 
 impl Inside {
     pub(super) fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
         if let Some(left) = left_alone(path) {
-            return FileStatus::because(StateWord::Local, left);
+            return FileStatus::because(StateWord::Local, left.to_string());
         }
         if self.desk.state().notes.awaits(id) {
             return FileStatus::plain(StateWord::Pending);

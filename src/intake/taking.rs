@@ -5,11 +5,13 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use heirloom_protocol::Fingerprint;
+
 use super::desk::Desk;
 use super::inside::Inside;
 use super::look::{Found, Look};
 use super::notes::{Glance, QUIET};
-use crate::journal::{FileId, FileRecord, FileState, JournalError};
+use crate::journal::{FileId, FileRecord, FileState, JournalError, Stamp};
 
 /// So many files are taken in together, each with an open descriptor.
 const BATCH_FILES: usize = 64;
@@ -23,7 +25,7 @@ const JOURNAL_RETRY: Duration = Duration::from_secs(1);
 /// After a file could not be read, it is tried again so much later, then twice that, and so on.
 const READ_RETRY_FIRST: Duration = Duration::from_secs(1);
 /// But at least so often: somebody may have plugged the disk in again.
-const READ_RETRY_MAX: Duration = Duration::from_secs(300);
+const READ_RETRY_MAX: Duration = Duration::from_mins(5);
 
 /// What becomes of a note after the look.
 #[derive(Debug)]
@@ -56,7 +58,7 @@ impl Inside {
     fn look_at(&self, glances: Vec<Glance>, buffer: &mut Vec<u8>) -> Vec<(Glance, Found)> {
         let (mut looks, mut found) = (Vec::new(), Vec::new());
         for glance in glances {
-            match Look::begin(&self.spool, self.accept, glance) {
+            match Look::begin(&self.spool, &self.marker, self.accept, glance) {
                 Ok(look) => looks.push(look),
                 Err(judged) => found.push(judged),
             }
@@ -65,27 +67,27 @@ impl Inside {
         let too_many = looks.split_off(batch_length(&looks));
         found.extend(too_many.into_iter().map(|look| (look.glance, Found::Interrupted)));
         looks.iter().for_each(Look::begin_writeback);
-        let mut read = Vec::new();
-        for look in looks {
-            match look.fingerprint(buffer, || goes_on(&self.desk, &look.glance)) {
-                Ok(fingerprint) => read.push((look, fingerprint)),
-                Err(why) => found.push((look.glance, why)),
-            }
-        }
-        let sealed = read.into_iter().map(|(look, fingerprint)| look.seal(fingerprint)).collect();
-        found.extend(self.make_names_durable(sealed));
+        let read: Vec<_> = looks
+            .into_iter()
+            .map(|look| (look.fingerprint(buffer, || goes_on(&self.desk, &look.glance)), look))
+            .collect();
+        let mut synced: Vec<_> = read
+            .into_iter()
+            .map(|(read, look)| (read.map_or_else(|found| found, |fingerprint| look.sync(fingerprint)), look))
+            .collect();
+        self.make_names_durable(&mut synced);
+        found.extend(synced.into_iter().map(|(found, look)| self.unmark(found, look)));
         found
     }
 
-    fn make_names_durable(&self, mut sealed: Vec<(Glance, Found)>) -> Vec<(Glance, Found)> {
-        let folders: Vec<_> = sealed
-            .iter()
-            .filter(|(_, found)| matches!(found, Found::Whole { .. }))
-            .map(|(glance, _)| glance.path.parent())
-            .collect();
+    fn make_names_durable(&self, synced: &mut [(Found, Look)]) {
+        let whole = synced.iter().filter(|(found, _)| matches!(found, Found::Whole { .. }));
+        let folders: Vec<_> = whole.map(|(_, look)| look.glance.path.parent()).collect();
         let failed = self.folders.make_durable(&self.spool, folders.iter().map(Option::as_ref));
-        for (glance, found) in &mut sealed {
-            if let (Some(error), Found::Whole { stamp, fingerprint }) = (failed.get(&glance.path.parent()), &*found) {
+        for (found, look) in synced {
+            if let (Some(error), Found::Whole { stamp, fingerprint }) =
+                (failed.get(&look.glance.path.parent()), &*found)
+            {
                 *found = match error.kind() {
                     // The folder has another name now; so does the file.
                     io::ErrorKind::NotFound => Found::Interrupted,
@@ -93,11 +95,21 @@ impl Inside {
                 };
             }
         }
-        sealed
+    }
+
+    /// Bytes and name are on the disk: the mark that doubts it goes. If it cannot, the next start doubts a sound file, which costs
+    /// its owner a copy if the journal is lost as well, and no photo.
+    fn unmark(&self, found: Found, look: Look) -> (Glance, Found) {
+        if let Found::Whole { .. } = found
+            && let Some(Err(error)) = self.desk.seal(&look.glance, || look.unmark(&self.marker))
+        {
+            tracing::warn!(file = look.glance.id.0, %error, "the mark of an unfinished file could not be taken off");
+        }
+        (look.glance, found)
     }
 
     /// Writes what was found, for as far as it is still true.
-    fn enter(&self, found: Vec<(Glance, Found)>) {
+    pub(super) fn enter(&self, found: Vec<(Glance, Found)>) {
         let mut ledger = self.ledger();
         let glances: Vec<Glance> = found.iter().map(|(glance, _)| glance.clone()).collect();
         let entered = self.catch_up(&mut ledger).and_then(|()| self.write_down(found));
@@ -116,14 +128,17 @@ impl Inside {
         for (glance, found) in found {
             self.weigh(&mut entries, glance, found)?;
         }
-        let promised = entries.records.iter().filter(|(_, it)| matches!(it.state, FileState::Pending { .. })).count();
+        let promised: Vec<_> = entries.records.iter().filter_map(promise).collect();
         if !entries.records.is_empty() {
             self.journal.record(entries.records)?;
         }
         if !entries.gone.is_empty() {
             self.journal.forget(entries.gone)?;
         }
-        if promised > 0 {
+        for (id, fingerprint, bytes) in &promised {
+            tracing::info!(file = id.0, %fingerprint, bytes, "promised");
+        }
+        if !promised.is_empty() {
             self.neighbours.promised();
         }
         Ok(entries.notes)
@@ -132,42 +147,35 @@ impl Inside {
     /// Decides what one look means.
     fn weigh(&self, entries: &mut Entries, glance: Glance, found: Found) -> Result<(), JournalError> {
         let (now, id) = (Instant::now(), glance.id);
+        // Changed or removed since: another look is due, or none.
         let Some(path) = self.desk.state().notes.name_now(&glance).cloned() else { return Ok(()) };
         let known = self.known(id)?;
-        let mut afterwards = Afterwards::Settled;
-        let record = match found {
-            Found::Interrupted => return Ok(entries.notes.push((glance, Afterwards::Again(now)))),
-            Found::Changed => return Ok(entries.notes.push((glance, Afterwards::Again(now + QUIET)))),
-            Found::Gone if path != glance.path => return Ok(entries.notes.push((glance, Afterwards::Again(now)))),
-            Found::Gone => {
-                // Unless the journal knows it under another name: then it is there.
-                entries.gone.extend(known.filter(|it| it.path == path).map(|_| id));
-                return Ok(entries.notes.push((glance, Afterwards::Settled)));
+        let afterwards = match &found {
+            Found::Interrupted => Afterwards::Again(now),
+            Found::Changed => Afterwards::Again(now + QUIET),
+            // It is looked for under its new name.
+            Found::Gone if path != glance.path => Afterwards::Again(now),
+            Found::Unreadable { error, .. } if is_transient(error) => {
+                Afterwards::Failing(now + read_retry(glance.failures))
             }
-            Found::Left { stamp, left } => {
-                FileRecord { path, stamp, state: FileState::Local { why: left.to_string() } }
-            }
-            Found::Whole { stamp, fingerprint } => {
-                tracing::info!(file = id.0, %fingerprint, bytes = stamp.size, "promised");
-                FileRecord { path, stamp, state: FileState::Pending { fingerprint } }
-            }
-            Found::Unreadable { stamp, error } => {
-                tracing::warn!(file = id.0, %error, "cannot be read");
-                if is_transient(&error) {
-                    afterwards = Afterwards::Failing(now + read_retry(glance.failures));
-                }
-                FileRecord { path, stamp, state: FileState::Failed { fingerprint: None, why: unreadable(&error) } }
-            }
-            Found::NotDurable { stamp, fingerprint, error } => {
-                tracing::warn!(file = id.0, %error, "could not be made durable");
-                let fingerprint = Some(fingerprint);
-                FileRecord { path, stamp, state: FileState::Failed { fingerprint, why: not_durable(&error) } }
-            }
+            Found::Gone
+            | Found::Unreadable { .. }
+            | Found::Left { .. }
+            | Found::Whole { .. }
+            | Found::Torn { .. }
+            | Found::NotDurable { .. } => Afterwards::Settled,
         };
-        entries.notes.push((glance, afterwards));
-        if !says_as_much(known.as_ref(), &record) {
-            entries.records.push((id, record));
+        if let (Found::Gone, Afterwards::Settled) = (&found, &afterwards) {
+            // Unless the journal knows it under another name: then it is there.
+            entries.gone.extend(known.as_ref().filter(|it| it.path == path).map(|_| id));
         }
+        if let Some((stamp, state)) = state_of(id, found) {
+            let record = FileRecord { path, stamp, state };
+            if !says_as_much(known.as_ref(), &record) {
+                entries.records.push((id, record));
+            }
+        }
+        entries.notes.push((glance, afterwards));
         Ok(())
     }
 
@@ -181,6 +189,36 @@ impl Inside {
                 }
             }
         });
+    }
+}
+
+/// What the journal is to say of a file after a look, if the look came to an end.
+fn state_of(id: FileId, found: Found) -> Option<(Stamp, FileState)> {
+    Some(match found {
+        Found::Interrupted | Found::Changed | Found::Gone => return None,
+        Found::Left { stamp, left } => (stamp, FileState::Local { why: left.to_string() }),
+        Found::Whole { stamp, fingerprint } => (stamp, FileState::Pending { fingerprint }),
+        Found::Torn { stamp, soundness } => {
+            tracing::warn!(file = id.0, %soundness, "not backed up");
+            (stamp, FileState::Failed { fingerprint: None, why: soundness.to_string() })
+        }
+        Found::Unreadable { stamp, error } => {
+            tracing::warn!(file = id.0, %error, "cannot be read");
+            (stamp, FileState::Failed { fingerprint: None, why: format!("it cannot be read: {error}") })
+        }
+        Found::NotDurable { stamp, fingerprint, error } => {
+            tracing::warn!(file = id.0, %error, "could not be made durable");
+            let why = format!("this disk failed to store it ({error}): copy it here again");
+            (stamp, FileState::Failed { fingerprint: Some(fingerprint), why })
+        }
+    })
+}
+
+/// What a record promises, if it does.
+fn promise((id, record): &(FileId, FileRecord)) -> Option<(FileId, Fingerprint, u64)> {
+    match record.state {
+        FileState::Pending { fingerprint } => Some((*id, fingerprint, record.stamp.size)),
+        FileState::BackedUp { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
     }
 }
 
@@ -215,12 +253,4 @@ fn read_retry(failures: u32) -> Duration {
 /// Whether reading may go better later without anybody changing the file. Rights and kinds stay as they are until then.
 fn is_transient(error: &io::Error) -> bool {
     !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
-}
-
-fn unreadable(error: &io::Error) -> String {
-    format!("it cannot be read: {error}")
-}
-
-fn not_durable(error: &io::Error) -> String {
-    format!("this disk failed to store it ({error}): copy it here again")
 }

@@ -3,6 +3,7 @@
 mod names;
 mod promises;
 mod randomness;
+mod troubles;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use super::neighbours::Neighbours;
 use super::*;
-use crate::journal::{Amount, FileRecord, FileState, NameChange, Outcome, Settled, Stamp};
+use crate::journal::{Amount, FileRecord, FileState, NameChange, Outcome, Settled};
 
 /// So long any of these tests waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,8 +68,9 @@ impl House {
 
     fn open(&mut self) {
         let journal = Arc::new(Journal::open(&self.journal_file()).unwrap());
+        let marker = Marker::of_this_boot().unwrap();
         let inside =
-            Inside::new(self.spool.clone(), Arc::clone(&journal), Box::new(Quiet), self.accept, self.notes_max);
+            Inside::new(self.spool.clone(), marker, Arc::clone(&journal), Box::new(Quiet), self.accept, self.notes_max);
         self.journal = Some(journal);
         self.intake = Some(Intake::open(inside).unwrap());
     }

@@ -151,9 +151,12 @@ impl<'tx> Tables<'tx> {
                 let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
                 Some(NameChange::Put { path: to.clone(), fingerprint, mtime_ns })
             }
-            (NameStep::Place { .. }, _)
-            | (
-                NameStep::Move { .. } | NameStep::Remove { .. } | NameStep::Rename { .. } | NameStep::Forget { .. },
+            (
+                NameStep::Move { .. }
+                | NameStep::Place { .. }
+                | NameStep::Remove { .. }
+                | NameStep::Rename { .. }
+                | NameStep::Forget { .. },
                 _,
             ) => None,
         })

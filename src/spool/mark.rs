@@ -79,8 +79,10 @@ impl Marker {
     }
 }
 
+/// There is none, also where the disk keeps no attributes.
 fn is_missing(error: &io::Error) -> bool {
-    rustix::io::Errno::from_io_error(error) == Some(rustix::io::Errno::NODATA)
+    use rustix::io::Errno;
+    matches!(Errno::from_io_error(error), Some(Errno::NODATA | Errno::NOTSUP))
 }
 
 impl fmt::Display for Soundness {

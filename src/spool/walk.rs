@@ -33,6 +33,9 @@ pub struct FolderEntry {
     pub next: u64,
 }
 
+/// What a walk meets: a regular file with its name, or a folder or name that could not be read.
+pub type WalkStep = Result<(LibraryPath, FileId, Stamp), SpoolError>;
+
 impl FolderReader {
     /// The next name at or after `position` (0 is the beginning), or none at the end.
     pub fn read(&mut self, position: u64) -> io::Result<Option<FolderEntry>> {
@@ -77,7 +80,7 @@ impl Spool {
     /// Calls back for every regular file of the tree, folder by folder. Errors of single folders are handed to the callback, not fatal.
     ///
     /// One folder is open at a time, so that a deep tree costs no descriptors.
-    pub fn walk(&self, visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>)) {
+    pub fn walk(&self, visit: &mut dyn FnMut(WalkStep)) {
         self.walk_below(Place::Top, &mut |step| {
             visit(step);
             ControlFlow::Continue(())
@@ -85,11 +88,7 @@ impl Spool {
     }
 
     /// Walks a part of the tree like [`Self::walk`], until the callback breaks it off.
-    pub fn walk_below(
-        &self,
-        place: Place,
-        visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>) -> ControlFlow<()>,
-    ) {
+    pub fn walk_below(&self, place: Place, visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>) {
         let mut waiting = vec![place];
         while let Some(place) = waiting.pop() {
             let next = match self.walk_folder(&place, &mut waiting, visit) {
@@ -106,7 +105,7 @@ impl Spool {
         &self,
         place: &Place,
         waiting: &mut Vec<Place>,
-        visit: &mut dyn FnMut(Result<(LibraryPath, FileId, Stamp), SpoolError>) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, SpoolError> {
         let failed = |source: io::Error| SpoolError::within("read folder", place, source);
         let folder = self.open_folder(place)?;

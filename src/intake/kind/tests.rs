@@ -13,16 +13,16 @@ fn is_taken(accept: Accept, head: &[u8]) -> bool {
 }
 
 /// A box `ftyp` with its brands, as a file begins with it, and the next box.
-fn ftyp(major: &[u8; 4], compatible: &[&[u8; 4]]) -> Vec<u8> {
+fn ftyp(major: [u8; 4], compatible: &[&[u8; 4]]) -> Vec<u8> {
     let length = u32::try_from(16 + 4 * compatible.len()).unwrap();
-    let mut head = [length.to_be_bytes().as_slice(), b"ftyp", major, &[0; 4]].concat();
+    let mut head = [length.to_be_bytes().as_slice(), b"ftyp", &major, &[0; 4]].concat();
     head.extend(compatible.iter().flat_map(|brand| brand.iter()));
     head.extend(b"\0\0\0\x08free");
     head
 }
 
-fn riff(kind: &[u8; 4]) -> Vec<u8> {
-    [b"RIFF".as_slice(), &100_u32.to_le_bytes(), kind, b"VP8 ", &[0; 8]].concat()
+fn riff(kind: [u8; 4]) -> Vec<u8> {
+    [b"RIFF".as_slice(), &100_u32.to_le_bytes(), &kind, b"VP8 ", &[0; 8]].concat()
 }
 
 fn bitmap(header_bytes: u32, pixels_at: u32) -> Vec<u8> {
@@ -55,7 +55,7 @@ fn images() -> Vec<(&'static str, Vec<u8>)> {
         ("PNG", padded(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")),
         ("GIF 87a", padded(b"GIF87a")),
         ("GIF 89a", padded(b"GIF89a")),
-        ("WebP", riff(b"WEBP")),
+        ("WebP", riff(*b"WEBP")),
         ("TIFF, little-endian", padded(b"II*\0\x08\0\0\0")),
         ("TIFF, big-endian", padded(b"MM\0*\0\0\0\x08")),
         ("BigTIFF, little-endian", padded(b"II+\0\x08\0\0\0")),
@@ -63,17 +63,17 @@ fn images() -> Vec<(&'static str, Vec<u8>)> {
         ("BMP, core header", bitmap(12, 26)),
         ("BMP, info header", bitmap(40, 54)),
         ("BMP, version 5", bitmap(124, 138)),
-        ("HEIC", ftyp(b"heic", &[b"mif1", b"heic"])),
-        ("HEIC, iPhone", ftyp(b"heic", &[b"mif1", b"MiHE", b"MiPr", b"miaf", b"MiHB", b"heic"])),
-        ("HEIF, general brand", ftyp(b"mif1", &[b"mif1", b"miaf"])),
-        ("HEIF, burst", ftyp(b"msf1", &[b"hevc"])),
-        ("HEIF, unknown major brand", ftyp(b"zzzz", &[b"heic"])),
-        ("AVIF", ftyp(b"avif", &[b"mif1", b"miaf"])),
-        ("AVIF, sequence", ftyp(b"avis", &[b"msf1"])),
+        ("HEIC", ftyp(*b"heic", &[b"mif1", b"heic"])),
+        ("HEIC, iPhone", ftyp(*b"heic", &[b"mif1", b"MiHE", b"MiPr", b"miaf", b"MiHB", b"heic"])),
+        ("HEIF, general brand", ftyp(*b"mif1", &[b"mif1", b"miaf"])),
+        ("HEIF, burst", ftyp(*b"msf1", &[b"hevc"])),
+        ("HEIF, unknown major brand", ftyp(*b"zzzz", &[b"heic"])),
+        ("AVIF", ftyp(*b"avif", &[b"mif1", b"miaf"])),
+        ("AVIF, sequence", ftyp(*b"avis", &[b"msf1"])),
         ("JPEG XL, codestream", padded(b"\xff\x0a\xfa\x7f")),
         ("JPEG XL, container", padded(b"\0\0\0\x0cJXL \r\n\x87\n")),
         ("CR2", padded(b"II*\0\x10\0\0\0CR\x02\0")),
-        ("CR3", ftyp(b"crx ", &[b"crx ", b"isom"])),
+        ("CR3", ftyp(*b"crx ", &[b"crx ", b"isom"])),
         ("NEF", padded(b"MM\0*\0\0\0\x08\0\x15")),
         ("ARW, DNG", padded(b"II*\0\x08\0\0\0\x13\0")),
         ("RAF", padded(b"FUJIFILMCCD-RAW 0201FF383501")),
@@ -89,17 +89,17 @@ fn images() -> Vec<(&'static str, Vec<u8>)> {
 
 fn videos() -> Vec<(&'static str, Vec<u8>)> {
     vec![
-        ("MP4", ftyp(b"isom", &[b"iso2", b"avc1", b"mp41"])),
-        ("MP4, version 2", ftyp(b"mp42", &[b"isom"])),
-        ("QuickTime", ftyp(b"qt  ", &[b"qt  "])),
+        ("MP4", ftyp(*b"isom", &[b"iso2", b"avc1", b"mp41"])),
+        ("MP4, version 2", ftyp(*b"mp42", &[b"isom"])),
+        ("QuickTime", ftyp(*b"qt  ", &[b"qt  "])),
         ("QuickTime without ftyp", b"\0\0\x10\0moov\0\0\0\x6cmvhd\0\0".to_vec()),
-        ("M4V", ftyp(b"M4V ", &[b"isom"])),
-        ("3GP", ftyp(b"3gp5", &[b"isom"])),
-        ("3G2", ftyp(b"3g2a", &[])),
-        ("Sony XAVC", ftyp(b"XAVC", &[b"mp42", b"iso2"])),
+        ("M4V", ftyp(*b"M4V ", &[b"isom"])),
+        ("3GP", ftyp(*b"3gp5", &[b"isom"])),
+        ("3G2", ftyp(*b"3g2a", &[])),
+        ("Sony XAVC", ftyp(*b"XAVC", &[b"mp42", b"iso2"])),
         ("Matroska", matroska(b"matroska")),
         ("WebM", matroska(b"webm")),
-        ("AVI", riff(b"AVI ")),
+        ("AVI", riff(*b"AVI ")),
         ("MPEG", [b"\0\0\x01\xba".as_slice(), &[0x44; 20]].concat()),
         ("AVCHD (.mts)", packets(4, 192)),
         ("transport stream (.ts)", packets(0, 188)),
@@ -114,9 +114,9 @@ fn neither() -> Vec<(&'static str, Vec<u8>)> {
         ("text that begins with II", b"II. The second chapter".to_vec()),
         ("text that begins with GGG", vec![b'a'; HEAD_BYTES]),
         ("bitmap with pixels in its header", bitmap(40, 20)),
-        ("WAV", riff(b"WAVE")),
+        ("WAV", riff(*b"WAVE")),
         ("WEBP without RIFF", b"ABCD\0\0\0\0WEBPVP8 ".to_vec()),
-        ("M4A, sound", ftyp(b"M4A ", &[])),
+        ("M4A, sound", ftyp(*b"M4A ", &[])),
         ("ftyp of no length", b"\0\0\0\0ftypheic\0\0\0\0".to_vec()),
         ("ftyp of odd length", b"\0\0\0\x13ftypheic\0\0\0\0".to_vec()),
         ("half a PNG", b"\x89PNG\r\n\x1a".to_vec()),

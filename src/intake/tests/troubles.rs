@@ -1,0 +1,131 @@
+//! Disks that fail, files that are torn.
+
+use std::io;
+
+use super::*;
+use crate::intake::look::Found;
+use crate::intake::notes::Glance;
+use crate::journal::Stamp;
+
+/// Notes a file and takes the note off the desk, as a worker would, long before the file is due.
+fn glance(house: &House, name: &str) -> Glance {
+    let (id, path) = (house.id(name), path(name));
+    let mut state = house.intake().inside().desk.state();
+    assert_eq!(state.notes.open(id, &path), Noting::Noted);
+    let past = Instant::now() - notes::QUIET;
+    assert_eq!(state.notes.close(id, &path, past), Noting::Noted);
+    let glance = state.notes.take_due(Instant::now(), 1).remove(0);
+    assert_eq!(glance.id, id);
+    glance
+}
+
+fn put(house: &House, name: &str, content: &[u8]) -> (FileId, Stamp) {
+    fs::write(house.place(name), content).unwrap();
+    Spool::identify(&house.spool.read(&path(name)).unwrap()).unwrap()
+}
+
+#[test]
+fn a_file_that_cannot_be_read_says_so_and_is_tried_again() {
+    let house = House::new();
+    let (id, stamp) = put(&house, "a.jpg", &photo("a"));
+    let found = Found::Unreadable { stamp, error: io::Error::from_raw_os_error(libc::EIO) };
+    house.intake().inside().enter(vec![(glance(&house, "a.jpg"), found)]);
+    let status = house.intake().status(id, &path("a.jpg"));
+    assert_eq!((status.state, status.fingerprint), (StateWord::Failed, None));
+    assert!(status.why.is_some_and(|why| why.contains("Input/output error")));
+    assert!(!house.intake().busy(), "nobody waits for it");
+    assert_eq!(house.intake().tally(), house.recount());
+    // A second later the disk answers again.
+    house.wait("the second look", |house| house.state("a.jpg") == pending(&photo("a")));
+}
+
+#[test]
+fn a_file_that_could_not_be_stored_is_never_promised_until_it_is_written_again() {
+    let mut house = House::new();
+    let (id, stamp) = put(&house, "a.jpg", &photo("a"));
+    let error = io::Error::from_raw_os_error(libc::EIO);
+    let found = Found::NotDurable { stamp, fingerprint: Fingerprint::of(&photo("a")), error };
+    house.intake().inside().enter(vec![(glance(&house, "a.jpg"), found)]);
+    house.kill();
+    house.open();
+    house.settle();
+    assert_eq!(house.intake().status(id, &path("a.jpg")).state, StateWord::Failed);
+    house.write("a.jpg", &photo("again"));
+    house.settle();
+    assert_eq!(house.state("a.jpg"), pending(&photo("again")));
+}
+
+#[test]
+fn a_torn_photo_is_flagged_and_never_promised() {
+    let mut house = House::new();
+    let marker = Marker::of_this_boot().unwrap();
+    put(&house, "a.jpg", &photo("half a pho"));
+    marker.opened(&fs::File::options().write(true).open(house.place("a.jpg")).unwrap()).unwrap();
+    house.kill();
+    house.open();
+    house.settle();
+    let status = house.intake().status(house.id("a.jpg"), &path("a.jpg"));
+    assert_eq!(status.state, StateWord::Failed);
+    assert!(status.why.is_some_and(|why| why.contains("copy it again")));
+    // Its owner does.
+    house.intake().writing(house.id("a.jpg"), &path("a.jpg"));
+    put(&house, "a.jpg", &photo("whole"));
+    marker.closed(&fs::File::options().write(true).open(house.place("a.jpg")).unwrap()).unwrap();
+    house.intake().written(house.id("a.jpg"), &path("a.jpg"));
+    house.settle();
+    assert_eq!(house.state("a.jpg"), pending(&photo("whole")));
+    let marks = crate::spool::list_xattrs(fs::File::open(house.place("a.jpg")).unwrap()).unwrap();
+    assert!(marks.is_empty(), "durable: the mark is gone");
+}
+
+#[test]
+fn no_mark_is_taken_off_a_file_that_was_opened_again() {
+    let house = House::new();
+    put(&house, "a.jpg", &photo("a"));
+    let glance = glance(&house, "a.jpg");
+    let house = &house;
+    let desk = &house.intake().inside().desk;
+    let id = glance.id;
+    let (noted, was_noted) = std::sync::mpsc::channel();
+    thread::scope(|scope| {
+        let order = desk.seal(&glance, || {
+            scope.spawn(move || {
+                house.intake().writing(id, &path("a.jpg"));
+                noted.send(()).unwrap();
+            });
+            // The writer has come; its note waits for us, and we for nothing but to see that.
+            was_noted.recv_timeout(Duration::from_millis(50))
+        });
+        assert!(order.is_some_and(|noted| noted.is_err()));
+    });
+    assert_eq!(was_noted.recv_timeout(PATIENCE), Ok(()));
+    assert_eq!(desk.seal(&glance, || ()), None, "opened again");
+    house.intake().written(id, &path("a.jpg"));
+    house.settle();
+}
+
+#[test]
+fn what_was_found_before_a_change_is_not_written_down() {
+    let house = House::new();
+    let (id, stamp) = put(&house, "a.jpg", &photo("before"));
+    let glance = glance(&house, "a.jpg");
+    house.write("a.jpg", &photo("after"));
+    let found = Found::Whole { stamp, fingerprint: Fingerprint::of(&photo("before")) };
+    house.intake().inside().enter(vec![(glance, found)]);
+    assert_eq!(house.record(id), None);
+    house.settle();
+    assert_eq!(house.state("a.jpg"), pending(&photo("after")));
+}
+
+#[test]
+fn a_symbolic_link_is_never_followed() {
+    let house = House::new();
+    let outside = house.directory.path().join("secret.jpg");
+    fs::write(&outside, photo("secret")).unwrap();
+    let id = house.write("a.jpg", &photo("a"));
+    fs::remove_file(house.place("a.jpg")).unwrap();
+    std::os::unix::fs::symlink(&outside, house.place("a.jpg")).unwrap();
+    house.settle();
+    assert_eq!(house.record(id), None);
+    assert_eq!(house.journal().tally(), Tally::default());
+}
