@@ -11,7 +11,7 @@ use clap::Args;
 use tracing_subscriber::EnvFilter;
 
 use super::ask::absolute;
-use crate::config::{Accept, Login, ServerUrl, StateDir, Token, data_home};
+use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, data_home};
 use crate::daemon::{self, House, Plan, ServerChoice};
 
 /// A log above this is set aside at the next start, in bytes; one older log is kept.
@@ -33,7 +33,7 @@ pub(super) struct Mount {
     /// Certificate authorities (PEM) to trust instead of the system's
     #[arg(long, value_name = "FILE", requires = "server")]
     ca_file: Option<PathBuf>,
-    /// Where spool, journal and log are kept
+    /// Where spool, journal and log are kept; without it, where they were the last time
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// Which files are backed up; the others stay in the mount
@@ -99,9 +99,10 @@ impl Mount {
     }
 
     fn state_dir(&self, mountpoint: &Path) -> anyhow::Result<StateDir> {
-        let root = match &self.state {
-            Some(state) => std::path::absolute(state)?,
-            None => StateDir::default_for(mountpoint)?,
+        let root = match (&self.state, Mounts::open()?.find(mountpoint)?) {
+            (Some(state), _) => std::path::absolute(state)?,
+            (None, Some(before)) => before,
+            (None, None) => StateDir::default_for(mountpoint)?,
         };
         Ok(StateDir::open(&root)?)
     }
