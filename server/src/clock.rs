@@ -44,8 +44,8 @@ mod tests {
         let clock = Clock::default();
         let reader = clock.clone();
         let before = reader.now_ms();
-        clock.push(Duration::from_secs(3600));
+        clock.push(Duration::from_hours(1));
         assert!(reader.now_ms() >= before + 3_600_000);
-        assert!(reader.ms_before_now(Duration::from_secs(7200)) < before);
+        assert!(reader.ms_before_now(Duration::from_hours(2)) < before);
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{AccountError, Accounts};
@@ -99,11 +99,12 @@ impl Server {
     pub async fn start_with(config: Config, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
         let door = open(&config, clock).await?;
         door.assembly.reconcile().await.map_err(ServeError::Reconcile)?;
+        let expiries = Expiries { upload: config.upload_expiry, trash: config.trash_expiry };
+        sweep_once(&door.assembly, expiries).await;
         let listener = bind(listen).await?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
         let (accounts, assembly, index) = (door.accounts.clone(), door.assembly.clone(), door.index.clone());
         let stopping = door.stopping.clone();
-        let expiries = Expiries { upload: config.upload_expiry, trash: config.trash_expiry };
         let sweeping = tokio::spawn(sweep(assembly.clone(), expiries, stopping.clone()));
         let listening = tokio::spawn(listening::listen(listener, http::router(door), stopping.clone()));
         tracing::info!(%address, data = %config.data.root().display(), "listening");
@@ -175,17 +176,20 @@ fn installation(secret: &[u8; 32]) -> Installation {
     Installation(HEXLOWER.encode(&name[..16]).into())
 }
 
-/// Sweeps now and on a timer. An error costs one round: what expired is still expired at the next.
 async fn sweep(assembly: Assembly, expiries: Expiries, stopping: CancellationToken) {
-    let mut rounds = interval(SWEEP_EVERY);
+    let mut rounds = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
-            _ = rounds.tick() => {}
+            _ = rounds.tick() => sweep_once(&assembly, expiries).await,
         }
-        if let Err(error) = assembly.sweep(expiries).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
-        }
+    }
+}
+
+/// An error costs one round: what expired is still expired at the next.
+async fn sweep_once(assembly: &Assembly, expiries: Expiries) {
+    if let Err(error) = assembly.sweep(expiries).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
     }
 }

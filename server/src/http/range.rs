@@ -66,7 +66,7 @@ mod tests {
 
     fn asked_with(headers: &[(HeaderName, &'static str)]) -> Asked {
         let headers = headers.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value)));
-        asked(&HeaderMap::from_iter(headers), 100, ETAG)
+        asked(&headers.collect::<HeaderMap>(), 100, ETAG)
     }
 
     fn part(start: u64, end: u64) -> Asked {

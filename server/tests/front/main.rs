@@ -3,4 +3,11 @@
 
 mod support;
 
+mod assembling;
+mod images;
+mod library;
+mod possession;
+mod refusals;
+mod restarts;
+mod time_limits;
 mod walk;

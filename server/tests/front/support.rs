@@ -11,17 +11,20 @@ use heirloom_server::clock::Clock;
 use heirloom_server::config::{Config, DataDir};
 use heirloom_server::serve::Server;
 use http_body_util::{BodyExt as _, Full};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName};
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// Longer than anything here may take.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// A server with its data directory and its clock.
 pub(crate) struct House {
@@ -32,15 +35,24 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open() -> Self {
-        Self::open_at(tempfile::tempdir().unwrap(), |_| {}).await
+        Self::open_with(tempfile::tempdir().unwrap(), Clock::default(), |_| {}).await
     }
 
-    pub(crate) async fn open_at(data: TempDir, decide: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn open_again(data: TempDir) -> Self {
+        Self::open_with(data, Clock::default(), |_| {}).await
+    }
+
+    pub(crate) async fn open_with(data: TempDir, clock: Clock, decide: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::new(DataDir::open(data.path()).unwrap());
         decide(&mut config);
-        let clock = Clock::default();
         let server = Server::start_with(config, SocketAddr::from(([127, 0, 0, 1], 0)), clock.clone()).await.unwrap();
         Self { data, clock, server }
+    }
+
+    /// A second server on the same data.
+    pub(crate) async fn open_beside(other: &Self) -> Server {
+        let config = Config::new(DataDir::open(other.data.path()).unwrap());
+        Server::start(config, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap()
     }
 
     /// Closes the house; its data directory can be opened again.
@@ -64,6 +76,20 @@ impl House {
 pub(crate) struct Guest {
     pub(crate) address: SocketAddr,
     pub(crate) token: Option<String>,
+}
+
+/// An open connection.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _driving: JoinHandle<hyper::Result<()>>,
+}
+
+impl Connection {
+    pub(crate) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Answer {
+        let (parts, body) = self.sender.send_request(request).await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
 }
 
 /// What came back.
@@ -98,18 +124,23 @@ impl Guest {
         timeout(LIMIT, self.try_send(request)).await.unwrap()
     }
 
-    async fn try_send(&self, mut request: Request<Full<Bytes>>) -> Answer {
+    async fn try_send(&self, request: Request<Full<Bytes>>) -> Answer {
+        self.connect().await.ask(self.prepared(request)).await
+    }
+
+    pub(crate) async fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        let connection = tokio::spawn(connection);
+        let (sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        Connection { sender, _driving: tokio::spawn(driving) }
+    }
+
+    /// The request with what every request needs.
+    pub(crate) fn prepared(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
         request.headers_mut().insert(HOST, self.address.to_string().parse().unwrap());
         if let Some(token) = &self.token {
             request.headers_mut().insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         }
-        let (parts, body) = sender.send_request(request).await.unwrap().into_parts();
-        let body = body.collect().await.unwrap().to_bytes();
-        connection.abort();
-        Answer { status: parts.status, headers: parts.headers, body }
+        request
     }
 
     pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
@@ -178,6 +209,7 @@ impl Guest {
 }
 
 #[track_caller]
+#[expect(clippy::needless_pass_by_value, reason = "callers have no other use for the answer")]
 pub(crate) fn stored(state: UploadState) -> Receipt {
     match state {
         UploadState::Stored { receipt } => receipt,
@@ -197,4 +229,57 @@ pub(crate) fn prove(session: &Session, user: UserId, photo: &[u8]) -> Proof {
     let mut prover = Prover::new(&session.nonce, user, photo.len() as u64);
     prover.update(photo);
     prover.finish()
+}
+
+/// Sends bytes as they are; answers what came back until the server closed the connection.
+pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Answer> {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let (mut reading, mut writing) = stream.split();
+    let mut heard = Vec::new();
+    let (_sent_all, read) = timeout(LIMIT, async {
+        // A server that has refused may stop reading.
+        tokio::join!(async { writing.write_all(said.as_bytes()).await.is_ok() }, reading.read_to_end(&mut heard))
+    })
+    .await
+    .unwrap();
+    read.unwrap();
+    answers(&heard)
+}
+
+/// Takes apart what a server said, if each answer has a Content-Length.
+pub(crate) fn answers(mut bytes: &[u8]) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    while !bytes.is_empty() {
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
+        let head = std::str::from_utf8(&bytes[..end]).unwrap();
+        let mut lines = head.trim_end().split("\r\n");
+        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let headers: HeaderMap = lines
+            .map(|line| line.split_once(": ").unwrap())
+            .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
+        let length: usize = headers[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
+        answers.push(Answer { status, headers, body: Bytes::copy_from_slice(&bytes[end..end + length]) });
+        bytes = &bytes[end + length..];
+    }
+    answers
+}
+
+/// No file with bytes of photos.
+#[track_caller]
+pub(crate) fn assert_nothing_kept(house: &House) {
+    assert_eq!(kept(house), Vec::<String>::new());
+}
+
+/// Every file that the house keeps photos' bytes in.
+pub(crate) fn kept(house: &House) -> Vec<String> {
+    let mut folders = vec![house.data.path().join("images"), house.data.path().join("uploads")];
+    let mut names = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { folders.push(path) } else { names.push(path.display().to_string()) }
+        }
+    }
+    names
 }

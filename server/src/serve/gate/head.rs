@@ -50,9 +50,8 @@ pub(super) fn judge(head: &[u8]) -> Result<u64, Fault> {
     let mut request = Request::new(&mut fields);
     match request.parse(head) {
         Ok(Status::Complete(end)) if end == head.len() => {}
-        Ok(_) => return Err(Fault::NOT_HTTP),
         Err(httparse::Error::TooManyHeaders) => return Err(Fault::TOO_LARGE),
-        Err(_) => return Err(Fault::NOT_HTTP),
+        Ok(Status::Complete(_) | Status::Partial) | Err(_) => return Err(Fault::NOT_HTTP),
     }
     let method = request.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     let target = request.path.and_then(|path| Uri::try_from(path).ok());

@@ -1,0 +1,212 @@
+//! Shards become images, whatever order, overlap or company they come in.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use heirloom_protocol::message::{CheckedImage, UploadState};
+use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, RangeSet, route};
+use http_body_util::Full;
+use hyper::{Request, StatusCode};
+
+use crate::support::{Guest, House, kept, photo, stored};
+
+#[tokio::test]
+async fn shards_in_any_order_overlapping_and_repeated_make_the_image() {
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let house = House::open().await;
+        let anna = house.guest("anna").await;
+        let photo = photo(seed, random.usize(2..60_000));
+        let mut sent = RangeSet::new();
+        let receipt = loop {
+            let start = random.usize(..photo.len());
+            let end = random.usize(start + 1..=photo.len());
+            sent.insert(ByteRange::new(start as u64, end as u64).unwrap());
+            match anna.put(&photo, start, end).await {
+                UploadState::Receiving { size, received } => {
+                    assert_eq!((size, &received), (photo.len() as u64, &sent), "seed {seed}");
+                    // Towards the end chance alone would take too long.
+                    let gap = received.missing(size).iter().next().unwrap();
+                    let (from, to) = (usize::try_from(gap.start()).unwrap(), usize::try_from(gap.end()).unwrap());
+                    if let UploadState::Stored { receipt } = anna.put(&photo, from, to).await {
+                        break receipt;
+                    }
+                    sent.insert(gap);
+                }
+                UploadState::Stored { receipt } => break receipt,
+            }
+        };
+        assert_eq!(receipt.size, photo.len() as u64, "seed {seed}");
+        assert!(anna.has(&photo).await, "seed {seed}");
+        assert_eq!(kept(&house).len(), 1, "seed {seed}: only the image is left");
+        house.close().await;
+    }
+}
+
+#[tokio::test]
+async fn two_devices_that_send_everything_at_once_get_one_receipt() {
+    let house = House::open().await;
+    let phone = house.guest("anna").await;
+    let camera = house.guest("anna").await;
+    assert_ne!(phone.token, camera.token);
+    let photo = Arc::new(photo(1, 1_000_000));
+    let mut sending = tokio::task::JoinSet::new();
+    for device in [&phone, &camera] {
+        for start in (0..photo.len()).step_by(70_000) {
+            let (device, photo) = (Guest::clone(device), Arc::clone(&photo));
+            sending.spawn(async move { device.put(&photo, start, (start + 100_000).min(photo.len())).await });
+        }
+    }
+    let receipt = |state| match state {
+        UploadState::Stored { receipt } => Some(receipt),
+        UploadState::Receiving { .. } => None,
+    };
+    let receipts: Vec<_> = sending.join_all().await.into_iter().filter_map(receipt).collect();
+    assert!(!receipts.is_empty(), "the shard that made it whole was told so");
+    assert!(receipts.iter().all(|receipt| receipt == &receipts[0]));
+    assert!(phone.has(&photo).await && camera.has(&photo).await);
+    assert_eq!(kept(&house).len(), 1);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn one_image_sent_whole_and_in_parts_at_once_is_stored_once() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(2, 400_000);
+    anna.put(&photo, 0, 100_000).await;
+    let (whole, part) = tokio::join!(anna.put(&photo, 0, photo.len()), anna.put(&photo, 100_000, 300_000));
+    let receipt = stored(whole);
+    assert!(matches!(part, UploadState::Receiving { .. }) || stored(part) == receipt);
+    assert_eq!(anna.check(&photo).await, CheckedImage::Owned { receipt });
+    assert_eq!(kept(&house).len(), 1, "parts are of no use once the image is whole");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn two_users_never_share_an_upload() {
+    let house = House::open().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let photo = photo(3, 200_000);
+    anna.put(&photo, 0, 100_000).await;
+    let half = ben.put(&photo, 100_000, 200_000).await;
+    let received = RangeSet::from(ByteRange::new(100_000, 200_000).unwrap());
+    assert_eq!(half, UploadState::Receiving { size: 200_000, received });
+    stored(ben.put(&photo, 0, 100_000).await);
+    // Ben's image does not make Anna's upload whole, and her own half is still there.
+    assert!(!anna.has(&photo).await);
+    stored(anna.put(&photo, 100_000, 200_000).await);
+    assert!(anna.has(&photo).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_shard_damaged_on_the_way_is_refused_and_nothing_of_it_is_kept() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(4, 200_000);
+    let (fingerprint, size) = (Fingerprint::of(&photo), photo.len() as u64);
+    let digest = ContentDigest::of(b"other bytes");
+    for (start, end) in [(0, 100_000), (0, 200_000)] {
+        let answer = anna.put_with_digest(fingerprint, size, start, &photo[start..end], digest).await;
+        assert_eq!(answer.code(), ErrorCode::DigestMismatch, "{start}..{end}");
+    }
+    // Of a whole image the digest is the fingerprint; what arrived was neither.
+    let mut damaged = photo.clone();
+    damaged[77] ^= 1;
+    let answer = anna.put_with_digest(fingerprint, size, 0, &damaged, ContentDigest::from(fingerprint)).await;
+    assert_eq!(answer.code(), ErrorCode::DigestMismatch);
+    assert_eq!(kept(&house), Vec::<String>::new());
+    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    house.close().await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_the_image_are_dropped_and_nothing_is_stored() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let (photo, other) = (photo(5, 200_000), photo(6, 200_000));
+    let (fingerprint, size) = (Fingerprint::of(&photo), 200_000);
+    // In one shard.
+    assert_eq!(anna.put_raw(fingerprint, size, 0, &other).await.code(), ErrorCode::FingerprintMismatch);
+    // In two, of which each is sound for itself.
+    assert_eq!(anna.put_raw(fingerprint, size, 0, &photo[..100_000]).await.status, StatusCode::OK);
+    let mixed = anna.put_raw(fingerprint, size, 100_000, &other[100_000..]).await;
+    assert_eq!(mixed.code(), ErrorCode::FingerprintMismatch);
+    assert_eq!(kept(&house), Vec::<String>::new());
+    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    // And starting over works.
+    anna.put(&photo, 0, 100_000).await;
+    stored(anna.put(&photo, 100_000, 200_000).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_late_shard_with_other_bytes_cannot_spoil_what_was_acknowledged() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let (photo, other) = (photo(7, 200_000), photo(8, 200_000));
+    let (fingerprint, size) = (Fingerprint::of(&photo), 200_000);
+    anna.put(&photo, 50_000, 150_000).await;
+    // It is written where nothing was yet, and only there.
+    let late = anna.put_raw(fingerprint, size, 50_000, &other[50_000..150_000]).await;
+    assert_eq!(late.status, StatusCode::OK);
+    anna.put(&photo, 0, 50_000).await;
+    stored(anna.put(&photo, 150_000, 200_000).await);
+    assert!(anna.has(&photo).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_shard_of_another_length_is_refused_and_the_upload_goes_on() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(9, 200_000);
+    let fingerprint = Fingerprint::of(&photo);
+    anna.put(&photo, 0, 100_000).await;
+    for size in [199_999, 200_001] {
+        let answer = anna.put_raw(fingerprint, size, 100_000, &photo[100_000..150_000]).await;
+        assert_eq!(answer.code(), ErrorCode::LengthMismatch);
+    }
+    stored(anna.put(&photo, 100_000, 200_000).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_sender_that_hangs_up_in_a_shard_leaves_the_upload_as_it_was() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(10, 200_000);
+    let before = anna.put(&photo, 0, 100_000).await;
+    let token = anna.token.clone().unwrap();
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nUpload-Length: 200000\r\n\
+         Content-Digest: {}\r\nContent-Length: 100000\r\n\r\n",
+        route::shard(Fingerprint::of(&photo), 100_000),
+        ContentDigest::of(&photo[100_000..]),
+    );
+    let mut stream = tokio::net::TcpStream::connect(anna.address).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &[head.as_bytes(), &photo[100_000..150_000]].concat())
+        .await
+        .unwrap();
+    drop(stream);
+    assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.json::<UploadState>(), before);
+    stored(anna.put(&photo, 100_000, 200_000).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_large_image_may_come_in_one_request() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(11, (16 << 20) + 1);
+    anna.store(&photo).await;
+    assert!(anna.has(&photo).await);
+    // As one shard of several it would have to be held in memory.
+    let request = Request::put(route::shard(Fingerprint::of(&photo), 0))
+        .header(route::UPLOAD_LENGTH, photo.len() + 1)
+        .header(route::CONTENT_DIGEST, ContentDigest::of(&photo).to_string());
+    let answer = anna.send(request.body(Full::new(Bytes::from(photo))).unwrap()).await;
+    assert_eq!(answer.code(), ErrorCode::BodyTooLarge);
+    house.close().await;
+}

@@ -1,0 +1,196 @@
+//! Instant upload: those who have the bytes get the image, all others learn nothing.
+
+use std::time::Duration;
+
+use heirloom_protocol::Fingerprint;
+use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Session};
+use heirloom_protocol::possession::{NONCE_SECONDS, Proof, SIZE_MIN};
+use heirloom_server::clock::Clock;
+use heirloom_server::possession::PROOF_FAILURES_PER_DAY;
+
+use crate::support::{Guest, House, photo, prove};
+
+const HOUR: Duration = Duration::from_secs(NONCE_SECONDS);
+const DAY: Duration = Duration::from_hours(24);
+
+fn asked(photo: &[u8], proof: Option<Proof>) -> CheckImage {
+    CheckImage { fingerprint: Fingerprint::of(photo), size: photo.len() as u64, proof }
+}
+
+async fn instant(guest: &Guest, session: &Session, photo: &[u8]) -> CheckedImage {
+    let image = asked(photo, Some(prove(session, session.user, photo)));
+    guest.check_raw(&[image]).await.json::<Vec<CheckedImage>>().remove(0)
+}
+
+/// The body of the answer for `image`, which must not tell it from an image nobody ever sent.
+async fn assert_unknown(guest: &Guest, image: CheckImage, why: &str) {
+    let answer = guest.check_raw(std::slice::from_ref(&image)).await;
+    let unknown = photo(u64::MAX, 100_000);
+    let mut expected = guest.check_raw(&[asked(&unknown, image.proof)]).await;
+    let body = String::from_utf8(expected.body.to_vec()).unwrap();
+    expected.body = body.replace(&Fingerprint::of(&unknown).to_string(), &image.fingerprint.to_string()).into();
+    expected.headers.remove("date");
+    let mut headers = answer.headers.clone();
+    headers.remove("date");
+    assert_eq!((answer.status, headers, answer.body), (expected.status, expected.headers, expected.body), "{why}");
+}
+
+#[tokio::test]
+async fn whoever_has_the_bytes_gets_the_image_at_once() {
+    let house = House::open().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let photo = photo(1, 100_000);
+    anna.store(&photo).await;
+    let session = ben.session().await;
+    let linked = instant(&ben, &session, &photo).await;
+    let CheckedImage::Linked { receipt } = linked else { panic!("{linked:?}") };
+    assert_eq!(receipt.size, 100_000);
+    assert!(ben.has(&photo).await);
+    assert_eq!(instant(&ben, &session, &photo).await, CheckedImage::Owned { receipt });
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_nonce_is_good_for_its_hour_and_the_next() {
+    let house = House::open().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let (first, second) = (photo(1, 100_000), photo(2, 100_000));
+    anna.store(&first).await;
+    anna.store(&second).await;
+    let session = ben.session().await;
+    assert!((1..=NONCE_SECONDS).contains(&session.nonce_renewal_s));
+    house.clock.push(HOUR);
+    assert!(matches!(instant(&ben, &session, &first).await, CheckedImage::Linked { .. }));
+    house.clock.push(HOUR);
+    assert!(matches!(instant(&ben, &session, &second).await, CheckedImage::Absent { .. }));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn knowing_is_not_owning() {
+    let house = House::open().await;
+    let (anna, ben, carl) = (house.guest("anna").await, house.guest("ben").await, house.guest("carl").await);
+    let bens_other_device = house.guest("ben").await;
+    let photo = photo(1, 100_000);
+    let fingerprint = Fingerprint::of(&photo);
+    anna.store(&photo).await;
+    let (bens, carls) = (ben.session().await, carl.session().await);
+
+    assert_unknown(&ben, asked(&photo, None), "only the fingerprint").await;
+    for (size, off) in [(99_999, "one less"), (100_001, "one more")] {
+        let image = CheckImage { size, ..asked(&photo, Some(prove(&bens, bens.user, &photo))) };
+        assert_unknown(&ben, image, off).await;
+    }
+    assert_unknown(&ben, asked(&photo, Some(prove(&carls, carls.user, &photo))), "another user's proof").await;
+    let device = bens_other_device.session().await;
+    assert_unknown(&ben, asked(&photo, Some(prove(&device, bens.user, &photo))), "another device's proof").await;
+    house.clock.push(2 * HOUR);
+    assert_unknown(&ben, asked(&photo, Some(prove(&bens, bens.user, &photo))), "an expired nonce").await;
+
+    // Three failures are spent: not even the right proof is looked at today.
+    let bens = ben.session().await;
+    assert_unknown(&ben, asked(&photo, Some(prove(&bens, bens.user, &photo))), "the right proof, too late").await;
+    assert!(!ben.has(&photo).await);
+    assert_eq!(ben.get(&heirloom_protocol::route::upload(fingerprint)).await.status, 404);
+    // Others are not affected, and neither is Ben tomorrow.
+    assert!(matches!(instant(&carl, &carl.session().await, &photo).await, CheckedImage::Linked { .. }));
+    house.clock.push(DAY);
+    assert!(matches!(instant(&ben, &ben.session().await, &photo).await, CheckedImage::Linked { .. }));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn failures_are_counted_exactly_even_when_they_come_at_once() {
+    let house = House::open().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let photo = photo(1, 100_000);
+    anna.store(&photo).await;
+    let wrong = asked(&photo, Some(Proof::from([7; 32])));
+    let mut asking = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let (ben, wrong) = (ben.clone(), wrong.clone());
+        asking.spawn(async move { ben.check_raw(&[wrong]).await.json::<Vec<CheckedImage>>() });
+    }
+    asking.join_all().await;
+    let text = String::from_utf8(ben.get("/metrics").await.body.to_vec()).unwrap();
+    assert!(text.contains(&format!("heirloom_proofs_failed_total {PROOF_FAILURES_PER_DAY}\n")), "{text}");
+    // They outlive the process.
+    let data = house.close().await;
+    let house = House::open_again(data).await;
+    let ben = house.guest("ben").await;
+    assert!(matches!(instant(&ben, &ben.session().await, &photo).await, CheckedImage::Absent { .. }));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn small_images_are_uploaded() {
+    let house = House::open().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let smallest = usize::try_from(SIZE_MIN).unwrap();
+    let (small, enough) = (photo(1, smallest - 1), photo(2, smallest));
+    anna.store(&small).await;
+    anna.store(&enough).await;
+    let session = ben.session().await;
+    assert!(matches!(instant(&ben, &session, &small).await, CheckedImage::Absent { .. }));
+    assert!(matches!(instant(&ben, &session, &enough).await, CheckedImage::Linked { .. }));
+    house.close().await;
+}
+
+#[tokio::test]
+async fn with_cross_user_off_even_the_right_proof_tells_nothing() {
+    let house =
+        House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| config.cross_user = CrossUser::Off)
+            .await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let photo = photo(1, 100_000);
+    anna.store(&photo).await;
+    let session = ben.session().await;
+    assert_eq!(session.cross_user, CrossUser::Off);
+    assert_unknown(&ben, asked(&photo, Some(prove(&session, session.user, &photo))), "policy").await;
+    // A full upload still shares the storage.
+    ben.store(&photo).await;
+    assert!(ben.has(&photo).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_rotten_image_is_quarantined_and_healed_by_the_next_upload() {
+    let house = House::open().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let photo = photo(1, 100_000);
+    let fingerprint = Fingerprint::of(&photo);
+    anna.store(&photo).await;
+    let name = fingerprint.to_string();
+    let file = house.data.path().join("images").join(&name[..2]).join(&name);
+    let mut rotten = photo.clone();
+    rotten[50_000] ^= 1;
+    std::fs::remove_file(&file).unwrap();
+    std::fs::write(&file, &rotten).unwrap();
+
+    let session = ben.session().await;
+    assert_eq!(instant(&ben, &session, &photo).await, CheckedImage::Absent { fingerprint });
+    assert!(house.data.path().join("quarantine").join(&name).exists());
+    // Nobody is told that they have it, not even who brought it.
+    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    ben.store(&photo).await;
+    assert!(ben.has(&photo).await);
+    assert!(matches!(anna.check(&photo).await, CheckedImage::Owned { .. }), "healed for everybody");
+    assert!(anna.has(&photo).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn an_image_that_is_gone_is_asked_for_again() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(1, 100_000);
+    let fingerprint = Fingerprint::of(&photo);
+    anna.store(&photo).await;
+    let name = fingerprint.to_string();
+    std::fs::remove_file(house.data.path().join("images").join(&name[..2]).join(&name)).unwrap();
+    assert!(!anna.has(&photo).await);
+    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    anna.store(&photo).await;
+    assert!(anna.has(&photo).await);
+    house.close().await;
+}

@@ -1,0 +1,114 @@
+//! Time: those who hold us up are cut, those at work are let finish.
+
+use std::time::{Duration, Instant};
+
+use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::support::{House, LIMIT, answers, photo, raw};
+
+/// Sends and waits for the end of the connection; answers how long that took and what came.
+async fn until_cut(house: &House, said: &[u8]) -> (Duration, Vec<u8>) {
+    let began = Instant::now();
+    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+    stream.write_all(said).await.unwrap();
+    let mut came = Vec::new();
+    timeout(LIMIT, stream.read_to_end(&mut came)).await.unwrap().unwrap();
+    (began.elapsed(), came)
+}
+
+#[tokio::test]
+async fn whoever_does_not_finish_a_head_is_cut() {
+    let house = House::open().await;
+    let (nothing, start, half, preface, idle) = tokio::join!(
+        until_cut(&house, b""),
+        until_cut(&house, b"P"),
+        until_cut(&house, b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "),
+        until_cut(&house, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        until_cut(&house, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
+    );
+    for (took, _) in [&nothing, &start, &half, &preface, &idle] {
+        assert!(*took < Duration::from_secs(30), "{took:?}");
+    }
+    assert!(half.1.is_empty());
+    assert_eq!(answers(&idle.1)[0].status, 200);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_body_that_stalls_is_answered_with_408() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(1, 200_000);
+    let request = format!(
+        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nUpload-Length: 200000\r\nContent-Digest: {}\r\n\
+         Content-Length: 100000\r\n\r\n",
+        route::shard(Fingerprint::of(&photo), 0),
+        anna.token.as_ref().unwrap(),
+        ContentDigest::of(&photo[..100_000]),
+    );
+    let (took, came) = until_cut(&house, &[request.as_bytes(), &photo[..5000]].concat()).await;
+    assert_eq!(answers(&came)[0].code(), ErrorCode::RequestTimeout, "after {took:?}");
+    assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.code(), ErrorCode::NotFound);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_stop_lets_a_request_under_way_finish() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(2, 200_000);
+    let request = format!(
+        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nUpload-Length: 200000\r\nContent-Digest: {}\r\n\
+         Content-Length: 200000\r\nExpect: 100-continue\r\n\r\n",
+        route::shard(Fingerprint::of(&photo), 0),
+        anna.token.as_ref().unwrap(),
+        ContentDigest::of(&photo),
+    );
+    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    // The server asks for the body: the request is under way.
+    let mut asked = [0; 25];
+    timeout(LIMIT, stream.read_exact(&mut asked)).await.unwrap().unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+    let address = house.server.address();
+    let closing = tokio::spawn(house.close());
+    let refused = async { while TcpStream::connect(address).await.is_ok() {} };
+    timeout(LIMIT, refused).await.expect("nobody else is let in");
+    stream.write_all(&photo).await.unwrap();
+    let mut came = Vec::new();
+    timeout(LIMIT, stream.read_to_end(&mut came)).await.unwrap().unwrap();
+    assert_eq!(answers(&came)[0].status, 200);
+    let data = timeout(LIMIT, closing).await.unwrap().unwrap();
+    let house = House::open_again(data).await;
+    assert!(house.guest("anna").await.has(&photo).await);
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_refusal_comes_before_the_body_is_called_in() {
+    let house = House::open().await;
+    let request =
+        "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
+    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut came = vec![0; 12];
+    timeout(Duration::from_secs(5), stream.read_exact(&mut came)).await.unwrap().unwrap();
+    assert_eq!(came, b"HTTP/1.1 401");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_sender_in_the_middle_of_a_refused_body_still_hears_why() {
+    let house = House::open().await;
+    let body = "x".repeat(8 << 20);
+    let request = format!("PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let next = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    let said = raw(house.server.address(), &format!("{request}{next}")).await;
+    assert_eq!(said[0].code(), ErrorCode::LoginNeeded);
+    // The connection is good for what follows.
+    assert_eq!(said[1].status, 200);
+    house.close().await;
+}
