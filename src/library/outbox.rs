@@ -62,13 +62,11 @@ impl Outbox {
     pub(super) async fn run(mut self) {
         loop {
             match self.send_batch().await {
-                Ok(0) => {
-                    self.wake.notified().await;
-                    self.gather().await;
-                }
+                Ok(0) => self.wake.notified().await,
                 Ok(_) => self.backoff.succeeded(),
                 Err(error) => self.rest(&error).await,
             }
+            self.gather().await;
         }
     }
 

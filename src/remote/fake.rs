@@ -124,7 +124,7 @@ impl FakeServer {
         self.state().now = Traffic::default();
     }
 
-    pub(crate) async fn start_again(&mut self) {
+    pub(crate) fn start_again(&mut self) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(self.address).unwrap();

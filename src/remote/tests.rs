@@ -141,7 +141,7 @@ async fn a_server_that_is_away_is_offline_and_says_where() {
         "{}",
         error.story()
     );
-    server.start_again().await;
+    server.start_again();
     remote.session().await.unwrap();
 }
 

@@ -34,8 +34,8 @@ pub(super) struct Round {
     pub(super) checked: Vec<(Candidate, CheckedImage)>,
     /// Whether the queue gave as many files as were asked for.
     pub(super) full: bool,
-    /// Whether it gave none.
-    pub(super) empty: bool,
+    /// Whether it gave any that we could use now.
+    pub(super) useful: bool,
     /// What the server allows.
     pub(super) limits: Limits,
 }
@@ -72,8 +72,8 @@ pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundErr
     // Before anything that was said by a server is used, it must be the same server.
     let session = desk.library.session().await?;
     let picked = pick(&desk, files).await?;
-    let (full, empty) = (picked.len() >= files, picked.is_empty());
-    let taken = desk.board.lock().roster.take(within_bytes(picked));
+    let full = picked.len() >= files;
+    let (taken, useful) = take(&desk, within_bytes(picked));
     let asked = ask_for(&desk, taken.clone(), &session).await;
     if asked.is_err() {
         let mut state = desk.board.lock();
@@ -82,7 +82,15 @@ pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundErr
             state.roster.give_back(&files);
         }
     }
-    Ok(Round { checked: asked?, full, empty, limits: session.limits })
+    Ok(Round { checked: asked?, full, useful, limits: session.limits })
+}
+
+/// Takes files in hand; also tells whether that changed anything.
+fn take(desk: &Desk, picked: Vec<Candidate>) -> (Vec<Candidate>, bool) {
+    let roster = &mut desk.board.lock().roster;
+    let before = roster.reserved();
+    let taken = roster.take(picked);
+    (taken, roster.reserved() > before)
 }
 
 /// The next files of the queue: new and old ones mixed, so that a cut further on takes from both.

@@ -141,7 +141,7 @@ impl Line {
 
     /// Sends what the server does not have, settles what it has.
     async fn hand_out(&mut self, round: Round) {
-        self.hungry |= !round.empty;
+        self.hungry |= round.useful;
         self.files = if round.full { (self.files * 2).min(ROUND_FILES_MAX) } else { ROUND_FILES_FIRST };
         self.desk.board.connect(&Connection::Online);
         for (candidate, checked) in round.checked {

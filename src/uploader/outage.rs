@@ -73,7 +73,7 @@ mod tests {
         let mut outage = Outage::begin(&busy(None), &mut backoff);
         outage.look_sooner();
         assert!(outage.probe_at <= Instant::now() + PROBE_GAP);
-        let mut asked = Outage::begin(&busy(Some(Duration::from_secs(900))), &mut backoff);
+        let mut asked = Outage::begin(&busy(Some(Duration::from_mins(15))), &mut backoff);
         asked.look_sooner();
         assert!(asked.probe_at > Instant::now() + Duration::from_secs(890));
     }

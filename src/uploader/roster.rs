@@ -45,6 +45,9 @@ pub(super) enum Reason {
     Network,
 }
 
+/// Large images remembered to be waiting for a place; the journal offers the others in vain until one is free.
+const BEHIND_LARGE_MAX: usize = 1000;
+
 /// Who is where.
 #[derive(Debug, Default)]
 pub(super) struct Roster {
@@ -77,19 +80,21 @@ impl Roster {
     }
 
     fn take_one(&mut self, candidate: Candidate) -> Option<Candidate> {
+        if self.taken.contains(&candidate.id) {
+            return None;
+        }
         if let Some(job) = self.jobs.get_mut(&candidate.fingerprint) {
-            if self.taken.insert(candidate.id) {
-                job.files.push_back(candidate);
-            }
+            self.taken.insert(candidate.id);
+            job.files.push_back(candidate);
             return None;
         }
         if candidate.size() >= LARGE_BYTES && self.large_jobs() >= LARGE_MAX {
-            self.behind_large.insert(candidate.id);
+            if self.behind_large.len() < BEHIND_LARGE_MAX {
+                self.behind_large.insert(candidate.id);
+            }
             return None;
         }
-        if !self.taken.insert(candidate.id) {
-            return None;
-        }
+        self.taken.insert(candidate.id);
         let progress = Progress { received_bytes: 0, total_bytes: candidate.size() };
         let files = VecDeque::from([candidate.clone()]);
         self.jobs.insert(candidate.fingerprint, Job { files, progress, sending: None });
@@ -104,6 +109,11 @@ impl Roster {
     pub(super) fn unavailable(&self, now: Instant) -> HashSet<FileId> {
         let put_off = self.put_off.iter().filter(|(_, put_off)| put_off.until > now).map(|(id, _)| *id);
         put_off.chain(self.taken.iter().copied()).chain(self.behind_large.iter().copied()).collect()
+    }
+
+    /// A number that differs whenever fewer files are available than before.
+    pub(super) fn reserved(&self) -> usize {
+        self.taken.len() + self.behind_large.len()
     }
 
     /// When the next file that was put off may be tried again.
@@ -270,6 +280,6 @@ mod tests {
         assert!(roster.unavailable(now).len() <= PUT_OFF_MAX);
         roster.pardon();
         assert!(roster.unavailable(now).len() <= 1);
-        assert_eq!(roster.next_due(now + Duration::from_secs(3600)), None);
+        assert_eq!(roster.next_due(now + Duration::from_hours(1)), None);
     }
 }

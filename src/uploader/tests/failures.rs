@@ -21,7 +21,7 @@ async fn offline_keeps_everything_pending_and_goes_on_when_the_server_is_back() 
     let Connection::Offline { why, .. } = house.uploader.status().connection else { panic!("it was offline") };
     assert!(why.contains("127.0.0.1"), "{why}");
     assert_eq!(house.journal.tally().pending.files, 20);
-    house.server.start_again().await;
+    house.server.start_again();
     house.until_settled(20).await;
     assert_eq!(house.uploader.status().connection, Connection::Online);
     house.end().await;
@@ -39,7 +39,7 @@ async fn a_server_that_dies_in_the_middle_costs_only_what_was_under_way() {
     house.until(|house| matches!(house.uploader.status().connection, Connection::Offline { .. })).await;
     let arrived = house.server.state().uploads[&Fingerprint::of(&film)].received.byte_count();
     let sent = house.server.state().shard_bytes() as u64;
-    house.server.start_again().await;
+    house.server.start_again();
     house.until_settled(1).await;
     let resent = house.server.state().shard_bytes() as u64 - sent;
     assert_eq!(resent, film.len() as u64 - arrived, "goes on from the server's list");
