@@ -43,6 +43,10 @@ const SHARD_MEMORY_BYTES: u64 = 2 * ShardSize::MAX.bytes();
 /// How long a shard waits for its share of that memory before the sender is asked to come again.
 const SHARD_MEMORY_WAIT: Duration = Duration::from_secs(30);
 
+/// How long a shard may take to arrive once it has that memory: two slow senders must not keep all others out. A shard
+/// is meant to take about a second; whoever cannot send one in this time is told so, and makes its shards smaller.
+const SHARD_TIME_MAX: Duration = Duration::from_mins(5);
+
 /// How long one check goes on reading stored images for proofs. What is left then is uploaded: a
 /// sender must not wait for an answer until it gives up.
 const PROOFS_TIME_MAX: Duration = Duration::from_secs(20);
@@ -168,6 +172,9 @@ impl Assembly {
             answers.push(if let Some(receipt) = receipts.get(&fingerprint) {
                 CheckedImage::Owned { receipt: *receipt }
             } else if let Some(receipt) = self.linked(caller, image, until).await? {
+                if uploads.contains_key(&fingerprint) {
+                    self.discard(UploadKey { user: caller.user, fingerprint }).await?;
+                }
                 CheckedImage::Linked { receipt }
             } else if let Some(upload) = uploads.remove(&fingerprint) {
                 CheckedImage::Interrupted { fingerprint, received: upload.received }
@@ -206,13 +213,17 @@ impl Assembly {
 
     /// Drops what arrived of an upload, if anything did. An image that became whole stays.
     pub async fn give_up(&self, caller: &Caller, fingerprint: Fingerprint) -> Result<(), AssemblyError> {
-        let key = UploadKey { user: caller.user, fingerprint };
+        self.discard(UploadKey { user: caller.user, fingerprint }).await
+    }
+
+    /// Drops an upload, alone with it, and to the end even if the caller does not wait for it.
+    async fn discard(&self, key: UploadKey) -> Result<(), AssemblyError> {
         let room = self.clone();
         let dropped = self.writes.spawn(async move {
             let _alone = room.turns.take_all(key).await;
             room.drop_upload(key).await
         });
-        dropped.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
+        dropped.await.map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
     }
 
     /// An image to be read, if the caller holds it.
@@ -271,3 +282,6 @@ impl HeldImage {
 const fn index_failed(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
     AssemblyError::Index { fingerprint, source }
 }
+
+#[cfg(test)]
+mod tests;

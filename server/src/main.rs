@@ -1,6 +1,6 @@
 //! The program `heirloom-server`.
 
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -77,7 +77,8 @@ impl From<CrossUserPolicy> for CrossUser {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).init();
+    let colours = io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).with_ansi(colours).init();
     match carry_out(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),

@@ -10,7 +10,7 @@ use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter, Ra
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
-use super::{Assembly, AssemblyError, SHARD_MEMORY_WAIT, index_failed};
+use super::{Assembly, AssemblyError, SHARD_MEMORY_WAIT, SHARD_TIME_MAX, index_failed};
 use crate::accounts::Caller;
 use crate::blobs::{BlobError, ByteStream, UploadKey};
 use crate::index::{IndexError, Interrupted};
@@ -95,7 +95,8 @@ impl Assembly {
     async fn receive_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
         let Shard { fingerprint, size, range, digest, body } = shard;
         let memory = self.reserve_memory(range).await?;
-        let bytes = collect(body, range).await?;
+        let collected = timeout(SHARD_TIME_MAX, collect(body, range)).await;
+        let bytes = collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
         let room = self.clone();
         // A task of its own: a write already handed to the disk cannot be called back, so its turn must not end
         // because the sender hung up.
@@ -248,6 +249,10 @@ async fn verified(bytes: Bytes, range: ByteRange, digest: ContentDigest) -> Resu
 fn slice(bytes: &Bytes, range: ByteRange, piece: ByteRange) -> Bytes {
     let at = |offset: u64| usize::try_from(offset - range.start()).expect("a shard is at most 16 MiB");
     bytes.slice(at(piece.start())..at(piece.end()))
+}
+
+fn too_slow() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the shard is too large for how fast it comes")
 }
 
 fn wrong_length(expected: u64, found: u64) -> io::Error {

@@ -20,6 +20,7 @@ pub(super) async fn let_in(
     // A missing token is looked up like any other: how long a refusal takes tells nothing.
     let token = bearer(request.headers()).unwrap_or_default();
     let Some(caller) = accounts.caller(token).await? else { return Err(ErrorCode::LoginNeeded.into()) };
+    tracing::Span::current().record("user", caller.user.0);
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)
 }

@@ -6,15 +6,22 @@ use axum::http::{HeaderMap, HeaderValue, Version, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use heirloom_protocol::ErrorCode;
+use tracing::Instrument as _;
+use tracing::field::Empty;
 
 use super::Refusal;
 use super::body::TimedBody;
 
 /// Stands before all routes: refuses what RFC 9112 says a server must refuse, and puts the body under its time limits.
+/// What is logged below carries the request's span; its path names images, never files.
 pub(super) async fn sane(request: Request, next: Next) -> Response {
     let mut response = match unsound(&request) {
         Some(refusal) => refusal.into_response(),
-        None => next.run(TimedBody::around(request)).await,
+        None => {
+            let span =
+                tracing::info_span!("request", method = %request.method(), path = request.uri().path(), user = Empty);
+            next.run(TimedBody::around(request)).instrument(span).await
+        }
     };
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));

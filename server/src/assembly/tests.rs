@@ -1,0 +1,225 @@
+//! What must hold when the disk fails, the sender leaves, or memory is short.
+
+mod watched;
+
+use std::io;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use heirloom_protocol::message::CrossUser;
+use heirloom_protocol::possession::{Proof, Prover};
+use heirloom_protocol::{ContentDigest, RangeSet};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::blobs::LocalBlobs;
+use crate::config::DataDir;
+use crate::index::TokenId;
+use crate::possession::PROOF_FAILURES_PER_DAY;
+use watched::Watched;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+struct Workshop {
+    assembly: Assembly,
+    blobs: Arc<Watched>,
+    index: Index,
+    _data: TempDir,
+}
+
+impl Workshop {
+    async fn open() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let folder = DataDir::open(data.path()).unwrap();
+        let index = Index::open(&folder.index_url()).await.unwrap();
+        let blobs = Arc::new(Watched::over(LocalBlobs::open(&folder).await.unwrap()));
+        let (clock, counters) = (Clock::default(), SharedCounters::default());
+        let door: Arc<dyn Blobs> = blobs.clone();
+        let possession = Possession::new(
+            CrossUser::Proof,
+            [1; 32],
+            index.clone(),
+            Arc::clone(&door),
+            clock.clone(),
+            Arc::clone(&counters),
+        );
+        let assembly = Assembly::new(index.clone(), door, possession, clock, counters);
+        Self { assembly, blobs, index, _data: data }
+    }
+
+    async fn user(&self, name: &str) -> Caller {
+        let user = self.index.add_user(name).await.unwrap();
+        Caller { user, token: TokenId(user.0), name: name.to_owned() }
+    }
+
+    async fn received(&self, caller: &Caller, photo: &[u8]) -> Option<RangeSet> {
+        let key = UploadKey { user: caller.user, fingerprint: Fingerprint::of(photo) };
+        self.assembly.upload_of(key).await.unwrap().map(|upload| upload.received)
+    }
+}
+
+fn photo(length: usize) -> Vec<u8> {
+    let mut bytes = vec![0; length];
+    fastrand::Rng::with_seed(length as u64).fill(&mut bytes);
+    bytes
+}
+
+fn shard(photo: &[u8], start: usize, end: usize) -> Shard {
+    let bytes = Bytes::copy_from_slice(&photo[start..end]);
+    Shard {
+        fingerprint: Fingerprint::of(photo),
+        size: photo.len() as u64,
+        range: ByteRange::new(start as u64, end as u64).unwrap(),
+        digest: ContentDigest::of(&bytes),
+        body: stream::once(async { Ok(bytes) }).boxed(),
+    }
+}
+
+#[tokio::test]
+async fn what_the_disk_did_not_take_is_not_in_the_list() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    workshop.blobs.fail_next("write");
+    let failed = workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await;
+    assert!(matches!(failed, Err(AssemblyError::Blobs { .. })), "{failed:?}");
+    assert_eq!(workshop.received(&anna, &photo).await, None);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    assert_eq!(workshop.received(&anna, &photo).await, Some(RangeSet::whole(500)));
+}
+
+#[tokio::test]
+async fn a_sealing_that_failed_is_made_up_for_by_the_next_shard() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    workshop.blobs.fail_next("seal");
+    assert!(workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.is_err());
+    // The list kept what had arrived, so any shard brings it to its end, and none is written again.
+    let writes = workshop.blobs.count("write");
+    let state = workshop.assembly.receive(&anna, shard(&photo, 0, 10)).await.unwrap();
+    assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
+    assert_eq!(workshop.blobs.count("write"), writes);
+}
+
+#[tokio::test]
+async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let held = workshop.blobs.hold_writes().await;
+    let mut leaves = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 0, 600)));
+    let begun = async {
+        tokio::select! {
+            state = &mut leaves => panic!("{state:?}"),
+            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+        }
+    };
+    timeout(LIMIT, begun).await.unwrap();
+    drop(leaves);
+    // Somebody else who wants to write there waits, although nobody waits for the first write any more.
+    let mut next = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 300, 1000)));
+    assert!(timeout(Duration::from_millis(100), &mut next).await.is_err());
+    assert_eq!(workshop.blobs.count("write"), 1);
+    drop(held);
+    let state = timeout(LIMIT, next).await.unwrap().unwrap();
+    assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
+    assert_eq!(workshop.blobs.count("write"), 2, "each byte was written once");
+}
+
+#[tokio::test]
+async fn shards_beyond_the_memory_for_them_wait_outside() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let largest = usize::try_from(ShardSize::MAX.bytes()).unwrap();
+    let photo = photo(3 * largest);
+    let stalled =
+        |at: usize| Shard { body: stream::pending().boxed(), ..shard(&photo, at * largest, (at + 1) * largest) };
+    let mut first = Box::pin(workshop.assembly.receive(&anna, stalled(0)));
+    let mut second = Box::pin(workshop.assembly.receive(&anna, stalled(1)));
+    let holding = async { tokio::join!(&mut first, &mut second) };
+    assert!(timeout(Duration::from_millis(200), holding).await.is_err());
+    assert_eq!(workshop.assembly.memory.available_permits(), 0);
+
+    let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> { panic!("read without memory") });
+    let mut third = Box::pin(workshop.assembly.receive(&anna, Shard { body: touched.boxed(), ..stalled(2) }));
+    assert!(timeout(Duration::from_millis(200), &mut third).await.is_err());
+    drop((third, first));
+    // Whoever gives up gives its memory back.
+    assert_eq!(workshop.assembly.memory.available_permits() as u64, ShardSize::MAX.bytes());
+    drop(second);
+}
+
+#[tokio::test]
+async fn a_linked_image_leaves_nothing_of_the_upload_that_it_spares() {
+    let workshop = Workshop::open().await;
+    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let photo = photo(100_000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
+    workshop.assembly.receive(&ben, shard(&photo, 0, 10)).await.unwrap();
+    let checked = workshop.assembly.check(&ben, &[asked(&workshop, &ben, &photo)]).await.unwrap();
+    assert!(matches!(checked[0], CheckedImage::Linked { .. }), "{checked:?}");
+    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+}
+
+/// An image with the right proof.
+fn asked(workshop: &Workshop, caller: &Caller, photo: &[u8]) -> CheckImage {
+    let size = photo.len() as u64;
+    let mut prover = Prover::new(&workshop.assembly.possession.nonce(caller).0, caller.user, size);
+    prover.update(photo);
+    CheckImage { fingerprint: Fingerprint::of(photo), size, proof: Some(prover.finish()) }
+}
+
+#[tokio::test]
+async fn a_proof_costs_one_reading_and_after_three_failures_none() {
+    let workshop = Workshop::open().await;
+    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let photo = photo(100_000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
+    let right = asked(&workshop, &ben, &photo);
+    let wrong = CheckImage { proof: Some(Proof::from([0; 32])), ..right.clone() };
+    for failures in 0..10 {
+        let checked = workshop.assembly.check(&ben, std::slice::from_ref(&wrong)).await.unwrap();
+        assert!(matches!(checked[0], CheckedImage::Absent { .. }));
+        let read = failures.min(usize::try_from(PROOF_FAILURES_PER_DAY).unwrap() - 1) + 1;
+        assert_eq!(workshop.blobs.count("read"), read);
+    }
+    assert!(matches!(workshop.assembly.check(&ben, &[right]).await.unwrap()[0], CheckedImage::Absent { .. }));
+    // Whoever holds the image is answered without a reading.
+    let mine = asked(&workshop, &anna, &photo);
+    assert!(matches!(workshop.assembly.check(&anna, &[mine]).await.unwrap()[0], CheckedImage::Owned { .. }));
+    assert_eq!(workshop.blobs.count("read"), 3);
+}
+
+#[tokio::test]
+async fn a_disk_that_cannot_be_read_is_nobodys_failure() {
+    let workshop = Workshop::open().await;
+    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let photo = photo(100_000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
+    let right = asked(&workshop, &ben, &photo);
+    for _ in 0..=PROOF_FAILURES_PER_DAY {
+        workshop.blobs.fail_next("read");
+        let checked = workshop.assembly.check(&ben, std::slice::from_ref(&right)).await.unwrap();
+        assert!(matches!(checked[0], CheckedImage::Absent { .. }));
+    }
+    assert_eq!(workshop.blobs.count("quarantine"), 0);
+    assert!(matches!(workshop.assembly.check(&ben, &[right]).await.unwrap()[0], CheckedImage::Linked { .. }));
+}
+
+#[tokio::test]
+async fn a_full_batch_is_answered_in_the_order_asked() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let image = |number: u64| {
+        let fingerprint = Fingerprint::of(&number.to_be_bytes());
+        CheckImage { fingerprint, size: 100_000, proof: None }
+    };
+    let images: Vec<_> = (0..1000).map(image).collect();
+    let checked = workshop.assembly.check(&anna, &images).await.unwrap();
+    let absent = |image: &CheckImage| CheckedImage::Absent { fingerprint: image.fingerprint };
+    assert_eq!(checked, images.iter().map(absent).collect::<Vec<_>>());
+}

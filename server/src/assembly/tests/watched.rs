@@ -1,0 +1,101 @@
+//! Blobs that are watched: what was asked of them in which order, with a switch that fails the next
+//! call and one that holds writes back.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use heirloom_protocol::{ByteRange, Fingerprint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, UploadKey};
+
+/// More than any test writes at a time.
+const WRITES: u32 = 100;
+
+#[derive(Debug)]
+pub(super) struct Watched {
+    local: LocalBlobs,
+    asked: Mutex<Vec<&'static str>>,
+    failures: Mutex<VecDeque<&'static str>>,
+    /// Writes that may go on.
+    writes: Arc<Semaphore>,
+    /// Writes that were begun.
+    pub(super) begun: Arc<Semaphore>,
+}
+
+impl Watched {
+    pub(super) fn over(local: LocalBlobs) -> Self {
+        let (writes, begun) = (Arc::new(Semaphore::new(WRITES as usize)), Arc::new(Semaphore::new(0)));
+        Self { local, asked: Mutex::default(), failures: Mutex::default(), writes, begun }
+    }
+
+    /// The next call of this name fails as a broken disk would.
+    pub(super) fn fail_next(&self, call: &'static str) {
+        self.failures.lock().unwrap().push_back(call);
+    }
+
+    /// No write goes on until this is dropped.
+    pub(super) async fn hold_writes(&self) -> OwnedSemaphorePermit {
+        Arc::clone(&self.writes).acquire_many_owned(WRITES).await.unwrap()
+    }
+
+    pub(super) fn count(&self, call: &str) -> usize {
+        self.asked.lock().unwrap().iter().filter(|asked| **asked == call).count()
+    }
+
+    fn ask(&self, call: &'static str) -> Result<(), BlobError> {
+        self.asked.lock().unwrap().push(call);
+        let mut failures = self.failures.lock().unwrap();
+        if failures.front() != Some(&call) {
+            return Ok(());
+        }
+        failures.pop_front();
+        Err(BlobError::Io { doing: call, path: "test".into(), source: io::Error::other("a broken disk") })
+    }
+}
+
+#[async_trait]
+impl Blobs for Watched {
+    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<(), BlobError> {
+        self.ask("store")?;
+        self.local.store(fingerprint, size, body).await
+    }
+
+    async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
+        self.ask("write")?;
+        self.begun.add_permits(1);
+        let _go_on = self.writes.acquire().await.unwrap();
+        self.local.write(upload, offset, bytes).await
+    }
+
+    async fn seal(&self, upload: UploadKey, size: u64) -> Result<(), BlobError> {
+        self.ask("seal")?;
+        self.local.seal(upload, size).await
+    }
+
+    async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
+        self.ask("discard")?;
+        self.local.discard(upload).await
+    }
+
+    async fn uploads(&self) -> Result<Vec<UploadKey>, BlobError> {
+        self.local.uploads().await
+    }
+
+    async fn size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, BlobError> {
+        self.local.size(fingerprint).await
+    }
+
+    async fn read(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<ByteStream<'static>, BlobError> {
+        self.ask("read")?;
+        self.local.read(fingerprint, range).await
+    }
+
+    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
+        self.ask("quarantine")?;
+        self.local.quarantine(fingerprint).await
+    }
+}
