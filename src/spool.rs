@@ -38,6 +38,7 @@ pub use walk::{FolderEntry, FolderReader, WalkStep};
 pub struct Spool {
     root: PathBuf,
     top: Arc<OwnedFd>,
+    marker: Marker,
 }
 
 /// A place where a folder can be: the top of the tree, which has no path of its own, or below it.
@@ -115,7 +116,13 @@ impl Spool {
             path: root.clone(),
             source: source.into(),
         })?;
-        Ok(Self { root, top: Arc::new(top) })
+        let marker = Marker::of_this_boot().map_err(failed("mark files of spool directory"))?;
+        Ok(Self { root, top: Arc::new(top), marker })
+    }
+
+    /// Marks files whose bytes may not all be there.
+    pub fn marker(&self) -> &Marker {
+        &self.marker
     }
 
     /// Where the tree lies, as an absolute path without links.

@@ -129,12 +129,10 @@ fn answer_xattr(reply: ReplyXattr, room: u32, outcome: Result<Vec<u8>, TreeError
 /// How the kernel serves an open file: the place where passthrough will be decided.
 ///
 /// A file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read (or
-/// mapped) uses the cache. Where nothing is buffered, there is nothing to flush at close.
+/// mapped) uses the cache. Who could write is asked to flush at close: the file is whole from then on.
 fn manner(access: Access) -> FopenFlags {
     match access {
-        Access::Write => {
-            FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES | FopenFlags::FOPEN_NOFLUSH
-        }
+        Access::Write => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
         Access::Read => FopenFlags::FOPEN_NOFLUSH,
         Access::ReadWrite => FopenFlags::empty(),
     }
@@ -341,9 +339,8 @@ impl Filesystem for Door {
         });
     }
 
-    fn flush(&self, _request: &Request, number: INodeNo, _handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        // Everything written is in the spool already; see `manner` for who still asks.
-        serve("flush", number, || reply.ok());
+    fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        serve("flush", number, || answer_empty(reply, self.tree.flush(handle)));
     }
 
     fn release(

@@ -22,6 +22,14 @@ pub(super) struct OpenFile {
     pub(super) access: Access,
     /// Whether its name may not have reached the disk yet, because this handle made the file.
     pub(super) name_is_new: AtomicBool,
+    /// Whether bytes were changed through this handle since it was opened or last flushed.
+    pub(super) changing: AtomicBool,
+}
+
+impl OpenFile {
+    pub(super) fn new(file: File, id: FileId, access: Access) -> Self {
+        Self { file, id, access, name_is_new: AtomicBool::new(false), changing: AtomicBool::new(false) }
+    }
 }
 
 /// All that is open. A number is never used twice.
@@ -58,6 +66,11 @@ impl Handles {
         let files = locked(&self.files);
         let same = files.values().filter(|open| open.id == id);
         same.max_by_key(|open| open.access.can_write()).cloned()
+    }
+
+    /// Whether some handle is changing the bytes of this file.
+    pub(super) fn is_changing(&self, id: FileId) -> bool {
+        locked(&self.files).values().any(|open| open.id == id && open.changing.load(Ordering::Acquire))
     }
 
     pub(super) fn open_folder(&self, folder: OpenFolder) -> FileHandle {

@@ -4,6 +4,7 @@
 //! notes that tell intake what happened. One lock keeps names and numbers in step: whoever changes a name holds it alone from the disk's
 //! change to the note about it, whoever walks a path holds it with others. Reads, writes and syncs of open files do not need it.
 
+mod changes;
 mod files;
 mod folders;
 mod names;
@@ -143,6 +144,9 @@ impl Tree {
         let _names = self.walking();
         let target = self.target(number, handle)?;
         if let Some(size) = change.size {
+            if let Target::Open(open) = &target {
+                self.begin_change(open)?;
+            }
             target.resize(size)?;
         }
         if change.uid.is_some() || change.gid.is_some() {

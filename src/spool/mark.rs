@@ -13,6 +13,9 @@ use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
+use rustix::fs::Mode;
+use rustix::io::Errno;
+
 use super::{remove_xattr, set_xattr, xattr};
 
 /// The attribute. Its value is `1 open BOOT` or `1 closed BOOT`; the 1 is its version.
@@ -46,31 +49,39 @@ impl Marker {
 
     /// Somebody opens it for writing.
     pub fn opened(&self, file: &File) -> io::Result<()> {
-        set_xattr(file, OsStr::new(NAME), self.text("open").as_bytes(), 0)
+        self.mark(file, "open")
     }
 
     /// All its writers have closed it.
     pub fn closed(&self, file: &File) -> io::Result<()> {
-        set_xattr(file, OsStr::new(NAME), self.text("closed").as_bytes(), 0)
+        self.mark(file, "closed")
     }
 
     /// Its bytes are durable: the mark goes.
     pub fn sealed(&self, file: &File) -> io::Result<()> {
-        match remove_xattr(file, OsStr::new(NAME)) {
-            Err(error) if !is_missing(&error) => Err(error),
-            Ok(()) | Err(_) => Ok(()),
+        match writable(file, || remove_xattr(file, OsStr::new(NAME))) {
+            Err(error) if is_missing(&error) => Ok(()),
+            other => other,
         }
     }
 
     /// What the mark says of a file that nobody has open for writing now.
     pub fn soundness(&self, file: &File) -> io::Result<Soundness> {
-        match xattr(file, OsStr::new(NAME)) {
-            Ok(mark) if mark == self.text("closed").as_bytes() => Ok(Soundness::Whole),
-            Ok(mark) if mark.starts_with(b"1 closed ") => Ok(Soundness::Unsynced),
+        Ok(match read(file)? {
+            None => Soundness::Whole,
+            Some(mark) if mark == self.text("closed").as_bytes() => Soundness::Whole,
+            Some(mark) if mark.starts_with(b"1 closed ") => Soundness::Unsynced,
             // A mark of a version to come as well: we cannot vouch for that file.
-            Ok(_) => Ok(Soundness::Unfinished),
-            Err(error) if is_missing(&error) => Ok(Soundness::Whole),
-            Err(error) => Err(error),
+            Some(_) => Soundness::Unfinished,
+        })
+    }
+
+    fn mark(&self, file: &File, word: &str) -> io::Result<()> {
+        let set = || set_xattr(file, OsStr::new(NAME), self.text(word).as_bytes(), 0);
+        match writable(file, set) {
+            // A filesystem without attributes: torn files cannot be told there.
+            Err(error) if is(&error, Errno::NOTSUP) => Ok(()),
+            other => other,
         }
     }
 
@@ -79,10 +90,37 @@ impl Marker {
     }
 }
 
+/// The file's mark, if it has one.
+fn read(file: &File) -> io::Result<Option<Vec<u8>>> {
+    match xattr(file, OsStr::new(NAME)) {
+        Ok(mark) => Ok(Some(mark)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Changes attributes of a file that may be read-only for its owner, as photos from some cameras are: xattr(7) asks for the
+/// right to write even where the file is open for it.
+fn writable(file: &File, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+    match change() {
+        Err(error) if is(&error, Errno::ACCESS) => {
+            let mode = Mode::from(rustix::fs::fstat(file)?.st_mode);
+            rustix::fs::fchmod(file, mode | Mode::WUSR)?;
+            let changed = change();
+            rustix::fs::fchmod(file, mode)?;
+            changed
+        }
+        other => other,
+    }
+}
+
 /// There is none, also where the disk keeps no attributes.
 fn is_missing(error: &io::Error) -> bool {
-    use rustix::io::Errno;
-    matches!(Errno::from_io_error(error), Some(Errno::NODATA | Errno::NOTSUP))
+    is(error, Errno::NODATA) || is(error, Errno::NOTSUP)
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    Errno::from_io_error(error) == Some(errno)
 }
 
 impl fmt::Display for Soundness {
@@ -138,5 +176,16 @@ mod tests {
         }
         marker.opened(&file).unwrap();
         assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 open this");
+    }
+
+    #[test]
+    fn a_read_only_photo_is_marked_and_stays_read_only() {
+        let (file, marker) = marked_file();
+        marker.opened(&file).unwrap();
+        rustix::fs::fchmod(&file, Mode::RUSR).unwrap();
+        marker.closed(&file).unwrap();
+        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Whole);
+        marker.sealed(&file).unwrap();
+        assert_eq!(rustix::fs::fstat(&file).unwrap().st_mode & 0o777, 0o400);
     }
 }

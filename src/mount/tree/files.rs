@@ -52,11 +52,7 @@ impl Tree {
             }
         };
         super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
-        self.announce(
-            OpenFile { file, id, access: opening.access, name_is_new: AtomicBool::new(false) },
-            path.as_ref(),
-            truncate,
-        )
+        self.announce(OpenFile::new(file, id, opening.access), path.as_ref(), truncate)
     }
 
     /// Makes a file and opens it; opens it if it is there already and `exclusive` does not forbid that.
@@ -79,14 +75,16 @@ impl Tree {
             (Err(error), Existing::Open(_) | Existing::Refuse) => return Err(error.into()),
         };
         let id = Facts::of(&file).map_err(during("stat"))?.id;
-        let open = OpenFile { file, id, access: opening.access, name_is_new: AtomicBool::new(is_new) };
+        let open = OpenFile { name_is_new: AtomicBool::new(is_new), ..OpenFile::new(file, id, opening.access) };
         let handle = self.announce(open, Some(&path), truncate)?;
         let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),
             Err(error) => {
                 // The kernel will not close what it was not told of.
-                self.handles.close_file(handle);
+                if let Some(open) = self.handles.close_file(handle) {
+                    self.end_change(&open)?;
+                }
                 if opening.access.can_write() {
                     self.notes.written(id, &path);
                 }
@@ -107,7 +105,7 @@ impl Tree {
             self.notes.writing(id, path);
         }
         if truncate == Truncate::Yes {
-            let emptied = if writes { open.file.set_len(0) } else { empty(&open.file) };
+            let emptied = if writes { self.empty_to_write(&open) } else { empty(&open.file) };
             if let Some(path) = path {
                 match (writes, &emptied) {
                     (false, Ok(())) => self.notes.touched(id, path),
@@ -115,9 +113,14 @@ impl Tree {
                     (true, Ok(())) | (false, Err(_)) => {}
                 }
             }
-            emptied.map_err(during("truncate"))?;
+            emptied.or_else(|error| self.end_change(&open).and(Err(error)))?;
         }
         Ok(self.handles.open_file(open))
+    }
+
+    fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
+        self.begin_change(open)?;
+        open.file.set_len(0).map_err(during("truncate"))
     }
 
     /// Fills `buffer`; answers how much of it, which is less than all only at the end of the file.
@@ -143,6 +146,7 @@ impl Tree {
     /// Writes; answers how many bytes reached the spool. An error after the first of them is met again by the next write.
     pub(in crate::mount) fn write(&self, handle: FileHandle, offset: u64, bytes: &[u8]) -> Result<u32, TreeError> {
         let open = self.opened(handle)?;
+        self.begin_change(&open)?;
         let mut done = 0;
         while done < bytes.len() {
             match open.file.write_at(&bytes[done..], offset.saturating_add(done as u64)) {
@@ -196,6 +200,10 @@ impl Tree {
     /// The last close: intake may look at the file now.
     pub(in crate::mount) fn close(&self, handle: FileHandle) {
         let Some(open) = self.handles.close_file(handle) else { return };
+        if let Err(error) = self.end_change(&open) {
+            // Nobody waits for this answer; a file that keeps its mark is shown as torn.
+            tracing::warn!(file = open.id.0, %error, "the mark of a closed file could not be taken away");
+        }
         if open.access.can_write() {
             let _names = self.walking();
             if let Ok(Place::At(path)) = self.place(open.id) {
@@ -212,6 +220,7 @@ impl Tree {
         mode: i32,
     ) -> Result<(), TreeError> {
         let open = self.opened(handle)?;
+        self.begin_change(&open)?;
         let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
         rustix::fs::fallocate(&open.file, flags, offset, size).map_err(|errno| during("allocate")(errno.into()))
     }
@@ -230,13 +239,14 @@ impl Tree {
         size: u64,
     ) -> Result<u32, TreeError> {
         let (from, to) = (self.opened(from)?, self.opened(to)?);
+        self.begin_change(&to)?;
         let size = usize::try_from(size.min(COPY_BYTES_MAX)).expect("64 MiB fit");
         rustix::fs::copy_file_range(&from.file, Some(&mut at), &to.file, Some(&mut put), size)
             .map(|copied| u32::try_from(copied).expect("at most 64 MiB"))
             .map_err(|errno| during("copy")(errno.into()))
     }
 
-    fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
+    pub(super) fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
         self.handles.file(handle).ok_or(TreeError::NotOpen(handle))
     }
 }
@@ -260,8 +270,9 @@ pub(in crate::mount) enum Extent {
 }
 
 /// Empties a file that is open for reading only, as Linux does for `O_RDONLY | O_TRUNC`.
-fn empty(file: &File) -> io::Result<()> {
-    spool::reopen(file, Opening { access: Access::Write, durability: Durability::Lazy })?.set_len(0)
+fn empty(file: &File) -> Result<(), TreeError> {
+    let writer = spool::reopen(file, Opening { access: Access::Write, durability: Durability::Lazy });
+    writer.and_then(|file| file.set_len(0)).map_err(during("truncate"))
 }
 
 fn exists(error: &SpoolError) -> bool {

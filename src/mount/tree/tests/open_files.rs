@@ -1,6 +1,7 @@
 //! What open files can do, with and without a name.
 
 use super::*;
+use crate::spool::Soundness;
 
 const BOTH: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };
 
@@ -123,4 +124,28 @@ fn many_threads_make_rename_and_remove_without_losing_step() {
         }
     });
     assert_eq!(house.notes.writers.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn a_file_is_marked_from_the_first_write_to_the_flush_of_its_last_writer() {
+    let house = House::new();
+    let soundness = || {
+        let file = house.spool.read(&LibraryPath::new("a.jpg").unwrap()).unwrap();
+        house.spool.marker().soundness(&file).unwrap()
+    };
+    let number = house.put(TOP, "a.jpg", b"12345");
+    let open = || house.tree.open(number, BOTH, Truncate::No).unwrap();
+    let (first, second) = (open(), open());
+    assert_eq!(soundness(), Soundness::Whole, "opened only");
+    house.tree.write(first, 5, b"67").unwrap();
+    house.tree.write(second, 7, b"89").unwrap();
+    house.tree.flush(first).unwrap();
+    assert_eq!(soundness(), Soundness::Unfinished, "the second still writes");
+    house.tree.flush(second).unwrap();
+    assert_eq!(soundness(), Soundness::Whole);
+    house.tree.write(second, 0, b"0").unwrap();
+    assert_eq!(soundness(), Soundness::Unfinished, "after one of several closes");
+    house.tree.close(second);
+    house.tree.close(first);
+    assert_eq!(soundness(), Soundness::Whole);
 }
