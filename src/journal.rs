@@ -147,6 +147,13 @@ impl Journal {
         })
     }
 
+    /// Up to `limit` of the files that need a person.
+    pub fn failed(&self, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+        self.store.read(|journal| {
+            look::failed(&journal.open_table(tables::FILES)?, &journal.open_table(tables::FAILED)?, limit)
+        })
+    }
+
     /// Counts and bytes of files by state. From memory.
     pub fn tally(&self) -> Tally {
         self.store.counts().tally

@@ -68,9 +68,9 @@ impl Mount {
             .with_env_filter(EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER)))
             .with_writer(io::stderr);
         if self.detached {
-            log.with_ansi(false).init()
+            log.with_ansi(false).init();
         } else {
-            log.init()
+            log.init();
         }
         let started = self.plan().and_then(|plan| Ok(House::start(plan)?));
         match started {

@@ -15,7 +15,7 @@ use super::words;
 use crate::control::UnmountAnswer;
 
 /// How long the daemon may take to stop after its mount is gone: requests under way have their own limits below this.
-const STOP_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Args)]
 pub(super) struct Unmount {

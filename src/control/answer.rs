@@ -1,5 +1,6 @@
 //! The daemon's side: looks at the rooms below and says what it sees.
 
+use std::collections::HashSet;
 use std::os::unix::net::UnixListener as StdUnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use std::{fs, io};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use heirloom_protocol::LibraryPath;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -17,14 +19,18 @@ use tokio::time::{Instant, timeout_at};
 use super::message::{
     Amounts, ConnectionState, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
 };
+use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
-use crate::journal::{Amount, Journal};
+use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::mount::{Mount, MountError};
 use crate::spool::Spool;
 use crate::uploader::{Connection, Uploader};
 
 /// The longest that one `POST /wait` is kept waiting; who wants longer asks again.
 const WAIT_MS_MAX: u64 = 60_000;
+
+/// Files that need a person, of those that one answer lists; their number is in the counts.
+const FAILED_MAX: usize = 100;
 
 /// What the answers are made from.
 #[derive(Debug)]
@@ -88,7 +94,7 @@ impl Control {
 }
 
 async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
-    Json(desk.status())
+    Json(aside(move || desk.status()).await)
 }
 
 async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -> Json<WaitAnswer> {
@@ -98,7 +104,8 @@ async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -
         // Mark first, look second: a change between the two wakes us again.
         intake.mark_unchanged();
         uploader.mark_unchanged();
-        let answer = look(&desk, request.paths.clone()).await;
+        let (looking, paths) = (Arc::clone(&desk), request.paths.clone());
+        let answer = aside(move || looking.look(paths)).await;
         let news = async {
             tokio::select! { () = changed(&mut intake) => {}, () = changed(&mut uploader) => {} }
         };
@@ -115,18 +122,13 @@ async fn changed(news: &mut watch::Receiver<u64>) {
     }
 }
 
-async fn look(desk: &Arc<Desk>, paths: Vec<heirloom_protocol::LibraryPath>) -> WaitAnswer {
-    let desk = Arc::clone(desk);
-    let looking = tokio::task::spawn_blocking(move || desk.look(paths));
-    looking.await.expect("looking at states does not panic")
-}
-
 async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, String> {
-    let left = desk.status().files.not_backed_up();
-    let mount = Arc::clone(&desk.mount);
-    let unmounted = tokio::task::spawn_blocking(move || mount.unmount()).await.map_err(|error| error.to_string())?;
-    match unmounted {
-        Ok(()) => Ok(Json(UnmountAnswer::Unmounted { pid: std::process::id(), left })),
+    let unmounted = aside(move || {
+        let left = desk.status().files.not_backed_up();
+        desk.mount.unmount().map(|()| left)
+    });
+    match unmounted.await {
+        Ok(left) => Ok(Json(UnmountAnswer::Unmounted { pid: std::process::id(), left })),
         Err(MountError::Busy { .. }) => Ok(Json(UnmountAnswer::Busy)),
         Err(error) => Err(error.to_string()),
     }
@@ -152,10 +154,19 @@ impl Desk {
                 instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
             },
             names_queued: self.journal.names_queued(),
-            failing: uploader.failing.into_iter().map(|(path, why)| FailingFile { path, why }).collect(),
+            failing: self.failing(uploader.failing),
             io_path: "userspace".to_owned(),
             pid: std::process::id(),
         }
+    }
+
+    /// What needs a person, then what is only being tried again.
+    fn failing(&self, tried_again: Vec<(LibraryPath, String)>) -> Vec<FailingFile> {
+        let mut failing = self.failed();
+        let known: HashSet<_> = failing.iter().map(|file| file.path.clone()).collect();
+        let others = tried_again.into_iter().filter(|(path, _)| !known.contains(path));
+        failing.extend(others.map(|(path, why)| FailingFile { path, why }));
+        failing
     }
 
     fn amounts(&self) -> Amounts {
@@ -178,13 +189,18 @@ impl Desk {
         }
     }
 
-    fn look(&self, paths: Vec<heirloom_protocol::LibraryPath>) -> WaitAnswer {
+    fn look(&self, paths: Vec<LibraryPath>) -> WaitAnswer {
         let connection = self.uploader.status().connection.into();
         if paths.is_empty() {
             let amounts = self.amounts();
             let left = amounts.not_backed_up();
             let calm = self.intake.compared() && !self.intake.busy() && self.journal.names_queued() == 0;
-            return WaitAnswer { done: calm && left.files == 0, left, stuck: self.failed(), connection };
+            return WaitAnswer {
+                done: calm && left.files == 0,
+                left,
+                stuck: self.failed().into_iter().map(FileReport::from).collect(),
+                connection,
+            };
         }
         let reports: Vec<_> = paths.into_iter().map(|path| self.report(path)).collect();
         let (stuck, open): (Vec<_>, Vec<_>) = reports
@@ -197,7 +213,7 @@ impl Desk {
     }
 
     /// One file's state, and its length in bytes.
-    fn report(&self, path: heirloom_protocol::LibraryPath) -> (FileReport, u64) {
+    fn report(&self, path: LibraryPath) -> (FileReport, u64) {
         let found = self.spool.read(&path).and_then(|file| {
             let place = self.spool.locate(&path);
             Spool::identify(&file).map_err(|source| crate::spool::SpoolError { doing: "look at", path: place, source })
@@ -214,10 +230,17 @@ impl Desk {
         }
     }
 
-    fn failed(&self) -> Vec<FileReport> {
-        let failing = self.uploader.status().failing.into_iter();
-        let report = |(path, why)| FileReport { path, state: StateWord::Failed, fingerprint: None, why: Some(why) };
-        failing.map(report).collect()
+    /// The first of the files that need a person.
+    fn failed(&self) -> Vec<FailingFile> {
+        let records = self.journal.failed(FAILED_MAX).unwrap_or_else(|error| {
+            tracing::error!(%error, "cannot list what failed");
+            Vec::new()
+        });
+        let why = |(_, record): (FileId, FileRecord)| match record.state {
+            FileState::Failed { why, .. } => Some(FailingFile { path: record.path, why }),
+            FileState::Pending { .. } | FileState::BackedUp { .. } | FileState::Local { .. } => None,
+        };
+        records.into_iter().filter_map(why).collect()
     }
 }
 
@@ -225,6 +248,12 @@ impl Amounts {
     /// What still has to be backed up.
     pub fn not_backed_up(&self) -> Amount {
         Amount { files: self.pending.files + self.uploading.files, bytes: self.pending.bytes + self.uploading.bytes }
+    }
+}
+
+impl From<FailingFile> for FileReport {
+    fn from(file: FailingFile) -> Self {
+        Self { path: file.path, state: StateWord::Failed, fingerprint: None, why: Some(file.why) }
     }
 }
 

@@ -13,7 +13,7 @@ const USER: &str = "me";
 
 /// A server that runs in this process, on a port of loopback that the system chose.
 #[derive(Debug)]
-pub struct Embedded {
+pub(super) struct Embedded {
     server: Server,
 }
 
@@ -36,7 +36,7 @@ pub enum EmbeddedError {
 
 impl Embedded {
     /// Starts it on `data`; answers how to speak to it.
-    pub async fn start(data: &Path) -> Result<(Self, Login), EmbeddedError> {
+    pub(super) async fn start(data: &Path) -> Result<(Self, Login), EmbeddedError> {
         let server =
             Server::start(Config::new(DataDir::open(data)?), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = ServerUrl::on_this_machine(server.address());
@@ -52,7 +52,7 @@ impl Embedded {
     }
 
     /// Lets requests under way finish, then ends it.
-    pub async fn stop(self) {
+    pub(super) async fn stop(self) {
         if let Err(error) = self.server.stop().await {
             tracing::error!(%error, "the embedded server did not stop cleanly");
         }

@@ -98,36 +98,18 @@ impl House {
     /// Starts every room. When this returns, the mount is usable. On an error nothing is left mounted.
     pub fn start(plan: Plan) -> Result<Self, HouseError> {
         let lock = plan.state.lock()?;
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(NETWORK_THREADS)
-            .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .enable_all()
-            .build()
-            .map_err(|source| HouseError::System { doing: "start the network threads", source })?;
-        let _inside = runtime.enter();
-        let (login, embedded) = match plan.server {
-            ServerChoice::At(login) => (login, None),
-            ServerChoice::Embedded(data) => {
-                let (embedded, login) = runtime.block_on(Embedded::start(&data))?;
-                (login, Some(embedded))
-            }
-        };
-        let server = match &embedded {
-            Some(_) => format!("embedded, {}", login.server),
-            None => login.server.to_string(),
-        };
-
+        let runtime = network_threads()?;
+        let inside = runtime.enter();
+        let (login, embedded, server) = runtime.block_on(open_server(plan.server))?;
         let spool = Spool::open(&plan.state.spool())?;
-        let journal = Arc::new(Journal::open(&plan.state.journal())?);
-        if journal.was_rebuilt() {
-            tracing::warn!("the journal could not be read and was begun anew; every file is looked at again");
-        }
+        let journal = open_journal(&plan.state)?;
         let remote = Remote::new(&login)?;
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
         let uploader = Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote);
         let intake =
             Intake::start(spool.clone(), Arc::clone(&journal), library.clone(), uploader.clone(), plan.accept)?;
         let mount = Arc::new(Mount::start(&plan.mountpoint, spool.clone(), intake.clone())?);
+        unmount_on_signals(&mount)?;
         let desk = Desk {
             mountpoint: plan.mountpoint.clone(),
             state_dir: plan.state.root().to_owned(),
@@ -141,9 +123,8 @@ impl House {
         let control = Control::start(&plan.state.control_socket(), desk)
             .map_err(|source| HouseError::System { doing: "listen on the control socket", source })?;
         Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
-        unmount_on_signals(&mount)?;
         tracing::info!(mountpoint = %plan.mountpoint.display(), "mounted");
-        drop(_inside);
+        drop(inside);
         Ok(Self { runtime, embedded, library, uploader, intake, journal, mount, control, _lock: lock })
     }
 
@@ -166,6 +147,38 @@ impl House {
         }
         tracing::info!("stopped");
     }
+}
+
+fn network_threads() -> Result<Runtime, HouseError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(NETWORK_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .enable_all()
+        .build()
+        .map_err(|source| HouseError::System { doing: "start the network threads", source })
+}
+
+/// How to speak to the server, our own server if that is it, and what to call it.
+async fn open_server(choice: ServerChoice) -> Result<(Login, Option<Embedded>, String), HouseError> {
+    Ok(match choice {
+        ServerChoice::At(login) => {
+            let name = login.server.to_string();
+            (login, None, name)
+        }
+        ServerChoice::Embedded(data) => {
+            let (embedded, login) = Embedded::start(&data).await?;
+            let name = format!("embedded, {}", login.server);
+            (login, Some(embedded), name)
+        }
+    })
+}
+
+fn open_journal(state: &StateDir) -> Result<Arc<Journal>, HouseError> {
+    let journal = Journal::open(&state.journal())?;
+    if journal.was_rebuilt() {
+        tracing::warn!("the journal could not be read and was begun anew; every file is looked at again");
+    }
+    Ok(Arc::new(journal))
 }
 
 /// SIGTERM and SIGINT take the mount away, also when it is busy: open files keep working until they are closed.

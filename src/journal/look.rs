@@ -78,6 +78,21 @@ pub(super) fn pending(
     Ok(found)
 }
 
+/// Up to `limit` of the files that need a person.
+pub(super) fn failed(
+    files: &impl ReadableTable<u64, Bytes>,
+    failed: &impl ReadableTable<u64, ()>,
+    limit: usize,
+) -> Result<Vec<(FileId, FileRecord)>, Fault> {
+    let mut found = Vec::new();
+    for entry in failed.iter()?.take(limit) {
+        let id = entry?.0.value();
+        let Some(bytes) = files.get(id)? else { continue };
+        found.extend(readable(id, bytes.value()).map(|stored| (FileId(id), stored.record)));
+    }
+    Ok(found)
+}
+
 /// The receipt of an image.
 pub(super) fn receipt(
     receipts: &impl ReadableTable<Fingerprinted, Bytes>,

@@ -17,6 +17,8 @@ use super::tally::Counts;
 pub(super) const FILES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("files");
 /// Place in the queue, ascending by age -> file id.
 pub(super) const QUEUE: TableDefinition<'_, u64, u64> = TableDefinition::new("queue");
+/// Files that need a person, so that they are found without looking at all the others.
+pub(super) const FAILED: TableDefinition<'_, u64, ()> = TableDefinition::new("failed");
 /// The sync list (M3): fingerprint -> receipt.
 pub(super) const RECEIPTS: TableDefinition<'_, &[u8; 32], &[u8]> = TableDefinition::new("receipts");
 /// The shard list (M6): fingerprint -> ranges that the server acknowledged.
@@ -53,6 +55,7 @@ pub enum Bound {
 pub(super) struct Tables<'tx> {
     files: Table<'tx, u64, &'static [u8]>,
     queue: Table<'tx, u64, u64>,
+    failed: Table<'tx, u64, ()>,
     receipts: Table<'tx, &'static [u8; 32], &'static [u8]>,
     shards: Table<'tx, &'static [u8; 32], &'static [u8]>,
     names: Table<'tx, u64, &'static [u8]>,
@@ -68,6 +71,7 @@ impl<'tx> Tables<'tx> {
         Ok(Self {
             files: transaction.open_table(FILES)?,
             queue: transaction.open_table(QUEUE)?,
+            failed: transaction.open_table(FAILED)?,
             receipts: transaction.open_table(RECEIPTS)?,
             shards: transaction.open_table(SHARDS)?,
             names: transaction.open_table(NAMES)?,
@@ -88,21 +92,28 @@ impl<'tx> Tables<'tx> {
         let replaced = self.files.insert(id.0, record::encode_file(file, place).as_slice())?;
         let replaced = replaced.and_then(|bytes| record::decode_file(bytes.value()).ok());
         self.counts.tally.add(file);
-        self.let_go(replaced)
+        self.let_go(id, replaced)?;
+        if matches!(file.state, FileState::Failed { .. }) {
+            self.failed.insert(id.0, ())?;
+        }
+        Ok(())
     }
 
     /// Forgets a file, and its place in the queue.
     pub(super) fn forget(&mut self, id: FileId) -> Result<(), Fault> {
         let removed = self.files.remove(id.0)?;
         let removed = removed.and_then(|bytes| record::decode_file(bytes.value()).ok());
-        self.let_go(removed)
+        self.let_go(id, removed)
     }
 
     /// What followed from a record that is not there any more goes too. One that could not be read was never counted,
     /// and `pending` passes over the place in the queue that it may have left.
-    fn let_go(&mut self, gone: Option<StoredFile>) -> Result<(), Fault> {
+    fn let_go(&mut self, id: FileId, gone: Option<StoredFile>) -> Result<(), Fault> {
         let Some(StoredFile { record, place }) = gone else { return Ok(()) };
         self.counts.tally.take(&record);
+        if matches!(record.state, FileState::Failed { .. }) {
+            self.failed.remove(id.0)?;
+        }
         if let Some(place) = place {
             self.queue.remove(place)?;
         }

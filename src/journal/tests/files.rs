@@ -207,3 +207,17 @@ fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
     assert_eq!(journal.name_version(&path(1)).unwrap(), None);
     assert_eq!(journal.names_queued(), 0);
 }
+
+#[test]
+fn files_that_need_a_person_are_found_until_they_do_not() {
+    let house = house();
+    let journal = house.open();
+    let failed = |number| file(number, FileState::Failed { fingerprint: None, why: "torn".to_owned() });
+    journal.record(vec![failed(1), pending(2), failed(3), failed(4)]).unwrap();
+    assert_eq!(journal.failed(9).unwrap(), [failed(1), failed(3), failed(4)]);
+    assert_eq!(journal.failed(1).unwrap(), [failed(1)]);
+    journal.record(vec![pending(1)]).unwrap();
+    journal.forget(vec![FileId(3)]).unwrap();
+    drop(journal);
+    assert_eq!(house.open().failed(9).unwrap(), [failed(4)]);
+}
