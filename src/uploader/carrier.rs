@@ -84,8 +84,9 @@ impl Carrier {
         self.pace().moved_to(link);
     }
 
-    pub(super) async fn turn(&self) -> Turn {
-        self.budget.turn().await
+    /// Waits for the turn of a shard of this image.
+    pub(super) async fn turn(&self, image: &Image) -> Turn {
+        self.budget.turn(image.size()).await
     }
 
     /// Reads one shard and sends it. The server's answer is noted before this returns, but after the turn and the

@@ -10,16 +10,14 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
+use super::budget::FILM_BYTES;
 use crate::journal::{FileId, Stamp};
 use crate::remote::Backoff;
 
 /// Files put off at a time; beyond that the one nearest to its time is tried again early.
 const PUT_OFF_MAX: usize = 4096;
-/// Images of this size and more, in bytes, have lanes of their own, so that a card full of films does not keep
-/// new photos waiting.
-pub(super) const LARGE_BYTES: u64 = 32 << 20;
-/// Large images in hand at a time.
-const LARGE_MAX: usize = 4;
+/// Films in hand at a time, so that a card full of them does not keep new photos waiting.
+const FILMS_MAX: usize = 4;
 
 /// A pending file, as the journal had it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +43,8 @@ pub(super) enum Reason {
     Network,
 }
 
-/// Large images remembered to be waiting for a place; the journal offers the others in vain until one is free.
-const BEHIND_LARGE_MAX: usize = 1000;
+/// Films remembered to be waiting for a place; the journal offers the others in vain until one is free.
+const BEHIND_FILMS_MAX: usize = 1000;
 
 /// Who is where.
 #[derive(Debug, Default)]
@@ -54,8 +52,8 @@ pub(super) struct Roster {
     jobs: HashMap<Fingerprint, Job>,
     taken: HashSet<FileId>,
     put_off: HashMap<FileId, PutOff>,
-    /// Large images that found all large places taken.
-    behind_large: HashSet<FileId>,
+    /// Films that found all places for films taken.
+    behind_films: HashSet<FileId>,
 }
 
 #[derive(Debug)]
@@ -88,9 +86,9 @@ impl Roster {
             job.files.push_back(candidate);
             return None;
         }
-        if candidate.size() >= LARGE_BYTES && self.large_jobs() >= LARGE_MAX {
-            if self.behind_large.len() < BEHIND_LARGE_MAX {
-                self.behind_large.insert(candidate.id);
+        if candidate.size() >= FILM_BYTES && self.films() >= FILMS_MAX {
+            if self.behind_films.len() < BEHIND_FILMS_MAX {
+                self.behind_films.insert(candidate.id);
             }
             return None;
         }
@@ -101,19 +99,19 @@ impl Roster {
         Some(candidate)
     }
 
-    fn large_jobs(&self) -> usize {
-        self.jobs.values().filter(|job| job.progress.total_bytes >= LARGE_BYTES).count()
+    fn films(&self) -> usize {
+        self.jobs.values().filter(|job| job.progress.total_bytes >= FILM_BYTES).count()
     }
 
     /// Whom the journal need not offer now.
     pub(super) fn unavailable(&self, now: Instant) -> HashSet<FileId> {
         let put_off = self.put_off.iter().filter(|(_, put_off)| put_off.until > now).map(|(id, _)| *id);
-        put_off.chain(self.taken.iter().copied()).chain(self.behind_large.iter().copied()).collect()
+        put_off.chain(self.taken.iter().copied()).chain(self.behind_films.iter().copied()).collect()
     }
 
     /// A number that differs whenever fewer files are available than before.
     pub(super) fn reserved(&self) -> usize {
-        self.taken.len() + self.behind_large.len()
+        self.taken.len() + self.behind_films.len()
     }
 
     /// When the next file that was put off may be tried again.
@@ -138,7 +136,7 @@ impl Roster {
     /// This file is no source any more, and not in our hands.
     pub(super) fn let_go(&mut self, id: FileId) {
         self.taken.remove(&id);
-        self.behind_large.remove(&id);
+        self.behind_films.remove(&id);
         for job in self.jobs.values_mut() {
             job.files.retain(|file| file.id != id);
             if let Some((_, token)) = job.sending.take_if(|(sending, _)| *sending == id) {
@@ -156,8 +154,8 @@ impl Roster {
     /// The end of a job: its files stay taken until they are released or put off.
     pub(super) fn finish(&mut self, image: Fingerprint) -> Vec<Candidate> {
         let Some(job) = self.jobs.remove(&image) else { return Vec::new() };
-        if job.progress.total_bytes >= LARGE_BYTES {
-            self.behind_large.clear();
+        if job.progress.total_bytes >= FILM_BYTES {
+            self.behind_films.clear();
         }
         job.files.into()
     }
@@ -254,10 +252,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn large_images_leave_room_for_small_ones() {
+    async fn films_leave_room_for_photos() {
         let mut roster = Roster::default();
-        let films = (1..=10).map(|id| candidate(u64::from(id), id, LARGE_BYTES)).collect();
-        assert_eq!(roster.take(films).len(), LARGE_MAX);
+        let ten = (1..=10).map(|id| candidate(u64::from(id), id, FILM_BYTES)).collect();
+        assert_eq!(roster.take(ten).len(), FILMS_MAX);
         assert_eq!(roster.take(vec![candidate(99, 99, 10)]).len(), 1);
         assert!(roster.unavailable(Instant::now()).contains(&FileId(10)));
         roster.finish(Fingerprint::from([1; 32]));
