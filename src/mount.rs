@@ -15,6 +15,7 @@ mod tree;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fuser::{Config, MountOption, Session};
 use heirloom_protocol::LibraryPath;
@@ -189,6 +190,9 @@ impl MountError {
 /// a single copy has one request under way at a time.
 const EVENT_THREADS: usize = 4;
 
+/// How long the end may take after the kernel has unmounted: what is left to do is in memory.
+const END_MAX: Duration = Duration::from_secs(5);
+
 impl Mount {
     /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory, not empty, already mounted. Cleans up
     /// a stale mount of a crashed daemon first (`ENOTCONN`). When it returns, the mount can be used.
@@ -229,7 +233,15 @@ impl Mount {
             return Ok(());
         }
         ground::unmount(&self.mountpoint, ground::Unmount::IfIdle)?;
-        self.wait();
+        let ended = locked(&self.ended.ended);
+        let waited = self.ended.changed.wait_timeout_while(ended, END_MAX, |ended| !*ended);
+        if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
+            // Somebody took it out of sight before us, and its users are not done.
+            return Err(MountError::Busy {
+                mountpoint: self.mountpoint.clone(),
+                source: io::ErrorKind::TimedOut.into(),
+            });
+        }
         Ok(())
     }
 

@@ -21,11 +21,11 @@ use rustix::fs::SeekFrom;
 
 use super::errno::{errno, is_trouble};
 use super::shape::{attributes, kind, nothing, opening, permissions, times};
-use super::tree::{Change, Entry, Existing, Extent, Room, Tree, TreeError, Truncate};
+use super::tree::{Change, Created, Entry, Existing, Extent, Room, Tree, TreeError, Truncate};
 use crate::spool::{Access, Facts, Replace};
 
 /// How long the kernel may believe what we told it of a name or a file.
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
+const KNOWN_FOR: Duration = Duration::from_hours(1);
 /// How long it may believe that a name is not there. Shorter, because somebody may put a file into the spool behind our back, and a name
 /// that does not appear looks like a loss.
 const MISSING_FOR: Duration = Duration::from_secs(1);
@@ -155,6 +155,10 @@ impl Filesystem for Door {
         Ok(())
     }
 
+    fn destroy(&mut self) {
+        serve("destroy", INodeNo::ROOT, || self.tree.close_all());
+    }
+
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         serve("lookup", parent, || match self.tree.lookup(parent, name) {
             Ok(None) => reply.entry_with_ttls(&MISSING_FOR, &MISSING_FOR, &nothing(), Generation(0)),
@@ -213,11 +217,11 @@ impl Filesystem for Door {
         reply: ReplyEntry,
     ) {
         serve("mknod", parent, || {
-            let made = match mode & libc::S_IFMT {
+            let entry = match mode & libc::S_IFMT {
                 0 | libc::S_IFREG => self.tree.create_empty_file(parent, name, permissions(mode)),
                 _ => Err(TreeError::SpecialFile),
             };
-            answer_entry(reply, made);
+            answer_entry(reply, entry);
         });
     }
 
@@ -282,9 +286,9 @@ impl Filesystem for Door {
             let how = opening(flags);
             let existing = if flags & libc::O_EXCL == 0 { Existing::Open(truncate(flags)) } else { Existing::Refuse };
             match self.tree.create(parent, name, permissions(mode), how, existing) {
-                Ok(made) => {
-                    let attributes = attributes(made.entry.number, &made.entry.facts);
-                    reply.created(&KNOWN_FOR, &attributes, made.entry.generation, made.handle, manner(how.access));
+                Ok(Created { entry, handle }) => {
+                    let shape = attributes(entry.number, &entry.facts);
+                    reply.created(&KNOWN_FOR, &shape, entry.generation, handle, manner(how.access));
                 }
                 Err(error) => reply.error(refusal(&error)),
             }

@@ -60,6 +60,11 @@ impl Handles {
         locked(&self.files).remove(&number)
     }
 
+    /// Every number of an open file.
+    pub(super) fn open_files(&self) -> Vec<FileHandle> {
+        locked(&self.files).keys().copied().collect()
+    }
+
     /// Some open file with this inode, for what has no name any more; one that can write rather than not. Looks at all
     /// that is open: it is asked only about removed files.
     pub(super) fn file_of(&self, id: FileId) -> Option<Arc<OpenFile>> {

@@ -26,7 +26,7 @@ use super::{Notes, locked};
 use crate::journal::FileId;
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
 
-pub(super) use files::{Existing, Extent, Truncate};
+pub(super) use files::{Created, Existing, Extent, Truncate};
 pub(super) use folders::Room;
 
 /// Why the kernel does not get what it asked for. Which errno that is, `errno.rs` says.

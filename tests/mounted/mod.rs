@@ -1,6 +1,7 @@
 //! A mount for one test, unmounted when the test ends, however it ends.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +19,7 @@ use heirloom_protocol::LibraryPath;
 /// How long a note may take to come: releases are not waited for by the kernel.
 const NOTE_WAIT_MAX: Duration = Duration::from_secs(20);
 
-pub struct Mounted {
+pub(crate) struct Mounted {
     // Dropped in this order: the mount goes before the directories do.
     mount: Option<Mount>,
     notes: Arc<Recorder>,
@@ -27,52 +28,60 @@ pub struct Mounted {
 
 /// Writes down what the mount tells, in place of intake.
 #[derive(Default)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     notes: Mutex<Vec<String>>,
     came: Condvar,
 }
 
 impl Mounted {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("mount")).unwrap();
         let mut this = Self { mount: None, notes: Arc::default(), home };
         this.mount().expect("FUSE works here; else install fuse3 and allow /dev/fuse");
         this
     }
-    pub fn mount(&mut self) -> Result<(), MountError> {
+    pub(crate) fn mount(&mut self) -> Result<(), MountError> {
         let spool = Spool::open(&self.home.path().join("spool"))?;
         let notes = Shared(Arc::clone(&self.notes));
         self.mount = Some(Mount::start(&self.home.path().join("mount"), spool, notes)?);
         Ok(())
     }
-    pub fn handle(&self) -> &Mount {
+    pub(crate) fn handle(&self) -> &Mount {
         self.mount.as_ref().unwrap()
     }
-    pub fn remount(&mut self) {
+    pub(crate) fn remount(&mut self) {
         self.handle().unmount().unwrap();
         self.mount = None;
         self.mount().unwrap();
     }
-    pub fn home(&self) -> &Path {
+    pub(crate) fn let_go(&mut self) {
+        self.mount = None;
+    }
+    pub(crate) fn home(&self) -> &Path {
         self.home.path()
     }
     /// A path in the mount.
-    pub fn at(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn at(&self, name: impl AsRef<Path>) -> PathBuf {
         self.home.path().join("mount").join(name)
     }
     /// The same in the spool.
-    pub fn spooled(&self, name: impl AsRef<Path>) -> PathBuf {
+    pub(crate) fn spooled(&self, name: impl AsRef<Path>) -> PathBuf {
         self.home.path().join("spool").join(name)
     }
     /// All notes, as soon as this one has come.
-    pub fn notes_until(&self, last: &str) -> Vec<String> {
+    pub(crate) fn notes_until(&self, last: &str) -> Vec<String> {
         let notes = self.notes.notes.lock().unwrap();
         let missing = |notes: &mut Vec<String>| !notes.iter().any(|note| note == last);
         let (notes, wait) = self.notes.came.wait_timeout_while(notes, NOTE_WAIT_MAX, missing).unwrap();
         assert!(!wait.timed_out(), "no {last:?} among {notes:?}");
         notes.clone()
     }
+}
+
+/// For mounts whose notes nobody reads.
+pub(crate) fn silent() -> impl Notes {
+    Shared(Arc::default())
 }
 
 struct Shared(Arc<Recorder>);
@@ -111,17 +120,17 @@ impl Notes for Shared {
 }
 
 /// Runs a program that must succeed.
-pub fn run(program: &str, arguments: &[&OsStr]) {
+pub(crate) fn run(program: &str, arguments: &[&OsStr]) {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// The errno of what must fail.
-pub fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> i32 {
+pub(crate) fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> i32 {
     outcome.unwrap_err().raw_os_error().unwrap()
 }
 
-pub fn xattr(path: &Path, name: &str) -> rustix::io::Result<String> {
+pub(crate) fn xattr(path: &Path, name: &str) -> rustix::io::Result<String> {
     let mut value = vec![0; 1024];
     let size = rustix::fs::getxattr(path, name, &mut value)?;
     value.truncate(size);

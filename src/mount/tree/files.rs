@@ -212,6 +212,14 @@ impl Tree {
         }
     }
 
+    /// The mount has ended. The kernel closes files without waiting for us, and what it had not told us by then it never will:
+    /// a photo copied in just before `umount` may still look open.
+    pub(in crate::mount) fn close_all(&self) {
+        for handle in self.handles.open_files() {
+            self.close(handle);
+        }
+    }
+
     pub(in crate::mount) fn allocate(
         &self,
         handle: FileHandle,

@@ -1,13 +1,12 @@
 //! Folders: listing names, with or without what is known of each.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use fuser::{FileHandle, INodeNo};
 
 use super::super::handles::OpenFolder;
 use super::{Entry, Name, Tree, TreeError, during, locked};
 use crate::spool::{FolderEntry, FolderReader, Kind};
-use std::sync::Arc;
 
 /// One name of a folder, as it is told to the kernel.
 #[derive(Clone, Debug)]
@@ -48,10 +47,9 @@ impl Tree {
         let mut at = position;
         while let Some(found) = reader.read(at).map_err(during("list"))? {
             at = found.next;
-            if let Some(listed) = self.listed(&open, &reader, found)? {
-                if take(&listed) == Room::None {
-                    break;
-                }
+            let Some(listed) = self.listed(&open, &reader, found)? else { continue };
+            if take(&listed) == Room::None {
+                break;
             }
         }
         Ok(())

@@ -86,6 +86,14 @@ fn a_closed_handle_is_closed() {
 }
 
 #[test]
+fn what_is_open_when_the_mount_ends_ends_too() {
+    let house = House::new();
+    house.create(TOP, "a.jpg");
+    house.tree.close_all();
+    assert_eq!(house.notes.take(), ["writing a.jpg", "written a.jpg"]);
+}
+
+#[test]
 fn the_mark_of_privilege_goes_when_asked() {
     let house = House::new();
     let made = house.create(TOP, "tool");

@@ -1,0 +1,184 @@
+//! A mount begins cleanly or not at all, and ends when its owner or the kernel says so.
+
+mod mounted;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use heirloom::mount::{Mount, MountError};
+use heirloom::spool::Spool;
+use mounted::{Mounted, run};
+
+/// How long a mount may take to end.
+const END_WAIT_MAX: Duration = Duration::from_secs(20);
+
+fn refusal(mountpoint: &Path) -> MountError {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&home.path().join("spool")).unwrap();
+    Mount::start(mountpoint, spool, mounted::silent()).expect_err("refused")
+}
+
+fn mounts_on(mountpoint: &Path) -> usize {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
+    table.lines().filter(|line| line.split(' ').nth(4) == mountpoint.to_str()).count()
+}
+
+/// Fails if the mount does not end in time.
+fn wait_for_end(mounted: &Mounted) {
+    std::thread::scope(|scope| {
+        let (ended, end) = mpsc::channel();
+        scope.spawn(move || {
+            mounted.handle().wait();
+            ended.send(()).unwrap();
+        });
+        end.recv_timeout(END_WAIT_MAX).expect("the mount ends");
+    });
+}
+
+#[test]
+fn a_mountpoint_must_be_an_empty_directory_that_exists() {
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name);
+    assert!(matches!(refusal(&at("missing")), MountError::Missing { .. }));
+    fs::write(at("file"), "").unwrap();
+    assert!(matches!(refusal(&at("file")), MountError::NotADirectory { .. }));
+    fs::create_dir_all(at("full/of/things")).unwrap();
+    let error = refusal(&at("full"));
+    assert!(matches!(error, MountError::NotEmpty { .. }));
+    assert!(error.to_string().contains("choose an empty directory"), "{error} says what to do");
+    assert_eq!(mounts_on(&at("full")), 0);
+}
+
+#[test]
+fn nothing_is_mounted_over_a_mount() {
+    let mounted = Mounted::new();
+    assert!(matches!(refusal(&mounted.at("")), MountError::AlreadyMounted { .. }));
+    assert_eq!(mounts_on(&mounted.home().join("mount")), 1);
+    fs::write(mounted.at("a.jpg"), "the first one still works").unwrap();
+}
+
+#[test]
+fn the_spool_is_not_mounted_over_itself() {
+    let home = tempfile::tempdir().unwrap();
+    let spool = Spool::open(home.path()).unwrap();
+    fs::create_dir(home.path().join("inside")).unwrap();
+    let error = Mount::start(&home.path().join("inside"), spool, mounted::silent()).unwrap_err();
+    assert!(matches!(error, MountError::InsideSpool { .. }));
+}
+
+#[test]
+fn the_mount_is_named_after_us() {
+    let mounted = Mounted::new();
+    let table = fs::read_to_string("/proc/self/mounts").unwrap();
+    let place = mounted.home().join("mount");
+    let line = table.lines().find(|line| line.contains(place.to_str().unwrap())).unwrap();
+    assert!(line.starts_with("heirloom "), "{line}");
+    assert!(line.contains("nosuid") && line.contains("nodev"), "{line}");
+}
+
+#[test]
+fn unmounting_waits_for_nobody_and_refuses_while_in_use() {
+    let mounted = Mounted::new();
+    let file = fs::File::create(mounted.at("a.jpg")).unwrap();
+    let error = mounted.handle().unmount().unwrap_err();
+    assert!(error.is_transient(), "{error}");
+    assert!(fs::metadata(mounted.at("a.jpg")).is_ok(), "a refused unmount changes nothing");
+    drop(file);
+    mounted.notes_until("written a.jpg");
+    mounted.handle().unmount().unwrap();
+    mounted.handle().unmount().expect("once more is nothing");
+    assert!(!mounted.at("a.jpg").exists() && mounted.spooled("a.jpg").exists());
+}
+
+#[test]
+fn a_lazy_unmount_lets_present_users_finish() {
+    let mounted = Mounted::new();
+    let mut file = fs::File::create(mounted.at("a.jpg")).unwrap();
+    mounted.handle().unmount_lazily().unwrap();
+    assert!(!mounted.at("a.jpg").exists());
+    std::io::Write::write_all(&mut file, b"late").unwrap();
+    drop(file);
+    wait_for_end(&mounted);
+    assert_eq!(mounted.notes_until("written a.jpg"), ["writing a.jpg", "written a.jpg"]);
+    assert_eq!(fs::read(mounted.spooled("a.jpg")).unwrap(), b"late");
+}
+
+#[test]
+fn a_photo_copied_in_just_before_the_unmount_is_told_to_its_end() {
+    for round in 0..20 {
+        let mounted = Mounted::new();
+        fs::write(mounted.at("a.jpg"), "photo").unwrap();
+        mounted.handle().unmount_lazily().unwrap();
+        wait_for_end(&mounted);
+        assert_eq!(mounted.notes_until("written a.jpg"), ["writing a.jpg", "written a.jpg"], "round {round}");
+    }
+}
+
+#[test]
+fn an_unmount_by_hand_ends_the_mount() {
+    let mounted = Mounted::new();
+    run("fusermount3", &["-u".as_ref(), mounted.home().join("mount").as_os_str()]);
+    wait_for_end(&mounted);
+}
+
+#[test]
+fn a_dropped_mount_is_gone_even_if_in_use() {
+    let mut mounted = Mounted::new();
+    let file = fs::File::create(mounted.at("a.jpg")).unwrap();
+    mounted.let_go();
+    assert_eq!(mounts_on(&mounted.home().join("mount")), 0);
+    drop(file);
+}
+
+#[test]
+fn a_fault_of_ours_is_answered_and_the_mount_lives_on() {
+    let mounted = Mounted::new();
+    let regular = rustix::fs::FileType::RegularFile;
+    let make = |name| rustix::fs::mknodat(rustix::fs::CWD, mounted.at(name), regular, rustix::fs::Mode::RWXU, 0);
+    for _ in 0..10 {
+        assert_eq!(make("panic").unwrap_err().raw_os_error(), libc::EIO);
+        fs::remove_file(mounted.spooled("panic")).unwrap();
+    }
+    make("a.jpg").unwrap();
+    fs::write(mounted.at("a.jpg"), "photo").unwrap();
+    assert_eq!(fs::read_to_string(mounted.at("a.jpg")).unwrap(), "photo");
+}
+
+#[test]
+fn a_mount_left_by_a_crash_is_cleaned_up_and_nothing_is_lost() {
+    let mut mounted = Mounted::new();
+    mounted.let_go();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_child_that_crashes", "--nocapture"])
+        .env(CRASH_IN, mounted.home())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert!(lines.map_while(Result::ok).any(|line| line.contains(CRASH_READY)), "the child mounted");
+    fs::write(mounted.at("a.jpg"), "before the crash").unwrap();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!(mounted::errno(fs::metadata(mounted.at("a.jpg"))), libc::ENOTCONN);
+    mounted.mount().unwrap();
+    assert_eq!(fs::read_to_string(mounted.at("a.jpg")).unwrap(), "before the crash");
+    assert_eq!(mounts_on(&mounted.home().join("mount")), 1);
+}
+
+const CRASH_IN: &str = "HEIRLOOM_TEST_CRASH_IN";
+const CRASH_READY: &str = "mounted and waiting for the end";
+
+/// Not a test of its own: the process that the test above kills.
+#[test]
+fn the_child_that_crashes() {
+    let Some(home) = std::env::var_os(CRASH_IN) else { return };
+    let home = Path::new(&home);
+    let spool = Spool::open(&home.join("spool")).unwrap();
+    let mount = Mount::start(&home.join("mount"), spool, mounted::silent()).unwrap();
+    println!("{CRASH_READY}");
+    mount.wait();
+}
