@@ -1,5 +1,7 @@
 //! A mount begins cleanly or not at all, and ends when its owner or the kernel says so.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
 mod mounted;
 
 use std::fs;
