@@ -1,9 +1,13 @@
 //! What is counted in memory agrees with what is on the disk.
 
+use std::collections::HashSet;
+
 use fastrand::Rng;
+use redb::ReadableTableMetadata as _;
 
 use super::disk::Disk;
 use super::*;
+use crate::journal::tables::QUEUE;
 
 #[test]
 fn the_tally_agrees_with_a_recount_whatever_happens() {
@@ -16,8 +20,11 @@ fn the_tally_agrees_with_a_recount_whatever_happens() {
         for _ in 0..60 {
             anything(&journal, &mut random).unwrap();
             assert_eq!(journal.tally(), recount(&journal));
-            let queued = journal.pending(usize::MAX, 0, &std::collections::HashSet::new()).unwrap();
+            let queued = journal.pending(usize::MAX, 0, &HashSet::new()).unwrap();
             assert_eq!(queued.len() as u64, journal.tally().pending.files);
+            // Nothing else is in the queue either: what `pending` passes over would pile up.
+            let places = journal.store.read(|journal| Ok(journal.open_table(QUEUE)?.len()?)).unwrap();
+            assert_eq!(places, journal.tally().pending.files);
             let names = journal.queued_names(usize::MAX).unwrap();
             assert_eq!(names.len() as u64, journal.names_queued());
         }
