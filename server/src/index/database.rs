@@ -34,14 +34,13 @@ impl Database {
         sqlx::any::install_default_drivers();
         // sqlx would log every statement; the story is told elsewhere, and the parameters are none of a log's business.
         let options = url.parse::<AnyConnectOptions>().map_err(IndexError::Open)?.disable_statement_logging();
-        let turn = sqlite::prepare(url).await?;
+        sqlite::make(url).await?;
         let database = Self {
             kind: Kind::Sqlite,
             reads: sqlite::tune(pool(READERS), sqlite::Role::Reader).connect_lazy_with(options.clone()),
             writes: sqlite::tune(pool(1), sqlite::Role::Writer).connect_lazy_with(options),
         };
         schema::prepare(&database).await?;
-        drop(turn);
         Ok(database)
     }
 

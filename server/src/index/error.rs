@@ -133,9 +133,9 @@ impl IndexError {
     }
 }
 
-/// SQLite's primary result code. PostgreSQL's codes have five characters and none of them is below 256.
+/// SQLite's primary result code. Its codes have at most four digits, PostgreSQL's always five characters.
 fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error()?.code()?;
-    let code: u32 = code.parse().ok()?;
-    (code < 10_000).then_some(code & 0xff)
+    let code: u32 = code.parse().ok().filter(|_| code.len() < 5)?;
+    Some(code & 0xff)
 }

@@ -3,10 +3,9 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr as _;
 
-use rustix::fs::{FlockOperation, flock};
 use sqlx::Executor as _;
 use sqlx::any::AnyPoolOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -40,39 +39,33 @@ impl Role {
     }
 }
 
-/// Holds off other processes that want to make the same database.
-#[derive(Debug)]
-pub(super) struct Turn {
-    _folder: File,
-}
-
-/// Makes the database's file if it is missing, mode 0600, and waits until no other process is preparing it: two that
-/// turn the log on at the same time would disturb each other.
-pub(super) async fn prepare(url: &str) -> Result<Turn, IndexError> {
+/// Makes the database's file if it is missing, mode 0600: SQLite would make it for everybody to read. Its log and its shared
+/// memory take their mode from it.
+pub(super) async fn make(url: &str) -> Result<(), IndexError> {
     let options = SqliteConnectOptions::from_str(url).map_err(IndexError::Open)?;
     let path = options.get_filename().to_owned();
-    let wrap = |path: PathBuf| move |source| IndexError::Make { path, source };
-    let stopped = wrap(path.clone());
-    spawn_blocking(move || take_turn(&path).map_err(wrap(path)))
-        .await
-        .unwrap_or_else(|error| Err(stopped(io::Error::other(error))))
+    let made = spawn_blocking({
+        let path = path.clone();
+        move || make_file(&path)
+    });
+    made.await.map_err(io::Error::other).flatten().map_err(|source| IndexError::Make { path, source })
 }
 
-fn take_turn(path: &Path) -> io::Result<Turn> {
+fn make_file(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let folder = File::open(folder)?;
-    rustix::io::retry_on_intr(|| flock(&folder, FlockOperation::LockExclusive))?;
     // Only ever opened here when it is new: closing a second handle to a database that is in use would take SQLite's own
     // locks away (sqlite.org/howtocorrupt.html, 2.2).
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(_) => folder.sync_all()?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+        Ok(made) => {
+            drop(made);
+            File::open(folder)?.sync_all()
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error),
     }
-    Ok(Turn { _folder: folder })
 }
 
 /// Gives every connection of a pool the settings of its role.

@@ -135,12 +135,28 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
+/// Carries a group out in one transaction.
 async fn transact(database: &Database, group: &mut [Box<dyn Waiting>]) -> Result<(), Failure> {
     let mut connection = database.writes().acquire().await?;
-    let mut rows = connection.begin_with(database.begin()).await?;
-    for write in group.iter_mut() {
+    let outcome = commit_on(&mut connection, database.begin(), group).await;
+    if outcome.is_err() {
+        // After some errors (a full disk) SQLite has rolled back by itself, and sqlx would count a transaction that is not
+        // there any more. A new connection has no such past; closing this one undoes whatever it had begun.
+        if let Err(error) = connection.close().await {
+            tracing::warn!(%error, "could not close the index's connection after a failed transaction");
+        }
+    }
+    outcome
+}
+
+async fn commit_on(
+    connection: &mut AnyConnection,
+    begin: &'static str,
+    group: &mut [Box<dyn Waiting>],
+) -> Result<(), Failure> {
+    let mut rows = connection.begin_with(begin).await?;
+    for write in group {
         if write.carry_out(&mut rows).await == Verdict::Refused {
-            rows.rollback().await?;
             return Err(Failure::Write);
         }
     }

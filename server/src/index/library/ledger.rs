@@ -131,3 +131,6 @@ impl Ledger {
         LibraryOutcome::Applied { version: self.version }
     }
 }
+
+#[cfg(test)]
+mod tests;

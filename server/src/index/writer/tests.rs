@@ -50,7 +50,7 @@ impl Write for Run {
 struct House {
     database: Database,
     writer: Writer,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 type Answers = Vec<JoinHandle<Result<(i64, i64), IndexError>>>;
@@ -60,7 +60,13 @@ impl House {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let database = Database::open(&data.index_url()).await.unwrap();
-        Self { writer: Writer::start(database.clone()), database, _folder: folder }
+        Self { writer: Writer::start(database.clone()), database, folder }
+    }
+
+    /// Changes a setting of the writer's connection.
+    async fn set(&self, pragma: &'static str) {
+        let mut writer = self.database.writes().acquire().await.unwrap();
+        sqlx::query(pragma).execute(&mut *writer).await.unwrap();
     }
 
     /// Hands in these statements while the writer is busy, so that they wait together, in this order.
@@ -69,7 +75,7 @@ impl House {
         let pause = Pause { begun: Arc::clone(&begun), over: Arc::clone(&over) };
         let writer = self.writer.clone();
         tokio::spawn(async move { writer.write(pause).await });
-        begun.notified().await;
+        tokio::time::timeout(SOON, begun.notified()).await.expect("the writer begins");
         let mut answers = Vec::new();
         for statement in statements {
             let waiting = self.writer.queue.capacity();
@@ -109,6 +115,26 @@ async fn the_one_that_the_database_refuses_fails_alone() {
     let error = answer(answers.remove(0)).await.unwrap_err();
     assert!(matches!(error, IndexError::Statement { .. }), "{error}");
     assert_eq!(answer(answers.remove(0)).await.unwrap(), (3, 2), "in a transaction of its own");
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_busy_database_are_told_apart() {
+    let house = House::new().await;
+    house.set("PRAGMA max_page_count = 1").await;
+    let large = "INSERT INTO settings (name, value) VALUES ('large', zeroblob(1000000))";
+    let error = answer(house.run_together(&[large]).await.remove(0)).await.unwrap_err();
+    assert!(error.is_full() && !error.is_transient(), "{error:?}");
+    // SQLite rolls back by itself then; the writer must not be left behind in a transaction that is gone.
+    assert_eq!(answer(house.run_together(&[ADD_A]).await.remove(0)).await.unwrap(), (2, 1));
+
+    let url = format!("sqlite://{}", house.folder.path().join("data/index.sqlite").display());
+    let other = Database::open(&url).await.unwrap();
+    let mut other = other.writes().acquire().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut *other).await.unwrap();
+    house.set("PRAGMA busy_timeout = 1").await;
+    let run = Run { database: house.database.clone(), statement: ADD_B.to_owned() };
+    let error = tokio::time::timeout(SOON, house.writer.write(run)).await.unwrap().unwrap_err();
+    assert!(error.is_transient() && !error.is_full(), "{error:?}");
 }
 
 #[tokio::test]

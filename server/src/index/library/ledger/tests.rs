@@ -1,0 +1,108 @@
+//! What holds for any changes in any order. The examples stand in the index's contract.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn path() -> impl Strategy<Value = LibraryPath> {
+    prop::sample::select(vec!["a", "b", "c"]).prop_map(|path| LibraryPath::new(path).unwrap())
+}
+
+fn image(number: u8) -> Fingerprint {
+    Fingerprint::of(&[number])
+}
+
+fn change() -> impl Strategy<Value = LibraryChange> {
+    let base = || 0_u64..12;
+    prop_oneof![
+        3 => (path(), 0_u8..4, 0_i64..2, base()).prop_map(|(path, number, mtime_ns, base)| {
+            LibraryChange::Put { path, fingerprint: image(number), mtime_ns, base }
+        }),
+        2 => (path(), path(), base()).prop_map(|(from, to, base)| LibraryChange::Move { from, to, base }),
+        1 => (path(), base()).prop_map(|(path, base)| LibraryChange::Remove { path, base }),
+    ]
+}
+
+/// The same change by somebody who knows what stands there.
+fn well_informed(ledger: &Ledger, mut change: LibraryChange) -> LibraryChange {
+    let version = |path: &LibraryPath| ledger.standing(path).map_or(0, |(version, _)| version);
+    match &mut change {
+        LibraryChange::Put { path, base, .. }
+        | LibraryChange::Move { from: path, base, .. }
+        | LibraryChange::Remove { path, base } => *base = version(path),
+    }
+    change
+}
+
+/// Images 0 to 2 are held, image 3 is not.
+fn ledger() -> Ledger {
+    Ledger { held: (0..3).map(|number| (image(number), u64::from(number))).collect(), ..Ledger::default() }
+}
+
+fn places(ledger: &Ledger) -> BTreeMap<LibraryPath, Place> {
+    ledger.places.iter().map(|(path, place)| (path.clone(), *place)).collect()
+}
+
+/// How many photos with this content stand somewhere or are in the trash.
+fn findable(ledger: &Ledger, fingerprint: Fingerprint) -> usize {
+    let standing = ledger.places.values().filter_map(|place| place.photo);
+    let trashed = ledger.trash.iter().map(|trashed| trashed.photo);
+    standing.chain(trashed).filter(|photo| photo.fingerprint == fingerprint).count()
+}
+
+proptest! {
+    #[test]
+    fn no_photo_is_ever_lost(changes in prop::collection::vec((change(), any::<bool>()), 1..40)) {
+        let mut ledger = ledger();
+        for (change, informed) in changes {
+            let change = if informed { well_informed(&ledger, change) } else { change };
+            let before: Vec<_> = (0..4).map(|number| findable(&ledger, image(number)) > 0).collect();
+            let outcome = ledger.carry_out(&change);
+            for (number, was) in (0..4).zip(before) {
+                prop_assert!(!was || findable(&ledger, image(number)) > 0, "{change:?} lost image {number}");
+            }
+            if let (LibraryChange::Put { path, fingerprint, .. }, LibraryOutcome::Applied { .. }) = (&change, &outcome) {
+                prop_assert_eq!(ledger.standing(path).map(|(_, photo)| photo.fingerprint), Some(*fingerprint));
+            }
+        }
+    }
+
+    #[test]
+    fn a_change_sent_twice_changes_nothing_the_second_time(changes in prop::collection::vec(change(), 1..40)) {
+        let mut ledger = ledger();
+        for change in changes {
+            let change = well_informed(&ledger, change);
+            let first = ledger.carry_out(&change);
+            let (stands, trashed, version) = (places(&ledger), ledger.trash.clone(), ledger.version);
+            prop_assert_eq!(ledger.carry_out(&change), first, "{:?}", change);
+            prop_assert_eq!((places(&ledger), &ledger.trash, ledger.version), (stands, &trashed, version));
+        }
+    }
+
+    #[test]
+    fn what_is_not_applied_changes_nothing(changes in prop::collection::vec(change(), 1..40)) {
+        let mut ledger = ledger();
+        for change in changes {
+            let (stands, trashed, version) = (places(&ledger), ledger.trash.len(), ledger.version);
+            if !matches!(ledger.carry_out(&change), LibraryOutcome::Applied { .. }) {
+                prop_assert_eq!((places(&ledger), ledger.trash.len(), ledger.version), (stands, trashed, version));
+            }
+        }
+    }
+
+    #[test]
+    fn every_version_is_given_once(changes in prop::collection::vec(change(), 1..40)) {
+        let mut ledger = ledger();
+        for change in changes {
+            let change = well_informed(&ledger, change);
+            ledger.carry_out(&change);
+            let mut versions: Vec<_> = ledger.places.values().map(|place| place.version).collect();
+            versions.sort_unstable();
+            versions.dedup();
+            prop_assert_eq!(versions.len(), ledger.places.len());
+            prop_assert!(versions.iter().all(|version| *version <= ledger.version));
+        }
+    }
+}
