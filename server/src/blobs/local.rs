@@ -1,9 +1,11 @@
 //! Blobs in a local directory.
 //!
-//!     images/ab/abcdef...      verified images, named by their fingerprint
-//!     uploads/<user>-<fp>      unfinished uploads: one sparse file each, shards at their offsets
-//!     uploads/incoming-<n>     images that arrive whole; leftovers of a crash are swept at the next start
-//!     quarantine/<fp>          images found damaged
+//! ```text
+//! images/ab/abcdef...      verified images, named by their fingerprint
+//! uploads/<user>-<fp>      unfinished uploads: one sparse file each, shards at their offsets
+//! uploads/incoming-<n>     images that arrive whole; leftovers of a crash are swept at the next start
+//! quarantine/<fp>          images found damaged
+//! ```
 //!
 //! All of it must be on one filesystem, because rename(2) is what turns an upload into an image: nothing is copied.
 //! Whatever stands in `images` was hashed before it got there.
