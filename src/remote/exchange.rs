@@ -1,6 +1,7 @@
 //! One question and its answer, within limits of time and size.
 
 use std::error::Error as StdError;
+use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -171,16 +172,12 @@ impl Exchange {
 
 /// Whether TLS, rather than the network, is what failed.
 fn speaks_of_tls(error: &(dyn StdError + 'static)) -> bool {
-    let mut link = Some(error);
-    while let Some(error) = link {
-        // rustls wraps itself in an io::Error, whose `source` skips what it wraps.
-        let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        if error.is::<rustls::Error>() || wrapped.is_some_and(<dyn StdError + Send + Sync>::is::<rustls::Error>) {
-            return true;
-        }
-        link = error.source();
+    // The `source` of an io::Error skips the error that it wraps.
+    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    match wrapped {
+        Some(inner) => speaks_of_tls(inner),
+        None => error.is::<rustls::Error>() || error.source().is_some_and(speaks_of_tls),
     }
-    false
 }
 
 /// The rest of an answer, as long as it keeps coming and stays within its size.

@@ -17,11 +17,13 @@ use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::config::Login;
 
@@ -86,9 +88,9 @@ pub(crate) struct Traffic {
 }
 
 /// The server. Its state outlives its sockets: `stop` and `start_again` are a restart.
-#[derive(Debug)]
 pub(crate) struct FakeServer {
     pub(crate) address: SocketAddr,
+    tls: Option<TlsAcceptor>,
     state: Arc<Mutex<State>>,
     accepting: Option<tokio::task::JoinHandle<()>>,
     seen: watch::Sender<usize>,
@@ -96,21 +98,26 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     pub(crate) async fn start() -> Self {
+        Self::start_behind(None).await
+    }
+
+    /// Speaks TLS, and HTTP/2 where that is agreed on.
+    pub(crate) async fn start_behind(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::new()));
-        let mut server = Self { address, state, accepting: None, seen: watch::Sender::new(0) };
+        let mut server = Self { address, state, tls, accepting: None, seen: watch::Sender::new(0) };
         server.accept(listener);
         server
     }
 
     fn accept(&mut self, listener: TcpListener) {
-        let (state, seen) = (Arc::clone(&self.state), self.seen.clone());
+        let (state, seen, tls) = (Arc::clone(&self.state), self.seen.clone(), self.tls.clone());
         self.accepting = Some(tokio::spawn(async move {
             // Dropped with this task, and all connections with it.
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                connections.spawn(serve(stream, Arc::clone(&state), seen.clone()));
+                connections.spawn(serve(stream, tls.clone(), Arc::clone(&state), seen.clone()));
             }
         }));
     }
@@ -314,15 +321,22 @@ pub(crate) fn receipt(bytes: &[u8]) -> Receipt {
 
 type Answer = Result<Response<Full<Bytes>>, io::Error>;
 
-async fn serve(stream: TcpStream, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) {
+async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) {
     let service = service_fn(move |request| answer(request, Arc::clone(&state), seen.clone()));
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-    // Faults end connections on purpose.
-    drop(served);
+    let server = auto::Builder::new(TokioExecutor::new());
+    // Faults end connections on purpose, and some clients do not trust us.
+    match tls {
+        None => drop(server.serve_connection(TokioIo::new(stream), service).await),
+        Some(tls) => {
+            if let Ok(stream) = tls.accept(stream).await {
+                drop(server.serve_connection(TokioIo::new(stream), service).await);
+            }
+        }
+    }
 }
 
 async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) -> Answer {
-    let line = format!("{} {}", request.method(), request.uri());
+    let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
     let length = request.headers().get(CONTENT_LENGTH).map_or(0, |length| length.to_str().unwrap().parse().unwrap());
     let _passing = Passing::begin(&state, request.method() == Method::PUT, length);
     let fault = state.lock().unwrap().fault(&line);

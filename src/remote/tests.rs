@@ -1,5 +1,7 @@
 //! Questions and answers, against a server that can fail in every way.
 
+mod tls;
+
 use std::time::Duration;
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};

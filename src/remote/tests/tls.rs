@@ -1,0 +1,92 @@
+//! Whom we trust, and what is agreed on with them.
+
+use std::fs;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use heirloom_protocol::Fingerprint;
+use heirloom_protocol::message::UploadState;
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tempfile::TempDir;
+use tokio_rustls::TlsAcceptor;
+
+use super::super::fake::FakeServer;
+use super::super::{Remote, RemoteError};
+use crate::config::Login;
+
+/// A server with a certificate of its own making for this name, and the file that says to trust it.
+struct Shielded {
+    server: FakeServer,
+    folder: TempDir,
+}
+
+impl Shielded {
+    async fn named(name: &str, protocols: &[&str]) -> Self {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        let folder = TempDir::new().unwrap();
+        fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let server = FakeServer::start_behind(Some(TlsAcceptor::from(Arc::new(config)))).await;
+        Self { server, folder }
+    }
+
+    fn login(&self) -> Login {
+        let server = format!("https://localhost:{}", self.server.address.port()).parse().unwrap();
+        Login { server, ca_file: Some(self.folder.path().join("ca.pem")), ..self.server.login() }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_offers_http2_is_spoken_to_in_it_over_one_connection() {
+    let house = Shielded::named("localhost", &["h2", "http/1.1"]).await;
+    let remote = Remote::new(&house.login()).unwrap();
+    remote.session().await.unwrap();
+    let content = Bytes::from(vec![5_u8; 6 << 20]);
+    let image = Fingerprint::of(&content);
+    let (put, status) =
+        tokio::join!(remote.put_shard(image, 6 << 20, 0, image.into(), content), remote.renewed_session());
+    assert!(matches!(put.unwrap(), UploadState::Stored { .. }));
+    status.unwrap();
+    assert_eq!(house.server.state().count("HTTP/2"), 3);
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_is_spoken_to_in_http1() {
+    let house = Shielded::named("localhost", &["http/1.1"]).await;
+    Remote::new(&house.login()).unwrap().session().await.unwrap();
+    assert_eq!(house.server.state().count("HTTP/1.1"), 1);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_show_who_it_is_gets_no_token() {
+    let other = Shielded::named("localhost", &["h2"]).await;
+    let named_otherwise = Shielded::named("photos.example", &["h2"]).await;
+    let unknown = Shielded::named("localhost", &["h2"]).await;
+    let wrong_authority = Login { ca_file: other.login().ca_file, ..unknown.login() };
+    for login in [wrong_authority, named_otherwise.login()] {
+        let error = Remote::new(&login).unwrap().session().await.unwrap_err();
+        assert!(matches!(error, RemoteError::Untrusted { .. }), "{error:?}");
+        assert!(error.is_transient() && error.is_offline());
+        assert!(error.story().contains("certificate"), "{}", error.story());
+    }
+    assert!(unknown.server.state().requests.is_empty() && named_otherwise.server.state().requests.is_empty());
+}
+
+#[tokio::test]
+async fn a_server_without_tls_is_not_spoken_to_where_tls_was_asked_for() {
+    let plain = FakeServer::start().await;
+    let shielded = Shielded::named("localhost", &["h2"]).await;
+    let server = format!("https://localhost:{}", plain.address.port()).parse().unwrap();
+    let error = Remote::new(&Login { server, ..shielded.login() }).unwrap().session().await.unwrap_err();
+    assert!(error.is_offline(), "{error:?}");
+    assert!(plain.state().requests.is_empty());
+}
