@@ -14,6 +14,7 @@ use super::desk::{Comparison, Telling};
 use super::inside::Inside;
 use super::kind::{Left, still_left};
 use super::name::left_alone;
+use super::notes::Noting;
 use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Stamp};
 use crate::spool::{Place, SpoolError};
@@ -89,11 +90,9 @@ impl Inside {
                     return Ok(ControlFlow::Continue(()));
                 }
                 let telling = Telling::Found { id, path: path.clone() };
-                self.desk.tell(telling, |_, _| super::notes::Noting::Noted);
+                self.desk.tell(telling, |_, _| Noting::Noted);
             }
-            Some(_) | None => self.desk.note(|notes, now| {
-                if notes.name(id).is_some() { super::notes::Noting::Noted } else { notes.touch(id, path, now) }
-            }),
+            Some(_) | None => self.desk.note(|notes, now| notes.find(id, path, now)),
         }
         Ok(if self.desk.wait_for_room() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }

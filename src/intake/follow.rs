@@ -85,14 +85,14 @@ impl Inside {
             self.write_page(page)?;
         }
         let Some(record) = self.known(id)? else {
-            self.note_unless_noted(id, to);
+            self.note_where_it_stands(id, to);
             return Ok(());
         };
         if record.path == *to {
             return Ok(());
         }
         if judged_differently(&record.path, to) {
-            self.note_unless_noted(id, to);
+            self.note_where_it_stands(id, to);
         }
         page.ids.insert(id);
         let to = to.clone();
@@ -157,10 +157,14 @@ impl Inside {
         self.spool.facts(&Place::At(path.clone())).ok().map(|facts| facts.id)
     }
 
-    fn note_unless_noted(&self, id: FileId, path: &LibraryPath) {
-        self.desk.note(|notes, now| {
-            notes.rename(id, path);
-            if notes.name(id).is_some() { super::notes::Noting::Noted } else { notes.touch(id, path, now) }
-        });
+    /// The file needs a look. Only where it stands now: if it is not at `path` any more, what happened to it was told as well; and
+    /// its number may by now be that of a new file, whose note must not be led astray.
+    fn note_where_it_stands(&self, id: FileId, path: &LibraryPath) {
+        if self.stands_at(path) == Some(id) {
+            self.desk.note(|notes, now| {
+                notes.rename(id, path);
+                notes.find(id, path, now)
+            });
+        }
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Glance {
     pub(super) path: LibraryPath,
     /// Of the note that it was taken from.
     pub(super) version: u64,
+    /// How often the file had been renamed by then.
+    renames: u32,
     /// How often in a row it could not be read.
     pub(super) failures: u32,
 }
@@ -34,6 +36,7 @@ struct Note {
     path: LibraryPath,
     writers: u32,
     version: u64,
+    renames: u32,
     failures: u32,
     stage: Stage,
 }
@@ -115,10 +118,20 @@ impl Notes {
         noting
     }
 
+    /// It was found as nobody knows it, unless it was noted anyway. Due at once: if anybody is at it, they are noted in their turn.
+    pub(super) fn find(&mut self, id: FileId, path: &LibraryPath, now: Instant) -> Noting {
+        if self.files.contains_key(&id) {
+            return Noting::Noted;
+        }
+        let noting = self.change(id, path);
+        self.stage(id, Stage::Due(now));
+        noting
+    }
+
     /// It has another name. What a worker found in it stays true; where to look for it does not.
     pub(super) fn rename(&mut self, id: FileId, to: &LibraryPath) {
         if let Some(note) = self.files.get_mut(&id) {
-            note.path = to.clone();
+            note.rename(to.clone());
         }
     }
 
@@ -126,7 +139,7 @@ impl Notes {
     pub(super) fn rename_folder(&mut self, from: &LibraryPath, to: &LibraryPath) {
         for note in self.files.values_mut() {
             if let Some(path) = rebased(&note.path, from, to) {
-                note.path = path;
+                note.rename(path);
             }
         }
     }
@@ -145,7 +158,8 @@ impl Notes {
             .filter_map(|id| {
                 self.stage(id, Stage::Taken);
                 let note = self.files.get(&id)?;
-                Some(Glance { id, path: note.path.clone(), version: note.version, failures: note.failures })
+                let Note { ref path, version, renames, failures, .. } = *note;
+                Some(Glance { id, path: path.clone(), version, renames, failures })
             })
             .collect()
     }
@@ -168,6 +182,11 @@ impl Notes {
     /// Whether nothing changed since this glance, but for the name; and that name.
     pub(super) fn name_now(&self, glance: &Glance) -> Option<&LibraryPath> {
         self.files.get(&glance.id).filter(|note| note.version == glance.version).map(|note| &note.path)
+    }
+
+    /// Whether the file was renamed since this glance; back to the same name also counts.
+    pub(super) fn was_renamed(&self, glance: &Glance) -> bool {
+        self.files.get(&glance.id).is_some_and(|note| note.renames != glance.renames)
     }
 
     /// It was looked at, and what was found is in the journal.
@@ -199,11 +218,6 @@ impl Notes {
         self.files.get(&id).is_some_and(Note::awaits)
     }
 
-    /// Whether there is any note of this file, and under what name.
-    pub(super) fn name(&self, id: FileId) -> Option<&LibraryPath> {
-        self.files.get(&id).map(|note| &note.path)
-    }
-
     /// The files that were noted and not looked at yet.
     pub(super) fn awaiting(&self) -> impl Iterator<Item = (FileId, &LibraryPath)> {
         self.files.iter().filter(|(_, note)| note.awaits()).map(|(id, note)| (*id, &note.path))
@@ -224,6 +238,7 @@ impl Notes {
             path: path.clone(),
             writers: 0,
             version,
+            renames: 0,
             failures: 0,
             stage: Stage::Taken,
         });
@@ -251,6 +266,11 @@ impl Notes {
 }
 
 impl Note {
+    fn rename(&mut self, to: LibraryPath) {
+        self.path = to;
+        self.renames = self.renames.wrapping_add(1);
+    }
+
     fn awaits(&self) -> bool {
         match self.stage {
             Stage::Open | Stage::Due(_) => true,

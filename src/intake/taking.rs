@@ -5,7 +5,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use heirloom_protocol::Fingerprint;
+use heirloom_protocol::{Fingerprint, LibraryPath};
 
 use super::desk::Desk;
 use super::inside::Inside;
@@ -148,13 +148,13 @@ impl Inside {
     fn weigh(&self, entries: &mut Entries, glance: Glance, found: Found) -> Result<(), JournalError> {
         let (now, id) = (Instant::now(), glance.id);
         // Changed or removed since: another look is due, or none.
-        let Some(path) = self.desk.state().notes.name_now(&glance).cloned() else { return Ok(()) };
+        let Some((path, was_renamed)) = self.where_it_is(&glance) else { return Ok(()) };
         let known = self.known(id)?;
         let afterwards = match &found {
             Found::Interrupted => Afterwards::Again(now),
             Found::Changed => Afterwards::Again(now + QUIET),
             // It is looked for under its new name.
-            Found::Gone if path != glance.path => Afterwards::Again(now),
+            Found::Gone if was_renamed => Afterwards::Again(now),
             Found::Unreadable { error, .. } if is_transient(error) => {
                 Afterwards::Failing(now + read_retry(glance.failures))
             }
@@ -177,6 +177,11 @@ impl Inside {
         }
         entries.notes.push((glance, afterwards));
         Ok(())
+    }
+
+    fn where_it_is(&self, glance: &Glance) -> Option<(LibraryPath, bool)> {
+        let state = self.desk.state();
+        state.notes.name_now(glance).map(|path| (path.clone(), state.notes.was_renamed(glance)))
     }
 
     fn settle(&self, notes: Vec<(Glance, Afterwards)>) {

@@ -84,6 +84,29 @@ fn renames_are_followed_and_stale_names_are_not() {
 }
 
 #[test]
+fn a_file_renamed_there_and_back_was_renamed() {
+    let (mut notes, start) = (Notes::new(10), Instant::now());
+    let _noted = notes.touch(A, &path("a.jpg"), start);
+    let glance = notes.take_due(start + QUIET, 9).remove(0);
+    assert!(!notes.was_renamed(&glance));
+    notes.rename(A, &path("b.jpg"));
+    notes.rename(A, &path("a.jpg"));
+    assert!(notes.was_renamed(&glance));
+    assert_eq!(notes.name_now(&glance), Some(&path("a.jpg")));
+}
+
+#[test]
+fn a_file_that_was_found_is_due_at_once_unless_it_was_noted() {
+    let (mut notes, start) = (Notes::new(10), Instant::now());
+    let _noted = notes.touch(A, &path("a.jpg"), start);
+    let _noted = notes.find(A, &path("old.jpg"), start);
+    let _noted = notes.find(B, &path("b.jpg"), start);
+    let due: Vec<_> = notes.take_due(start, 9).into_iter().map(|it| it.id).collect();
+    assert_eq!(due, [B]);
+    assert_eq!(notes.take_due(start + QUIET, 9).remove(0).path, path("a.jpg"));
+}
+
+#[test]
 fn too_many_notes_are_dropped_but_never_those_of_open_files() {
     let (mut notes, start) = (Notes::new(3), Instant::now());
     let _noted = notes.open(A, &path("a"));

@@ -203,3 +203,18 @@ fn a_rename_while_nobody_watched_is_found() {
     assert_eq!(house.state("d/b.jpg"), backed_up(&photo("a")));
     assert_eq!(house.empty_outbox(), [moved("a.jpg", "d/b.jpg")]);
 }
+
+#[test]
+fn a_name_told_late_does_not_lead_a_new_file_astray() {
+    let house = House::new();
+    let ledger = house.intake().inside().ledger();
+    // Renamed and removed before anything is followed; then its number comes back, as ext4 gives it again at once.
+    let old = house.put("c.jpg");
+    house.intake().touched(old, &path("a.jpg"));
+    house.intake().renamed_file(old, &path("a.jpg"), &path("b.jpg"), None);
+    house.intake().removed(old, &path("b.jpg"));
+    house.intake().touched(old, &path("c.jpg"));
+    drop(ledger);
+    house.settle();
+    assert_eq!(house.state("c.jpg"), pending(&photo("c.jpg")));
+}

@@ -94,8 +94,8 @@ fn a_photo_that_was_only_opened_stays_backed_up() {
 fn a_file_changed_while_it_was_hashed_is_hashed_again() {
     let house = House::new();
     let mut content = photo("large");
-    content.resize(48 << 20, b'x');
-    for round in 0..5_u8 {
+    content.resize(32 << 20, b'x');
+    for round in 0..3_u8 {
         let id = house.write("a.jpg", &content);
         house.wait("a worker to take it", |house| {
             let state = house.intake().inside().desk.state();

@@ -61,6 +61,6 @@ fn step(house: &House, chance: &mut fastrand::Rng) {
         let mut files = 0;
         house.spool.walk(&mut |_| files += 1);
         let counted = tally.pending.files + tally.backed_up.files + tally.local.files + tally.failed.files;
-        assert_eq!(counted, files);
+        assert_eq!(counted, files, "{:?}", house.intake().inside().desk.state());
     }
 }

@@ -129,3 +129,17 @@ fn a_symbolic_link_is_never_followed() {
     assert_eq!(house.record(id), None);
     assert_eq!(house.journal().tally(), Tally::default());
 }
+
+#[test]
+fn a_file_changed_behind_the_mount_while_it_was_read_is_not_promised() {
+    let house = House::new();
+    put(&house, "a.jpg", &photo("before"));
+    let glance = glance(&house, "a.jpg");
+    let marker = Marker::of_this_boot().unwrap();
+    let look = look::Look::begin(&house.spool, &marker, Accept::Images, glance).unwrap();
+    let fingerprint = look.fingerprint(&mut Vec::new(), || true).unwrap();
+    assert!(matches!(look.sync(fingerprint), Found::Whole { .. }));
+    put(&house, "a.jpg", &photo("after, and longer"));
+    assert!(matches!(look.sync(fingerprint), Found::Changed));
+    assert!(matches!(look.fingerprint(&mut Vec::new(), || false), Err(Found::Interrupted)));
+}
