@@ -1,7 +1,7 @@
 //! Who may ask: users and their tokens.
 //!
-//! A token is 256 random bits, shown once and kept only as its SHA-256: with that much randomness a slow hash would protect
-//! nothing more. It begins with `hl_`, so that scanners for leaked secrets can know it.
+//! A token is 256 random bits, shown once and kept only as its SHA-256: with that much randomness a slow hash would
+//! protect nothing more. It begins with `hl_`, so that scanners for leaked secrets can know it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,8 +13,8 @@ use heirloom_protocol::possession::UserId;
 
 use crate::index::{Index, IndexError, TokenId};
 
-/// How long a caller is remembered: thousands of requests a second do not each ask the index, and a token that is taken away
-/// is good for no longer than this.
+/// How long a caller is remembered: thousands of requests a second do not each ask the index, and a token that is
+/// taken away is good for no longer than this.
 const REMEMBERED: Duration = Duration::from_secs(10);
 
 /// Callers remembered, at most; beyond it all are forgotten and asked for again. Only good tokens get in.

@@ -1,7 +1,7 @@
 //! The order of rooms: `lib.rs` lists them in walking order, and a room names only rooms below it.
 //!
-//! Reads source text, not types: whoever writes `crate::room`, `super::room` or a group of them names the room. Comments may
-//! speak of any room.
+//! Reads source text, not types: whoever writes `crate::room`, `super::room` or a group of them names the room.
+//! Comments may speak of any room.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -57,8 +57,8 @@ impl Database {
     /// What begins a transaction that is going to write.
     pub(super) fn begin(&self) -> &'static str {
         match self.kind {
-            // Takes the write lock at once, waiting for it if another process has it. A plain BEGIN would take it at the
-            // first write, and fail there without waiting if anybody wrote since the transaction's first read.
+            // Takes the write lock at once, waiting for it if another process has it. A plain BEGIN would take it at
+            // the first write, and fail there without waiting if anybody wrote since the transaction's first read.
             Kind::Sqlite => "BEGIN IMMEDIATE",
         }
     }

@@ -1,7 +1,7 @@
 //! Images, and who holds them.
 //!
-//! An image is stored once and held by everybody who brought it or proved to have it. Its row says whether its bytes are
-//! good; a user's holding says since when it is theirs.
+//! An image is stored once and held by everybody who brought it or proved to have it. Its row says whether its bytes
+//! are good; a user's holding says since when it is theirs.
 
 use std::collections::HashMap;
 
@@ -51,7 +51,8 @@ impl Index {
         self.writer.write(Hold { user, fingerprint, size }).await
     }
 
-    /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no longer) there unquarantined.
+    /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no longer) there
+    /// unquarantined.
     pub async fn link(&self, user: UserId, fingerprint: Fingerprint) -> Result<Option<Receipt>, IndexError> {
         self.writer.write(Link { user, fingerprint }).await
     }

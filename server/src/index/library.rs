@@ -17,7 +17,8 @@ use ledger::{Ledger, Place, Trashed};
 mod ledger;
 
 impl Index {
-    /// Carries out changes in order, each for itself, with the user's own change count as version. All in one transaction.
+    /// Carries out changes in order, each for itself, with the user's own change count as version. All in one
+    /// transaction.
     pub async fn change_library(
         &self,
         user: UserId,
@@ -101,7 +102,8 @@ impl ChangeLibrary {
         Ok(Ledger { version, places, held, ..Ledger::default() })
     }
 
-    /// The user's count of changes. The update that changes nothing locks the row, so that two servers do not count the same.
+    /// The user's count of changes. The update that changes nothing locks the row, so that two servers do not count
+    /// the same.
     async fn version(&self, rows: &mut AnyConnection) -> Result<u64, IndexError> {
         let user =
             sqlx::query("UPDATE users SET library_version = library_version WHERE id = $1 RETURNING library_version")

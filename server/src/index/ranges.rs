@@ -1,8 +1,8 @@
 //! The stored form of a set of byte ranges.
 //!
-//! Version 1: the byte 1, then for each range two numbers in LEB128 (seven bits to a byte, the lowest first, the high bit
-//! set on all but the last): the gap since the end of the range before, and the length. An image that arrives in order is one
-//! range, so that its entry is some five bytes.
+//! Version 1: the byte 1, then for each range two numbers in LEB128 (seven bits to a byte, the lowest first, the high
+//! bit set on all but the last): the gap since the end of the range before, and the length. An image that arrives in
+//! order is one range, so that its entry is some five bytes.
 
 use heirloom_protocol::{ByteRange, RangeSet};
 
@@ -130,7 +130,8 @@ mod tests {
     proptest! {
         #[test]
         fn a_set_survives_storage(ranges in prop::collection::vec((0_u64..1 << 34, 1_u64..1 << 24), 0..50)) {
-            let set: RangeSet = ranges.into_iter().map(|(start, length)| ByteRange::at(start, length).unwrap()).collect();
+            let set: RangeSet =
+                ranges.into_iter().map(|(start, length)| ByteRange::at(start, length).unwrap()).collect();
             prop_assert_eq!(decode(&encode(&set).unwrap()).unwrap(), set);
         }
 

@@ -23,9 +23,9 @@ pub(super) enum Role {
 impl Role {
     /// The settings of a connection (sqlite.org/pragma.html).
     ///
-    /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is for the moments when
-    /// another process (`user add`) writes. Caches are a few MiB: the kernel caches the file anyway. The log is cut back
-    /// after a burst, so that it does not keep the size of the largest one.
+    /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is for the moments
+    /// when another process (`user add`) writes. Caches are a few MiB: the kernel caches the file anyway. The log is
+    /// cut back after a burst, so that it does not keep the size of the largest one.
     const fn settings(self) -> &'static str {
         match self {
             Self::Writer => {
@@ -33,14 +33,15 @@ impl Role {
                  PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 33554432;"
             }
             Self::Reader => {
-                "PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; PRAGMA query_only = ON;"
+                "PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; \
+                 PRAGMA query_only = ON;"
             }
         }
     }
 }
 
-/// Makes the database's file if it is missing, mode 0600: SQLite would make it for everybody to read. Its log and its shared
-/// memory take their mode from it.
+/// Makes the database's file if it is missing, mode 0600: SQLite would make it for everybody to read. Its log and its
+/// shared memory take their mode from it.
 pub(super) async fn make(url: &str) -> Result<(), IndexError> {
     let options = SqliteConnectOptions::from_str(url).map_err(IndexError::Open)?;
     let path = options.get_filename().to_owned();
@@ -56,8 +57,8 @@ fn make_file(path: &Path) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Only ever opened here when it is new: closing a second handle to a database that is in use would take SQLite's own
-    // locks away (sqlite.org/howtocorrupt.html, 2.2).
+    // Only ever opened here when it is new: closing a second handle to a database that is in use would take SQLite's
+    // own locks away (sqlite.org/howtocorrupt.html, 2.2).
     match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
         Ok(made) => {
             drop(made);

@@ -37,8 +37,8 @@ impl Index {
             .collect()
     }
 
-    /// Adds a range to the entry, making it if missing; answers the entry as it is then. `SizeDiffers` if it was begun with
-    /// another size.
+    /// Adds a range to the entry, making it if missing; answers the entry as it is then. `SizeDiffers` if it was
+    /// begun with another size.
     pub async fn note_shard(
         &self,
         user: UserId,
@@ -113,8 +113,8 @@ impl Write for NoteShard {
 }
 
 impl NoteShard {
-    /// What had arrived before. Making or touching the row also locks it, so that of two servers that note shards of one
-    /// upload the second reads what the first wrote.
+    /// What had arrived before. Making or touching the row also locks it, so that of two servers that note shards of
+    /// one upload the second reads what the first wrote.
     async fn begin_or_touch(&self, rows: &mut AnyConnection) -> Result<RangeSet, IndexError> {
         let entry = sqlx::query(
             "INSERT INTO uploads (user_id, fingerprint, size, received, touched_ms) VALUES ($1, $2, $3, $4, $5)

@@ -30,7 +30,8 @@ impl Index {
     /// Whose token has this hash.
     pub async fn token_owner(&self, token_hash: [u8; 32]) -> Result<Option<TokenOwner>, IndexError> {
         let found = sqlx::query(
-            "SELECT tokens.id, users.id, users.name FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1",
+            "SELECT tokens.id, users.id, users.name
+             FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1",
         )
         .bind(token_hash.as_slice())
         .fetch_optional(self.database.reads())

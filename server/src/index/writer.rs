@@ -3,9 +3,9 @@
 //! A commit waits for the disk; what asks for one meanwhile waits together and is committed together next. So a hundred
 //! images that are stored at once cost a few waits and not a hundred. Nothing is answered before its commit.
 //!
-//! A write decides before it changes anything: an answer like `NameTaken` leaves the group as it was. If the database itself
-//! refuses one, the group is rolled back and each of its writes is carried out in a transaction of its own, so that only
-//! the guilty one fails.
+//! A write decides before it changes anything: an answer like `NameTaken` leaves the group as it was. If the database
+//! itself refuses one, the group is rolled back and each of its writes is carried out in a transaction of its own, so
+//! that only the guilty one fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -140,8 +140,8 @@ async fn transact(database: &Database, group: &mut [Box<dyn Waiting>]) -> Result
     let mut connection = database.writes().acquire().await?;
     let outcome = commit_on(&mut connection, database.begin(), group).await;
     if outcome.is_err() {
-        // After some errors (a full disk) SQLite has rolled back by itself, and sqlx would count a transaction that is not
-        // there any more. A new connection has no such past; closing this one undoes whatever it had begun.
+        // After some errors (a full disk) SQLite has rolled back by itself, and sqlx would count a transaction that
+        // is not there any more. A new connection has no such past; closing this one undoes whatever it had begun.
         if let Err(error) = connection.close().await {
             tracing::warn!(%error, "could not close the index's connection after a failed transaction");
         }

@@ -1,6 +1,7 @@
 //! The contract of blobs: what every place for bytes must keep.
 //!
-//! The promises are functions over a [`Place`]. Another implementation passes them by one more constructor and one more list.
+//! The promises are functions over a [`Place`]. Another implementation passes them by one more constructor and one
+//! more list.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -1,7 +1,7 @@
 //! The contract of the index: what every database behind it must keep.
 //!
-//! The promises are functions over a [`Place`]: a fresh, empty index that can be opened again. Another database passes them by
-//! one more constructor and one more line for each list below.
+//! The promises are functions over a [`Place`]: a fresh, empty index that can be opened again. Another database
+//! passes them by one more constructor and one more line for each list below.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

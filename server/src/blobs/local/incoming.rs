@@ -70,7 +70,7 @@ impl Drop for Incoming {
         if !self.settled
             && let Err(error) = self.disk.remove(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "could not remove an unfinished image; the next start will");
+            tracing::warn!(path = %self.path.display(), %error, "left an unfinished image for the next start to sweep");
         }
     }
 }

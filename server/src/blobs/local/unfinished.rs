@@ -1,8 +1,8 @@
 //! Unfinished uploads: one sparse file each, shards written in place, so that assembling an image copies nothing.
 //!
-//! Writers hold a shared flock(2) on the file, sealing and discarding an exclusive one. So no shard that comes late, from
-//! a second device or a second server process, reaches a file that is being hashed or is an image already: it waits,
-//! finds that its file has moved on, and begins a new one. A crash lets go of the locks.
+//! Writers hold a shared flock(2) on the file, sealing and discarding an exclusive one. So no shard that comes late,
+//! from a second device or a second server process, reaches a file that is being hashed or is an image already: it
+//! waits, finds that its file has moved on, and begins a new one. A crash lets go of the locks.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -88,8 +88,8 @@ impl Unfinished {
         Ok(uploads)
     }
 
-    /// A seal may be asked for twice: the second finds the image where the first put it, and syncs what that one may not
-    /// have come to.
+    /// A seal may be asked for twice: the second finds the image where the first put it, and syncs what that one may
+    /// not have come to.
     fn sealed_before(&self, fingerprint: Fingerprint, size: u64, images: &Shelf) -> Result<(), BlobError> {
         match images.size(fingerprint)? {
             Some(found) if found == size => images.sync(fingerprint).and_then(|()| self.sync_folder()),

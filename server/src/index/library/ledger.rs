@@ -1,7 +1,7 @@
 //! The ledger: what a batch of changes does to a library, decided in memory.
 //!
-//! It is opened with what stands at the paths that the batch names and with the images of the batch that the user holds. It
-//! knows no SQL; what it changed is written afterwards.
+//! It is opened with what stands at the paths that the batch names and with the images of the batch that the user
+//! holds. It knows no SQL; what it changed is written afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 
