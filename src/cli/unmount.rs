@@ -24,8 +24,8 @@ pub(super) struct Unmount {
     /// First wait until everything is backed up
     #[arg(long)]
     wait: bool,
-    /// Wait at most so many seconds; the mount stays if they are not enough
-    #[arg(long, value_name = "SECONDS", requires = "wait")]
+    /// Wait at most so many seconds; with --wait, the mount stays if they are not enough
+    #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 }
 
@@ -33,15 +33,16 @@ impl Unmount {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mountpoint = absolute(&self.mountpoint)?;
         let daemon = daemon_of(&mountpoint)?;
+        let timeout = self.timeout.map(Duration::from_secs);
         if self.wait {
-            let end = block_on(wait_for(&daemon, Vec::new(), self.timeout.map(Duration::from_secs)))??;
+            let end = block_on(wait_for(&daemon, Vec::new(), timeout))??;
             if let WaitEnd::TimedOut(left) = end {
                 bail!("still {} not backed up; {} stays mounted", words::amount(left), mountpoint.display());
             }
         }
         match block_on(daemon.unmount())? {
             Ok(UnmountAnswer::Unmounted { pid, left }) => {
-                await_end(pid)?;
+                await_end(pid, timeout.filter(|_| !self.wait).unwrap_or(STOP_WITHIN))?;
                 println!("unmounted {}", mountpoint.display());
                 if left.files > 0 {
                     println!("not backed up yet: {}; kept here, and sent after the next mount", words::amount(left));
@@ -60,16 +61,16 @@ impl Unmount {
 }
 
 /// Returns when the process has ended, so that a mount right after finds everything free.
-fn await_end(pid: u32) -> anyhow::Result<()> {
+fn await_end(pid: u32, within: Duration) -> anyhow::Result<()> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { bail!("the daemon named no process") };
     let ended = match pidfd_open(pid, PidfdFlags::empty()) {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         opened => opened.context("cannot watch the daemon end")?,
     };
-    let limit = Timespec::try_from(STOP_WITHIN).context("a minute fits a timespec")?;
+    let limit = Timespec::try_from(within).context("--timeout is too long")?;
     match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).context("cannot watch the daemon end")? {
         0 => bail!(
-            "unmounted, but the daemon (process {pid}) is still stopping after {STOP_WITHIN:?}",
+            "unmounted, but the daemon (process {pid}) is still stopping after {within:?}",
             pid = pid.as_raw_nonzero()
         ),
         _ => Ok(()),

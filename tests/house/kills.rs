@@ -10,6 +10,7 @@ use std::time::Duration;
 use heirloom_protocol::{Fingerprint, RangeSet};
 
 use crate::ask::Asker;
+use crate::command::finish;
 use crate::device::{Device, fingerprints_below};
 use crate::house::{House, Person};
 use crate::link::Link;
@@ -149,6 +150,7 @@ fn a_photo_that_was_being_written_at_the_kill_is_never_taken_for_whole() {
     device.wait_for(&["whole.jpg"]);
     eventually(BACKED_UP_WITHIN, "the tree has been compared", || device.attribute("torn.jpg", "state") != "pending");
     assert_eq!(device.attribute("torn.jpg", "state"), "failed", "it says so");
+    finish(device.heirloom([Path::new("wait"), &device.mountpoint()])).refuses(&["torn.jpg", "copy it again"]);
     assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [image], "no half photo on the server");
 
     // Copied again, it is a photo like any other.

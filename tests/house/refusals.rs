@@ -30,7 +30,13 @@ fn a_second_mount_in_the_same_place_is_refused() {
     let house = House::new();
     let anna = house.person("anna");
     let device = house.device(&anna, "laptop");
-    finish(device.mount_command()).refuses(&["already"]);
+    finish(device.mount_command()).refuses(&["in use"]);
+    let mut elsewhere = device.heirloom([Path::new("mount"), &device.mountpoint(), Path::new("--foreground")]);
+    finish({
+        elsewhere.arg("--state").arg(house.shelf("other"));
+        elsewhere
+    })
+    .refuses(&["already"]);
     fs::write(device.path("still.txt"), "here").expect("the first mount is unharmed");
 }
 
