@@ -11,6 +11,7 @@
 mod entry;
 mod error;
 mod look;
+mod names;
 mod place;
 mod record;
 mod store;
@@ -29,8 +30,8 @@ use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
 pub use entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Settled, Stamp};
 pub use error::JournalError;
+pub use names::Bound;
 pub use record::RecordError;
-pub use tables::Bound;
 pub use tally::{Amount, Tally};
 
 use error::Fault;

@@ -6,7 +6,7 @@ use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{Fingerprint, RangeSet};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _};
 
-use super::entry::{FileId, FileRecord, NameChange};
+use super::entry::{FileId, FileRecord, FileState, NameChange};
 use super::error::Fault;
 use super::record::{self, StoredFile};
 use super::tables::{FILES, NAMES};
@@ -88,7 +88,9 @@ pub(super) fn failed(
     for entry in failed.iter()?.take(limit) {
         let id = entry?.0.value();
         let Some(bytes) = files.get(id)? else { continue };
-        found.extend(readable(id, bytes.value()).map(|stored| (FileId(id), stored.record)));
+        // An entry that its file does not know of was left by a record that could not be read.
+        let stored = readable(id, bytes.value()).filter(|it| matches!(it.record.state, FileState::Failed { .. }));
+        found.extend(stored.map(|stored| (FileId(id), stored.record)));
     }
     Ok(found)
 }

@@ -14,8 +14,7 @@ use redb::{Builder, Database};
 
 use super::error::JournalError;
 use super::store::{Medium, OpenFault, Store};
-use super::tables::Tables;
-use super::tally::Counts;
+use super::tables;
 
 /// Memory for redb's page cache. The system's page cache stands behind it, and look-ups touch few pages: more buys
 /// little (64 MiB instead of 32 made random reads a fifth slower here, not faster), and the client is to stay small.
@@ -115,18 +114,11 @@ fn begin(path: &Path) -> Result<(), JournalError> {
     sync_folder(path)
 }
 
-/// Gives an empty file the tables, so that readers always find them.
+/// Gives an empty file the tables.
 fn fill(path: &Path) -> Result<(), redb::Error> {
     let database = Builder::new().set_cache_size(CACHE_BYTES).create(path)?;
-    begin_tables(&database)?;
+    tables::complete(&database)?;
     Ok(database.close()?)
-}
-
-pub(super) fn begin_tables(database: &Database) -> Result<(), redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_quick_repair(true);
-    drop(Tables::open(&transaction, Counts::default())?);
-    Ok(transaction.commit()?)
 }
 
 /// Moves a damaged journal to the first free of its names; answers which.

@@ -12,7 +12,7 @@ use redb::{Database, ReadTransaction, ReadableDatabase as _};
 
 use super::error::{Fault, JournalError};
 use super::look;
-use super::tables::Tables;
+use super::tables::{self, Tables};
 use super::tally::Counts;
 
 /// What the database lies on.
@@ -232,7 +232,11 @@ fn give_up(state: State) {
 /// Opens a database and counts what is in it, which also reads every file's record once.
 fn open_sound(medium: &dyn Medium) -> Result<(Database, Counts), OpenFault> {
     let database = sound(|| medium.open().map_err(|source| Fault::Storage(source.into())))?;
-    match sound(|| look::recount(&database.begin_read()?)) {
+    let counts = sound(|| {
+        tables::complete(&database).map_err(Fault::Storage)?;
+        look::recount(&database.begin_read()?)
+    });
+    match counts {
         Ok(counts) => Ok((database, counts)),
         Err(fault) => {
             // Not while a panic unwinds: another one inside it would end the process.

@@ -5,9 +5,12 @@
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
-use redb::{ReadableTable as _, Table, TableDefinition, TableError, WriteTransaction};
+use redb::{
+    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableError, TableHandle as _,
+    WriteTransaction,
+};
 
-use super::entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Settled};
+use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled};
 use super::error::Fault;
 use super::look;
 use super::record::{self, StoredFile};
@@ -29,39 +32,42 @@ pub(super) const NAMES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const VERSIONS: TableDefinition<'_, &str, u64> = TableDefinition::new("versions");
 /// Whose word this is: one entry, see `bind`.
 const BOUND: TableDefinition<'_, &str, &str> = TableDefinition::new("bound");
-/// The key of the one entry: the library that sync list, versions and outbox are about.
-const LIBRARY: &str = "library";
 /// What must not start again from 0.
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
-/// The sequence number of the next change of names. Never used twice: a late confirmation of one change must not
-/// take another out of the outbox.
-const NEXT_NAME: &str = "next_name";
-
-/// Files that are looked at together when the library changes: bounds the memory for it.
-const BIND_PAGE: usize = 1000;
-
-/// What [`Tables::bind`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    /// The journal was about no library yet.
-    First,
-    /// It is about this one.
-    Same,
-    /// It was about another one, and began anew for this one.
-    Other,
+/// Makes the tables that are not there: all of them in a new journal, and in an old one what came later.
+pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
+    let present: Vec<_> = database.begin_read()?.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let tables = [
+        FILES.name(),
+        QUEUE.name(),
+        FAILED.name(),
+        RECEIPTS.name(),
+        SHARDS.name(),
+        NAMES.name(),
+        VERSIONS.name(),
+        BOUND.name(),
+        COUNTERS.name(),
+    ];
+    if tables.iter().all(|table| present.iter().any(|there| there == table)) {
+        return Ok(());
+    }
+    let mut transaction = database.begin_write()?;
+    transaction.set_quick_repair(true);
+    drop(Tables::open(&transaction, Counts::default())?);
+    Ok(transaction.commit()?)
 }
 
 /// The tables, open for writing. Whatever is changed is undone unless the transaction commits.
 pub(super) struct Tables<'tx> {
-    files: Table<'tx, u64, &'static [u8]>,
-    queue: Table<'tx, u64, u64>,
-    failed: Table<'tx, u64, ()>,
-    receipts: Table<'tx, &'static [u8; 32], &'static [u8]>,
-    shards: Table<'tx, &'static [u8; 32], &'static [u8]>,
-    names: Table<'tx, u64, &'static [u8]>,
-    versions: Table<'tx, &'static str, u64>,
-    counters: Table<'tx, &'static str, u64>,
-    bound: Table<'tx, &'static str, &'static str>,
+    pub(super) files: Table<'tx, u64, &'static [u8]>,
+    pub(super) queue: Table<'tx, u64, u64>,
+    pub(super) failed: Table<'tx, u64, ()>,
+    pub(super) receipts: Table<'tx, &'static [u8; 32], &'static [u8]>,
+    pub(super) shards: Table<'tx, &'static [u8; 32], &'static [u8]>,
+    pub(super) names: Table<'tx, u64, &'static [u8]>,
+    pub(super) versions: Table<'tx, &'static str, u64>,
+    pub(super) counters: Table<'tx, &'static str, u64>,
+    pub(super) bound: Table<'tx, &'static str, &'static str>,
     /// What the tables hold, as it will be when the transaction has committed.
     pub(super) counts: Counts,
 }
@@ -128,51 +134,6 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Follows one change of a name; answers what was known of the file before. A record that cannot be read counts as none.
-    pub(super) fn follow(&mut self, step: &NameStep) -> Result<Option<FileRecord>, Fault> {
-        let known = match look::file(&self.files, step.id()) {
-            Err(Fault::Record { .. }) => None,
-            found => found?.map(|it| it.record),
-        };
-        if let Some(record) = &known
-            && let Some(change) = self.change_for_library(step, record)?
-        {
-            self.queue_name(&change)?;
-        }
-        match step {
-            NameStep::Forget { id } | NameStep::Remove { id } => self.forget(*id)?,
-            NameStep::Rename { id, to } | NameStep::Move { id, to } | NameStep::Place { id, to } if known.is_some() => {
-                self.rename(*id, to)?;
-            }
-            NameStep::Rename { .. } | NameStep::Move { .. } | NameStep::Place { .. } => {}
-        }
-        Ok(known)
-    }
-
-    /// What the library has to hear of a step. Of a photo that changed since it was backed up, it knows the name still.
-    fn change_for_library(&self, step: &NameStep, record: &FileRecord) -> Result<Option<NameChange>, Fault> {
-        let backed_up = matches!(record.state, FileState::BackedUp { .. });
-        let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
-        Ok(match (step, &record.state) {
-            (NameStep::Move { to, .. }, _) if in_library && *to != record.path => {
-                Some(NameChange::Move { from: record.path.clone(), to: to.clone() })
-            }
-            (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove { path: record.path.clone() }),
-            (NameStep::Place { to, .. }, FileState::BackedUp { fingerprint }) => {
-                let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
-                Some(NameChange::Put { path: to.clone(), fingerprint, mtime_ns })
-            }
-            (
-                NameStep::Move { .. }
-                | NameStep::Place { .. }
-                | NameStep::Remove { .. }
-                | NameStep::Rename { .. }
-                | NameStep::Forget { .. },
-                _,
-            ) => None,
-        })
-    }
-
     /// Enters the end of a delivery; answers whether the file was still the one delivered.
     pub(super) fn settle(&mut self, settled: &Settled) -> Result<bool, Fault> {
         if let Outcome::BackedUp { receipt } = &settled.outcome {
@@ -227,60 +188,6 @@ impl<'tx> Tables<'tx> {
             self.shards.remove(key)?;
         } else {
             self.shards.insert(key, record::encode_shards(ranges).as_slice())?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn queue_name(&mut self, change: &NameChange) -> Result<(), Fault> {
-        let sequence = self.counters.get(NEXT_NAME)?.map_or(0, |next| next.value());
-        self.counters.insert(NEXT_NAME, sequence + 1)?;
-        self.names.insert(sequence, record::encode_change(change).as_slice())?;
-        self.counts.names += 1;
-        Ok(())
-    }
-
-    pub(super) fn confirm_name(&mut self, sequence: u64) -> Result<(), Fault> {
-        if self.names.remove(sequence)?.is_some() {
-            self.counts.names = self.counts.names.saturating_sub(1);
-        }
-        Ok(())
-    }
-
-    /// What the server confirmed of a path; none: nothing stands there.
-    pub(super) fn set_version(&mut self, path: &LibraryPath, version: Option<u64>) -> Result<(), Fault> {
-        match version {
-            Some(version) => self.versions.insert(path.as_str(), version)?,
-            None => self.versions.remove(path.as_str())?,
-        };
-        Ok(())
-    }
-
-    /// From now on this journal is about `library`. What another one said before is forgotten.
-    pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
-        let before = self.bound.insert(LIBRARY, library)?.map(|before| before.value().to_owned());
-        match before {
-            None => Ok(Bound::First),
-            Some(before) if before == library => Ok(Bound::Same),
-            Some(_) => self.begin_anew().map(|()| Bound::Other),
-        }
-    }
-
-    /// Forgets all that a server said, and promises anew everything that was backed up there.
-    fn begin_anew(&mut self) -> Result<(), Fault> {
-        self.receipts.retain(|_, _| false)?;
-        self.shards.retain(|_, _| false)?;
-        self.versions.retain(|_, _| false)?;
-        self.names.retain(|_, _| false)?;
-        self.counts.names = 0;
-        let mut from = Some(0);
-        while let Some(first) = from {
-            let page = look::files_from(&self.files, first, BIND_PAGE)?;
-            from = page.last().and_then(|(last, _)| last.0.checked_add(1));
-            for (id, file) in page {
-                if let FileState::BackedUp { fingerprint } = file.state {
-                    self.record(id, &FileRecord { state: FileState::Pending { fingerprint }, ..file })?;
-                }
-            }
         }
         Ok(())
     }

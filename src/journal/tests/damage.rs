@@ -149,6 +149,21 @@ fn a_panic_in_a_change_is_told_like_damage() {
 }
 
 #[test]
+fn a_table_that_an_older_program_did_not_have_is_made() {
+    let (_folder, path) = house();
+    let database = Database::open(&path).unwrap();
+    let transaction = database.begin_write().unwrap();
+    assert!(transaction.delete_table(crate::journal::tables::FAILED).unwrap());
+    transaction.commit().unwrap();
+    database.close().unwrap();
+
+    let journal = Journal::open(&path).unwrap();
+    assert!(!journal.was_rebuilt());
+    assert_eq!(journal.failed(9).unwrap(), []);
+    assert_eq!(journal.tally().pending.files, 500);
+}
+
+#[test]
 fn what_a_crash_left_of_a_new_journal_is_not_taken_for_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");

@@ -12,8 +12,9 @@ use fastrand::Rng;
 use redb::{Builder, Database, DatabaseError, RepairSession, StorageBackend};
 
 use crate::journal::Journal;
-use crate::journal::place::{Origin, begin_tables};
+use crate::journal::place::Origin;
 use crate::journal::store::{Medium, Store};
+use crate::journal::tables;
 
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
@@ -74,7 +75,7 @@ impl Disk {
     pub(super) fn formatted() -> Self {
         let disk = Self::default();
         let database = Builder::new().create_with_backend(Handle(disk.clone())).unwrap();
-        begin_tables(&database).unwrap();
+        tables::complete(&database).unwrap();
         database.close().unwrap();
         disk.forget_steps();
         disk

@@ -221,3 +221,42 @@ fn files_that_need_a_person_are_found_until_they_do_not() {
     drop(journal);
     assert_eq!(house.open().failed(9).unwrap(), [failed(4)]);
 }
+
+#[test]
+fn the_library_hears_of_the_names_that_it_knows_and_of_no_others() {
+    let house = house();
+    let journal = house.open();
+    let [one, two, three, four] = [1, 2, 3, 4].map(FileId);
+    journal.record(vec![backed_up(1), pending(2), pending(3), backed_up(4)]).unwrap();
+    // A photo that was backed up, and has changed since.
+    journal.confirm_names(vec![], vec![(path(3), Some(7))]).unwrap();
+    let known = journal
+        .follow(vec![
+            NameStep::Move { id: one, to: path(11) },
+            NameStep::Move { id: one, to: path(11) },
+            NameStep::Move { id: two, to: path(12) },
+            NameStep::Move { id: three, to: path(13) },
+            NameStep::Rename { id: four, to: path(14) },
+            NameStep::Place { id: four, to: path(15) },
+            NameStep::Remove { id: two },
+            NameStep::Remove { id: one },
+            NameStep::Forget { id: four },
+            NameStep::Move { id: FileId(99), to: path(9) },
+        ])
+        .unwrap();
+    assert_eq!(known[0], Some(backed_up(1).1));
+    assert_eq!(known[1], Some(FileRecord { path: path(11), ..backed_up(1).1 }));
+    assert_eq!(known[9], None);
+    let heard: Vec<_> = journal.queued_names(99).unwrap().into_iter().map(|(_, change)| change).collect();
+    assert_eq!(
+        heard,
+        [
+            NameChange::Move { from: path(1), to: path(11) },
+            NameChange::Move { from: path(3), to: path(13) },
+            NameChange::Put { path: path(15), fingerprint: fingerprint(4), mtime_ns: stamp(4).mtime_ns },
+            NameChange::Remove { path: path(11) },
+        ]
+    );
+    assert_eq!(ids(&journal.files_after(None, 9).unwrap()), [3]);
+    assert_eq!(journal.file(three).unwrap(), Some(FileRecord { path: path(13), ..pending(3).1 }));
+}

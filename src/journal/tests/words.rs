@@ -93,7 +93,7 @@ pub(super) fn recount(journal: &Journal) -> Tally {
 pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), JournalError> {
     let mut number = || random.u64(0..NUMBERS);
     let (one, other) = (number(), number());
-    match random.u8(0..10) {
+    match random.u8(0..12) {
         0..3 => journal.record(vec![pending(one), pending(other)]),
         3 => journal.record(vec![file(one, FileState::Local { why: "not an image".to_owned() })]),
         4 => journal.settle(vec![delivered(one), delivered(other)]).map(|_| ()),
@@ -101,6 +101,8 @@ pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), Journa
         6 => journal.forget(vec![FileId(one)]),
         7 => journal.note_shard(fingerprint(one), range(other * 10, other * 10 + 10)),
         8 => journal.queue_names(vec![NameChange::Move { from: path(one), to: path(other) }]),
+        9 => journal.follow(vec![NameStep::Move { id: FileId(one), to: path(other) }]).map(|_| ()),
+        10 => journal.follow(vec![NameStep::Remove { id: FileId(one) }]).map(|_| ()),
         _ => journal.confirm_names(vec![one], vec![(path(one), Some(one)), (path(other), None)]),
     }
 }

@@ -1,0 +1,130 @@
+//! Names: what the library on the server is to hear of them, and what it has confirmed.
+
+use heirloom_protocol::LibraryPath;
+use redb::ReadableTable as _;
+
+use super::entry::{FileRecord, FileState, NameChange, NameStep};
+use super::error::Fault;
+use super::tables::Tables;
+use super::{look, record};
+
+/// The key of the one entry: the library that sync list, versions and outbox are about.
+const LIBRARY: &str = "library";
+/// The sequence number of the next change of names. Never used twice: a late confirmation of one change must not
+/// take another out of the outbox.
+const NEXT_NAME: &str = "next_name";
+
+/// Files that are looked at together when the library changes: bounds the memory for it.
+const BIND_PAGE: usize = 1000;
+
+/// What [`Tables::bind`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// The journal was about no library yet.
+    First,
+    /// It is about this one.
+    Same,
+    /// It was about another one, and began anew for this one.
+    Other,
+}
+
+impl Tables<'_> {
+    /// Follows one change of a name; answers what was known of the file before. A record that cannot be read counts as none.
+    pub(super) fn follow(&mut self, step: &NameStep) -> Result<Option<FileRecord>, Fault> {
+        let known = match look::file(&self.files, step.id()) {
+            Err(Fault::Record { .. }) => None,
+            found => found?.map(|it| it.record),
+        };
+        if let Some(record) = &known
+            && let Some(change) = self.change_for_library(step, record)?
+        {
+            self.queue_name(&change)?;
+        }
+        match step {
+            NameStep::Forget { id } | NameStep::Remove { id } => self.forget(*id)?,
+            NameStep::Rename { id, to } | NameStep::Move { id, to } | NameStep::Place { id, to } if known.is_some() => {
+                self.rename(*id, to)?;
+            }
+            NameStep::Rename { .. } | NameStep::Move { .. } | NameStep::Place { .. } => {}
+        }
+        Ok(known)
+    }
+
+    /// What the library has to hear of a step. Of a photo that changed since it was backed up, it knows the name still.
+    fn change_for_library(&self, step: &NameStep, record: &FileRecord) -> Result<Option<NameChange>, Fault> {
+        let backed_up = matches!(record.state, FileState::BackedUp { .. });
+        let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
+        Ok(match (step, &record.state) {
+            (NameStep::Move { to, .. }, _) if in_library && *to != record.path => {
+                Some(NameChange::Move { from: record.path.clone(), to: to.clone() })
+            }
+            (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove { path: record.path.clone() }),
+            (NameStep::Place { to, .. }, FileState::BackedUp { fingerprint }) => {
+                let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
+                Some(NameChange::Put { path: to.clone(), fingerprint, mtime_ns })
+            }
+            (
+                NameStep::Move { .. }
+                | NameStep::Place { .. }
+                | NameStep::Remove { .. }
+                | NameStep::Rename { .. }
+                | NameStep::Forget { .. },
+                _,
+            ) => None,
+        })
+    }
+
+    pub(super) fn queue_name(&mut self, change: &NameChange) -> Result<(), Fault> {
+        let sequence = self.counters.get(NEXT_NAME)?.map_or(0, |next| next.value());
+        self.counters.insert(NEXT_NAME, sequence + 1)?;
+        self.names.insert(sequence, record::encode_change(change).as_slice())?;
+        self.counts.names += 1;
+        Ok(())
+    }
+
+    pub(super) fn confirm_name(&mut self, sequence: u64) -> Result<(), Fault> {
+        if self.names.remove(sequence)?.is_some() {
+            self.counts.names = self.counts.names.saturating_sub(1);
+        }
+        Ok(())
+    }
+
+    /// What the server confirmed of a path; none: nothing stands there.
+    pub(super) fn set_version(&mut self, path: &LibraryPath, version: Option<u64>) -> Result<(), Fault> {
+        match version {
+            Some(version) => self.versions.insert(path.as_str(), version)?,
+            None => self.versions.remove(path.as_str())?,
+        };
+        Ok(())
+    }
+
+    /// From now on this journal is about `library`. What another one said before is forgotten.
+    pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
+        let before = self.bound.insert(LIBRARY, library)?.map(|before| before.value().to_owned());
+        match before {
+            None => Ok(Bound::First),
+            Some(before) if before == library => Ok(Bound::Same),
+            Some(_) => self.begin_anew().map(|()| Bound::Other),
+        }
+    }
+
+    /// Forgets all that a server said, and promises anew everything that was backed up there.
+    fn begin_anew(&mut self) -> Result<(), Fault> {
+        self.receipts.retain(|_, _| false)?;
+        self.shards.retain(|_, _| false)?;
+        self.versions.retain(|_, _| false)?;
+        self.names.retain(|_, _| false)?;
+        self.counts.names = 0;
+        let mut from = Some(0);
+        while let Some(first) = from {
+            let page = look::files_from(&self.files, first, BIND_PAGE)?;
+            from = page.last().and_then(|(last, _)| last.0.checked_add(1));
+            for (id, file) in page {
+                if let FileState::BackedUp { fingerprint } = file.state {
+                    self.record(id, &FileRecord { state: FileState::Pending { fingerprint }, ..file })?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
