@@ -4,11 +4,13 @@
 //! Nothing here waits for the network, and nothing here knows of uploads: what happened to which file is noted to the room below,
 //! in memory, and the kernel has its answer.
 
+mod answer;
 mod door;
 mod errno;
 mod ground;
 mod handles;
 mod inodes;
+mod marks;
 mod shape;
 mod tree;
 

@@ -197,6 +197,21 @@ fn attributes_of_users_are_kept_and_ours_can_be_read() {
 }
 
 #[test]
+fn when_cp_has_returned_its_photo_counts_as_whole() {
+    let mounted = Mounted::new();
+    let mark = || mounted::xattr(&mounted.spooled("a.jpg"), "user.heirloom.mark").unwrap();
+    for round in 0..50 {
+        let file = fs::File::create(mounted.at("a.jpg")).unwrap();
+        file.write_all_at(b"photo", round).unwrap();
+        assert!(mark().starts_with("1 open "), "{} while it is written", mark());
+        drop(file);
+        assert!(mark().starts_with("1 closed "), "{} at once after close(2)", mark());
+    }
+    assert_eq!(mounted::xattr(&mounted.at("a.jpg"), "user.heirloom.mark").unwrap_err().raw_os_error(), libc::ENODATA);
+    run("cp", &["-a".as_ref(), mounted.at("a.jpg").as_os_str(), mounted.at("b.jpg").as_os_str()]);
+}
+
+#[test]
 fn access_is_what_the_disk_says() {
     let mounted = Mounted::new();
     fs::write(mounted.at("a.sh"), "#!/bin/sh\nexit 0\n").unwrap();

@@ -7,7 +7,6 @@ use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -19,14 +18,14 @@ use fuser::{
 };
 use rustix::fs::SeekFrom;
 
-use super::errno::{errno, is_trouble};
-use super::shape::{attributes, kind, nothing, opening, permissions, times};
-use super::tree::{Change, Created, Entry, Existing, Extent, Room, Tree, TreeError, Truncate};
-use crate::spool::{Access, Facts, Replace};
+use super::answer::{
+    KNOWN_FOR, answer_empty, answer_entry, answer_facts, answer_written, answer_xattr, refusal, serve,
+};
+use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
+use super::tree::{Change, Created, Existing, Extent, Room, Tree, TreeError};
+use crate::spool::Access;
 
-/// How long the kernel may believe what we told it of a name or a file.
-const KNOWN_FOR: Duration = Duration::from_hours(1);
-/// How long it may believe that a name is not there. Shorter, because somebody may put a file into the spool behind our back, and a name
+/// How long the kernel may believe that a name is not there. Shorter than what it may believe of one that is, because somebody may put a file into the spool behind our back, and a name
 /// that does not appear looks like a loss.
 const MISSING_FOR: Duration = Duration::from_secs(1);
 /// Requests that the kernel may have under way for read-ahead and the like.
@@ -65,67 +64,6 @@ impl Door {
     }
 }
 
-/// Answers one request inside a span. A panic is our fault and not the program's that asked: it gets EIO (fuser sends that when a reply is
-/// dropped), and the mount lives on.
-fn serve(operation: &'static str, number: INodeNo, request: impl FnOnce()) {
-    let _span = tracing::debug_span!("kernel", operation, inode = number.0).entered();
-    if catch_unwind(AssertUnwindSafe(request)).is_err() {
-        tracing::error!(operation, "a kernel request met a fault of ours and was answered with EIO");
-    }
-}
-
-/// The errno of a refusal, and a line in the log if the disk is in trouble.
-fn refusal(error: &TreeError) -> Errno {
-    let errno = errno(error);
-    let cause = std::error::Error::source(error).map(ToString::to_string);
-    if is_trouble(errno) {
-        tracing::warn!(errno = errno.code(), cause, "the spool's disk refuses");
-    }
-    tracing::debug!(%error, cause, errno = errno.code(), "refused");
-    errno
-}
-
-fn answer_empty(reply: ReplyEmpty, outcome: Result<(), TreeError>) {
-    match outcome {
-        Ok(()) => reply.ok(),
-        Err(error) => reply.error(refusal(&error)),
-    }
-}
-
-fn answer_entry(reply: ReplyEntry, outcome: Result<Entry, TreeError>) {
-    match outcome {
-        Ok(entry) => reply.entry(&KNOWN_FOR, &attributes(entry.number, &entry.facts), entry.generation),
-        Err(error) => reply.error(refusal(&error)),
-    }
-}
-
-fn answer_facts(reply: ReplyAttr, number: INodeNo, outcome: Result<Facts, TreeError>) {
-    match outcome {
-        Ok(facts) => reply.attr(&KNOWN_FOR, &attributes(number, &facts)),
-        Err(error) => reply.error(refusal(&error)),
-    }
-}
-
-fn answer_written(reply: ReplyWrite, outcome: Result<u32, TreeError>) {
-    match outcome {
-        Ok(bytes) => reply.written(bytes),
-        Err(error) => reply.error(refusal(&error)),
-    }
-}
-
-/// An attribute's value, or its size if the program asked for that with an empty buffer.
-fn answer_xattr(reply: ReplyXattr, room: u32, outcome: Result<Vec<u8>, TreeError>) {
-    match outcome {
-        Ok(value) => match u32::try_from(value.len()) {
-            Ok(size) if room == 0 => reply.size(size),
-            Ok(size) if size <= room => reply.data(&value),
-            Ok(_) => reply.error(Errno::ERANGE),
-            Err(_) => reply.error(Errno::E2BIG),
-        },
-        Err(error) => reply.error(refusal(&error)),
-    }
-}
-
 /// How the kernel serves an open file: the place where passthrough will be decided.
 ///
 /// A file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read (or
@@ -136,10 +74,6 @@ fn manner(access: Access) -> FopenFlags {
         Access::Read => FopenFlags::FOPEN_NOFLUSH,
         Access::ReadWrite => FopenFlags::empty(),
     }
-}
-
-fn truncate(flags: i32) -> Truncate {
-    if flags & libc::O_TRUNC == 0 { Truncate::No } else { Truncate::Yes }
 }
 
 impl Filesystem for Door {
@@ -550,17 +484,5 @@ impl Filesystem for Door {
         reply: ReplyWrite,
     ) {
         serve("copy_file_range", number, || answer_written(reply, self.tree.copy((from, at), (to, put), length)));
-    }
-}
-
-fn replacing(flags: RenameFlags) -> Result<Replace, TreeError> {
-    if flags.is_empty() {
-        Ok(Replace::Allow)
-    } else if flags == RenameFlags::RENAME_NOREPLACE {
-        Ok(Replace::Refuse)
-    } else if flags == RenameFlags::RENAME_EXCHANGE {
-        Ok(Replace::Exchange)
-    } else {
-        Err(TreeError::UnknownFlag)
     }
 }

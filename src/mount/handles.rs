@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex};
 use fuser::FileHandle;
 
 use super::locked;
+use super::marks::Pen;
 use crate::journal::FileId;
 use crate::spool::{Access, FolderReader};
 
@@ -22,14 +23,8 @@ pub(super) struct OpenFile {
     pub(super) access: Access,
     /// Whether its name may not have reached the disk yet, because this handle made the file.
     pub(super) name_is_new: AtomicBool,
-    /// Whether bytes were changed through this handle since it was opened or last flushed.
-    pub(super) changing: AtomicBool,
-}
-
-impl OpenFile {
-    pub(super) fn new(file: File, id: FileId, access: Access) -> Self {
-        Self { file, id, access, name_is_new: AtomicBool::new(false), changing: AtomicBool::new(false) }
-    }
+    /// Through which it changes bytes, if it can write.
+    pub(super) pen: Option<Pen>,
 }
 
 /// All that is open. A number is never used twice.
@@ -71,11 +66,6 @@ impl Handles {
         let files = locked(&self.files);
         let same = files.values().filter(|open| open.id == id);
         same.max_by_key(|open| open.access.can_write()).cloned()
-    }
-
-    /// Whether some handle is changing the bytes of this file.
-    pub(super) fn is_changing(&self, id: FileId) -> bool {
-        locked(&self.files).values().any(|open| open.id == id && open.changing.load(Ordering::Acquire))
     }
 
     pub(super) fn open_folder(&self, folder: OpenFolder) -> FileHandle {

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, TimeOrNow};
+use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, RenameFlags, TimeOrNow};
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use crate::spool::{Access, Durability, Facts, Kind, Moment, Opening};
+use super::tree::{TreeError, Truncate};
+use crate::spool::{Access, Durability, Facts, Kind, Moment, Opening, Replace};
 
 /// What programs are told to read and write at a time (`st_blksize`): as much as the kernel passes to us in one request.
 /// `cp` then asks 40 times for a 40 MB photo and not 320 times.
@@ -113,6 +114,24 @@ pub(super) fn opening(flags: i32) -> Opening {
         _ => Durability::Lazy,
     };
     Opening { access, durability }
+}
+
+/// Whether an opening empties the file.
+pub(super) fn truncate(flags: i32) -> Truncate {
+    if flags & libc::O_TRUNC == 0 { Truncate::No } else { Truncate::Yes }
+}
+
+/// What a rename does with something in its way.
+pub(super) fn replacing(flags: RenameFlags) -> Result<Replace, TreeError> {
+    if flags.is_empty() {
+        Ok(Replace::Allow)
+    } else if flags == RenameFlags::RENAME_NOREPLACE {
+        Ok(Replace::Refuse)
+    } else if flags == RenameFlags::RENAME_EXCHANGE {
+        Ok(Replace::Exchange)
+    } else {
+        Err(TreeError::UnknownFlag)
+    }
 }
 
 /// The permission bits of a mode.

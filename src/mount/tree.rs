@@ -22,6 +22,7 @@ use rustix::fs::{StatVfs, Timestamps};
 
 use super::handles::{Handles, OpenFile};
 use super::inodes::{Inodes, Lost};
+use super::marks::Marks;
 use super::{Notes, locked};
 use crate::journal::FileId;
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
@@ -93,13 +94,15 @@ pub(super) struct Tree {
     names: RwLock<()>,
     inodes: Mutex<Inodes>,
     handles: Handles,
+    marks: Marks,
 }
 
 impl Tree {
     pub(super) fn new(spool: Spool, notes: Arc<dyn Notes>) -> Result<Self, SpoolError> {
         let top = spool.facts(&Place::Top)?.id;
         let (names, inodes, handles) = (RwLock::new(()), Mutex::new(Inodes::new(top)), Handles::default());
-        Ok(Self { spool, notes, names, inodes, handles })
+        let marks = Marks::new(spool.marker().clone());
+        Ok(Self { spool, notes, names, inodes, handles, marks })
     }
 
     /// What has this name; none if nothing has.

@@ -1,19 +1,17 @@
-//! Changes: from the first write of a handle until its close, the file carries the spool's mark, so that half a photo is told
-//! from a whole one after a crash. Handles that never write leave no mark.
+//! Changes: what must happen to a file's mark before its bytes change, and when they are all there.
 
-use std::sync::atomic::Ordering;
+use std::io;
 
 use fuser::FileHandle;
 
 use super::{OpenFile, Tree, TreeError, during};
+use crate::mount::marks::Marks;
 
 impl Tree {
-    /// Marks the file before its bytes change through this handle.
+    /// Marks the file before its bytes change through this handle. Nothing to do for one that cannot write: the disk refuses.
     pub(super) fn begin_change(&self, open: &OpenFile) -> Result<(), TreeError> {
-        if open.changing.swap(true, Ordering::AcqRel) {
-            return Ok(());
-        }
-        self.spool.marker().opened(&open.file).map_err(during("mark"))
+        let marked = open.pen.as_ref().map_or(Ok(()), |pen| self.marks.change(pen, &open.file));
+        marked.map_err(during("mark"))
     }
 
     /// A close(2), the last of this handle or not: what was written so far is meant. Must be answered before close(2)
@@ -24,9 +22,16 @@ impl Tree {
 
     /// Notes that the file is whole, once nobody is changing it any more.
     pub(super) fn end_change(&self, open: &OpenFile) -> Result<(), TreeError> {
-        if open.changing.swap(false, Ordering::AcqRel) && !self.handles.is_changing(open.id) {
-            self.spool.marker().closed(&open.file).map_err(during("mark"))?;
+        let marked = open.pen.as_ref().map_or(Ok(()), |pen| self.marks.finish(pen, &open.file));
+        marked.map_err(during("mark"))
+    }
+
+    /// Syncs the bytes, and remembers that the close need not wait for anybody to make them last.
+    pub(super) fn sync_bytes(open: &OpenFile, sync: impl FnOnce() -> io::Result<()>) -> Result<(), TreeError> {
+        match &open.pen {
+            Some(pen) => Marks::sync(pen, sync),
+            None => sync(),
         }
-        Ok(())
+        .map_err(during("sync"))
     }
 }

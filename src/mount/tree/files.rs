@@ -12,6 +12,7 @@ use heirloom_protocol::LibraryPath;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
 use super::{Entry, Name, OpenFile, Place, Tree, TreeError, during};
+use crate::journal::FileId;
 use crate::spool::{self, Access, Durability, Facts, Opening, SpoolError};
 
 /// Whether opening a file empties it (`O_TRUNC`).
@@ -52,7 +53,7 @@ impl Tree {
             }
         };
         super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
-        self.announce(OpenFile::new(file, id, opening.access), path.as_ref(), truncate)
+        self.announce(self.taking(file, id, opening.access, Origin::Found), path.as_ref(), truncate)
     }
 
     /// Makes a file and opens it; opens it if it is there already and `exclusive` does not forbid that.
@@ -67,30 +68,31 @@ impl Tree {
         let name = Name::new(name)?;
         let _names = self.renaming();
         let path = self.path_in(folder, name)?;
-        let (file, truncate, is_new) = match (self.spool.create_file(&path, opening, mode), existing) {
-            (Ok(file), _) => (file, Truncate::No, true),
+        let (file, truncate, origin) = match (self.spool.create_file(&path, opening, mode), existing) {
+            (Ok(file), _) => (file, Truncate::No, Origin::Made),
             (Err(error), Existing::Open(truncate)) if exists(&error) => {
-                (self.spool.open_file(&path, opening)?, truncate, false)
+                (self.spool.open_file(&path, opening)?, truncate, Origin::Found)
             }
             (Err(error), Existing::Open(_) | Existing::Refuse) => return Err(error.into()),
         };
         let id = Facts::of(&file).map_err(during("stat"))?.id;
-        let open = OpenFile { name_is_new: AtomicBool::new(is_new), ..OpenFile::new(file, id, opening.access) };
-        let handle = self.announce(open, Some(&path), truncate)?;
+        let handle = self.announce(self.taking(file, id, opening.access, origin), Some(&path), truncate)?;
         let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),
             Err(error) => {
                 // The kernel will not close what it was not told of.
                 if let Some(open) = self.handles.close_file(handle) {
-                    self.end_change(&open)?;
-                }
-                if opening.access.can_write() {
-                    self.notes.written(id, &path);
+                    self.give_up(&open, Some(&path))?;
                 }
                 Err(error)
             }
         }
+    }
+
+    fn taking(&self, file: File, id: FileId, access: Access, origin: Origin) -> OpenFile {
+        let pen = access.can_write().then(|| self.marks.pen(id));
+        OpenFile { file, id, access, name_is_new: AtomicBool::new(origin == Origin::Made), pen }
     }
 
     /// Tells intake before the first byte can change, then empties the file if asked to.
@@ -100,22 +102,30 @@ impl Tree {
         path: Option<&LibraryPath>,
         truncate: Truncate,
     ) -> Result<FileHandle, TreeError> {
-        let (id, writes) = (open.id, open.access.can_write());
+        let writes = open.access.can_write();
         if let Some(path) = path.filter(|_| writes) {
-            self.notes.writing(id, path);
+            self.notes.writing(open.id, path);
         }
-        if truncate == Truncate::Yes {
-            let emptied = if writes { self.empty_to_write(&open) } else { empty(&open.file) };
+        if truncate == Truncate::Yes && writes {
+            self.empty_to_write(&open).or_else(|error| self.give_up(&open, path).and(Err(error)))?;
+        } else if truncate == Truncate::Yes {
+            empty(&open.file)?;
             if let Some(path) = path {
-                match (writes, &emptied) {
-                    (false, Ok(())) => self.notes.touched(id, path),
-                    (true, Err(_)) => self.notes.written(id, path),
-                    (true, Ok(())) | (false, Err(_)) => {}
-                }
+                self.notes.touched(open.id, path);
             }
-            emptied.or_else(|error| self.end_change(&open).and(Err(error)))?;
         }
         Ok(self.handles.open_file(open))
+    }
+
+    /// Undoes an opening that was announced.
+    fn give_up(&self, open: &OpenFile, path: Option<&LibraryPath>) -> Result<(), TreeError> {
+        let Some(pen) = &open.pen else { return Ok(()) };
+        let ended = self.end_change(open);
+        self.marks.put_down(pen);
+        if let Some(path) = path {
+            self.notes.written(open.id, path);
+        }
+        ended
     }
 
     fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
@@ -173,11 +183,10 @@ impl Tree {
     /// Returns when the bytes, and the name if this handle made it, survive a power cut.
     pub(in crate::mount) fn sync(&self, handle: FileHandle, extent: Extent) -> Result<(), TreeError> {
         let open = self.opened(handle)?;
-        match extent {
+        Self::sync_bytes(&open, || match extent {
             Extent::Bytes => open.file.sync_data(),
             Extent::All => open.file.sync_all(),
-        }
-        .map_err(during("sync"))?;
+        })?;
         if open.name_is_new.load(Ordering::Acquire) {
             self.sync_name(&open)?;
             open.name_is_new.store(false, Ordering::Release);
@@ -204,19 +213,23 @@ impl Tree {
             // Nobody waits for this answer; a file that keeps its mark is shown as torn.
             tracing::warn!(file = open.id.0, %error, "the mark of a closed file could not be taken away");
         }
-        if open.access.can_write() {
-            let _names = self.walking();
-            if let Ok(Place::At(path)) = self.place(open.id) {
-                self.notes.written(open.id, &path);
-            }
-        }
+        self.conclude(&open);
     }
 
     /// The mount has ended. The kernel closes files without waiting for us, and what it had not told us by then it never will:
-    /// a photo copied in just before `umount` may still look open.
+    /// a photo copied in just before `umount` may still look open. What no program closed keeps its mark: it may be half a photo.
     pub(in crate::mount) fn close_all(&self) {
-        for handle in self.handles.open_files() {
-            self.close(handle);
+        for open in self.handles.open_files().into_iter().filter_map(|handle| self.handles.close_file(handle)) {
+            self.conclude(&open);
+        }
+    }
+
+    fn conclude(&self, open: &OpenFile) {
+        let Some(pen) = &open.pen else { return };
+        self.marks.put_down(pen);
+        let _names = self.walking();
+        if let Ok(Place::At(path)) = self.place(open.id) {
+            self.notes.written(open.id, &path);
         }
     }
 
@@ -257,6 +270,15 @@ impl Tree {
     pub(super) fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
         self.handles.file(handle).ok_or(TreeError::NotOpen(handle))
     }
+}
+
+/// Where an open file comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Origin {
+    /// It was there.
+    Found,
+    /// Opening made it.
+    Made,
 }
 
 /// What `create` does with a file that is there already.

@@ -156,4 +156,51 @@ fn a_file_is_marked_from_the_first_write_to_the_flush_of_its_last_writer() {
     house.tree.close(second);
     house.tree.close(first);
     assert_eq!(soundness(), Soundness::Whole);
+    assert_eq!(house.tree.marks.len(), 0, "nothing is kept of what is closed");
+}
+
+/// The mark of a file, as the disk has it.
+fn mark(house: &House, name: &str) -> Option<String> {
+    let mark =
+        spool::xattr(house.spool.read(&LibraryPath::new(name).unwrap()).unwrap(), OsStr::new("user.heirloom.mark"));
+    mark.ok().map(|mark| String::from_utf8(mark).unwrap())
+}
+
+#[test]
+fn what_was_synced_before_its_close_is_whole_after_any_power_cut() {
+    let house = House::new();
+    let made = house.create(TOP, "a.jpg");
+    house.tree.write(made.handle, 0, b"photo").unwrap();
+    house.tree.sync(made.handle, Extent::Bytes).unwrap();
+    assert!(mark(&house, "a.jpg").unwrap().starts_with("1 open"), "not closed yet");
+    house.tree.flush(made.handle).unwrap();
+    assert_eq!(mark(&house, "a.jpg"), None);
+    house.tree.write(made.handle, 5, b"more").unwrap();
+    house.tree.flush(made.handle).unwrap();
+    assert!(mark(&house, "a.jpg").unwrap().starts_with("1 closed"), "the rest was not synced");
+}
+
+#[test]
+fn a_sync_of_one_writer_does_not_vouch_for_another() {
+    let house = House::new();
+    let (one, two) = (house.create(TOP, "a.jpg").handle, house.create(TOP, "a.jpg").handle);
+    house.tree.write(one, 0, b"one").unwrap();
+    house.tree.write(two, 3, b"two").unwrap();
+    house.tree.flush(one).unwrap();
+    house.tree.sync(two, Extent::All).unwrap();
+    house.tree.flush(two).unwrap();
+    assert!(mark(&house, "a.jpg").unwrap().starts_with("1 closed"));
+}
+
+#[test]
+fn half_a_photo_keeps_its_mark_when_the_mount_ends() {
+    let house = House::new();
+    let (half, whole) = (house.create(TOP, "half.jpg").handle, house.create(TOP, "whole.jpg").handle);
+    house.tree.write(half, 0, b"pho").unwrap();
+    house.tree.write(whole, 0, b"photo").unwrap();
+    house.tree.flush(whole).unwrap();
+    house.tree.close_all();
+    assert!(mark(&house, "half.jpg").unwrap().starts_with("1 open"));
+    assert!(mark(&house, "whole.jpg").unwrap().starts_with("1 closed"));
+    assert_eq!(house.notes.writers.load(Ordering::SeqCst), 0);
 }
