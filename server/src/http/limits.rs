@@ -15,13 +15,12 @@ use super::body::TimedBody;
 /// Stands before all routes: refuses what RFC 9112 says a server must refuse, and puts the body under its time limits.
 /// What is logged below carries the request's span; its path names images, never files.
 pub(super) async fn sane(request: Request, next: Next) -> Response {
-    let mut response = match unsound(&request) {
-        Some(refusal) => refusal.into_response(),
-        None => {
-            let span =
-                tracing::info_span!("request", method = %request.method(), path = request.uri().path(), user = Empty);
-            next.run(TimedBody::around(request)).instrument(span).await
-        }
+    let mut response = if let Some(refusal) = unsound(&request) {
+        refusal.into_response()
+    } else {
+        let span =
+            tracing::info_span!("request", method = %request.method(), path = request.uri().path(), user = Empty);
+        next.run(TimedBody::around(request)).instrument(span).await
     };
     let headers: &mut HeaderMap = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
