@@ -97,6 +97,8 @@ async fn a_refusal_comes_before_the_body_is_called_in() {
     let mut came = vec![0; 12];
     timeout(Duration::from_secs(5), stream.read_exact(&mut came)).await.unwrap().unwrap();
     assert_eq!(came, b"HTTP/1.1 401");
+    // And the server does not sit and wait for a body that nobody asked for.
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut came)).await.unwrap().unwrap();
     house.close().await;
 }
 
