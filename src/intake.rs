@@ -8,9 +8,7 @@
 //! A promise is made only of bytes that are on the disk and were the same before and after they were read.
 
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
@@ -30,10 +28,12 @@ mod look;
 mod name;
 mod neighbours;
 mod notes;
+mod staff;
 mod standing;
 mod taking;
 #[cfg(test)]
 mod tests;
+mod weighing;
 mod writeback;
 
 pub use kind::HEAD_BYTES;
@@ -43,15 +43,7 @@ use follow::judged_differently;
 use inside::Inside;
 use neighbours::Below;
 use notes::{NOTES_MAX, Noting};
-
-/// One reads and hashes while the other waits for the disk; more would only compete with the programs that write photos.
-const WORKERS: usize = 2;
-
-/// `stop` takes in what is closed for no longer than this: a person waits for the unmount. The rest is found at the next start.
-const STOP_MAX: Duration = Duration::from_secs(5);
-
-/// After names could not be followed into the journal, it is tried again so much later.
-const FOLLOW_RETRY: Duration = Duration::from_secs(1);
+use staff::Staff;
 
 /// The room, as its users hold it. When the last clone is dropped its threads end at once, as in a crash; `stop` ends them in order.
 #[derive(Clone, Debug)]
@@ -130,19 +122,12 @@ impl Intake {
     }
 
     fn open(inside: Inside) -> Result<Self, IntakeError> {
-        let staff = Arc::new(Staff { inside: Arc::new(inside), threads: Mutex::default() });
-        for _ in 0..WORKERS {
-            staff.hire("intake", Inside::work)?;
-        }
-        staff.hire("names", Inside::follow_when_told)?;
-        staff.hire("comparison", Inside::compare_when_wanted)?;
-        Ok(Self { staff })
+        Ok(Self { staff: Arc::new(Staff::hire(inside)?) })
     }
 
     /// Takes in what is closed, for a few seconds at most, then stops the workers. What is left is found by the next comparison.
     /// Blocks; to be called when the mount tells no more.
     pub fn stop(&self) {
-        self.staff.inside.desk.end_by(Instant::now() + STOP_MAX);
         self.staff.dismiss();
     }
 }
@@ -230,57 +215,6 @@ impl Intake {
     }
 
     fn inside(&self) -> &Inside {
-        &self.staff.inside
-    }
-}
-
-impl Inside {
-    /// The following thread's life. When the work ends it still follows what was told.
-    fn follow_when_told(&self) {
-        while self.desk.wait_for_tellings() {
-            let mut ledger = self.ledger();
-            if let Err(error) = self.catch_up(&mut ledger) {
-                drop(ledger);
-                tracing::warn!(error = &error as &dyn std::error::Error, "names could not be followed; trying again");
-                if self.desk.is_ending() {
-                    return;
-                }
-                self.desk.pause(FOLLOW_RETRY);
-            }
-        }
-    }
-}
-
-/// The threads, and what they work on. The threads hold only the latter, so that the room ends when its users let go of it.
-#[derive(Debug)]
-struct Staff {
-    inside: Arc<Inside>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-impl Staff {
-    fn hire(&self, name: &'static str, life: fn(&Inside)) -> Result<(), IntakeError> {
-        let inside = Arc::clone(&self.inside);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || life(&inside));
-        let thread = thread.map_err(|source| IntakeError::Thread { name, source })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
-        Ok(())
-    }
-
-    fn dismiss(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
-        for thread in threads {
-            let name = thread.thread().name().unwrap_or_default().to_owned();
-            if thread.join().is_err() {
-                tracing::error!(name, "a thread of the intake panicked");
-            }
-        }
-    }
-}
-
-impl Drop for Staff {
-    fn drop(&mut self) {
-        self.inside.desk.end_now();
-        self.dismiss();
+        self.staff.inside()
     }
 }

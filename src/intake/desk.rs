@@ -14,12 +14,14 @@ use super::name::left_alone;
 use super::notes::{Glance, Notes, Noting};
 use crate::journal::FileId;
 
+mod waiting;
+
 /// The comparison of tree and journal adds no notes beyond this part of the room: the rest is the mount's.
 const PART_FOR_COMPARISON: usize = 4;
 
-/// So many changes of names may wait to be followed, some 50 MB of them at worst. They are followed thousands at a time, so that a teller
+/// So many changes of names may wait to be followed, some 10 MB of them. They are followed thousands at a time, so that a teller
 /// who meets a full desk waits for milliseconds.
-const TELLINGS_MAX: usize = 131_072;
+const TELLINGS_MAX: usize = 32_768;
 
 /// A teller waits no longer than this on a full desk, lest a journal that cannot be written hang the mount. What does not
 /// fit then is dropped and the tree is compared with the journal, which finds renames but leaves the library's names alone.
@@ -204,31 +206,6 @@ impl Desk {
         }
     }
 
-    /// Waits until files are due, and takes up to `most`. Nothing when the work ends.
-    pub(super) fn take_due(&self, most: usize) -> Option<Vec<Glance>> {
-        let mut state = self.state();
-        loop {
-            let now = Instant::now();
-            if state.is_over(now) {
-                return None;
-            }
-            let due = state.notes.take_due(now, most);
-            if !due.is_empty() {
-                // Another worker may be asleep until a deadline that is now this one's work.
-                self.due.notify_one();
-                return Some(due);
-            }
-            state = match state.notes.next_due() {
-                _ if state.is_ending() => return None,
-                Some(next) => {
-                    let limit = next.saturating_duration_since(now);
-                    self.due.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.due.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-    }
-
     /// Gives notes back or strikes them off.
     pub(super) fn settle(&self, settle: impl FnOnce(&mut Notes)) {
         let mut state = self.state();
@@ -238,13 +215,6 @@ impl Desk {
         self.room.notify_all();
         drop(state);
         self.ring();
-    }
-
-    /// Waits until there is something to follow. `false` when the work ends and there is not.
-    pub(super) fn wait_for_tellings(&self) -> bool {
-        let idle = |state: &mut State| state.tellings.is_empty() && !state.is_ending();
-        let state = self.told.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
-        !state.tellings.is_empty() && !state.is_over(Instant::now())
     }
 
     /// Takes the oldest tellings; [`Self::followed`] or [`Self::give_back`] must come after. Only for the holder of the ledger.
@@ -269,26 +239,6 @@ impl Desk {
         }
     }
 
-    /// Waits until the tree is to be compared and there is room for what the comparison will find. `false` when the work ends.
-    pub(super) fn begin_comparison(&self) -> bool {
-        let idle = |state: &mut State| {
-            let wanted = matches!(state.comparison, Comparison::First | Comparison::Again);
-            !(wanted && state.has_room_for_comparison() || state.is_ending())
-        };
-        let mut state = self.room.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
-        if state.is_ending() {
-            return false;
-        }
-        state.comparison = Comparison::Running;
-        true
-    }
-
-    /// Waits until the comparison may write one more note. `false` when the work ends.
-    pub(super) fn wait_for_room(&self) -> bool {
-        let full = |state: &mut State| !state.has_room_for_comparison() && !state.is_ending();
-        !self.room.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner).is_ending()
-    }
-
     /// The comparison is made; or, if notes were dropped meanwhile, has to be made again.
     pub(super) fn end_comparison(&self, outcome: Comparison) {
         let mut state = self.state();
@@ -297,12 +247,6 @@ impl Desk {
         }
         drop(state);
         self.ring();
-    }
-
-    /// Waits so long, or until the work ends.
-    pub(super) fn pause(&self, time: Duration) {
-        let going_on = |state: &mut State| !state.is_ending();
-        drop(self.room.wait_timeout_while(self.state(), time, going_on).unwrap_or_else(PoisonError::into_inner));
     }
 
     pub(super) fn compared(&self) -> bool {
@@ -316,37 +260,6 @@ impl Desk {
             || !state.tellings.is_empty()
             || state.following > 0
             || state.notes.awaiting().any(|(_, path)| left_alone(path).is_none())
-    }
-
-    /// Ends the work: at `until` at the latest, earlier if nothing is due any more.
-    pub(super) fn end_by(&self, until: Instant) {
-        let mut state = self.state();
-        state.notes.hasten(Instant::now());
-        if let Ending::NotYet = state.ending {
-            state.ending = Ending::Takes { until };
-        }
-        self.wake_all();
-    }
-
-    /// Ends the work, whatever is left.
-    pub(super) fn end_now(&self) {
-        self.state().ending = Ending::Now;
-        self.wake_all();
-    }
-
-    /// Whether whoever works should stop at once.
-    pub(super) fn is_over(&self) -> bool {
-        self.state().is_over(Instant::now())
-    }
-
-    pub(super) fn is_ending(&self) -> bool {
-        self.state().is_ending()
-    }
-
-    fn wake_all(&self) {
-        self.due.notify_all();
-        self.told.notify_all();
-        self.room.notify_all();
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use heirloom_protocol::LibraryPath;
 
@@ -20,6 +21,9 @@ use crate::spool::Place;
 /// So many tellings, and about so many files, are followed in one transaction: enough that the flush does not count.
 const PAGE: usize = 512;
 
+/// After names could not be followed into the journal, it is tried again so much later.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// Whether the two names alone make a difference to whether a file is kept.
 pub(super) fn judged_differently(from: &LibraryPath, to: &LibraryPath) -> bool {
     left_alone(from) != left_alone(to) || is_sidecar(from) != is_sidecar(to)
@@ -33,6 +37,21 @@ struct Page {
 }
 
 impl Inside {
+    /// The following thread's life. When the work ends it still follows what was told.
+    pub(super) fn follow_when_told(&self) {
+        while self.desk.wait_for_tellings() {
+            let mut ledger = self.ledger();
+            if let Err(error) = self.catch_up(&mut ledger) {
+                drop(ledger);
+                tracing::warn!(error = &error as &dyn std::error::Error, "names could not be followed; trying again");
+                if self.desk.is_ending() {
+                    return;
+                }
+                self.desk.pause(RETRY);
+            }
+        }
+    }
+
     /// Follows all that was told so far.
     pub(super) fn catch_up(&self, _ledger: &mut Ledger) -> Result<(), JournalError> {
         loop {

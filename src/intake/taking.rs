@@ -5,13 +5,12 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use heirloom_protocol::{Fingerprint, LibraryPath};
-
 use super::desk::Desk;
 use super::inside::Inside;
 use super::look::{Found, Look};
-use super::notes::{Glance, QUIET};
-use crate::journal::{FileId, FileRecord, FileState, JournalError, Stamp};
+use super::notes::Glance;
+use super::weighing::{Afterwards, Entries};
+use crate::journal::JournalError;
 
 /// So many files are taken in together, each with an open descriptor.
 const BATCH_FILES: usize = 64;
@@ -21,29 +20,6 @@ const BATCH_BYTES: u64 = 64 << 20;
 
 /// After the journal could not be written, it is tried again so much later.
 const JOURNAL_RETRY: Duration = Duration::from_secs(1);
-
-/// After a file could not be read, it is tried again so much later, then twice that, and so on.
-const READ_RETRY_FIRST: Duration = Duration::from_secs(1);
-/// But at least so often: somebody may have plugged the disk in again.
-const READ_RETRY_MAX: Duration = Duration::from_mins(5);
-
-/// What becomes of a note after the look.
-#[derive(Debug)]
-enum Afterwards {
-    Settled,
-    /// Due again at this time.
-    Again(Instant),
-    /// The journal says that it failed; due again at this time.
-    Failing(Instant),
-}
-
-/// What a batch changes in the journal, and what becomes of its notes.
-#[derive(Debug, Default)]
-struct Entries {
-    records: Vec<(FileId, FileRecord)>,
-    gone: Vec<FileId>,
-    notes: Vec<(Glance, Afterwards)>,
-}
 
 impl Inside {
     /// A worker's life.
@@ -128,7 +104,7 @@ impl Inside {
         for (glance, found) in found {
             self.weigh(&mut entries, glance, found)?;
         }
-        let promised: Vec<_> = entries.records.iter().filter_map(promise).collect();
+        let promised = entries.promises();
         if !entries.records.is_empty() {
             self.journal.record(entries.records)?;
         }
@@ -144,46 +120,6 @@ impl Inside {
         Ok(entries.notes)
     }
 
-    /// Decides what one look means.
-    fn weigh(&self, entries: &mut Entries, glance: Glance, found: Found) -> Result<(), JournalError> {
-        let (now, id) = (Instant::now(), glance.id);
-        // Changed or removed since: another look is due, or none.
-        let Some((path, was_renamed)) = self.where_it_is(&glance) else { return Ok(()) };
-        let known = self.known(id)?;
-        let afterwards = match &found {
-            Found::Interrupted => Afterwards::Again(now),
-            Found::Changed => Afterwards::Again(now + QUIET),
-            // It is looked for under its new name.
-            Found::Gone if was_renamed => Afterwards::Again(now),
-            Found::Unreadable { error, .. } if is_transient(error) => {
-                Afterwards::Failing(now + read_retry(glance.failures))
-            }
-            Found::Gone
-            | Found::Unreadable { .. }
-            | Found::Left { .. }
-            | Found::Whole { .. }
-            | Found::Torn { .. }
-            | Found::NotDurable { .. } => Afterwards::Settled,
-        };
-        if let (Found::Gone, Afterwards::Settled) = (&found, &afterwards) {
-            // Unless the journal knows it under another name: then it is there.
-            entries.gone.extend(known.as_ref().filter(|it| it.path == path).map(|_| id));
-        }
-        if let Some((stamp, state)) = state_of(id, found) {
-            let record = FileRecord { path, stamp, state };
-            if !says_as_much(known.as_ref(), &record) {
-                entries.records.push((id, record));
-            }
-        }
-        entries.notes.push((glance, afterwards));
-        Ok(())
-    }
-
-    fn where_it_is(&self, glance: &Glance) -> Option<(LibraryPath, bool)> {
-        let state = self.desk.state();
-        state.notes.name_now(glance).map(|path| (path.clone(), state.notes.was_renamed(glance)))
-    }
-
     fn settle(&self, notes: Vec<(Glance, Afterwards)>) {
         self.desk.settle(|all| {
             for (glance, afterwards) in notes {
@@ -194,36 +130,6 @@ impl Inside {
                 }
             }
         });
-    }
-}
-
-/// What the journal is to say of a file after a look, if the look came to an end.
-fn state_of(id: FileId, found: Found) -> Option<(Stamp, FileState)> {
-    Some(match found {
-        Found::Interrupted | Found::Changed | Found::Gone => return None,
-        Found::Left { stamp, left } => (stamp, FileState::Local { why: left.to_string() }),
-        Found::Whole { stamp, fingerprint } => (stamp, FileState::Pending { fingerprint }),
-        Found::Torn { stamp, soundness } => {
-            tracing::warn!(file = id.0, %soundness, "not backed up");
-            (stamp, FileState::Failed { fingerprint: None, why: soundness.to_string() })
-        }
-        Found::Unreadable { stamp, error } => {
-            tracing::warn!(file = id.0, %error, "cannot be read");
-            (stamp, FileState::Failed { fingerprint: None, why: format!("it cannot be read: {error}") })
-        }
-        Found::NotDurable { stamp, fingerprint, error } => {
-            tracing::warn!(file = id.0, %error, "could not be made durable");
-            let why = format!("this disk failed to store it ({error}): copy it here again");
-            (stamp, FileState::Failed { fingerprint: Some(fingerprint), why })
-        }
-    })
-}
-
-/// What a record promises, if it does.
-fn promise((id, record): &(FileId, FileRecord)) -> Option<(FileId, Fingerprint, u64)> {
-    match record.state {
-        FileState::Pending { fingerprint } => Some((*id, fingerprint, record.stamp.size)),
-        FileState::BackedUp { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
     }
 }
 
@@ -239,23 +145,4 @@ fn batch_length(looks: &[Look]) -> usize {
 
 fn goes_on(desk: &Desk, glance: &Glance) -> bool {
     !desk.is_over() && desk.state().notes.name_now(glance).is_some()
-}
-
-/// Whether the journal need not be told: a photo that was only opened, or written again with the same bytes and time.
-fn says_as_much(known: Option<&FileRecord>, found: &FileRecord) -> bool {
-    let Some(known) = known else { return false };
-    let same_state = match (&known.state, &found.state) {
-        (FileState::BackedUp { fingerprint: old }, FileState::Pending { fingerprint }) => old == fingerprint,
-        (old, new) => old == new,
-    };
-    same_state && known.path == found.path && known.stamp == found.stamp
-}
-
-fn read_retry(failures: u32) -> Duration {
-    READ_RETRY_FIRST.saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX)).min(READ_RETRY_MAX)
-}
-
-/// Whether reading may go better later without anybody changing the file. Rights and kinds stay as they are until then.
-fn is_transient(error: &io::Error) -> bool {
-    !matches!(error.kind(), io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported)
 }

@@ -5,6 +5,7 @@ mod damage;
 mod disk;
 mod files;
 mod groups;
+mod names;
 mod records;
 mod tally;
 mod words;

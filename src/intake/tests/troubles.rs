@@ -1,6 +1,8 @@
 //! Disks that fail, files that are torn.
 
 use std::io;
+use std::thread;
+use std::time::Instant;
 
 use super::*;
 use crate::intake::look::Found;
@@ -12,7 +14,7 @@ fn glance(house: &House, name: &str) -> Glance {
     let (id, path) = (house.id(name), path(name));
     let mut state = house.intake().inside().desk.state();
     assert_eq!(state.notes.open(id, &path), Noting::Noted);
-    let past = Instant::now() - notes::QUIET;
+    let past = Instant::now().checked_sub(notes::QUIET).unwrap();
     assert_eq!(state.notes.close(id, &path, past), Noting::Noted);
     let glance = state.notes.take_due(Instant::now(), 1).remove(0);
     assert_eq!(glance.id, id);

@@ -1,0 +1,77 @@
+//! Names that changed, followed here and in the outbox as one.
+
+use super::*;
+use crate::journal::*;
+
+fn open() -> (tempfile::TempDir, Journal) {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(&folder.path().join("journal.redb")).unwrap();
+    (folder, journal)
+}
+
+fn outbox(journal: &Journal) -> Vec<NameChange> {
+    journal.queued_names(99).unwrap().into_iter().map(|(_, change)| change).collect()
+}
+
+fn moved(from: u64, to: u64) -> NameChange {
+    NameChange::Move { from: path(from), to: path(to) }
+}
+
+#[test]
+fn a_name_in_the_library_moves_with_its_file() {
+    let (_folder, journal) = open();
+    journal.record(vec![backed_up(1), pending(2), pending(3)]).unwrap();
+    // The third was backed up once, and changed since: the library knows its name.
+    journal.confirm_names(vec![], vec![(path(3), Some(7))]).unwrap();
+    let step = |id| NameStep::Move { id: FileId(id), to: path(id + 10) };
+    let known = journal.follow(vec![step(1), step(2), step(3), step(4)]).unwrap();
+    assert_eq!(known, [Some(backed_up(1).1), Some(pending(2).1), Some(pending(3).1), None]);
+    assert_eq!(outbox(&journal), [moved(1, 11), moved(3, 13)]);
+    assert_eq!(journal.file(FileId(2)).unwrap().unwrap().path, path(12));
+    assert_eq!(journal.file(FileId(4)).unwrap(), None);
+}
+
+#[test]
+fn steps_are_followed_in_their_order() {
+    let (_folder, journal) = open();
+    journal.record(vec![backed_up(1)]).unwrap();
+    let id = FileId(1);
+    let steps = vec![
+        NameStep::Move { id, to: path(2) },
+        NameStep::Move { id, to: path(2) },
+        NameStep::Rename { id, to: path(3) },
+        NameStep::Remove { id },
+        NameStep::Move { id, to: path(4) },
+    ];
+    journal.follow(steps).unwrap();
+    assert_eq!(outbox(&journal), [moved(1, 2), NameChange::Remove { path: path(3) }]);
+    assert_eq!(journal.file(id).unwrap(), None);
+    assert_eq!(journal.tally(), Tally::default());
+}
+
+#[test]
+fn a_file_whose_old_name_is_taken_is_put_under_its_new_one() {
+    let (_folder, journal) = open();
+    journal.record(vec![backed_up(1), pending(2)]).unwrap();
+    let step = |id| NameStep::Place { id: FileId(id), to: path(id + 10) };
+    journal.follow(vec![step(1), step(2)]).unwrap();
+    let mtime_ns = backed_up(1).1.stamp.mtime_ns;
+    let put = NameChange::Put { path: path(11), fingerprint: fingerprint(1), mtime_ns };
+    assert_eq!(outbox(&journal), [put]);
+}
+
+#[test]
+fn what_is_only_forgotten_stays_in_the_library() {
+    let (_folder, journal) = open();
+    journal.record(vec![backed_up(1), pending(2), backed_up(3)]).unwrap();
+    let steps = vec![
+        NameStep::Forget { id: FileId(1) },
+        NameStep::Remove { id: FileId(2) },
+        NameStep::Remove { id: FileId(3) },
+        NameStep::Remove { id: FileId(4) },
+    ];
+    journal.follow(steps).unwrap();
+    assert_eq!(outbox(&journal), [NameChange::Remove { path: path(3) }]);
+    assert_eq!(journal.tally(), Tally::default());
+    assert!(journal.pending(9, 9, &std::collections::HashSet::new()).unwrap().is_empty());
+}
