@@ -36,6 +36,7 @@ async fn a_device_sees_what_another_one_changed() {
     assert_eq!(seen.entries[0].photo.unwrap().fingerprint, Fingerprint::of(&photo));
     assert_eq!((seen.next, seen.more), (1, false));
     assert_eq!(feed(&ben, 0, 0).await.entries, []);
+    assert_eq!(feed(&laptop, u64::MAX, 0).await.entries, []);
     house.close().await;
 }
 

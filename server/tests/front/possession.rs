@@ -13,6 +13,15 @@ use crate::support::{Guest, House, photo, prove};
 const HOUR: Duration = Duration::from_secs(NONCE_SECONDS);
 const DAY: Duration = Duration::from_hours(24);
 
+/// A house whose clock shows noon: no hour and no day ends in the middle of a test.
+async fn house_at_noon() -> House {
+    let house = House::open().await;
+    let day_ms = i64::try_from(DAY.as_millis()).unwrap();
+    let since_midnight = Duration::from_millis(house.clock.now_ms().rem_euclid(day_ms).unsigned_abs());
+    house.clock.push((DAY + DAY / 2).saturating_sub(since_midnight));
+    house
+}
+
 fn asked(photo: &[u8], proof: Option<Proof>) -> CheckImage {
     CheckImage { fingerprint: Fingerprint::of(photo), size: photo.len() as u64, proof }
 }
@@ -52,7 +61,7 @@ async fn whoever_has_the_bytes_gets_the_image_at_once() {
 
 #[tokio::test]
 async fn a_nonce_is_good_for_its_hour_and_the_next() {
-    let house = House::open().await;
+    let house = house_at_noon().await;
     let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
     let (first, second) = (photo(1, 100_000), photo(2, 100_000));
     anna.store(&first).await;
@@ -68,7 +77,7 @@ async fn a_nonce_is_good_for_its_hour_and_the_next() {
 
 #[tokio::test]
 async fn knowing_is_not_owning() {
-    let house = House::open().await;
+    let house = house_at_noon().await;
     let (anna, ben, carl) = (house.guest("anna").await, house.guest("ben").await, house.guest("carl").await);
     let bens_other_device = house.guest("ben").await;
     let photo = photo(1, 100_000);
@@ -101,7 +110,7 @@ async fn knowing_is_not_owning() {
 
 #[tokio::test]
 async fn failures_are_counted_exactly_even_when_they_come_at_once() {
-    let house = House::open().await;
+    let house = house_at_noon().await;
     let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
     let photo = photo(1, 100_000);
     anna.store(&photo).await;
@@ -115,8 +124,8 @@ async fn failures_are_counted_exactly_even_when_they_come_at_once() {
     let text = String::from_utf8(ben.get("/metrics").await.body.to_vec()).unwrap();
     assert!(text.contains(&format!("heirloom_proofs_failed_total {PROOF_FAILURES_PER_DAY}\n")), "{text}");
     // They outlive the process.
-    let data = house.close().await;
-    let house = House::open_again(data).await;
+    let clock = house.clock.clone();
+    let house = House::open_with(house.close().await, clock, |_| {}).await;
     let ben = house.guest("ben").await;
     assert!(matches!(instant(&ben, &ben.session().await, &photo).await, CheckedImage::Absent { .. }));
     house.close().await;

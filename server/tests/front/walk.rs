@@ -1,8 +1,12 @@
 //! The walk of one photo, as a client takes it.
 
+use bytes::Bytes;
 use heirloom_protocol::message::{CheckedImage, ServerStatus, UploadState};
-use heirloom_protocol::{Fingerprint, RangeSet, route};
-use hyper::{Method, StatusCode};
+use heirloom_protocol::{ContentDigest, Fingerprint, RangeSet, route};
+use http_body_util::Full;
+use hyper::header::AUTHORIZATION;
+use hyper::{Method, Request, StatusCode};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 
 use crate::support::{House, photo, stored};
 
@@ -82,5 +86,32 @@ async fn the_numbers_for_the_administrator_are_true() {
         assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
     }
     assert_eq!(house.stranger().get(route::HEALTH).await.body, "ok");
+    house.close().await;
+}
+
+#[tokio::test]
+async fn a_photo_walks_over_http_2_as_well() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    let photo = photo(5, 2_000_000);
+    let stream = tokio::net::TcpStream::connect(anna.address).await.unwrap();
+    let (mut sender, driving) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let driving = tokio::spawn(driving);
+    let shards = [(0, 700_000), (700_000, 1_400_000), (1_400_000, 2_000_000)].map(|(start, end)| {
+        let bytes = Bytes::copy_from_slice(&photo[start..end]);
+        let request =
+            Request::put(format!("http://{}{}", anna.address, route::shard(Fingerprint::of(&photo), start as u64)))
+                .header(AUTHORIZATION, format!("Bearer {}", anna.token.as_ref().unwrap()))
+                .header(route::UPLOAD_LENGTH, photo.len())
+                .header(route::CONTENT_DIGEST, ContentDigest::of(&bytes).to_string());
+        sender.send_request(request.body(Full::new(bytes)).unwrap())
+    });
+    for answer in futures_util::future::join_all(shards).await {
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    }
+    assert!(anna.has(&photo).await);
+    drop(sender);
+    driving.await.unwrap().unwrap();
     house.close().await;
 }
