@@ -1,17 +1,16 @@
 //! A server made of memory, for tests: stricter than the truth about what it is sent, and able to fail in
 //! every way that a network and a server can.
 
-use std::collections::{HashMap, VecDeque};
+mod state;
+
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState};
-use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome, LibraryOutcomes};
-use heirloom_protocol::possession::{Nonce, Prover, UserId};
-use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, route};
+use heirloom_protocol::message::{CheckImage, LibraryBatch, LibraryOutcomes, UploadState};
+use heirloom_protocol::{ErrorCode, Problem, route};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, LOCATION, RETRY_AFTER};
@@ -26,6 +25,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Login;
+use state::Shard;
+pub(crate) use state::{Partial, State, Traffic, receipt};
 
 const TOKEN: &str = "a-token-of-the-tests";
 
@@ -46,45 +47,6 @@ pub(crate) enum Fault {
     Garbage(&'static str),
     /// Somewhere else.
     Redirect(String),
-}
-
-/// What the server has, and what it was asked.
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) token: String,
-    pub(crate) installation: String,
-    pub(crate) limits: Limits,
-    pub(crate) images: HashMap<Fingerprint, Vec<u8>>,
-    /// Images of other users.
-    pub(crate) strangers: HashMap<Fingerprint, Vec<u8>>,
-    pub(crate) uploads: HashMap<Fingerprint, Partial>,
-    /// Whether checks tell of interrupted uploads.
-    pub(crate) tells_of_uploads: bool,
-    pub(crate) library: HashMap<LibraryPath, (u64, Fingerprint)>,
-    pub(crate) version: u64,
-    /// The next faults: for requests whose line (`PUT /v1/...`) contains this.
-    pub(crate) faults: VecDeque<(&'static str, Fault)>,
-    /// Lines of all requests, and how many bytes their bodies had.
-    pub(crate) requests: Vec<(String, usize)>,
-    /// What is under way now, and what was at most.
-    pub(crate) now: Traffic,
-    pub(crate) most: Traffic,
-    /// How long each shard takes.
-    pub(crate) shard_takes: Duration,
-}
-
-/// An unfinished upload.
-#[derive(Clone, Debug)]
-pub(crate) struct Partial {
-    pub(crate) bytes: Vec<u8>,
-    pub(crate) received: RangeSet,
-}
-
-/// Shards under way, and their bytes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Traffic {
-    pub(crate) shards: usize,
-    pub(crate) bytes: usize,
 }
 
 /// The server. Its state outlives its sockets: `stop` and `start_again` are a restart.
@@ -161,162 +123,6 @@ impl FakeServer {
         let waiting = seen.wait_for(|_| like_this(&self.state.lock().unwrap()));
         tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("in time").unwrap();
     }
-}
-
-impl State {
-    fn new() -> Self {
-        Self {
-            token: TOKEN.to_owned(),
-            installation: "00000000000000000000000000000001".to_owned(),
-            limits: Limits {
-                check_images_max: 1000,
-                library_changes_max: 1000,
-                shard_bytes_min: 1,
-                shard_bytes_max: 16 << 20,
-                image_bytes_max: 64 << 20,
-            },
-            images: HashMap::new(),
-            strangers: HashMap::new(),
-            uploads: HashMap::new(),
-            tells_of_uploads: true,
-            library: HashMap::new(),
-            version: 0,
-            faults: VecDeque::new(),
-            requests: Vec::new(),
-            now: Traffic::default(),
-            most: Traffic::default(),
-            shard_takes: Duration::ZERO,
-        }
-    }
-
-    pub(crate) fn session(&self) -> Session {
-        Session {
-            user: UserId(7),
-            name: "anna".to_owned(),
-            installation: self.installation.clone(),
-            nonce: Nonce::from([3; 32]),
-            nonce_renewal_s: 1800,
-            cross_user: CrossUser::Proof,
-            limits: self.limits,
-            server_time_ms: 1,
-        }
-    }
-
-    /// How many requests had this in their line.
-    pub(crate) fn count(&self, line: &str) -> usize {
-        self.requests.iter().filter(|(request, _)| request.contains(line)).count()
-    }
-
-    /// Bytes of all shards that came.
-    pub(crate) fn shard_bytes(&self) -> usize {
-        self.requests.iter().filter(|(line, _)| line.starts_with("PUT")).map(|(_, bytes)| bytes).sum()
-    }
-
-    fn fault(&mut self, line: &str) -> Option<Fault> {
-        let index = self.faults.iter().position(|(part, _)| line.contains(part))?;
-        self.faults.remove(index).map(|(_, fault)| fault)
-    }
-
-    fn check(&mut self, image: &CheckImage) -> CheckedImage {
-        let fingerprint = image.fingerprint;
-        if let Some(bytes) = self.images.get(&fingerprint) {
-            return CheckedImage::Owned { receipt: receipt(bytes) };
-        }
-        if let Some(bytes) = self.strangers.get(&fingerprint).cloned() {
-            let session = self.session();
-            let mut prover = Prover::new(&session.nonce, session.user, bytes.len() as u64);
-            prover.update(&bytes);
-            if image.proof == Some(prover.finish()) {
-                let receipt = receipt(&bytes);
-                self.images.insert(fingerprint, bytes);
-                return CheckedImage::Linked { receipt };
-            }
-        }
-        match self.uploads.get(&fingerprint) {
-            Some(partial) if self.tells_of_uploads => {
-                CheckedImage::Interrupted { fingerprint, received: partial.received.clone() }
-            }
-            Some(_) | None => CheckedImage::Absent { fingerprint },
-        }
-    }
-
-    fn put(&mut self, shard: Shard, body: &[u8]) -> Result<UploadState, ErrorCode> {
-        let Shard { fingerprint, offset, size, digest } = shard;
-        if let Some(bytes) = self.images.get(&fingerprint) {
-            return Ok(UploadState::Stored { receipt: receipt(bytes) });
-        }
-        let range = ByteRange::at(offset, body.len() as u64).map_err(|_| ErrorCode::EmptyShard)?;
-        if range.end() > size || body.len() as u64 > self.limits.shard_bytes_max {
-            return Err(ErrorCode::ShardOutOfBounds);
-        }
-        if ContentDigest::of(body) != digest {
-            return Err(ErrorCode::DigestMismatch);
-        }
-        let length = usize::try_from(size).unwrap();
-        let fresh = || Partial { bytes: vec![0; length], received: RangeSet::new() };
-        let partial = self.uploads.entry(fingerprint).or_insert_with(fresh);
-        if partial.bytes.len() != length {
-            return Err(ErrorCode::LengthMismatch);
-        }
-        partial.bytes[usize::try_from(offset).unwrap()..][..body.len()].copy_from_slice(body);
-        partial.received.insert(range);
-        if !partial.received.covers(size) {
-            return Ok(UploadState::Receiving { size, received: partial.received.clone() });
-        }
-        let bytes = self.uploads.remove(&fingerprint).unwrap().bytes;
-        if Fingerprint::of(&bytes) != fingerprint {
-            return Err(ErrorCode::FingerprintMismatch);
-        }
-        let receipt = receipt(&bytes);
-        self.images.insert(fingerprint, bytes);
-        Ok(UploadState::Stored { receipt })
-    }
-
-    fn change(&mut self, change: LibraryChange) -> LibraryOutcome {
-        let standing = |path: &LibraryPath| self.library.get(path).map_or(0, |(version, _)| *version);
-        let (path, base) = match &change {
-            LibraryChange::Put { path, base, .. } | LibraryChange::Remove { path, base } => (path, *base),
-            LibraryChange::Move { from, base, .. } => (from, *base),
-        };
-        let current = standing(path);
-        if current != base {
-            return LibraryOutcome::Conflict { current };
-        }
-        if let LibraryChange::Put { fingerprint, .. } = &change
-            && !self.images.contains_key(fingerprint)
-        {
-            return LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld };
-        }
-        self.version += 1;
-        match change {
-            LibraryChange::Put { path, fingerprint, .. } => {
-                self.library.insert(path, (self.version, fingerprint));
-            }
-            LibraryChange::Move { from, to, .. } => match self.library.remove(&from) {
-                Some((_, fingerprint)) => {
-                    self.library.insert(to, (self.version, fingerprint));
-                }
-                None => return LibraryOutcome::Conflict { current: 0 },
-            },
-            LibraryChange::Remove { path, .. } => {
-                self.library.remove(&path);
-            }
-        }
-        LibraryOutcome::Applied { version: self.version }
-    }
-}
-
-/// The head of a shard.
-#[derive(Clone, Copy, Debug)]
-struct Shard {
-    fingerprint: Fingerprint,
-    offset: u64,
-    size: u64,
-    digest: ContentDigest,
-}
-
-pub(crate) fn receipt(bytes: &[u8]) -> Receipt {
-    Receipt { fingerprint: Fingerprint::of(bytes), size: bytes.len() as u64, stored_at_ms: 1 }
 }
 
 type Answer = Result<Response<Full<Bytes>>, io::Error>;
