@@ -115,7 +115,8 @@ async fn an_answer_about_something_else_is_not_believed() {
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off() {
     let (server, remote) = house().await;
-    server.fail("/session", Fault::Garbage("x".repeat(9 << 20).leak()));
+    let session = serde_json::to_string(&server.state().session()).unwrap();
+    server.fail("/session", Fault::Garbage(format!("{session}{}", " ".repeat(9 << 20)).leak()));
     assert!(matches!(remote.session().await, Err(RemoteError::Malformed { .. })));
 }
 

@@ -117,6 +117,8 @@ async fn a_file_that_changes_unheard_of_is_not_stored_as_a_mixture_either() {
     house.write("film.jpg", &photo(2, 40 << 20));
     house.until(|house| house.uploader.progress(id).is_none()).await;
     assert!(house.server.state().images.is_empty());
+    let sent = house.server.state().shard_bytes();
+    assert!(sent < before.len(), "{sent} bytes: nothing is read after the change was seen");
     assert!(matches!(house.state("film.jpg"), FileState::Pending { .. }), "it is for intake to promise anew");
     house.end().await;
 }
@@ -172,6 +174,7 @@ async fn another_installation_is_not_taken_for_the_one_that_gave_the_receipts() 
     let content = photo(1, 50_000);
     house.keep("photo.jpg", &content);
     house.until_settled(1).await;
+    house.server.until(|state| state.library.len() == 1).await;
     house.stop_client().await;
     {
         let mut state = house.server.state();
