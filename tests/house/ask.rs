@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use heirloom_protocol::message::{LibraryFeed, UploadState};
+use heirloom_protocol::message::{CheckImage, CheckedImage, LibraryFeed};
 use heirloom_protocol::{Fingerprint, RangeSet, route};
 use serde::de::DeserializeOwned;
 
@@ -81,16 +81,22 @@ impl Asker {
         }
     }
 
-    /// The parts of an image that are durable at the server for this user.
-    pub fn arrived(&self, fingerprint: Fingerprint) -> RangeSet {
-        let answer = self.get(&route::upload(fingerprint));
-        if answer.status == 404 {
-            return self.image(fingerprint).map_or_else(RangeSet::new, |bytes| RangeSet::whole(bytes.len() as u64));
-        }
-        match serde_json::from_slice(&answer.body).expect("an upload's state") {
-            UploadState::Receiving { received, .. } => received,
-            UploadState::Stored { receipt } => RangeSet::whole(receipt.size),
-        }
+    /// What of each of these images of so many bytes is durable at the server for this user, by its own word.
+    pub fn arrived(&self, images: &[(Fingerprint, u64)]) -> BTreeMap<Fingerprint, RangeSet> {
+        let ask = |(fingerprint, size): &(Fingerprint, u64)| CheckImage {
+            fingerprint: *fingerprint,
+            size: *size,
+            proof: None,
+        };
+        let question: Vec<_> = images.iter().map(ask).collect();
+        let answer = self.post(route::CHECK, &serde_json::to_vec(&question).expect("JSON"));
+        let answer: Vec<CheckedImage> = serde_json::from_slice(&answer.body).expect("an answer to a check");
+        let said = |image: CheckedImage| match image {
+            CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => RangeSet::whole(receipt.size),
+            CheckedImage::Interrupted { received, .. } => received,
+            CheckedImage::Absent { .. } => RangeSet::new(),
+        };
+        answer.into_iter().map(|image| (image.fingerprint(), said(image))).collect()
     }
 
     /// The user's library: what stands at each path.
