@@ -49,17 +49,41 @@ pub(super) struct Look {
 }
 
 impl Look {
-    /// Opens the file and judges by its name and first bytes whether it is to be kept.
-    pub(super) fn begin(
-        spool: &Spool,
-        marker: &Marker,
-        accept: Accept,
-        glance: Glance,
-    ) -> Result<Self, (Glance, Found)> {
-        match open_to_keep(spool, marker, accept, &glance) {
+    /// Opens the file.
+    pub(super) fn open(spool: &Spool, glance: Glance) -> Result<Self, (Glance, Found)> {
+        match open(spool, glance.id, &glance.path) {
             Ok((file, stamp)) => Ok(Self { glance, stamp, file }),
             Err(found) => Err((glance, found)),
         }
+    }
+
+    /// What can be said of it by its name, its mark and its first bytes; nothing if it is to be kept.
+    pub(super) fn judge(&self, marker: &Marker, accept: Accept) -> Option<Found> {
+        let stamp = self.stamp;
+        if let Some(left) = left_alone(&self.glance.path) {
+            return Some(Found::Left { stamp, left });
+        }
+        // The mark comes before the bytes: of a torn file the first ones, or all of them, may be what is missing.
+        let left = match marker.soundness(&self.file) {
+            Ok(Soundness::Whole) => self.left_by_bytes(accept),
+            Ok(soundness @ (Soundness::Unfinished | Soundness::Unsynced)) => {
+                return Some(Found::Torn { stamp, soundness });
+            }
+            Err(error) => Err(error),
+        };
+        match left {
+            Ok(left) => left.map(|left| Found::Left { stamp, left }),
+            Err(error) => Some(Found::Unreadable { stamp, error }),
+        }
+    }
+
+    fn left_by_bytes(&self, accept: Accept) -> io::Result<Option<Left>> {
+        if self.stamp.size == 0 {
+            return Ok(Some(Left::Empty));
+        }
+        let mut head = [0; HEAD_BYTES];
+        let length = read_head(&self.file, &mut head)?;
+        Ok(left_by_kind(accept, &self.glance.path, &head[..length]))
     }
 
     /// Lets the disk begin to write while we hash.
@@ -108,18 +132,6 @@ impl Look {
     }
 }
 
-fn open_to_keep(spool: &Spool, marker: &Marker, accept: Accept, glance: &Glance) -> Result<(File, Stamp), Found> {
-    let (file, stamp) = open(spool, glance.id, &glance.path)?;
-    let unreadable = |error| Found::Unreadable { stamp, error };
-    if let Some(left) = judge(&file, stamp, accept, &glance.path).map_err(unreadable)? {
-        return Err(Found::Left { stamp, left });
-    }
-    match marker.soundness(&file).map_err(unreadable)? {
-        Soundness::Whole => Ok((file, stamp)),
-        soundness @ (Soundness::Unfinished | Soundness::Unsynced) => Err(Found::Torn { stamp, soundness }),
-    }
-}
-
 /// Opens what stands at `path`, if it is the file `id`.
 fn open(spool: &Spool, id: FileId, path: &LibraryPath) -> Result<(File, Stamp), Found> {
     let unknown = Stamp { size: 0, mtime_ns: 0 };
@@ -137,18 +149,6 @@ fn open(spool: &Spool, id: FileId, path: &LibraryPath) -> Result<(File, Stamp), 
 fn is_no_file(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
     matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::NODEV))
-}
-
-fn judge(file: &File, stamp: Stamp, accept: Accept, path: &LibraryPath) -> io::Result<Option<Left>> {
-    if let Some(left) = left_alone(path) {
-        return Ok(Some(left));
-    }
-    if stamp.size == 0 {
-        return Ok(Some(Left::Empty));
-    }
-    let mut head = [0; HEAD_BYTES];
-    let length = read_head(file, &mut head)?;
-    Ok(left_by_kind(accept, path, &head[..length]))
 }
 
 /// Reads until the buffer is full or the file ends.

@@ -34,9 +34,12 @@ impl Inside {
     fn look_at(&self, glances: Vec<Glance>, buffer: &mut Vec<u8>) -> Vec<(Glance, Found)> {
         let (mut looks, mut found) = (Vec::new(), Vec::new());
         for glance in glances {
-            match Look::begin(&self.spool, &self.marker, self.accept, glance) {
-                Ok(look) => looks.push(look),
-                Err(judged) => found.push(judged),
+            match Look::open(&self.spool, glance) {
+                Ok(look) => match look.judge(&self.marker, self.accept) {
+                    None => looks.push(look),
+                    Some(verdict) => found.push(self.unmark(verdict, look)),
+                },
+                Err(not_there) => found.push(not_there),
             }
         }
         looks.sort_by_key(|look| look.stamp.size);
@@ -73,10 +76,10 @@ impl Inside {
         }
     }
 
-    /// Bytes and name are on the disk: the mark that doubts it goes. If it cannot, the next start doubts a sound file, which costs
+    /// Bytes and name are on the disk, or are no concern of ours: the mark that doubts them goes. If it cannot, the next start doubts a sound file, which costs
     /// its owner a copy if the journal is lost as well, and no photo.
     fn unmark(&self, found: Found, look: Look) -> (Glance, Found) {
-        if let Found::Whole { .. } = found
+        if is_beyond_doubt(&found)
             && let Some(Err(error)) = self.desk.seal(&look.glance, || look.unmark(&self.marker))
         {
             tracing::warn!(file = look.glance.id.0, %error, "the mark of an unfinished file could not be taken off");
@@ -130,6 +133,20 @@ impl Inside {
                 }
             }
         });
+    }
+}
+
+/// A file that is left for its name may get a photo's name yet, so its mark stays.
+fn is_beyond_doubt(found: &Found) -> bool {
+    match found {
+        Found::Whole { .. } => true,
+        Found::Left { left, .. } => !left.is_by_name(),
+        Found::Gone
+        | Found::Torn { .. }
+        | Found::Unreadable { .. }
+        | Found::NotDurable { .. }
+        | Found::Changed
+        | Found::Interrupted => false,
     }
 }
 

@@ -81,6 +81,34 @@ fn a_torn_photo_is_flagged_and_never_promised() {
 }
 
 #[test]
+fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
+    let mut house = House::new();
+    let marker = Marker::of_this_boot().unwrap();
+    for (name, rest) in [("empty.jpg", vec![]), ("zeros.jpg", vec![0; 4096])] {
+        put(&house, name, &rest);
+        marker.opened(&fs::File::options().write(true).open(house.place(name)).unwrap()).unwrap();
+    }
+    house.kill();
+    house.open();
+    house.settle();
+    for name in ["empty.jpg", "zeros.jpg"] {
+        assert_eq!(house.intake().status(house.id(name), &path(name)).state, StateWord::Failed, "{name}");
+    }
+}
+
+#[test]
+fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
+    let house = House::new();
+    let marker = Marker::of_this_boot().unwrap();
+    let id = put(&house, "notes.txt", b"notes").0;
+    marker.closed(&fs::File::options().write(true).open(house.place("notes.txt")).unwrap()).unwrap();
+    house.intake().touched(id, &path("notes.txt"));
+    house.settle();
+    assert_eq!(house.state("notes.txt"), local("not an image"));
+    assert!(crate::spool::list_xattrs(fs::File::open(house.place("notes.txt")).unwrap()).unwrap().is_empty());
+}
+
+#[test]
 fn no_mark_is_taken_off_a_file_that_was_opened_again() {
     let house = House::new();
     put(&house, "a.jpg", &photo("a"));
@@ -137,8 +165,7 @@ fn a_file_changed_behind_the_mount_while_it_was_read_is_not_promised() {
     let house = House::new();
     put(&house, "a.jpg", &photo("before"));
     let glance = glance(&house, "a.jpg");
-    let marker = Marker::of_this_boot().unwrap();
-    let look = look::Look::begin(&house.spool, &marker, Accept::Images, glance).unwrap();
+    let look = look::Look::open(&house.spool, glance).unwrap();
     let fingerprint = look.fingerprint(&mut Vec::new(), || true).unwrap();
     assert!(matches!(look.sync(fingerprint), Found::Whole { .. }));
     put(&house, "a.jpg", &photo("after, and longer"));
