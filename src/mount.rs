@@ -204,17 +204,17 @@ impl Mount {
         let session = Session::new(door::Door::new(tree), &mountpoint, &options())
             .map_err(|source| ground::explain(&mountpoint, source))?;
         let ended = Arc::new(Ended::default());
-        let (at_end, at) = (Arc::clone(&ended), mountpoint.clone());
+        let (at_end, place) = (Arc::clone(&ended), mountpoint.clone());
         std::thread::Builder::new()
             .name("mount".to_owned())
             .spawn(move || {
                 match session.run() {
                     Ok(()) => tracing::info!("the mount has ended"),
-                    Err(error) => tracing::error!(%error, "the mount has ended by an error"),
+                    Err(error) => clear_away(&place, &error),
                 }
                 at_end.set();
             })
-            .map_err(|source| MountError::Start { mountpoint: at, source })?;
+            .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
         Ok(Self { mountpoint, ended })
     }
 
@@ -274,6 +274,14 @@ impl Ended {
     fn set(&self) {
         *locked(&self.ended) = true;
         self.changed.notify_all();
+    }
+}
+
+/// Nobody answers any more: what is left of the mount would only say "not connected".
+fn clear_away(mountpoint: &Path, error: &io::Error) {
+    tracing::error!(%error, "the mount has ended by an error");
+    if let Err(error) = ground::unmount(mountpoint, ground::Unmount::OutOfSight) {
+        tracing::error!(%error, "a mount is left behind");
     }
 }
 

@@ -52,6 +52,12 @@ fn no_symbolic_link_leads_out_of_the_tree() {
     assert!(spool.facts(&Place::At(inside)).is_err());
     assert!(spool.rename(&path("link"), &path("door/link"), Replace::Allow).is_err());
     assert_eq!(std::fs::read_dir(home.path().join("outside")).unwrap().count(), 0);
+    // Not even to another folder of the tree: its photos have one path each.
+    spool.create_folder(&path("folder"), 0o755).unwrap();
+    put(&spool, "folder/a.jpg", b"1");
+    symlink("folder", spool.root().join("alias")).unwrap();
+    assert_eq!(errno(&spool.read(&path("alias/a.jpg")).unwrap_err()), Some(rustix::io::Errno::LOOP));
+    assert!(spool.remove_file(&path("alias/a.jpg")).is_err());
     assert_eq!(spool.facts(&Place::At(path("link"))).unwrap().kind, Kind::Link);
 }
 

@@ -79,6 +79,18 @@ impl Mounted {
     }
 }
 
+impl Drop for Mounted {
+    /// Whatever a test did to the mount, nothing of it stays.
+    fn drop(&mut self) {
+        self.mount = None;
+        let place = self.home.path().join("mount");
+        let table = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        if table.contains(&format!(" {} ", place.display())) {
+            run("fusermount3", &["-u".as_ref(), "-z".as_ref(), place.as_os_str()]);
+        }
+    }
+}
+
 /// For mounts whose notes nobody reads.
 pub(crate) fn silent() -> impl Notes {
     Shared(Arc::default())
