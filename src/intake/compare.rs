@@ -116,7 +116,7 @@ impl Inside {
     }
 
     /// A file may have come, or been renamed, since the walk: the journal's name for it decides, once all names are followed.
-    fn forget_unless_found(&self, missing: HashSet<FileId>) -> Result<(), JournalError> {
+    pub(super) fn forget_unless_found(&self, missing: HashSet<FileId>) -> Result<(), JournalError> {
         let mut ledger = self.ledger();
         self.catch_up(&mut ledger)?;
         let mut gone = Vec::new();

@@ -31,7 +31,7 @@ impl Inside {
         }
     }
 
-    fn look_at(&self, glances: Vec<Glance>, buffer: &mut Vec<u8>) -> Vec<(Glance, Found)> {
+    pub(super) fn look_at(&self, glances: Vec<Glance>, buffer: &mut Vec<u8>) -> Vec<(Glance, Found)> {
         let (mut looks, mut found) = (Vec::new(), Vec::new());
         for glance in glances {
             match Look::open(&self.spool, glance) {

@@ -172,3 +172,39 @@ fn a_file_changed_behind_the_mount_while_it_was_read_is_not_promised() {
     assert!(matches!(look.sync(fingerprint), Found::Changed));
     assert!(matches!(look.fingerprint(&mut Vec::new(), || false), Err(Found::Interrupted)));
 }
+
+#[test]
+fn a_file_that_came_after_the_walk_is_not_forgotten() {
+    let house = House::new();
+    let id = house.write("a.jpg", &photo("a"));
+    let gone = house.write("b.jpg", &photo("b"));
+    house.settle();
+    fs::remove_file(house.place("b.jpg")).unwrap();
+    // The walk met neither: it was past their folder.
+    house.intake().inside().forget_unless_found([id, gone].into()).unwrap();
+    assert_eq!(house.state("a.jpg"), pending(&photo("a")));
+    assert_eq!(house.record(gone), None);
+}
+
+/// With no threads but ours: what is told is followed by whoever comes to the journal first, here the worker.
+#[test]
+fn what_was_told_is_followed_before_anything_is_promised() {
+    let directory = tempfile::tempdir().unwrap();
+    let spool = Spool::open(&directory.path().join("spool")).unwrap();
+    let journal = Arc::new(Journal::open(&directory.path().join("journal.redb")).unwrap());
+    let marker = Marker::of_this_boot().unwrap();
+    let inside = Inside::new(spool.clone(), marker, journal, Box::new(Quiet), Accept::Images, NOTES_MAX);
+    fs::write(spool.root().join("new.jpg"), photo("new")).unwrap();
+    let (id, stamp) = Spool::identify(&spool.read(&path("new.jpg")).unwrap()).unwrap();
+    // A file of the same number was backed up and is removed; the removal is told and not followed yet.
+    let state = backed_up(&photo("old"));
+    inside.journal.record(vec![(id, FileRecord { path: path("old.jpg"), stamp, state })]).unwrap();
+    inside.desk.tell(Telling::Removed { id, path: path("old.jpg") }, |_, _| Noting::Noted);
+    inside.desk.note(|notes, now| notes.find(id, &path("new.jpg"), now));
+    let glances = inside.desk.take_due(1).unwrap();
+    inside.enter(inside.look_at(glances, &mut Vec::new()));
+    inside.catch_up(&mut inside.ledger()).unwrap();
+    let record = inside.journal.file(id).unwrap().unwrap();
+    assert_eq!((record.path, record.state), (path("new.jpg"), pending(&photo("new"))));
+    assert_eq!(inside.journal.queued_names(9).unwrap()[0].1, NameChange::Remove { path: path("old.jpg") });
+}
