@@ -1,9 +1,9 @@
 //! From a closed file to a promise in the journal (M1, M2).
 //!
-//! The mount says what happens to files; each call only takes a note. When a file is quiet (`notes`), a worker looks at it
-//! (`look`): is it to be kept (`name`, `kind`), what is its fingerprint? It is made durable, name and all (`folders`), and promised
-//! (`taking`). Names are followed in their order (`follow`). What happened while nobody watched is found by comparing the tree
-//! with the journal (`compare`).
+//! The mount says what happens to files; each call only takes a note. When a file is quiet (`notes`), a worker looks
+//! at it (`look`): is it to be kept (`name`, `kind`), what is its fingerprint? It is made durable, name and all
+//! (`folders`), and promised (`taking`). Names are followed in their order (`follow`). What happened while nobody
+//! watched is found by comparing the tree with the journal (`compare`).
 //!
 //! A promise is made only of bytes that are on the disk and were the same before and after they were read.
 
@@ -45,7 +45,8 @@ use neighbours::Below;
 use notes::{NOTES_MAX, Noting};
 use staff::Staff;
 
-/// The room, as its users hold it. When the last clone is dropped its threads end at once, as in a crash; `stop` ends them in order.
+/// The room, as its users hold it. When the last clone is dropped its threads end at once, as in a crash; `stop` ends
+/// them in order.
 #[derive(Clone, Debug)]
 pub struct Intake {
     staff: Arc<Staff>,
@@ -125,8 +126,8 @@ impl Intake {
         Ok(Self { staff: Arc::new(Staff::hire(inside)?) })
     }
 
-    /// Takes in what is closed, for a few seconds at most, then stops the workers. What is left is found by the next comparison.
-    /// Blocks; to be called when the mount tells no more.
+    /// Takes in what is closed, for a few seconds at most, then stops the workers. What is left is found by the next
+    /// comparison. Blocks; to be called when the mount tells no more.
     pub fn stop(&self) {
         self.staff.dismiss();
     }
@@ -134,8 +135,8 @@ impl Intake {
 
 /// Told by the mount, on its threads: each call only takes a note, in memory; none touches disk or network.
 impl Intake {
-    /// A handle that can write was opened (or made the file). From now on the file counts as pending. To be told before the file is
-    /// marked as open (`spool::Marker`), and `written` after it was marked as closed.
+    /// A handle that can write was opened (or made the file). From now on the file counts as pending. To be told
+    /// before the file is marked as open (`spool::Marker`), and `written` after it was marked as closed.
     pub fn writing(&self, id: FileId, path: &LibraryPath) {
         self.inside().desk.note_opening(id, path);
         self.inside().neighbours.abandon(id);

@@ -1,8 +1,8 @@
-//! *The comparison* of tree and journal, in the background after each start, and whenever notes had to be dropped: whatever
-//! happened while nobody watched (a crash, a deleted journal, a file manager in the spool) is found by it.
+//! *The comparison* of tree and journal, in the background after each start, and whenever notes had to be dropped:
+//! whatever happened while nobody watched (a crash, a deleted journal, a file manager in the spool) is found by it.
 //!
-//! Files that are gone are forgotten here and never removed from the library: a spool that was lost, or a disk that was not
-//! mounted, must not empty it. Only a removal seen through the mount does that.
+//! Files that are gone are forgotten here and never removed from the library: a spool that was lost, or a disk that
+//! was not mounted, must not empty it. Only a removal seen through the mount does that.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -53,8 +53,8 @@ impl Inside {
     }
 
     fn compare(&self) -> Result<Walked, JournalError> {
-        // Eight bytes a file: 8 MB for a million. A bitmap would be smaller for some disks and far larger for others, whose inode
-        // numbers are spread over 64 bits (btrfs, XFS); a hash set would take three times as much.
+        // Eight bytes a file: 8 MB for a million. A bitmap would be smaller for some disks and far larger for others,
+        // whose inode numbers are spread over 64 bits (btrfs, XFS); a hash set would take three times as much.
         let mut met = Vec::new();
         let mut outcome = Ok(Walked::All);
         self.spool.walk_below(Place::Top, &mut |step| {
@@ -115,7 +115,8 @@ impl Inside {
         }
     }
 
-    /// A file may have come, or been renamed, since the walk: the journal's name for it decides, once all names are followed.
+    /// A file may have come, or been renamed, since the walk: the journal's name for it decides, once all names are
+    /// followed.
     pub(super) fn forget_unless_found(&self, missing: HashSet<FileId>) -> Result<(), JournalError> {
         let mut ledger = self.ledger();
         self.catch_up(&mut ledger)?;

@@ -1,7 +1,8 @@
-//! *The desk*: what was told and not yet dealt with, under one short lock, and the bells that wake whoever deals with it.
+//! *The desk*: what was told and not yet dealt with, under one short lock, and the bells that wake whoever deals with
+//! it.
 //!
-//! The mount's threads only ever come here. Nobody holds the lock while touching a disk, and every wait is on an event with the
-//! next deadline as its limit.
+//! The mount's threads only ever come here. Nobody holds the lock while touching a disk, and every wait is on an
+//! event with the next deadline as its limit.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,12 +20,13 @@ mod waiting;
 /// The comparison of tree and journal adds no notes beyond this part of the room: the rest is the mount's.
 const PART_FOR_COMPARISON: usize = 4;
 
-/// So many changes of names may wait to be followed, some 10 MB of them. They are followed thousands at a time, so that a teller
-/// who meets a full desk waits for milliseconds.
+/// So many changes of names may wait to be followed, some 10 MB of them. They are followed thousands at a time, so
+/// that a teller who meets a full desk waits for milliseconds.
 const TELLINGS_MAX: usize = 32_768;
 
-/// A teller waits no longer than this on a full desk, lest a journal that cannot be written hang the mount. What does not
-/// fit then is dropped and the tree is compared with the journal, which finds renames but leaves the library's names alone.
+/// A teller waits no longer than this on a full desk, lest a journal that cannot be written hang the mount. What does
+/// not fit then is dropped and the tree is compared with the journal, which finds renames but leaves the library's
+/// names alone.
 const FULL_DESK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// A change of names. They are followed in the order told, because each is only true after the one before.
@@ -140,8 +142,8 @@ impl Desk {
         self.ring();
     }
 
-    /// Writes the note that somebody opens a file to write. The mark that the mount sets next must not meet one of ours that is
-    /// just being taken off: then, and only then, this waits for that single system call.
+    /// Writes the note that somebody opens a file to write. The mark that the mount sets next must not meet one of
+    /// ours that is just being taken off: then, and only then, this waits for that single system call.
     pub(super) fn note_opening(&self, id: FileId, path: &LibraryPath) {
         let sealing = |state: &mut State| state.sealing.contains(&id);
         let mut state = self.sealed.wait_while(self.state(), sealing).unwrap_or_else(PoisonError::into_inner);
@@ -217,7 +219,8 @@ impl Desk {
         self.ring();
     }
 
-    /// Takes the oldest tellings; [`Self::followed`] or [`Self::give_back`] must come after. Only for the holder of the ledger.
+    /// Takes the oldest tellings; [`Self::followed`] or [`Self::give_back`] must come after. Only for the holder of
+    /// the ledger.
     pub(super) fn take_tellings(&self, most: usize) -> Vec<Telling> {
         let mut state = self.state();
         let most = most.min(state.tellings.len());

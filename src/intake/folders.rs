@@ -1,5 +1,6 @@
-//! *Folders on disk*: a file that was fsynced and whose folder was not may be gone after a power cut, name and all (`fsync(2)`).
-//! So before a promise, the folder is fsynced, and every folder above it up to the spool's root the first time it is met.
+//! *Folders on disk*: a file that was fsynced and whose folder was not may be gone after a power cut, name and all
+//! (`fsync(2)`). So before a promise, the folder is fsynced, and every folder above it up to the spool's root the
+//! first time it is met.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;

@@ -1,8 +1,9 @@
 //! *Following names*: renames and removals seen in the mount, carried into the journal and the library's outbox.
 //!
-//! They are followed in the order told, a page of them in one transaction. A renamed folder is walked under its new name; by the
-//! time we come to that, later renames may already have happened on the disk, so a file may be met where the journal does not
-//! expect it. Then its old name may belong to another file already, and is moved only if nothing stands there any more.
+//! They are followed in the order told, a page of them in one transaction. A renamed folder is walked under its new
+//! name; by the time we come to that, later renames may already have happened on the disk, so a file may be met where
+//! the journal does not expect it. Then its old name may belong to another file already, and is moved only if nothing
+//! stands there any more.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -176,8 +177,8 @@ impl Inside {
         self.spool.facts(&Place::At(path.clone())).ok().map(|facts| facts.id)
     }
 
-    /// The file needs a look. Only where it stands now: if it is not at `path` any more, what happened to it was told as well; and
-    /// its number may by now be that of a new file, whose note must not be led astray.
+    /// The file needs a look. Only where it stands now: if it is not at `path` any more, what happened to it was told
+    /// as well; and its number may by now be that of a new file, whose note must not be led astray.
     fn note_where_it_stands(&self, id: FileId, path: &LibraryPath) {
         if self.stands_at(path) == Some(id) {
             self.desk.note(|notes, now| {

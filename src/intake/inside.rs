@@ -9,8 +9,9 @@ use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, Journal, JournalError};
 use crate::spool::{Marker, Spool};
 
-/// The right to change files and names in the journal. Whoever holds it first follows all names that were told, so that the
-/// journal goes from one true state to the next in the order in which things happened, although several threads write.
+/// The right to change files and names in the journal. Whoever holds it first follows all names that were told, so
+/// that the journal goes from one true state to the next in the order in which things happened, although several
+/// threads write.
 #[derive(Debug)]
 pub(super) struct Ledger(());
 

@@ -1,12 +1,13 @@
 //! *Kind*: what a file is by its first bytes, and whether files of that kind are backed up.
 //!
-//! Never by its name: cameras, messengers and downloads name files as they please, and a text file called `IMG.jpg` is no photo.
-//! Sidecars are the exception: `.xmp`, `.aae` and `.json` are plain text with no first bytes of their own.
+//! Never by its name: cameras, messengers and downloads name files as they please, and a text file called `IMG.jpg`
+//! is no photo. Sidecars are the exception: `.xmp`, `.aae` and `.json` are plain text with no first bytes of their
+//! own.
 //!
-//! The crate `infer` knows JPEG, JPEG XL, Matroska, AVI, ASF, FLV, MPEG and `QuickTime` well and is asked for these. The rest is
-//! in our own tables (`kind/image.rs`, `kind/video.rs`), because `infer` takes every text that begins with `BM` for a bitmap and
-//! `GIF` for a picture, any `WEBP` at the right place without its RIFF, knows no `BigTIFF` and no camera raw but CR2, and
-//! looks for `heic` alone in files of the general brand `mif1`.
+//! The crate `infer` knows JPEG, JPEG XL, Matroska, AVI, ASF, FLV, MPEG and `QuickTime` well and is asked for these.
+//! The rest is in our own tables (`kind/image.rs`, `kind/video.rs`), because `infer` takes every text that begins
+//! with `BM` for a bitmap and `GIF` for a picture, any `WEBP` at the right place without its RIFF, knows no `BigTIFF`
+//! and no camera raw but CR2, and looks for `heic` alone in files of the general brand `mif1`.
 
 use std::fmt;
 
@@ -20,7 +21,8 @@ mod iso;
 mod tests;
 mod video;
 
-/// So many first bytes are looked at: Matroska names its kind within 256, a transport stream shows three packets in 512.
+/// So many first bytes are looked at: Matroska names its kind within 256, a transport stream shows three packets in
+/// 512.
 pub const HEAD_BYTES: usize = 512;
 
 /// File name endings of sidecars, in lower case: edits by Lightroom and darktable, by Apple, and Google Takeout's.
@@ -74,7 +76,8 @@ impl fmt::Display for Left {
     }
 }
 
-/// What a file of at least one byte is left for under `accept`, if it is left: by its first bytes (up to [`HEAD_BYTES`] of them).
+/// What a file of at least one byte is left for under `accept`, if it is left: by its first bytes (up to
+/// [`HEAD_BYTES`] of them).
 pub(super) fn left_by_kind(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<Left> {
     match accept {
         Accept::All => None,
@@ -85,7 +88,8 @@ pub(super) fn left_by_kind(accept: Accept, path: &LibraryPath, head: &[u8]) -> O
     }
 }
 
-/// Whether `left`, said earlier of a file that has a photo's name now, would be said of it under `accept` too: the person may have changed that.
+/// Whether `left`, said earlier of a file that has a photo's name now, would be said of it under `accept` too: the
+/// person may have changed that.
 pub(super) fn still_left(accept: Accept, left: Left) -> bool {
     match left {
         // By its name: that is another today.

@@ -1,4 +1,5 @@
-//! *A look* at one file that came to rest: is it still the file that was noted, is it to be kept, and what is its fingerprint?
+//! *A look* at one file that came to rest: is it still the file that was noted, is it to be kept, and what is its
+//! fingerprint?
 
 use std::fs::File;
 use std::io;
@@ -16,7 +17,8 @@ use crate::config::Accept;
 use crate::journal::{FileId, Stamp};
 use crate::spool::{Marker, Soundness, Spool};
 
-/// So much is read at a time: large enough that system calls do not count, small enough to notice soon that the work ends.
+/// So much is read at a time: large enough that system calls do not count, small enough to notice soon that the work
+/// ends.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// What a look at a file brought.
@@ -32,7 +34,8 @@ pub(super) enum Found {
     Torn { stamp: Stamp, soundness: Soundness },
     /// It could not be read.
     Unreadable { stamp: Stamp, error: io::Error },
-    /// It was read, and may not be on the disk for all that; reading it again would prove nothing (`fsync(2)` reports an error once).
+    /// It was read, and may not be on the disk for all that; reading it again would prove nothing (`fsync(2)` reports
+    /// an error once).
     NotDurable { stamp: Stamp, fingerprint: Fingerprint, error: io::Error },
     /// It changed while it was looked at.
     Changed,

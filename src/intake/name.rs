@@ -1,17 +1,18 @@
 //! *Name*: whether what a file is called says that it is not meant to be kept, or not yet.
 //!
-//! Programs write a photo under a temporary name and rename it when it is whole; to upload it before would send bytes that
-//! nobody meant to keep, under a name that is gone a moment later. Hidden files are a program's own affairs (thumbnails,
-//! locks, trash). Both are looked at again when they are renamed.
+//! Programs write a photo under a temporary name and rename it when it is whole; to upload it before would send bytes
+//! that nobody meant to keep, under a name that is gone a moment later. Hidden files are a program's own affairs
+//! (thumbnails, locks, trash). Both are looked at again when they are renamed.
 
 use heirloom_protocol::LibraryPath;
 
 use super::kind::Left;
 
-/// How names end that a program will rename once the content is whole: browsers, `curl --remove-on-error`, KDE, exiftool.
+/// How names end that a program will rename once the content is whole: Firefox and KDE, Edge, Chrome, exiftool.
 const TEMPORARY_ENDS: [&str; 4] = [".part", ".partial", ".crdownload", "_exiftool_tmp"];
 
-/// How names begin that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves, NFS and FUSE leftovers.
+/// How names begin that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves, NFS and FUSE
+/// leftovers.
 const TEMPORARY_BEGINNINGS: [&str; 5] = ["~$", ".goutputstream-", ".~lock", ".nfs", ".fuse_hidden"];
 
 /// rsync writes `name` as `.name.XXXXXX`, six letters and digits as `mkstemp(3)` chooses them.

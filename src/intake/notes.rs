@@ -1,8 +1,8 @@
 //! *Notes*: which files changed and have not been looked at yet.
 //!
-//! The mount's threads write notes, the workers take those that are due. Everything here is memory and arithmetic: the caller
-//! holds the lock and says what time it is. Every change of a file's content gives its note a new version, so that a worker
-//! that looked at the file meanwhile knows that what it found is stale.
+//! The mount's threads write notes, the workers take those that are due. Everything here is memory and arithmetic:
+//! the caller holds the lock and says what time it is. Every change of a file's content gives its note a new version,
+//! so that a worker that looked at the file meanwhile knows that what it found is stale.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -11,11 +11,13 @@ use heirloom_protocol::LibraryPath;
 
 use crate::journal::FileId;
 
-/// A file is quiet when nobody has it open for writing and so much time went by since the last change. Programs close a file
-/// and then set its times, rename it, or open it again to write tags; each of these comes within a few milliseconds.
+/// A file is quiet when nobody has it open for writing and so much time went by since the last change. Programs close
+/// a file and then set its times, rename it, or open it again to write tags; each of these comes within a few
+/// milliseconds.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
-/// So many notes are kept, some 16 MB of them. Beyond it they are dropped, and the tree is compared with the journal instead.
+/// So many notes are kept, some 16 MB of them. Beyond it they are dropped, and the tree is compared with the journal
+/// instead.
 pub(super) const NOTES_MAX: usize = 65_536;
 
 /// One file, as the worker that is to look at it gets it.
@@ -96,7 +98,8 @@ impl Notes {
         noting
     }
 
-    /// One who had it open for writing closed it. More closings than openings do no harm: after overflows there are some.
+    /// One who had it open for writing closed it. More closings than openings do no harm: after overflows there are
+    /// some.
     pub(super) fn close(&mut self, id: FileId, path: &LibraryPath, now: Instant) -> Noting {
         let noting = self.change(id, path);
         let note = self.files.get_mut(&id).map(|note| {
@@ -118,7 +121,8 @@ impl Notes {
         noting
     }
 
-    /// It was found as nobody knows it, unless it was noted anyway. Due at once: if anybody is at it, they are noted in their turn.
+    /// It was found as nobody knows it, unless it was noted anyway. Due at once: if anybody is at it, they are noted
+    /// in their turn.
     pub(super) fn find(&mut self, id: FileId, path: &LibraryPath, now: Instant) -> Noting {
         if self.files.contains_key(&id) {
             return Noting::Noted;
@@ -247,7 +251,8 @@ impl Notes {
         noting
     }
 
-    /// Those that are open stay, or nobody would know when they are closed: there are no more of them than file handles.
+    /// Those that are open stay, or nobody would know when they are closed: there are no more of them than file
+    /// handles.
     fn drop_closed(&mut self) {
         self.files.retain(|_, note| note.writers > 0);
         self.schedule.clear();

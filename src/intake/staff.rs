@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 use super::IntakeError;
 use super::inside::Inside;
 
-/// One reads and hashes while the other waits for the disk; more would only compete with the programs that write photos.
+/// One reads and hashes while the other waits for the disk; more would only compete with the programs that write
+/// photos.
 const WORKERS: usize = 2;
 
-/// `stop` takes in what is closed for no longer than this: a person waits for the unmount. The rest is found at the next start.
+/// `stop` takes in what is closed for no longer than this: a person waits for the unmount. The rest is found at the
+/// next start.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// The threads, and what they work on. The threads hold only the latter, so that the room ends when its users let go of it.
+/// The threads, and what they work on. The threads hold only the latter, so that the room ends when its users let go
+/// of it.
 #[derive(Debug)]
 pub(super) struct Staff {
     inside: Arc<Inside>,

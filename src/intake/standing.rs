@@ -1,5 +1,5 @@
-//! *Standing*: the state of one file and the count of all, for their owner. Honest at any moment: what was noted and not looked
-//! at counts as pending, whatever the journal still says of it.
+//! *Standing*: the state of one file and the count of all, for their owner. Honest at any moment: what was noted and
+//! not looked at counts as pending, whatever the journal still says of it.
 
 use std::collections::HashSet;
 
@@ -13,7 +13,8 @@ use super::{FileStatus, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, JournalError, Tally};
 use crate::spool::Place;
 
-/// While the uploader settles files, the journal's count may move under us; after so many tries the last count is good enough.
+/// While the uploader settles files, the journal's count may move under us; after so many tries the last count is
+/// good enough.
 const COUNTS_MAX: usize = 4;
 
 impl FileStatus {

@@ -15,7 +15,8 @@ use crate::journal::JournalError;
 /// So many files are taken in together, each with an open descriptor.
 const BATCH_FILES: usize = 64;
 
-/// So many bytes are taken in together (or one file that is larger): small photos do not wait long for large neighbours.
+/// So many bytes are taken in together (or one file that is larger): small photos do not wait long for large
+/// neighbours.
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// After the journal could not be written, it is tried again so much later.
@@ -76,8 +77,8 @@ impl Inside {
         }
     }
 
-    /// Bytes and name are on the disk, or are no concern of ours: the mark that doubts them goes. If it cannot, the next start doubts a sound file, which costs
-    /// its owner a copy if the journal is lost as well, and no photo.
+    /// Bytes and name are on the disk, or are no concern of ours: the mark that doubts them goes. If it cannot, the
+    /// next start doubts a sound file, which costs its owner a copy if the journal is lost as well, and no photo.
     fn unmark(&self, found: Found, look: Look) -> (Glance, Found) {
         if is_beyond_doubt(&found)
             && let Some(Err(error)) = self.desk.seal(&look.glance, || look.unmark(&self.marker))

@@ -12,8 +12,8 @@ use rustix::fs::Dir;
 use super::{Facts, Kind, Place, Spool, SpoolError};
 use crate::journal::{FileId, Stamp};
 
-/// A folder being read, from any position that it once gave out. Positions are the disk's own, so a name that is neither added nor
-/// removed meanwhile is shown exactly once, whatever else changes.
+/// A folder being read, from any position that it once gave out. Positions are the disk's own, so a name that is
+/// neither added nor removed meanwhile is shown exactly once, whatever else changes.
 #[derive(Debug)]
 pub struct FolderReader {
     stream: Dir,
@@ -77,7 +77,8 @@ impl Spool {
         Ok(FolderReader { stream, position: 0 })
     }
 
-    /// Calls back for every regular file of the tree, folder by folder. Errors of single folders are handed to the callback, not fatal.
+    /// Calls back for every regular file of the tree, folder by folder. Errors of single folders are handed to the
+    /// callback, not fatal.
     ///
     /// One folder is open at a time, so that a deep tree costs no descriptors.
     pub fn walk(&self, visit: &mut dyn FnMut(WalkStep)) {

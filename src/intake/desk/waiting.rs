@@ -1,4 +1,5 @@
-//! *Waiting* at the desk: where the room's threads sleep until there is something for them, and how they learn that the work ends.
+//! *Waiting* at the desk: where the room's threads sleep until there is something for them, and how they learn that
+//! the work ends.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -39,7 +40,8 @@ impl Desk {
         !state.tellings.is_empty() && !state.is_over(Instant::now())
     }
 
-    /// Waits until the tree is to be compared and there is room for what the comparison will find. `false` when the work ends.
+    /// Waits until the tree is to be compared and there is room for what the comparison will find. `false` when the
+    /// work ends.
     pub(in crate::intake) fn begin_comparison(&self) -> bool {
         let idle = |state: &mut State| {
             let wanted = matches!(state.comparison, Comparison::First | Comparison::Again);

@@ -2,7 +2,8 @@
 
 use super::iso::brands;
 
-/// First bytes that are an image's and nothing else's. Where it says TIFF, camera raws (CR2, NEF, ARW, DNG, PEF, SRW) are meant too.
+/// First bytes that are an image's and nothing else's. Where it says TIFF, camera raws (CR2, NEF, ARW, DNG, PEF, SRW)
+/// are meant too.
 const SIGNATURES: [&[u8]; 15] = [
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",

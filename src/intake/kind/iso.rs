@@ -1,5 +1,6 @@
-//! *Brands*: ISO base media files (ISO/IEC 14496-12) begin with a box `ftyp` that names what they are: one major brand and a list
-//! of compatible ones. HEIF, AVIF and CR3 photos share this frame with MP4 and `QuickTime` videos; only the brands tell them apart.
+//! *Brands*: ISO base media files (ISO/IEC 14496-12) begin with a box `ftyp` that names what they are: one major
+//! brand and a list of compatible ones. HEIF, AVIF and CR3 photos share this frame with MP4 and `QuickTime` videos;
+//! only the brands tell them apart.
 
 /// The brands of a file, the major one first. Nothing if the file does not begin with a well-formed `ftyp`.
 pub(super) fn brands(head: &[u8]) -> Option<impl Iterator<Item = [u8; 4]>> {

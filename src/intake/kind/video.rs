@@ -11,7 +11,8 @@ const BRAND_BEGINNINGS: [&[u8]; 18] = [
 /// Packets of an MPEG transport stream begin with this byte (ISO/IEC 13818-1).
 const PACKET_SYNC: u8 = 0x47;
 
-/// Their length on air (`.ts`) and on cameras (`.mts`, four bytes of time before each), and where the first sync byte is.
+/// Their length on air (`.ts`) and on cameras (`.mts`, four bytes of time before each), and where the first sync byte
+/// is.
 const PACKETS: [(usize, usize); 2] = [(0, 188), (4, 192)];
 
 /// So many packets in a row must begin alike: one byte alone is a `G`.
