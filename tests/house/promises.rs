@@ -8,6 +8,7 @@ use std::time::SystemTime;
 use heirloom_protocol::message::{CheckImage, CheckedImage, Session};
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ContentDigest, Fingerprint, route};
+use rustix::fs::XattrFlags;
 
 use crate::ask::{Answer, Asker};
 use crate::house::House;
@@ -28,6 +29,24 @@ fn no_photo_is_ever_lost_or_torn() {
     device.mount();
     device.wait();
     assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [image]);
+}
+
+#[test]
+fn a_photo_that_a_power_cut_tore_is_flagged_and_not_sent() {
+    let house = House::new();
+    let anna = house.person("anna");
+    let mut device = house.unmounted(&anna, "laptop");
+    // What is left of a photo that was closed, but not yet on the disk, when the machine stopped.
+    let torn = device.state().join("spool/torn.jpg");
+    fs::create_dir_all(device.state().join("spool")).expect("a folder");
+    fs::write(&torn, [0; 4096]).expect("writable");
+    rustix::fs::setxattr(&torn, "user.heirloom.mark", b"1 closed an-earlier-boot", XattrFlags::empty())
+        .expect("marked");
+    device.mount();
+    eventually(SOON, "it is looked at", || device.attribute("torn.jpg", "state") != "pending");
+    assert_eq!(device.attribute("torn.jpg", "state"), "failed");
+    assert!(device.attribute("torn.jpg", "error").contains("copy it again"));
+    assert!(house.server.images().is_empty());
 }
 
 #[test]
