@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::journal::{Journal, JournalError, NameChange};
 use crate::remote::{Remote, RemoteError};
 use bond::Bond;
-use outbox::Outbox;
+use outbox::{Bells, Outbox};
 
 /// A handle to the running library. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -30,6 +30,7 @@ pub struct Library {
     stop: CancellationToken,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     requeued: watch::Receiver<u64>,
+    confirmed: watch::Receiver<u64>,
 }
 
 /// Why the library could not go on.
@@ -47,15 +48,16 @@ impl Library {
     /// Starts the sender on this runtime. What was left in the outbox goes out first.
     pub fn start(runtime: &tokio::runtime::Handle, journal: Arc<Journal>, remote: Remote) -> Self {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let (requeue, requeued) = watch::channel(0);
+        let ((requeue, requeued), (confirm, confirmed)) = (watch::channel(0), watch::channel(0));
+        let bells = Bells { requeued: requeue, confirmed: confirm };
         let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
-        let outbox = Outbox::new(Arc::clone(&journal), Arc::clone(&bond), remote, Arc::clone(&wake), requeue);
+        let outbox = Outbox::new(Arc::clone(&journal), Arc::clone(&bond), remote, Arc::clone(&wake), bells);
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             // Dropped half-way, a batch was carried out or not; it is sent again, and a change may be sent twice.
             stopped.run_until_cancelled_owned(outbox.run()).await;
         });
-        Self { journal, bond, wake, stop, task: Arc::new(Mutex::new(Some(task))), requeued }
+        Self { journal, bond, wake, stop, task: Arc::new(Mutex::new(Some(task))), requeued, confirmed }
     }
 
     /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not on the network.
@@ -88,6 +90,11 @@ impl Library {
     /// Changes when files went back to the upload queue, because the server does not hold what a receipt of ours said.
     pub fn requeued(&self) -> watch::Receiver<u64> {
         self.requeued.clone()
+    }
+
+    /// Changes when the server has confirmed names: for `wait`.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.confirmed.clone()
     }
 
     /// Stops sending; returns when the task has ended. What was not confirmed stays in the outbox.

@@ -160,7 +160,8 @@ pub enum LibraryChange {
         fingerprint: Fingerprint,
         /// The file's modification time, in nanoseconds since the epoch. Stored as given.
         mtime_ns: i64,
-        /// The version of what the sender believes stands there; 0 for nothing.
+        /// The version of what the sender believes stands there; 0, which is left out, for nothing.
+        #[serde(default, skip_serializing_if = "is_nothing")]
         base: u64,
     },
     /// The photo at `from` stands at `to` from now on. What stood at `to` moves to the trash.
@@ -170,6 +171,7 @@ pub enum LibraryChange {
         /// Where it stands now.
         to: LibraryPath,
         /// The version that the sender believes `from` has.
+        #[serde(default, skip_serializing_if = "is_nothing")]
         base: u64,
     },
     /// The photo at `path` moves to the trash. The image's bytes stay.
@@ -177,8 +179,15 @@ pub enum LibraryChange {
         /// Where it stood.
         path: LibraryPath,
         /// The version that the sender believes it has.
+        #[serde(default, skip_serializing_if = "is_nothing")]
         base: u64,
     },
+}
+
+/// A change based on nothing need not say so: most are, and a photo that only gets another name costs little more than its name.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+fn is_nothing(base: &u64) -> bool {
+    *base == 0
 }
 
 /// Answer of `POST /v1/library/changes`: one outcome for each change, in order.

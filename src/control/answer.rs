@@ -10,6 +10,7 @@ use std::{fs, io};
 use axum::extract::State;
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use futures_util::future::select_all;
 use heirloom_protocol::LibraryPath;
 use tokio::net::UnixListener;
 use tokio::sync::watch;
@@ -22,6 +23,7 @@ use super::message::{
 use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
+use crate::library::Library;
 use crate::mount::{Mount, MountError};
 use crate::spool::Spool;
 use crate::uploader::{Connection, Uploader};
@@ -49,6 +51,8 @@ pub struct Desk {
     pub intake: Intake,
     /// The rooms asked.
     pub uploader: Uploader,
+    /// The rooms asked.
+    pub library: Library,
     /// The rooms asked.
     pub mount: Arc<Mount>,
 }
@@ -99,17 +103,14 @@ async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
 
 async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -> Json<WaitAnswer> {
     let until = Instant::now() + Duration::from_millis(request.within_ms.min(WAIT_MS_MAX));
-    let (mut intake, mut uploader) = (desk.intake.watch(), desk.uploader.watch());
+    let mut news = [desk.intake.watch(), desk.uploader.watch(), desk.library.watch()];
     loop {
         // Mark first, look second: a change between the two wakes us again.
-        intake.mark_unchanged();
-        uploader.mark_unchanged();
+        news.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let (looking, paths) = (Arc::clone(&desk), request.paths.clone());
         let answer = aside(move || looking.look(paths)).await;
-        let news = async {
-            tokio::select! { () = changed(&mut intake) => {}, () = changed(&mut uploader) => {} }
-        };
-        if answer.done || timeout_at(until, news).await.is_err() {
+        let any = select_all(news.iter_mut().map(|room| Box::pin(changed(room))));
+        if answer.done || timeout_at(until, any).await.is_err() {
             return Json(answer);
         }
     }

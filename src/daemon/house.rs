@@ -118,6 +118,7 @@ impl House {
             journal: Arc::clone(&journal),
             intake: intake.clone(),
             uploader: uploader.clone(),
+            library: library.clone(),
             mount: Arc::clone(&mount),
         };
         let control = Control::start(&plan.state.control_socket(), desk)

@@ -30,7 +30,7 @@ pub(super) struct Outbox {
     bond: Arc<Bond>,
     remote: Remote,
     wake: Arc<Notify>,
-    requeue: watch::Sender<u64>,
+    bells: Bells,
     backoff: Backoff,
     /// How often each change met something else than it was based on.
     conflicts: HashMap<u64, u32>,
@@ -38,20 +38,22 @@ pub(super) struct Outbox {
     batch_max: usize,
 }
 
+/// What is rung for others.
+pub(super) struct Bells {
+    /// Files went back to the upload queue.
+    pub(super) requeued: watch::Sender<u64>,
+    /// Changes left the outbox.
+    pub(super) confirmed: watch::Sender<u64>,
+}
+
 impl Outbox {
-    pub(super) fn new(
-        journal: Arc<Journal>,
-        bond: Arc<Bond>,
-        remote: Remote,
-        wake: Arc<Notify>,
-        requeue: watch::Sender<u64>,
-    ) -> Self {
+    pub(super) fn new(journal: Arc<Journal>, bond: Arc<Bond>, remote: Remote, wake: Arc<Notify>, bells: Bells) -> Self {
         Self {
             journal,
             bond,
             remote,
             wake,
-            requeue,
+            bells,
             backoff: Backoff::default(),
             conflicts: HashMap::new(),
             batch_max: usize::MAX,
@@ -150,7 +152,9 @@ impl Outbox {
 
     async fn confirm(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), LibraryError> {
         let journal = Arc::clone(&self.journal);
-        Ok(aside(move || journal.confirm_names(done, versions)).await?)
+        aside(move || journal.confirm_names(done, versions)).await?;
+        self.bells.confirmed.send_modify(|count| *count += 1);
+        Ok(())
     }
 
     /// Something else stands there: bases the change on that, to be sent again.
@@ -215,7 +219,7 @@ impl Outbox {
             journal.record(lost.into_iter().map(promise).collect())
         })
         .await?;
-        self.requeue.send_modify(|count| *count += 1);
+        self.bells.requeued.send_modify(|count| *count += 1);
         Ok(())
     }
 
