@@ -6,6 +6,7 @@
 mod detach;
 mod embedded;
 mod house;
+mod memory;
 
 pub use detach::{DetachError, detach, report_failure, report_ready};
 pub use house::{House, HouseError, Plan, ServerChoice};

@@ -8,6 +8,7 @@
 mod asking;
 mod board;
 mod budget;
+mod burst;
 mod by_hand;
 mod carrier;
 mod carrying;

@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::embedded::{Embedded, EmbeddedError};
+use super::memory;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
 use crate::control::{Control, Desk};
 use crate::intake::{Intake, IntakeError};
@@ -98,6 +99,7 @@ impl House {
     /// Starts every room. When this returns, the mount is usable. On an error nothing is left mounted.
     pub fn start(plan: Plan) -> Result<Self, HouseError> {
         let lock = plan.state.lock()?;
+        memory::give_back_large_buffers();
         let runtime = network_threads()?;
         let inside = runtime.enter();
         let (login, embedded, server) = runtime.block_on(open_server(plan.server))?;

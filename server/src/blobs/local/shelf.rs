@@ -17,9 +17,9 @@ use super::super::disk::Disk;
 /// Bytes read at a time when an image is hashed again.
 const HASH_BYTES: usize = 256 << 10;
 
-/// Whether a folder of the shelf is known to exist, durably.
+/// Whether the folders of the shelf are known to exist, durably.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Folder {
+enum Folders {
     #[default]
     Unknown,
     Durable,
@@ -33,13 +33,14 @@ pub(super) struct Shelf {
     quarantine: PathBuf,
     /// One lock for each folder, held for a rename and never for a sync: it keeps an image that is just being healed
     /// from being carried off to the quarantine.
-    folders: Vec<Mutex<Folder>>,
+    locks: Vec<Mutex<()>>,
+    folders: Mutex<Folders>,
 }
 
 impl Shelf {
     pub(super) fn new(disk: Arc<dyn Disk>, images: PathBuf, quarantine: PathBuf) -> Self {
-        let folders = (0..=u8::MAX).map(|_| Mutex::default()).collect();
-        Self { disk, images, quarantine, folders }
+        let locks = (0..=u8::MAX).map(|_| Mutex::default()).collect();
+        Self { disk, images, quarantine, locks, folders: Mutex::default() }
     }
 
     /// The length of an image in bytes; none if it is not here.
@@ -65,11 +66,8 @@ impl Shelf {
 
     /// Moves a file whose content is verified and durable to its name. The name is durable after [`Self::sync`].
     pub(super) fn place(&self, from: &Path, fingerprint: Fingerprint) -> Result<(), BlobError> {
-        let mut folder = self.lock(fingerprint);
-        if *folder == Folder::Unknown {
-            self.make_folder(&self.folder(fingerprint))?;
-            *folder = Folder::Durable;
-        }
+        self.make_folders()?;
+        let _folder = self.lock(fingerprint);
         let to = self.path(fingerprint);
         self.disk.rename(from, &to).map_err(BlobError::io("move an upload to", &to))
     }
@@ -106,20 +104,30 @@ impl Shelf {
         Ok(true)
     }
 
-    fn make_folder(&self, folder: &Path) -> Result<(), BlobError> {
-        match DirBuilder::new().mode(0o700).create(folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(BlobError::io("make", folder)(error)),
+    /// Makes all folders before the first image is placed: one sync for all of them, where each on its own would cost one.
+    fn make_folders(&self) -> Result<(), BlobError> {
+        let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
+        if *folders == Folders::Durable {
+            return Ok(());
         }
-        // Also if it was there: whoever made it may have been stopped before this.
-        self.disk.sync_folder(&self.images).map_err(BlobError::io("sync", &self.images))
+        for first_byte in 0..=u8::MAX {
+            let folder = self.images.join(format!("{first_byte:02x}"));
+            match DirBuilder::new().mode(0o700).create(&folder) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(BlobError::io("make", &folder)(error)),
+            }
+        }
+        // Also if they were there: whoever made them may have been stopped before this.
+        self.disk.sync_folder(&self.images).map_err(BlobError::io("sync", &self.images))?;
+        *folders = Folders::Durable;
+        Ok(())
     }
 
-    fn lock(&self, fingerprint: Fingerprint) -> std::sync::MutexGuard<'_, Folder> {
+    fn lock(&self, fingerprint: Fingerprint) -> std::sync::MutexGuard<'_, ()> {
         let folder = usize::from(fingerprint.as_bytes()[0]);
-        // What it guards is valid at every moment, so a panic elsewhere has not spoiled it.
-        self.folders[folder].lock().unwrap_or_else(PoisonError::into_inner)
+        // It guards an order, not data: a panic elsewhere has not spoiled anything.
+        self.locks[folder].lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folder(&self, fingerprint: Fingerprint) -> PathBuf {
