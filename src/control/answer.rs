@@ -13,7 +13,7 @@ use axum::{Json, Router};
 use futures_util::future::select_all;
 use heirloom_protocol::LibraryPath;
 use tokio::net::UnixListener;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -30,6 +30,9 @@ use crate::uploader::{Connection, Uploader};
 
 /// The longest that one `POST /wait` is kept waiting; who wants longer asks again.
 const WAIT_MS_MAX: u64 = 60_000;
+
+/// How long answers under way may take after the mount is gone.
+const LAST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 
 /// Files that need a person, of those that one answer lists; their number is in the counts.
 const FAILED_MAX: usize = 100;
@@ -61,6 +64,7 @@ pub struct Desk {
 #[derive(Debug)]
 pub struct Control {
     socket: PathBuf,
+    ending: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
@@ -80,17 +84,24 @@ impl Control {
             .route("/wait", post(wait))
             .route("/unmount", post(unmount))
             .with_state(Arc::new(desk));
+        let ending = Arc::new(Notify::new());
+        let ended = Arc::clone(&ending);
         let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, routes).await {
+            let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { ended.notified().await });
+            if let Err(error) = serving.await {
                 tracing::error!(%error, "the control socket is no longer answered");
             }
         });
-        Ok(Self { socket: socket.to_owned(), task })
+        Ok(Self { socket: socket.to_owned(), ending, task })
     }
 
-    /// Stops answering and takes the socket away.
-    pub fn stop(&self) {
-        self.task.abort();
+    /// Ends the answers under way, stops, and takes the socket away.
+    pub async fn stop(self) {
+        self.ending.notify_one();
+        // Whoever asked for the unmount is still to hear of it; one that does not listen is not waited for.
+        if tokio::time::timeout(LAST_ANSWERS_WITHIN, self.task).await.is_err() {
+            tracing::debug!("somebody does not take the last answer");
+        }
         if let Err(error) = fs::remove_file(&self.socket) {
             tracing::debug!(%error, "the control socket was gone already");
         }

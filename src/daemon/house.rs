@@ -138,13 +138,13 @@ impl House {
         tracing::info!("unmounted, stopping");
         self.intake.stop();
         self.runtime.block_on(async {
+            self.control.stop().await;
             self.uploader.stop().await;
             self.library.stop().await;
             if let Some(embedded) = self.embedded {
                 embedded.stop().await;
             }
         });
-        self.control.stop();
         if let Err(error) = self.journal.close() {
             tracing::error!(%error, "the journal did not close cleanly; it will be repaired at the next start");
         }
