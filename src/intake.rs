@@ -178,6 +178,16 @@ impl Intake {
         });
     }
 
+    /// Two names have changed places, with all that is below them.
+    pub fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
+        self.inside().folders.forget();
+        let telling = Telling::Exchanged { one: one.clone(), other: other.clone() };
+        self.inside().desk.tell(telling, |notes, _| {
+            notes.exchange(one, other);
+            Noting::Noted
+        });
+    }
+
     /// A file was removed.
     pub fn removed(&self, id: FileId, path: &LibraryPath) {
         self.inside().desk.tell(Telling::Removed { id, path: path.clone() }, |notes, _| {

@@ -41,6 +41,8 @@ pub trait Notes: Send + Sync + 'static {
     fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>);
     /// A folder, with all that is in it, has another name.
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath);
+    /// Two names have changed places, with all that is below them; a file or a folder stands under each.
+    fn exchanged(&self, one: &LibraryPath, other: &LibraryPath);
     /// A file has no name any more.
     fn removed(&self, id: FileId, path: &LibraryPath);
     /// The state of one file, now.
@@ -62,6 +64,9 @@ impl Notes for Intake {
     }
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
         Self::renamed_folder(self, from, to);
+    }
+    fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
+        Self::exchanged(self, one, other);
     }
     fn removed(&self, id: FileId, path: &LibraryPath) {
         Self::removed(self, id, path);

@@ -42,6 +42,10 @@ pub(super) enum Telling {
         from: LibraryPath,
         to: LibraryPath,
     },
+    Exchanged {
+        one: LibraryPath,
+        other: LibraryPath,
+    },
     Removed {
         id: FileId,
         path: LibraryPath,

@@ -16,8 +16,8 @@ use super::inside::{Inside, Ledger};
 use super::kind::is_sidecar;
 use super::name::left_alone;
 use super::notes::rebased;
-use crate::journal::{FileId, JournalError, NameStep};
-use crate::spool::Place;
+use crate::journal::{FileId, FileState, JournalError, NameStep};
+use crate::spool::{Facts, Kind, Place};
 
 /// So many tellings, and about so many files, are followed in one transaction: enough that the flush does not count.
 const PAGE: usize = 512;
@@ -28,6 +28,17 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Whether the two names alone make a difference to whether a file is kept.
 pub(super) fn judged_differently(from: &LibraryPath, to: &LibraryPath) -> bool {
     left_alone(from) != left_alone(to) || is_sidecar(from) != is_sidecar(to)
+}
+
+/// What is known of the name that a file had before.
+#[derive(Clone, Copy, Debug)]
+enum Before<'a> {
+    /// This was it.
+    Was(&'a LibraryPath),
+    /// Somebody renamed it while nobody watched.
+    Unknown,
+    /// Another file may have it now, in exchange.
+    Exchanged,
 }
 
 /// Steps that wait to be written together.
@@ -77,14 +88,18 @@ impl Inside {
             match telling {
                 Telling::RenamedFile { id, from, to, replaced } => {
                     page.steps.extend(replaced.map(|id| NameStep::Forget { id }));
-                    self.follow_file(&mut page, *id, Some(from), to)?;
+                    self.follow_file(&mut page, *id, Before::Was(from), to)?;
                 }
                 Telling::RenamedFolder { from, to } => self.follow_folder(&mut page, from, to)?,
+                Telling::Exchanged { one, other } => {
+                    self.follow_exchange(&mut page, other)?;
+                    self.follow_exchange(&mut page, one)?;
+                }
                 Telling::Removed { id, path } => self.follow_removal(&mut page, *id, path)?,
                 Telling::Found { id, path } => {
                     // It may have been renamed since the comparison met it; then that was told, too.
                     if self.stands_at(path) == Some(*id) {
-                        self.follow_file(&mut page, *id, None, path)?;
+                        self.follow_file(&mut page, *id, Before::Unknown, path)?;
                     }
                 }
             }
@@ -92,12 +107,12 @@ impl Inside {
         self.write_page(&mut page)
     }
 
-    /// A file has the name `to`; `from` is its old one, if that is known for sure.
+    /// A file has the name `to`.
     fn follow_file(
         &self,
         page: &mut Page,
         id: FileId,
-        from: Option<&LibraryPath>,
+        before: Before<'_>,
         to: &LibraryPath,
     ) -> Result<(), JournalError> {
         if page.ids.contains(&id) || page.steps.len() >= PAGE {
@@ -118,7 +133,7 @@ impl Inside {
         let to = to.clone();
         page.steps.push(if left_alone(&record.path).is_some() || left_alone(&to).is_some() {
             NameStep::Rename { id, to }
-        } else if from == Some(&record.path) || self.stands_at(&record.path).is_none() {
+        } else if self.leaves_its_name(&record.path, before)? {
             NameStep::Move { id, to }
         } else {
             NameStep::Place { id, to }
@@ -126,14 +141,52 @@ impl Inside {
         Ok(())
     }
 
+    /// Whether what the library has under a file's old name goes along with it, because it is nobody else's by now.
+    fn leaves_its_name(&self, old: &LibraryPath, before: Before<'_>) -> Result<bool, JournalError> {
+        if let Before::Was(from) = before
+            && from == old
+        {
+            return Ok(true);
+        }
+        let Some(other) = self.stands_at(old) else { return Ok(true) };
+        match before {
+            Before::Was(_) | Before::Unknown => Ok(false),
+            // One that is not backed up puts its own name there later, if it ever is; one that is, does so in the same page.
+            Before::Exchanged => {
+                let other = self.known(other)?;
+                Ok(!other.is_some_and(|it| matches!(it.state, FileState::BackedUp { .. })))
+            }
+        }
+    }
+
     fn follow_folder(&self, page: &mut Page, from: &LibraryPath, to: &LibraryPath) -> Result<(), JournalError> {
+        self.follow_below(to, |id, path| {
+            let old = rebased(path, to, from);
+            self.follow_file(page, id, old.as_ref().map_or(Before::Unknown, Before::Was), path)
+        })
+    }
+
+    /// What stands at `to` now, file or folder, came there by an exchange.
+    fn follow_exchange(&self, page: &mut Page, to: &LibraryPath) -> Result<(), JournalError> {
+        match self.spool.facts(&Place::At(to.clone())) {
+            Ok(Facts { kind: Kind::File, id, .. }) => self.follow_file(page, id, Before::Exchanged, to),
+            Ok(Facts { kind: Kind::Folder, .. }) => {
+                self.follow_below(to, |id, path| self.follow_file(page, id, Before::Exchanged, path))
+            }
+            // Gone, or something else's name by now: that was told as well, and comes later.
+            Ok(Facts { kind: Kind::Link | Kind::Special, .. }) | Err(_) => Ok(()),
+        }
+    }
+
+    fn follow_below(
+        &self,
+        folder: &LibraryPath,
+        mut follow: impl FnMut(FileId, &LibraryPath) -> Result<(), JournalError>,
+    ) -> Result<(), JournalError> {
         let mut failed = None;
-        self.spool.walk_below(Place::At(to.clone()), &mut |met| {
+        self.spool.walk_below(Place::At(folder.clone()), &mut |met| {
             let followed = match met {
-                Ok((path, id, _)) => {
-                    let old = rebased(&path, to, from);
-                    self.follow_file(page, id, old.as_ref(), &path)
-                }
+                Ok((path, id, _)) => follow(id, &path),
                 // Renamed again, or removed: that was told as well, and comes later.
                 Err(error) if error.is_missing() => Ok(()),
                 Err(error) => {

@@ -148,6 +148,15 @@ impl Notes {
         }
     }
 
+    /// What stood at each of the two names, or below, stands at the other now.
+    pub(super) fn exchange(&mut self, one: &LibraryPath, other: &LibraryPath) {
+        for note in self.files.values_mut() {
+            if let Some(path) = moved(&note.path, one, other).or_else(|| moved(&note.path, other, one)) {
+                note.rename(path);
+            }
+        }
+    }
+
     /// It is gone. Answers whether it had been noted.
     pub(super) fn remove(&mut self, id: FileId) -> bool {
         self.stage(id, Stage::Taken);
@@ -289,6 +298,11 @@ impl Note {
 pub(super) fn rebased(path: &LibraryPath, from: &LibraryPath, to: &LibraryPath) -> Option<LibraryPath> {
     let below = path.as_str().strip_prefix(from.as_str())?.strip_prefix('/')?;
     LibraryPath::new(format!("{to}/{below}")).ok()
+}
+
+/// The same, where `from` may be a file's own name.
+fn moved(path: &LibraryPath, from: &LibraryPath, to: &LibraryPath) -> Option<LibraryPath> {
+    if path == from { Some(to.clone()) } else { rebased(path, from, to) }
 }
 
 #[cfg(test)]

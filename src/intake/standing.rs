@@ -120,7 +120,7 @@ fn unsettled(state: &State) -> (Vec<(FileId, LibraryPath)>, HashSet<FileId>) {
     let gone = state.tellings.iter().filter_map(|telling| match telling {
         Telling::Removed { id, .. } => Some(*id),
         Telling::RenamedFile { replaced, .. } => *replaced,
-        Telling::RenamedFolder { .. } | Telling::Found { .. } => None,
+        Telling::RenamedFolder { .. } | Telling::Exchanged { .. } | Telling::Found { .. } => None,
     });
     (awaiting, gone.collect())
 }

@@ -1,5 +1,6 @@
 //! The room as a whole, on a real directory and a real journal, with neighbours that only listen.
 
+mod exchanges;
 mod names;
 mod promises;
 mod randomness;
@@ -130,6 +131,12 @@ impl House {
     fn rename_folder(&self, from: &str, to: &str) {
         fs::rename(self.place(from), self.place(to)).unwrap();
         self.intake().renamed_folder(&path(from), &path(to));
+    }
+
+    fn exchange(&self, one: &str, other: &str) {
+        use rustix::fs::{CWD, RenameFlags, renameat_with};
+        renameat_with(CWD, self.place(one), CWD, self.place(other), RenameFlags::EXCHANGE).unwrap();
+        self.intake().exchanged(&path(one), &path(other));
     }
 
     fn remove(&self, name: &str) {

@@ -11,7 +11,7 @@ pub(super) fn errno(error: &TreeError) -> Errno {
     match error {
         TreeError::NameNotUtf8 => Errno::EILSEQ,
         TreeError::NameTooLong => Errno::ENAMETOOLONG,
-        TreeError::NameReserved | TreeError::ExchangeOfFolders | TreeError::UnknownFlag => Errno::EINVAL,
+        TreeError::NameReserved | TreeError::UnknownFlag => Errno::EINVAL,
         TreeError::Removed(_) => Errno::ENOENT,
         TreeError::Stale(_) => Errno::ESTALE,
         TreeError::NotOpen(_) => Errno::EBADF,

@@ -49,8 +49,6 @@ pub(super) enum TreeError {
     HardLink,
     #[error("devices, FIFOs and sockets are not kept")]
     SpecialFile,
-    #[error("only files can change places")]
-    ExchangeOfFolders,
     #[error("a flag or whence that means nothing here")]
     UnknownFlag,
     #[error("attributes under user.heirloom. are told, not set")]

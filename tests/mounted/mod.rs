@@ -123,6 +123,9 @@ impl Notes for Shared {
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
         self.note(format!("renamed folder {from} to {to}"));
     }
+    fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
+        self.note(format!("exchanged {one} and {other}"));
+    }
     fn removed(&self, _: FileId, path: &LibraryPath) {
         self.note(format!("removed {path}"));
     }

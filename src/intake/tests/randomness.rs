@@ -35,7 +35,7 @@ fn step(house: &House, chance: &mut fastrand::Rng) {
         format!("{}/{}.{}", folder(chance), chance.u8(..8), ends[chance.usize(..4)])
     };
     let (one, other) = (name(chance), name(chance));
-    match chance.u8(..8) {
+    match chance.u8(..10) {
         0..=3 if chance.u8(..4) == 0 => {
             house.write(&one, b"a letter");
         }
@@ -51,6 +51,15 @@ fn step(house: &House, chance: &mut fastrand::Rng) {
             let (from, to) = (folder(chance), folder(chance));
             if house.place(&from).exists() && !house.place(&to).exists() {
                 house.rename_folder(&from, &to);
+            }
+        }
+        8 if house.place(&one).exists() && house.place(&other).exists() && one != other => {
+            house.exchange(&one, &other);
+        }
+        9 => {
+            let (from, to) = (folder(chance), folder(chance));
+            if house.place(&from).exists() && house.place(&to).exists() && from != to {
+                house.exchange(&from, &to);
             }
         }
         _ => {}

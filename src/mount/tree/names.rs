@@ -98,11 +98,6 @@ impl Tree {
             Err(TreeError::Spool(error)) if error.is_missing() => None,
             Err(error) => return Err(error),
         };
-        if replace == Replace::Exchange
-            && [Some(moved), other.as_ref().map(|other| other.facts)].iter().flatten().any(is_folder)
-        {
-            return Err(TreeError::ExchangeOfFolders);
-        }
         self.spool.rename(&from, &to, replace)?;
         self.settle_renamed(moved.id, new_folder, new);
         match (&other, replace) {
@@ -153,16 +148,12 @@ impl Tree {
         }
     }
 
-    /// Two renames cannot say it: the second would find its new name taken. So the second file is told as replaced, and then as a
-    /// file just written under the other's old name.
+    /// Links are nobody's photos: what changes places with one is told as renamed.
     fn note_exchange(&self, (one, from): (Facts, &LibraryPath), (two, to): (Facts, &LibraryPath)) {
-        match (one.kind == Kind::File, two.kind == Kind::File) {
-            (true, true) => {
-                self.notes.renamed_file(one.id, from, to, Some(two.id));
-                self.notes.touched(two.id, from);
-            }
-            (true, false) => self.notes.renamed_file(one.id, from, to, None),
-            (false, true) => self.notes.renamed_file(two.id, to, from, None),
+        match (is_told(&one), is_told(&two)) {
+            (true, true) => self.notes.exchanged(from, to),
+            (true, false) => self.note_rename(one, from, to, None),
+            (false, true) => self.note_rename(two, to, from, None),
             (false, false) => {}
         }
     }
@@ -176,4 +167,8 @@ struct Held {
 
 fn is_folder(facts: &Facts) -> bool {
     facts.kind == Kind::Folder
+}
+
+fn is_told(facts: &Facts) -> bool {
+    matches!(facts.kind, Kind::File | Kind::Folder)
 }

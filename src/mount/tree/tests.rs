@@ -56,6 +56,9 @@ impl Notes for Recorder {
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
         self.note(format!("renamed folder {from} to {to}"));
     }
+    fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
+        self.note(format!("exchanged {one} and {other}"));
+    }
     fn removed(&self, _id: FileId, path: &LibraryPath) {
         self.note(format!("removed {path}"));
     }

@@ -42,16 +42,33 @@ fn a_file_renamed_while_it_is_written_ends_under_its_new_name() {
 }
 
 #[test]
-fn exchanged_files_are_both_told_under_their_new_names() {
+fn exchanged_names_are_told_at_once_and_lead_to_what_stands_there() {
     let house = House::new();
-    let (one, two) = (house.put(TOP, "one", b"1"), house.put(TOP, "two", b"22"));
-    rename(&house, (TOP, "one"), (TOP, "two"), Replace::Exchange).unwrap();
-    assert_eq!(house.notes.take(), ["renamed one to two over another", "touched one"]);
+    let (one, folder) = (house.put(TOP, "one", b"1"), house.folder(TOP, "folder"));
+    let two = house.put(folder, "two", b"22");
+    rename(&house, (TOP, "one"), (folder, "two"), Replace::Exchange).unwrap();
+    assert_eq!(house.notes.take(), ["exchanged one and folder/two"]);
     assert_eq!(house.find(TOP, "one").unwrap().number, two);
     assert_eq!((house.tree.facts(one, None).unwrap().size, house.tree.facts(two, None).unwrap().size), (1, 2));
+    rename(&house, (TOP, "one"), (TOP, "folder"), Replace::Exchange).unwrap();
+    assert_eq!(house.notes.take(), ["exchanged one and folder"]);
+    let open = house.tree.open(one, WRITE, Truncate::No).unwrap();
+    house.tree.close(open);
+    assert_eq!(house.notes.take(), ["writing one/two", "written one/two"]);
+}
+
+#[test]
+fn what_changes_places_with_a_link_is_told_as_renamed() {
+    let house = House::new();
+    house.put(TOP, "a.jpg", b"1");
     house.folder(TOP, "folder");
-    let refused = rename(&house, (TOP, "one"), (TOP, "folder"), Replace::Exchange);
-    assert!(matches!(refused, Err(TreeError::ExchangeOfFolders)));
+    for link in ["link", "other"] {
+        house.tree.create_link(TOP, OsStr::new(link), Path::new("x")).unwrap();
+    }
+    rename(&house, (TOP, "a.jpg"), (TOP, "link"), Replace::Exchange).unwrap();
+    rename(&house, (TOP, "other"), (TOP, "folder"), Replace::Exchange).unwrap();
+    rename(&house, (TOP, "a.jpg"), (TOP, "folder"), Replace::Exchange).unwrap();
+    assert_eq!(house.notes.take(), ["renamed a.jpg to link", "renamed folder folder to other"]);
 }
 
 #[test]
