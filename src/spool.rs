@@ -10,6 +10,7 @@ mod attributes;
 mod facts;
 mod mark;
 mod names;
+mod placeholder;
 mod walk;
 
 use std::ffi::OsString;
@@ -31,6 +32,7 @@ pub use attributes::{
 pub use facts::{Facts, Kind, Moment};
 pub use mark::{Marker, Soundness};
 pub use names::{Access, Durability, Opening, Replace};
+pub use placeholder::Placeholder;
 pub use walk::{FolderEntry, FolderReader, WalkStep};
 
 /// The tree, as its users hold it: cheap to clone, all clones share one open directory.

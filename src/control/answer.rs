@@ -197,7 +197,7 @@ impl Desk {
             uploading,
             local: tally.local,
             failed: tally.failed,
-            placeholder: Amount::default(),
+            placeholder: tally.placeholder,
         }
     }
 
@@ -217,7 +217,7 @@ impl Desk {
         let reports: Vec<_> = paths.into_iter().map(|path| self.report(path)).collect();
         let (stuck, open): (Vec<_>, Vec<_>) = reports
             .into_iter()
-            .filter(|(report, _)| report.state != StateWord::BackedUp)
+            .filter(|(report, _)| !matches!(report.state, StateWord::BackedUp | StateWord::Placeholder))
             .partition(|(report, _)| matches!(report.state, StateWord::Failed | StateWord::Local));
         let left = Amount { files: open.len() as u64, bytes: open.iter().map(|(_, bytes)| bytes).sum() };
         let stuck = stuck.into_iter().map(|(report, _)| report).collect();
@@ -250,7 +250,10 @@ impl Desk {
         });
         let why = |(_, record): (FileId, FileRecord)| match record.state {
             FileState::Failed { why, .. } => Some(FailingFile { path: record.path, why }),
-            FileState::Pending { .. } | FileState::BackedUp { .. } | FileState::Local { .. } => None,
+            FileState::Pending { .. }
+            | FileState::BackedUp { .. }
+            | FileState::Placeholder { .. }
+            | FileState::Local { .. } => None,
         };
         records.into_iter().filter_map(why).collect()
     }

@@ -85,7 +85,7 @@ impl Inside {
     fn compare_file(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<ControlFlow<()>, JournalError> {
         let known = self.known(id)?;
         match known {
-            Some(record) if record.stamp == stamp && is_settled(self.accept, &record) => {
+            Some(record) if record.stamp == stamp && self.is_still_true(path, &record) => {
                 if record.path == *path {
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -95,6 +95,21 @@ impl Inside {
             Some(_) | None => self.desk.note(|notes, now| notes.find(id, path, now)),
         }
         Ok(if self.desk.wait_for_room() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+    }
+
+    /// Whether what the journal says of a file with this stamp needs no look. A placeholder that a crash kept from becoming one, or
+    /// from becoming whole, has the stamp of both.
+    fn is_still_true(&self, path: &LibraryPath, record: &FileRecord) -> bool {
+        match &record.state {
+            FileState::Placeholder { fingerprint } => match self.spool.placeholder(path) {
+                Ok(found) => found.is_some_and(|found| found.fingerprint == *fingerprint),
+                Err(_) => false,
+            },
+            FileState::Pending { .. }
+            | FileState::BackedUp { .. }
+            | FileState::Local { .. }
+            | FileState::Failed { .. } => is_settled(self.accept, record),
+        }
     }
 
     /// Forgets the records of files that were not met, and are not where the journal has them.
@@ -150,6 +165,7 @@ fn report_unread(error: &SpoolError) {
 fn is_settled(accept: Accept, record: &FileRecord) -> bool {
     match &record.state {
         FileState::Pending { .. } | FileState::BackedUp { .. } => left_alone(&record.path).is_none(),
+        FileState::Placeholder { .. } => true,
         // By its words: what is accepted may have changed, and so may this program.
         FileState::Local { why } => Left::said(why).is_some_and(|left| match left_alone(&record.path) {
             Some(by_name) => by_name == left,

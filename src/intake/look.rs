@@ -15,7 +15,7 @@ use super::notes::Glance;
 use super::writeback::begin_writeback;
 use crate::config::Accept;
 use crate::journal::{FileId, Stamp};
-use crate::spool::{Marker, Soundness, Spool};
+use crate::spool::{Marker, Placeholder, Soundness, Spool};
 
 /// So much is read at a time: large enough that system calls do not count, small enough to notice soon that the work
 /// ends.
@@ -26,6 +26,8 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(super) enum Found {
     /// Nothing of this number is there under this name any more.
     Gone,
+    /// Its bytes are on the server, all of them or but for some: what can be read of it is not its content.
+    Placeholder { stamp: Stamp, fingerprint: Fingerprint },
     /// It stays where it is.
     Left { stamp: Stamp, left: Left },
     /// Its content is on the disk and has this fingerprint.
@@ -63,6 +65,12 @@ impl Look {
     /// What can be said of it by its name, its mark and its first bytes; nothing if it is to be kept.
     pub(super) fn judge(&self, marker: &Marker, accept: Accept) -> Option<Found> {
         let stamp = self.stamp;
+        // Before anything else: whatever its name or mark, holes are no content.
+        match self.placeholder() {
+            Ok(None) => {}
+            Ok(Some(found)) => return Some(found),
+            Err(error) => return Some(Found::Unreadable { stamp, error }),
+        }
         if let Some(left) = left_alone(&self.glance.path) {
             return Some(Found::Left { stamp, left });
         }
@@ -78,6 +86,19 @@ impl Look {
             Ok(left) => left.map(|left| Found::Left { stamp, left }),
             Err(error) => Some(Found::Unreadable { stamp, error }),
         }
+    }
+
+    /// Whether it is a placeholder. One that was being filled when we ended gets its time back.
+    fn placeholder(&self) -> io::Result<Option<Found>> {
+        let Some(placeholder) = Placeholder::of(&self.file)? else { return Ok(None) };
+        let Placeholder { stamp, fingerprint, .. } = placeholder;
+        if self.stamp.size != stamp.size {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a placeholder that was resized behind the mount"));
+        }
+        if self.stamp != stamp {
+            placeholder.restore_time(&self.file)?;
+        }
+        Ok(Some(Found::Placeholder { stamp, fingerprint }))
     }
 
     fn left_by_bytes(&self, accept: Accept) -> io::Result<Option<Left>> {
@@ -121,11 +142,13 @@ impl Look {
     /// Makes content and times durable, and looks whether they are still those that were read.
     pub(super) fn sync(&self, fingerprint: Fingerprint) -> Found {
         let stamp = self.stamp;
-        match self.file.sync_all().map(|()| Spool::identify(&self.file)) {
+        let now = || Ok((Spool::identify(&self.file)?.1, Placeholder::of(&self.file)?));
+        match self.file.sync_all().map(|()| now()) {
             Err(error) => Found::NotDurable { stamp, fingerprint, error },
             Ok(Err(error)) => Found::Unreadable { stamp, error },
-            Ok(Ok((_, now))) if now != stamp => Found::Changed,
-            Ok(Ok(_)) => Found::Whole { stamp, fingerprint },
+            Ok(Ok((now, None))) if now == stamp => Found::Whole { stamp, fingerprint },
+            // Also if its room was given back meanwhile: holes may have been read.
+            Ok(Ok(_)) => Found::Changed,
         }
     }
 

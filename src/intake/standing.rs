@@ -29,7 +29,9 @@ impl FileStatus {
 
 impl Inside {
     pub(super) fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
-        if let Some(left) = left_alone(path) {
+        if let Some(left) = left_alone(path)
+            && !self.is_placeholder(id)
+        {
             return FileStatus::because(StateWord::Local, left.to_string());
         }
         if self.desk.state().notes.awaits(id) {
@@ -45,6 +47,11 @@ impl Inside {
         }
     }
 
+    /// Under whatever name: its bytes are not here.
+    fn is_placeholder(&self, id: FileId) -> bool {
+        matches!(self.known(id), Ok(Some(record)) if matches!(record.state, FileState::Placeholder { .. }))
+    }
+
     fn status_of(&self, id: FileId, record: FileRecord) -> FileStatus {
         match record.state {
             FileState::Pending { fingerprint } => {
@@ -54,6 +61,9 @@ impl Inside {
             }
             FileState::BackedUp { fingerprint } => {
                 FileStatus { fingerprint: Some(fingerprint), ..FileStatus::plain(StateWord::BackedUp) }
+            }
+            FileState::Placeholder { fingerprint } => {
+                FileStatus { fingerprint: Some(fingerprint), ..FileStatus::plain(StateWord::Placeholder) }
             }
             // It has a photo's name since, and is about to be looked at again.
             FileState::Local { why } if Left::said(&why).is_some_and(Left::is_by_name) => {
@@ -129,6 +139,7 @@ fn of_state<'a>(tally: &'a mut Tally, state: &FileState) -> &'a mut Amount {
     match state {
         FileState::Pending { .. } => &mut tally.pending,
         FileState::BackedUp { .. } => &mut tally.backed_up,
+        FileState::Placeholder { .. } => &mut tally.placeholder,
         FileState::Local { .. } => &mut tally.local,
         FileState::Failed { .. } => &mut tally.failed,
     }

@@ -143,6 +143,7 @@ fn is_beyond_doubt(found: &Found) -> bool {
         Found::Whole { .. } => true,
         Found::Left { left, .. } => !left.is_by_name(),
         Found::Gone
+        | Found::Placeholder { .. }
         | Found::Torn { .. }
         | Found::Unreadable { .. }
         | Found::NotDurable { .. }

@@ -2,6 +2,7 @@
 
 mod exchanges;
 mod names;
+mod placeholders;
 mod promises;
 mod randomness;
 mod troubles;
@@ -210,6 +211,7 @@ impl House {
                 FileState::Pending { .. } => &mut tally.pending,
                 FileState::BackedUp { .. } => &mut tally.backed_up,
                 FileState::Local { .. } => &mut tally.local,
+                FileState::Placeholder { .. } => &mut tally.placeholder,
                 FileState::Failed { .. } => &mut tally.failed,
             };
             amount.files += 1;

@@ -58,6 +58,7 @@ impl Inside {
             Found::Gone
             | Found::Unreadable { .. }
             | Found::Left { .. }
+            | Found::Placeholder { .. }
             | Found::Whole { .. }
             | Found::Torn { .. }
             | Found::NotDurable { .. } => Afterwards::Settled,
@@ -86,7 +87,10 @@ impl Inside {
 fn promise((id, record): &(FileId, FileRecord)) -> Option<(FileId, Fingerprint, u64)> {
     match record.state {
         FileState::Pending { fingerprint } => Some((*id, fingerprint, record.stamp.size)),
-        FileState::BackedUp { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
+        FileState::BackedUp { .. }
+        | FileState::Placeholder { .. }
+        | FileState::Local { .. }
+        | FileState::Failed { .. } => None,
     }
 }
 
@@ -95,6 +99,7 @@ fn state_of(id: FileId, found: Found) -> Option<(Stamp, FileState)> {
     Some(match found {
         Found::Interrupted | Found::Changed | Found::Gone => return None,
         Found::Left { stamp, left } => (stamp, FileState::Local { why: left.to_string() }),
+        Found::Placeholder { stamp, fingerprint } => (stamp, FileState::Placeholder { fingerprint }),
         Found::Whole { stamp, fingerprint } => (stamp, FileState::Pending { fingerprint }),
         Found::Torn { stamp, soundness } => {
             tracing::warn!(file = id.0, %soundness, "not backed up");

@@ -43,6 +43,12 @@ pub enum FileState {
         /// Its content.
         fingerprint: Fingerprint,
     },
+    /// The server has it, and this disk only its name: a placeholder of the spool. Said before the file becomes one and until after
+    /// it is whole again, so that no placeholder is ever known as anything else.
+    Placeholder {
+        /// Its content.
+        fingerprint: Fingerprint,
+    },
     /// Stays here, by its kind.
     Local {
         /// For the person: "not an image".

@@ -52,14 +52,17 @@ impl Tables<'_> {
 
     /// What the library has to hear of a step. Of a photo that changed since it was backed up, it knows the name still.
     fn change_for_library(&self, step: &NameStep, record: &FileRecord) -> Result<Option<NameChange>, Fault> {
-        let backed_up = matches!(record.state, FileState::BackedUp { .. });
+        let backed_up = matches!(record.state, FileState::BackedUp { .. } | FileState::Placeholder { .. });
         let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
         Ok(match (step, &record.state) {
             (NameStep::Move { to, .. }, _) if in_library && *to != record.path => {
                 Some(NameChange::Move { from: record.path.clone(), to: to.clone() })
             }
             (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove { path: record.path.clone() }),
-            (NameStep::Place { to, .. }, FileState::BackedUp { fingerprint }) => {
+            (
+                NameStep::Place { to, .. },
+                FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint },
+            ) => {
                 let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
                 Some(NameChange::Put { path: to.clone(), fingerprint, mtime_ns })
             }

@@ -38,6 +38,7 @@ const BACKED_UP: u8 = 1;
 const LOCAL: u8 = 2;
 const FAILED_UNREAD: u8 = 3;
 const FAILED: u8 = 4;
+const PLACEHOLDER: u8 = 5;
 
 /// A file's record. `place` is where a pending one stands in the queue, and means nothing for another.
 pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
@@ -53,6 +54,10 @@ pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
         }
         FileState::BackedUp { fingerprint } => {
             bytes.push(BACKED_UP);
+            bytes.extend(fingerprint.as_bytes());
+        }
+        FileState::Placeholder { fingerprint } => {
+            bytes.push(PLACEHOLDER);
             bytes.extend(fingerprint.as_bytes());
         }
         FileState::Local { why } => {
@@ -85,6 +90,7 @@ pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
             FileState::Pending { fingerprint }
         }
         BACKED_UP => FileState::BackedUp { fingerprint: reader.fingerprint()? },
+        PLACEHOLDER => FileState::Placeholder { fingerprint: reader.fingerprint()? },
         LOCAL => FileState::Local { why: reader.text()? },
         FAILED_UNREAD => FileState::Failed { fingerprint: None, why: reader.text()? },
         FAILED => FileState::Failed { fingerprint: Some(reader.fingerprint()?), why: reader.text()? },

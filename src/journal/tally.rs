@@ -11,6 +11,8 @@ pub struct Tally {
     pub pending: Amount,
     /// On the server.
     pub backed_up: Amount,
+    /// On the server, and here only in name.
+    pub placeholder: Amount,
     /// Stays here by its kind.
     pub local: Amount,
     /// Needs the person.
@@ -44,6 +46,7 @@ impl Tally {
         match state {
             FileState::Pending { .. } => &mut self.pending,
             FileState::BackedUp { .. } => &mut self.backed_up,
+            FileState::Placeholder { .. } => &mut self.placeholder,
             FileState::Local { .. } => &mut self.local,
             FileState::Failed { .. } => &mut self.failed,
         }

@@ -228,7 +228,7 @@ impl Outbox {
         let (journal, path) = (Arc::clone(&self.journal), path.clone());
         let found = aside(move || search(&journal, |record| record.path == path)).await?;
         Ok(found.into_iter().find_map(|(_, record)| match record.state {
-            FileState::BackedUp { fingerprint } => {
+            FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint } => {
                 Some(NameChange::Put { path: record.path, fingerprint, mtime_ns: record.stamp.mtime_ns })
             }
             // Its name follows when it is uploaded, if it ever is.

@@ -116,7 +116,10 @@ fn candidate((id, record): (crate::journal::FileId, FileRecord)) -> Option<Candi
     match state {
         FileState::Pending { fingerprint } => Some(Candidate { id, path, stamp, fingerprint }),
         // Not ours; the queue has only pending ones.
-        FileState::BackedUp { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
+        FileState::BackedUp { .. }
+        | FileState::Placeholder { .. }
+        | FileState::Local { .. }
+        | FileState::Failed { .. } => None,
     }
 }
 

@@ -13,7 +13,7 @@ use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint};
 
 use crate::journal::Stamp;
-use crate::spool::Spool;
+use crate::spool::{Placeholder, Spool};
 
 /// Bytes read at a time for a proof.
 const PIECE_BYTES: usize = 256 << 10;
@@ -63,7 +63,9 @@ impl Image {
     /// Fails if the file is not what it was. Blocks on the disk, like all that follow.
     pub(super) fn verify(&self) -> Result<(), ImageError> {
         let (_, stamp) = Spool::identify(&self.file)?;
-        if stamp == self.stamp { Ok(()) } else { Err(ImageError::Changed) }
+        // A placeholder has the size and time of the whole, and is read as zeros.
+        let is_whole = stamp == self.stamp && Placeholder::of(&self.file)?.is_none();
+        if is_whole { Ok(()) } else { Err(ImageError::Changed) }
     }
 
     /// The bytes of a shard, and their digest. Of the whole image that is the fingerprint: nobody hashes twice.

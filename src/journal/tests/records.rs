@@ -33,6 +33,7 @@ fn files_of_version_1_keep_their_spelling() {
         (FileState::Local { why: why.clone() }, "026e6f".to_owned()),
         (FileState::Failed { fingerprint: None, why: why.clone() }, "036e6f".to_owned()),
         (FileState::Failed { fingerprint: Some(number), why }, format!("04{FINGERPRINT}6e6f")),
+        (FileState::Placeholder { fingerprint: number }, format!("05{FINGERPRINT}")),
     ] {
         let (_, record) = file(1, state);
         assert_eq!(hex(&encode_file(&record, 5)), format!("{FILE}{ending}"));
@@ -86,7 +87,7 @@ fn a_record_that_nobody_writes_is_an_error_that_says_so() {
     }
     assert_eq!(decode_shards(&bytes("01ff")), Err(RecordError::Short));
     assert_eq!(decode_shards(&[&[1][..], &[0; 16]].concat()), Err(RecordError::Field("range")));
-    assert_eq!(decode_file(&bytes(&format!("{FILE}05"))), Err(RecordError::Field("state")));
+    assert_eq!(decode_file(&bytes(&format!("{FILE}06"))), Err(RecordError::Field("state")));
     assert_eq!(decode_file(&bytes(&format!("{FILE}02c328"))), Err(RecordError::Field("text")));
 }
 
@@ -95,7 +96,7 @@ proptest! {
     fn every_record_is_read_as_it_was_written(
         size in any::<u64>(), mtime_ns in any::<i64>(), place in any::<u64>(),
         name in "[^/\0]{1,60}".prop_filter("a name", |name| name != "." && name != ".."),
-        why in any::<String>(), digest in any::<[u8; 32]>(), kind in 0..5,
+        why in any::<String>(), digest in any::<[u8; 32]>(), kind in 0..6,
     ) {
         let digest = Fingerprint::from(digest);
         let state = match kind {
@@ -103,6 +104,7 @@ proptest! {
             1 => FileState::BackedUp { fingerprint: digest },
             2 => FileState::Local { why },
             3 => FileState::Failed { fingerprint: None, why },
+            4 => FileState::Placeholder { fingerprint: digest },
             _ => FileState::Failed { fingerprint: Some(digest), why },
         };
         let record = FileRecord { path: LibraryPath::new(name).unwrap(), stamp: Stamp { size, mtime_ns }, state };
