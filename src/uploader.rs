@@ -126,6 +126,7 @@ impl Uploader {
             carrier: carrier.clone(),
             board: Arc::clone(&board),
             lanes: Semaphore::new(LANES),
+            film_proofs: Semaphore::new(1),
             ends,
         };
         let line = Line::new(Arc::new(desk), Arc::clone(&wake));

@@ -1,10 +1,11 @@
 //! Asking: what of the queue's next files has to be sent at all. The sync list first (M3), then the server, for many
-//! images in one request and with proofs for instant upload (M4, M9).
+//! images in one request and with proofs for instant upload (M4, M9). A film is asked about by itself: making its proof
+//! takes as long as reading it, and new photos do not wait for that.
 
 use std::sync::Arc;
 
 use futures_util::{StreamExt as _, stream};
-use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session};
+use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Receipt, Session};
 use heirloom_protocol::possession::{self, Proof};
 
 use super::desk::Desk;
@@ -20,8 +21,8 @@ use crate::spool::{Spool, SpoolError};
 pub(super) const ROUND_FILES_FIRST: usize = 32;
 /// Files in one round, at most.
 pub(super) const ROUND_FILES_MAX: usize = 500;
-/// Bytes of files in one round, at most (but at least one file): so much is read for proofs before the first answer.
-const ROUND_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of photos in one round, at most: so much is read for proofs before the first answer.
+pub(super) const ROUND_BYTES_MAX: u64 = 64 << 20;
 /// Of four files, one is from the queue's oldest end: new photos come first, and nothing starves.
 const OLDEST_SHARE: usize = 4;
 /// Files read for proofs at a time: they come from the page cache, so this is a matter of cores.
@@ -32,12 +33,14 @@ const PROOFS_AT_A_TIME: usize = 2;
 pub(super) struct Round {
     /// What the server says of each image that our own list does not have.
     pub(super) checked: Vec<(Candidate, CheckedImage)>,
+    /// Films that our own list does not have; nobody was asked about them yet.
+    pub(super) films: Vec<Candidate>,
     /// Whether the queue gave as many files as were asked for.
     pub(super) full: bool,
     /// Whether it gave any that we could use now.
     pub(super) useful: bool,
-    /// What the server allows.
-    pub(super) limits: Limits,
+    /// In which the server was asked: what it allows, and the nonce for proofs.
+    pub(super) session: Session,
 }
 
 /// Why a round came to nothing. Its files are back in the queue.
@@ -74,15 +77,25 @@ pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundErr
     let picked = pick(&desk, files).await?;
     let full = picked.len() >= files;
     let (taken, useful) = take(&desk, within_bytes(picked));
-    let asked = ask_for(&desk, taken.clone(), &session).await;
-    if asked.is_err() {
-        let mut state = desk.board.lock();
-        for candidate in taken {
-            let files = state.roster.finish(candidate.fingerprint);
-            state.roster.give_back(&files);
+    match ask_for(&desk, taken.clone(), &session).await {
+        Ok((checked, films)) => Ok(Round { checked, films, full, useful, session }),
+        Err(error) => {
+            taken.iter().for_each(|candidate| desk.give_back_all(candidate.fingerprint));
+            Err(error)
         }
     }
-    Ok(Round { checked: asked?, full, useful, limits: session.limits })
+}
+
+/// What the server says of one film; nothing if the file is not there any more as it was.
+pub(super) async fn ask_about_film(
+    desk: &Desk,
+    film: &Candidate,
+    session: &Session,
+) -> Result<Option<CheckedImage>, RemoteError> {
+    let turn = desk.film_proofs.acquire().await.expect("never closed");
+    let Some(image) = with_proof(desk, film, session).await else { return Ok(None) };
+    drop(turn);
+    Ok(desk.carrier.remote().check(&[image]).await?.into_iter().next())
 }
 
 /// Takes files in hand; also tells whether that changed anything.
@@ -123,15 +136,14 @@ fn candidate((id, record): (crate::journal::FileId, FileRecord)) -> Option<Candi
     }
 }
 
+/// The first of them, as far as their proofs are made soon.
 fn within_bytes(mut picked: Vec<Candidate>) -> Vec<Candidate> {
     let mut sum = 0_u64;
-    let within = picked.iter().take_while(|candidate| {
-        let first = sum == 0;
-        sum = sum.saturating_add(candidate.size());
-        first || sum <= ROUND_BYTES_MAX
+    let too_much = picked.iter().position(|candidate| {
+        sum += if candidate.is_film() { 0 } else { candidate.size() };
+        sum > ROUND_BYTES_MAX
     });
-    let count = within.count();
-    picked.truncate(count);
+    picked.truncate(too_much.unwrap_or(picked.len()));
     picked
 }
 
@@ -139,11 +151,12 @@ async fn ask_for(
     desk: &Desk,
     taken: Vec<Candidate>,
     session: &Session,
-) -> Result<Vec<(Candidate, CheckedImage)>, RoundError> {
+) -> Result<(Vec<(Candidate, CheckedImage)>, Vec<Candidate>), RoundError> {
     let unknown = settle_known(desk, taken).await?;
     let possible = refuse_impossible(desk, unknown, session).await;
-    let asked: Vec<(Candidate, CheckImage)> = stream::iter(possible)
-        .map(|candidate| with_proof(desk, candidate, session))
+    let (films, photos): (Vec<_>, Vec<_>) = possible.into_iter().partition(Candidate::is_film);
+    let asked: Vec<(Candidate, CheckImage)> = stream::iter(photos)
+        .map(|photo| with_proof_or_back(desk, photo, session))
         .buffered(PROOFS_AT_A_TIME)
         .filter_map(std::future::ready)
         .collect()
@@ -154,7 +167,7 @@ async fn ask_for(
         let answers = desk.carrier.remote().check(&images).await?;
         checked.extend(group.iter().map(|(candidate, _)| candidate.clone()).zip(answers));
     }
-    Ok(checked)
+    Ok((checked, films))
 }
 
 /// Settles what the sync list has (M3); answers the others.
@@ -198,28 +211,27 @@ async fn refuse_impossible(desk: &Desk, files: Vec<Candidate>, session: &Session
     possible
 }
 
-/// What the server is asked about a file; nothing if it is not there any more as it was.
-async fn with_proof(desk: &Desk, file: Candidate, session: &Session) -> Option<(Candidate, CheckImage)> {
+/// A photo, and what the server is asked about it. If its file is not there as it was, its job goes back to the queue: another
+/// file of the same content may stand in, in a later round.
+async fn with_proof_or_back(desk: &Desk, photo: Candidate, session: &Session) -> Option<(Candidate, CheckImage)> {
+    let image = with_proof(desk, &photo, session).await;
+    if image.is_none() {
+        desk.give_back_all(photo.fingerprint);
+    }
+    image.map(|image| (photo, image))
+}
+
+/// What the server is asked about a file; nothing, and the file put off, if it is not there any more as it was.
+async fn with_proof(desk: &Desk, file: &Candidate, session: &Session) -> Option<CheckImage> {
     let wanted = session.cross_user == CrossUser::Proof && file.size() >= possession::SIZE_MIN;
-    let proof = if wanted { Some(prove(desk, &file, session).await?) } else { None };
-    let image = CheckImage { fingerprint: file.fingerprint, size: file.size(), proof };
-    Some((file, image))
+    let proof = if wanted { Some(prove(desk, file, session).await?) } else { None };
+    Some(CheckImage { fingerprint: file.fingerprint, size: file.size(), proof })
 }
 
 async fn prove(desk: &Desk, file: &Candidate, session: &Session) -> Option<Proof> {
     let (spool, opened, session) = (desk.spool.clone(), file.clone(), session.clone());
     let proof = aside(move || Ok::<_, OpenError>(open(&spool, &opened)?.prove(&session)?)).await;
-    match proof {
-        Ok(proof) => Some(proof),
-        Err(error) => {
-            desk.put_off_source(file, &error, Reason::Own);
-            // Another file of the same content may stand in, in a later round.
-            let mut state = desk.board.lock();
-            let others = state.roster.finish(file.fingerprint);
-            state.roster.give_back(&others);
-            None
-        }
-    }
+    proof.inspect_err(|error| desk.put_off_source(file, error, Reason::Own)).ok()
 }
 
 /// Opens a file, if it is still the one that was queued. Blocks on the disk.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use heirloom_protocol::message::{CheckedImage, Limits, Receipt};
+use heirloom_protocol::message::{CheckedImage, Limits, Receipt, Session};
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
-use super::asking::{OpenError, open};
+use super::asking::{OpenError, ask_about_film, open};
 use super::board::Board;
 use super::delivery::{Believed, DeliveryError, Witness};
 use super::desk::Desk;
@@ -16,12 +16,29 @@ use crate::journal::{Journal, JournalError};
 /// How carrying ended.
 #[derive(Debug)]
 pub(super) enum Carried {
-    /// The server has it.
+    /// The server has it now.
     Stored(Receipt),
+    /// It had it before.
+    Owned(Receipt),
+    /// It had it for somebody else, and took our proof for the bytes.
+    Linked(Receipt),
     /// No file of this content is left to send from.
     NoSource,
     /// It could not be sent.
     Stuck(DeliveryError),
+}
+
+/// Asks about a film, and sends it unless the server has it.
+pub(super) async fn carry_film(desk: Arc<Desk>, film: Candidate, session: Session) -> Carried {
+    match ask_about_film(&desk, &film, &session).await {
+        Ok(Some(CheckedImage::Owned { receipt })) => Carried::Owned(receipt),
+        Ok(Some(CheckedImage::Linked { receipt })) => Carried::Linked(receipt),
+        Ok(Some(wanted @ (CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. }))) => {
+            carry(desk, film, wanted, session.limits).await
+        }
+        Ok(None) => Carried::NoSource,
+        Err(error) => Carried::Stuck(error.into()),
+    }
 }
 
 /// Sends an image, with no more than a few others at a time.

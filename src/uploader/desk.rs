@@ -27,6 +27,8 @@ pub(super) struct Desk {
     pub(super) carrier: Carrier,
     pub(super) board: Arc<Board>,
     pub(super) lanes: Semaphore,
+    /// One film at a time is read for its proof: two would only keep the disk from the photos.
+    pub(super) film_proofs: Semaphore,
     pub(super) ends: Ends,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heirloom_protocol::Fingerprint;
-use heirloom_protocol::message::{CheckedImage, Session};
+use heirloom_protocol::message::{CheckedImage, Limits, Session};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -13,11 +13,11 @@ use tokio::time::{Instant, sleep_until};
 use super::Connection;
 use super::asking::{ROUND_FILES_FIRST, ROUND_FILES_MAX, Round, RoundError, ask};
 use super::burst::Burst;
-use super::carrying::{Carried, carry};
+use super::carrying::{Carried, carry, carry_film};
 use super::delivery::DeliveryError;
 use super::desk::Desk;
 use super::outage::Outage;
-use super::roster::Reason;
+use super::roster::{Candidate, Reason};
 use crate::journal::Outcome;
 use crate::remote::{Backoff, RemoteError};
 
@@ -144,7 +144,10 @@ impl Line {
                     }
                 }
             }
-            News::Carried(image, carried) => self.conclude(image, carried).await,
+            News::Carried(image, carried) => {
+                self.hungry = true;
+                self.conclude(image, carried).await;
+            }
             News::Probed(answer) => self.resume(answer).await,
         }
     }
@@ -154,32 +157,40 @@ impl Line {
         self.hungry |= round.useful;
         self.files = if round.full { (self.files * 2).min(ROUND_FILES_MAX) } else { ROUND_FILES_FIRST };
         self.desk.board.connect(&Connection::Online);
-        for (candidate, checked) in round.checked {
-            let image = candidate.fingerprint;
-            match checked {
-                CheckedImage::Owned { receipt } => {
-                    self.desk.settle_all(image, &Outcome::BackedUp { receipt }, |saved| &mut saved.check).await;
-                }
-                CheckedImage::Linked { receipt } => {
-                    let outcome = Outcome::BackedUp { receipt };
-                    self.desk.settle_all(image, &outcome, |saved| &mut saved.instant_upload).await;
-                }
-                CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
-                    let (desk, limits) = (Arc::clone(&self.desk), round.limits);
-                    self.tasks
-                        .spawn(async move { News::Carried(image, carry(desk, candidate, checked, limits).await) });
-                }
+        for film in round.films {
+            let (desk, session, image) = (Arc::clone(&self.desk), round.session.clone(), film.fingerprint);
+            self.tasks.spawn(async move { News::Carried(image, carry_film(desk, film, session).await) });
+        }
+        for (photo, checked) in round.checked {
+            self.hand_out_one(photo, checked, round.session.limits).await;
+        }
+    }
+
+    async fn hand_out_one(&mut self, candidate: Candidate, checked: CheckedImage, limits: Limits) {
+        let image = candidate.fingerprint;
+        match checked {
+            CheckedImage::Owned { receipt } => self.conclude(image, Carried::Owned(receipt)).await,
+            CheckedImage::Linked { receipt } => self.conclude(image, Carried::Linked(receipt)).await,
+            CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
+                let desk = Arc::clone(&self.desk);
+                self.tasks.spawn(async move { News::Carried(image, carry(desk, candidate, checked, limits).await) });
             }
         }
     }
 
     /// What the end of a delivery means for its files, and for everybody.
     async fn conclude(&mut self, image: Fingerprint, carried: Carried) {
-        self.hungry = true;
         match carried {
             Carried::Stored(receipt) => {
                 self.backoff.succeeded();
                 self.desk.settle_sent(image, &Outcome::BackedUp { receipt }).await;
+            }
+            Carried::Owned(receipt) => {
+                self.desk.settle_all(image, &Outcome::BackedUp { receipt }, |saved| &mut saved.check).await;
+            }
+            Carried::Linked(receipt) => {
+                let outcome = Outcome::BackedUp { receipt };
+                self.desk.settle_all(image, &outcome, |saved| &mut saved.instant_upload).await;
             }
             Carried::NoSource => self.desk.give_back_all(image),
             Carried::Stuck(DeliveryError::Remote(error)) if error.is_transient() => self.retry_later(image, &error),

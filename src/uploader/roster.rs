@@ -32,6 +32,10 @@ impl Candidate {
     pub(super) const fn size(&self) -> u64 {
         self.stamp.size
     }
+
+    pub(super) const fn is_film(&self) -> bool {
+        self.size() >= FILM_BYTES
+    }
 }
 
 /// Why a file is put off.
@@ -86,7 +90,7 @@ impl Roster {
             job.files.push_back(candidate);
             return None;
         }
-        if candidate.size() >= FILM_BYTES && self.films() >= FILMS_MAX {
+        if candidate.is_film() && self.films() >= FILMS_MAX {
             if self.behind_films.len() < BEHIND_FILMS_MAX {
                 self.behind_films.insert(candidate.id);
             }
