@@ -76,6 +76,10 @@ impl Handles {
     pub(super) fn folder(&self, number: FileHandle) -> Option<Arc<OpenFolder>> {
         locked(&self.folders).get(&number).cloned()
     }
+    /// Some open folder with this inode, for what has no name any more.
+    pub(super) fn folder_of(&self, id: FileId) -> Option<Arc<OpenFolder>> {
+        locked(&self.folders).values().find(|open| open.id == id).cloned()
+    }
     pub(super) fn close_folder(&self, number: FileHandle) -> Option<Arc<OpenFolder>> {
         locked(&self.folders).remove(&number)
     }

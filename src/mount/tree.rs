@@ -131,6 +131,9 @@ impl Tree {
         let id = self.id(number);
         match self.place(id) {
             Ok(place) => same(self.spool.facts(&place)?, id),
+            Err(TreeError::Removed(_)) if let Some(folder) = self.handles.folder_of(id) => {
+                locked(&folder.reader).own_facts().map_err(during("stat"))
+            }
             Err(error) => Facts::of(&self.nameless(id, error)?.file).map_err(during("stat")),
         }
     }

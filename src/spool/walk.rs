@@ -63,6 +63,11 @@ impl FolderReader {
         Facts::named(self.stream.fd()?, name)
     }
 
+    /// What is known of the folder itself, be it without a name by now.
+    pub fn own_facts(&self) -> io::Result<Facts> {
+        Facts::of(self.stream.fd()?)
+    }
+
     /// Makes the names in it survive a power cut.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(self.stream.fd()?)?)

@@ -3,7 +3,10 @@
 #![allow(dead_code, reason = "each test file uses its part")]
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
+pub(crate) mod mapping;
+
 use std::ffi::OsStr;
+use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -69,10 +72,27 @@ impl Mounted {
     pub(crate) fn spooled(&self, name: impl AsRef<Path>) -> PathBuf {
         self.home.path().join("spool").join(name)
     }
+    /// A path in an ordinary directory on the spool's disk, to compare with.
+    pub(crate) fn plain(&self, name: impl AsRef<Path>) -> PathBuf {
+        let plain = self.home.path().join("plain");
+        std::fs::create_dir_all(&plain).unwrap();
+        plain.join(name)
+    }
+    /// What `act` sees in an ordinary directory, after making sure that it sees the same in the mount.
+    #[track_caller]
+    pub(crate) fn alike<T: PartialEq + Debug>(&self, act: impl Fn(&Path) -> T) -> T {
+        let wanted = act(&self.plain(""));
+        assert_eq!(act(&self.at("")), wanted, "the mount (left) and a plain directory (right) differ");
+        wanted
+    }
     /// All notes, as soon as this one has come.
     pub(crate) fn notes_until(&self, last: &str) -> Vec<String> {
+        self.notes_until_count(last, 1)
+    }
+    /// All notes, as soon as this one has come so often.
+    pub(crate) fn notes_until_count(&self, last: &str, count: usize) -> Vec<String> {
         let notes = self.notes.notes.lock().unwrap();
-        let missing = |notes: &mut Vec<String>| !notes.iter().any(|note| note == last);
+        let missing = |notes: &mut Vec<String>| notes.iter().filter(|note| *note == last).count() < count;
         let (notes, wait) = self.notes.came.wait_timeout_while(notes, NOTE_WAIT_MAX, missing).unwrap();
         assert!(!wait.timed_out(), "no {last:?} among {notes:?}");
         notes.clone()
@@ -143,6 +163,11 @@ pub(crate) fn run(program: &str, arguments: &[&OsStr]) {
 /// The errno of what must fail.
 pub(crate) fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> i32 {
     outcome.unwrap_err().raw_os_error().unwrap()
+}
+
+/// An outcome that can be compared: its errors as the numbers that programs know.
+pub(crate) fn numbered<T, E: Into<io::Error>>(outcome: Result<T, E>) -> Result<T, i32> {
+    outcome.map_err(|error| error.into().raw_os_error().unwrap())
 }
 
 pub(crate) fn xattr(path: &Path, name: &str) -> rustix::io::Result<String> {

@@ -1,0 +1,215 @@
+//! Folders in the mount are listed, filled and removed as any: to the limits of names and paths, and while they change.
+
+#![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
+
+mod mounted;
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use mounted::{Mounted, numbered, run};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
+
+#[test]
+fn a_name_of_255_bytes_is_kept_and_of_256_refused_by_every_call() {
+    let seen = Mounted::new().alike(|root| {
+        [255, 256].map(|bytes| {
+            fs::write(root.join("file"), "1").unwrap();
+            fs::create_dir(root.join("folder")).unwrap();
+            let name = |letter: &str| root.join(letter.repeat(bytes));
+            [
+                numbered(File::create(name("a")).map(drop)),
+                numbered(fs::create_dir(name("b"))),
+                numbered(symlink("file", name("c"))),
+                numbered(rustix::fs::mknodat(CWD, name("d"), FileType::RegularFile, Mode::RWXU, 0)),
+                numbered(fs::rename(root.join("file"), name("e"))),
+                numbered(fs::rename(root.join("folder"), name("f"))),
+                numbered(fs::metadata(name("a")).map(drop)),
+                numbered(fs::read_link(name("c")).map(drop)),
+                numbered(fs::remove_file(name("d"))),
+                numbered(fs::remove_dir(name("b"))),
+            ]
+        })
+    });
+    assert_eq!((seen[0], seen[1]), ([Ok(()); 10], [Err(libc::ENAMETOOLONG); 10]));
+}
+
+/// Opens a chain of new folders below `root`, their names 200 bytes each, as far down as `bytes` of path allow.
+fn descend(root: &Path, bytes: usize) -> (OwnedFd, usize) {
+    const NAME: usize = 200;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut folder = rustix::fs::open(root, flags, Mode::empty()).unwrap();
+    let mut length = 0;
+    while length + NAME + 2 < bytes {
+        let name = "d".repeat(NAME);
+        rustix::fs::mkdirat(&folder, &name, Mode::RWXU).unwrap();
+        folder = rustix::fs::openat(&folder, &name, flags, Mode::empty()).unwrap();
+        length += NAME + 1;
+    }
+    (folder, length)
+}
+
+#[test]
+fn paths_are_kept_up_to_path_max() {
+    const PATH_MAX: usize = 4096;
+    let mounted = Mounted::new();
+    let (folder, length) = descend(&mounted.at(""), PATH_MAX);
+    let make = |name: &str| {
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+        numbered(rustix::fs::openat(&folder, name, flags, Mode::RWXU))
+    };
+    // With the 0 byte at its end, PATH_MAX is 4,095.
+    let longest = "f".repeat(PATH_MAX - 1 - length);
+    let file = make(&longest).unwrap();
+    rustix::io::write(&file, b"deep").unwrap();
+    let size = rustix::fs::statat(&folder, &longest, AtFlags::empty()).unwrap().st_size;
+    assert_eq!((size, make(&(longest + "f")).map(drop)), (4, Err(libc::ENAMETOOLONG)));
+    run("rm", &["-r".as_ref(), mounted.at("d".repeat(200)).as_os_str()]);
+    assert_eq!(fs::read_dir(mounted.spooled("")).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_rename_moved_beyond_path_max_comes_back_with_the_folder() {
+    let mounted = Mounted::new();
+    let below = format!("a/{0}/{0}/photo", "l".repeat(250));
+    fs::create_dir_all(mounted.at(&below).parent().unwrap()).unwrap();
+    fs::write(mounted.at(&below), "1").unwrap();
+    let (deep, _) = descend(&mounted.at(""), 4_000);
+    rustix::fs::renameat(CWD, mounted.at("a"), &deep, "a").unwrap();
+    let found = numbered(rustix::fs::statat(&deep, &below, AtFlags::empty()).map(drop));
+    assert_eq!(found, Err(libc::ENAMETOOLONG));
+    rustix::fs::renameat(&deep, "a", CWD, mounted.at("b")).unwrap();
+    assert_eq!(fs::read_to_string(mounted.at(below.replacen('a', "b", 1))).unwrap(), "1");
+}
+
+#[test]
+fn only_empty_folders_go() {
+    let seen = Mounted::new().alike(|root| {
+        fs::create_dir_all(root.join("full/below")).unwrap();
+        fs::write(root.join("file"), "1").unwrap();
+        symlink("full/below", root.join("link")).unwrap();
+        let removed = ["full", "file", "link", "missing", "full/below", "full", "full/"]
+            .map(|name| numbered(fs::remove_dir(root.join(name))));
+        (removed, numbered(fs::remove_dir(root.join("."))), numbered(fs::remove_file(root.join("link"))))
+    });
+    let (not, no, gone) = (Err(libc::ENOTDIR), Err(libc::ENOENT), Ok(()));
+    assert_eq!(seen.0, [Err(libc::ENOTEMPTY), not, not, no, gone, gone, no]);
+}
+
+#[test]
+fn a_removed_folder_that_is_open_is_empty_and_stays_so() {
+    let seen = Mounted::new().alike(|root| {
+        fs::create_dir(root.join("folder")).unwrap();
+        let folder = File::open(root.join("folder")).unwrap();
+        fs::remove_dir(root.join("folder")).unwrap();
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::write(root.join("folder/new"), "1").unwrap();
+        let made = rustix::fs::openat(&folder, "x", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU);
+        let found = rustix::fs::statat(&folder, "new", AtFlags::empty());
+        let synced = numbered(folder.sync_all());
+        (numbered(made.map(drop)), numbered(found.map(drop)), synced, folder.metadata().unwrap().is_dir())
+    });
+    assert_eq!(seen, (Err(libc::ENOENT), Err(libc::ENOENT), Ok(()), true));
+}
+
+/// The names of a listing, each with the position after it.
+fn listing(directory: &mut Dir) -> Vec<(CString, i64)> {
+    let mut found = Vec::new();
+    while let Some(entry) = directory.read() {
+        let entry = entry.unwrap();
+        found.push((entry.file_name().to_owned(), entry.offset()));
+    }
+    found
+}
+
+#[test]
+fn a_listing_goes_on_from_every_position_that_it_gave_out() {
+    let mounted = Mounted::new();
+    for count in 0..300 {
+        File::create(mounted.at(format!("{count:03}"))).unwrap();
+    }
+    let mut directory = Dir::read_from(File::open(mounted.at("")).unwrap()).unwrap();
+    let all = listing(&mut directory);
+    assert_eq!(all.len(), 302, "with . and ..");
+    for at in [0, 1, 2, 77, 299, 150, 301] {
+        directory.seek(all[at].1).unwrap();
+        assert_eq!(listing(&mut directory), all[at + 1..], "from {at}");
+    }
+    // What goes and comes meanwhile does not move the rest.
+    for (name, _) in all.iter().filter(|(name, _)| name.to_bytes().ends_with(b"7")) {
+        rustix::fs::unlinkat(CWD, mounted.at(name.to_str().unwrap()), AtFlags::empty()).unwrap();
+    }
+    File::create(mounted.at("new")).unwrap();
+    directory.seek(all[100].1).unwrap();
+    let mut rest: Vec<_> = all[101..].iter().map(|(name, _)| name.clone()).collect();
+    rest.retain(|name| !name.to_bytes().ends_with(b"7"));
+    let mut seen: Vec<_> = listing(&mut directory).into_iter().map(|(name, _)| name).collect();
+    seen.retain(|name| name.to_bytes() != b"new");
+    assert_eq!(seen, rest);
+    directory.rewind();
+    assert_eq!(listing(&mut directory).len(), 302 - 30 + 1);
+}
+
+#[test]
+fn two_readers_of_one_folder_do_not_disturb_each_other() {
+    let mounted = Mounted::new();
+    for count in 0..500 {
+        File::create(mounted.at(format!("{count}"))).unwrap();
+    }
+    let open = || Dir::read_from(File::open(mounted.at("")).unwrap()).unwrap();
+    let (mut one, mut two) = (open(), open());
+    let mut seen: BTreeMap<CString, u32> = BTreeMap::new();
+    while let Some(entry) = one.read() {
+        *seen.entry(entry.unwrap().file_name().to_owned()).or_default() += 1;
+        if let Some(entry) = two.read() {
+            *seen.entry(entry.unwrap().file_name().to_owned()).or_default() += 1;
+        }
+    }
+    assert_eq!((seen.len(), seen.values().all(|times| *times == 2)), (502, true));
+}
+
+#[test]
+fn a_listing_tells_what_kind_of_thing_each_name_is() {
+    let seen = Mounted::new().alike(|root| {
+        fs::create_dir(root.join("folder")).unwrap();
+        fs::write(root.join("file"), "1").unwrap();
+        symlink("file", root.join("link")).unwrap();
+        let mut directory = Dir::read_from(File::open(root).unwrap()).unwrap();
+        let mut kinds = BTreeMap::new();
+        while let Some(entry) = directory.read() {
+            let entry = entry.unwrap();
+            kinds.insert(entry.file_name().to_owned(), format!("{:?}", entry.file_type()));
+        }
+        kinds
+    });
+    assert_eq!(seen.len(), 5);
+}
+
+#[test]
+fn symbolic_links_lead_where_they_say() {
+    let seen = Mounted::new().alike(|root| {
+        fs::create_dir(root.join("folder")).unwrap();
+        for (target, name) in
+            [("folder", "to folder"), ("../x/folder", "out"), ("loop", "loop"), ("missing", "dangling")]
+        {
+            symlink(target, root.join(name)).unwrap();
+        }
+        fs::write(root.join("to folder/a"), "1").unwrap();
+        let exclusive = File::options().write(true).create_new(true).open(root.join("dangling"));
+        fs::write(root.join("dangling"), "made through it").unwrap();
+        [
+            numbered(fs::read_to_string(root.join("folder/a"))),
+            numbered(fs::read_to_string(root.join("loop"))),
+            numbered(fs::read_to_string(root.join("missing"))),
+            numbered(exclusive.map(|_| String::new())),
+            numbered(fs::read_link(root.join("out")).map(|target| target.to_str().unwrap().to_owned())),
+            numbered(symlink("", root.join("empty")).map(|()| String::new())),
+            numbered(symlink("l".repeat(4096), root.join("long")).map(|()| String::new())),
+        ]
+    });
+    assert_eq!((seen[0].as_deref(), seen[1].as_deref()), (Ok("1"), Err(&libc::ELOOP)));
+}
