@@ -10,6 +10,4 @@ mod message;
 
 pub use answer::{Control, Desk};
 pub use ask::{AskError, Asker};
-pub use message::{
-    Amounts, ConnectionState, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
-};
+pub use message::{Amounts, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest};

@@ -10,7 +10,8 @@ use serde::Serialize;
 use super::ask::{absolute, block_on, daemon_of};
 use super::words;
 use crate::config::Mounts;
-use crate::control::{AskError, ConnectionState, Status as Answer};
+use crate::control::{AskError, Status as Answer};
+use crate::uploader::Connection;
 
 #[derive(Debug, Args)]
 pub(super) struct Status {
@@ -119,11 +120,11 @@ fn lines(answer: &Answer) -> String {
 
 fn connection(answer: &Answer) -> String {
     match &answer.connection {
-        ConnectionState::Starting => format!("asking {}", answer.server),
-        ConnectionState::Online => format!("online, {}", answer.server),
-        ConnectionState::Offline { why, retry_s } => {
+        Connection::Starting => format!("asking {}", answer.server),
+        Connection::Online => format!("online, {}", answer.server),
+        Connection::Offline { why, retry_s } => {
             format!("offline, {}: {why}; next try in {retry_s} s", answer.server)
         }
-        ConnectionState::LoginNeeded => format!("login needed at {}", answer.server),
+        Connection::LoginNeeded => format!("login needed at {}", answer.server),
     }
 }

@@ -10,8 +10,9 @@ use heirloom_protocol::LibraryPath;
 
 use super::ask::{absolute, block_on, daemon_of};
 use super::words;
-use crate::control::{AskError, Asker, ConnectionState, FileReport, WaitRequest};
+use crate::control::{AskError, Asker, FileReport, WaitRequest};
 use crate::journal::Amount;
+use crate::uploader::Connection;
 
 /// How long one question waits: short enough to notice a connection that is lost, and tell of it.
 const ASK_FOR: Duration = Duration::from_secs(2);
@@ -90,9 +91,9 @@ pub(super) async fn wait_for(
             return Ok(WaitEnd::TimedOut(answer.left));
         }
         let hindrance = match answer.connection {
-            ConnectionState::LoginNeeded => Some("login needed: the server does not take the token".to_owned()),
-            ConnectionState::Offline { why, .. } => Some(why),
-            ConnectionState::Starting | ConnectionState::Online => None,
+            Connection::LoginNeeded => Some("login needed: the server does not take the token".to_owned()),
+            Connection::Offline { why, .. } => Some(why),
+            Connection::Starting | Connection::Online => None,
         };
         if hindrance != told {
             if let Some(why) = &hindrance {

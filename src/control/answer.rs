@@ -17,16 +17,14 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::message::{
-    Amounts, ConnectionState, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
-};
+use super::message::{Amounts, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest};
 use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
 use crate::mount::{Mount, MountError};
 use crate::spool::Spool;
-use crate::uploader::{Connection, Uploader};
+use crate::uploader::Uploader;
 
 /// The longest that one `POST /wait` is kept waiting; who wants longer asks again.
 const WAIT_MS_MAX: u64 = 60_000;
@@ -153,7 +151,7 @@ impl Desk {
             mountpoint: self.mountpoint.clone(),
             state_dir: self.state_dir.clone(),
             server: self.server.clone(),
-            connection: uploader.connection.clone().into(),
+            connection: uploader.connection.clone(),
             files: self.amounts(),
             comparing: !self.intake.compared(),
             rate_bytes_per_second: uploader.bytes_per_second,
@@ -202,7 +200,7 @@ impl Desk {
     }
 
     fn look(&self, paths: Vec<LibraryPath>) -> WaitAnswer {
-        let connection = self.uploader.status().connection.into();
+        let connection = self.uploader.status().connection;
         if paths.is_empty() {
             let amounts = self.amounts();
             let left = amounts.not_backed_up();
@@ -269,16 +267,5 @@ impl Amounts {
 impl From<FailingFile> for FileReport {
     fn from(file: FailingFile) -> Self {
         Self { path: file.path, state: StateWord::Failed, fingerprint: None, why: Some(file.why) }
-    }
-}
-
-impl From<Connection> for ConnectionState {
-    fn from(connection: Connection) -> Self {
-        match connection {
-            Connection::Starting => Self::Starting,
-            Connection::Online => Self::Online,
-            Connection::Offline { why, retry_s } => Self::Offline { why, retry_s },
-            Connection::LoginNeeded => Self::LoginNeeded,
-        }
     }
 }

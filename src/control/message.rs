@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::StateWord;
 use crate::journal::Amount;
+use crate::uploader::Connection;
 
 /// The whole truth about one mount, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +20,7 @@ pub struct Status {
     /// The server, or `embedded` and its address.
     pub server: String,
     /// Whether the server can be reached.
-    pub connection: ConnectionState,
+    pub connection: Connection,
     /// Files and bytes by state.
     pub files: Amounts,
     /// Whether the tree is still being compared with the journal after the start: until then files may be missing from `files`.
@@ -42,25 +43,6 @@ pub struct Status {
     pub io_path: String,
     /// The daemon's process id.
     pub pid: u32,
-}
-
-/// Whether the server can be reached.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum ConnectionState {
-    /// Nothing was asked yet.
-    Starting,
-    /// The last request was answered.
-    Online,
-    /// It was not; everything waits.
-    Offline {
-        /// Why, for people.
-        why: String,
-        /// In how many seconds it is tried again.
-        retry_s: u64,
-    },
-    /// The server does not take our token.
-    LoginNeeded,
 }
 
 /// Files and bytes by state. Every file of the mount is in exactly one.
@@ -120,7 +102,7 @@ pub struct WaitAnswer {
     /// Those that will not be backed up as they are.
     pub stuck: Vec<FileReport>,
     /// Whether the server can be reached.
-    pub connection: ConnectionState,
+    pub connection: Connection,
 }
 
 /// One file.

@@ -1,9 +1,11 @@
-//! Settling: the ends of deliveries, written to the journal in groups. While one group is being written the next one
-//! gathers, so a thousand small photos cost a few commits and a single one does not wait.
+//! Settling: the ends of deliveries, written to the journal in groups. While other images are under way a group gathers for
+//! a moment, so a thousand small photos cost a few commits; the last one, or a single one, does not wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 
 use super::board::Board;
 use super::roster::{Candidate, Reason};
@@ -13,6 +15,10 @@ use crate::library::Library;
 
 /// Ends written in one transaction, at most, and ends that may wait for it.
 const GROUP_MAX: usize = 500;
+
+/// How long a group gathers while other images are under way. A commit syncs the disk, and so delays every shard that is just
+/// being read or stored there; nobody misses the receipt meanwhile, and a crash costs one check.
+const GATHERING: Duration = Duration::from_millis(200);
 
 /// The way to the settler. When the last one is dropped, what is left is written and the settler ends.
 pub(super) type Ends = mpsc::Sender<End>;
@@ -40,7 +46,19 @@ impl Settler {
     pub(super) async fn run(self, mut ends: mpsc::Receiver<End>) {
         let mut group = Vec::new();
         while ends.recv_many(&mut group, GROUP_MAX).await > 0 {
+            self.gather(&mut group, &mut ends).await;
             self.settle(std::mem::take(&mut group)).await;
+        }
+    }
+
+    /// Adds what ends soon, as long as there is more to come.
+    async fn gather(&self, group: &mut Vec<End>, ends: &mut mpsc::Receiver<End>) {
+        let until = Instant::now() + GATHERING;
+        while group.len() < GROUP_MAX && self.board.lock().roster.jobs() > 0 {
+            match timeout_at(until, ends.recv_many(group, GROUP_MAX - group.len())).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
         }
     }
 
