@@ -59,8 +59,8 @@ fn run_sql(path: &Path, statements: &str) -> Result<String, String> {
 const MODES: [&str; 3] = ["delete", "truncate", "wal"];
 
 fn create(path: &Path, mode: &str) {
-    let made = run_sql(path, &format!("PRAGMA journal_mode={mode}; CREATE TABLE photos(name TEXT, size INTEGER);"));
-    assert_eq!(made.as_deref(), Ok(mode));
+    let outcome = run_sql(path, &format!("PRAGMA journal_mode={mode}; CREATE TABLE photos(name TEXT, size INTEGER);"));
+    assert_eq!(outcome.as_deref(), Ok(mode));
 }
 
 #[track_caller]

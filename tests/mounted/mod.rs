@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
 pub(crate) mod mapping;
+pub(crate) mod rounds;
 
 use std::ffi::OsStr;
 use std::fmt::Debug;
