@@ -7,6 +7,7 @@ mod detach;
 mod embedded;
 mod house;
 mod memory;
+mod open_files;
 
 pub use detach::{DetachError, detach, report_failure, report_ready};
 pub use house::{House, HouseError, Plan, ServerChoice};

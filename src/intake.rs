@@ -15,7 +15,7 @@ use heirloom_protocol::{Fingerprint, LibraryPath};
 use crate::config::Accept;
 use crate::journal::{FileId, Journal, Tally};
 use crate::library::Library;
-use crate::spool::{Marker, Spool};
+use crate::spool::Spool;
 use crate::uploader::{Progress, Uploader};
 
 mod compare;
@@ -86,9 +86,6 @@ pub enum StateWord {
 /// The room could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
-    /// It is not known which boot of the machine this is, so marks on files say nothing.
-    #[error("learn which boot of the machine this is")]
-    Boot(#[source] io::Error),
     /// The system gave no thread.
     #[error("start the intake's thread {name}")]
     Thread {
@@ -118,7 +115,7 @@ impl Intake {
         accept: Accept,
     ) -> Result<Self, IntakeError> {
         let below = Box::new(Below { uploader, library });
-        let marker = Marker::of_this_boot().map_err(IntakeError::Boot)?;
+        let marker = spool.marker().clone();
         Self::open(Inside::new(spool, marker, journal, below, accept, NOTES_MAX))
     }
 

@@ -5,12 +5,15 @@
 //! in memory, and the kernel has its answer.
 
 mod answer;
+mod backing;
 mod door;
 mod errno;
 mod ground;
 mod handles;
 mod inodes;
 mod marks;
+mod passthrough;
+mod pool;
 mod shape;
 mod tree;
 
@@ -25,6 +28,12 @@ use heirloom_protocol::LibraryPath;
 use crate::intake::{FileStatus, Intake};
 use crate::journal::FileId;
 use crate::spool::{Spool, SpoolError};
+
+pub use passthrough::{IoChoice, IoPath};
+
+use backing::Device;
+use passthrough::Passage;
+use pool::{Pool, Spare};
 
 /// Whoever is told what happens in the mount: intake, or a test.
 ///
@@ -80,6 +89,7 @@ impl Notes for Intake {
 #[derive(Debug)]
 pub struct Mount {
     mountpoint: PathBuf,
+    io_path: IoPath,
     ended: Arc<Ended>,
 }
 
@@ -203,11 +213,14 @@ const END_MAX: Duration = Duration::from_secs(5);
 impl Mount {
     /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory, not empty, already mounted. Cleans up
     /// a stale mount of a crashed daemon first (`ENOTCONN`). When it returns, the mount can be used.
-    pub fn start(mountpoint: &Path, spool: Spool, notes: impl Notes) -> Result<Self, MountError> {
+    pub fn start(mountpoint: &Path, spool: Spool, notes: impl Notes, choice: IoChoice) -> Result<Self, MountError> {
         let mountpoint = ground::prepare(mountpoint, spool.root())?;
         let tree = tree::Tree::new(spool, Arc::new(notes))?;
-        let session = Session::new(door::Door::new(tree), &mountpoint, &options())
+        let (passage, spares) = (tree.passage(), tree.spare_maker());
+        let session = Session::new(door::Door::new(tree, choice), &mountpoint, &options())
             .map_err(|source| ground::explain(&mountpoint, source))?;
+        let device = choose_path(&session, choice, &passage, spares);
+        let io_path = passage.io_path();
         let ended = Arc::new(Ended::default());
         let (at_end, place) = (Arc::clone(&ended), mountpoint.clone());
         std::thread::Builder::new()
@@ -217,10 +230,16 @@ impl Mount {
                     Ok(()) => tracing::info!("the mount has ended"),
                     Err(error) => clear_away(&place, &error),
                 }
+                drop(device);
                 at_end.set();
             })
             .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
-        Ok(Self { mountpoint, ended })
+        Ok(Self { mountpoint, io_path, ended })
+    }
+
+    /// How reads and writes of open files reach the disk.
+    pub fn io_path(&self) -> IoPath {
+        self.io_path
     }
 
     /// Where it is mounted: absolute, without links.
@@ -280,6 +299,33 @@ impl Ended {
         *locked(&self.ended) = true;
         self.changed.notify_all();
     }
+}
+
+/// Tries whether the kernel takes a file from us, and begins to make files ahead. Both may fail, which costs speed and nothing else.
+fn choose_path(
+    session: &Session<door::Door>,
+    choice: IoChoice,
+    passage: &Passage,
+    make: impl Fn(Option<&Arc<Device>>) -> io::Result<Spare> + Send + 'static,
+) -> Option<Arc<Device>> {
+    let device = match choice {
+        IoChoice::Auto => Device::of(session).and_then(|device| make(Some(&device)).map(|_spare| device)),
+        IoChoice::Direct => Err(io::ErrorKind::Unsupported.into()),
+    };
+    let device = device.inspect_err(|error| tracing::debug!(%error, "files are not passed through")).ok();
+    if let Some(device) = &device {
+        passage.open(device, session.notifier());
+    }
+    let lender = device.as_ref().map(Arc::downgrade);
+    let making = move || match &lender {
+        None => make(None),
+        Some(lender) => make(Some(&lender.upgrade().ok_or(io::ErrorKind::BrokenPipe)?)),
+    };
+    match Pool::start(making) {
+        Ok(pool) => passage.stock(pool),
+        Err(error) => tracing::warn!(%error, "no files are made ahead"),
+    }
+    device
 }
 
 /// Nobody answers any more: what is left of the mount would only say "not connected".

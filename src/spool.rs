@@ -11,7 +11,9 @@ mod facts;
 mod mark;
 mod names;
 mod placeholder;
+mod spare;
 mod walk;
+mod writers;
 
 use std::ffi::OsString;
 use std::fs::File;

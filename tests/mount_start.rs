@@ -5,9 +5,7 @@
 mod mounted;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -21,7 +19,7 @@ const END_WAIT_MAX: Duration = Duration::from_secs(20);
 fn refusal(mountpoint: &Path) -> MountError {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(&home.path().join("spool")).unwrap();
-    Mount::start(mountpoint, spool, mounted::silent()).expect_err("refused")
+    Mount::start(mountpoint, spool, mounted::silent(), mounted::io()).expect_err("refused")
 }
 
 fn mounts_on(mountpoint: &Path) -> usize {
@@ -68,7 +66,7 @@ fn the_spool_is_not_mounted_over_itself() {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(home.path()).unwrap();
     fs::create_dir(home.path().join("inside")).unwrap();
-    let error = Mount::start(&home.path().join("inside"), spool, mounted::silent()).unwrap_err();
+    let error = Mount::start(&home.path().join("inside"), spool, mounted::silent(), mounted::io()).unwrap_err();
     assert!(matches!(error, MountError::InsideSpool { .. }));
 }
 
@@ -148,39 +146,4 @@ fn a_fault_of_ours_is_answered_and_the_mount_lives_on() {
     make("a.jpg").unwrap();
     fs::write(mounted.at("a.jpg"), "photo").unwrap();
     assert_eq!(fs::read_to_string(mounted.at("a.jpg")).unwrap(), "photo");
-}
-
-#[test]
-fn a_mount_left_by_a_crash_is_cleaned_up_and_nothing_is_lost() {
-    let mut mounted = Mounted::new();
-    mounted.let_go();
-    let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_child_that_crashes", "--nocapture"])
-        .env(CRASH_IN, mounted.home())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert!(lines.map_while(Result::ok).any(|line| line.contains(CRASH_READY)), "the child mounted");
-    fs::write(mounted.at("a.jpg"), "before the crash").unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert_eq!(mounted::errno(fs::metadata(mounted.at("a.jpg"))), libc::ENOTCONN);
-    mounted.mount().unwrap();
-    assert_eq!(fs::read_to_string(mounted.at("a.jpg")).unwrap(), "before the crash");
-    assert_eq!(mounts_on(&mounted.home().join("mount")), 1);
-}
-
-const CRASH_IN: &str = "HEIRLOOM_TEST_CRASH_IN";
-const CRASH_READY: &str = "mounted and waiting for the end";
-
-/// Not a test of its own: the process that the test above kills.
-#[test]
-fn the_child_that_crashes() {
-    let Some(home) = std::env::var_os(CRASH_IN) else { return };
-    let home = Path::new(&home);
-    let spool = Spool::open(&home.join("spool")).unwrap();
-    let mount = Mount::start(&home.join("mount"), spool, mounted::silent()).unwrap();
-    println!("{CRASH_READY}");
-    mount.wait();
 }

@@ -13,6 +13,7 @@ use tracing_subscriber::EnvFilter;
 use super::ask::absolute;
 use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, data_home};
 use crate::daemon::{self, House, Plan, ServerChoice};
+use crate::mount::IoChoice;
 
 /// A log above this is set aside at the next start, in bytes; one older log is kept.
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -39,6 +40,9 @@ pub(super) struct Mount {
     /// Which files are backed up; the others stay in the mount
     #[arg(long, value_enum, default_value_t)]
     accept: Accept,
+    /// How reads and writes of open files reach the disk; `heirloom status` says which way it is
+    #[arg(long, value_enum, value_name = "WAY", default_value_t)]
+    io: IoChoice,
     /// Stay in the foreground and log to standard error
     #[arg(long)]
     foreground: bool,
@@ -95,7 +99,7 @@ impl Mount {
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
         let server = self.server_choice(&state)?;
-        Ok(Plan { mountpoint, state, server, accept: self.accept })
+        Ok(Plan { mountpoint, state, server, accept: self.accept, io: self.io })
     }
 
     fn state_dir(&self, mountpoint: &Path) -> anyhow::Result<StateDir> {
@@ -131,7 +135,8 @@ impl Mount {
     fn again(&self, mountpoint: &Path, state: &Path) -> Vec<OsString> {
         let accept = clap::ValueEnum::to_possible_value(&self.accept).expect("no way of accepting is hidden");
         let mut arguments: Vec<OsString> = vec!["mount".into(), mountpoint.into(), "--state".into(), state.into()];
-        arguments.extend(["--accept".into(), accept.get_name().into(), "--detached".into()]);
+        let io = clap::ValueEnum::to_possible_value(&self.io).expect("no way is hidden");
+        arguments.extend(["--accept", accept.get_name(), "--io", io.get_name(), "--detached"].map(OsString::from));
         arguments
     }
 }

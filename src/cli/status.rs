@@ -112,6 +112,7 @@ fn lines(answer: &Answer) -> String {
     if answer.names_queued > 0 {
         line(format!("  {} names to tell the server", answer.names_queued));
     }
+    line(format!("  files are read and written {}", words::io_path(answer.io_path)));
     for file in &answer.failing {
         line(format!("  failing: {}: {}", file.path, file.why));
     }

@@ -1,6 +1,7 @@
 //! Numbers as people read them.
 
 use crate::journal::Amount;
+use crate::mount::IoPath;
 
 /// `1 photo`, `2 photos`: files, with what they are called here.
 pub(super) fn files(count: u64) -> String {
@@ -15,4 +16,12 @@ pub(super) fn bytes(count: u64) -> String {
 /// `3 files, 6.1 MB`.
 pub(super) fn amount(amount: Amount) -> String {
     format!("{}, {}", files(amount.files), bytes(amount.bytes))
+}
+
+/// How files are read and written, after those words.
+pub(super) fn io_path(path: IoPath) -> &'static str {
+    match path {
+        IoPath::Passthrough => "by the kernel itself (passthrough)",
+        IoPath::Direct => "through this program (direct)",
+    }
 }

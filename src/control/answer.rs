@@ -165,7 +165,7 @@ impl Desk {
             },
             names_queued: self.journal.names_queued(),
             failing: self.failing(uploader.failing),
-            io_path: "userspace".to_owned(),
+            io_path: self.mount.io_path(),
             pid: std::process::id(),
         }
     }

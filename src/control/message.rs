@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::StateWord;
 use crate::journal::Amount;
+use crate::mount::IoPath;
 use crate::uploader::Connection;
 
 /// The whole truth about one mount, at one moment.
@@ -40,7 +41,7 @@ pub struct Status {
     /// What is failing and why, newest first.
     pub failing: Vec<FailingFile>,
     /// How reads and writes of open files reach the disk.
-    pub io_path: String,
+    pub io_path: IoPath,
     /// The daemon's process id.
     pub pid: u32,
 }

@@ -8,13 +8,13 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::embedded::{Embedded, EmbeddedError};
-use super::memory;
+use super::{memory, open_files};
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
 use crate::control::{Control, Desk};
 use crate::intake::{Intake, IntakeError};
 use crate::journal::{Journal, JournalError};
 use crate::library::Library;
-use crate::mount::{Mount, MountError};
+use crate::mount::{IoChoice, Mount, MountError};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::{Spool, SpoolError};
 use crate::uploader::Uploader;
@@ -35,6 +35,8 @@ pub struct Plan {
     pub server: ServerChoice,
     /// Which files are backed up.
     pub accept: Accept,
+    /// How reads and writes of open files may reach the disk.
+    pub io: IoChoice,
 }
 
 /// Which server keeps the photos.
@@ -100,6 +102,7 @@ impl House {
     pub fn start(plan: Plan) -> Result<Self, HouseError> {
         let lock = plan.state.lock()?;
         memory::give_back_large_buffers();
+        open_files::allow_many();
         let runtime = network_threads()?;
         let inside = runtime.enter();
         let (login, embedded, server) = runtime.block_on(open_server(plan.server))?;
@@ -110,7 +113,7 @@ impl House {
         let uploader = Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote);
         let intake =
             Intake::start(spool.clone(), Arc::clone(&journal), library.clone(), uploader.clone(), plan.accept)?;
-        let mount = Arc::new(Mount::start(&plan.mountpoint, spool.clone(), intake.clone())?);
+        let mount = Arc::new(Mount::start(&plan.mountpoint, spool.clone(), intake.clone(), plan.io)?);
         unmount_on_signals(&mount)?;
         let desk = Desk {
             mountpoint: plan.mountpoint.clone(),
@@ -126,7 +129,7 @@ impl House {
         let control = Control::start(&plan.state.control_socket(), desk)
             .map_err(|source| HouseError::System { doing: "listen on the control socket", source })?;
         Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
-        tracing::info!(mountpoint = %plan.mountpoint.display(), "mounted");
+        tracing::info!(mountpoint = %plan.mountpoint.display(), io_path = ?mount.io_path(), "mounted");
         drop(inside);
         Ok(Self { runtime, embedded, library, uploader, intake, journal, mount, control, _lock: lock })
     }

@@ -80,6 +80,11 @@ impl Look {
             Ok(soundness @ (Soundness::Unfinished | Soundness::Unsynced)) => {
                 return Some(Found::Torn { stamp, soundness });
             }
+            // Looked at again later, as what cannot be read at the moment.
+            Ok(soundness @ Soundness::InUse) => {
+                let error = io::Error::new(io::ErrorKind::ResourceBusy, soundness.to_string());
+                return Some(Found::Unreadable { stamp, error });
+            }
             Err(error) => Err(error),
         };
         match left {

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 use super::neighbours::Neighbours;
 use super::*;
 use crate::journal::{Amount, FileRecord, FileState, NameChange, Outcome, Settled};
+use crate::spool::Marker;
 
 /// So long any of these tests waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -21,6 +21,8 @@ use rustix::fs::SeekFrom;
 use super::answer::{
     KNOWN_FOR, answer_empty, answer_entry, answer_facts, answer_written, answer_xattr, refusal, serve,
 };
+use super::handles::OpenFile;
+use super::passthrough::{IoChoice, Way};
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
 use super::tree::{Change, Created, Existing, Extent, Room, Tree, TreeError};
 use crate::spool::Access;
@@ -56,23 +58,39 @@ thread_local! {
 /// The tree, as fuser wants it.
 pub(super) struct Door {
     tree: Tree,
+    choice: IoChoice,
 }
 
 impl Door {
-    pub(super) fn new(tree: Tree) -> Self {
-        Self { tree }
+    pub(super) fn new(tree: Tree, choice: IoChoice) -> Self {
+        Self { tree, choice }
     }
 }
 
-/// How the kernel serves an open file: the place where passthrough will be decided.
+/// How the kernel serves an open file.
 ///
-/// A file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read (or
-/// mapped) uses the cache. Who could write is asked to flush at close: the file is whole from then on.
-fn manner(access: Access) -> FopenFlags {
-    match access {
+/// What it reads and writes without us, it need not tell us the end of before `close` returns: the file's mark holds without. (It would
+/// refuse to keep pages of such a file.)
+///
+/// Else a file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read
+/// (or mapped) uses the cache. Who could write is asked to flush at close: the file is whole from then on.
+fn manner(open: &OpenFile) -> FopenFlags {
+    if open.way.is_the_kernels() {
+        return FopenFlags::FOPEN_NOFLUSH;
+    }
+    match open.access {
         Access::Write => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
         Access::Read => FopenFlags::FOPEN_NOFLUSH,
         Access::ReadWrite => FopenFlags::empty(),
+    }
+}
+
+/// Asked for whether we may use it or not: only the first file will tell.
+fn ask_for_passthrough(config: &mut KernelConfig) {
+    let asked = config.add_capabilities(InitFlags::FUSE_PASSTHROUGH);
+    // The spool's disk is an ordinary one: nothing is stacked below it.
+    if asked.is_err() || config.set_max_stack_depth(1).is_err() {
+        tracing::debug!("this kernel cannot pass files through");
     }
 }
 
@@ -82,6 +100,9 @@ impl Filesystem for Door {
             if let Err(missing) = config.add_capabilities(wish) {
                 tracing::debug!(?missing, "this kernel cannot do everything");
             }
+        }
+        if self.choice == IoChoice::Auto {
+            ask_for_passthrough(config);
         }
         if let Err(nearest) = config.set_max_background(BACKGROUND_MAX) {
             tracing::debug!(nearest, "this kernel limits background requests");
@@ -199,8 +220,12 @@ impl Filesystem for Door {
     fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         serve("open", number, || {
             let how = opening(flags.0);
-            match self.tree.open(number, how, truncate(flags.0)) {
-                Ok(handle) => reply.opened(handle, manner(how.access)),
+            let opened = self.tree.open(number, how, truncate(flags.0));
+            match opened.and_then(|handle| Ok((handle, self.tree.opened(handle)?))) {
+                Ok((handle, open)) => match &*open.way {
+                    Way::Kernel(backing) => backing.answer_open(reply, handle, manner(&open)),
+                    Way::Ours => reply.opened(handle, manner(&open)),
+                },
                 Err(error) => reply.error(refusal(&error)),
             }
         });
@@ -219,10 +244,16 @@ impl Filesystem for Door {
         serve("create", parent, || {
             let how = opening(flags);
             let existing = if flags & libc::O_EXCL == 0 { Existing::Open(truncate(flags)) } else { Existing::Refuse };
-            match self.tree.create(parent, name, permissions(mode), how, existing) {
-                Ok(Created { entry, handle }) => {
-                    let shape = attributes(entry.number, &entry.facts);
-                    reply.created(&KNOWN_FOR, &shape, entry.generation, handle, manner(how.access));
+            let created = self.tree.create(parent, name, permissions(mode), how, existing);
+            match created.and_then(|created| Ok((created, self.tree.opened(created.handle)?))) {
+                Ok((Created { entry, handle }, open)) => {
+                    let (shape, flags) = (attributes(entry.number, &entry.facts), manner(&open));
+                    match &*open.way {
+                        Way::Kernel(backing) => {
+                            backing.answer_create(reply, (&shape, entry.generation), handle, flags);
+                        }
+                        Way::Ours => reply.created(&KNOWN_FOR, &shape, entry.generation, handle, flags),
+                    }
                 }
                 Err(error) => reply.error(refusal(&error)),
             }

@@ -12,6 +12,7 @@ use fuser::FileHandle;
 
 use super::locked;
 use super::marks::Pen;
+use super::passthrough::Way;
 use crate::journal::FileId;
 use crate::spool::{Access, FolderReader};
 
@@ -25,6 +26,10 @@ pub(super) struct OpenFile {
     pub(super) name_is_new: AtomicBool,
     /// Through which it changes bytes, if it can write.
     pub(super) pen: Option<Pen>,
+    /// Who serves it.
+    pub(super) way: Arc<Way>,
+    /// Whether it was marked before it had a name.
+    pub(super) is_prepared: bool,
 }
 
 /// All that is open. A number is never used twice.
@@ -43,9 +48,9 @@ pub(super) struct OpenFolder {
 }
 
 impl Handles {
-    pub(super) fn open_file(&self, file: OpenFile) -> FileHandle {
+    pub(super) fn open_file(&self, file: Arc<OpenFile>) -> FileHandle {
         let number = self.number();
-        locked(&self.files).insert(number, Arc::new(file));
+        locked(&self.files).insert(number, file);
         number
     }
     pub(super) fn file(&self, number: FileHandle) -> Option<Arc<OpenFile>> {

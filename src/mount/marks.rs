@@ -4,6 +4,9 @@
 //! A file is marked before its first change through a handle, and the mark is changed when the program closes it. Close is known from
 //! FLUSH, the one request for which the closing program waits: when `cp` has returned, its photo counts as whole whatever then
 //! happens to us. A program that goes on writing through a copy of its descriptor marks the file anew.
+//!
+//! Where the kernel carries the bytes without us, nobody waits for us at close, and our end stops no program. Such a file is marked
+//! as live once, when it is opened, and the mark says all that is needed until the file is durable.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -12,8 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
 use super::locked;
-use crate::journal::FileId;
-use crate::spool::Marker;
+use super::tree::Truncate;
+use crate::journal::{FileId, Stamp};
+use crate::spool::{Marker, Spool};
 
 /// All files that somebody may write to now.
 #[derive(Debug)]
@@ -31,11 +35,23 @@ struct Writers {
     unsynced: bool,
 }
 
+/// Who carries what a program writes to the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Carrier {
+    /// We do, and see it.
+    Us,
+    /// The kernel, and we see nothing.
+    Kernel,
+}
+
 /// One of them: the part of an open file that can change bytes.
 #[derive(Debug)]
 pub(super) struct Pen {
     id: FileId,
+    carrier: Carrier,
     writers: Arc<Mutex<Writers>>,
+    /// What the file was like when it was last synced through this handle, where the kernel carries.
+    synced: Mutex<Option<Stamp>>,
     /// Whether it has changed the file since it last finished.
     unfinished: AtomicBool,
     /// Whether it has changed the file since it last synced.
@@ -47,16 +63,47 @@ impl Marks {
         Self { marker, files: Mutex::default() }
     }
 
-    /// For a handle that can write. It costs nothing until the handle does.
-    pub(super) fn pen(&self, id: FileId) -> Pen {
+    /// For a handle that can write. If the kernel carries what it writes, `begin_live` must follow; else it costs nothing until the
+    /// handle does.
+    pub(super) fn pen(&self, id: FileId, carrier: Carrier) -> Pen {
         let mut files = locked(&self.files);
         let writers = files.get(&id).and_then(Weak::upgrade).unwrap_or_default();
         files.insert(id, Arc::downgrade(&writers));
-        Pen { id, writers, unfinished: AtomicBool::new(false), unsynced: AtomicBool::new(false) }
+        let (unfinished, unsynced) = (AtomicBool::new(false), AtomicBool::new(false));
+        Pen { id, carrier, writers, synced: Mutex::default(), unfinished, unsynced }
+    }
+
+    /// The pen of a handle that just gave a prepared file its name.
+    pub(super) fn pen_of_prepared(&self, id: FileId, carrier: Carrier) -> Pen {
+        let pen = self.pen(id, carrier);
+        if carrier == Carrier::Us {
+            locked(&pen.writers).unfinished = 1;
+            pen.unfinished.store(true, Ordering::Release);
+            pen.unsynced.store(true, Ordering::Release);
+        }
+        pen
+    }
+
+    /// To be called when a handle is opened through which the kernel will write. A file that is known not to be whole stays that,
+    /// unless it is emptied: the program may change nothing of it.
+    pub(super) fn begin_live(&self, pen: &Pen, file: &File, truncate: Truncate) -> io::Result<()> {
+        let _writers = locked(&pen.writers);
+        if truncate == Truncate::No && self.marker.is_in_doubt(file)? {
+            return Ok(());
+        }
+        self.marker.opened_live(file)
+    }
+
+    /// What was written did not all fit on the disk, or may not have: the file is not whole, whatever its program does now.
+    pub(super) fn doubt(&self, file: &File) -> io::Result<()> {
+        self.marker.opened(file)
     }
 
     /// To be called before every change; only the first since the last `finish` touches the disk.
     pub(super) fn change(&self, pen: &Pen, file: &File) -> io::Result<()> {
+        if pen.carrier == Carrier::Kernel {
+            return Ok(());
+        }
         pen.unsynced.store(true, Ordering::Release);
         if pen.unfinished.load(Ordering::Acquire) {
             return Ok(());
@@ -74,7 +121,14 @@ impl Marks {
     }
 
     /// Syncs, and remembers that there is nothing to sync until the next change.
-    pub(super) fn sync(pen: &Pen, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn sync(pen: &Pen, file: &File, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if pen.carrier == Carrier::Kernel {
+            // What is written from here on may not be covered, and is seen by this.
+            let (_, before) = Spool::identify(file)?;
+            sync()?;
+            *locked(&pen.synced) = Some(before);
+            return Ok(());
+        }
         let unsynced = pen.unsynced.swap(false, Ordering::AcqRel);
         sync().inspect_err(|_| {
             pen.unsynced.fetch_or(unsynced, Ordering::AcqRel);
@@ -84,6 +138,9 @@ impl Marks {
     /// The program has closed the handle, or a copy of it. When all who changed the file have, it is whole; and if each of them had synced
     /// what it wrote, that is made to last as well, for such a program relies on it.
     pub(super) fn finish(&self, pen: &Pen, file: &File) -> io::Result<()> {
+        if pen.carrier == Carrier::Kernel {
+            return self.finish_live(pen, file);
+        }
         let mut writers = locked(&pen.writers);
         if !pen.unfinished.swap(false, Ordering::AcqRel) {
             return Ok(());
@@ -98,6 +155,20 @@ impl Marks {
         }
         self.marker.sealed(file)?;
         drop(writers);
+        file.sync_all()
+    }
+
+    /// The mark of a live file may stay, unless its program relies on what it synced: the next boot would doubt that.
+    fn finish_live(&self, pen: &Pen, file: &File) -> io::Result<()> {
+        let Some(synced) = *locked(&pen.synced) else { return Ok(()) };
+        let _writers = locked(&pen.writers);
+        let is_last = Arc::strong_count(&pen.writers) == 1;
+        if !is_last || Spool::identify(file)?.1 != synced || self.marker.is_in_doubt(file)? {
+            return Ok(());
+        }
+        // Times of the disk may be too coarse to tell a write from the sync before it: once more costs little.
+        file.sync_all()?;
+        self.marker.sealed(file)?;
         file.sync_all()
     }
 

@@ -7,6 +7,7 @@
 mod changes;
 mod files;
 mod folders;
+mod handing;
 mod names;
 mod xattrs;
 
@@ -23,6 +24,7 @@ use rustix::fs::{StatVfs, Timestamps};
 use super::handles::{Handles, OpenFile};
 use super::inodes::{Inodes, Lost};
 use super::marks::Marks;
+use super::passthrough::Passage;
 use super::{Notes, locked};
 use crate::journal::FileId;
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
@@ -93,6 +95,7 @@ pub(super) struct Tree {
     inodes: Mutex<Inodes>,
     handles: Handles,
     marks: Marks,
+    passage: Arc<Passage>,
 }
 
 impl Tree {
@@ -100,7 +103,7 @@ impl Tree {
         let top = spool.facts(&Place::Top)?.id;
         let (names, inodes, handles) = (RwLock::new(()), Mutex::new(Inodes::new(top)), Handles::default());
         let marks = Marks::new(spool.marker().clone());
-        Ok(Self { spool, notes, names, inodes, handles, marks })
+        Ok(Self { spool, notes, names, inodes, handles, marks, passage: Arc::default() })
     }
 
     /// What has this name; none if nothing has.

@@ -6,6 +6,10 @@
 //!
 //! A power cut also takes bytes of files that were closed, since nobody had made them durable yet. So the mark names the boot
 //! of the machine that it was made in: a closed file of this boot is whole, for the page cache has outlived us.
+//!
+//! Where the kernel writes to the file without us, our end does not stop a program that is copying, and nobody waits for us when it
+//! closes. Such a file is marked *live* once, at its opening. It is whole when nobody writes to it any more: in the process that
+//! made the mark, the mount knows; after the end of that process, the disk is asked.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -16,9 +20,11 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
+use super::writers::{Writers, writers};
 use super::{remove_xattr, set_xattr, xattr};
 
-/// The attribute. Its value is `1 open BOOT` or `1 closed BOOT`; the 1 is its version.
+/// The attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is its version. The longest, with its
+/// name, just fits into an inode of ext4 (256 bytes, 96 of them for attributes); a longer one would cost every file a block.
 const NAME: &str = "user.heirloom.mark";
 
 /// Names this boot of the machine (random(4)).
@@ -28,6 +34,8 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 #[derive(Clone, Debug)]
 pub struct Marker {
     boot: Arc<str>,
+    /// Ours among the processes of this boot: 8 hexadecimal digits.
+    process: Arc<str>,
 }
 
 /// Whether the bytes of a file are all there.
@@ -37,24 +45,32 @@ pub enum Soundness {
     Whole,
     /// Whoever wrote it never closed it.
     Unfinished,
-    /// It was closed, but the machine stopped before its bytes were known to be on the disk.
+    /// The machine stopped before its bytes were known to be on the disk.
     Unsynced,
+    /// A program that outlived the process which opened the file for it is still writing.
+    InUse,
 }
 
 impl Marker {
-    /// A marker for this boot of the machine.
+    /// A marker for this boot of the machine, and one process of it: clones mark for the same process.
     pub fn of_this_boot() -> io::Result<Self> {
-        Ok(Self { boot: std::fs::read_to_string(BOOT_ID)?.trim().into() })
+        let boot = std::fs::read_to_string(BOOT_ID)?.trim().into();
+        Ok(Self { boot, process: format!("{:08x}", fastrand::u32(..)).into() })
     }
 
     /// Somebody opens it for writing.
     pub fn opened(&self, file: &File) -> io::Result<()> {
-        self.mark(file, "open")
+        Self::mark(file, &self.text("open"))
+    }
+
+    /// Somebody opens it for writing, and the kernel will write without us.
+    pub fn opened_live(&self, file: &File) -> io::Result<()> {
+        Self::mark(file, &self.live())
     }
 
     /// All its writers have closed it.
     pub fn closed(&self, file: &File) -> io::Result<()> {
-        self.mark(file, "closed")
+        Self::mark(file, &self.text("closed"))
     }
 
     /// Its bytes are durable: the mark goes.
@@ -70,14 +86,28 @@ impl Marker {
         Ok(match read(file)? {
             None => Soundness::Whole,
             Some(mark) if mark == self.text("closed").as_bytes() => Soundness::Whole,
-            Some(mark) if mark.starts_with(b"1 closed ") => Soundness::Unsynced,
+            Some(mark) if mark == self.live().as_bytes() => Soundness::Whole,
+            Some(mark) if mark.starts_with(self.text("live").as_bytes()) => match writers(file)? {
+                Writers::None => Soundness::Whole,
+                Writers::Some => Soundness::InUse,
+                Writers::Unknown => Soundness::Unfinished,
+            },
+            Some(mark) if mark.starts_with(b"1 closed ") || mark.starts_with(b"1 live ") => Soundness::Unsynced,
             // A mark of a version to come as well: we cannot vouch for that file.
             Some(_) => Soundness::Unfinished,
         })
     }
 
-    fn mark(&self, file: &File, word: &str) -> io::Result<()> {
-        let set = || set_xattr(file, OsStr::new(NAME), self.text(word).as_bytes(), 0);
+    /// Whether the mark says that bytes are missing, or may be. One of this boot that says no more than that somebody wrote it is no
+    /// doubt.
+    pub fn is_in_doubt(&self, file: &File) -> io::Result<bool> {
+        let Some(mark) = read(file)? else { return Ok(false) };
+        let begins = |word| mark.starts_with(self.text(word).as_bytes());
+        Ok(!(begins("closed") || begins("live")))
+    }
+
+    fn mark(file: &File, text: &str) -> io::Result<()> {
+        let set = || set_xattr(file, OsStr::new(NAME), text.as_bytes(), 0);
         match writable(file, set) {
             // A filesystem without attributes: torn files cannot be told there.
             Err(error) if is(&error, Errno::NOTSUP) => Ok(()),
@@ -87,6 +117,10 @@ impl Marker {
 
     fn text(&self, word: &str) -> String {
         format!("1 {word} {}", self.boot)
+    }
+
+    fn live(&self) -> String {
+        format!("1 live {} {}", self.boot, self.process)
     }
 }
 
@@ -129,6 +163,7 @@ impl fmt::Display for Soundness {
             Self::Whole => "whole",
             Self::Unfinished => "it was not written to its end: copy it again",
             Self::Unsynced => "the machine stopped before it was on the disk: copy it again",
+            Self::InUse => "a program is still writing it",
         })
     }
 }
@@ -138,7 +173,11 @@ mod tests {
     use super::*;
 
     fn marked_file() -> (File, Marker) {
-        (tempfile::tempfile().unwrap(), Marker { boot: "this".into() })
+        (tempfile::tempfile().unwrap(), made("this", "1"))
+    }
+
+    fn made(boot: &str, process: &str) -> Marker {
+        Marker { boot: boot.into(), process: process.into() }
     }
 
     #[test]
@@ -154,7 +193,7 @@ mod tests {
     #[test]
     fn a_closed_file_is_not_trusted_after_the_next_boot_unless_it_was_sealed() {
         let (file, marker) = marked_file();
-        let later = Marker { boot: "later".into() };
+        let later = made("later", "1");
         marker.closed(&file).unwrap();
         assert_eq!(later.soundness(&file).unwrap(), Soundness::Unsynced);
         marker.sealed(&file).unwrap();
@@ -169,6 +208,8 @@ mod tests {
             ("1 open this", Soundness::Unfinished),
             ("1 closed this", Soundness::Whole),
             ("1 closed that", Soundness::Unsynced),
+            ("1 live this 1", Soundness::Whole),
+            ("1 live that 1", Soundness::Unsynced),
             ("2 whatever", Soundness::Unfinished),
         ] {
             set_xattr(&file, OsStr::new("user.heirloom.mark"), mark.as_bytes(), 0).unwrap();
@@ -176,6 +217,30 @@ mod tests {
         }
         marker.opened(&file).unwrap();
         assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 open this");
+        marker.opened_live(&file).unwrap();
+        assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 live this 1");
+    }
+
+    #[test]
+    fn a_live_file_of_an_ended_process_is_whole_when_nobody_writes_it_any_more() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let (ended, ours) = (made("this", "1"), made("this", "2"));
+        ended.opened_live(file.as_file()).unwrap();
+        let look = File::open(file.path()).unwrap();
+        assert_eq!(ours.soundness(&look).unwrap(), Soundness::InUse);
+        let path = file.into_temp_path();
+        assert_eq!(ours.soundness(&look).unwrap(), Soundness::Whole);
+        let reader = File::open(&path).unwrap();
+        assert_eq!(ours.soundness(&look).unwrap(), Soundness::Whole, "readers do no harm");
+        drop(reader);
+    }
+
+    #[test]
+    fn the_longest_mark_fits_into_an_inode() {
+        let marker = Marker::of_this_boot().unwrap();
+        let entry = |name: usize, value: usize| 16 + name.next_multiple_of(4) + value.next_multiple_of(4);
+        let bytes = 4 + entry("heirloom.mark".len(), marker.live().len()) + 4;
+        assert!(bytes <= 96, "{bytes}");
     }
 
     #[test]

@@ -160,6 +160,6 @@ impl Spool {
     }
 }
 
-fn permissions(mode: u16) -> Mode {
+pub(super) fn permissions(mode: u16) -> Mode {
     Mode::from_raw_mode(u32::from(mode & 0o7777))
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use heirloom::intake::{FileStatus, StateWord};
 use heirloom::journal::FileId;
-use heirloom::mount::{Mount, MountError, Notes};
+use heirloom::mount::{IoChoice, Mount, MountError, Notes};
 use heirloom::spool::Spool;
 use heirloom_protocol::LibraryPath;
 
@@ -48,7 +48,7 @@ impl Mounted {
     pub(crate) fn mount(&mut self) -> Result<(), MountError> {
         let spool = Spool::open(&self.home.path().join("spool"))?;
         let notes = Shared(Arc::clone(&self.notes));
-        self.mount = Some(Mount::start(&self.home.path().join("mount"), spool, notes)?);
+        self.mount = Some(Mount::start(&self.home.path().join("mount"), spool, notes, io())?);
         Ok(())
     }
     pub(crate) fn handle(&self) -> &Mount {
@@ -112,6 +112,11 @@ impl Drop for Mounted {
     }
 }
 
+/// The tests of a mount are compiled twice: in `mount_direct` for the path that needs no privilege, elsewhere for the best one.
+pub(crate) fn io() -> IoChoice {
+    if env!("CARGO_CRATE_NAME") == "mount_direct" { IoChoice::Direct } else { IoChoice::Auto }
+}
+
 /// For mounts whose notes nobody reads.
 pub(crate) fn silent() -> impl Notes {
     Shared(Arc::default())
@@ -152,6 +157,16 @@ impl Notes for Shared {
     }
     fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
         FileStatus { state: StateWord::Pending, fingerprint: None, progress: None, why: None }
+    }
+}
+
+/// Waits for what the kernel is told without being asked.
+#[track_caller]
+pub(crate) fn soon(what: &str, is_so: impl Fn() -> bool) {
+    let until = std::time::Instant::now() + NOTE_WAIT_MAX;
+    while !is_so() {
+        assert!(std::time::Instant::now() < until, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 

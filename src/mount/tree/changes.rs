@@ -29,7 +29,7 @@ impl Tree {
     /// Syncs the bytes, and remembers that the close need not wait for anybody to make them last.
     pub(super) fn sync_bytes(open: &OpenFile, sync: impl FnOnce() -> io::Result<()>) -> Result<(), TreeError> {
         match &open.pen {
-            Some(pen) => Marks::sync(pen, sync),
+            Some(pen) => Marks::sync(pen, &open.file, sync),
             None => sync(),
         }
         .map_err(during("sync"))

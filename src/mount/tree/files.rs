@@ -1,19 +1,17 @@
 //! Files: opening, bytes, closing.
 
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use fuser::{FileHandle, INodeNo};
-use heirloom_protocol::LibraryPath;
 use rustix::fs::{FallocateFlags, SeekFrom};
 
+use super::handing::{Made, Origin};
 use super::{Entry, Name, OpenFile, Place, Tree, TreeError, during};
-use crate::journal::FileId;
-use crate::spool::{self, Access, Durability, Facts, Opening, SpoolError};
+use crate::spool::{self, Facts, Opening, SpoolError};
 
 /// Whether opening a file empties it (`O_TRUNC`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +51,8 @@ impl Tree {
             }
         };
         super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
-        self.announce(self.taking(file, id, opening.access, Origin::Found), path.as_ref(), truncate)
+        let open = self.taking(Made { file, id, way: None }, opening.access, Origin::Found)?;
+        self.announce(open, path.as_ref(), truncate)
     }
 
     /// Makes a file and opens it; opens it if it is there already and `exclusive` does not forbid that.
@@ -68,67 +67,28 @@ impl Tree {
         let name = Name::new(name)?;
         let _names = self.renaming();
         let path = self.path_in(folder, name)?;
-        let (file, truncate, origin) = match (self.spool.create_file(&path, opening, mode), existing) {
-            (Ok(file), _) => (file, Truncate::No, Origin::Made),
+        let (fresh, truncate, origin) = match (self.make(&path, mode, opening), existing) {
+            (Ok(fresh), _) => (fresh, Truncate::No, Origin::Made),
             (Err(error), Existing::Open(truncate)) if exists(&error) => {
-                (self.spool.open_file(&path, opening)?, truncate, Origin::Found)
+                (Made::of(self.spool.open_file(&path, opening)?)?, truncate, Origin::Found)
             }
             (Err(error), Existing::Open(_) | Existing::Refuse) => return Err(error.into()),
         };
-        let id = Facts::of(&file).map_err(during("stat"))?.id;
-        let handle = self.announce(self.taking(file, id, opening.access, origin), Some(&path), truncate)?;
+        let handle = self.announce(self.taking(fresh, opening.access, origin)?, Some(&path), truncate)?;
         let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),
             Err(error) => {
                 // The kernel will not close what it was not told of.
                 if let Some(open) = self.handles.close_file(handle) {
-                    self.give_up(&open, Some(&path))?;
+                    self.give_up(open, Some(&path))?;
                 }
                 Err(error)
             }
         }
     }
 
-    fn taking(&self, file: File, id: FileId, access: Access, origin: Origin) -> OpenFile {
-        let pen = access.can_write().then(|| self.marks.pen(id));
-        OpenFile { file, id, access, name_is_new: AtomicBool::new(origin == Origin::Made), pen }
-    }
-
-    /// Tells intake before the first byte can change, then empties the file if asked to.
-    fn announce(
-        &self,
-        open: OpenFile,
-        path: Option<&LibraryPath>,
-        truncate: Truncate,
-    ) -> Result<FileHandle, TreeError> {
-        let writes = open.access.can_write();
-        if let Some(path) = path.filter(|_| writes) {
-            self.notes.writing(open.id, path);
-        }
-        if truncate == Truncate::Yes && writes {
-            self.empty_to_write(&open).or_else(|error| self.give_up(&open, path).and(Err(error)))?;
-        } else if truncate == Truncate::Yes {
-            empty(&open.file)?;
-            if let Some(path) = path {
-                self.notes.touched(open.id, path);
-            }
-        }
-        Ok(self.handles.open_file(open))
-    }
-
-    /// Undoes an opening that was announced.
-    fn give_up(&self, open: &OpenFile, path: Option<&LibraryPath>) -> Result<(), TreeError> {
-        let Some(pen) = &open.pen else { return Ok(()) };
-        let ended = self.end_change(open);
-        self.marks.put_down(pen);
-        if let Some(path) = path {
-            self.notes.written(open.id, path);
-        }
-        ended
-    }
-
-    fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
+    pub(super) fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
         self.begin_change(open)?;
         open.file.set_len(0).map_err(during("truncate"))
     }
@@ -206,33 +166,6 @@ impl Tree {
         folder.sync().map_err(during("sync the folder of"))
     }
 
-    /// The last close: intake may look at the file now.
-    pub(in crate::mount) fn close(&self, handle: FileHandle) {
-        let Some(open) = self.handles.close_file(handle) else { return };
-        if let Err(error) = self.end_change(&open) {
-            // Nobody waits for this answer; a file that keeps its mark is shown as torn.
-            tracing::warn!(file = open.id.0, %error, "the mark of a closed file could not be taken away");
-        }
-        self.conclude(&open);
-    }
-
-    /// The mount has ended. The kernel closes files without waiting for us, and what it had not told us by then it never will:
-    /// a photo copied in just before `umount` may still look open. What no program closed keeps its mark: it may be half a photo.
-    pub(in crate::mount) fn close_all(&self) {
-        for open in self.handles.open_files().into_iter().filter_map(|handle| self.handles.close_file(handle)) {
-            self.conclude(&open);
-        }
-    }
-
-    fn conclude(&self, open: &OpenFile) {
-        let Some(pen) = &open.pen else { return };
-        self.marks.put_down(pen);
-        let _names = self.walking();
-        if let Ok(Place::At(path)) = self.place(open.id) {
-            self.notes.written(open.id, &path);
-        }
-    }
-
     pub(in crate::mount) fn allocate(
         &self,
         handle: FileHandle,
@@ -267,18 +200,9 @@ impl Tree {
             .map_err(|errno| during("copy")(errno.into()))
     }
 
-    pub(super) fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
+    pub(in crate::mount) fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
         self.handles.file(handle).ok_or(TreeError::NotOpen(handle))
     }
-}
-
-/// Where an open file comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Origin {
-    /// It was there.
-    Found,
-    /// Opening made it.
-    Made,
 }
 
 /// What `create` does with a file that is there already.
@@ -297,12 +221,6 @@ pub(in crate::mount) enum Extent {
     Bytes,
     /// The facts too.
     All,
-}
-
-/// Empties a file that is open for reading only, as Linux does for `O_RDONLY | O_TRUNC`.
-fn empty(file: &File) -> Result<(), TreeError> {
-    let writer = spool::reopen(file, Opening { access: Access::Write, durability: Durability::Lazy });
-    writer.and_then(|file| file.set_len(0)).map_err(during("truncate"))
 }
 
 fn exists(error: &SpoolError) -> bool {

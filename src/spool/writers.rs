@@ -1,0 +1,49 @@
+//! Writers: whether anybody at all has a file open for writing, in whatever process and through whatever mount.
+//!
+//! The kernel tells it to who asks for a read lease (`F_SETLEASE` in fcntl(2)): it grants none while somebody can write. The lease
+//! is given back at once; it is never wanted, only the answer.
+#![expect(unsafe_code, reason = "fcntl has no safe wrapper for leases")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use rustix::io::Errno;
+
+/// Linux's number of the command that chooses a signal; the libc crate does not have it everywhere.
+const F_SETSIG: libc::c_int = 10;
+
+/// Who can write to a file now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Writers {
+    /// Nobody.
+    None,
+    /// Somebody.
+    Some,
+    /// This disk, or the file's owner, does not let us know.
+    Unknown,
+}
+
+/// Asks; `file` must be open for reading only. Who opens the file for writing in the very moment of asking, and without waiting, may be
+/// turned away once (`EAGAIN`): ask only where nobody is expected to.
+pub(super) fn writers(file: &File) -> io::Result<Writers> {
+    // Whoever breaks the lease sends its holder a signal: this one is ignored unless somebody asks for it, SIGIO would end us.
+    control(file, F_SETSIG, libc::SIGURG)?;
+    match control(file, libc::F_SETLEASE, libc::F_RDLCK) {
+        Ok(()) => {
+            control(file, libc::F_SETLEASE, libc::F_UNLCK)?;
+            Ok(Writers::None)
+        }
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::AGAIN) => Ok(Writers::Some),
+            Some(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(Writers::Unknown),
+            _ => Err(error),
+        },
+    }
+}
+
+fn control(file: &File, command: libc::c_int, argument: libc::c_int) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `file` is borrowed, and these commands take a plain number.
+    let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
