@@ -12,10 +12,14 @@ mod facts;
 mod files;
 #[path = "mount_folders.rs"]
 mod folders;
+#[path = "mount_locks.rs"]
+mod locks;
 #[path = "mount_names.rs"]
 mod names;
 #[path = "mount_paths.rs"]
 mod paths;
+#[path = "mount_programs.rs"]
+mod programs;
 #[path = "mount_renames.rs"]
 mod renames;
 #[path = "mount_start.rs"]
