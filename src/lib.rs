@@ -24,5 +24,5 @@ pub mod spool;
 pub mod journal;
 /// Where things are, and what the person decided.
 pub mod config;
-/// Where async code sends what blocks on the disk.
+/// Where work goes that nobody waits for.
 mod aside;

@@ -8,7 +8,6 @@
 mod asking;
 mod board;
 mod budget;
-mod burst;
 mod by_hand;
 mod carrier;
 mod carrying;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::embedded::{Embedded, EmbeddedError};
 use super::{memory, open_files};
+use crate::aside::step_aside;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
 use crate::control::{Control, Desk};
 use crate::intake::{Intake, IntakeError};
@@ -159,6 +160,7 @@ fn network_threads() -> Result<Runtime, HouseError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
+        .on_thread_start(step_aside)
         .enable_all()
         .build()
         .map_err(|source| HouseError::System { doing: "start the network threads", source })

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::IntakeError;
 use super::inside::Inside;
+use crate::aside::step_aside;
 
 /// One reads and hashes while the other waits for the disk; more would only compete with the programs that write
 /// photos.
@@ -46,7 +47,10 @@ impl Staff {
 
     fn start(&self, name: &'static str, life: fn(&Inside)) -> Result<(), IntakeError> {
         let inside = Arc::clone(&self.inside);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || life(&inside));
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            step_aside();
+            life(&inside);
+        });
         let thread = thread.map_err(|source| IntakeError::Thread { name, source })?;
         self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
         Ok(())

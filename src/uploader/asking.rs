@@ -70,17 +70,19 @@ pub(super) enum OpenError {
     Image(#[from] ImageError),
 }
 
-/// Takes up to `files` from the queue and finds out what has to be sent.
-pub(super) async fn ask(desk: Arc<Desk>, files: usize) -> Result<Round, RoundError> {
+/// Takes up to `most` files from the queue and finds out what has to be sent.
+pub(super) async fn ask(desk: Arc<Desk>, most: usize) -> Result<Round, RoundError> {
     // Before anything that was said by a server is used, it must be the same server.
     let session = desk.library.session().await?;
-    let picked = pick(&desk, files).await?;
-    let full = picked.len() >= files;
-    let (taken, useful) = take(&desk, within_bytes(picked));
+    let offered = pick(&desk, most).await?;
+    let full = offered.len() >= most;
+    let (taken, useful) = take(&desk, within_bytes(offered));
     match ask_for(&desk, taken.clone(), &session).await {
         Ok((checked, films)) => Ok(Round { checked, films, full, useful, session }),
         Err(error) => {
-            taken.iter().for_each(|candidate| desk.give_back_all(candidate.fingerprint));
+            for candidate in taken {
+                desk.give_back_all(candidate.fingerprint);
+            }
             Err(error)
         }
     }

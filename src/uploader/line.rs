@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep_until};
 
 use super::Connection;
 use super::asking::{ROUND_FILES_FIRST, ROUND_FILES_MAX, Round, RoundError, ask};
-use super::burst::Burst;
 use super::carrying::{Carried, carry, carry_film};
 use super::delivery::DeliveryError;
 use super::desk::Desk;
@@ -45,8 +44,6 @@ pub(super) struct Line {
     asking: bool,
     /// Whether the queue may have something for us.
     hungry: bool,
-    /// What comes in while nothing is being sent.
-    burst: Burst,
     /// How many files the next round may have.
     files: usize,
     /// The journal failed; not before this.
@@ -64,7 +61,6 @@ impl Line {
             tasks: JoinSet::new(),
             asking: false,
             hungry: true,
-            burst: Burst::default(),
             files: ROUND_FILES_FIRST,
             journal_rests: None,
             outage: None,
@@ -87,7 +83,6 @@ impl Line {
                 },
                 () = wake.notified() => {
                     self.hungry = true;
-                    self.burst.grow(Instant::now());
                     if let Some(outage) = &mut self.outage {
                         outage.look_sooner();
                     }
@@ -110,10 +105,7 @@ impl Line {
         }
         let rested = self.journal_rests.is_none_or(|until| until <= now);
         let jobs = self.desk.board.lock().roster.jobs();
-        // A line at work does not wait for bursts: they come together while it works.
-        let gathered = jobs > 0 || self.burst.over_at().is_none_or(|over_at| over_at <= now);
-        if self.hungry && !self.asking && rested && gathered && jobs < IN_HAND_LOW {
-            self.burst.end();
+        if self.hungry && !self.asking && rested && jobs < IN_HAND_LOW {
             self.asking = true;
             self.hungry = false;
             let (desk, files) = (Arc::clone(&self.desk), self.files);
@@ -127,8 +119,7 @@ impl Line {
         let probe = self.outage.as_ref().filter(|_| !self.probing).map(|outage| outage.probe_at);
         let retry = self.desk.board.lock().roster.next_due(now).filter(|_| self.outage.is_none());
         let journal = self.journal_rests.filter(|until| *until > now);
-        let burst = self.burst.over_at().filter(|over_at| *over_at > now);
-        [probe, retry, journal, burst].into_iter().flatten().min().unwrap_or(now + IDLE)
+        [probe, retry, journal].into_iter().flatten().min().unwrap_or(now + IDLE)
     }
 
     async fn hear(&mut self, news: News) {
