@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
@@ -15,8 +16,10 @@ use crate::aside::aside;
 use crate::journal::{FileId, FileRecord, FileState, Journal, JournalError, NameChange};
 use crate::remote::{Backoff, Remote, RemoteError};
 
-/// A burst of changes is let come together for so long, unless it fills a batch before.
-const GATHERING: Duration = Duration::from_millis(50);
+/// How often it is looked whether more changes came.
+const LULL: Duration = Duration::from_millis(50);
+/// Changes are let come together for no longer than this: a request's headers are as long as three names.
+const GATHERING: Duration = Duration::from_secs(1);
 /// Changes that two devices may take turns in overwriting each other's, before ours is dropped.
 const CONFLICTS_MAX: u32 = 5;
 /// While the server is away, new changes make us look, but not more often than this.
@@ -72,10 +75,16 @@ impl Outbox {
         }
     }
 
-    /// Lets a burst come together.
+    /// Lets a burst come together: until a batch is full, or no more is to be expected soon.
     async fn gather(&self) {
-        if self.journal.names_queued() < heirloom_protocol::route::LIBRARY_CHANGES_MAX as u64 {
-            sleep(GATHERING).await;
+        let until = Instant::now() + GATHERING;
+        loop {
+            let queued = self.journal.names_queued();
+            sleep(LULL).await;
+            let more_to_come = self.journal.names_queued() > queued || self.journal.tally().pending.files > 0;
+            if !more_to_come || queued >= LIBRARY_CHANGES_MAX as u64 || Instant::now() >= until {
+                return;
+            }
         }
     }
 
