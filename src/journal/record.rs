@@ -8,6 +8,7 @@ use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
 use super::entry::{FileRecord, FileState, NameChange, Stamp};
+use super::tally::{Amount, Tally};
 
 /// The version that this program writes, of every kind of record.
 const VERSION: u8 = 1;
@@ -171,6 +172,24 @@ pub(super) fn decode_change(bytes: &[u8]) -> Result<NameChange, RecordError> {
     };
     reader.end()?;
     Ok(change)
+}
+
+/// Counts and bytes by state, in the order of the document.
+pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
+    let mut bytes = vec![VERSION];
+    let Tally { pending, backed_up, local, failed, placeholder } = tally;
+    for amount in [pending, backed_up, local, failed, placeholder] {
+        bytes.extend(amount.files.to_le_bytes());
+        bytes.extend(amount.bytes.to_le_bytes());
+    }
+    bytes
+}
+
+pub(super) fn decode_tally(bytes: &[u8]) -> Result<Tally, RecordError> {
+    let mut reader = Reader::begin(bytes)?;
+    let mut amount = || Ok(Amount { files: reader.u64()?, bytes: reader.u64()? });
+    // In the order of these fields.
+    Ok(Tally { pending: amount()?, backed_up: amount()?, local: amount()?, failed: amount()?, placeholder: amount()? })
 }
 
 fn put_path(bytes: &mut Vec<u8>, path: &LibraryPath) {

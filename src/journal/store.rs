@@ -139,6 +139,7 @@ impl Store {
         transaction.set_quick_repair(true);
         let mut tables = Tables::open(&transaction, self.counts())?;
         change(&mut tables)?;
+        tables.keep_counts()?;
         let counts = tables.counts;
         drop(tables);
         transaction.commit()?;
@@ -229,12 +230,16 @@ fn give_up(state: State) {
     }
 }
 
-/// Opens a database and counts what is in it, which also reads every file's record once.
+/// Opens a database, and learns what is counted in it: from its own word, or, where there is none, by reading every file's record once.
 fn open_sound(medium: &dyn Medium) -> Result<(Database, Counts), OpenFault> {
     let database = sound(|| medium.open().map_err(|source| Fault::Storage(source.into())))?;
     let counts = sound(|| {
         tables::complete(&database).map_err(Fault::Storage)?;
-        look::recount(&database.begin_read()?)
+        let transaction = database.begin_read()?;
+        match tables::counted(&transaction).map_err(Fault::Storage)? {
+            Some(counts) => Ok(counts),
+            None => look::recount(&transaction),
+        }
     });
     match counts {
         Ok(counts) => Ok((database, counts)),

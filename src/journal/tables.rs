@@ -6,15 +6,15 @@
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use redb::{
-    Database, ReadableDatabase as _, ReadableTable as _, Table, TableDefinition, TableError, TableHandle as _,
-    WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
+    TableDefinition, TableError, TableHandle as _, WriteTransaction,
 };
 
 use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled};
 use super::error::Fault;
 use super::look;
-use super::record::{self, StoredFile};
-use super::tally::Counts;
+use super::record::{self, RecordError, StoredFile};
+use super::tally::{Counts, Exactness};
 
 /// File id -> what is known of it.
 pub(super) const FILES: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("files");
@@ -34,6 +34,11 @@ pub(super) const VERSIONS: TableDefinition<'_, &str, u64> = TableDefinition::new
 const BOUND: TableDefinition<'_, &str, &str> = TableDefinition::new("bound");
 /// What must not start again from 0.
 const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
+/// What was counted in the other tables, so that opening the journal does not read them: one entry, `files`.
+const COUNTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("counted");
+/// Its key.
+const COUNTED_FILES: &str = "files";
+
 /// Makes the tables that are not there: all of them in a new journal, and in an old one what came later.
 pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
     let present: Vec<_> = database.begin_read()?.list_tables()?.map(|table| table.name().to_owned()).collect();
@@ -47,6 +52,7 @@ pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
         VERSIONS.name(),
         BOUND.name(),
         COUNTERS.name(),
+        COUNTED.name(),
     ];
     if tables.iter().all(|table| present.iter().any(|there| there == table)) {
         return Ok(());
@@ -55,6 +61,23 @@ pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
     transaction.set_quick_repair(true);
     drop(Tables::open(&transaction, Counts::default())?);
     Ok(transaction.commit()?)
+}
+
+/// What was counted, if anybody did, and as far as it can be true: a program that does not know of the counts changes the other tables
+/// and not these, and then, most often, the lengths of tables say so.
+pub(super) fn counted(transaction: &ReadTransaction) -> Result<Option<Counts>, redb::Error> {
+    let counted = transaction.open_table(COUNTED)?;
+    let Some(Ok(tally)) = counted.get(COUNTED_FILES)?.map(|bytes| record::decode_tally(bytes.value())) else {
+        return Ok(None);
+    };
+    let files =
+        [tally.pending, tally.backed_up, tally.placeholder, tally.local, tally.failed].map(|amount| amount.files);
+    let all: u64 = files.iter().sum();
+    let agrees = transaction.open_table(QUEUE)?.len()? == tally.pending.files
+        && transaction.open_table(FAILED)?.len()? == tally.failed.files
+        && transaction.open_table(FILES)?.len()? == all;
+    let names = transaction.open_table(NAMES)?.len()?;
+    Ok(agrees.then_some(Counts { tally, names, exactness: Exactness::Exact }))
 }
 
 /// The tables, open for writing. Whatever is changed is undone unless the transaction commits.
@@ -68,6 +91,7 @@ pub(super) struct Tables<'tx> {
     pub(super) versions: Table<'tx, &'static str, u64>,
     pub(super) counters: Table<'tx, &'static str, u64>,
     pub(super) bound: Table<'tx, &'static str, &'static str>,
+    counted: Table<'tx, &'static str, &'static [u8]>,
     /// What the tables hold, as it will be when the transaction has committed.
     pub(super) counts: Counts,
 }
@@ -84,8 +108,20 @@ impl<'tx> Tables<'tx> {
             versions: transaction.open_table(VERSIONS)?,
             counters: transaction.open_table(COUNTERS)?,
             bound: transaction.open_table(BOUND)?,
+            counted: transaction.open_table(COUNTED)?,
             counts,
         })
+    }
+
+    /// Writes down what was counted, before the commit that makes it true.
+    pub(super) fn keep_counts(&mut self) -> Result<(), redb::Error> {
+        match self.counts.exactness {
+            Exactness::Exact => {
+                self.counted.insert(COUNTED_FILES, record::encode_tally(&self.counts.tally).as_slice())?
+            }
+            Exactness::Doubtful => self.counted.remove(COUNTED_FILES)?,
+        };
+        Ok(())
     }
 
     /// Replaces what is known of a file. A pending one goes to the newest end of the queue.
@@ -96,7 +132,7 @@ impl<'tx> Tables<'tx> {
             self.queue.insert(place, id.0)?;
         }
         let replaced = self.files.insert(id.0, record::encode_file(file, place).as_slice())?;
-        let replaced = replaced.and_then(|bytes| record::decode_file(bytes.value()).ok());
+        let replaced = replaced.map(|bytes| record::decode_file(bytes.value()));
         self.counts.tally.add(file);
         self.let_go(id, replaced)?;
         if matches!(file.state, FileState::Failed { .. }) {
@@ -108,14 +144,21 @@ impl<'tx> Tables<'tx> {
     /// Forgets a file, and its place in the queue.
     pub(super) fn forget(&mut self, id: FileId) -> Result<(), Fault> {
         let removed = self.files.remove(id.0)?;
-        let removed = removed.and_then(|bytes| record::decode_file(bytes.value()).ok());
+        let removed = removed.map(|bytes| record::decode_file(bytes.value()));
         self.let_go(id, removed)
     }
 
-    /// What followed from a record that is not there any more goes too. One that could not be read was never counted,
-    /// and `pending` passes over the place in the queue that it may have left.
-    fn let_go(&mut self, id: FileId, gone: Option<StoredFile>) -> Result<(), Fault> {
-        let Some(StoredFile { record, place }) = gone else { return Ok(()) };
+    /// What followed from a record that is not there any more goes too. Of one that could not be read, nobody knows how it was
+    /// counted, and `pending` passes over the place in the queue that it may have left.
+    fn let_go(&mut self, id: FileId, gone: Option<Result<StoredFile, RecordError>>) -> Result<(), Fault> {
+        let StoredFile { record, place } = match gone {
+            None => return Ok(()),
+            Some(Ok(stored)) => stored,
+            Some(Err(_unreadable)) => {
+                self.counts.exactness = Exactness::Doubtful;
+                return Ok(());
+            }
+        };
         self.counts.tally.take(&record);
         if matches!(record.state, FileState::Failed { .. }) {
             self.failed.remove(id.0)?;
@@ -190,6 +233,12 @@ impl<'tx> Tables<'tx> {
             self.shards.insert(key, record::encode_shards(ranges).as_slice())?;
         }
         Ok(())
+    }
+
+    /// Leaves counts as a program might that does not know of them.
+    #[cfg(test)]
+    pub(super) fn miscount(&mut self) {
+        self.counts.tally.pending.files -= 1;
     }
 
     /// Leaves a record as a newer program might.

@@ -59,4 +59,14 @@ pub(super) struct Counts {
     pub(super) tally: Tally,
     /// Changes of names in the outbox.
     pub(super) names: u64,
+    pub(super) exactness: Exactness,
+}
+
+/// How far counts go that were kept and not made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Exactness {
+    #[default]
+    Exact,
+    /// A record that could not be read was replaced: what it counted for is not known. Counted anew at the next start.
+    Doubtful,
 }

@@ -115,9 +115,11 @@ fn a_record_that_cannot_be_read_hides_no_other_and_can_be_written_anew() {
     assert_eq!(ids(&journal.files_after(None, 9).unwrap()), [1, 3]);
     assert_eq!(ids(&journal.pending(9, 9, &HashSet::new()).unwrap()), [3, 1]);
     assert_eq!(journal.settle(vec![delivered(2)]).unwrap(), [false]);
-    assert_eq!(journal.tally(), recount(&journal));
     journal.record(vec![pending(2)]).unwrap();
     assert_eq!(ids(&journal.pending(9, 9, &HashSet::new()).unwrap()), [2, 3, 1]);
     journal.forget(vec![FileId(2)]).unwrap();
+    drop(journal);
+    // What it was counted for cannot be known before all is counted again.
+    let journal = disk.journal();
     assert_eq!(journal.tally(), recount(&journal));
 }

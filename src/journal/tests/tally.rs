@@ -7,6 +7,8 @@ use redb::ReadableTableMetadata as _;
 
 use super::disk::Disk;
 use super::*;
+use crate::journal::FileId;
+use crate::journal::error::Fault;
 use crate::journal::tables::QUEUE;
 
 #[test]
@@ -29,4 +31,34 @@ fn the_tally_agrees_with_a_recount_whatever_happens() {
             assert_eq!(names.len() as u64, journal.names_queued());
         }
     }
+}
+
+#[test]
+fn opening_believes_the_counts_and_reads_no_file() {
+    let disk = Disk::formatted();
+    let journal = disk.journal();
+    journal.record((0..50).map(pending).collect()).unwrap();
+    let counted = journal.tally();
+    // It would not be counted, if it were read.
+    journal.write(|tables| tables.spoil(FileId(7)).map_err(Fault::Storage)).unwrap();
+    journal.close().unwrap();
+    assert_eq!(disk.journal().tally(), counted);
+}
+
+#[test]
+fn counts_that_cannot_be_true_are_counted_anew() {
+    let disk = Disk::formatted();
+    let journal = disk.journal();
+    journal.record((0..50).map(pending).collect()).unwrap();
+    let counted = journal.tally();
+    // As a program would that knows of no counts: the files change, and they do not.
+    journal
+        .write(|tables| {
+            tables.miscount();
+            Ok(())
+        })
+        .unwrap();
+    assert_ne!(journal.tally(), counted);
+    journal.close().unwrap();
+    assert_eq!(disk.journal().tally(), counted);
 }
