@@ -53,7 +53,7 @@ fn take(hand: &mut Hand, model: &mut Vec<u8>, step: &Step) -> Result<(), String>
     step.change(model);
     assert!(model.len() <= SIZE_MAX, "a step went beyond the bound");
     let size = hand.size();
-    if size != model.len() { Err(format!("{size} bytes instead of {}", model.len())) } else { Ok(()) }
+    if size == model.len() { Ok(()) } else { Err(format!("{size} bytes instead of {}", model.len())) }
 }
 
 fn same(seen: &[u8], wanted: &[u8], what: &str) -> Result<(), String> {

@@ -181,9 +181,9 @@ pub(crate) fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> i32 {
     outcome.unwrap_err().raw_os_error().unwrap()
 }
 
-/// An outcome that can be compared: its errors as the numbers that programs know.
+/// An outcome that can be compared: its errors as the numbers that programs know, 0 for one that Rust's library found by itself.
 pub(crate) fn numbered<T, E: Into<io::Error>>(outcome: Result<T, E>) -> Result<T, i32> {
-    outcome.map_err(|error| error.into().raw_os_error().unwrap())
+    outcome.map_err(|error| error.into().raw_os_error().unwrap_or_default())
 }
 
 pub(crate) fn xattr(path: &Path, name: &str) -> rustix::io::Result<String> {

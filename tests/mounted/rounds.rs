@@ -6,6 +6,7 @@ const ROUNDS: &str = "HEIRLOOM_ROUNDS";
 const SEED: &str = "HEIRLOOM_SEED";
 
 /// Calls for each round with a seed of its own, and says which: a failure is repeated with `HEIRLOOM_SEED=<seed>`.
+#[expect(clippy::print_stdout, reason = "whoever sees a failure needs the seed")]
 pub(crate) fn each_round(mut round: impl FnMut(u64)) {
     let first = asked(SEED).unwrap_or_else(|| fastrand::u64(..));
     for number in 0..asked(ROUNDS).unwrap_or(1) {
