@@ -28,7 +28,7 @@ use std::sync::Arc;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
-pub use entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Settled, Stamp};
+pub use entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Restated, Settled, Stamp};
 pub use error::JournalError;
 pub use names::Bound;
 pub use record::RecordError;
@@ -107,6 +107,11 @@ impl Journal {
     /// outbox. A receipt enters the sync list and ends the shard list's entry in any case: it is about the image.
     pub fn settle(&self, settled: Vec<Settled>) -> Result<Vec<bool>, JournalError> {
         self.write(move |tables| settled.iter().map(|end| tables.settle(end)).collect())
+    }
+
+    /// Changes what is said of files, of each only if that is still the same; answers for each whether it was.
+    pub fn restate(&self, restated: Vec<Restated>) -> Result<Vec<bool>, JournalError> {
+        self.write(move |tables| restated.iter().map(|it| tables.restate(it)).collect())
     }
 
     /// A file has another name.

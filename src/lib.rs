@@ -16,6 +16,8 @@ pub mod intake;
 pub mod uploader;
 /// The names of photos, as the server should know them (M11).
 pub mod library;
+/// Bringing photos back that are only on the server, and giving local room up.
+pub mod recall;
 /// The server, as seen from here: requests, answers, time limits.
 pub mod remote;
 /// The ordinary directory tree behind the mount.

@@ -11,6 +11,7 @@ mod body;
 mod connection;
 mod error;
 mod exchange;
+mod image;
 #[cfg(test)]
 pub(crate) mod fake;
 

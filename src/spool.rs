@@ -34,7 +34,7 @@ pub use attributes::{
 pub use facts::{Facts, Kind, Moment};
 pub use mark::{Marker, Soundness};
 pub use names::{Access, Durability, Opening, Replace};
-pub use placeholder::Placeholder;
+pub use placeholder::{Placeholder, reopen_to_fill};
 pub use walk::{FolderEntry, FolderReader, WalkStep};
 
 /// The tree, as its users hold it: cheap to clone, all clones share one open directory.

@@ -76,6 +76,19 @@ pub struct Settled {
     pub outcome: Outcome,
 }
 
+/// Another word for a file whose content is the same as before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restated {
+    /// The file.
+    pub id: FileId,
+    /// Its content; if the journal speaks of another, nothing changes.
+    pub stamp: Stamp,
+    /// What the journal says of it; if it says something else by now, nothing changes.
+    pub from: FileState,
+    /// What it is to say.
+    pub to: FileState,
+}
+
 /// How a delivery ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {

@@ -10,7 +10,7 @@ use redb::{
     TableDefinition, TableError, TableHandle as _, WriteTransaction,
 };
 
-use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Settled};
+use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Restated, Settled};
 use super::error::Fault;
 use super::look;
 use super::record::{self, RecordError, StoredFile};
@@ -175,6 +175,18 @@ impl<'tx> Tables<'tx> {
         let renamed = FileRecord { path: to.clone(), ..record };
         self.files.insert(id.0, record::encode_file(&renamed, place.unwrap_or_default()).as_slice())?;
         Ok(())
+    }
+
+    /// Changes what is said of a file, if that is still the same; answers whether it was.
+    pub(super) fn restate(&mut self, restated: &Restated) -> Result<bool, Fault> {
+        let Restated { id, stamp, from, to } = restated;
+        let found = match look::file(&self.files, *id) {
+            Err(Fault::Record { .. }) => None,
+            found => found?.map(|it| it.record),
+        };
+        let Some(file) = found.filter(|file| file.stamp == *stamp && file.state == *from) else { return Ok(false) };
+        self.record(*id, &FileRecord { state: to.clone(), ..file })?;
+        Ok(true)
     }
 
     /// Enters the end of a delivery; answers whether the file was still the one delivered.

@@ -30,7 +30,7 @@ impl Answer {
             .map_err(|error| RemoteError::Malformed { doing, why: format!("status {}, {error}", self.status) })
     }
 
-    fn refusal(&self, doing: &'static str) -> RemoteError {
+    pub(super) fn refusal(&self, doing: &'static str) -> RemoteError {
         if self.status == StatusCode::UNAUTHORIZED {
             return RemoteError::LoginNeeded;
         }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use heirloom_protocol::{ContentDigest, route};
+use heirloom_protocol::{ByteRange, ContentDigest, route};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -78,6 +78,13 @@ impl Ask {
         Self { method: Method::PUT, content_type: Some(BYTES), headers, body: bytes, ..Self::get("send a shard", path) }
     }
 
+    /// Asks for a part of what `path` names, which has this strong entity tag (RFC 9110 section 14).
+    pub(super) fn part(doing: &'static str, path: &str, range: ByteRange, tag: &str) -> Self {
+        let wanted = format!("bytes={}-{}", range.start(), range.end() - 1);
+        let headers = vec![("range", wanted), ("if-range", tag.to_owned())];
+        Self { headers, ..Self::get(doing, path) }
+    }
+
     /// The same question, with so much more time for the answer.
     pub(super) fn patient(mut self, more: Duration) -> Self {
         self.patience += more;
@@ -115,15 +122,20 @@ impl Exchange {
     pub(super) async fn json<Message: DeserializeOwned>(&self, ask: Ask) -> Result<Message, RemoteError> {
         let doing = ask.doing;
         let again = (ask.body.len() <= REPEAT_BYTES_MAX).then(|| ask.clone());
-        let answer = match (self.send(ask).await, again) {
+        let answer = match (self.send(ask, &|| {}).await, again) {
             // A kept connection that the server closed at the same moment; every request may be sent twice.
-            (Err(RemoteError::Interrupted { .. }), Some(again)) => self.send(again).await?,
+            (Err(RemoteError::Interrupted { .. }), Some(again)) => self.send(again, &|| {}).await?,
             (answer, _) => answer?,
         };
         answer.read(doing)
     }
 
-    async fn send(&self, ask: Ask) -> Result<Answer, RemoteError> {
+    /// Asks once, and gives the answer as it came; `heard` is called whenever some of it has come. May be dropped at any point.
+    pub(super) async fn bytes(&self, ask: Ask, heard: &(dyn Fn() + Sync)) -> Result<Answer, RemoteError> {
+        self.send(ask, heard).await
+    }
+
+    async fn send(&self, ask: Ask, heard: &(dyn Fn() + Sync)) -> Result<Answer, RemoteError> {
         let (doing, patience) = (ask.doing, ask.patience);
         let (body, flow) = WatchedBody::new(ask.body.clone());
         let response = self.connections.request(self.request(ask, body)?);
@@ -133,7 +145,7 @@ impl Exchange {
                 return Err(RemoteError::TimedOut { doing, limit_s: limit.as_secs() });
             }
         };
-        receive(doing, response).await
+        receive(doing, response, heard).await
     }
 
     fn request(&self, ask: Ask, body: WatchedBody) -> Result<Request<WatchedBody>, RemoteError> {
@@ -181,7 +193,11 @@ fn speaks_of_tls(error: &(dyn StdError + 'static)) -> bool {
 }
 
 /// The rest of an answer, as long as it keeps coming and stays within its size.
-async fn receive(doing: &'static str, response: Response<Incoming>) -> Result<Answer, RemoteError> {
+async fn receive(
+    doing: &'static str,
+    response: Response<Incoming>,
+    heard: &(dyn Fn() + Sync),
+) -> Result<Answer, RemoteError> {
     let (head, mut incoming) = response.into_parts();
     let mut body = BytesMut::new();
     while let Some(frame) = timeout(STALL_LIMIT, incoming.frame())
@@ -189,6 +205,7 @@ async fn receive(doing: &'static str, response: Response<Incoming>) -> Result<An
         .map_err(|_| RemoteError::TimedOut { doing, limit_s: STALL_LIMIT.as_secs() })?
     {
         let frame = frame.map_err(|error| RemoteError::Interrupted { doing, source: error.into() })?;
+        heard();
         body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
         if body.len() > ANSWER_BYTES_MAX {
             return Err(RemoteError::Malformed { doing, why: "it is too long".to_owned() });

@@ -48,6 +48,32 @@ async fn a_shard_and_its_digest_arrive_and_the_answer_is_the_servers_list() {
 }
 
 #[tokio::test]
+async fn a_part_of_an_image_is_that_part_and_nothing_else() {
+    let (server, remote) = house().await;
+    let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+    let (fingerprint, size) = (Fingerprint::of(&content), content.len() as u64);
+    let range = heirloom_protocol::ByteRange::new(1000, 70_000).unwrap();
+    let heard = std::sync::atomic::AtomicUsize::new(0);
+    let part = |range| {
+        let count = || {
+            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        };
+        let remote = &remote;
+        async move { remote.image_part(fingerprint, size, range, &count).await }
+    };
+    assert_eq!(part(range).await.unwrap_err().code(), Some(ErrorCode::NotFound));
+    server.state().images.insert(fingerprint, content.clone());
+    assert_eq!(part(range).await.unwrap(), content[1000..70_000]);
+    assert!(heard.load(std::sync::atomic::Ordering::Relaxed) > 0, "whoever waits hears that something comes");
+    for nonsense in ["", "<html>Welcome to the hotel</html>"] {
+        server.fail("/images/", Fault::Garbage(nonsense));
+        assert!(matches!(part(range).await, Err(RemoteError::Malformed { .. })), "{nonsense:?}");
+    }
+    server.fail("/images/", Fault::Status(206, "another part", None));
+    assert!(matches!(part(range).await, Err(RemoteError::Malformed { .. })));
+}
+
+#[tokio::test]
 async fn a_wrong_token_is_login_needed_whatever_the_words() {
     let (server, remote) = house().await;
     server.fail("/session", Fault::Status(401, "<html>who are you?</html>", None));

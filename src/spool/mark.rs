@@ -135,7 +135,7 @@ fn read(file: &File) -> io::Result<Option<Vec<u8>>> {
 
 /// Changes attributes of a file that may be read-only for its owner, as photos from some cameras are: xattr(7) asks for the
 /// right to write even where the file is open for it.
-pub(super) fn writable(file: &File, change: impl Fn() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn writable(file: &File, mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     match change() {
         Err(error) if is(&error, Errno::ACCESS) => {
             let mode = Mode::from(rustix::fs::fstat(file)?.st_mode);

@@ -15,7 +15,7 @@ use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::mark::writable;
-use super::{Access, Durability, Facts, Opening, Spool, SpoolError, remove_xattr, set_times, set_xattr};
+use super::{Access, Durability, Facts, Opening, Spool, SpoolError, remove_xattr, reopen, set_times, set_xattr};
 use crate::journal::{FileId, Stamp};
 
 /// The attribute. Its value (docs/FORMAT.md) is spelled so short that ext4 keeps it inside an ordinary inode: in text it would
@@ -89,14 +89,29 @@ impl Placeholder {
         let hollow = Self { fingerprint, stamp, held: RangeSet::whole(head) };
         hollow.declare(file)?;
         file.sync_all()?;
-        if head < stamp.size {
-            let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            if let Err(refused) = rustix::fs::fallocate(file, how, head, stamp.size - head) {
-                Self::dissolve(file)?;
-                return Err(refused.into());
-            }
+        if let Err(refused) = hollow.punch(file, head) {
+            Self::dissolve(file)?;
+            return Err(refused);
         }
         hollow.restore_time(file)
+    }
+
+    /// Throws away all that is here: it is wrong. The declaration goes first, so that wrong bytes are never said to be right.
+    pub fn empty_out(&self, file: &File) -> io::Result<()> {
+        let empty = Self { held: RangeSet::new(), ..self.clone() };
+        empty.declare(file)?;
+        file.sync_all()?;
+        empty.punch(file, 0)?;
+        empty.restore_time(file)
+    }
+
+    /// Gives everything from `start` on back to the disk. The last block goes with it, though the file ends inside.
+    fn punch(&self, file: &File, start: u64) -> io::Result<()> {
+        let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        match self.stamp.size.next_multiple_of(BLOCK_BYTES) - start.next_multiple_of(BLOCK_BYTES) {
+            0 => Ok(()),
+            length => Ok(rustix::fs::fallocate(file, how, start, length)?),
+        }
     }
 
     fn spell(&self) -> Vec<u8> {
@@ -194,6 +209,17 @@ impl Spool {
         rustix::fs::syncfs(&*self.top)
             .map_err(|source| SpoolError::within("sync the disk of", &super::Place::Top, source))
     }
+}
+
+/// Opens a file once more to write bytes into it that it should have, also where its owner may not write to it: a photo that was made
+/// read-only is filled all the same.
+pub fn reopen_to_fill(file: &File, opening: Opening) -> io::Result<File> {
+    let mut filled = None;
+    writable(file, || {
+        filled = Some(reopen(file, opening)?);
+        Ok(())
+    })?;
+    filled.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
 }
 
 /// The modification time, and the time of access as it is.

@@ -1,0 +1,78 @@
+//! *Sealing*: a photo whose bytes are all here is read once more; only if its SHA-256 is the fingerprint is it an ordinary file again.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use heirloom_protocol::{Fingerprint, Fingerprinter};
+
+use super::Inside;
+use super::fetch::Fetch;
+use crate::aside::aside;
+use crate::journal::{FileState, Restated};
+
+/// Bytes read at a time.
+const PIECE_BYTES: usize = 256 << 10;
+
+impl Inside {
+    /// Everything was here already when somebody opened it: a crash came just before the end, or the whole photo is a head.
+    pub(super) fn seal_if_all_is_here(self: &Arc<Self>, fetch: &Arc<Fetch>) {
+        if fetch.is_all_here() && fetch.want(None) {
+            self.start(fetch);
+        }
+    }
+
+    pub(super) async fn seal(self: &Arc<Self>, fetch: &Arc<Fetch>) {
+        let (inside, sealed) = (Arc::clone(self), Arc::clone(fetch));
+        aside(move || inside.seal_here(&sealed)).await;
+    }
+
+    fn seal_here(&self, fetch: &Fetch) {
+        match fetch.conclude(fingerprint_of) {
+            Ok(()) => {
+                let (image, bytes) = (fetch.fingerprint(), fetch.stamp().size);
+                tracing::info!(file = fetch.id().0, fingerprint = %image, bytes, "fetched");
+                self.desk.forget_trouble(fetch.id());
+                self.enter(fetch);
+            }
+            Err(error) => {
+                if error.is_trouble() {
+                    tracing::error!(file = fetch.id().0, why = error.story(), "a fetched photo is not kept");
+                    self.desk.note_trouble(fetch.id(), error.story());
+                }
+            }
+        }
+    }
+
+    /// The journal may say "placeholder" of a whole file for a while, never the other way round; the next comparison finds it.
+    fn enter(&self, fetch: &Fetch) {
+        let fingerprint = fetch.fingerprint();
+        let restated = Restated {
+            id: fetch.id(),
+            stamp: fetch.stamp(),
+            from: FileState::Placeholder { fingerprint },
+            to: FileState::BackedUp { fingerprint },
+        };
+        if let Err(error) = self.journal.restate(vec![restated]) {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(error, "the journal does not know yet that a photo was fetched");
+        }
+    }
+}
+
+/// SHA-256 of all of a file, read from the disk.
+pub(super) fn fingerprint_of(file: &File) -> io::Result<Fingerprint> {
+    let (mut fingerprinter, mut piece, mut at) = (Fingerprinter::default(), vec![0; PIECE_BYTES], 0);
+    loop {
+        match file.read_at(&mut piece, at) {
+            Ok(0) => return Ok(fingerprinter.finish()),
+            Ok(count) => {
+                fingerprinter.update(&piece[..count]);
+                at += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}

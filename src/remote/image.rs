@@ -1,0 +1,53 @@
+//! Images back: the bytes of a part, and nothing else in their place.
+
+use bytes::Bytes;
+use heirloom_protocol::{ByteRange, Fingerprint, route};
+use hyper::StatusCode;
+use hyper::header::CONTENT_RANGE;
+
+use super::answer::Answer;
+use super::exchange::Ask;
+use super::{Remote, RemoteError};
+
+const DOING: &str = "fetch a part of an image";
+
+impl Remote {
+    /// The bytes `range` of an image of `size` bytes. `heard` is called whenever some of them have come, so that a slow link can be
+    /// told from a dead one. May be dropped at any point.
+    ///
+    /// Whether they are the image's is for the caller to find out: only SHA-256 of the whole can tell.
+    pub async fn image_part(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+        range: ByteRange,
+        heard: &(dyn Fn() + Sync),
+    ) -> Result<Bytes, RemoteError> {
+        let tag = format!("\"{fingerprint}\"");
+        let ask = Ask::part(DOING, &route::image(fingerprint), range, &tag);
+        part_of(self.exchange.bytes(ask, heard).await?, size, range)
+    }
+}
+
+/// The part that was asked for. A server or proxy may answer with the whole instead (RFC 9110 section 14.2).
+fn part_of(answer: Answer, size: u64, range: ByteRange) -> Result<Bytes, RemoteError> {
+    let malformed = |why: String| RemoteError::Malformed { doing: DOING, why };
+    let length = answer.body.len() as u64;
+    match answer.status {
+        StatusCode::PARTIAL_CONTENT => {
+            let expected = format!("bytes {}-{}/{size}", range.start(), range.end() - 1);
+            let said = answer.headers.get(CONTENT_RANGE).and_then(|said| said.to_str().ok()).unwrap_or_default();
+            if said != expected || length != range.len() {
+                return Err(malformed(format!("{length} bytes as {said:?} where {expected:?} was asked for")));
+            }
+            Ok(answer.body)
+        }
+        StatusCode::OK if length == size => {
+            let (start, end) = (range.start(), range.end());
+            let place = |at: u64| usize::try_from(at).map_err(|_| malformed("it is too long".to_owned()));
+            Ok(answer.body.slice(place(start)?..place(end)?))
+        }
+        StatusCode::OK => Err(malformed(format!("{length} bytes of an image of {size}"))),
+        _ => Err(answer.refusal(DOING)),
+    }
+}
