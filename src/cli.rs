@@ -6,6 +6,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room is where the program speaks")]
 
 mod ask;
+mod free;
 mod mount;
 mod push;
 mod status;
@@ -37,6 +38,12 @@ enum Command {
     Wait(wait::Wait),
     /// Back up files by hand, without a mount
     Push(push::Push),
+    /// Give the room of photos back that the server has; they come back when they are read
+    Free(free::Free),
+    /// Keep photos, or all in a folder, on this disk
+    Pin(free::Pin),
+    /// Let photos go again when room is short
+    Unpin(free::Pin),
 }
 
 /// Runs the command line.
@@ -47,6 +54,9 @@ pub fn run() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Wait(wait) => wait.run(),
         Command::Push(push) => push.run(),
+        Command::Free(free) => free.run(),
+        Command::Pin(pin) => pin.pin(),
+        Command::Unpin(pin) => pin.unpin(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("heirloom: {error:#}");

@@ -7,7 +7,11 @@
 mod answer;
 mod ask;
 mod message;
+mod room;
 
 pub use answer::{Control, Desk};
 pub use ask::{AskError, Asker};
-pub use message::{Amounts, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest};
+pub use message::{
+    Amounts, FailingFile, FileReport, FreeAnswer, FreeRequest, PinRequest, RecallReport, SavedBytes, Status,
+    UnmountAnswer, WaitAnswer, WaitRequest,
+};

@@ -173,6 +173,11 @@ impl Journal {
         self.store.read(|journal| look::receipt(&journal.open_table(tables::RECEIPTS)?, fingerprint))
     }
 
+    /// Keeps the server's word on images, wherever they are.
+    pub fn keep_receipts(&self, receipts: Vec<Receipt>) -> Result<(), JournalError> {
+        self.write(move |tables| receipts.iter().try_for_each(|receipt| tables.enter_receipt(receipt)))
+    }
+
     /// The server does not stand by it any more.
     pub fn forget_receipt(&self, fingerprint: Fingerprint) -> Result<(), JournalError> {
         self.write(move |tables| tables.forget_receipt(fingerprint))

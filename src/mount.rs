@@ -1,7 +1,8 @@
 //! The mounted directory: a thin door (`mount/door.rs`, fuser) from kernel requests to plain operations on the spool
 //! (`mount/tree.rs`, testable without a mount).
 //!
-//! Nothing here waits for the network, and nothing here knows of uploads: what happened to which file is noted to the room below,
+//! Nothing here waits for the network, but for requests that need bytes which are only on the server: those are put aside
+//! (`mount/later.rs`) and answered when the bytes have come. Nothing here knows of uploads: what happened to which file is noted to the room below,
 //! in memory, and the kernel has its answer.
 
 mod answer;
@@ -11,6 +12,7 @@ mod errno;
 mod ground;
 mod handles;
 mod inodes;
+mod later;
 mod marks;
 mod passthrough;
 mod pool;
@@ -27,6 +29,7 @@ use heirloom_protocol::LibraryPath;
 
 use crate::intake::{FileStatus, Intake};
 use crate::journal::FileId;
+use crate::recall::Recall;
 use crate::spool::{Spool, SpoolError};
 
 pub use passthrough::{IoChoice, IoPath};
@@ -213,9 +216,25 @@ const END_MAX: Duration = Duration::from_secs(5);
 impl Mount {
     /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory, not empty, already mounted. Cleans up
     /// a stale mount of a crashed daemon first (`ENOTCONN`). When it returns, the mount can be used.
+    ///
+    /// Placeholders are shown, and cannot be read.
     pub fn start(mountpoint: &Path, spool: Spool, notes: impl Notes, choice: IoChoice) -> Result<Self, MountError> {
-        let mountpoint = ground::prepare(mountpoint, spool.root())?;
-        let tree = tree::Tree::new(spool, Arc::new(notes))?;
+        Self::begin(mountpoint, tree::Tree::new(spool, Arc::new(notes))?, choice)
+    }
+
+    /// Mounts like [`Self::start`]; what is missing of placeholders is fetched through `recall`.
+    pub fn start_recalling(
+        mountpoint: &Path,
+        spool: Spool,
+        notes: impl Notes,
+        choice: IoChoice,
+        recall: Recall,
+    ) -> Result<Self, MountError> {
+        Self::begin(mountpoint, tree::Tree::new(spool, Arc::new(notes))?.recalling(recall), choice)
+    }
+
+    fn begin(mountpoint: &Path, tree: tree::Tree, choice: IoChoice) -> Result<Self, MountError> {
+        let mountpoint = ground::prepare(mountpoint, tree.spool_root())?;
         let (passage, spares) = (tree.passage(), tree.spare_maker());
         let session = Session::new(door::Door::new(tree, choice), &mountpoint, &options())
             .map_err(|source| ground::explain(&mountpoint, source))?;

@@ -6,14 +6,18 @@
 //! A *fetch* (`fetch`) is one photo on its way back, piece by piece (`pieces`), into the placeholder itself. What has come is noted on
 //! the file as soon as it is on the disk, so an interrupted fetch goes on from there, after a restart too. When all is there its SHA-256 is
 //! computed (`sealing`); only if that is the photo's fingerprint the file becomes an ordinary one. The *desk* knows what is open:
-//! nobody reads from under a photo whose room is being given back.
+//! nobody reads from under a photo whose room is being given back (`room`), which happens when somebody asks for it or when room is short
+//! (`freeing`, `keeping`).
 
 mod asker;
 mod desk;
 mod error;
 mod fetch;
+mod freeing;
 mod holding;
+mod keeping;
 mod pieces;
+mod room;
 mod sealing;
 #[cfg(test)]
 mod tests;
@@ -26,15 +30,19 @@ use std::time::Duration;
 
 use heirloom_protocol::ByteRange;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
 use crate::journal::{FileId, Journal, Stamp};
 use crate::remote::Remote;
+use crate::spool::Spool;
 
 pub use asker::Asker;
 pub use error::RecallError;
+pub use freeing::{FreeError, Freed, Selection};
+pub use keeping::{Keeping, Share, ShareError};
+pub use room::Kept;
 
 use desk::{Desk, Presence};
 use fetch::Fetch;
@@ -79,12 +87,17 @@ pub struct Recall {
 #[derive(Debug)]
 struct Inside {
     runtime: Handle,
+    spool: Spool,
     journal: Arc<Journal>,
     remote: Remote,
     manner: Manner,
     desk: Arc<Desk>,
     lanes: Semaphore,
     fetched_bytes: AtomicU64,
+    /// Rings when a photo was fetched.
+    fetched: watch::Sender<u64>,
+    /// Held by whoever makes room: what it frees is counted once.
+    making_room: Mutex<()>,
     stop: CancellationToken,
 }
 
@@ -115,15 +128,18 @@ pub struct Activity {
 
 impl Recall {
     /// Prepares to fetch; nothing is asked before somebody reads.
-    pub fn start(runtime: &Handle, journal: Arc<Journal>, remote: Remote, manner: Manner) -> Self {
+    pub fn start(runtime: &Handle, spool: Spool, journal: Arc<Journal>, remote: Remote, manner: Manner) -> Self {
         let inside = Inside {
             runtime: runtime.clone(),
+            spool,
             journal,
             remote,
             manner,
             desk: Arc::new(Desk::new(manner)),
             lanes: Semaphore::new(PIECES_IN_FLIGHT_IN_ALL),
             fetched_bytes: AtomicU64::new(0),
+            fetched: watch::Sender::new(0),
+            making_room: Mutex::default(),
             stop: CancellationToken::new(),
         };
         Self { inside: Arc::new(inside) }
@@ -139,6 +155,11 @@ impl Recall {
             absent.inside.seal_if_all_is_here(&absent.fetch);
         }
         Ok(Opened { presence, absent })
+    }
+
+    /// A regular file was made, and is open.
+    pub fn made(&self, id: FileId) -> Opened {
+        Opened { presence: self.inside.desk.made(id), absent: None }
     }
 
     /// The size and time that a file has for its owner, if they are not what the disk says because it is being filled this moment.

@@ -10,6 +10,7 @@ mod attributes;
 mod facts;
 mod mark;
 mod names;
+mod pin;
 mod placeholder;
 mod spare;
 mod walk;
@@ -85,6 +86,10 @@ impl SpoolError {
     /// Whether there is nothing of that name (any more).
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
+    }
+    /// Something that was attempted on a file of the tree, elsewhere.
+    pub fn of(doing: &'static str, path: &LibraryPath, source: io::Error) -> Self {
+        Self::at(doing, path, source)
     }
     fn at(doing: &'static str, path: &LibraryPath, source: impl Into<io::Error>) -> Self {
         Self { doing, path: PathBuf::from(path.as_str()), source: source.into() }

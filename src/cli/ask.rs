@@ -4,6 +4,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use heirloom_protocol::LibraryPath;
 
 use crate::config::{Mounts, StateDir};
 use crate::control::Asker;
@@ -27,6 +28,23 @@ pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<Asker> {
         bail!("nothing is mounted at {0}; `heirloom mount {0}` mounts it", mountpoint.display());
     };
     Ok(Asker::new(&StateDir::open(&state)?.control_socket()))
+}
+
+/// The mount that a path as typed lies in, and the path below it; none for the mountpoint itself.
+pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<LibraryPath>)> {
+    let path = absolute(typed)?;
+    let mounts = Mounts::open()?.all()?;
+    let around = mounts.into_iter().map(|mount| mount.mountpoint).filter(|mountpoint| path.starts_with(mountpoint));
+    let Some(mountpoint) = around.max_by_key(|mountpoint| mountpoint.as_os_str().len()) else {
+        bail!("{} is in no mounted directory", typed.display());
+    };
+    let below = path.strip_prefix(&mountpoint).unwrap_or(Path::new("")).to_str();
+    let below = below.with_context(|| format!("{} is not UTF-8", typed.display()))?;
+    if below.is_empty() {
+        return Ok((mountpoint, None));
+    }
+    let below = LibraryPath::new(below).with_context(|| format!("cannot use {}", typed.display()))?;
+    Ok((mountpoint, Some(below)))
 }
 
 /// Runs one question to its end.

@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -14,6 +15,7 @@ use super::ask::absolute;
 use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, data_home};
 use crate::daemon::{self, House, Plan, ServerChoice};
 use crate::mount::IoChoice;
+use crate::recall::{Keeping, Manner, PATIENCE, Share};
 
 /// A log above this is set aside at the next start, in bytes; one older log is kept.
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -43,6 +45,17 @@ pub(super) struct Mount {
     /// How reads and writes of open files reach the disk; `heirloom status` says which way it is
     #[arg(long, value_enum, value_name = "WAY", default_value_t)]
     io: IoChoice,
+    /// The most that photos with their bytes here may take together: 20G, 500M, 50%. Of more, those not used for longest
+    /// are left to the server, as far as it has them
+    #[arg(long, value_name = "SIZE")]
+    cache_size: Option<Share>,
+    /// The least that is to stay free on the disk, in the same way
+    #[arg(long, value_name = "SIZE")]
+    keep_free: Option<Share>,
+    /// How long a program that reads what is only on the server waits while nothing comes
+    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs())]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
+    read_timeout: u64,
     /// Stay in the foreground and log to standard error
     #[arg(long)]
     foreground: bool,
@@ -99,7 +112,9 @@ impl Mount {
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
         let server = self.server_choice(&state)?;
-        Ok(Plan { mountpoint, state, server, accept: self.accept, io: self.io })
+        let manner = Manner { patience: Duration::from_secs(self.read_timeout), ..Manner::default() };
+        let keeping = Keeping { cache: self.cache_size, floor: self.keep_free };
+        Ok(Plan { mountpoint, state, server, accept: self.accept, io: self.io, manner, keeping })
     }
 
     fn state_dir(&self, mountpoint: &Path) -> anyhow::Result<StateDir> {
@@ -137,6 +152,10 @@ impl Mount {
         let mut arguments: Vec<OsString> = vec!["mount".into(), mountpoint.into(), "--state".into(), state.into()];
         let io = clap::ValueEnum::to_possible_value(&self.io).expect("no way is hidden");
         arguments.extend(["--accept", accept.get_name(), "--io", io.get_name(), "--detached"].map(OsString::from));
+        arguments.extend(["--read-timeout".into(), self.read_timeout.to_string().into()]);
+        for (option, share) in [("--cache-size", self.cache_size), ("--keep-free", self.keep_free)] {
+            arguments.extend(share.into_iter().flat_map(|share| [option.into(), share.to_string().into()]));
+        }
         arguments
     }
 }

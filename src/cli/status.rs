@@ -109,6 +109,9 @@ fn lines(answer: &Answer) -> String {
         words::bytes(saved.check_bytes),
         words::bytes(saved.instant_upload_bytes)
     ));
+    if answer.recall.fetching > 0 {
+        line(format!("  fetching {}", words::files(answer.recall.fetching)));
+    }
     if answer.names_queued > 0 {
         line(format!("  {} names to tell the server", answer.names_queued));
     }

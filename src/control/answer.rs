@@ -17,12 +17,16 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::message::{Amounts, FailingFile, FileReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest};
+use super::message::{
+    Amounts, FailingFile, FileReport, RecallReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
+};
+use super::room;
 use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
 use crate::mount::{Mount, MountError};
+use crate::recall::Recall;
 use crate::spool::Spool;
 use crate::uploader::Uploader;
 
@@ -55,6 +59,8 @@ pub struct Desk {
     /// The rooms asked.
     pub library: Library,
     /// The rooms asked.
+    pub recall: Recall,
+    /// The rooms asked.
     pub mount: Arc<Mount>,
 }
 
@@ -81,6 +87,9 @@ impl Control {
             .route("/status", get(status))
             .route("/wait", post(wait))
             .route("/unmount", post(unmount))
+            .route("/free", post(room::free))
+            .route("/pin", post(room::pin))
+            .route("/unpin", post(room::unpin))
             .with_state(Arc::new(desk));
         let ending = Arc::new(Notify::new());
         let ended = Arc::clone(&ending);
@@ -146,7 +155,9 @@ async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, S
 
 impl Desk {
     fn status(&self) -> Status {
-        let uploader = self.uploader.status();
+        let (uploader, recall) = (self.uploader.status(), self.recall.activity());
+        let troubled = recall.troubles.iter().filter_map(|(id, why)| Some((self.path_of(*id)?, why.clone())));
+        let tried_again = uploader.failing.into_iter().chain(troubled).collect();
         Status {
             mountpoint: self.mountpoint.clone(),
             state_dir: self.state_dir.clone(),
@@ -163,8 +174,9 @@ impl Desk {
                 check_bytes: uploader.saved_by_check_bytes,
                 instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
             },
+            recall: RecallReport { fetching: recall.fetching as u64, fetched_bytes: recall.fetched_bytes },
             names_queued: self.journal.names_queued(),
-            failing: self.failing(uploader.failing),
+            failing: self.failing(tried_again),
             io_path: self.mount.io_path(),
             pid: std::process::id(),
         }
@@ -177,6 +189,10 @@ impl Desk {
         let others = tried_again.into_iter().filter(|(path, _)| !known.contains(path));
         failing.extend(others.map(|(path, why)| FailingFile { path, why }));
         failing
+    }
+
+    fn path_of(&self, id: FileId) -> Option<LibraryPath> {
+        self.journal.file(id).ok().flatten().map(|record| record.path)
     }
 
     fn amounts(&self) -> Amounts {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use heirloom_protocol::LibraryPath;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request};
@@ -13,10 +14,13 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::message::{Status, UnmountAnswer, WaitAnswer, WaitRequest};
+use super::message::{FreeAnswer, FreeRequest, PinRequest, Status, UnmountAnswer, WaitAnswer, WaitRequest};
 
 /// The daemon answers from memory; one that does not within this is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Some hundred photos are confirmed by the server, read and given up within this, be they films on a slow disk.
+const FREED_WITHIN: Duration = Duration::from_mins(30);
 
 /// Answers are small; this bounds what a confused process on the other end could make us hold, in bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
@@ -67,6 +71,21 @@ impl Asker {
     /// Takes the mount away.
     pub async fn unmount(&self) -> Result<UnmountAnswer, AskError> {
         self.ask("/unmount", Method::POST, &(), ANSWER_WITHIN).await
+    }
+
+    /// Gives the room of photos back, a part of those asked for.
+    pub async fn free(&self, request: &FreeRequest) -> Result<FreeAnswer, AskError> {
+        self.ask("/free", Method::POST, request, FREED_WITHIN).await
+    }
+
+    /// Keeps a file, or all in a folder, on this disk.
+    pub async fn pin(&self, path: &LibraryPath) -> Result<(), AskError> {
+        self.ask("/pin", Method::POST, &PinRequest { path: path.clone() }, ANSWER_WITHIN).await
+    }
+
+    /// Takes a pin off.
+    pub async fn unpin(&self, path: &LibraryPath) -> Result<(), AskError> {
+        self.ask("/unpin", Method::POST, &PinRequest { path: path.clone() }, ANSWER_WITHIN).await
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(

@@ -38,6 +38,8 @@ pub struct Status {
     pub saved: SavedBytes,
     /// Changes of names that the server has not confirmed yet.
     pub names_queued: u64,
+    /// What is only on the server, and being fetched.
+    pub recall: RecallReport,
     /// What is failing and why, newest first.
     pub failing: Vec<FailingFile>,
     /// How reads and writes of open files reach the disk.
@@ -72,6 +74,48 @@ pub struct SavedBytes {
     pub check_bytes: u64,
     /// Somebody else had it, and we proved that we have it too (M9).
     pub instant_upload_bytes: u64,
+}
+
+/// Photos on their way back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecallReport {
+    /// Photos being fetched now.
+    pub fetching: u64,
+    /// Photo bytes fetched since the start.
+    pub fetched_bytes: u64,
+}
+
+/// Body of `POST /free`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FreeRequest {
+    /// These files, and what is below these folders; all of the mount if there is none.
+    pub paths: Vec<LibraryPath>,
+    /// Only what was not used for so many seconds.
+    pub unused_for_s: Option<u64>,
+    /// Go on behind this.
+    pub after: Option<u64>,
+}
+
+/// Answer of `POST /free`: what became of a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreeAnswer {
+    /// The photos whose bytes are only on the server now, and what the disk got back.
+    pub freed: Amount,
+    /// Some of those that kept their room, and why.
+    pub kept: Vec<FailingFile>,
+    /// How many kept it.
+    pub kept_files: u64,
+    /// Where to go on; nothing at the end.
+    pub next: Option<u64>,
+}
+
+/// Body of `POST /pin` and `POST /unpin`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PinRequest {
+    /// A file or folder.
+    pub path: LibraryPath,
 }
 
 /// A file that is not getting anywhere.

@@ -16,6 +16,7 @@ use crate::intake::{Intake, IntakeError};
 use crate::journal::{Journal, JournalError};
 use crate::library::Library;
 use crate::mount::{IoChoice, Mount, MountError};
+use crate::recall::{Keeping, Manner, Recall};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::{Spool, SpoolError};
 use crate::uploader::Uploader;
@@ -36,6 +37,10 @@ pub struct Plan {
     pub server: ServerChoice,
     /// Which files are backed up.
     pub accept: Accept,
+    /// How what is only on the server is fetched.
+    pub manner: Manner,
+    /// How much of the disk is kept free of what the server has.
+    pub keeping: Keeping,
     /// How reads and writes of open files may reach the disk.
     pub io: IoChoice,
 }
@@ -91,6 +96,7 @@ pub struct House {
     embedded: Option<Embedded>,
     library: Library,
     uploader: Uploader,
+    recall: Recall,
     intake: Intake,
     journal: Arc<Journal>,
     mount: Arc<Mount>,
@@ -110,11 +116,14 @@ impl House {
         let spool = Spool::open(&plan.state.spool())?;
         let journal = open_journal(&plan.state)?;
         let remote = Remote::new(&login)?;
+        let recall = Recall::start(runtime.handle(), spool.clone(), Arc::clone(&journal), remote.clone(), plan.manner);
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
         let uploader = Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote);
         let intake =
             Intake::start(spool.clone(), Arc::clone(&journal), library.clone(), uploader.clone(), plan.accept)?;
-        let mount = Arc::new(Mount::start(&plan.mountpoint, spool.clone(), intake.clone(), plan.io)?);
+        let mount = Mount::start_recalling(&plan.mountpoint, spool.clone(), intake.clone(), plan.io, recall.clone())?;
+        let mount = Arc::new(mount);
+        recall.keep_room(plan.keeping, uploader.watch());
         unmount_on_signals(&mount)?;
         let desk = Desk {
             mountpoint: plan.mountpoint.clone(),
@@ -125,6 +134,7 @@ impl House {
             intake: intake.clone(),
             uploader: uploader.clone(),
             library: library.clone(),
+            recall: recall.clone(),
             mount: Arc::clone(&mount),
         };
         let control = Control::start(&plan.state.control_socket(), desk)
@@ -132,7 +142,7 @@ impl House {
         Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
         tracing::info!(mountpoint = %plan.mountpoint.display(), io_path = ?mount.io_path(), "mounted");
         drop(inside);
-        Ok(Self { runtime, embedded, library, uploader, intake, journal, mount, control, _lock: lock })
+        Ok(Self { runtime, embedded, library, uploader, recall, intake, journal, mount, control, _lock: lock })
     }
 
     /// Returns when the mount is gone and every room has stopped: by `umount`, by [`Mount::unmount`], by a signal.
@@ -140,6 +150,7 @@ impl House {
     pub fn run(self) {
         self.mount.wait();
         tracing::info!("unmounted, stopping");
+        self.recall.stop();
         self.intake.stop();
         self.runtime.block_on(async {
             self.control.stop().await;

@@ -219,7 +219,7 @@ impl<'tx> Tables<'tx> {
         Ok(found.map(|it| it.record).filter(|it| it.stamp == settled.stamp && it.state == promise))
     }
 
-    fn enter_receipt(&mut self, receipt: &Receipt) -> Result<(), Fault> {
+    pub(super) fn enter_receipt(&mut self, receipt: &Receipt) -> Result<(), Fault> {
         let key = receipt.fingerprint.as_bytes();
         self.receipts.insert(key, record::encode_receipt(receipt).as_slice())?;
         self.shards.remove(key)?;

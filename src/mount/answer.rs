@@ -3,11 +3,15 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-use fuser::{Errno, INodeNo, ReplyAttr, ReplyEmpty, ReplyEntry, ReplyWrite, ReplyXattr};
+use fuser::{
+    Errno, FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr,
+};
 
+use super::door::manner;
 use super::errno::{errno, is_trouble};
+use super::passthrough::Way;
 use super::shape::attributes;
-use super::tree::{Entry, TreeError};
+use super::tree::{Created, Entry, Tree, TreeError};
 use crate::spool::Facts;
 
 /// How long the kernel may believe what we told it of a name or a file.
@@ -26,7 +30,8 @@ pub(super) fn serve(operation: &'static str, number: INodeNo, request: impl FnOn
 pub(super) fn refusal(error: &TreeError) -> Errno {
     let errno = errno(error);
     let cause = std::error::Error::source(error).map(ToString::to_string);
-    if is_trouble(errno) {
+    // What could not be fetched is told by whoever tried.
+    if is_trouble(errno) && !matches!(error, TreeError::Recall(_)) {
         tracing::warn!(errno = errno.code(), cause, "the spool's disk refuses");
     }
     tracing::debug!(%error, cause, errno = errno.code(), "refused");
@@ -43,6 +48,31 @@ pub(super) fn answer_empty(reply: ReplyEmpty, outcome: Result<(), TreeError>) {
 pub(super) fn answer_entry(reply: ReplyEntry, outcome: Result<Entry, TreeError>) {
     match outcome {
         Ok(entry) => reply.entry(&KNOWN_FOR, &attributes(entry.number, &entry.facts), entry.generation),
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+/// Tells the kernel that a file is open, and whether it serves it itself from now on.
+pub(super) fn answer_open(reply: ReplyOpen, tree: &Tree, outcome: Result<FileHandle, TreeError>) {
+    match outcome.and_then(|handle| Ok((handle, tree.opened(handle)?))) {
+        Ok((handle, open)) => match &*open.way {
+            Way::Kernel(backing) => backing.answer_open(reply, handle, manner(&open)),
+            Way::Ours => reply.opened(handle, manner(&open)),
+        },
+        Err(error) => reply.error(refusal(&error)),
+    }
+}
+
+/// The same of a file that was made.
+pub(super) fn answer_created(reply: ReplyCreate, tree: &Tree, outcome: Result<Created, TreeError>) {
+    match outcome.and_then(|created| Ok((created, tree.opened(created.handle)?))) {
+        Ok((Created { entry, handle }, open)) => {
+            let (shape, flags) = (attributes(entry.number, &entry.facts), manner(&open));
+            match &*open.way {
+                Way::Kernel(backing) => backing.answer_create(reply, (&shape, entry.generation), handle, flags),
+                Way::Ours => reply.created(&KNOWN_FOR, &shape, entry.generation, handle, flags),
+            }
+        }
         Err(error) => reply.error(refusal(&error)),
     }
 }

@@ -8,6 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
@@ -19,12 +20,15 @@ use fuser::{
 use rustix::fs::SeekFrom;
 
 use super::answer::{
-    KNOWN_FOR, answer_empty, answer_entry, answer_facts, answer_written, answer_xattr, refusal, serve,
+    KNOWN_FOR, answer_created, answer_empty, answer_entry, answer_facts, answer_open, answer_written, answer_xattr,
+    refusal, serve,
 };
 use super::handles::OpenFile;
-use super::passthrough::{IoChoice, Way};
+use super::later::{Creation, Later};
+use super::passthrough::IoChoice;
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
-use super::tree::{Change, Created, Existing, Extent, Room, Tree, TreeError};
+use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
+use crate::recall::{Absent, Asker};
 use crate::spool::Access;
 
 /// How long the kernel may believe that a name is not there. Shorter than what it may believe of one that is, because somebody may put a file into the spool behind our back, and a name
@@ -57,13 +61,18 @@ thread_local! {
 
 /// The tree, as fuser wants it.
 pub(super) struct Door {
-    tree: Tree,
+    tree: Arc<Tree>,
     choice: IoChoice,
 }
 
 impl Door {
     pub(super) fn new(tree: Tree, choice: IoChoice) -> Self {
-        Self { tree, choice }
+        Self { tree: Arc::new(tree), choice }
+    }
+
+    /// For a request that has to wait for bytes.
+    fn later(&self, absent: Absent, request: &Request) -> Later {
+        Later { tree: Arc::clone(&self.tree), absent, asker: Asker::new(request.pid()) }
     }
 }
 
@@ -74,7 +83,7 @@ impl Door {
 ///
 /// Else a file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read
 /// (or mapped) uses the cache. Who could write is asked to flush at close: the file is whole from then on.
-fn manner(open: &OpenFile) -> FopenFlags {
+pub(super) fn manner(open: &OpenFile) -> FopenFlags {
     if open.way.is_the_kernels() {
         return FopenFlags::FOPEN_NOFLUSH;
     }
@@ -132,7 +141,7 @@ impl Filesystem for Door {
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -150,7 +159,10 @@ impl Filesystem for Door {
     ) {
         serve("setattr", number, || {
             let change = Change { mode: mode.map(permissions), uid, gid, size, times: times(accessed, modified) };
-            answer_facts(reply, number, self.tree.change(number, handle, &change));
+            match self.tree.change(number, handle, &change) {
+                Err(TreeError::Absent(absent)) => self.later(absent, request).change(number, change, reply),
+                changed => answer_facts(reply, number, changed),
+            }
         });
     }
 
@@ -217,23 +229,19 @@ impl Filesystem for Door {
         serve("link", number, || answer_entry(reply, Err(TreeError::HardLink)));
     }
 
-    fn open(&self, _request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+    fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         serve("open", number, || {
             let how = opening(flags.0);
-            let opened = self.tree.open(number, how, truncate(flags.0));
-            match opened.and_then(|handle| Ok((handle, self.tree.opened(handle)?))) {
-                Ok((handle, open)) => match &*open.way {
-                    Way::Kernel(backing) => backing.answer_open(reply, handle, manner(&open)),
-                    Way::Ours => reply.opened(handle, manner(&open)),
-                },
-                Err(error) => reply.error(refusal(&error)),
+            match self.tree.open(number, how, truncate(flags.0)) {
+                Err(TreeError::Absent(absent)) => self.later(absent, request).open(number, how, reply),
+                opened => answer_open(reply, &self.tree, opened),
             }
         });
     }
 
     fn create(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -244,25 +252,19 @@ impl Filesystem for Door {
         serve("create", parent, || {
             let how = opening(flags);
             let existing = if flags & libc::O_EXCL == 0 { Existing::Open(truncate(flags)) } else { Existing::Refuse };
-            let created = self.tree.create(parent, name, permissions(mode), how, existing);
-            match created.and_then(|created| Ok((created, self.tree.opened(created.handle)?))) {
-                Ok((Created { entry, handle }, open)) => {
-                    let (shape, flags) = (attributes(entry.number, &entry.facts), manner(&open));
-                    match &*open.way {
-                        Way::Kernel(backing) => {
-                            backing.answer_create(reply, (&shape, entry.generation), handle, flags);
-                        }
-                        Way::Ours => reply.created(&KNOWN_FOR, &shape, entry.generation, handle, flags),
-                    }
+            match self.tree.create(parent, name, permissions(mode), how, existing) {
+                Err(TreeError::Absent(absent)) => {
+                    let creation = Creation { folder: parent, name: name.to_owned(), mode: permissions(mode) };
+                    self.later(absent, request).create(creation, how, reply);
                 }
-                Err(error) => reply.error(refusal(&error)),
+                made => answer_created(reply, &self.tree, made),
             }
         });
     }
 
     fn read(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -272,6 +274,9 @@ impl Filesystem for Door {
         reply: ReplyData,
     ) {
         serve("read", number, || {
+            if let Some(absent) = self.tree.missing(handle, offset, u64::from(size)) {
+                return self.later(absent, request).read(number, handle, offset, size, reply);
+            }
             READ_BUFFER.with_borrow_mut(|buffer| {
                 let size = size as usize;
                 if buffer.len() < size {

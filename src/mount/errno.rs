@@ -5,6 +5,7 @@ use std::io;
 use fuser::Errno;
 
 use super::tree::TreeError;
+use crate::recall::RecallError;
 
 /// The number for a reason. No wildcard: a new reason does not compile until somebody chose its number.
 pub(super) fn errno(error: &TreeError) -> Errno {
@@ -18,6 +19,16 @@ pub(super) fn errno(error: &TreeError) -> Errno {
         TreeError::HardLink | TreeError::SpecialFile | TreeError::AttributeIsOurs => Errno::EPERM,
         TreeError::AttributeNotKept => Errno::EOPNOTSUPP,
         TreeError::NoAttribute => Errno::ENODATA,
+        // Fetched first, and asked again: nobody is told this.
+        TreeError::Absent(_) | TreeError::OutOfReach => Errno::EIO,
+        TreeError::Recall(error) => match error {
+            RecallError::TooLate { .. } | RecallError::Refused(_) | RecallError::Corrupt | RecallError::Ending => {
+                Errno::EIO
+            }
+            RecallError::Abandoned => Errno::ESTALE,
+            RecallError::Killed => Errno::EINTR,
+            RecallError::Disk { source, .. } => told_by_the_disk(source),
+        },
         TreeError::Spool(error) => told_by_the_disk(&error.source),
         TreeError::Open { source, .. } => told_by_the_disk(source),
     }

@@ -14,6 +14,7 @@ use super::locked;
 use super::marks::Pen;
 use super::passthrough::Way;
 use crate::journal::FileId;
+use crate::recall::Opened;
 use crate::spool::{Access, FolderReader};
 
 /// A regular file that the kernel has open.
@@ -26,6 +27,8 @@ pub(super) struct OpenFile {
     pub(super) name_is_new: AtomicBool,
     /// Through which it changes bytes, if it can write.
     pub(super) pen: Option<Pen>,
+    /// Keeps its bytes here, and knows what is missing of them.
+    pub(super) stay: Option<Opened>,
     /// Who serves it.
     pub(super) way: Arc<Way>,
     /// Whether it was marked before it had a name.

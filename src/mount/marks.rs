@@ -33,6 +33,8 @@ struct Writers {
     unfinished: u32,
     /// Whether one that has finished left changes that no sync of its own covers.
     unsynced: bool,
+    /// Where bytes are missing that somebody wrote and the disk did not take.
+    torn_at: Option<u64>,
 }
 
 /// Who carries what a program writes to the file.
@@ -120,6 +122,19 @@ impl Marks {
         Ok(())
     }
 
+    /// The disk did not take what was written at `offset`: the file is not whole until something is written there, or it is
+    /// cut off before.
+    pub(super) fn tear(pen: &Pen, offset: u64) {
+        let mut writers = locked(&pen.writers);
+        writers.torn_at = Some(writers.torn_at.map_or(offset, |before| before.min(offset)));
+    }
+
+    /// What was missing there is there now, or not wanted any more.
+    pub(super) fn mend(pen: &Pen, changed: std::ops::Range<u64>) {
+        let mut writers = locked(&pen.writers);
+        writers.torn_at = writers.torn_at.filter(|torn| !changed.contains(torn));
+    }
+
     /// Syncs, and remembers that there is nothing to sync until the next change.
     pub(super) fn sync(pen: &Pen, file: &File, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         if pen.carrier == Carrier::Kernel {
@@ -147,7 +162,8 @@ impl Marks {
         }
         writers.unfinished -= 1;
         writers.unsynced |= pen.unsynced.load(Ordering::Acquire);
-        if writers.unfinished > 0 {
+        // Of a torn one the mark stays as it is: it was not written to its end.
+        if writers.unfinished > 0 || writers.torn_at.is_some() {
             return Ok(());
         }
         if std::mem::take(&mut writers.unsynced) {

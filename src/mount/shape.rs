@@ -16,7 +16,8 @@ pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
     FileAttr {
         ino: number,
         size: facts.size,
-        blocks: facts.blocks,
+        // Some programs take a file without any block for one without any content, and do not read it; a placeholder has none.
+        blocks: facts.blocks.max(u64::from(facts.kind == Kind::File && facts.size > 0)),
         atime: time(facts.accessed),
         mtime: time(facts.modified),
         ctime: time(facts.changed),

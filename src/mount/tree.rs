@@ -4,6 +4,7 @@
 //! notes that tell intake what happened. One lock keeps names and numbers in step: whoever changes a name holds it alone from the disk's
 //! change to the note about it, whoever walks a path holds it with others. Reads, writes and syncs of open files do not need it.
 
+mod absent;
 mod changes;
 mod files;
 mod folders;
@@ -27,6 +28,7 @@ use super::marks::Marks;
 use super::passthrough::Passage;
 use super::{Notes, locked};
 use crate::journal::FileId;
+use crate::recall::{Absent, Recall, RecallError};
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
 
 pub(super) use files::{Created, Existing, Extent, Truncate};
@@ -59,6 +61,12 @@ pub(super) enum TreeError {
     AttributeNotKept,
     #[error("no such attribute")]
     NoAttribute,
+    #[error("bytes that are only on the server have to be fetched first")]
+    Absent(Absent),
+    #[error("bytes that are only on the server, which this mount does not know")]
+    OutOfReach,
+    #[error(transparent)]
+    Recall(#[from] RecallError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("{doing} an open file")]
@@ -96,6 +104,7 @@ pub(super) struct Tree {
     handles: Handles,
     marks: Marks,
     passage: Arc<Passage>,
+    recall: Option<Recall>,
 }
 
 impl Tree {
@@ -103,7 +112,16 @@ impl Tree {
         let top = spool.facts(&Place::Top)?.id;
         let (names, inodes, handles) = (RwLock::new(()), Mutex::new(Inodes::new(top)), Handles::default());
         let marks = Marks::new(spool.marker().clone());
-        Ok(Self { spool, notes, names, inodes, handles, marks, passage: Arc::default() })
+        Ok(Self { spool, notes, names, inodes, handles, marks, passage: Arc::default(), recall: None })
+    }
+
+    /// Fetches what is missing of placeholders.
+    pub(super) fn recalling(self, recall: Recall) -> Self {
+        Self { recall: Some(recall), ..self }
+    }
+
+    pub(super) fn spool_root(&self) -> &std::path::Path {
+        self.spool.root()
     }
 
     /// What has this name; none if nothing has.
@@ -128,12 +146,12 @@ impl Tree {
 
     pub(super) fn facts(&self, number: INodeNo, handle: Option<FileHandle>) -> Result<Facts, TreeError> {
         if let Some(open) = handle.and_then(|handle| self.handles.file(handle)) {
-            return Facts::of(&open.file).map_err(during("stat"));
+            return Facts::of(&open.file).map(|facts| self.shown(facts)).map_err(during("stat"));
         }
         let _names = self.walking();
         let id = self.id(number);
         match self.place(id) {
-            Ok(place) => same(self.spool.facts(&place)?, id),
+            Ok(place) => same(self.spool.facts(&place)?, id).map(|facts| self.shown(facts)),
             Err(TreeError::Removed(_)) if let Some(folder) = self.handles.folder_of(id) => {
                 locked(&folder.reader).own_facts().map_err(during("stat"))
             }
@@ -154,7 +172,10 @@ impl Tree {
             if let Target::Open(open) = &target {
                 self.begin_change(open)?;
             }
+            let emptied = self.before_resize(&target, self.id(number), size)?;
             target.resize(size)?;
+            target.mended_from(size);
+            self.after_resize(emptied.as_ref())?;
         }
         if change.uid.is_some() || change.gid.is_some() {
             spool::set_owner(&target, change.uid, change.gid).map_err(during("set the owner of"))?;
@@ -166,6 +187,8 @@ impl Tree {
             spool::set_times(&target, times).map_err(during("set the times of"))?;
         }
         let facts = Facts::of(&target).map_err(during("stat"))?;
+        self.note_time(&target, change, facts)?;
+        let facts = self.shown(facts);
         // With a handle, its release tells.
         if handle.is_none() && (change.size.is_some() || change.times.is_some()) {
             self.note(facts, |id, path| self.notes.touched(id, path));
@@ -222,7 +245,9 @@ impl Tree {
         let mut inodes = locked(&self.inodes);
         let folder = inodes.id(folder);
         let generation = inodes.tell(facts.id, folder, name.0).map_err(|_| TreeError::Stale(folder))?;
-        Ok(Entry { number: inodes.number(facts.id), generation, facts })
+        let number = inodes.number(facts.id);
+        drop(inodes);
+        Ok(Entry { number, generation, facts: self.shown(facts) })
     }
 
     /// Tells intake about a regular file that has a name.
@@ -272,6 +297,13 @@ impl AsFd for Target {
 }
 
 impl Target {
+    /// It was cut off at `size`: what the disk did not take from there on is not wanted any more.
+    fn mended_from(&self, size: u64) {
+        if let Self::Open(open) = self {
+            open.pen.iter().for_each(|pen| Marks::mend(pen, size..u64::MAX));
+        }
+    }
+
     fn resize(&self, size: u64) -> Result<(), TreeError> {
         match self {
             Self::Open(open) if open.access.can_write() => open.file.set_len(size),

@@ -59,6 +59,12 @@ impl Desk {
         Ok((Presence { desk: Arc::clone(self), id }, fetch))
     }
 
+    /// Notes that a file is open that was just made.
+    pub(super) fn made(self: &Arc<Self>, id: FileId) -> Presence {
+        *locked(&self.files).open.entry(id).or_default() += 1;
+        Presence { desk: Arc::clone(self), id }
+    }
+
     fn join(&self, files: &mut Files, id: FileId, file: &File) -> io::Result<Option<Arc<Fetch>>> {
         if let Some(fetch) = files.fetches.get(&id).and_then(Weak::upgrade).filter(|fetch| fetch.is_live()) {
             return Ok(Some(fetch));

@@ -76,6 +76,9 @@ impl Inside {
             tracing::warn!(file = fetch.id().0, why = error.story(), "a photo could not be fetched");
             self.desk.note_trouble(fetch.id(), error.story());
         }
+        if held.is_ok() {
+            self.desk.forget_trouble(fetch.id());
+        }
         held
     }
 
@@ -165,7 +168,6 @@ impl Inside {
         match aside(move || filled.put(piece, &bytes)).await {
             Ok(()) => {
                 self.fetched_bytes.fetch_add(piece.len(), Ordering::Relaxed);
-                self.desk.forget_trouble(fetch.id());
                 Brought::Came
             }
             Err(error) => {

@@ -35,6 +35,7 @@ impl Inside {
                 tracing::info!(file = fetch.id().0, fingerprint = %image, bytes, "fetched");
                 self.desk.forget_trouble(fetch.id());
                 self.enter(fetch);
+                self.fetched.send_modify(|count| *count = count.wrapping_add(1));
             }
             Err(error) => {
                 if error.is_trouble() {

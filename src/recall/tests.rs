@@ -2,6 +2,7 @@
 
 mod failing;
 mod fetching;
+mod freeing;
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::journal::{FileRecord, FileState};
 use crate::remote::fake::FakeServer;
-use crate::spool::{Access, Durability, Opening, Placeholder, Spool};
+use crate::spool::{Access, Durability, Opening, Placeholder};
 
 const TIME_NS: i64 = 1_600_000_000_000_000_007;
 /// So long a reader waits in these tests while nothing comes.
@@ -50,14 +51,14 @@ impl House {
         let server = FakeServer::start().await;
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());
-        let recall = recall(&server, &journal, patience);
+        let recall = recall(&server, &spool, &journal, patience);
         Self { server, recall, spool, journal, _home: home }
     }
 
     /// The client again, after a crash: nothing is left but what is on the disk.
     fn start_again(&mut self) {
         self.recall.stop();
-        self.recall = recall(&self.server, &self.journal, SHORT);
+        self.recall = recall(&self.server, &self.spool, &self.journal, SHORT);
     }
 
     /// A photo that the server has, and the device only in name.
@@ -68,6 +69,18 @@ impl House {
         let id = self.spool.create_placeholder(&path(name), &Placeholder::new(fingerprint, stamp)).unwrap();
         let record = FileRecord { path: path(name), stamp, state: FileState::Placeholder { fingerprint } };
         self.journal.record(vec![(id, record)]).unwrap();
+        id
+    }
+
+    /// A photo that both have.
+    fn backed_up(&self, name: &str, content: &[u8]) -> FileId {
+        let fingerprint = Fingerprint::of(content);
+        self.server.state().images.insert(fingerprint, content.to_vec());
+        std::fs::write(self.spool.root().join(name), content).unwrap();
+        let (id, stamp) = Spool::identify(&self.spool.read(&path(name)).unwrap()).unwrap();
+        let record = FileRecord { path: path(name), stamp, state: FileState::BackedUp { fingerprint } };
+        self.journal.record(vec![(id, record)]).unwrap();
+        self.journal.keep_receipts(vec![crate::remote::fake::receipt(content)]).unwrap();
         id
     }
 
@@ -107,9 +120,10 @@ impl House {
 
 const READING: Opening = Opening { access: Access::Read, durability: Durability::Lazy };
 
-fn recall(server: &FakeServer, journal: &Arc<Journal>, patience: Duration) -> Recall {
+fn recall(server: &FakeServer, spool: &Spool, journal: &Arc<Journal>, patience: Duration) -> Recall {
     let manner = Manner { patience, ..Manner::default() };
-    Recall::start(&Handle::current(), Arc::clone(journal), Remote::new(&server.login()).unwrap(), manner)
+    let remote = Remote::new(&server.login()).unwrap();
+    Recall::start(&Handle::current(), spool.clone(), Arc::clone(journal), remote, manner)
 }
 
 async fn read(opened: &Opened, file: &File, offset: u64, length: usize) -> Result<Vec<u8>, RecallError> {

@@ -9,8 +9,10 @@ use std::sync::atomic::Ordering;
 use fuser::{FileHandle, INodeNo};
 use rustix::fs::{FallocateFlags, SeekFrom};
 
+use super::absent::both_here;
 use super::handing::{Made, Origin};
 use super::{Entry, Name, OpenFile, Place, Tree, TreeError, during};
+use crate::mount::marks::Marks;
 use crate::spool::{self, Facts, Opening, SpoolError};
 
 /// Whether opening a file empties it (`O_TRUNC`).
@@ -51,7 +53,8 @@ impl Tree {
             }
         };
         super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
-        let open = self.taking(Made { file, id, way: None }, opening.access, Origin::Found)?;
+        let stay = self.stay(id, &file)?;
+        let open = self.taking(Made { file, id, way: None }, opening.access, Origin::Found, stay)?;
         self.announce(open, path.as_ref(), truncate)
     }
 
@@ -74,7 +77,11 @@ impl Tree {
             }
             (Err(error), Existing::Open(_) | Existing::Refuse) => return Err(error.into()),
         };
-        let handle = self.announce(self.taking(fresh, opening.access, origin)?, Some(&path), truncate)?;
+        let stay = match origin {
+            Origin::Made => self.stay_made(fresh.id),
+            Origin::Found => self.stay(fresh.id, &fresh.file)?,
+        };
+        let handle = self.announce(self.taking(fresh, opening.access, origin, stay)?, Some(&path), truncate)?;
         let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),
@@ -90,6 +97,7 @@ impl Tree {
 
     pub(super) fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
         self.begin_change(open)?;
+        open.forsake()?;
         open.file.set_len(0).map_err(during("truncate"))
     }
 
@@ -119,14 +127,19 @@ impl Tree {
         self.begin_change(&open)?;
         let mut done = 0;
         while done < bytes.len() {
-            match open.file.write_at(&bytes[done..], offset.saturating_add(done as u64)) {
+            let at = offset.saturating_add(done as u64);
+            match self.write_or_make_room(&open.file, &bytes[done..], at) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) if done > 0 => break,
-                Err(error) => return Err(during("write")(error)),
+                Err(error) => {
+                    open.pen.iter().for_each(|pen| Marks::tear(pen, at));
+                    return Err(during("write")(error));
+                }
             }
         }
+        open.pen.iter().for_each(|pen| Marks::mend(pen, offset..offset.saturating_add(done as u64)));
         Ok(u32::try_from(done).expect("the kernel writes at most 16 MiB at a time"))
     }
 
@@ -182,6 +195,9 @@ impl Tree {
     /// The next data or hole (lseek(2)); other positions the kernel knows itself. Our own reads and writes use no position.
     pub(in crate::mount) fn seek(&self, handle: FileHandle, to: SeekFrom) -> Result<u64, TreeError> {
         let open = self.opened(handle)?;
+        if let Some(found) = open.seek_in_absent(to) {
+            return found;
+        }
         rustix::fs::seek(&open.file, to).map_err(|errno| during("seek in")(errno.into()))
     }
 
@@ -193,6 +209,7 @@ impl Tree {
         size: u64,
     ) -> Result<u32, TreeError> {
         let (from, to) = (self.opened(from)?, self.opened(to)?);
+        both_here(&from, &to)?;
         self.begin_change(&to)?;
         let size = usize::try_from(size.min(COPY_BYTES_MAX)).expect("64 MiB fit");
         rustix::fs::copy_file_range(&from.file, Some(&mut at), &to.file, Some(&mut put), size)

@@ -13,7 +13,8 @@ use crate::mount::backing::Device;
 use crate::mount::marks::Carrier;
 use crate::mount::passthrough::{Passage, Way, Wish};
 use crate::mount::pool::Spare;
-use crate::spool::{self, Access, Durability, Facts, Opening, SpoolError};
+use crate::recall::Opened;
+use crate::spool::{Access, Durability, Facts, Opening, SpoolError};
 
 /// Where less than this is free, writes go through us, so that we see which of them the disk refuses: what the kernel writes
 /// without us, it also refuses without us.
@@ -68,12 +69,20 @@ impl Tree {
         Ok(Made { file, id, way: None })
     }
 
-    pub(super) fn taking(&self, made: Made, access: Access, origin: Origin) -> Result<OpenFile, TreeError> {
+    pub(super) fn taking(
+        &self,
+        made: Made,
+        access: Access,
+        origin: Origin,
+        stay: Option<Opened>,
+    ) -> Result<OpenFile, TreeError> {
         let Made { file, id, way } = made;
         let is_prepared = way.is_some();
         let way = match way {
             Some(way) => way,
-            None => self.passage.way(id, &file, self.wish(access)).map_err(during("hand to the kernel"))?,
+            None => {
+                self.passage.way(id, &file, self.wish(access, stay.as_ref())).map_err(during("hand to the kernel"))?
+            }
         };
         let carrier = if way.is_the_kernels() { Carrier::Kernel } else { Carrier::Us };
         let pen = match (access.can_write(), is_prepared) {
@@ -81,11 +90,14 @@ impl Tree {
             (true, true) => Some(self.marks.pen_of_prepared(id, carrier)),
             (true, false) => Some(self.marks.pen(id, carrier)),
         };
-        Ok(OpenFile { file, id, access, name_is_new: AtomicBool::new(origin == Origin::Made), pen, way, is_prepared })
+        let name_is_new = AtomicBool::new(origin == Origin::Made);
+        Ok(OpenFile { file, id, access, name_is_new, pen, stay, way, is_prepared })
     }
 
-    fn wish(&self, access: Access) -> Wish {
-        if access.can_write() && !self.has_room() { Wish::Ours } else { Wish::Fast }
+    /// What is missing of a file the kernel would read as zeros.
+    fn wish(&self, access: Access, stay: Option<&Opened>) -> Wish {
+        let is_absent = stay.is_some_and(|stay| stay.absent().is_some());
+        if is_absent || (access.can_write() && !self.has_room()) { Wish::Ours } else { Wish::Fast }
     }
 
     fn has_room(&self) -> bool {
@@ -105,6 +117,13 @@ impl Tree {
         truncate: Truncate,
     ) -> Result<FileHandle, TreeError> {
         let writes = open.access.can_write();
+        if truncate == Truncate::No
+            && let Err(error) = open.must_be_whole()
+        {
+            // Nobody was told of it yet.
+            self.let_go(Arc::new(open));
+            return Err(error);
+        }
         if let Some(path) = path.filter(|_| writes) {
             self.notes.writing(open.id, path);
         }
@@ -118,7 +137,7 @@ impl Tree {
                 return self.give_up(open, path).and(Err(error));
             }
         } else if truncate == Truncate::Yes {
-            empty(&open.file)?;
+            self.empty_to_read(&open)?;
             if let Some(path) = path {
                 self.notes.touched(open.id, path);
             }
@@ -218,10 +237,4 @@ impl Tree {
             Ok(Spare { id: Facts::of(&file)?.id, file, backing })
         }
     }
-}
-
-/// Empties a file that is open for reading only, as Linux does for `O_RDONLY | O_TRUNC`.
-fn empty(file: &File) -> Result<(), TreeError> {
-    let writer = spool::reopen(file, Opening { access: Access::Write, durability: Durability::Lazy });
-    writer.and_then(|file| file.set_len(0)).map_err(during("truncate"))
 }

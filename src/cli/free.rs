@@ -1,0 +1,151 @@
+//! `heirloom free`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, bail};
+use clap::Args;
+use heirloom_protocol::LibraryPath;
+
+use super::ask::{block_on, daemon_of, inside_of};
+use super::words;
+use crate::config::Mounts;
+use crate::control::{AskError, Asker, FailingFile, FreeAnswer, FreeRequest};
+use crate::journal::Amount;
+
+#[derive(Debug, Args)]
+pub(super) struct Free {
+    /// Photos and folders in a mounted directory, or the directory itself; without any, all of the only mount
+    paths: Vec<PathBuf>,
+    /// Only what was not used for so long: 30d, 12h, 90m
+    #[arg(long, value_name = "AGE", value_parser = seconds)]
+    older: Option<u64>,
+}
+
+/// What was freed, and what not.
+#[derive(Debug, Default)]
+struct Sum {
+    freed: Amount,
+    kept: Vec<FailingFile>,
+    kept_files: u64,
+}
+
+impl Free {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let (mountpoint, paths) = self.places()?;
+        let named = !paths.is_empty();
+        let daemon = daemon_of(&mountpoint)?;
+        let sum = block_on(free_all(&daemon, &FreeRequest { paths, unused_for_s: self.older, after: None }))??;
+        println!("freed {}", words::amount(sum.freed));
+        // Who frees everything wants what can be freed; who names a photo wants to know why not.
+        if !named || sum.kept_files == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        for file in &sum.kept {
+            eprintln!("kept: {}: {}", file.path, file.why);
+        }
+        Ok(ExitCode::FAILURE)
+    }
+
+    /// The mount that all paths lie in, and the paths below it; none for all of it.
+    fn places(&self) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
+        let Some(first) = self.paths.first() else { return Ok((only_mount()?, Vec::new())) };
+        let (mountpoint, _) = inside_of(first)?;
+        let mut below = Vec::new();
+        for path in &self.paths {
+            match inside_of(path)? {
+                (mount, _) if mount != mountpoint => bail!("{} lies in another mount", path.display()),
+                (_, None) => return Ok((mountpoint, Vec::new())),
+                (_, Some(path)) => below.push(path),
+            }
+        }
+        Ok((mountpoint, below))
+    }
+}
+
+fn only_mount() -> anyhow::Result<PathBuf> {
+    let mut all = Mounts::open()?.all()?;
+    match (all.pop(), all.is_empty()) {
+        (Some(mount), true) => Ok(mount.mountpoint),
+        (None, _) => bail!("nothing is mounted; `heirloom mount DIRECTORY` mounts a directory"),
+        (Some(_), false) => bail!("there are several mounts; name one of them"),
+    }
+}
+
+/// Frees one page after the other, so that no question takes long.
+async fn free_all(daemon: &Asker, request: &FreeRequest) -> Result<Sum, AskError> {
+    let (mut sum, mut request) = (Sum::default(), request.clone());
+    loop {
+        let FreeAnswer { freed, kept, kept_files, next } = daemon.free(&request).await?;
+        sum.freed = Amount { files: sum.freed.files + freed.files, bytes: sum.freed.bytes + freed.bytes };
+        sum.kept.extend(kept);
+        sum.kept_files += kept_files;
+        match next {
+            Some(next) => request.after = Some(next),
+            None => return Ok(sum),
+        }
+    }
+}
+
+fn seconds(text: &str) -> anyhow::Result<u64> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        "w" => 7 * 86_400,
+        _ => bail!("an age is a number and s, m, h, d or w, such as 30d"),
+    };
+    let number: u64 = digits.parse().context("an age begins with a number, such as 30d")?;
+    number.checked_mul(unit).context("that is longer than anybody remembers")
+}
+
+/// `heirloom pin` and `heirloom unpin`
+#[derive(Debug, Args)]
+pub(super) struct Pin {
+    /// Photos and folders in a mounted directory
+    #[arg(required = true)]
+    paths: Vec<PathBuf>,
+}
+
+impl Pin {
+    pub(super) fn pin(&self) -> anyhow::Result<ExitCode> {
+        self.each(|daemon, path| block_on(daemon.pin(path)))
+    }
+
+    pub(super) fn unpin(&self) -> anyhow::Result<ExitCode> {
+        self.each(|daemon, path| block_on(daemon.unpin(path)))
+    }
+
+    fn each(
+        &self,
+        ask: impl Fn(&Asker, &LibraryPath) -> anyhow::Result<Result<(), AskError>>,
+    ) -> anyhow::Result<ExitCode> {
+        for typed in &self.paths {
+            let (mountpoint, path) = inside_of(typed)?;
+            let path = path.with_context(|| whole_mount(typed))?;
+            ask(&daemon_of(&mountpoint)?, &path)?.with_context(|| format!("cannot pin {}", typed.display()))?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn whole_mount(typed: &Path) -> String {
+    format!("{} is a whole mount; name photos or folders in it", typed.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_read_as_people_write_them() {
+        for (text, expected) in [("30d", 30 * 86_400), ("12h", 43_200), ("90m", 5_400), ("1w", 604_800), ("0s", 0)] {
+            assert_eq!(seconds(text).unwrap(), expected, "{text}");
+        }
+        for text in ["", "30", "d", "-1d", "1y", "99999999999999999999d", "18446744073709551615w"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Room: freeing, pinning and unpinning, as asked for from outside.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::Json;
+use axum::extract::State;
+use heirloom_protocol::LibraryPath;
+
+use super::answer::Desk;
+use super::message::{FailingFile, FreeAnswer, FreeRequest, PinRequest};
+use crate::aside::aside;
+use crate::journal::{Amount, FileId};
+use crate::recall::{Freed, Kept, Selection};
+use crate::spool::Moment;
+
+/// Photos that kept their room, of those that one answer lists with the reason.
+const KEPT_MAX: usize = 100;
+
+pub(super) async fn free(
+    State(desk): State<Arc<Desk>>,
+    Json(request): Json<FreeRequest>,
+) -> Result<Json<FreeAnswer>, String> {
+    // Who uses the sync list asks first whose it is.
+    desk.library.session().await.map_err(|error| chain(&error))?;
+    let unused_since = request.unused_for_s.map(ago);
+    let selection = Selection { paths: request.paths, unused_since };
+    let freed = desk.recall.free(selection, request.after.map(FileId)).await.map_err(|error| chain(&error))?;
+    Ok(Json(answer(freed)))
+}
+
+pub(super) async fn pin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, String> {
+    aside(move || desk.spool.set_pin(&request.path)).await.map(Json).map_err(|error| chain(&error))
+}
+
+pub(super) async fn unpin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, String> {
+    aside(move || desk.spool.take_pin_off(&request.path)).await.map(Json).map_err(|error| chain(&error))
+}
+
+fn answer(freed: Freed) -> FreeAnswer {
+    // What is on the server already is what was asked for.
+    let kept: Vec<_> = freed.kept.into_iter().filter(|(_, kept)| !matches!(kept, Kept::Already)).collect();
+    FreeAnswer {
+        freed: Amount { files: freed.files, bytes: freed.bytes },
+        kept_files: kept.len() as u64,
+        kept: kept.into_iter().take(KEPT_MAX).map(told).collect(),
+        next: freed.next.map(|id| id.0),
+    }
+}
+
+fn told((path, kept): (LibraryPath, Kept)) -> FailingFile {
+    FailingFile { path, why: chain(&kept) }
+}
+
+fn ago(seconds: u64) -> Moment {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    Moment { seconds: i64::try_from(now.saturating_sub(seconds)).unwrap_or(i64::MAX), nanoseconds: 0 }
+}
+
+/// The message with all its sources: one line for the person.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut story = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        story = format!("{story}: {error}");
+        source = error.source();
+    }
+    story
+}

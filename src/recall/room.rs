@@ -1,0 +1,122 @@
+//! *Giving room up*: a photo that the server has becomes a placeholder.
+//!
+//! The one step in which bytes of a photo leave this disk, so it believes nothing it can look at: the file is what the journal speaks of, its
+//! bytes are read and hashed once more, nobody has it open, and the server's word for exactly these bytes is at hand. What the journal
+//! says changes before the file does, and back after it, so that no crash leaves a placeholder that is known as a photo.
+
+use std::fs::File;
+
+use heirloom_protocol::Fingerprint;
+
+use super::sealing::fingerprint_of;
+use super::{Inside, Recall};
+use crate::journal::{FileId, FileRecord, FileState, JournalError, Restated};
+use crate::spool::{Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, reopen_to_fill};
+
+/// Why a photo keeps its room. The text is for the person.
+#[derive(Debug, thiserror::Error)]
+pub enum Kept {
+    /// The server has not vouched for it.
+    #[error("it is not backed up")]
+    NotBackedUp,
+    /// Its bytes are not here as it is.
+    #[error("its bytes are only on the server already")]
+    Already,
+    /// The server does not say, now, that it holds exactly these bytes.
+    #[error("the server does not confirm that it has it")]
+    Unconfirmed,
+    /// Its owner wants it here.
+    #[error("it is pinned")]
+    Pinned,
+    /// Somebody reads or writes it, or it is on its way back.
+    #[error("it is in use")]
+    InUse,
+    /// All of it would be kept as a head.
+    #[error("it is too small to gain anything")]
+    Small,
+    /// It is not what was backed up any more.
+    #[error("it has changed since it was backed up")]
+    Changed,
+    /// The disk did not do it.
+    #[error("its disk refuses")]
+    Disk(#[from] SpoolError),
+    /// The journal did not take it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Recall {
+    /// Gives the room of one photo back; answers how many bytes that was. `record` is what the journal says of it. Reads the whole
+    /// file, and blocks on the disk.
+    pub fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, Kept> {
+        self.inside.hollow_out(id, record)
+    }
+}
+
+impl Inside {
+    pub(super) fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, Kept> {
+        let fingerprint = self.vouched_for(record)?;
+        if record.stamp.size <= self.manner.head_bytes {
+            return Err(Kept::Small);
+        }
+        if self.spool.is_pinned(&record.path)? {
+            return Err(Kept::Pinned);
+        }
+        let failed = |source| Kept::Disk(SpoolError::of("give up the room of", &record.path, source));
+        let file = self.spool.read(&record.path)?;
+        let file = reopen_to_fill(&file, TO_FILL).map_err(failed)?;
+        let before = self.is_what_was_backed_up(&file, id, record, fingerprint)?;
+        let _alone = self.desk.hollow(id).ok_or(Kept::InUse)?;
+        let now = Facts::of(&file).map_err(failed)?;
+        if (now.stamp(), now.changed) != (before.stamp(), before.changed) {
+            return Err(Kept::Changed);
+        }
+        self.restate(id, record, fingerprint)?;
+        Placeholder::hollow_out(&file, fingerprint, self.manner.head_bytes).map_err(failed)?;
+        let after = Facts::of(&file).map_err(failed)?;
+        tracing::info!(file = id.0, %fingerprint, "its bytes are only on the server now");
+        Ok(before.blocks.saturating_sub(after.blocks) * 512)
+    }
+
+    /// The image that the server has vouched for, by the sync list.
+    fn vouched_for(&self, record: &FileRecord) -> Result<Fingerprint, Kept> {
+        let fingerprint = match &record.state {
+            FileState::BackedUp { fingerprint } => *fingerprint,
+            FileState::Placeholder { .. } => return Err(Kept::Already),
+            FileState::Pending { .. } | FileState::Local { .. } | FileState::Failed { .. } => {
+                return Err(Kept::NotBackedUp);
+            }
+        };
+        let receipt = self.journal.receipt(fingerprint)?;
+        let vouched = receipt.is_some_and(|receipt| receipt.size == record.stamp.size);
+        if vouched { Ok(fingerprint) } else { Err(Kept::Unconfirmed) }
+    }
+
+    fn is_what_was_backed_up(
+        &self,
+        file: &File,
+        id: FileId,
+        record: &FileRecord,
+        fingerprint: Fingerprint,
+    ) -> Result<Facts, Kept> {
+        let failed = |source| Kept::Disk(SpoolError::of("look at", &record.path, source));
+        let facts = Facts::of(file).map_err(failed)?;
+        if facts.id != id || facts.stamp() != record.stamp {
+            return Err(Kept::Changed);
+        }
+        if Placeholder::of(file).map_err(failed)?.is_some() {
+            return Err(Kept::Already);
+        }
+        let sound = self.spool.marker().soundness(file).map_err(failed)? == Soundness::Whole;
+        if sound && fingerprint_of(file).map_err(failed)? == fingerprint { Ok(facts) } else { Err(Kept::Changed) }
+    }
+
+    /// From now on the journal says "placeholder".
+    fn restate(&self, id: FileId, record: &FileRecord, fingerprint: Fingerprint) -> Result<(), Kept> {
+        let (from, to) = (FileState::BackedUp { fingerprint }, FileState::Placeholder { fingerprint });
+        let restated = self.journal.restate(vec![Restated { id, stamp: record.stamp, from, to }])?;
+        if restated == [true] { Ok(()) } else { Err(Kept::NotBackedUp) }
+    }
+}
+
+const TO_FILL: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };

@@ -1,0 +1,76 @@
+//! *The pin*: an attribute of a file or folder whose bytes its owner wants to keep on this disk.
+//!
+//! It lies on the file, like all that only the owner knows: whoever deletes the journal keeps the pins.
+
+use std::ffi::OsStr;
+use std::io;
+
+use heirloom_protocol::LibraryPath;
+use rustix::io::Errno;
+
+use super::{Place, Spool, SpoolError, remove_xattr, set_xattr, xattr};
+
+/// The attribute. Its value is `1`, the version.
+const NAME: &str = "user.heirloom.pin";
+const VALUE: &[u8] = b"1";
+
+impl Spool {
+    /// Pins a file, or all that is and will be in a folder.
+    pub fn set_pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
+        let held = self.pin(&Place::At(path.clone()))?;
+        set_xattr(held, OsStr::new(NAME), VALUE, 0).map_err(|source| SpoolError::at("pin", path, source))
+    }
+
+    /// Takes the pin off again, if there is one on this very path.
+    pub fn take_pin_off(&self, path: &LibraryPath) -> Result<(), SpoolError> {
+        let held = self.pin(&Place::At(path.clone()))?;
+        match remove_xattr(held, OsStr::new(NAME)) {
+            Err(error) if is_missing(&error) => Ok(()),
+            other => other.map_err(|source| SpoolError::at("unpin", path, source)),
+        }
+    }
+
+    /// Whether a file is pinned, or a folder that it is in.
+    pub fn is_pinned(&self, path: &LibraryPath) -> Result<bool, SpoolError> {
+        let mut place = Place::At(path.clone());
+        while let Place::At(here) = &place {
+            match xattr(self.pin(&place)?, OsStr::new(NAME)) {
+                Ok(_) => return Ok(true),
+                Err(error) if is_missing(&error) => {}
+                Err(source) => return Err(SpoolError::at("look for a pin on", here, source)),
+            }
+            place = Place::above(here);
+        }
+        Ok(false)
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NODATA | Errno::NOTSUP))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_holds_for_all_that_is_below_it() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&home.path().join("spool")).unwrap();
+        let path = |text: &str| LibraryPath::new(text).unwrap();
+        std::fs::create_dir_all(spool.root().join("a/b")).unwrap();
+        for file in ["a/b/photo.jpg", "a/other.jpg", "photo.jpg"] {
+            std::fs::write(spool.root().join(file), "photo").unwrap();
+        }
+        let pinned = || ["a/b/photo.jpg", "a/other.jpg", "photo.jpg"].map(|file| spool.is_pinned(&path(file)).unwrap());
+        assert_eq!(pinned(), [false, false, false]);
+        spool.set_pin(&path("a/b")).unwrap();
+        spool.set_pin(&path("photo.jpg")).unwrap();
+        assert_eq!(pinned(), [true, false, true]);
+        spool.take_pin_off(&path("a/b/photo.jpg")).unwrap();
+        assert_eq!(pinned(), [true, false, true], "it is the folder that is pinned");
+        spool.take_pin_off(&path("a/b")).unwrap();
+        spool.take_pin_off(&path("a/b")).unwrap();
+        assert_eq!(pinned(), [false, false, true]);
+    }
+}
