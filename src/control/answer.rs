@@ -20,7 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::message::{
     Amounts, FailingFile, FileReport, RecallReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
 };
-use super::room;
+use super::room::{self, Refused, refused};
 use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
@@ -141,7 +141,7 @@ async fn changed(news: &mut watch::Receiver<u64>) {
     }
 }
 
-async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, String> {
+async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, Refused> {
     let unmounted = aside(move || {
         let left = desk.status().files.not_backed_up();
         desk.mount.unmount().map(|()| left)
@@ -149,7 +149,7 @@ async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, S
     match unmounted.await {
         Ok(left) => Ok(Json(UnmountAnswer::Unmounted { pid: std::process::id(), left })),
         Err(MountError::Busy { .. }) => Ok(Json(UnmountAnswer::Busy)),
-        Err(error) => Err(error.to_string()),
+        Err(error) => Err(refused(&error)),
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use heirloom_protocol::LibraryPath;
 
 use super::answer::Desk;
@@ -20,21 +21,21 @@ const KEPT_MAX: usize = 100;
 pub(super) async fn free(
     State(desk): State<Arc<Desk>>,
     Json(request): Json<FreeRequest>,
-) -> Result<Json<FreeAnswer>, String> {
+) -> Result<Json<FreeAnswer>, Refused> {
     // Who uses the sync list asks first whose it is.
-    desk.library.session().await.map_err(|error| chain(&error))?;
+    desk.library.session().await.map_err(|error| refused(&error))?;
     let unused_since = request.unused_for_s.map(ago);
     let selection = Selection { paths: request.paths, unused_since };
-    let freed = desk.recall.free(selection, request.after.map(FileId)).await.map_err(|error| chain(&error))?;
+    let freed = desk.recall.free(selection, request.after.map(FileId)).await.map_err(|error| refused(&error))?;
     Ok(Json(answer(freed)))
 }
 
-pub(super) async fn pin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, String> {
-    aside(move || desk.spool.set_pin(&request.path)).await.map(Json).map_err(|error| chain(&error))
+pub(super) async fn pin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, Refused> {
+    aside(move || desk.spool.set_pin(&request.path)).await.map(Json).map_err(|error| refused(&error))
 }
 
-pub(super) async fn unpin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, String> {
-    aside(move || desk.spool.take_pin_off(&request.path)).await.map(Json).map_err(|error| chain(&error))
+pub(super) async fn unpin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, Refused> {
+    aside(move || desk.spool.take_pin_off(&request.path)).await.map(Json).map_err(|error| refused(&error))
 }
 
 fn answer(freed: Freed) -> FreeAnswer {
@@ -55,6 +56,13 @@ fn told((path, kept): (LibraryPath, Kept)) -> FailingFile {
 fn ago(seconds: u64) -> Moment {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     Moment { seconds: i64::try_from(now.saturating_sub(seconds)).unwrap_or(i64::MAX), nanoseconds: 0 }
+}
+
+/// What could not be done, and why.
+pub(super) type Refused = (StatusCode, String);
+
+pub(super) fn refused(error: &dyn std::error::Error) -> Refused {
+    (StatusCode::CONFLICT, chain(error))
 }
 
 /// The message with all its sources: one line for the person.

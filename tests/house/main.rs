@@ -26,6 +26,7 @@ mod memory;
 mod offline;
 mod promises;
 mod pushing;
+mod recalling;
 mod refusals;
 mod unmounting;
 mod walk;
