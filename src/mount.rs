@@ -214,6 +214,11 @@ const EVENT_THREADS: usize = 4;
 const END_MAX: Duration = Duration::from_secs(5);
 
 impl Mount {
+    /// Removes the mount that a crashed daemon left; answers whether there was one.
+    pub fn clear_stale(mountpoint: &Path) -> Result<bool, MountError> {
+        Ok(ground::clear_stale(mountpoint)? > 0)
+    }
+
     /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory, not empty, already mounted. Cleans up
     /// a stale mount of a crashed daemon first (`ENOTCONN`). When it returns, the mount can be used.
     ///

@@ -12,7 +12,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::ask::{absolute, block_on, daemon_of};
 use super::wait::{WaitEnd, wait_for};
 use super::words;
-use crate::control::UnmountAnswer;
+use crate::control::{AskError, UnmountAnswer};
+use crate::mount::Mount;
 
 /// How long the daemon may take to stop after its mount is gone: requests under way have their own limits below this.
 const STOP_WITHIN: Duration = Duration::from_mins(1);
@@ -54,6 +55,11 @@ impl Unmount {
                     "{0} is in use; close what uses it (`fuser -vm {0}` names it) and try again",
                     mountpoint.display()
                 )
+            }
+            Err(AskError::NotRunning(_)) if Mount::clear_stale(&mountpoint)? => {
+                println!("unmounted {}, which a crashed daemon had left", mountpoint.display());
+                println!("nothing is lost: the next `heirloom mount {}` goes on where it ended", mountpoint.display());
+                Ok(ExitCode::SUCCESS)
             }
             Err(error) => Err(error).with_context(|| format!("cannot unmount {}", mountpoint.display())),
         }

@@ -35,7 +35,7 @@ pub struct Asker {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens: the daemon is not running.
-    #[error("nothing is mounted there")]
+    #[error("nothing is mounted there, or its daemon was killed; `heirloom mount` goes on where it ended")]
     NotRunning(#[source] io::Error),
     /// It listens, but does not answer as it should.
     #[error("the daemon did not answer {question}")]

@@ -107,6 +107,20 @@ fn a_stale_mount_is_cleaned_by_the_next_mount() {
 }
 
 #[test]
+fn a_stale_mount_is_cleaned_by_unmount() {
+    let house = House::new();
+    let anna = house.person("anna");
+    let mut device = house.device(&anna, "laptop");
+    device.kill();
+    assert!(is_mounted(&device.mountpoint()), "it is left behind");
+    let printed = finish(device.heirloom([Path::new("unmount"), &device.mountpoint()])).succeeds();
+    assert!(printed.contains("nothing is lost"), "{printed}");
+    assert!(!is_mounted(&device.mountpoint()));
+    finish(device.heirloom([Path::new("unmount"), &device.mountpoint()])).refuses(&["nothing is mounted"]);
+    device.mount();
+}
+
+#[test]
 fn a_mount_in_the_background_with_the_embedded_server_returns_when_it_is_usable() {
     let mut house = House::new();
     let anna = house.person("anna");
