@@ -34,12 +34,41 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// How long the trash keeps a photo.
     pub trash_expiry: Duration,
+    /// What is between us and those who listen on the way.
+    pub transport: Transport,
+}
+
+/// What is between us and those who listen on the way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Transport {
+    /// Nothing; so only on loopback, where nobody else listens. A TLS proxy may stand in front.
+    #[default]
+    PlainOnLoopback,
+    /// Nothing, on any address: the administrator said that this is what they want.
+    PlainAnywhere,
+    /// TLS.
+    Tls(TlsFiles),
+}
+
+/// Two files of PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The server's certificate, and those between it and an authority.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 impl Config {
     /// What holds where the administrator said nothing.
     pub fn new(data: DataDir) -> Self {
-        Self { data, cross_user: CrossUser::default(), upload_expiry: UPLOAD_EXPIRY, trash_expiry: TRASH_EXPIRY }
+        Self {
+            data,
+            cross_user: CrossUser::default(),
+            upload_expiry: UPLOAD_EXPIRY,
+            trash_expiry: TRASH_EXPIRY,
+            transport: Transport::default(),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use heirloom_protocol::message::CrossUser;
 use heirloom_server::accounts::{AccountError, Accounts};
-use heirloom_server::config::{Config, ConfigError, DataDir};
+use heirloom_server::config::{Config, ConfigError, DataDir, TlsFiles, Transport};
 use heirloom_server::index::Index;
 use heirloom_server::serve::{ServeError, Server};
 use tokio::signal::unix::{SignalKind, signal};
@@ -38,6 +38,27 @@ struct ServeArguments {
     /// Photos that another user brought: link them after a proof of possession, or only after a full upload
     #[arg(long, value_enum, default_value_t = CrossUserPolicy::Proof)]
     cross_user: CrossUserPolicy,
+    /// Speak TLS with this certificate (PEM); read again on SIGHUP
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Let photos and tokens cross the network in the clear, where others can read them
+    #[arg(long, conflicts_with = "tls_cert")]
+    insecure_http: bool,
+}
+
+impl ServeArguments {
+    fn transport(&self) -> Transport {
+        match (&self.tls_cert, &self.tls_key) {
+            (Some(certificate), Some(key)) => {
+                Transport::Tls(TlsFiles { certificate: certificate.clone(), key: key.clone() })
+            }
+            _ if self.insecure_http => Transport::PlainAnywhere,
+            _ => Transport::PlainOnLoopback,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -98,15 +119,30 @@ async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     // Before the server says that it is ready: a signal must find somebody who listens for it.
     let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupted = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let config = Config { cross_user: arguments.cross_user.into(), ..Config::new(DataDir::open(&arguments.data)?) };
+    let mut hung_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let config = Config {
+        cross_user: arguments.cross_user.into(),
+        transport: arguments.transport(),
+        ..Config::new(DataDir::open(&arguments.data)?)
+    };
     let server = Server::start(config, arguments.listen).await?;
-    say(&format!("heirloom-server listens on http://{}", server.address()))?;
-    tokio::select! {
-        _ = terminated.recv() => {}
-        _ = interrupted.recv() => {}
+    say(&format!("heirloom-server listens on {}", server.url()))?;
+    loop {
+        tokio::select! {
+            _ = terminated.recv() => break,
+            _ = interrupted.recv() => break,
+            _ = hung_up.recv() => renew_certificate(&server).await,
+        }
     }
     server.stop().await?;
     Ok(())
+}
+
+async fn renew_certificate(server: &Server) {
+    match server.renew_certificate().await {
+        Ok(()) => tracing::info!("SIGHUP: read the certificate again"),
+        Err(error) => tracing::error!("SIGHUP: {:#}; the old certificate stays", anyhow::Error::from(error)),
+    }
 }
 
 /// Prints the token alone, so that a script may take the whole output.

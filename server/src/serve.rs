@@ -7,6 +7,7 @@ mod connection;
 mod crowd;
 mod gate;
 mod listening;
+mod shield;
 
 use std::io;
 use std::net::SocketAddr;
@@ -23,11 +24,15 @@ use crate::accounts::{AccountError, Accounts};
 use crate::assembly::{Assembly, AssemblyError, Expiries};
 use crate::blobs::{BlobError, Blobs, LocalBlobs};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Transport};
 use crate::counters::SharedCounters;
 use crate::http::{self, Door, Installation, News};
 use crate::index::{Index, IndexError};
 use crate::possession::Possession;
+
+use shield::Shield;
+
+pub use shield::ShieldError;
 
 /// How often expired uploads and trash are looked for. Their expiries are days; an hour more is nothing.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -42,6 +47,7 @@ pub struct Server {
     accounts: Accounts,
     assembly: Assembly,
     index: Index,
+    shield: Option<Shield>,
     stopping: CancellationToken,
     listening: JoinHandle<()>,
     sweeping: JoinHandle<()>,
@@ -67,6 +73,15 @@ pub enum ServeError {
         /// Why not.
         source: io::Error,
     },
+    /// Others could listen on the way.
+    #[error("{address} can be reached from other machines, and nothing is encrypted")]
+    Unencrypted {
+        /// Where.
+        address: SocketAddr,
+    },
+    /// The certificate cannot be used.
+    #[error("prepare for TLS")]
+    Tls(#[source] ShieldError),
     /// A user or token could not be made.
     #[error("make a login")]
     Account(#[source] AccountError),
@@ -83,6 +98,10 @@ impl ServeError {
                 "check that the data directory belongs to this account and that its disk has room"
             }
             Self::Listen { .. } => "end what listens there, or choose another address with --listen",
+            Self::Unencrypted { .. } => {
+                "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a TLS proxy, or accept it with --insecure-http"
+            }
+            Self::Tls(_) => "check the files of --tls-cert and --tls-key: PEM, the server's certificate first",
             Self::Account(_) => "try again; the data directory may be busy",
             Self::Stop(_) => "look into the log; the stored photos are not affected",
         }
@@ -97,6 +116,8 @@ impl Server {
 
     /// The same, by another clock than the machine's.
     pub async fn start_with(config: Config, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
+        refuse_listeners(&config.transport, listen)?;
+        let shield = raise_shield(&config.transport).await?;
         let door = open(&config, clock).await?;
         door.assembly.reconcile().await.map_err(ServeError::Reconcile)?;
         let expiries = Expiries { upload: config.upload_expiry, trash: config.trash_expiry };
@@ -106,14 +127,28 @@ impl Server {
         let (accounts, assembly, index) = (door.accounts.clone(), door.assembly.clone(), door.index.clone());
         let stopping = door.stopping.clone();
         let sweeping = tokio::spawn(sweep(assembly.clone(), expiries, stopping.clone()));
-        let listening = tokio::spawn(listening::listen(listener, http::router(door), stopping.clone()));
-        tracing::info!(%address, data = %config.data.root().display(), "listening");
-        Ok(Self { address, accounts, assembly, index, stopping, listening, sweeping })
+        let listening = tokio::spawn(listening::listen(listener, shield.clone(), http::router(door), stopping.clone()));
+        tracing::info!(%address, data = %config.data.root().display(), encrypted = shield.is_some(), "listening");
+        Ok(Self { address, accounts, assembly, index, shield, stopping, listening, sweeping })
     }
 
     /// Where it listens (the port, if 0 was asked for).
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How the address is written that it listens at: `http://...` or `https://...`.
+    pub fn url(&self) -> String {
+        let scheme = if self.shield.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
+    }
+
+    /// Reads the certificate and its key again, for connections from now on. On an error the old ones stay.
+    pub async fn renew_certificate(&self) -> Result<(), ServeError> {
+        match &self.shield {
+            Some(shield) => shield.renew().await.map_err(ServeError::Tls),
+            None => Ok(()),
+        }
     }
 
     /// For the embedded server: makes the user if missing and answers a (new) token for it.
@@ -136,10 +171,27 @@ impl Server {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    if !address.ip().is_loopback() {
-        tracing::warn!(%address, "reachable from other machines without encryption; put a TLS proxy in front of it");
+/// Photos and tokens do not cross a network in the clear unless the administrator says so.
+fn refuse_listeners(transport: &Transport, address: SocketAddr) -> Result<(), ServeError> {
+    let open = !address.ip().to_canonical().is_loopback();
+    match transport {
+        Transport::PlainOnLoopback if open => return Err(ServeError::Unencrypted { address }),
+        Transport::PlainAnywhere if open => {
+            tracing::warn!(%address, "reachable from other machines without encryption")
+        }
+        Transport::PlainOnLoopback | Transport::PlainAnywhere | Transport::Tls(_) => {}
     }
+    Ok(())
+}
+
+async fn raise_shield(transport: &Transport) -> Result<Option<Shield>, ServeError> {
+    match transport {
+        Transport::PlainOnLoopback | Transport::PlainAnywhere => Ok(None),
+        Transport::Tls(files) => Shield::raise(files.clone()).await.map(Some).map_err(ServeError::Tls),
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::Watcher;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 use super::gate::{FIELDS_MAX, Findings, Gate};
@@ -66,10 +66,10 @@ impl Limits {
 }
 
 /// Serves a connection to its end, or until `watcher` asks it to finish what is under way.
-pub(super) async fn serve(stream: TcpStream, router: Router, limits: Limits, watcher: Watcher) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "send small answers at once");
-    }
+pub(super) async fn serve<S>(stream: S, router: Router, limits: Limits, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let spoken = Arc::new(AtomicBool::new(false));
     let (heard, findings) = (Arc::clone(&spoken), Findings::default());
     let gate = Gate::new(stream, findings.clone());

@@ -4,14 +4,15 @@ use std::io;
 use std::time::Duration;
 
 use axum::Router;
-use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::TcpListener;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::connection::{self, Limits};
 use super::crowd::Crowd;
+use super::shield::Shield;
 
 /// How long requests under way may take to finish after the server was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -20,8 +21,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(20);
 /// at once would spin.
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 
-/// Lets connections in until `stopping`, then waits for those that are at work.
-pub(super) async fn listen(listener: TcpListener, router: Router, stopping: CancellationToken) {
+/// Lets connections in until `stopping`, then waits for those that are at work. With a shield, all of them speak TLS.
+pub(super) async fn listen(listener: TcpListener, shield: Option<Shield>, router: Router, stopping: CancellationToken) {
     let (crowd, limits) = (Crowd::new(), Limits::new());
     let (graceful, connections, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
     loop {
@@ -31,7 +32,7 @@ pub(super) async fn listen(listener: TcpListener, router: Router, stopping: Canc
         };
         match accepted {
             Ok((stream, Some(place))) => {
-                let serving = connection::serve(stream, router.clone(), limits.clone(), graceful.watcher());
+                let serving = welcome(stream, shield.clone(), router.clone(), limits.clone(), graceful.watcher());
                 let cut = cut.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -61,7 +62,22 @@ pub(super) async fn listen(listener: TcpListener, router: Router, stopping: Canc
     connections.wait().await;
 }
 
-type Accepted = (tokio::net::TcpStream, Option<super::crowd::Place>);
+/// Serves one connection, behind the shield if there is one.
+async fn welcome(stream: TcpStream, shield: Option<Shield>, router: Router, limits: Limits, watcher: Watcher) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "send small answers at once");
+    }
+    match shield {
+        None => connection::serve(stream, router, limits, watcher).await,
+        Some(shield) => {
+            if let Some(stream) = shield.meet(stream).await {
+                connection::serve(stream, router, limits, watcher).await;
+            }
+        }
+    }
+}
+
+type Accepted = (TcpStream, Option<super::crowd::Place>);
 
 async fn accept(listener: &TcpListener, crowd: &Crowd) -> io::Result<Accepted> {
     let room = crowd.room().await;

@@ -10,4 +10,5 @@ mod possession;
 mod refusals;
 mod restarts;
 mod time_limits;
+mod transport;
 mod walk;
