@@ -114,12 +114,6 @@ impl Journal {
         self.write(move |tables| restated.iter().map(|it| tables.restate(it)).collect())
     }
 
-    /// A file has another name.
-    pub fn renamed(&self, id: FileId, to: &LibraryPath) -> Result<(), JournalError> {
-        let to = to.clone();
-        self.write(move |tables| tables.rename(id, &to))
-    }
-
     /// Follows changes of names in their order, in one durable transaction: here and, where the library has the old name,
     /// in the outbox. Answers what was known of each file just before.
     pub fn follow(&self, steps: Vec<NameStep>) -> Result<Vec<Option<FileRecord>>, JournalError> {

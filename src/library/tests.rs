@@ -7,7 +7,7 @@ use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 use tempfile::TempDir;
 
 use super::Library;
-use crate::journal::{FileId, FileRecord, FileState, Journal, NameChange, Outcome, Settled, Stamp};
+use crate::journal::{FileId, FileRecord, FileState, Journal, NameChange, NameStep, Outcome, Settled, Stamp};
 use crate::remote::Remote;
 use crate::remote::fake::{FakeServer, Fault, State, receipt};
 
@@ -152,7 +152,7 @@ async fn a_photo_moved_after_another_device_removed_it_stands_at_its_new_name() 
     house.library.wake();
     house.until_sent().await;
     house.server.state().library.clear();
-    house.journal.renamed(FileId(1), &path("b.jpg")).unwrap();
+    house.journal.follow(vec![NameStep::Rename { id: FileId(1), to: path("b.jpg") }]).unwrap();
     house.library.moved(&path("a.jpg"), &path("b.jpg")).unwrap();
     house.until_sent().await;
     assert_eq!(house.stands("b.jpg"), Some(Fingerprint::of(&image(1))));

@@ -36,7 +36,7 @@ fn everything_written_is_there_after_reopening() {
     let journal = house.open();
     journal.record(vec![pending(1), pending(2), pending(3), backed_up(4)]).unwrap();
     journal.settle(vec![delivered(2)]).unwrap();
-    journal.renamed(FileId(3), &path(33)).unwrap();
+    journal.follow(vec![NameStep::Rename { id: FileId(3), to: path(33) }]).unwrap();
     journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
     journal.note_shard(fingerprint(1), range(10, 30)).unwrap();
     journal.queue_names(vec![NameChange::Remove { path: path(9) }]).unwrap();

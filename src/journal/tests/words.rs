@@ -97,7 +97,7 @@ pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), Journa
         0..3 => journal.record(vec![pending(one), pending(other)]),
         3 => journal.record(vec![file(one, FileState::Local { why: "not an image".to_owned() })]),
         4 => journal.settle(vec![delivered(one), delivered(other)]).map(|_| ()),
-        5 => journal.renamed(FileId(one), &path(other)),
+        5 => journal.follow(vec![NameStep::Rename { id: FileId(one), to: path(other) }]).map(|_| ()),
         6 => journal.forget(vec![FileId(one)]),
         7 => journal.note_shard(fingerprint(one), range(other * 10, other * 10 + 10)),
         8 => journal.queue_names(vec![NameChange::Move { from: path(one), to: path(other) }]),
