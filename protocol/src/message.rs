@@ -19,6 +19,9 @@ pub struct Session {
     pub user: UserId,
     /// The account's name, for people.
     pub name: String,
+    /// What the token may do. Servers before this word gave out none but full ones.
+    #[serde(default)]
+    pub scope: Scope,
     /// Which installation this is, in 32 hex digits: a client that meets another one under the same address must not
     /// take its own sync list for that one's.
     pub installation: String,
@@ -32,6 +35,19 @@ pub struct Session {
     pub limits: Limits,
     /// The server's clock, in milliseconds since the epoch.
     pub server_time_ms: i64,
+}
+
+/// What a token may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Scope {
+    /// All that its user may.
+    #[default]
+    Full,
+    /// Read, and add what was not there. Whoever steals it, or the machine that has it, can spoil nothing.
+    AppendOnly,
+    /// Read.
+    ReadOnly,
 }
 
 /// Policy for images that another user holds (M9).

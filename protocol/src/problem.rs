@@ -14,6 +14,8 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub enum ErrorCode {
     /// No token, or one that is not good (any more).
     LoginNeeded,
+    /// The token is good, but not for this: its scope is too narrow.
+    ScopeTooNarrow,
     /// No such route, image or upload, as far as this user may know.
     NotFound,
     /// The route is there, but not for this verb.
@@ -66,8 +68,9 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, in the order of the list above.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::LoginNeeded,
+        Self::ScopeTooNarrow,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::MalformedRequest,
@@ -106,6 +109,7 @@ impl ErrorCode {
             | Self::DigestMissing
             | Self::DigestMismatch => 400,
             Self::LoginNeeded => 401,
+            Self::ScopeTooNarrow => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -126,6 +130,7 @@ impl ErrorCode {
     pub const fn title(self) -> &'static str {
         match self {
             Self::LoginNeeded => "login needed",
+            Self::ScopeTooNarrow => "this token may not do that",
             Self::NotFound => "not found",
             Self::MethodNotAllowed => "this route does not take this method",
             Self::MalformedRequest => "the request is malformed",
@@ -170,6 +175,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LoginNeeded => "login_needed",
+            Self::ScopeTooNarrow => "scope_too_narrow",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::MalformedRequest => "malformed_request",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome,
-    LibraryOutcomes, LibraryPhoto, Limits, Receipt, ServerStatus, Session, UploadState,
+    LibraryOutcomes, LibraryPhoto, Limits, Receipt, Scope, ServerStatus, Session, UploadState,
 };
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
@@ -48,6 +48,7 @@ fn every_message_keeps_its_spelling() {
         &Session {
             user: UserId(42),
             name: "anna".to_owned(),
+            scope: Scope::AppendOnly,
             installation: "000102030405060708090a0b0c0d0e0f".to_owned(),
             nonce: Nonce::from([1; 32]),
             nonce_renewal_s: 1800,
@@ -151,6 +152,15 @@ fn a_request_with_an_unknown_field_is_refused() {
 fn an_answer_with_an_unknown_field_is_read() {
     let answer = serde_json::json!([{ "state": "absent", "fingerprint": fingerprint(), "hint": "new in version 2" }]);
     assert!(serde_json::from_value::<Vec<CheckedImage>>(answer).is_ok());
+}
+
+#[test]
+fn a_session_of_a_server_without_scopes_is_one_of_a_full_token() {
+    let kept =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/session.json")).unwrap();
+    let before = kept.replace("  \"scope\": \"append_only\",\n", "");
+    assert_ne!(before, kept);
+    assert_eq!(serde_json::from_str::<Session>(&before).unwrap().scope, Scope::Full);
 }
 
 #[test]

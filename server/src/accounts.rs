@@ -1,4 +1,4 @@
-//! Who may ask: users and their tokens.
+//! Who may ask: users, and the devices whose tokens speak for them.
 //!
 //! A token is 256 random bits, shown once and kept only as its SHA-256: with that much randomness a slow hash would
 //! protect nothing more. It begins with `hl_`, so that scanners for leaked secrets can know it.
@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use heirloom_protocol::Fingerprint;
+use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 
-use crate::index::{Index, IndexError, TokenId};
+use crate::index::{DeviceEntry, Index, IndexError, NewDevice, TokenId, UserEntry, UserState};
 
 /// How long a caller is remembered: thousands of requests a second do not each ask the index, and a token that is
 /// taken away is good for no longer than this.
-const REMEMBERED: Duration = Duration::from_secs(10);
+const REMEMBERED: Duration = Duration::from_secs(2);
 
 /// Callers remembered, at most; beyond it all are forgotten and asked for again. Only good tokens get in.
 const CALLERS_MAX: usize = 10_000;
@@ -26,7 +27,7 @@ const TOKEN_PREFIX: &str = "hl_";
 /// Random bytes in a token.
 const TOKEN_BYTES: usize = 32;
 
-/// Characters of a user's name, at most.
+/// Characters of a user's or a device's name, at most.
 const NAME_MAX: usize = 64;
 
 /// Who is asking, as proved by a token.
@@ -38,6 +39,8 @@ pub struct Caller {
     pub token: TokenId,
     /// The account's name.
     pub name: String,
+    /// What the token may do.
+    pub scope: Scope,
 }
 
 /// The door book.
@@ -65,6 +68,20 @@ pub enum AccountError {
     /// There is no user of that name.
     #[error("there is no user named {0}")]
     NoSuchUser(String),
+    /// No name for a device.
+    #[error("a device's name has 1 to 64 visible ASCII characters")]
+    MalformedDevice,
+    /// The user has a device of that name.
+    #[error("there is a device named {0} already")]
+    DeviceTaken(String),
+    /// The user has no device of that name.
+    #[error("{user} has no device named {device}")]
+    NoSuchDevice {
+        /// Whose.
+        user: String,
+        /// Which.
+        device: String,
+    },
     /// The system gave no random bytes.
     #[error("ask the system for random bytes")]
     Random(#[source] getrandom::Error),
@@ -78,7 +95,13 @@ impl AccountError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Index(error) => error.is_transient(),
-            Self::MalformedName | Self::NameTaken(_) | Self::NoSuchUser(_) | Self::Random(_) => false,
+            Self::MalformedName
+            | Self::NameTaken(_)
+            | Self::NoSuchUser(_)
+            | Self::MalformedDevice
+            | Self::DeviceTaken(_)
+            | Self::NoSuchDevice { .. }
+            | Self::Random(_) => false,
         }
     }
 }
@@ -96,13 +119,42 @@ impl Accounts {
             IndexError::NameTaken(name) => AccountError::NameTaken(name),
             error => AccountError::Index(error),
         })?;
-        self.give_token(user).await
+        self.give_token(user, None, Scope::Full).await
     }
 
-    /// Another token for a user that exists.
+    /// Another token for a user that exists, of full scope, for a device that nobody named.
     pub async fn add_token(&self, name: &str) -> Result<String, AccountError> {
-        let user = self.index.user_named(name).await.map_err(AccountError::Index)?;
-        self.give_token(user.ok_or_else(|| AccountError::NoSuchUser(name.to_owned()))?).await
+        self.give_token(self.user(name).await?, None, Scope::Full).await
+    }
+
+    /// A token for another device of a user's; kept only as its hash, like every other.
+    pub async fn add_device(&self, user: &str, device: &str, scope: Scope) -> Result<String, AccountError> {
+        check_device(device)?;
+        self.give_token(self.user(user).await?, Some(device.to_owned()), scope).await
+    }
+
+    /// A user's devices, the oldest first.
+    pub async fn devices(&self, user: &str) -> Result<Vec<DeviceEntry>, AccountError> {
+        self.index.devices(self.user(user).await?).await.map_err(AccountError::Index)
+    }
+
+    /// Takes a device's token away. Servers that know its bearer forget them within [`REMEMBERED`].
+    pub async fn revoke_device(&self, user: &str, device: &str) -> Result<(), AccountError> {
+        let id = self.user(user).await?;
+        if self.index.revoke_device(id, device).await.map_err(AccountError::Index)? {
+            return Ok(());
+        }
+        Err(AccountError::NoSuchDevice { user: user.to_owned(), device: device.to_owned() })
+    }
+
+    /// All users, by name.
+    pub async fn users(&self) -> Result<Vec<UserEntry>, AccountError> {
+        self.index.users().await.map_err(AccountError::Index)
+    }
+
+    /// Locks a user out, or lets them in again; what they have stays.
+    pub async fn set_user_state(&self, user: &str, state: UserState) -> Result<(), AccountError> {
+        self.index.set_user_state(self.user(user).await?, state).await.map_err(AccountError::Index)
     }
 
     /// Who the bearer of this token is; none if it is not one of ours. Remembered for [`REMEMBERED`].
@@ -116,18 +168,28 @@ impl Accounts {
             return Ok(Some(caller));
         }
         let owner = self.index.token_owner(hash).await.map_err(AccountError::Index)?;
-        let caller = owner.map(|owner| Caller { user: owner.user, token: owner.token, name: owner.name });
+        let caller =
+            owner.map(|owner| Caller { user: owner.user, token: owner.token, name: owner.name, scope: owner.scope });
         if let Some(caller) = &caller {
             self.remember(hash, caller.clone());
         }
         Ok(caller)
     }
 
-    async fn give_token(&self, user: UserId) -> Result<String, AccountError> {
+    async fn user(&self, name: &str) -> Result<UserId, AccountError> {
+        let user = self.index.user_named(name).await.map_err(AccountError::Index)?;
+        user.ok_or_else(|| AccountError::NoSuchUser(name.to_owned()))
+    }
+
+    async fn give_token(&self, user: UserId, name: Option<String>, scope: Scope) -> Result<String, AccountError> {
         let mut random = [0; TOKEN_BYTES];
         getrandom::fill(&mut random).map_err(AccountError::Random)?;
         let token = format!("{TOKEN_PREFIX}{}", HEXLOWER.encode(&random));
-        self.index.add_token(user, hash(&token)).await.map_err(AccountError::Index)?;
+        let device = NewDevice { token_hash: hash(&token), name, scope };
+        self.index.add_device(user, device).await.map_err(|error| match error {
+            IndexError::NameTaken(name) => AccountError::DeviceTaken(name),
+            error => AccountError::Index(error),
+        })?;
         Ok(token)
     }
 
@@ -155,6 +217,11 @@ fn check_name(name: &str) -> Result<(), AccountError> {
     let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     let fits = (1..=NAME_MAX).contains(&name.len());
     if fits && name.bytes().all(good) { Ok(()) } else { Err(AccountError::MalformedName) }
+}
+
+fn check_device(name: &str) -> Result<(), AccountError> {
+    let fits = (1..=NAME_MAX).contains(&name.len());
+    if fits && name.bytes().all(|byte| byte.is_ascii_graphic()) { Ok(()) } else { Err(AccountError::MalformedDevice) }
 }
 
 /// Whether a text looks like one of our tokens: what does not is not worth a question to the index.

@@ -8,12 +8,14 @@
 //! whatever is waiting in one transaction. `server/tests/index_contract.rs` is the contract.
 
 use heirloom_protocol::RangeSet;
+use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 
 use database::Database;
 use writer::Writer;
 
 mod database;
+mod devices;
 mod error;
 mod images;
 mod library;
@@ -28,7 +30,9 @@ mod uploads;
 mod users;
 mod writer;
 
+pub use devices::{DeviceEntry, NewDevice};
 pub use error::IndexError;
+pub use users::{UserEntry, UserState};
 
 /// The index. Every write is durable when it returns, and may be sent twice. A write whose caller stops waiting is
 /// carried out all the same.
@@ -51,6 +55,8 @@ pub struct TokenOwner {
     pub user: UserId,
     /// The account's name.
     pub name: String,
+    /// What the token may do.
+    pub scope: Scope,
 }
 
 /// An entry of the interruption list (M6).

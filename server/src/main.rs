@@ -1,17 +1,20 @@
 //! The program `heirloom-server`.
 
+// Beside this file and not in the library: only the program speaks to an administrator.
+#[path = "main/admin.rs"]
+mod admin;
+
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use heirloom_protocol::message::CrossUser;
-use heirloom_server::accounts::{AccountError, Accounts};
+use heirloom_server::accounts::AccountError;
 use heirloom_server::config::{Config, ConfigError, DataDir, TlsFiles, Transport};
-use heirloom_server::index::Index;
 use heirloom_server::serve::{ServeError, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -63,21 +66,12 @@ impl ServeArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Users and their tokens
+    /// Users: who may come in; works whether or not the server runs
     #[command(subcommand)]
-    User(UserCommand),
-}
-
-#[derive(Debug, Subcommand)]
-enum UserCommand {
-    /// Adds a user and prints their token, once; works whether or not the server runs
-    Add {
-        /// The user's name
-        name: String,
-        /// The server's data directory
-        #[arg(long, value_name = "DIR")]
-        data: PathBuf,
-    },
+    User(admin::UserCommand),
+    /// Devices: the tokens of a user; works whether or not the server runs
+    #[command(subcommand)]
+    Device(admin::DeviceCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -109,7 +103,8 @@ fn main() -> ExitCode {
 #[tokio::main]
 async fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
     match (arguments.command, arguments.serve) {
-        (Some(Command::User(UserCommand::Add { name, data })), _) => add_user(&name, &data).await,
+        (Some(Command::User(command)), _) => say(&command.carry_out().await?),
+        (Some(Command::Device(command)), _) => say(&command.carry_out().await?),
         (None, Some(serve)) => run(serve).await,
         (None, None) => Arguments::command().error(ErrorKind::MissingRequiredArgument, "--data DIR is needed").exit(),
     }
@@ -145,17 +140,13 @@ async fn renew_certificate(server: &Server) {
     }
 }
 
-/// Prints the token alone, so that a script may take the whole output.
-async fn add_user(name: &str, data: &Path) -> anyhow::Result<()> {
-    let index = Index::open(&DataDir::open(data)?.index_url()).await.context("open the index")?;
-    let token = Accounts::new(index.clone()).add_user(name).await;
-    index.close().await;
-    say(&token?)
-}
-
-fn say(line: &str) -> anyhow::Result<()> {
+/// Prints a text, unless it is empty.
+fn say(text: &str) -> anyhow::Result<()> {
+    if text.is_empty() {
+        return Ok(());
+    }
     let mut out = io::stdout().lock();
-    writeln!(out, "{line}").and_then(|()| out.flush()).context("write to standard output")
+    writeln!(out, "{text}").and_then(|()| out.flush()).context("write to standard output")
 }
 
 /// One sentence, and what to do next.
@@ -185,6 +176,9 @@ fn account_step(error: &AccountError) -> &'static str {
         AccountError::MalformedName => "choose a name of those letters",
         AccountError::NameTaken(_) => "choose another name, or use the token that was printed for this one",
         AccountError::NoSuchUser(_) => "add the user first: heirloom-server user add NAME --data DIR",
+        AccountError::MalformedDevice => "choose a name of those characters",
+        AccountError::DeviceTaken(_) => "choose another name, or revoke that device first",
+        AccountError::NoSuchDevice { .. } => "see which there are: heirloom-server device list USER --data DIR",
         AccountError::Random(_) => "try again",
         AccountError::Index(_) => "check that the data directory belongs to this account and that its disk has room",
     }

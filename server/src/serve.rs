@@ -177,7 +177,7 @@ fn refuse_listeners(transport: &Transport, address: SocketAddr) -> Result<(), Se
     match transport {
         Transport::PlainOnLoopback if open => return Err(ServeError::Unencrypted { address }),
         Transport::PlainAnywhere if open => {
-            tracing::warn!(%address, "reachable from other machines without encryption")
+            tracing::warn!(%address, "reachable from other machines without encryption");
         }
         Transport::PlainOnLoopback | Transport::PlainAnywhere | Transport::Tls(_) => {}
     }

@@ -1,11 +1,11 @@
 //! Making sense of answers: which are believed, and what a refusal without our own words means.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
 use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
-use hyper::header::RETRY_AFTER;
+use hyper::header::{DATE, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
@@ -55,11 +55,16 @@ fn foreign_problem(status: StatusCode) -> Option<Problem> {
     Some(Problem::new(code).with_detail(format!("status {}", status.as_u16())))
 }
 
-/// `Retry-After` in seconds (RFC 9110 section 10.2.3). Its other form, a date, is left to our own backoff:
-/// it would need two clocks that agree.
+/// `Retry-After` (RFC 9110 section 10.2.3) in either form. A date is counted from the answer's own `Date`, so that no two
+/// clocks need agree; from our clock only where there is none. One that has passed is no wait at all.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = asked.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let until = httpdate::parse_http_date(asked).ok()?;
+    let answered = headers.get(DATE).and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
+    Some(until.duration_since(answered.unwrap_or_else(SystemTime::now)).unwrap_or(Duration::ZERO))
 }
 
 /// Whether the answer has an entry for each that was asked for.
@@ -116,4 +121,29 @@ fn fits(received: &RangeSet, size: u64) -> bool {
 
 fn another_image(doing: &'static str, asked: Fingerprint) -> RemoteError {
     RemoteError::Malformed { doing, why: format!("it speaks of another image than {asked}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(retry_after: &str, date: Option<&str>) -> Option<Duration> {
+        let mut headers = HeaderMap::from_iter([(RETRY_AFTER, retry_after.parse().unwrap())]);
+        headers.extend(date.map(|date| (DATE, date.parse().unwrap())));
+        super::retry_after(&headers)
+    }
+
+    #[test]
+    fn a_server_may_say_when_to_come_again_in_seconds_or_as_a_date() {
+        let now = "Sun, 06 Nov 1994 08:49:37 GMT";
+        assert_eq!(asked("120", None), Some(Duration::from_mins(2)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:51:37 GMT", Some(now)), Some(Duration::from_mins(2)), "by its own clock");
+        assert_eq!(asked("Sunday, 06-Nov-94 08:49:47 GMT", Some(now)), Some(Duration::from_secs(10)));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:49:07 GMT", Some(now)), Some(Duration::ZERO), "it has passed");
+        let tomorrow = httpdate::fmt_http_date(SystemTime::now() + Duration::from_hours(24));
+        assert!(asked(&tomorrow, None).unwrap() > Duration::from_hours(23), "by our clock");
+        for nonsense in ["", "soon", "-1", "1.5", "06 Nov 1994"] {
+            assert_eq!(asked(nonsense, Some(now)), None, "{nonsense:?}");
+        }
+    }
 }

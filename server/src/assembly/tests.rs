@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
-use heirloom_protocol::message::CrossUser;
+use heirloom_protocol::message::{CrossUser, Scope};
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ContentDigest, RangeSet};
 use tempfile::TempDir;
@@ -51,7 +51,7 @@ impl Workshop {
 
     async fn user(&self, name: &str) -> Caller {
         let user = self.index.add_user(name).await.unwrap();
-        Caller { user, token: TokenId(user.0), name: name.to_owned() }
+        Caller { user, token: TokenId(user.0), name: name.to_owned(), scope: Scope::Full }
     }
 
     async fn received(&self, caller: &Caller, photo: &[u8]) -> Option<RangeSet> {

@@ -7,6 +7,7 @@ use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::Response;
 use heirloom_protocol::ErrorCode;
+use heirloom_protocol::message::Scope;
 
 use super::Refusal;
 use crate::accounts::{Accounts, Caller};
@@ -33,8 +34,14 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
 }
 
-/// The user whom [`let_in`] let in.
+/// The user whom [`let_in`] let in, by whatever token: may read.
 pub(super) struct Asking(pub(super) Caller);
+
+/// The same by a token that may add.
+pub(super) struct Adding(pub(super) Caller);
+
+/// The same by a token that may do all that its user may.
+pub(super) struct Owning(pub(super) Caller);
 
 impl<S: Sync> FromRequestParts<S> for Asking {
     type Rejection = Refusal;
@@ -42,6 +49,30 @@ impl<S: Sync> FromRequestParts<S> for Asking {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         // A route for users that was not put behind `let_in` lets nobody in.
         parts.extensions.get::<Caller>().cloned().map(Self).ok_or_else(|| ErrorCode::LoginNeeded.into())
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Adding {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Asking(caller) = Asking::from_request_parts(parts, state).await?;
+        match caller.scope {
+            Scope::Full | Scope::AppendOnly => Ok(Self(caller)),
+            Scope::ReadOnly => Err(ErrorCode::ScopeTooNarrow.into()),
+        }
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Owning {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        let Asking(caller) = Asking::from_request_parts(parts, state).await?;
+        match caller.scope {
+            Scope::Full => Ok(Self(caller)),
+            Scope::AppendOnly | Scope::ReadOnly => Err(ErrorCode::ScopeTooNarrow.into()),
+        }
     }
 }
 

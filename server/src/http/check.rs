@@ -7,14 +7,14 @@ use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use serde::Deserialize;
 
 use super::Refusal;
-use super::caller::Asking;
+use super::caller::Adding;
 use super::extract::{Message, Said};
 use crate::assembly::Assembly;
 
 /// `POST /v1/images/check`
 pub(super) async fn check(
     State(assembly): State<Assembly>,
-    Asking(caller): Asking,
+    Adding(caller): Adding,
     Said(images): Said<Vec<CheckImage>>,
 ) -> Result<Json<Vec<CheckedImage>>, Refusal> {
     Ok(Json(assembly.check(&caller, &images).await?))

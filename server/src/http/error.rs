@@ -160,6 +160,9 @@ fn account_code(error: &AccountError) -> ErrorCode {
         AccountError::MalformedName
         | AccountError::NameTaken(_)
         | AccountError::NoSuchUser(_)
+        | AccountError::MalformedDevice
+        | AccountError::DeviceTaken(_)
+        | AccountError::NoSuchDevice { .. }
         | AccountError::Random(_) => ErrorCode::Internal,
     }
 }

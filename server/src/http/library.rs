@@ -5,13 +5,13 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use heirloom_protocol::message::{LibraryBatch, LibraryFeed, LibraryOutcome, LibraryOutcomes};
+use heirloom_protocol::message::{LibraryBatch, LibraryFeed, LibraryOutcome, LibraryOutcomes, Scope};
 use heirloom_protocol::{ErrorCode, LibraryPath, route};
 use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::Asking;
+use super::caller::{Adding, Asking};
 use super::extract::{Message, Said};
 use super::{News, Refusal};
 use crate::index::Index;
@@ -20,10 +20,14 @@ use crate::index::Index;
 pub(super) async fn change(
     State(index): State<Index>,
     State(news): State<News>,
-    Asking(caller): Asking,
+    Adding(caller): Adding,
     Said(batch): Said<LibraryBatch>,
 ) -> Result<Json<LibraryOutcomes>, Refusal> {
-    let outcomes = index.change_library(caller.user, batch.changes).await?;
+    let outcomes = match caller.scope {
+        Scope::Full => index.change_library(caller.user, batch.changes).await?,
+        Scope::AppendOnly => index.add_to_library(caller.user, batch.changes).await?,
+        Scope::ReadOnly => return Err(ErrorCode::ScopeTooNarrow.into()),
+    };
     if outcomes.iter().any(|outcome| matches!(outcome, LibraryOutcome::Applied { .. })) {
         news.tell(caller.user);
     }

@@ -30,6 +30,7 @@ pub(super) async fn session(
     Json(Session {
         user: caller.user,
         name: caller.name,
+        scope: caller.scope,
         installation: installation.0.as_ref().to_owned(),
         nonce,
         nonce_renewal_s,

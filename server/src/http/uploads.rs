@@ -13,14 +13,14 @@ use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, ShardSize, route};
 
 use super::Refusal;
 use super::body::arrival_error;
-use super::caller::Asking;
+use super::caller::{Adding, Asking, Owning};
 use super::extract::{NamedImage, NamedShard, content_length, is_plain};
 use crate::assembly::{Assembly, Shard};
 
 /// `PUT /v1/uploads/{fingerprint}/{offset}`
 pub(super) async fn receive(
     State(assembly): State<Assembly>,
-    Asking(caller): Asking,
+    Adding(caller): Adding,
     named: NamedShard,
     headers: HeaderMap,
     body: Body,
@@ -42,7 +42,7 @@ pub(super) async fn state(
 /// `DELETE /v1/uploads/{fingerprint}`
 pub(super) async fn give_up(
     State(assembly): State<Assembly>,
-    Asking(caller): Asking,
+    Owning(caller): Owning,
     NamedImage(fingerprint): NamedImage,
 ) -> Result<StatusCode, Refusal> {
     assembly.give_up(&caller, fingerprint).await?;

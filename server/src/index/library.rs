@@ -12,7 +12,7 @@ use sqlx::{AnyConnection, Row as _};
 use super::error::IndexError;
 use super::writer::Write;
 use super::{Index, now_ms, row};
-use ledger::{Ledger, Place, Trashed};
+use ledger::{Leave, Ledger, Place, Trashed};
 
 mod ledger;
 
@@ -24,7 +24,16 @@ impl Index {
         user: UserId,
         changes: Vec<LibraryChange>,
     ) -> Result<Vec<LibraryOutcome>, IndexError> {
-        self.writer.write(ChangeLibrary { user, changes }).await
+        self.writer.write(ChangeLibrary { user, leave: Leave::Anything, changes }).await
+    }
+
+    /// The same for somebody who may only add: what would replace, move or remove a photo is refused.
+    pub async fn add_to_library(
+        &self,
+        user: UserId,
+        changes: Vec<LibraryChange>,
+    ) -> Result<Vec<LibraryOutcome>, IndexError> {
+        self.writer.write(ChangeLibrary { user, leave: Leave::Add, changes }).await
     }
 
     /// The change feed behind `since`, at most `limit` entries.
@@ -63,6 +72,7 @@ fn entry(row: &AnyRow) -> Result<LibraryEntry, IndexError> {
 
 struct ChangeLibrary {
     user: UserId,
+    leave: Leave,
     changes: Vec<LibraryChange>,
 }
 
@@ -99,7 +109,7 @@ impl ChangeLibrary {
         }
         let places = self.places(rows, &Vec::from_iter(paths)).await?;
         let held = self.held(rows, &Vec::from_iter(fingerprints)).await?;
-        Ok(Ledger { version, places, held, ..Ledger::default() })
+        Ok(Ledger { version, leave: self.leave, places, held, ..Ledger::default() })
     }
 
     /// The user's count of changes. The update that changes nothing locks the row, so that two servers do not count

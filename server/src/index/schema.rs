@@ -10,9 +10,9 @@ use super::error::IndexError;
 use super::row;
 
 /// The schema that this server writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
-/// Made where they are missing, in this order.
+/// The tables of the first schema, made where they are missing, in this order. Later schemas are steps from here.
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BYTEA NOT NULL)",
@@ -46,6 +46,18 @@ const TABLES: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS trash_by_age ON trash (removed_at_ms)",
 ];
 
+/// What makes each schema of the one before it: those of the second stand first.
+const STEPS: &[&[&str]] = &[&[
+    // state: 0 active, 1 disabled.
+    "ALTER TABLE users ADD COLUMN state BIGINT NOT NULL DEFAULT 0",
+    // scope: 0 full, 1 append-only, 2 read-only.
+    "ALTER TABLE tokens ADD COLUMN scope BIGINT NOT NULL DEFAULT 0",
+    // The device's name. Those that were there before devices had names get one of their own.
+    "ALTER TABLE tokens ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+    "UPDATE tokens SET name = 'device-' || id",
+    "CREATE UNIQUE INDEX tokens_by_name ON tokens (user_id, name)",
+]];
+
 /// Brings the tables to this server's schema; refuses those of a newer one.
 pub(super) async fn prepare(database: &Database) -> Result<(), IndexError> {
     let mut connection = database.writes().acquire().await.map_err(IndexError::Open)?;
@@ -55,6 +67,7 @@ pub(super) async fn prepare(database: &Database) -> Result<(), IndexError> {
         sqlx::query(*statement).execute(&mut *tables).await.map_err(IndexError::Open)?;
     }
     fill(&mut tables).await?;
+    step_up(&mut tables).await?;
     tables.commit().await.map_err(IndexError::Open)
 }
 
@@ -68,16 +81,38 @@ pub(super) async fn secret(reads: &AnyPool) -> Result<[u8; 32], IndexError> {
 /// Before anything is made: an index of a newer server must not be touched.
 async fn refuse_newer(tables: &mut AnyConnection) -> Result<(), IndexError> {
     sqlx::query(TABLES[0]).execute(&mut *tables).await.map_err(IndexError::Open)?;
-    let row = sqlx::query("SELECT version FROM schema_version WHERE id = 1").fetch_optional(&mut *tables).await;
-    let Some(row) = row.map_err(IndexError::Open)? else { return Ok(()) };
-    let found: i64 = row.try_get(0).map_err(IndexError::Open)?;
-    if found > VERSION { Err(IndexError::NewerSchema { found, known: VERSION }) } else { Ok(()) }
+    match found(tables).await? {
+        Some(found) if found > VERSION => Err(IndexError::NewerSchema { found, known: VERSION }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The schema that the tables have; none if they were only just made.
+async fn found(tables: &mut AnyConnection) -> Result<Option<i64>, IndexError> {
+    let row = sqlx::query("SELECT version FROM schema_version WHERE id = 1").fetch_optional(tables).await;
+    row.map_err(IndexError::Open)?.map(|row| row.try_get(0).map_err(IndexError::Open)).transpose()
+}
+
+/// Takes the steps that are missing, each once.
+async fn step_up(tables: &mut AnyConnection) -> Result<(), IndexError> {
+    let found = found(tables).await?.ok_or(IndexError::Damaged("schema version"))?;
+    for (step, to) in STEPS.iter().zip(2_i64..).filter(|(_, to)| *to > found) {
+        for statement in *step {
+            sqlx::query(*statement).execute(&mut *tables).await.map_err(IndexError::Open)?;
+        }
+        sqlx::query("UPDATE schema_version SET version = $1 WHERE id = 1")
+            .bind(to)
+            .execute(&mut *tables)
+            .await
+            .map_err(IndexError::Open)?;
+    }
+    Ok(())
 }
 
 /// The rows that every index has.
 async fn fill(tables: &mut AnyConnection) -> Result<(), IndexError> {
     sqlx::query("INSERT INTO schema_version (id, version) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
-        .bind(VERSION)
+        .bind(1_i64)
         .execute(&mut *tables)
         .await
         .map_err(IndexError::Open)?;

@@ -1,12 +1,13 @@
-//! Users and the hashes of their tokens.
+//! Users: who may come in at all.
 
 use async_trait::async_trait;
 use heirloom_protocol::possession::UserId;
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use super::error::IndexError;
 use super::writer::Write;
-use super::{Index, TokenId, TokenOwner, now_ms, row};
+use super::{Index, now_ms, row};
 
 impl Index {
     /// Adds a user; `NameTaken` if there is one of that name.
@@ -22,30 +23,63 @@ impl Index {
         row.map(|row| row::integer(&row, 0).map(UserId)).transpose()
     }
 
-    /// Adds a token, as its hash. The same hash for the same user again is the same token.
-    pub async fn add_token(&self, user: UserId, token_hash: [u8; 32]) -> Result<TokenId, IndexError> {
-        self.writer.write(AddToken { id: row::random_id()?, user, hash: token_hash }).await
+    /// All users, by name.
+    pub async fn users(&self) -> Result<Vec<UserEntry>, IndexError> {
+        let rows = sqlx::query(
+            "SELECT users.name, users.state, COUNT(tokens.id) FROM users LEFT JOIN tokens ON tokens.user_id = users.id
+             GROUP BY users.id, users.name, users.state ORDER BY users.name",
+        )
+        .fetch_all(self.database.reads())
+        .await
+        .map_err(IndexError::statement("list the users"))?;
+        let entry = |row: &AnyRow| {
+            let state = UserState::of(row::integer(row, 1)?)?;
+            Ok(UserEntry { name: row::text(row, 0)?, state, devices: row::count(row, 2)? })
+        };
+        rows.iter().map(entry).collect()
     }
 
-    /// Whose token has this hash.
-    pub async fn token_owner(&self, token_hash: [u8; 32]) -> Result<Option<TokenOwner>, IndexError> {
-        let found = sqlx::query(
-            "SELECT tokens.id, users.id, users.name
-             FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1",
-        )
-        .bind(token_hash.as_slice())
-        .fetch_optional(self.database.reads())
-        .await;
-        let row = found.map_err(IndexError::statement("look for a token"))?;
-        row.map(|row| {
-            Ok(TokenOwner {
-                token: TokenId(row::integer(&row, 0)?),
-                user: UserId(row::integer(&row, 1)?),
-                name: row::text(&row, 2)?,
-            })
-        })
-        .transpose()
+    /// Locks a user out, or lets them in again. What they have stays.
+    pub async fn set_user_state(&self, user: UserId, state: UserState) -> Result<(), IndexError> {
+        self.writer.write(SetState { user, state }).await
     }
+}
+
+/// Whether a user may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UserState {
+    /// They may.
+    Active,
+    /// None of their tokens is good, and neither is their password. What they have stays.
+    Disabled,
+}
+
+impl UserState {
+    pub(super) const fn code(self) -> i64 {
+        match self {
+            Self::Active => 0,
+            Self::Disabled => 1,
+        }
+    }
+
+    pub(super) fn of(code: i64) -> Result<Self, IndexError> {
+        match code {
+            0 => Ok(Self::Active),
+            1 => Ok(Self::Disabled),
+            _ => Err(IndexError::Damaged("state of a user")),
+        }
+    }
+}
+
+/// A user, as the administrator sees them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserEntry {
+    /// The account's name.
+    pub name: String,
+    /// Whether they may come in.
+    pub state: UserState,
+    /// How many devices have a token.
+    pub devices: u64,
 }
 
 struct AddUser {
@@ -74,34 +108,24 @@ impl Write for AddUser {
     }
 }
 
-struct AddToken {
-    id: i64,
+struct SetState {
     user: UserId,
-    hash: [u8; 32],
+    state: UserState,
 }
 
 #[async_trait]
-impl Write for AddToken {
-    type Answer = TokenId;
+impl Write for SetState {
+    type Answer = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<TokenId, IndexError> {
-        let owner =
-            sqlx::query("SELECT id FROM users WHERE id = $1").bind(self.user.0).fetch_optional(&mut *rows).await;
-        if owner.map_err(IndexError::statement("look for a token's user"))?.is_none() {
-            return Err(IndexError::NoSuchUser(self.user));
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+        let set = sqlx::query("UPDATE users SET state = $2 WHERE id = $1 RETURNING id")
+            .bind(self.user.0)
+            .bind(self.state.code())
+            .fetch_optional(rows)
+            .await;
+        match set.map_err(IndexError::statement("set a user's state"))? {
+            Some(_) => Ok(()),
+            None => Err(IndexError::NoSuchUser(self.user)),
         }
-        sqlx::query(
-            "INSERT INTO tokens (hash, id, user_id, created_ms) VALUES ($1, $2, $3, $4) ON CONFLICT (hash) DO NOTHING",
-        )
-        .bind(self.hash.as_slice())
-        .bind(self.id)
-        .bind(self.user.0)
-        .bind(now_ms())
-        .execute(&mut *rows)
-        .await
-        .map_err(IndexError::statement("add a token"))?;
-        let token =
-            sqlx::query("SELECT id FROM tokens WHERE hash = $1").bind(self.hash.as_slice()).fetch_one(rows).await;
-        row::integer(&token.map_err(IndexError::statement("read a token back"))?, 0).map(TokenId)
     }
 }

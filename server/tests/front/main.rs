@@ -9,6 +9,7 @@ mod library;
 mod possession;
 mod refusals;
 mod restarts;
+mod scopes;
 mod time_limits;
 mod transport;
 mod walk;

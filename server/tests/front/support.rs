@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bytes::Bytes;
-use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, Session, UploadState};
+use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, Scope, Session, UploadState};
 use heirloom_protocol::possession::{Proof, Prover, UserId};
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, Problem, route};
+use heirloom_server::accounts::{AccountError, Accounts};
 use heirloom_server::clock::Clock;
 use heirloom_server::config::{Config, DataDir};
+use heirloom_server::index::Index;
 use heirloom_server::serve::Server;
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::SendRequest;
@@ -64,6 +66,24 @@ impl House {
     pub(crate) async fn guest(&self, name: &str) -> Guest {
         let token = self.server.token_for(name).await.unwrap();
         Guest { address: self.server.address(), token: Some(token) }
+    }
+
+    /// A guest by a device of this scope, named `device`; the user is made if missing.
+    pub(crate) async fn device(&self, user: &str, scope: Scope) -> Guest {
+        let (accounts, index) = self.accounts().await;
+        match accounts.add_user(user).await {
+            Ok(_) | Err(AccountError::NameTaken(_)) => {}
+            Err(error) => panic!("{error}"),
+        }
+        let token = accounts.add_device(user, "device", scope).await.unwrap();
+        index.close().await;
+        Guest { address: self.server.address(), token: Some(token) }
+    }
+
+    /// The door book, as the administrator's command opens it beside the server.
+    pub(crate) async fn accounts(&self) -> (Accounts, Index) {
+        let index = Index::open(&DataDir::open(self.data.path()).unwrap().index_url()).await.unwrap();
+        (Accounts::new(index.clone()), index)
     }
 
     pub(crate) fn stranger(&self) -> Guest {

@@ -227,3 +227,23 @@ pub(super) async fn old_trash_is_forgotten_some_at_a_time(place: &Place) {
     assert_eq!(index.purge_trash(i64::MAX, 10).await.unwrap(), 3);
     assert_eq!(index.purge_trash(i64::MAX, 10).await.unwrap(), 0);
 }
+
+pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    for number in 1..=2 {
+        index.hold(anna, image(number), 10).await.unwrap();
+    }
+    let narrow = LibraryOutcome::Refused { code: ErrorCode::ScopeTooNarrow };
+    assert_eq!(
+        index.add_to_library(anna, vec![put("a", 1, 0), put("b", 2, 0)]).await.unwrap(),
+        [applied(1), applied(2)]
+    );
+    let before = index.library_since(anna, 0, 10).await.unwrap();
+    let spoiling = vec![put("a", 2, 1), put("a", 2, 0), relocate("a", "c", 1), relocate("a", "b", 1), remove("a", 1)];
+    assert_eq!(index.add_to_library(anna, spoiling).await.unwrap(), vec![narrow; 5]);
+    assert_eq!(index.library_since(anna, 0, 10).await.unwrap(), before);
+    // What holds already may be said twice.
+    assert_eq!(index.add_to_library(anna, vec![put("a", 1, 0)]).await.unwrap(), [applied(1)]);
+    assert_eq!(index.change_library(anna, vec![remove("a", 1)]).await.unwrap(), [applied(3)]);
+    assert_eq!(index.add_to_library(anna, vec![put("a", 2, 0)]).await.unwrap(), [applied(4)], "nothing stood there");
+}

@@ -3,14 +3,15 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
+use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::{Index, IndexError};
 
-use super::{Place, applied, image, put, range, two_users};
+use super::{Place, applied, device, image, put, range, two_users};
 
 pub(super) async fn reopening_keeps_everything(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
-    let token = index.add_token(anna, [1; 32]).await.unwrap();
+    let token = index.add_device(anna, device([1; 32])).await.unwrap();
     let receipt = index.hold(anna, image(1), 10).await.unwrap();
     let entry = index.note_shard(ben, image(2), 10, range(2, 5)).await.unwrap();
     index.count_proof_failure(ben, 1).await.unwrap();
@@ -158,8 +159,39 @@ pub(super) async fn an_index_of_a_newer_server_is_left_alone(place: &Place) {
     place.open().await.close().await;
     sqlx::any::install_default_drivers();
     let newer = sqlx::AnyPool::connect(&place.url).await.unwrap();
-    sqlx::query("UPDATE schema_version SET version = 2").execute(&newer).await.unwrap();
+    sqlx::query("UPDATE schema_version SET version = 3").execute(&newer).await.unwrap();
     newer.close().await;
     let error = Index::open(&place.url).await.unwrap_err();
-    assert!(matches!(error, IndexError::NewerSchema { found: 2, known: 1 }), "{error}");
+    assert!(matches!(error, IndexError::NewerSchema { found: 3, known: 2 }), "{error}");
+}
+
+/// As the first server wrote them: what its tables of users and tokens looked like, with one of each.
+const FIRST_SCHEMA: [&str; 6] = [
+    "CREATE TABLE schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
+    "INSERT INTO schema_version VALUES (1, 1)",
+    "CREATE TABLE users (
+        id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, library_version BIGINT NOT NULL, created_ms BIGINT NOT NULL)",
+    "INSERT INTO users VALUES (7, 'anna', 3, 1)",
+    "CREATE TABLE tokens (
+        hash BYTEA PRIMARY KEY, id BIGINT NOT NULL UNIQUE, user_id BIGINT NOT NULL, created_ms BIGINT NOT NULL)",
+    "INSERT INTO tokens VALUES (zeroblob(32), 9, 7, 1), (x'01', 10, 7, 1)",
+];
+
+pub(super) async fn an_index_of_the_first_schema_keeps_all_it_held(place: &Place) {
+    std::fs::write(place.folder.path().join("data/index.sqlite"), "").unwrap();
+    sqlx::any::install_default_drivers();
+    let first = sqlx::AnyPool::connect(&place.url).await.unwrap();
+    for statement in FIRST_SCHEMA {
+        sqlx::query(statement).execute(&first).await.unwrap();
+    }
+    first.close().await;
+    for _ in 0..2 {
+        let index = place.open().await;
+        let owner = index.token_owner([0; 32]).await.unwrap().unwrap();
+        assert_eq!((owner.user, owner.name.as_str(), owner.scope), (UserId(7), "anna", Scope::Full));
+        let devices = index.devices(UserId(7)).await.unwrap();
+        let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
+        assert_eq!(names, ["device-10", "device-9"]);
+        index.close().await;
+    }
 }

@@ -5,11 +5,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use heirloom_protocol::message::{LibraryChange, LibraryOutcome};
+use heirloom_protocol::message::{LibraryChange, LibraryOutcome, Scope};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use heirloom_server::config::DataDir;
-use heirloom_server::index::Index;
+use heirloom_server::index::{Index, NewDevice};
 
 mod accounts;
 mod images;
@@ -42,6 +42,11 @@ async fn two_users(place: &Place) -> (Index, UserId, UserId) {
     let anna = index.add_user("anna").await.unwrap();
     let ben = index.add_user("ben").await.unwrap();
     (index, anna, ben)
+}
+
+/// A device that nobody named, with a token of this hash.
+fn device(token_hash: [u8; 32]) -> NewDevice {
+    NewDevice { token_hash, name: None, scope: Scope::Full }
 }
 
 fn image(number: u32) -> Fingerprint {
@@ -101,6 +106,9 @@ mod sqlite {
             a_name_is_taken_once,
             a_token_is_known_by_its_hash_alone,
             a_token_needs_a_user,
+            a_device_has_a_name_of_its_own_and_a_scope,
+            a_revoked_device_is_nobodys,
+            a_disabled_user_is_nobody_until_enabled,
             failed_proofs_are_counted_by_user_and_day;
         images:
             a_receipt_of_the_first_time_is_the_receipt_of_every_time,
@@ -128,6 +136,7 @@ mod sqlite {
             a_move_over_a_photo_trashes_it,
             a_move_of_something_else_is_a_conflict,
             a_removed_photo_goes_to_the_trash_once,
+            whoever_may_only_add_spoils_nothing,
             one_refused_change_does_not_spoil_the_batch,
             changes_in_one_batch_build_on_each_other,
             the_feed_comes_in_pieces_without_gaps,
@@ -156,6 +165,11 @@ mod sqlite {
         #[tokio::test]
         async fn an_index_of_a_newer_server_is_left_alone() {
             crate::lifetime::an_index_of_a_newer_server_is_left_alone(&Place::sqlite()).await;
+        }
+
+        #[tokio::test]
+        async fn an_index_of_the_first_schema_keeps_all_it_held() {
+            crate::lifetime::an_index_of_the_first_schema_keeps_all_it_held(&Place::sqlite()).await;
         }
     }
 }

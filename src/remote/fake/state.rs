@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState};
-use heirloom_protocol::message::{LibraryChange, LibraryOutcome};
+use heirloom_protocol::message::{LibraryChange, LibraryOutcome, Scope};
 use heirloom_protocol::possession::{Nonce, Prover, UserId};
 use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, LibraryPath, RangeSet};
 
@@ -79,6 +79,7 @@ impl State {
         Session {
             user: UserId(7),
             name: "anna".to_owned(),
+            scope: Scope::Full,
             installation: self.installation.clone(),
             nonce: Nonce::from([3; 32]),
             nonce_renewal_s: 1800,

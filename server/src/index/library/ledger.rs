@@ -8,6 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome, LibraryPhoto};
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 
+/// The answer to whoever may only add.
+const TOO_NARROW: LibraryOutcome = LibraryOutcome::Refused { code: ErrorCode::ScopeTooNarrow };
+
 /// What is known of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place {
@@ -25,11 +28,23 @@ pub(super) struct Trashed {
     pub(super) photo: LibraryPhoto,
 }
 
+/// What changes may do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Leave {
+    /// Anything: what is lost goes to the trash.
+    #[default]
+    Anything,
+    /// Put photos where none stands. Nothing that stands is replaced, moved or removed.
+    Add,
+}
+
 /// A part of a user's library while changes are carried out.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// The user's count of changes.
     pub(super) version: u64,
+    /// What the changes may do.
+    pub(super) leave: Leave,
     /// What is known of the paths that the batch names.
     pub(super) places: HashMap<LibraryPath, Place>,
     /// The lengths of those images of the batch that the user holds.
@@ -45,6 +60,7 @@ impl Ledger {
     pub(super) fn carry_out(&mut self, change: &LibraryChange) -> LibraryOutcome {
         match change {
             LibraryChange::Put { path, fingerprint, mtime_ns, base } => self.put(path, *fingerprint, *mtime_ns, *base),
+            LibraryChange::Move { .. } | LibraryChange::Remove { .. } if self.leave == Leave::Add => TOO_NARROW,
             LibraryChange::Move { from, to, base } => self.relocate(from, to, *base),
             LibraryChange::Remove { path, base } => self.remove(path, *base),
         }
@@ -59,6 +75,7 @@ impl Ledger {
             Some((version, there)) if there == photo => LibraryOutcome::Applied { version },
             // The same content with another time loses nothing: no conflict, whatever the sender knew.
             Some((_, there)) if there.fingerprint == fingerprint => self.place(path, Some(photo)),
+            Some(_) if self.leave == Leave::Add => TOO_NARROW,
             _ if !self.knew(path, base) => self.conflict(path),
             _ => self.place(path, Some(photo)),
         }
