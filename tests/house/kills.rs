@@ -1,6 +1,6 @@
 //! SIGKILL at random moments, of either side: no photo is lost, and nothing that had arrived is sent again.
 //!
-//! The seed is printed; `HEIRLOOM_TEST_SEED` repeats it.
+//! The seed is printed; `HEIRLOOM_SEED` repeats it.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use heirloom_protocol::{Fingerprint, RangeSet};
 
+use crate::chance::seeded;
 use crate::command::finish;
 use crate::device::{Device, fingerprints_below};
 use crate::house::{House, Person};
@@ -22,14 +23,7 @@ const ROUNDS: usize = 20;
 const SLOW: u64 = 48 << 20;
 
 /// Photo bytes that the uploader has under way at once, at most, in bytes.
-const IN_FLIGHT_BYTES_MAX: u64 = 24 << 20;
-
-fn chance() -> fastrand::Rng {
-    let seed = std::env::var("HEIRLOOM_TEST_SEED").ok().map(|seed| seed.parse().expect("a number"));
-    let seed = seed.unwrap_or_else(|| fastrand::u64(..));
-    println!("HEIRLOOM_TEST_SEED={seed}");
-    fastrand::Rng::with_seed(seed)
-}
+pub const IN_FLIGHT_BYTES_MAX: u64 = 24 << 20;
 
 /// Takes photos of all sizes, two of them large enough for many shards; answers their files, and each image with its length.
 fn photos(house: &mut House, chance: &mut fastrand::Rng) -> (Vec<PathBuf>, Vec<(Fingerprint, u64)>) {
@@ -43,7 +37,7 @@ fn photos(house: &mut House, chance: &mut fastrand::Rng) -> (Vec<PathBuf>, Vec<(
 }
 
 /// How many of these images' bytes were sent since this was last asked although the server had them.
-fn sent_again(link: &Link, had: &BTreeMap<Fingerprint, RangeSet>) -> u64 {
+pub fn sent_again(link: &Link, had: &BTreeMap<Fingerprint, RangeSet>) -> u64 {
     let shards = link.take_shards();
     let again = |image: &Fingerprint, shard: RangeSet| {
         had.get(image).map_or(0, |had| shard.byte_count() - shard.without(had).byte_count())
@@ -59,7 +53,7 @@ fn copy_until_it_fails(photos: &[PathBuf], mountpoint: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn no_promise_is_lost_when_the_client_is_killed() {
-    let mut chance = chance();
+    let mut chance = seeded();
     let mut house = House::new();
     let anna = house.person("anna");
     let (photos, images) = photos(&mut house, &mut chance);
@@ -95,7 +89,7 @@ fn no_promise_is_lost_when_the_client_is_killed() {
 
 #[test]
 fn no_promise_is_lost_when_the_server_is_killed() {
-    let mut chance = chance();
+    let mut chance = seeded();
     let mut house = House::new();
     let anna = house.person("anna");
     let (photos, images) = photos(&mut house, &mut chance);

@@ -8,8 +8,10 @@
 
 // The tools.
 mod ask;
+mod chance;
 mod command;
 mod device;
+mod diary;
 mod house;
 mod link;
 mod photo;
@@ -28,5 +30,6 @@ mod promises;
 mod pushing;
 mod recalling;
 mod refusals;
+mod torture;
 mod unmounting;
 mod walk;
