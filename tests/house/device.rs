@@ -211,6 +211,12 @@ impl Status {
         self.0.pointer(place).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number {place} in {:#}", self.0))
     }
 
+    /// The yes or no at a place such as `/comparing`.
+    #[track_caller]
+    pub fn says(&self, place: &str) -> bool {
+        self.0.pointer(place).and_then(Value::as_bool).unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
+    }
+
     /// The word at a place such as `/connection/state`.
     #[track_caller]
     pub fn word(&self, place: &str) -> &str {

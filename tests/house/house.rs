@@ -31,6 +31,13 @@ pub struct Person {
     pub token: String,
 }
 
+impl Person {
+    /// Somebody who has an account already.
+    pub fn new(name: &str, token: &str) -> Self {
+        Self { name: name.to_owned(), token: token.to_owned() }
+    }
+}
+
 impl House {
     /// A house with an empty server.
     pub fn new() -> Self {
@@ -41,7 +48,7 @@ impl House {
 
     /// Adds somebody to the server.
     pub fn person(&self, name: &str) -> Person {
-        Person { name: name.to_owned(), token: self.server.add_user(name) }
+        Person::new(name, &self.server.add_user(name))
     }
 
     /// A new person's first device, mounted.
@@ -65,6 +72,17 @@ impl House {
     /// A device behind a link, not mounted yet.
     pub fn linked(&self, person: &Person, name: &str, link: &Link) -> Device {
         self.device_at(person, name, &format!("http://{}", link.address()))
+    }
+
+    /// A device that keeps everything in this folder, not mounted yet.
+    pub fn device_in(&self, person: &Person, name: &str, folder: &Path) -> Device {
+        let server = format!("http://{}", self.server.address());
+        Device::new(&format!("{}'s device {name}", person.name), folder.to_owned(), &server, &person.token)
+    }
+
+    /// A device that speaks to another server than the house's, not mounted yet.
+    pub fn device_of_server(&self, person: &Person, name: &str, server: &Server) -> Device {
+        self.device_at(person, name, &format!("http://{}", server.address()))
     }
 
     fn device_at(&self, person: &Person, name: &str, server: &str) -> Device {

@@ -60,6 +60,11 @@ impl Server {
         self.process.take().expect("it runs").terminate();
     }
 
+    /// SIGTERM for good.
+    pub fn end(mut self) {
+        self.stop();
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
