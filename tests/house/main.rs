@@ -25,6 +25,7 @@ mod copying;
 mod editing;
 mod kills;
 mod knowing;
+mod malformed;
 mod memory;
 mod offline;
 mod power;

@@ -65,6 +65,11 @@ impl Server {
         self.stop();
     }
 
+    /// Its data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
