@@ -57,6 +57,12 @@ pub(super) enum Telling {
     },
 }
 
+/// Work on what came to rest waits until nothing more was told for so long: whoever copies a folder needs disk and processor for that.
+const CALM: Duration = Duration::from_millis(100);
+
+/// But a file that came to rest waits no longer than this, however long the copying goes on: a promise is made within about a second.
+const HELD_BACK_MAX: Duration = Duration::from_secs(1);
+
 /// How the comparison of tree and journal stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Comparison {
@@ -90,6 +96,7 @@ pub(super) struct State {
     sealing: Vec<FileId>,
     comparison: Comparison,
     ending: Ending,
+    last_note: Instant,
 }
 
 #[derive(Debug)]
@@ -115,6 +122,7 @@ impl Desk {
             sealing: Vec::new(),
             comparison: Comparison::First,
             ending: Ending::NotYet,
+            last_note: Instant::now(),
         };
         Self {
             state: Mutex::new(state),
@@ -169,8 +177,9 @@ impl Desk {
     }
 
     fn write_note(&self, state: &mut State, note: impl FnOnce(&mut Notes, Instant) -> Noting) {
-        let before = state.notes.next_due();
-        match note(&mut state.notes, Instant::now()) {
+        let (before, now) = (state.notes.next_due(), Instant::now());
+        state.last_note = now;
+        match note(&mut state.notes, now) {
             Noting::Noted => {}
             Noting::Overflowed => {
                 state.comparison = Comparison::Again;
@@ -274,6 +283,12 @@ impl State {
     fn has_room_for_comparison(&self) -> bool {
         self.notes.len() < self.notes.limit() / PART_FOR_COMPARISON
             && self.tellings.len() < TELLINGS_MAX / PART_FOR_COMPARISON
+    }
+
+    /// Until when what is due is held back, because more is being told.
+    fn held_back_until(&self, now: Instant) -> Option<Instant> {
+        let first = self.notes.next_due().filter(|first| *first <= now && !self.is_ending())?;
+        Some((self.last_note + CALM).min(first + HELD_BACK_MAX)).filter(|until| *until > now)
     }
 
     fn is_ending(&self) -> bool {

@@ -16,13 +16,14 @@ impl Desk {
             if state.is_over(now) {
                 return None;
             }
-            let due = state.notes.take_due(now, most);
+            let held_back = state.held_back_until(now);
+            let due = if held_back.is_none() { state.notes.take_due(now, most) } else { Vec::new() };
             if !due.is_empty() {
                 // Another worker may be asleep until a deadline that is now this one's work.
                 self.due.notify_one();
                 return Some(due);
             }
-            state = match state.notes.next_due() {
+            state = match held_back.or_else(|| state.notes.next_due()) {
                 _ if state.is_ending() => return None,
                 Some(next) => {
                     let limit = next.saturating_duration_since(now);
