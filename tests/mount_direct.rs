@@ -6,6 +6,8 @@
 mod bytes;
 #[path = "mount_crash.rs"]
 mod crash;
+#[path = "mount_exercise/main.rs"]
+mod exercise;
 #[path = "mount_facts.rs"]
 mod facts;
 #[path = "mount_files.rs"]
@@ -14,6 +16,8 @@ mod files;
 mod folders;
 #[path = "mount_locks.rs"]
 mod locks;
+#[path = "mount_model/main.rs"]
+mod model;
 #[path = "mount_names.rs"]
 mod names;
 #[path = "mount_paths.rs"]

@@ -55,7 +55,9 @@ impl Mounted {
         self.mount.as_ref().unwrap()
     }
     pub(crate) fn remount(&mut self) {
-        self.handle().unmount().unwrap();
+        // Another test may be starting a program this moment, and until that begins it holds what we have just closed.
+        self.handle().unmount_lazily().unwrap();
+        self.handle().wait();
         self.mount = None;
         self.mount().unwrap();
     }
