@@ -7,8 +7,8 @@ use fuser::{
     Errno, FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr,
 };
 
-use super::door::manner;
 use super::errno::{errno, is_trouble};
+use super::manner::manner;
 use super::passthrough::Way;
 use super::shape::attributes;
 use super::tree::{Created, Entry, Tree, TreeError};
