@@ -33,6 +33,7 @@ mod promises;
 mod pushing;
 mod recalling;
 mod refusals;
+mod renaming;
 mod torture;
 mod unmounting;
 mod walk;
