@@ -28,7 +28,7 @@ use std::sync::Arc;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
-pub use entry::{FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Restated, Settled, Stamp};
+pub use entry::{Arrived, FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Restated, Settled, Stamp};
 pub use error::JournalError;
 pub use names::Bound;
 pub use record::RecordError;
@@ -224,6 +224,28 @@ impl Journal {
             let versions = journal.open_table(tables::VERSIONS)?;
             Ok(versions.get(path.as_str())?.map(|version| version.value()))
         })
+    }
+
+    /// The versions that the server confirmed for what stands at each of these paths.
+    pub fn name_versions(&self, paths: &[LibraryPath]) -> Result<Vec<Option<u64>>, JournalError> {
+        self.store.read(|journal| {
+            let versions = journal.open_table(tables::VERSIONS)?;
+            let version = |path: &LibraryPath| Ok(versions.get(path.as_str())?.map(|version| version.value()));
+            paths.iter().map(version).collect()
+        })
+    }
+
+    /// Up to where the change feed was followed; 0 at the beginning.
+    pub fn feed_position(&self) -> Result<u64, JournalError> {
+        self.store.read(|journal| {
+            let counters = journal.open_table(tables::COUNTERS)?;
+            Ok(counters.get(names::FEED)?.map_or(0, |position| position.value()))
+        })
+    }
+
+    /// Enters what a page of the change feed brought, in one durable transaction.
+    pub fn arrive(&self, arrived: Arrived) -> Result<(), JournalError> {
+        self.write(move |tables| tables.arrive(&arrived))
     }
 
     /// How many changes are in the outbox. From memory.

@@ -3,10 +3,15 @@
 //! Every change of a name goes into the journal's outbox first and from there to the server, in order and in
 //! batches; so a name outlives a crash as an image does. A change says which version it was based on. If
 //! another device was faster, the change is based anew and sent again: what stood there is in the server's trash.
+//!
+//! The other way round, what other devices changed is followed and shown (`arrivals`).
 
+mod arrivals;
+mod arriving;
 mod batch;
 mod bond;
 mod outbox;
+mod shelf;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -18,8 +23,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::journal::{Journal, JournalError, NameChange};
 use crate::remote::{Remote, RemoteError};
+use crate::spool::Spool;
+pub use arrivals::ArrivalReport;
+pub use shelf::Shelf;
+
+use arrivals::Arrivals;
 use bond::Bond;
-use outbox::{Bells, Outbox};
+use outbox::{Bells, Following, Outbox};
 
 /// A handle to the running library. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -29,6 +39,10 @@ pub struct Library {
     wake: Arc<Notify>,
     stop: CancellationToken,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    following: Arc<Mutex<Option<JoinHandle<()>>>>,
+    arrivals: Arc<Mutex<ArrivalReport>>,
+    followed: Following,
+    remote: Remote,
     requeued: watch::Receiver<u64>,
     confirmed: watch::Receiver<u64>,
 }
@@ -51,13 +65,46 @@ impl Library {
         let ((requeue, requeued), (confirm, confirmed)) = (watch::channel(0), watch::channel(0));
         let bells = Bells { requeued: requeue, confirmed: confirm };
         let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
-        let outbox = Outbox::new(Arc::clone(&journal), Arc::clone(&bond), remote, Arc::clone(&wake), bells);
+        let (spoken_to, followed) = (remote.clone(), Following::default());
+        let outbox =
+            Outbox::new(Arc::clone(&journal), Arc::clone(&bond), remote, Arc::clone(&wake), bells, followed.clone());
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             // Dropped half-way, a batch was carried out or not; it is sent again, and a change may be sent twice.
             stopped.run_until_cancelled_owned(outbox.run()).await;
         });
-        Self { journal, bond, wake, stop, task: Arc::new(Mutex::new(Some(task))), requeued, confirmed }
+        Self {
+            journal,
+            bond,
+            wake,
+            stop,
+            task: Arc::new(Mutex::new(Some(task))),
+            following: Arc::default(),
+            arrivals: Arc::default(),
+            followed,
+            remote: spoken_to,
+            requeued,
+            confirmed,
+        }
+    }
+
+    /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be called once, on a runtime's thread.
+    pub fn follow(&self, spool: Spool, shelf: impl Shelf) {
+        let rooms = (Arc::clone(&self.journal), Arc::clone(&self.bond), self.remote.clone());
+        let (watch, wake, report) = (self.watch(), Arc::clone(&self.wake), Arc::clone(&self.arrivals));
+        let arrivals = Arrivals::new(rooms, (spool, Box::new(shelf)), watch, wake, report);
+        self.followed.0.store(true, std::sync::atomic::Ordering::Release);
+        let stopped = self.stop.clone();
+        let task = tokio::spawn(async move {
+            // Dropped half-way, a page is shown again.
+            stopped.run_until_cancelled_owned(arrivals.run()).await;
+        });
+        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+    }
+
+    /// How far the names of the library are shown here.
+    pub fn arrivals(&self) -> ArrivalReport {
+        *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not on the network.
@@ -100,11 +147,13 @@ impl Library {
     /// Stops sending; returns when the task has ended. What was not confirmed stays in the outbox.
     pub async fn stop(&self) {
         self.stop.cancel();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(task) = task
-            && let Err(error) = task.await
-        {
-            tracing::error!(error = &error as &dyn std::error::Error, "the library did not end well");
+        for task in [&self.task, &self.following] {
+            let task = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(task) = task
+                && let Err(error) = task.await
+            {
+                tracing::error!(error = &error as &dyn std::error::Error, "the library did not end well");
+            }
         }
     }
 }

@@ -18,6 +18,7 @@ mod marks;
 mod passthrough;
 mod pool;
 mod shape;
+mod shelf;
 mod tree;
 
 use std::io;
@@ -34,6 +35,7 @@ use crate::recall::Recall;
 use crate::spool::{Spool, SpoolError};
 
 pub use passthrough::{IoChoice, IoPath};
+pub use shelf::MountedShelf;
 
 use backing::Device;
 use passthrough::Passage;
@@ -94,6 +96,7 @@ impl Notes for Intake {
 pub struct Mount {
     mountpoint: PathBuf,
     io_path: IoPath,
+    shelf: MountedShelf,
     ended: Arc<Ended>,
 }
 
@@ -242,8 +245,10 @@ impl Mount {
     fn begin(mountpoint: &Path, tree: tree::Tree, choice: IoChoice) -> Result<Self, MountError> {
         let mountpoint = ground::prepare(mountpoint, tree.spool_root())?;
         let (passage, spares) = (tree.passage(), tree.spare_maker());
-        let session = Session::new(door::Door::new(tree, choice), &mountpoint, &options())
+        let tree = Arc::new(tree);
+        let session = Session::new(door::Door::new(Arc::clone(&tree), choice), &mountpoint, &options())
             .map_err(|source| ground::explain(&mountpoint, source))?;
+        let shelf = MountedShelf::new(&tree, session.notifier());
         let device = choose_path(&session, choice, &passage, spares);
         let io_path = passage.io_path();
         let ended = Arc::new(Ended::default());
@@ -259,12 +264,17 @@ impl Mount {
                 at_end.set();
             })
             .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
-        Ok(Self { mountpoint, io_path, ended })
+        Ok(Self { mountpoint, io_path, shelf, ended })
     }
 
     /// How reads and writes of open files reach the disk.
     pub fn io_path(&self) -> IoPath {
         self.io_path
+    }
+
+    /// Where the library shows what other devices changed.
+    pub fn shelf(&self) -> MountedShelf {
+        self.shelf.clone()
     }
 
     /// Where it is mounted: absolute, without links.

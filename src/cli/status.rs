@@ -109,6 +109,13 @@ fn lines(answer: &Answer) -> String {
         words::bytes(saved.check_bytes),
         words::bytes(saved.instant_upload_bytes)
     ));
+    if answer.library.arriving {
+        line(format!("  still showing the library: {} so far", words::files(answer.library.arrived)));
+    }
+    if answer.library.conflicts > 0 {
+        let shown = words::files(answer.library.conflicts);
+        line(format!("  {shown} of other devices shown as \"... (from another device)\", for their names are taken"));
+    }
     if answer.recall.fetching > 0 {
         line(format!("  fetching {}", words::files(answer.recall.fetching)));
     }

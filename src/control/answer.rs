@@ -174,6 +174,7 @@ impl Desk {
                 check_bytes: uploader.saved_by_check_bytes,
                 instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
             },
+            library: self.library.arrivals(),
             recall: RecallReport { fetching: recall.fetching as u64, fetched_bytes: recall.fetched_bytes },
             names_queued: self.journal.names_queued(),
             failing: self.failing(tried_again),

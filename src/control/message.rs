@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::StateWord;
 use crate::journal::Amount;
+use crate::library::ArrivalReport;
 use crate::mount::IoPath;
 use crate::uploader::Connection;
 
@@ -38,6 +39,8 @@ pub struct Status {
     pub saved: SavedBytes,
     /// Changes of names that the server has not confirmed yet.
     pub names_queued: u64,
+    /// How far the names that other devices changed are shown here.
+    pub library: ArrivalReport,
     /// What is only on the server, and being fetched.
     pub recall: RecallReport,
     /// What is failing and why, newest first.

@@ -89,6 +89,21 @@ pub struct Restated {
     pub to: FileState,
 }
 
+/// What a page of the change feed made of the tree and the names known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// Files that came.
+    pub records: Vec<(FileId, FileRecord)>,
+    /// Files that went.
+    pub forgotten: Vec<FileId>,
+    /// The versions that paths have now (None: nothing stands there).
+    pub versions: Vec<(LibraryPath, Option<u64>)>,
+    /// Changes that the library has to hear of in turn.
+    pub puts: Vec<NameChange>,
+    /// Where the feed goes on.
+    pub position: u64,
+}
+
 /// How a delivery ended.
 #[derive(Clone, Debug)]
 pub enum Outcome {

@@ -3,7 +3,7 @@
 use heirloom_protocol::LibraryPath;
 use redb::ReadableTable as _;
 
-use super::entry::{FileRecord, FileState, NameChange, NameStep};
+use super::entry::{Arrived, FileRecord, FileState, NameChange, NameStep};
 use super::error::Fault;
 use super::tables::Tables;
 use super::{look, record};
@@ -13,6 +13,9 @@ const LIBRARY: &str = "library";
 /// The sequence number of the next change of names. Never used twice: a late confirmation of one change must not
 /// take another out of the outbox.
 const NEXT_NAME: &str = "next_name";
+
+/// Up to where the change feed was followed.
+pub(super) const FEED: &str = "feed";
 
 /// Files that are looked at together when the library changes: bounds the memory for it.
 const BIND_PAGE: usize = 1000;
@@ -101,6 +104,16 @@ impl Tables<'_> {
         Ok(())
     }
 
+    /// Enters what a page of the change feed brought.
+    pub(super) fn arrive(&mut self, arrived: &Arrived) -> Result<(), Fault> {
+        arrived.forgotten.iter().try_for_each(|id| self.forget(*id))?;
+        arrived.records.iter().try_for_each(|(id, file)| self.record(*id, file))?;
+        arrived.versions.iter().try_for_each(|(path, version)| self.set_version(path, *version))?;
+        arrived.puts.iter().try_for_each(|change| self.queue_name(change))?;
+        self.counters.insert(FEED, arrived.position)?;
+        Ok(())
+    }
+
     /// From now on this journal is about `library`. What another one said before is forgotten.
     pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
         let before = self.bound.insert(LIBRARY, library)?.map(|before| before.value().to_owned());
@@ -117,6 +130,7 @@ impl Tables<'_> {
         self.shards.retain(|_, _| false)?;
         self.versions.retain(|_, _| false)?;
         self.names.retain(|_, _| false)?;
+        self.counters.remove(FEED)?;
         self.counts.names = 0;
         let mut from = Some(0);
         while let Some(first) = from {

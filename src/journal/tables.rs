@@ -33,7 +33,7 @@ pub(super) const VERSIONS: TableDefinition<'_, &str, u64> = TableDefinition::new
 /// Whose word this is: one entry, see `bind`.
 const BOUND: TableDefinition<'_, &str, &str> = TableDefinition::new("bound");
 /// What must not start again from 0.
-const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
+pub(super) const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
 /// What was counted in the other tables, so that opening the journal does not read them: one entry, `files`.
 const COUNTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("counted");
 /// Its key.

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
@@ -34,12 +35,17 @@ pub(super) struct Outbox {
     remote: Remote,
     wake: Arc<Notify>,
     bells: Bells,
+    following: Following,
     backoff: Backoff,
     /// How often each change met something else than it was based on.
     conflicts: HashMap<u64, u32>,
     /// Changes in the next batch, at most: fewer after one that the server could not read.
     batch_max: usize,
 }
+
+/// Whether what other devices change is shown here.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Following(pub(super) Arc<AtomicBool>);
 
 /// What is rung for others.
 pub(super) struct Bells {
@@ -50,13 +56,21 @@ pub(super) struct Bells {
 }
 
 impl Outbox {
-    pub(super) fn new(journal: Arc<Journal>, bond: Arc<Bond>, remote: Remote, wake: Arc<Notify>, bells: Bells) -> Self {
+    pub(super) fn new(
+        journal: Arc<Journal>,
+        bond: Arc<Bond>,
+        remote: Remote,
+        wake: Arc<Notify>,
+        bells: Bells,
+        following: Following,
+    ) -> Self {
         Self {
             journal,
             bond,
             remote,
             wake,
             bells,
+            following,
             backoff: Backoff::default(),
             conflicts: HashMap::new(),
             batch_max: usize::MAX,
@@ -175,6 +189,9 @@ impl Outbox {
         verdict: &mut Verdict,
         again: &mut Vec<NameChange>,
     ) -> Result<(), LibraryError> {
+        if matches!(change, NameChange::Put { .. }) && self.is_shown_first(current).await? {
+            return Ok(());
+        }
         verdict.versions.push((based_on(&change).clone(), (current > 0).then_some(current)));
         let met = self.conflicts.entry(number).or_insert(0);
         *met += 1;
@@ -197,6 +214,16 @@ impl Outbox {
             }
         }
         Ok(())
+    }
+
+    /// Whether what stands there has to be shown here, under whatever name, before ours takes its place: else nobody would see it
+    /// any more. The change is sent again until then.
+    async fn is_shown_first(&self, current: u64) -> Result<bool, LibraryError> {
+        if current == 0 || !self.following.0.load(Ordering::Acquire) {
+            return Ok(false);
+        }
+        let journal = Arc::clone(&self.journal);
+        Ok(aside(move || journal.feed_position()).await? < current)
     }
 
     /// The server will not do it.

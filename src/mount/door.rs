@@ -46,8 +46,8 @@ pub(super) struct Door {
 }
 
 impl Door {
-    pub(super) fn new(tree: Tree, choice: IoChoice) -> Self {
-        Self { tree: Arc::new(tree), choice }
+    pub(super) fn new(tree: Arc<Tree>, choice: IoChoice) -> Self {
+        Self { tree, choice }
     }
 
     /// For a request that has to wait for bytes.

@@ -10,6 +10,7 @@ mod files;
 mod folders;
 mod handing;
 mod names;
+mod shelved;
 mod xattrs;
 
 use std::ffi::{OsStr, OsString};

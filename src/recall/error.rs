@@ -7,7 +7,7 @@ use std::sync::Arc;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum RecallError {
     /// Nothing came within the limit.
-    #[error("nothing came from the server for {limit_s} seconds{}", because(.why))]
+    #[error("nothing came from the server for {limit_s} seconds{}", because(.why.as_deref()))]
     TooLate {
         /// The limit.
         limit_s: u64,
@@ -68,6 +68,6 @@ impl RecallError {
     }
 }
 
-fn because(why: &Option<String>) -> String {
-    why.as_ref().map(|why| format!(": {why}")).unwrap_or_default()
+fn because(why: Option<&str>) -> String {
+    why.map(|why| format!(": {why}")).unwrap_or_default()
 }

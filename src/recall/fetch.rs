@@ -145,7 +145,9 @@ impl Fetch {
         if let Course::Failed(_) = state.course {
             state.course = Course::Fetching;
         }
-        range.into_iter().for_each(|range| state.pieces.want(range));
+        if let Some(range) = range {
+            state.pieces.want(range);
+        }
         self.wanted.notify_one();
         state.work == Work::Idle && std::mem::replace(&mut state.work, Work::Running) == Work::Idle
     }

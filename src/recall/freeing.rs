@@ -20,6 +20,9 @@ pub(super) const FREED_AT_A_TIME: usize = route::CHECK_IMAGES_MAX / 2;
 /// When a writer meets a full disk, so much more than it needs is made free, so that the next write does not meet it again.
 const AHEAD_BYTES: u64 = 32 << 20;
 
+/// Files, and what the journal says of them.
+type Files = Vec<(FileId, FileRecord)>;
+
 /// Which photos are to give their room up.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
@@ -61,7 +64,7 @@ impl Recall {
         let (found, next) = aside(move || inside.selected(&chosen, after)).await?;
         let confirmed = self.inside.confirm(&found).await?;
         let inside = self.inside.clone();
-        let mut freed = aside(move || inside.free_confirmed(found, &confirmed)).await?;
+        let mut freed = aside(move || inside.free_confirmed(found, &confirmed)).await;
         freed.next = next;
         Ok(freed)
     }
@@ -78,11 +81,7 @@ impl Recall {
 
 impl Inside {
     /// The next of a selection, and where to go on.
-    fn selected(
-        &self,
-        selection: &Selection,
-        after: Option<FileId>,
-    ) -> Result<(Vec<(FileId, FileRecord)>, Option<FileId>), JournalError> {
+    fn selected(&self, selection: &Selection, after: Option<FileId>) -> Result<(Files, Option<FileId>), JournalError> {
         let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
         let next = page.last().map(|(id, _)| *id);
         let chosen = page.into_iter().filter(|(_, record)| self.is_selected(selection, record));
@@ -111,17 +110,13 @@ impl Inside {
         }
         let images: Vec<_> =
             sizes.iter().map(|(&fingerprint, &size)| CheckImage { fingerprint, size, proof: None }).collect();
-        let receipts: Vec<Receipt> = self.remote.check(&images).await?.into_iter().filter_map(receipt).collect();
+        let receipts: Vec<Receipt> = self.remote.check(&images).await?.iter().filter_map(receipt).collect();
         let (journal, kept) = (self.journal.clone(), receipts.clone());
         aside(move || journal.keep_receipts(kept)).await?;
         Ok(receipts.into_iter().map(|receipt| (receipt.fingerprint, receipt)).collect())
     }
 
-    fn free_confirmed(
-        &self,
-        found: Vec<(FileId, FileRecord)>,
-        confirmed: &HashMap<Fingerprint, Receipt>,
-    ) -> Result<Freed, FreeError> {
+    fn free_confirmed(&self, found: Vec<(FileId, FileRecord)>, confirmed: &HashMap<Fingerprint, Receipt>) -> Freed {
         let mut freed = Freed::default();
         for (id, record) in found {
             let vouched = backed_up(&record).is_none_or(|(image, _)| confirmed.contains_key(&image));
@@ -131,7 +126,7 @@ impl Inside {
                 Err(kept) => freed.kept.push((record.path, kept)),
             }
         }
-        Ok(freed)
+        freed
     }
 
     /// Frees the least recently used photos until so many bytes are free; answers how many were freed. One caller at a time: who waited
@@ -204,9 +199,9 @@ fn backed_up(record: &FileRecord) -> Option<(Fingerprint, u64)> {
     }
 }
 
-fn receipt(image: CheckedImage) -> Option<Receipt> {
+fn receipt(image: &CheckedImage) -> Option<Receipt> {
     match image {
-        CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => Some(receipt),
+        CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => Some(*receipt),
         CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => None,
     }
 }

@@ -106,7 +106,7 @@ impl House {
 
     /// Bytes of images that the server was asked for, by its own count of requests for parts.
     fn parts_asked(&self) -> usize {
-        self.server.state().count("/v1/images/")
+        self.server.state().count("GET /v1/images/")
     }
 
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {

@@ -20,9 +20,11 @@ mod server;
 mod waiting;
 
 // The promises.
+mod arriving;
 mod cameras;
 mod copying;
 mod editing;
+mod full;
 mod kills;
 mod knowing;
 mod malformed;

@@ -1,0 +1,134 @@
+//! *Arrivals*: changes of the library that other devices made, followed here one page of the feed after the other.
+//!
+//! How far we are is remembered together with what was done, so a new device goes on where it was interrupted. What is shown here is
+//! decided by `arriving`.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use heirloom_protocol::message::LibraryFeed;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::arriving::{ArrivalError, Arriving};
+use super::bond::Bond;
+use super::shelf::Shelf;
+use crate::aside::aside;
+use crate::journal::Journal;
+use crate::remote::{Backoff, Remote};
+use crate::spool::Spool;
+
+/// Seconds that the server is asked to hold its answer while there is no news.
+const NEWS_WAIT_S: u64 = 30;
+/// Our own changes of names go out first, so that what another device did is not mistaken for news about them; but not for longer.
+const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// How far the names of the library are shown here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ArrivalReport {
+    /// Whether there is more to show right now, as far as we know.
+    pub arriving: bool,
+    /// The server's count of changes up to which all is shown.
+    pub position: u64,
+    /// Photos shown since the start that were not here.
+    pub arrived: u64,
+    /// Photos shown under another name since the start, because something else stands under theirs.
+    pub conflicts: u64,
+}
+
+/// Follows the feed.
+pub(super) struct Arrivals {
+    journal: Arc<Journal>,
+    bond: Arc<Bond>,
+    remote: Remote,
+    arriving: Arc<Arriving>,
+    outbox: watch::Receiver<u64>,
+    wake_outbox: Arc<tokio::sync::Notify>,
+    report: Arc<Mutex<ArrivalReport>>,
+    backoff: Backoff,
+}
+
+impl Arrivals {
+    pub(super) fn new(
+        (journal, bond, remote): (Arc<Journal>, Arc<Bond>, Remote),
+        (spool, shelf): (Spool, Box<dyn Shelf>),
+        outbox: watch::Receiver<u64>,
+        wake_outbox: Arc<tokio::sync::Notify>,
+        report: Arc<Mutex<ArrivalReport>>,
+    ) -> Self {
+        let arriving = Arc::new(Arriving::new(spool, Arc::clone(&journal), shelf));
+        Self { journal, bond, remote, arriving, outbox, wake_outbox, report, backoff: Backoff::default() }
+    }
+
+    /// Follows until dropped. May be dropped at any point: a page that was half shown is shown again.
+    pub(super) async fn run(mut self) {
+        let arriving = Arc::clone(&self.arriving);
+        if let Err(error) = aside(move || arriving.begin_anew_if_emptied()).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "whether the spool was emptied cannot be told");
+        }
+        let mut wait_s = 0;
+        loop {
+            match self.follow(wait_s).await {
+                Ok(more) => {
+                    self.backoff.succeeded();
+                    wait_s = if more { 0 } else { NEWS_WAIT_S };
+                }
+                Err(error) => sleep(self.rest_after(&error)).await,
+            }
+        }
+    }
+
+    fn rest_after(&mut self, error: &ArrivalError) -> Duration {
+        let rest = self.backoff.failed(error.retry_after());
+        let error: &dyn std::error::Error = error;
+        tracing::debug!(error, rest_s = rest.as_secs(), "names of other devices wait");
+        rest
+    }
+
+    /// Shows one page; whether there is more right now.
+    async fn follow(&mut self, wait_s: u64) -> Result<bool, ArrivalError> {
+        self.bond.session().await?;
+        let journal = Arc::clone(&self.journal);
+        let since = aside(move || journal.feed_position()).await?;
+        let feed = self.remote.library_feed(since, wait_s).await?;
+        self.note(|report| (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since));
+        let (more, next) = (feed.more, feed.next);
+        if !feed.entries.is_empty() || next != since {
+            self.show(feed).await?;
+        }
+        self.note(|report| (report.arriving, report.position) = (more, next));
+        if !more {
+            self.arriving.caught_up();
+        }
+        Ok(more)
+    }
+
+    async fn show(&mut self, feed: LibraryFeed) -> Result<(), ArrivalError> {
+        self.outbox_is_empty().await;
+        let arriving = Arc::clone(&self.arriving);
+        let shown = aside(move || arriving.show(feed)).await?;
+        self.note(|report| {
+            report.arrived += shown.arrived;
+            report.conflicts += shown.conflicts;
+        });
+        if shown.conflicts > 0 {
+            self.wake_outbox.notify_one();
+        }
+        Ok(())
+    }
+
+    async fn outbox_is_empty(&mut self) {
+        let until = Instant::now() + OUTBOX_WAIT_MAX;
+        loop {
+            self.outbox.mark_unchanged();
+            let is_empty = self.journal.names_queued() == 0;
+            if is_empty || !matches!(timeout_at(until, self.outbox.changed()).await, Ok(Ok(()))) {
+                return;
+            }
+        }
+    }
+
+    fn note(&self, note: impl FnOnce(&mut ArrivalReport)) {
+        note(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+}

@@ -1,0 +1,65 @@
+//! The mount as the library's shelf: names that other devices changed are changed here, under the same lock as those that programs change.
+//!
+//! The kernel remembers names for a while, so it is told of those that are gone. That is done without the lock: the kernel may wait for us with
+//! its own lock on that folder.
+
+use std::sync::{Arc, Weak};
+
+use fuser::{INodeNo, Notifier};
+use heirloom_protocol::LibraryPath;
+
+use super::tree::Tree;
+use crate::journal::{FileId, Stamp};
+use crate::library::Shelf;
+use crate::spool::{Placeholder, SpoolError};
+
+/// The names of one mount; of no use when it has ended.
+#[derive(Clone)]
+pub struct MountedShelf {
+    tree: Weak<Tree>,
+    notifier: Notifier,
+}
+
+/// A name that is gone, and the folder that it stood in, as the kernel numbers it.
+#[derive(Debug)]
+pub(super) struct Gone {
+    pub(super) folder: INodeNo,
+    pub(super) name: String,
+}
+
+impl MountedShelf {
+    pub(super) fn new(tree: &Arc<Tree>, notifier: Notifier) -> Self {
+        Self { tree: Arc::downgrade(tree), notifier }
+    }
+
+    fn tree(&self, path: &LibraryPath) -> Result<Arc<Tree>, SpoolError> {
+        let ended = || SpoolError::of("show", path, std::io::ErrorKind::NotConnected.into());
+        self.tree.upgrade().ok_or_else(ended)
+    }
+
+    fn tell_kernel(&self, gone: &[Gone]) {
+        for Gone { folder, name } in gone {
+            if let Err(error) = self.notifier.inval_entry(*folder, name.as_ref()) {
+                tracing::trace!(%error, "the kernel does not know this name any more");
+            }
+        }
+    }
+}
+
+impl Shelf for MountedShelf {
+    fn put(&self, path: &LibraryPath, placeholder: &Placeholder) -> Result<Option<FileId>, SpoolError> {
+        self.tree(path)?.put_placeholder(path, placeholder)
+    }
+
+    fn take(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError> {
+        let gone = self.tree(path)?.take_away(path, id, stamp)?;
+        self.tell_kernel(&gone);
+        Ok(!gone.is_empty())
+    }
+}
+
+impl std::fmt::Debug for MountedShelf {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("MountedShelf").finish_non_exhaustive()
+    }
+}

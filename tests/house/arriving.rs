@@ -1,0 +1,108 @@
+//! One library on several devices: what one does, the others show.
+
+use std::fs;
+use std::path::Path;
+
+use crate::command::run;
+use crate::device::{Device, fingerprints_below};
+use crate::house::House;
+use crate::waiting::{SOON, eventually};
+
+#[track_caller]
+fn shows(device: &Device, name: &str, state: &str) {
+    let within = format!("{name} is {state}");
+    eventually(SOON, &within, || device.path(name).exists() && device.attribute(name, "state") == state);
+}
+
+#[test]
+fn a_new_device_shows_the_whole_library_and_fetches_what_is_read() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let first = house.device(&anna, "first");
+    let album = house.shelf("album");
+    house.camera.take_album(&album, 120).expect("an album");
+    run("cp", [Path::new("-r"), &album, &first.path("album")]).succeeds();
+    first.wait();
+    let mut second = house.device(&anna, "second");
+    eventually(SOON, "the whole library is shown", || second.status().files("placeholder") == 120);
+    assert_eq!(second.status().number("/recall/fetched_bytes"), 0);
+    assert_eq!(fingerprints_below(&second.path("album")), fingerprints_below(&album), "and it can be read");
+    // Emptied, it fills again.
+    second.unmount();
+    fs::remove_dir_all(second.state().join("spool")).expect("a spool");
+    second.mount();
+    eventually(SOON, "the library is shown again", || second.status().files("placeholder") == 120);
+    assert_eq!(house.ask(&anna).library().len(), 120, "and nothing was taken from it");
+}
+
+#[test]
+fn what_one_device_adds_renames_edits_and_removes_the_other_shows() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let (one, two) = (house.device(&anna, "one"), house.device(&anna, "two"));
+    let (photo, _) = house.photo("a.jpg", 300_000);
+    one.copy_in(&photo);
+    shows(&two, "a.jpg", "placeholder");
+    assert_eq!(fs::read(two.path("a.jpg")).expect("it comes"), fs::read(&photo).expect("the original"));
+    shows(&two, "a.jpg", "backed_up");
+    fs::create_dir(one.path("trip")).expect("a folder");
+    fs::rename(one.path("a.jpg"), one.path("trip/b.jpg")).expect("a rename");
+    shows(&two, "trip/b.jpg", "placeholder");
+    eventually(SOON, "the old name is gone", || !two.path("a.jpg").exists());
+    let (edited, fingerprint) = house.photo("edited.jpg", 200_000);
+    fs::copy(&edited, one.path("trip/b.jpg")).expect("an edit");
+    let edit_shows =
+        || two.path("trip/b.jpg").exists() && two.attribute("trip/b.jpg", "fingerprint") == fingerprint.to_string();
+    eventually(SOON, "the edit is shown", edit_shows);
+    assert_eq!(fs::read(two.path("trip/b.jpg")).expect("it comes"), fs::read(&edited).expect("the original"));
+    fs::remove_file(two.path("trip/b.jpg")).expect("a removal");
+    eventually(SOON, "it is gone from the other, and the folder that it was alone in", || !one.path("trip").exists());
+    assert_eq!(house.ask(&anna).library().len(), 0);
+}
+
+#[test]
+fn two_photos_of_one_name_are_both_kept_and_shown_on_both_devices() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let link = house.link();
+    let one = house.device(&anna, "one");
+    let mut two = house.linked(&anna, "two", &link);
+    two.mount();
+    link.cut();
+    let (first, _) = house.photo("first.jpg", 300_000);
+    let (second, _) = house.photo("second.jpg", 200_000);
+    fs::copy(&first, one.path("a.jpg")).expect("a copy");
+    fs::copy(&second, two.path("a.jpg")).expect("a copy");
+    one.wait();
+    link.mend();
+    let beside = "a (from another device).jpg";
+    for device in [&two, &one] {
+        eventually(SOON * 2, "both are shown", || device.path(beside).exists() && device.path("a.jpg").exists());
+        let same = |name: &str, photo: &Path| fs::read(device.path(name)).ok() == fs::read(photo).ok();
+        eventually(SOON, "each under its name", || same("a.jpg", &second) && same(beside, &first));
+    }
+    two.wait();
+    assert_eq!(two.status().number("/library/conflicts"), 1);
+    assert_eq!(house.ask(&anna).library().len(), 2, "the library has both");
+}
+
+#[test]
+fn what_stands_here_already_is_kept_as_it_is() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let one = house.device(&anna, "one");
+    let (photo, _) = house.photo("a.jpg", 300_000);
+    one.copy_in(&photo);
+    one.wait();
+    let mut two = house.unmounted(&anna, "two");
+    let spool = two.state().join("spool");
+    fs::create_dir_all(&spool).expect("a spool");
+    fs::set_permissions(two.state(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own folder");
+    run("cp", [Path::new("-p"), &photo, &spool.join("a.jpg")]).succeeds();
+    two.mount();
+    two.wait();
+    assert_eq!(two.attribute("a.jpg", "state"), "backed_up");
+    assert_eq!(two.status().files("placeholder"), 0);
+    assert_eq!(two.status().sent(), 0, "the server knows it");
+    assert_eq!(house.ask(&anna).library().len(), 1);
+}

@@ -1,0 +1,85 @@
+//! A full disk: the writer is told at once, photos that the server has make room, and nothing truncated is ever backed up as whole.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::command::run;
+use crate::house::House;
+use crate::waiting::{SOON, eventually};
+
+/// A small disk of its own: a file with ext4 in it, mounted through a loop device. That takes root, as the tests' machines have it.
+struct SmallDisk {
+    place: PathBuf,
+}
+
+impl SmallDisk {
+    #[track_caller]
+    fn new(image: &Path, place: &Path, bytes: u64) -> Self {
+        fs::File::create(image).and_then(|file| file.set_len(bytes)).expect("a file for a disk");
+        fs::create_dir_all(place).expect("a folder");
+        // Nothing is kept back for the administrator: full is full.
+        run("mkfs.ext4", [Path::new("-q"), Path::new("-m"), Path::new("0"), image]).succeeds();
+        let mounted = run("mount", [Path::new("-o"), Path::new("loop"), image, place]);
+        assert_eq!(mounted.code, 0, "this test needs root and loop devices: {mounted}");
+        run("chmod", [Path::new("700"), place]).succeeds();
+        Self { place: place.to_owned() }
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let ended = run("umount", [Path::new("-l"), &self.place]);
+        println!("the small disk: {ended}");
+    }
+}
+
+#[test]
+fn on_a_full_disk_old_photos_make_room_and_nothing_truncated_is_backed_up() {
+    for io in ["direct", "auto"] {
+        let mut house = House::new();
+        let anna = house.person("anna");
+        let mut device = house.unmounted(&anna, "anna").with_options(&["--io", io]);
+        let _disk = SmallDisk::new(&house.shelf("disk").join("image"), &device.state(), 96 << 20);
+        device.mount();
+        for number in 0..12 {
+            let (photo, _) = house.photo(&format!("{number}.jpg"), 10_000_000);
+            device.copy_in(&photo);
+            device.wait();
+        }
+        assert!(device.status().files("placeholder") >= 4, "{io}: 120 MB do not fit on 96 MB");
+        house.server.stop();
+        let (mut refused, mut kept) = (Vec::new(), Vec::new());
+        for number in 0..12 {
+            let (photo, fingerprint) = house.photo(&format!("late-{number}.jpg"), 10_000_001);
+            let begun = Instant::now();
+            let copied = run("cp", [photo.as_path(), &device.mountpoint()]);
+            assert!(begun.elapsed() < Duration::from_secs(20), "{io}: {:?}", begun.elapsed());
+            if copied.code == 0 { kept.push((number, fingerprint)) } else { refused.push((number, copied)) }
+        }
+        assert!(!refused.is_empty(), "{io}: what is not backed up makes no room");
+        assert!(refused.iter().all(|(_, copied)| copied.stderr.contains("No space left")), "{io}: {refused:?}");
+        assert!(!kept.is_empty(), "{io}: what the server has made room first");
+        house.server.start_again();
+        for (number, fingerprint) in kept {
+            device.wait_for(&[&format!("late-{number}.jpg")]);
+            let listed = || house.ask(&anna).library().get(&format!("late-{number}.jpg")) == Some(&fingerprint);
+            eventually(SOON, "the library lists it", listed);
+        }
+        let library = house.ask(&anna).library();
+        for (number, _) in &refused {
+            let name = format!("late-{number}.jpg");
+            assert_eq!(library.get(&name), None, "{io}: half of a photo is not a photo");
+            if device.path(&name).exists() {
+                assert_ne!(device.attribute(&name, "state"), "backed_up", "{io}");
+            }
+        }
+        for number in 0..12 {
+            let name = format!("{number}.jpg");
+            let original =
+                heirloom_protocol::Fingerprint::of(&fs::read(house.shelf("camera").join(&name)).expect("it"));
+            assert_eq!(library.get(&name), Some(&original), "{io}: what was backed up still is");
+        }
+        device.unmount();
+    }
+}
