@@ -7,6 +7,8 @@
 
 mod ask;
 mod free;
+mod login;
+mod logout;
 mod mount;
 mod push;
 mod status;
@@ -28,6 +30,10 @@ struct Heirloom {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Log in to a server; `heirloom mount` uses it from then on
+    Login(login::Login),
+    /// Give the token back and forget it
+    Logout(logout::Logout),
     /// Mount a directory; every photo that lands in it is backed up
     Mount(mount::Mount),
     /// Take a mounted directory away; nothing is lost
@@ -49,6 +55,8 @@ enum Command {
 /// Runs the command line.
 pub fn run() -> ExitCode {
     let outcome = match Heirloom::parse().command {
+        Command::Login(login) => login.run(),
+        Command::Logout(logout) => logout.run(),
         Command::Mount(mount) => mount.run(),
         Command::Unmount(unmount) => unmount.run(),
         Command::Status(status) => status.run(),

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod exchange;
 mod image;
+mod login;
 #[cfg(test)]
 pub(crate) mod fake;
 
@@ -28,6 +29,7 @@ use tokio::sync::Mutex;
 
 pub use backoff::Backoff;
 pub use error::RemoteError;
+pub use login::log_in;
 
 use crate::config::Login;
 use exchange::{Ask, Exchange};

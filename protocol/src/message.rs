@@ -4,6 +4,8 @@
 //! so. Answers are read leniently: a newer server may say more than this client understands.
 //! Every message has a golden file in `protocol/tests/golden/`.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::fingerprint::Fingerprint;
@@ -11,6 +13,38 @@ use crate::path::LibraryPath;
 use crate::possession::{Nonce, Proof, UserId};
 use crate::problem::ErrorCode;
 use crate::ranges::RangeSet;
+
+/// Body of `POST /v1/login`: a password, for a token.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoginRequest {
+    /// The account's name.
+    pub user: String,
+    /// What only its owner knows. `Debug` does not show it.
+    pub password: String,
+    /// What to call the device that the token is for, in 1 to 64 visible ASCII characters. If the user has one of that name, the
+    /// new one gets a similar one.
+    pub device: String,
+}
+
+impl fmt::Debug for LoginRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LoginRequest").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// Answer of `POST /v1/login`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginAnswer {
+    /// What to show from now on. `Debug` does not show it.
+    pub token: String,
+}
+
+impl fmt::Debug for LoginAnswer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("LoginAnswer").finish_non_exhaustive()
+    }
+}
 
 /// Answer of `GET /v1/session`: who is asking, and what holds for them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,6 +14,8 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 pub enum ErrorCode {
     /// No token, or one that is not good (any more).
     LoginNeeded,
+    /// There is no such user, or the password is wrong: which of them is not told.
+    LoginRefused,
     /// The token is good, but not for this: its scope is too narrow.
     ScopeTooNarrow,
     /// No such route, image or upload, as far as this user may know.
@@ -68,8 +70,9 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, in the order of the list above.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::LoginNeeded,
+        Self::LoginRefused,
         Self::ScopeTooNarrow,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -108,7 +111,7 @@ impl ErrorCode {
             | Self::ShardOutOfBounds
             | Self::DigestMissing
             | Self::DigestMismatch => 400,
-            Self::LoginNeeded => 401,
+            Self::LoginNeeded | Self::LoginRefused => 401,
             Self::ScopeTooNarrow => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
@@ -130,6 +133,7 @@ impl ErrorCode {
     pub const fn title(self) -> &'static str {
         match self {
             Self::LoginNeeded => "login needed",
+            Self::LoginRefused => "no such user, or another password",
             Self::ScopeTooNarrow => "this token may not do that",
             Self::NotFound => "not found",
             Self::MethodNotAllowed => "this route does not take this method",
@@ -175,6 +179,7 @@ impl ErrorCode {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LoginNeeded => "login_needed",
+            Self::LoginRefused => "login_refused",
             Self::ScopeTooNarrow => "scope_too_narrow",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",

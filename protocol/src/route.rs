@@ -4,6 +4,8 @@ use crate::fingerprint::Fingerprint;
 
 /// Who am I, and what holds for me.
 pub const SESSION: &str = "/v1/session";
+/// A token for a password.
+pub const LOGIN: &str = "/v1/login";
 /// The detection request (M4).
 pub const CHECK: &str = "/v1/images/check";
 /// The user's library: changes and the change feed (M11).

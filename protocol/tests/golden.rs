@@ -5,7 +5,8 @@ use std::path::Path;
 
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome,
-    LibraryOutcomes, LibraryPhoto, Limits, Receipt, Scope, ServerStatus, Session, UploadState,
+    LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus, Session,
+    UploadState,
 };
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
@@ -43,6 +44,13 @@ fn path(text: &str) -> LibraryPath {
 
 #[test]
 fn every_message_keeps_its_spelling() {
+    let login =
+        LoginRequest { user: "anna".to_owned(), password: "correct horse".to_owned(), device: "laptop".to_owned() };
+    assert!(!format!("{login:?}").contains("horse"));
+    golden("login_request", &login);
+    let answer = LoginAnswer { token: "hl_00".to_owned() };
+    assert!(!format!("{answer:?}").contains("hl_"));
+    golden("login_answer", &answer);
     golden(
         "session",
         &Session {

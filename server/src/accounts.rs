@@ -3,6 +3,8 @@
 //! A token is 256 random bits, shown once and kept only as its SHA-256: with that much randomness a slow hash would
 //! protect nothing more. It begins with `hl_`, so that scanners for leaked secrets can know it.
 
+mod password;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -13,6 +15,8 @@ use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 
 use crate::index::{DeviceEntry, Index, IndexError, NewDevice, TokenId, UserEntry, UserState};
+
+use password::Passwords;
 
 /// How long a caller is remembered: thousands of requests a second do not each ask the index, and a token that is
 /// taken away is good for no longer than this.
@@ -47,6 +51,7 @@ pub struct Caller {
 #[derive(Clone, Debug)]
 pub struct Accounts {
     index: Index,
+    passwords: Passwords,
     callers: Arc<Mutex<HashMap<[u8; 32], Remembered>>>,
 }
 
@@ -82,6 +87,16 @@ pub enum AccountError {
         /// Which.
         device: String,
     },
+    /// No password to keep.
+    #[error("a password has at least 8 characters and at most 1024 bytes")]
+    UnfitPassword,
+    /// Too many log in at a time.
+    #[error("too many logins at a time")]
+    Busy,
+    /// A password could not be hashed, or its hash in the index is damaged.
+    // Without the standard library's features their error is no source; so it is told here.
+    #[error("hash a password: {0}")]
+    Hash(argon2::password_hash::Error),
     /// The system gave no random bytes.
     #[error("ask the system for random bytes")]
     Random(#[source] getrandom::Error),
@@ -95,12 +110,15 @@ impl AccountError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Index(error) => error.is_transient(),
+            Self::Busy => true,
             Self::MalformedName
             | Self::NameTaken(_)
             | Self::NoSuchUser(_)
             | Self::MalformedDevice
             | Self::DeviceTaken(_)
             | Self::NoSuchDevice { .. }
+            | Self::UnfitPassword
+            | Self::Hash(_)
             | Self::Random(_) => false,
         }
     }
@@ -109,7 +127,7 @@ impl AccountError {
 impl Accounts {
     /// Accounts as the index knows them.
     pub fn new(index: Index) -> Self {
-        Self { index, callers: Arc::default() }
+        Self { index, passwords: Passwords::default(), callers: Arc::default() }
     }
 
     /// Adds a user; answers the token, which is kept only as its hash and cannot be shown again.
@@ -155,6 +173,38 @@ impl Accounts {
     /// Locks a user out, or lets them in again; what they have stays.
     pub async fn set_user_state(&self, user: &str, state: UserState) -> Result<(), AccountError> {
         self.index.set_user_state(self.user(user).await?, state).await.map_err(AccountError::Index)
+    }
+
+    /// Sets a user's password. Tokens that were given out stay good.
+    pub async fn set_password(&self, user: &str, password: String) -> Result<(), AccountError> {
+        let id = self.user(user).await?;
+        let hash = self.passwords.hash(password).await?;
+        self.index.set_password(id, hash).await.map_err(AccountError::Index)
+    }
+
+    /// A token of full scope for a password; none if there is no such user, they are disabled or have no password, or it is
+    /// another. All of these take the same time.
+    pub async fn log_in(&self, user: &str, password: String, device: &str) -> Result<Option<String>, AccountError> {
+        check_device(device)?;
+        let found = self.index.credentials(user).await.map_err(AccountError::Index)?;
+        let (id, kept) = found.unzip();
+        let fits = self.passwords.fits(password, kept).await?;
+        let Some(id) = id.filter(|_| fits) else { return Ok(None) };
+        let token = match self.give_token(id, Some(device.to_owned()), Scope::Full).await {
+            Err(AccountError::DeviceTaken(_)) => {
+                self.give_token(id, Some(password::similar(device)?), Scope::Full).await?
+            }
+            token => token?,
+        };
+        tracing::info!(user = %id, "logged in");
+        Ok(Some(token))
+    }
+
+    /// Takes the caller's own token away, at once.
+    pub async fn log_out(&self, caller: &Caller) -> Result<(), AccountError> {
+        self.index.revoke_token(caller.token).await.map_err(AccountError::Index)?;
+        self.callers().retain(|_, remembered| remembered.caller.token != caller.token);
+        Ok(())
     }
 
     /// Who the bearer of this token is; none if it is not one of ours. Remembered for [`REMEMBERED`].

@@ -11,6 +11,7 @@ mod error;
 mod extract;
 mod images;
 mod library;
+mod login;
 mod limits;
 mod metrics;
 mod news;
@@ -89,7 +90,7 @@ part_of_the_door! {
 /// All routes. Those for users ask for a token before anything else, the body included.
 pub fn router(door: Door) -> Router {
     let for_users = Router::new()
-        .route(route::SESSION, get(session::session))
+        .route(route::SESSION, get(session::session).delete(login::log_out))
         .route(route::CHECK, post(check::check))
         .route(route::SHARD_PATTERN, put(uploads::receive))
         .route(route::UPLOAD_PATTERN, get(uploads::state).delete(uploads::give_up))
@@ -99,6 +100,7 @@ pub fn router(door: Door) -> Router {
         .route(route::METRICS, get(metrics::metrics))
         .route_layer(from_fn_with_state(door.accounts.clone(), caller::let_in));
     for_users
+        .route(route::LOGIN, post(login::log_in))
         .route(route::HEALTH, get(async || "ok"))
         .fallback(async || Refusal::from(ErrorCode::NotFound))
         .method_not_allowed_fallback(async || Refusal::from(ErrorCode::MethodNotAllowed))

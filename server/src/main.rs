@@ -179,7 +179,8 @@ fn account_step(error: &AccountError) -> &'static str {
         AccountError::MalformedDevice => "choose a name of those characters",
         AccountError::DeviceTaken(_) => "choose another name, or revoke that device first",
         AccountError::NoSuchDevice { .. } => "see which there are: heirloom-server device list USER --data DIR",
-        AccountError::Random(_) => "try again",
+        AccountError::UnfitPassword => "choose another password",
+        AccountError::Busy | AccountError::Hash(_) | AccountError::Random(_) => "try again",
         AccountError::Index(_) => "check that the data directory belongs to this account and that its disk has room",
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -74,6 +74,14 @@ impl ServerUrl {
         format!("http://{address}")
             .parse()
             .expect("an address is a host and a port, which is never 0 of one that listens")
+    }
+
+    /// Whether others can read along on the way: no TLS, and not this machine.
+    pub fn is_overheard(&self) -> bool {
+        let host = self.0.host().unwrap_or_default();
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let here = host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback());
+        self.scheme() == "http" && !here
     }
 
     fn authority(&self) -> &str {
@@ -181,6 +189,21 @@ mod tests {
             assert_eq!(serde_json::to_string(&server).unwrap(), format!("{url:?}"));
         }
         assert_eq!("https://photos.example/".parse::<ServerUrl>().unwrap().to_string(), "https://photos.example");
+    }
+
+    #[test]
+    fn a_server_without_tls_on_another_machine_is_overheard() {
+        for (url, overheard) in [
+            ("http://127.0.0.1:8420", false),
+            ("http://[::1]:8420", false),
+            ("http://localhost", false),
+            ("https://photos.example", false),
+            ("http://photos.example", true),
+            ("http://192.0.2.1:8420", true),
+            ("http://localhost.example", true),
+        ] {
+            assert_eq!(url.parse::<ServerUrl>().unwrap().is_overheard(), overheard, "{url}");
+        }
     }
 
     #[test]

@@ -83,6 +83,11 @@ impl StateDir {
         login.save(&self.login())
     }
 
+    /// Forgets the saved login; fine if there is none.
+    pub fn forget_login(&self) -> Result<(), ConfigError> {
+        private::remove(&self.login())
+    }
+
     fn login(&self) -> PathBuf {
         self.root.join("login.json")
     }

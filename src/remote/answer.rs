@@ -31,10 +31,12 @@ impl Answer {
     }
 
     pub(super) fn refusal(&self, doing: &'static str) -> RemoteError {
-        if self.status == StatusCode::UNAUTHORIZED {
+        let problem: Option<Problem> = serde_json::from_slice(&self.body).ok();
+        let refused_login = problem.as_ref().is_some_and(|problem| problem.code == ErrorCode::LoginRefused);
+        if self.status == StatusCode::UNAUTHORIZED && !refused_login {
             return RemoteError::LoginNeeded;
         }
-        match serde_json::from_slice(&self.body).ok().or_else(|| foreign_problem(self.status)) {
+        match problem.or_else(|| foreign_problem(self.status)) {
             Some(problem) => RemoteError::Refused { problem, retry_after: retry_after(&self.headers) },
             None => RemoteError::Malformed { doing, why: format!("status {} is no answer of Heirloom's", self.status) },
         }

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +21,7 @@ use super::answer::Answer;
 use super::body::WatchedBody;
 use super::connection::{self, Connections};
 use super::error::RemoteError;
-use crate::config::Login;
+use crate::config::{Login, ServerUrl};
 
 /// Longest time in which no byte of a body moves, in either direction, connecting included.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
@@ -85,6 +86,11 @@ impl Ask {
         Self { headers, ..Self::get(doing, path) }
     }
 
+    /// Takes back what there is at a path.
+    pub(super) fn delete(doing: &'static str, path: &str) -> Self {
+        Self { method: Method::DELETE, ..Self::get(doing, path) }
+    }
+
     /// The same question, with so much more time for the answer.
     pub(super) fn patient(mut self, more: Duration) -> Self {
         self.patience += more;
@@ -97,7 +103,8 @@ impl Ask {
 pub(super) struct Exchange {
     connections: Connections,
     server: Uri,
-    authorization: HeaderValue,
+    /// None before there is a login.
+    authorization: Option<HeaderValue>,
 }
 
 impl Exchange {
@@ -107,8 +114,13 @@ impl Exchange {
             .map_err(|source| RemoteError::Unspeakable { doing, source: source.into() })?;
         // Kept out of Debug output, and out of HTTP/2's compression tables.
         authorization.set_sensitive(true);
-        let connections = connection::prepare(login.ca_file.as_deref())?;
-        Ok(Self { connections, server: login.server.uri().clone(), authorization })
+        let nameless = Self::nameless(&login.server, login.ca_file.as_deref())?;
+        Ok(Self { authorization: Some(authorization), ..nameless })
+    }
+
+    /// In nobody's name: to log in.
+    pub(super) fn nameless(server: &ServerUrl, ca_file: Option<&Path>) -> Result<Self, RemoteError> {
+        Ok(Self { connections: connection::prepare(ca_file)?, server: server.uri().clone(), authorization: None })
     }
 
     pub(super) fn is_loopback(&self) -> bool {
@@ -158,9 +170,11 @@ impl Exchange {
         let mut request = Request::builder()
             .method(ask.method)
             .uri(uri.build().map_err(unspeakable)?)
-            .header(AUTHORIZATION, self.authorization.clone())
             .header(USER_AGENT, AGENT)
             .header(ACCEPT, JSON);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
         if let Some(content_type) = ask.content_type {
             request = request.header(CONTENT_TYPE, content_type);
         }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::fs::File;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -35,9 +36,19 @@ pub fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A
 
 /// Runs a prepared command to its end.
 #[track_caller]
-pub fn finish(mut command: Command) -> Ended {
+pub fn finish(command: Command) -> Ended {
+    finish_with(command, "")
+}
+
+/// The same with this on its standard input.
+#[track_caller]
+pub fn finish_with(mut command: Command, said: &str) -> Ended {
     let line = format!("{command:?}");
-    let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("start {line}: {error}"));
+    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = child.unwrap_or_else(|error| panic!("start {line}: {error}"));
+    // What listens to nothing may have ended already.
+    drop(child.stdin.take().expect("piped").write_all(said.as_bytes()));
+    let output = child.wait_with_output().unwrap_or_else(|error| panic!("wait for {line}: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let code = output.status.code().unwrap_or(-1);
     assert_ne!(code, 127, "{line}: not installed; scripts/test installs what the tests need");

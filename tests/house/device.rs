@@ -18,7 +18,8 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_heirloom");
 pub struct Device {
     name: String,
     folder: PathBuf,
-    server: String,
+    /// None: the one that `heirloom login` saved.
+    server: Option<String>,
     options: Vec<String>,
     process: Option<Process>,
 }
@@ -28,7 +29,7 @@ impl Device {
     pub fn new(name: &str, folder: PathBuf, server: &str, token: &str) -> Self {
         fs::create_dir_all(folder.join("mount")).expect("a mountpoint");
         let device =
-            Self { name: name.to_owned(), folder, server: server.to_owned(), options: Vec::new(), process: None };
+            Self { name: name.to_owned(), folder, server: Some(server.to_owned()), options: Vec::new(), process: None };
         device.log_in(token);
         device
     }
@@ -41,6 +42,12 @@ impl Device {
     /// Mounts with these further options from the next mount on.
     pub fn with_options(mut self, options: &[&str]) -> Self {
         self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self
+    }
+
+    /// Mounts with the login that `heirloom login` saved from the next mount on.
+    pub fn with_saved_login(mut self) -> Self {
+        self.server = None;
         self
     }
 
@@ -77,7 +84,10 @@ impl Device {
     /// The command that mounts it, in the foreground.
     pub fn mount_command(&self) -> Command {
         let mut command = self.heirloom(["mount"]);
-        command.arg(self.mountpoint()).args(["--server", &self.server]).arg("--token-file").arg(self.token_file());
+        command.arg(self.mountpoint());
+        if let Some(server) = &self.server {
+            command.args(["--server", server]).arg("--token-file").arg(self.token_file());
+        }
         command.arg("--state").arg(self.state()).arg("--foreground").args(&self.options);
         command
     }

@@ -15,6 +15,7 @@ mod diary;
 mod disk;
 mod house;
 mod link;
+mod logging_in;
 mod photo;
 mod server;
 mod waiting;

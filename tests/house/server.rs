@@ -8,7 +8,7 @@ use std::process::Command;
 
 use heirloom_protocol::Fingerprint;
 
-use crate::command::{Process, finish};
+use crate::command::{Process, finish, finish_with};
 use crate::waiting::{SOON, eventually};
 
 /// What the server prints, alone on a line, once it accepts connections.
@@ -83,6 +83,13 @@ impl Server {
         let token = printed.trim();
         assert!(!token.is_empty() && !token.contains(char::is_whitespace), "the token, alone: {printed:?}");
         token.to_owned()
+    }
+
+    /// Sets a user's password.
+    pub fn set_password(&self, name: &str, password: &str) {
+        let mut command = Command::new(program());
+        command.args(["user", "passwd", name]).arg("--data").arg(&self.data);
+        finish_with(command, &format!("{password}\n")).succeeds();
     }
 
     /// Every image on the server's disk with its length, each read and hashed here: it is the image that its name says.

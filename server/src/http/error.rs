@@ -52,7 +52,7 @@ impl From<Problem> for Refusal {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         match problem.code {
-            ErrorCode::LoginNeeded => {
+            ErrorCode::LoginNeeded | ErrorCode::LoginRefused => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"heirloom\""));
             }
             ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull => {
@@ -108,6 +108,10 @@ impl From<IndexError> for Refusal {
 
 impl From<AccountError> for Refusal {
     fn from(error: AccountError) -> Self {
+        if matches!(error, AccountError::MalformedDevice) {
+            // The sender's own fault: nothing for the log of the house.
+            return Self::because(ErrorCode::MalformedBody, error.to_string());
+        }
         failed(account_code(&error), &error)
     }
 }
@@ -157,10 +161,13 @@ fn blob_code(error: &BlobError) -> ErrorCode {
 fn account_code(error: &AccountError) -> ErrorCode {
     match error {
         AccountError::Index(source) => index_code(source),
+        AccountError::Busy => ErrorCode::Unavailable,
+        AccountError::MalformedDevice => ErrorCode::MalformedBody,
         AccountError::MalformedName
         | AccountError::NameTaken(_)
         | AccountError::NoSuchUser(_)
-        | AccountError::MalformedDevice
+        | AccountError::UnfitPassword
+        | AccountError::Hash(_)
         | AccountError::DeviceTaken(_)
         | AccountError::NoSuchDevice { .. }
         | AccountError::Random(_) => ErrorCode::Internal,

@@ -59,6 +59,11 @@ impl Index {
         self.writer.write(Revoke { user, name: name.to_owned() }).await
     }
 
+    /// Takes a token away; fine if it is gone.
+    pub async fn revoke_token(&self, token: TokenId) -> Result<(), IndexError> {
+        self.writer.write(RevokeToken { token }).await
+    }
+
     /// Whose token has this hash; none if its user is disabled.
     pub async fn token_owner(&self, token_hash: [u8; 32]) -> Result<Option<TokenOwner>, IndexError> {
         let found = sqlx::query(
@@ -150,6 +155,20 @@ impl Write for AddDevice {
         .map_err(IndexError::statement("add a device"))?;
         let token = sqlx::query("SELECT id FROM tokens WHERE hash = $1").bind(hash).fetch_one(rows).await;
         row::integer(&token.map_err(IndexError::statement("read a device back"))?, 0).map(TokenId)
+    }
+}
+
+struct RevokeToken {
+    token: TokenId,
+}
+
+#[async_trait]
+impl Write for RevokeToken {
+    type Answer = ();
+
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+        let revoked = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(self.token.0).execute(rows).await;
+        revoked.map(drop).map_err(IndexError::statement("revoke a token"))
     }
 }
 

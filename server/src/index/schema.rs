@@ -10,7 +10,7 @@ use super::error::IndexError;
 use super::row;
 
 /// The schema that this server writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// The tables of the first schema, made where they are missing, in this order. Later schemas are steps from here.
 const TABLES: &[&str] = &[
@@ -47,16 +47,20 @@ const TABLES: &[&str] = &[
 ];
 
 /// What makes each schema of the one before it: those of the second stand first.
-const STEPS: &[&[&str]] = &[&[
-    // state: 0 active, 1 disabled.
-    "ALTER TABLE users ADD COLUMN state BIGINT NOT NULL DEFAULT 0",
-    // scope: 0 full, 1 append-only, 2 read-only.
-    "ALTER TABLE tokens ADD COLUMN scope BIGINT NOT NULL DEFAULT 0",
-    // The device's name. Those that were there before devices had names get one of their own.
-    "ALTER TABLE tokens ADD COLUMN name TEXT NOT NULL DEFAULT ''",
-    "UPDATE tokens SET name = 'device-' || id",
-    "CREATE UNIQUE INDEX tokens_by_name ON tokens (user_id, name)",
-]];
+const STEPS: &[&[&str]] = &[
+    &[
+        // state: 0 active, 1 disabled.
+        "ALTER TABLE users ADD COLUMN state BIGINT NOT NULL DEFAULT 0",
+        // scope: 0 full, 1 append-only, 2 read-only.
+        "ALTER TABLE tokens ADD COLUMN scope BIGINT NOT NULL DEFAULT 0",
+        // The device's name. Those that were there before devices had names get one of their own.
+        "ALTER TABLE tokens ADD COLUMN name TEXT NOT NULL DEFAULT ''",
+        "UPDATE tokens SET name = 'device-' || id",
+        "CREATE UNIQUE INDEX tokens_by_name ON tokens (user_id, name)",
+    ],
+    // A hash of argon2, as PHC writes it; null for who has no password.
+    &["ALTER TABLE users ADD COLUMN password TEXT"],
+];
 
 /// Brings the tables to this server's schema; refuses those of a newer one.
 pub(super) async fn prepare(database: &Database) -> Result<(), IndexError> {

@@ -39,6 +39,23 @@ impl Index {
         rows.iter().map(entry).collect()
     }
 
+    /// Sets a user's password, as its hash.
+    pub async fn set_password(&self, user: UserId, password_hash: String) -> Result<(), IndexError> {
+        self.writer.write(SetPassword { user, password_hash }).await
+    }
+
+    /// The user of that name with the hash of their password; none if there is no such user, they are disabled, or have no
+    /// password.
+    pub async fn credentials(&self, name: &str) -> Result<Option<(UserId, String)>, IndexError> {
+        let found =
+            sqlx::query("SELECT id, password FROM users WHERE name = $1 AND state = 0 AND password IS NOT NULL")
+                .bind(name)
+                .fetch_optional(self.database.reads())
+                .await;
+        let row = found.map_err(IndexError::statement("look for a password"))?;
+        row.map(|row| Ok((UserId(row::integer(&row, 0)?), row::text(&row, 1)?))).transpose()
+    }
+
     /// Locks a user out, or lets them in again. What they have stays.
     pub async fn set_user_state(&self, user: UserId, state: UserState) -> Result<(), IndexError> {
         self.writer.write(SetState { user, state }).await
@@ -104,6 +121,28 @@ impl Write for AddUser {
         match added.map_err(IndexError::statement("add a user"))? {
             Some(row) => row::integer(&row, 0).map(UserId),
             None => Err(IndexError::NameTaken(self.name.clone())),
+        }
+    }
+}
+
+struct SetPassword {
+    user: UserId,
+    password_hash: String,
+}
+
+#[async_trait]
+impl Write for SetPassword {
+    type Answer = ();
+
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+        let set = sqlx::query("UPDATE users SET password = $2 WHERE id = $1 RETURNING id")
+            .bind(self.user.0)
+            .bind(self.password_hash.as_str())
+            .fetch_optional(rows)
+            .await;
+        match set.map_err(IndexError::statement("set a password"))? {
+            Some(_) => Ok(()),
+            None => Err(IndexError::NoSuchUser(self.user)),
         }
     }
 }

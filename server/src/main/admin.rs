@@ -1,6 +1,7 @@
 //! What an administrator says about users and devices. Whoever may write the data directory may say it; nothing of it goes over
 //! the network. A running server heeds it within seconds: that long it remembers who showed which token.
 
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -9,6 +10,9 @@ use heirloom_protocol::message::Scope;
 use heirloom_server::accounts::Accounts;
 use heirloom_server::config::DataDir;
 use heirloom_server::index::{DeviceEntry, Index, UserEntry, UserState};
+
+/// Bytes of a line with a password, at most: more than any password has.
+const LINE_BYTES_MAX: u64 = 4096;
 
 /// Which server's users and devices.
 #[derive(Debug, Args)]
@@ -29,6 +33,13 @@ pub(crate) enum UserCommand {
     },
     /// Lists the users: name, state, number of devices
     List {
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Sets a user's password for `heirloom login`: asks for it, or takes the first line of standard input
+    Passwd {
+        /// The user's name
+        name: String,
         #[command(flatten)]
         at: Where,
     },
@@ -104,13 +115,21 @@ impl UserCommand {
     /// Answers what to print. Of a new user that is the token alone, so that a script may take the whole output.
     pub(crate) async fn carry_out(self) -> anyhow::Result<String> {
         let book = Book::open(match &self {
-            Self::Add { at, .. } | Self::List { at } | Self::Disable { at, .. } | Self::Enable { at, .. } => &at.data,
+            Self::Add { at, .. }
+            | Self::List { at }
+            | Self::Passwd { at, .. }
+            | Self::Disable { at, .. }
+            | Self::Enable { at, .. } => &at.data,
         });
         let book = book.await?;
         let accounts = &book.accounts;
         let said = match &self {
             Self::Add { name, .. } => accounts.add_user(name).await,
             Self::List { .. } => accounts.users().await.map(|users| lines(&users, user_line)),
+            Self::Passwd { name, .. } => {
+                let password = ask_password()?;
+                accounts.set_password(name, password).await.map(|()| String::new())
+            }
             Self::Disable { name, .. } => set_state(accounts, name, UserState::Disabled).await,
             Self::Enable { name, .. } => set_state(accounts, name, UserState::Active).await,
         };
@@ -152,6 +171,16 @@ impl Book {
     async fn close(self) {
         self.index.close().await;
     }
+}
+
+/// Without echo from a terminal; otherwise the first line of standard input.
+fn ask_password() -> anyhow::Result<String> {
+    if io::stdin().is_terminal() {
+        return rpassword::prompt_password("New password: ").context("ask for the password");
+    }
+    let mut line = String::new();
+    io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).context("read the password")?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 async fn set_state(

@@ -6,6 +6,7 @@ mod support;
 mod assembling;
 mod images;
 mod library;
+mod login;
 mod possession;
 mod refusals;
 mod restarts;

@@ -224,6 +224,7 @@ async fn no_route_lets_anybody_in_without_a_good_token() {
     ];
     for (method, path) in [
         (Method::GET, route::SESSION.to_owned()),
+        (Method::DELETE, route::SESSION.to_owned()),
         (Method::POST, route::CHECK.to_owned()),
         (Method::PUT, route::shard(fingerprint, 0)),
         (Method::GET, route::upload(fingerprint)),
