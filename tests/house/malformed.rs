@@ -85,7 +85,7 @@ fn wrong_methods() -> Vec<Bad> {
     let image = Fingerprint::of(PHOTO);
     let (upload, shard, held) = (route::upload(image), whole(), route::image(image));
     let routes = [
-        (route::SESSION, ["POST", "PUT", "DELETE", "PATCH", "PROPFIND"]),
+        (route::SESSION, ["POST", "PUT", "OPTIONS", "PATCH", "PROPFIND"]),
         (route::CHECK, ["GET", "PUT", "DELETE", "PATCH", "TRACE"]),
         (route::LIBRARY_CHANGES, ["PUT", "DELETE", "PATCH", "MKCOL", "TRACE"]),
         (route::STATUS, ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
