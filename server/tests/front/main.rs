@@ -7,6 +7,7 @@ mod assembling;
 mod images;
 mod library;
 mod login;
+mod neighbours;
 mod possession;
 mod refusals;
 mod restarts;
