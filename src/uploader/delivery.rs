@@ -153,6 +153,11 @@ impl<'a> Delivery<'a> {
         let most = SHARD_BYTES_MAX.min(self.limits.shard_bytes_max);
         // Not `clamp`: the limits are the server's word, and may contradict themselves.
         let wanted = self.carrier.shard_bytes().max(self.limits.shard_bytes_min).min(most);
+        if self.tries.digest > 0 {
+            // Never whole again: of a part the digest is made of the bytes just read, so that a network which spoils them and a
+            // disk which changed them are told apart.
+            return range.first(wanted.min(self.image.size() / 2).max(1));
+        }
         let with_remainder = wanted + wanted / 2;
         range.first(if range.len() <= with_remainder.min(most) { range.len() } else { wanted })
     }
@@ -169,21 +174,19 @@ impl<'a> Delivery<'a> {
                 self.noted = RangeSet::new();
                 self.witness.progressed(self.held.byte_count());
             }
-            Err(DeliveryError::Remote(error)) => self.overcome(error, landed.range)?,
+            Err(DeliveryError::Remote(error)) => self.overcome(error)?,
             Err(error) => return Err(error),
         }
         Ok(None)
     }
 
     /// Goes on after a shard failed, or gives up.
-    fn overcome(&mut self, error: RemoteError, range: ByteRange) -> Result<(), DeliveryError> {
+    fn overcome(&mut self, error: RemoteError) -> Result<(), DeliveryError> {
         match error.code() {
             Some(ErrorCode::DigestMismatch) => {
                 self.tries.digest += 1;
                 if self.tries.digest > DIGEST_TRIES_MAX {
-                    // The digest of a whole image is its fingerprint; any other was made of the bytes just read.
-                    let whole = range.len() == self.image.size();
-                    return Err(if whole { DeliveryError::NotItsFingerprint } else { error.into() });
+                    return Err(error.into());
                 }
             }
             Some(ErrorCode::FingerprintMismatch) => {
@@ -200,7 +203,8 @@ impl<'a> Delivery<'a> {
                     return Err(error.into());
                 }
             }
-            Some(ErrorCode::RequestTimeout | ErrorCode::Internal) => self.pause(error)?,
+            // What we send is well-formed: if it did not arrive so, the way damaged it.
+            Some(ErrorCode::RequestTimeout | ErrorCode::Internal | ErrorCode::MalformedRequest) => self.pause(error)?,
             None if error.broke_under_way() => self.pause(error)?,
             Some(_) | None => return Err(error.into()),
         }

@@ -1,5 +1,6 @@
 //! A whole house for one test: a folder, a server, people and their devices. All of it is gone after the test.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use heirloom_protocol::Fingerprint;
@@ -78,6 +79,11 @@ impl House {
     pub fn device_in(&self, person: &Person, name: &str, folder: &Path) -> Device {
         let server = format!("http://{}", self.server.address());
         Device::new(&format!("{}'s device {name}", person.name), folder.to_owned(), &server, &person.token)
+    }
+
+    /// A device that finds the server at this address, not mounted yet.
+    pub fn device_behind(&self, person: &Person, name: &str, address: SocketAddr) -> Device {
+        self.device_at(person, name, &format!("http://{address}"))
     }
 
     /// A device that speaks to another server than the house's, not mounted yet.

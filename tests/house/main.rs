@@ -30,6 +30,7 @@ mod kills;
 mod knowing;
 mod malformed;
 mod memory;
+mod mishaps;
 mod offline;
 mod power;
 mod promises;

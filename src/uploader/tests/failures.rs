@@ -101,7 +101,8 @@ async fn bytes_damaged_on_the_way_are_sent_again() {
     house.keep("photo.jpg", &photo(1, 100_000));
     house.go();
     house.until_settled(1).await;
-    assert_eq!(house.server.state().count("PUT"), 3);
+    let sent = house.server.state().count("PUT");
+    assert!((3..=6).contains(&sent), "whole, then in halves, then from the start: {sent}");
     house.end().await;
 }
 
