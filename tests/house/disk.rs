@@ -1,6 +1,6 @@
 //! *A disk* that can lose its power: ext4 in an image file, and the image on XFS, where it can be cloned at any moment.
 //!
-//! A clone (ioctl_ficlone(2)) is what a power cut leaves: whatever was written to the disk until then, in whatever state.
+//! A clone (`ioctl_ficlone(2)`) is what a power cut leaves: whatever was written to the disk until then, in whatever state.
 //! Making and mounting disks is for root; who is not root is asked for `sudo`'s leave.
 
 use std::fs::{self, File};

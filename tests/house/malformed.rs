@@ -70,7 +70,7 @@ impl Request {
     }
 
     fn is(self, why: impl Into<String>, code: ErrorCode) -> Bad {
-        let headers: String = self.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        let headers: String = self.headers.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
         let head = format!("{}\r\n{headers}\r\n", self.line);
         Bad { why: why.into(), bytes: [head.as_bytes(), &self.body].concat(), code }
     }
@@ -202,7 +202,7 @@ fn wrong_messages() -> Vec<Bad> {
     let batch = format!("[{}]", vec![entry.as_str(); 1_001].join(","));
     let padded = format!("[{}]", " ".repeat(2 << 20));
     let checks = [
-        ("".to_owned(), MalformedBody),
+        (String::new(), MalformedBody),
         ("null".to_owned(), MalformedBody),
         ("{}".to_owned(), MalformedBody),
         ("[1]".to_owned(), MalformedBody),

@@ -96,7 +96,7 @@ fn join(device: &TcpStream, server: &TcpStream, mishap: Option<Mishap>, met: &At
             match mishap.filter(|_| passed > SPARED_BYTES && piece.len() == PIECE_BYTES) {
                 Some(mishap) => {
                     let before = met.fetch_add(1, SeqCst);
-                    if mishap == Mishap::Spoil && (before >= SPOILT_PIECES || before % SPOILT_EVERY != 0) {
+                    if mishap == Mishap::Spoil && (before >= SPOILT_PIECES || !before.is_multiple_of(SPOILT_EVERY)) {
                         return to.write_all(piece);
                     }
                     mishap.befall(piece, device, to)

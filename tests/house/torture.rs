@@ -162,7 +162,9 @@ fn kill(house: &mut House, desks: &mut [Desk], victim: Victim, after: Duration, 
         }
         enough.store(true, SeqCst);
     });
-    desks.iter().for_each(|desk| desk.link.cut());
+    for desk in desks.iter() {
+        desk.link.cut();
+    }
     // Every round cuts every link, so what was in flight may have arrived unheard: that much, and no more.
     let again = desks.iter().map(|desk| desk.sent_again(&format!("round {round}, {victim:?}"))).sum();
     if victim.includes_the_server() {

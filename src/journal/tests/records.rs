@@ -61,7 +61,7 @@ fn counts_of_version_1_keep_their_spelling() {
     let amount = |files| Amount { files, bytes: files << 8 };
     let [pending, backed_up, local, failed, placeholder] = [1, 2, 3, 4, 5].map(amount);
     let tally = Tally { pending, backed_up, placeholder, local, failed };
-    let spelled: String = (1..=5).map(|files| format!("{files:02x}0000000000000000{files:02x}000000000000")).collect();
+    let spelled = [1, 2, 3, 4, 5].map(|files| format!("{files:02x}0000000000000000{files:02x}000000000000")).concat();
     assert_eq!(hex(&encode_tally(&tally)), format!("01{spelled}"));
     assert_eq!(decode_tally(&bytes(&format!("01{spelled}"))), Ok(tally));
 }
