@@ -63,16 +63,15 @@ async fn where_the_lists_differ_the_servers_word_wins() {
 #[tokio::test]
 async fn what_is_noted_here_is_never_more_than_the_server_acknowledged() {
     let house = House::paused().await;
-    house.server.state().shard_takes = std::time::Duration::from_millis(30);
+    house.server.state().shard_takes = std::time::Duration::from_millis(100);
     let content = photo(1, 40 << 20);
     let image = Fingerprint::of(&content);
     house.keep("film.jpg", &content);
     house.go();
-    house.server.until(|state| state.uploads.get(&image).is_some_and(|it| it.received.byte_count() > 12 << 20)).await;
+    house.until(|house| !house.journal.shards(image).unwrap().is_empty()).await;
     house.uploader.stop().await;
     let noted = house.journal.shards(image).unwrap();
     let held = house.server.state().uploads[&image].received.clone();
-    assert!(!noted.is_empty());
     assert!(noted.without(&held).is_empty(), "{noted:?} of {held:?}");
     house.end().await;
 }
