@@ -7,6 +7,7 @@
 //! but they may point anywhere, and what lies elsewhere is no photo of this tree.
 
 mod attributes;
+mod content;
 mod facts;
 mod mark;
 mod names;
@@ -32,6 +33,7 @@ use crate::journal::{FileId, Stamp};
 pub use attributes::{
     check_access, list_xattrs, remove_xattr, reopen, set_mode, set_owner, set_times, set_xattr, xattr,
 };
+pub use content::fingerprint_of;
 pub use facts::{Facts, Kind, Moment};
 pub use mark::{Marker, Soundness};
 pub use names::{Access, Durability, Opening, Replace};

@@ -9,18 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use heirloom_protocol::message::{LibraryEntry, LibraryFeed, LibraryPhoto};
-use heirloom_protocol::{Fingerprint, Fingerprinter, LibraryPath};
+use heirloom_protocol::{Fingerprint, LibraryPath};
 
 use super::LibraryError;
 use super::shelf::Shelf;
 use crate::journal::{Arrived, FileId, FileRecord, FileState, Journal, JournalError, NameChange, Stamp};
 use crate::remote::RemoteError;
-use crate::spool::{Kind, Place, Placeholder, Spool, SpoolError};
+use crate::spool::{Kind, Place, Placeholder, Spool, SpoolError, fingerprint_of};
 
 /// Names that are tried for a photo whose own is taken, before it is given up with a word in the log.
 const OTHER_NAMES_MAX: u32 = 20;
-/// Bytes read at a time of a file that must be told from another.
-const PIECE_BYTES: usize = 256 << 10;
 
 /// Why what other devices changed is not shown.
 #[derive(Debug, thiserror::Error)]
@@ -258,16 +256,7 @@ impl Arriving {
         if let Some(placeholder) = self.spool.placeholder(path)? {
             return Ok(placeholder.fingerprint);
         }
-        let (mut file, mut fingerprinter) = (self.spool.read(path)?, Fingerprinter::default());
-        let mut piece = vec![0; PIECE_BYTES];
-        loop {
-            match std::io::Read::read(&mut file, &mut piece) {
-                Ok(0) => return Ok(fingerprinter.finish()),
-                Ok(count) => fingerprinter.update(&piece[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(source) => return Err(SpoolError::of("read", path, source)),
-            }
-        }
+        fingerprint_of(&self.spool.read(path)?).map_err(|source| SpoolError::of("read", path, source))
     }
 
     /// A placeholder that a crash kept from being entered is entered now. Other files are the intake's affair.

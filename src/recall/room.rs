@@ -8,10 +8,11 @@ use std::fs::File;
 
 use heirloom_protocol::Fingerprint;
 
-use super::sealing::fingerprint_of;
 use super::{Inside, Recall};
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Restated};
-use crate::spool::{Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, reopen_to_fill};
+use crate::spool::{
+    Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of, reopen_to_fill,
+};
 
 /// Why a photo keeps its room. The text is for the person.
 #[derive(Debug, thiserror::Error)]

@@ -1,19 +1,12 @@
 //! *Sealing*: a photo whose bytes are all here is read once more; only if its SHA-256 is the fingerprint is it an ordinary file again.
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
-
-use heirloom_protocol::{Fingerprint, Fingerprinter};
 
 use super::Inside;
 use super::fetch::Fetch;
 use crate::aside::aside;
 use crate::journal::{FileState, Restated};
-
-/// Bytes read at a time.
-const PIECE_BYTES: usize = 256 << 10;
+use crate::spool::fingerprint_of;
 
 impl Inside {
     /// Everything was here already when somebody opened it: a crash came just before the end, or the whole photo is a head.
@@ -58,22 +51,6 @@ impl Inside {
         if let Err(error) = self.journal.restate(vec![restated]) {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "the journal does not know yet that a photo was fetched");
-        }
-    }
-}
-
-/// SHA-256 of all of a file, read from the disk.
-pub(super) fn fingerprint_of(file: &File) -> io::Result<Fingerprint> {
-    let (mut fingerprinter, mut piece, mut at) = (Fingerprinter::default(), vec![0; PIECE_BYTES], 0);
-    loop {
-        match file.read_at(&mut piece, at) {
-            Ok(0) => return Ok(fingerprinter.finish()),
-            Ok(count) => {
-                fingerprinter.update(&piece[..count]);
-                at += count as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! The errand: bringing gathered photos to the server, several at a time, then telling it their names.
 
 use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,19 +8,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context as _;
 use futures_util::{StreamExt as _, stream};
 use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome};
-use heirloom_protocol::{ByteRange, Fingerprinter, route};
+use heirloom_protocol::{ByteRange, route};
 use indicatif::ProgressBar;
 
 use super::gather::Photo;
 use crate::config::Login;
 use crate::remote::Remote;
-use crate::spool::Spool;
+use crate::spool::{Spool, fingerprint_of};
 use crate::uploader::{BackedUp, Carrier, Image, Witness};
 
 /// Photos in hand at a time: enough to keep the line full with small ones; the bytes in flight have their own budget.
 const PHOTOS_AT_A_TIME: usize = 16;
-/// Bytes read at a time for a fingerprint.
-const PIECE_BYTES: usize = 256 << 10;
 /// How often a name is put again on top of what somebody else put there meanwhile.
 const NAME_TRIES_MAX: u32 = 3;
 
@@ -128,17 +125,10 @@ fn based_on(change: LibraryChange, current: u64) -> LibraryChange {
 
 /// Opens and fingerprints a photo; answers its modification time as well.
 fn open(path: &Path) -> anyhow::Result<(Image, i64)> {
-    let mut file = File::open(path)?;
+    let file = File::open(path)?;
     let (_, stamp) = Spool::identify(&file)?;
-    let mut fingerprinter = Fingerprinter::default();
-    let mut piece = vec![0; PIECE_BYTES];
-    loop {
-        match file.read(&mut piece)? {
-            0 => break,
-            length => fingerprinter.update(&piece[..length]),
-        }
-    }
-    Ok((Image::new(file, stamp, fingerprinter.finish()), stamp.mtime_ns))
+    let fingerprint = fingerprint_of(&file)?;
+    Ok((Image::new(file, stamp, fingerprint), stamp.mtime_ns))
 }
 
 /// Shows one photo's progress on the bar that all share.
