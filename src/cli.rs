@@ -5,13 +5,16 @@
 //! line is clap's affair: exit code 2.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room is where the program speaks")]
 
+mod access;
 mod ask;
 mod free;
 mod login;
 mod logout;
 mod mount;
 mod push;
+mod restore;
 mod status;
+mod trash;
 mod unmount;
 mod wait;
 mod words;
@@ -50,6 +53,11 @@ enum Command {
     Pin(free::Pin),
     /// Let photos go again when room is short
     Unpin(free::Pin),
+    /// Look into the trash: what was removed or replaced
+    #[command(subcommand)]
+    Trash(trash::Trash),
+    /// Bring photos back that were removed or replaced
+    Restore(restore::Restore),
 }
 
 /// Runs the command line.
@@ -65,6 +73,8 @@ pub fn run() -> ExitCode {
         Command::Free(free) => free.run(),
         Command::Pin(pin) => pin.pin(),
         Command::Unpin(pin) => pin.unpin(),
+        Command::Trash(trash) => trash.run(),
+        Command::Restore(restore) => restore.run(),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("heirloom: {error:#}");

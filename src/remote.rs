@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod image;
 mod login;
+mod trash;
 #[cfg(test)]
 pub(crate) mod fake;
 

@@ -301,6 +301,34 @@ pub struct LibraryPhoto {
     pub mtime_ns: i64,
 }
 
+/// Answer of `GET /v1/library/trash`: what was removed from one user's library, or replaced in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashPage {
+    /// By ascending version. A path stands here once for each photo that was lost from it.
+    pub entries: Vec<TrashedPhoto>,
+    /// The version to ask from next time.
+    pub next: u64,
+    /// Whether there is more.
+    pub more: bool,
+    /// For how many seconds the trash keeps a photo, counted from its removal.
+    pub kept_for_s: u64,
+}
+
+/// A photo in the trash. To restore it is to put it where it stood (see [`LibraryChange::Put`]).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashedPhoto {
+    /// Where it stood.
+    pub path: LibraryPath,
+    /// The version that the path had then.
+    pub version: u64,
+    /// What stood there.
+    pub photo: LibraryPhoto,
+    /// When it was removed or replaced, in milliseconds since the epoch, by the server's clock.
+    pub removed_at_ms: i64,
+    /// The version of what stands there now; 0 for nothing.
+    pub standing: u64,
+}
+
 /// Answer of `GET /v1/status`: what this user has on the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
@@ -316,4 +344,13 @@ pub struct ServerStatus {
     pub trashed_photos: u64,
     /// The user's interrupted uploads.
     pub interrupted_uploads: u64,
+    /// Bytes that count for the quota: of every image that the user holds, in the library or in the trash.
+    #[serde(default)]
+    pub held_bytes: u64,
+    /// The most that they may hold, in bytes; nothing if there is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<u64>,
+    /// Images of the user's that the server found damaged and asks for again.
+    #[serde(default)]
+    pub damaged_images: u64,
 }

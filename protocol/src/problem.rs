@@ -60,8 +60,10 @@ pub enum ErrorCode {
     ImageNotHeld,
     /// Too many requests for now: `Retry-After` says how long.
     TooManyRequests,
-    /// The server's disk or the user's quota is full.
+    /// The server's disk is full.
     StorageFull,
+    /// The image does not fit into what this user may hold.
+    QuotaExceeded,
     /// The server is stopping or overloaded: try again.
     Unavailable,
     /// A fault of the server's own. Its log says more.
@@ -70,7 +72,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All of them, in the order of the list above.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::LoginNeeded,
         Self::LoginRefused,
         Self::ScopeTooNarrow,
@@ -96,6 +98,7 @@ impl ErrorCode {
         Self::ImageNotHeld,
         Self::TooManyRequests,
         Self::StorageFull,
+        Self::QuotaExceeded,
         Self::Unavailable,
         Self::Internal,
     ];
@@ -125,7 +128,7 @@ impl ErrorCode {
             Self::TooManyRequests => 429,
             Self::Internal => 500,
             Self::Unavailable => 503,
-            Self::StorageFull => 507,
+            Self::StorageFull | Self::QuotaExceeded => 507,
         }
     }
 
@@ -157,6 +160,7 @@ impl ErrorCode {
             Self::ImageNotHeld => "you do not hold this image yet",
             Self::TooManyRequests => "too many requests",
             Self::StorageFull => "no room left",
+            Self::QuotaExceeded => "your quota is full",
             Self::Unavailable => "the server cannot answer now",
             Self::Internal => "the server failed",
         }
@@ -171,6 +175,7 @@ impl ErrorCode {
                 | Self::Unavailable
                 | Self::Internal
                 | Self::StorageFull
+                | Self::QuotaExceeded
                 | Self::DigestMismatch
         )
     }
@@ -203,6 +208,7 @@ impl ErrorCode {
             Self::ImageNotHeld => "image_not_held",
             Self::TooManyRequests => "too_many_requests",
             Self::StorageFull => "storage_full",
+            Self::QuotaExceeded => "quota_exceeded",
             Self::Unavailable => "unavailable",
             Self::Internal => "internal",
         }

@@ -10,6 +10,8 @@ pub const LOGIN: &str = "/v1/login";
 pub const CHECK: &str = "/v1/images/check";
 /// The user's library: changes and the change feed (M11).
 pub const LIBRARY_CHANGES: &str = "/v1/library/changes";
+/// What was removed from the user's library, or replaced in it.
+pub const LIBRARY_TRASH: &str = "/v1/library/trash";
 /// What this user has on the server.
 pub const STATUS: &str = "/v1/status";
 /// Numbers for those who run the server, in Prometheus' text format.
@@ -43,6 +45,11 @@ pub fn library_feed(since: u64, wait_s: u64) -> String {
     format!("{LIBRARY_CHANGES}?since={since}&wait={wait_s}")
 }
 
+/// The user's trash behind the version `after`.
+pub fn library_trash(after: u64) -> String {
+    format!("{LIBRARY_TRASH}?after={after}")
+}
+
 /// Header of a shard: the whole image's length in bytes.
 pub const UPLOAD_LENGTH: &str = "upload-length";
 /// Header of a shard: SHA-256 of its bytes (RFC 9530); see [`crate::ContentDigest`].
@@ -54,6 +61,8 @@ pub const CHECK_IMAGES_MAX: usize = 1000;
 pub const LIBRARY_CHANGES_MAX: usize = 1000;
 /// Entries in one answer of the change feed, at most.
 pub const FEED_ENTRIES_MAX: usize = 5000;
+/// Photos in one page of the trash, at most.
+pub const TRASH_ENTRIES_MAX: usize = 1000;
 /// Seconds that the change feed waits for news, at most: below what proxies cut off.
 pub const FEED_WAIT_S_MAX: u64 = 55;
 /// Bytes in one image, at most: 16 GiB, above any photograph or film of a camera's.

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome,
-    LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus, Session,
-    UploadState,
+    LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus, Session, TrashPage,
+    TrashedPhoto, UploadState,
 };
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
@@ -133,9 +133,31 @@ fn every_message_keeps_its_spelling() {
             library_photos: 4,
             trashed_photos: 1,
             interrupted_uploads: 2,
+            held_bytes: 9500,
+            quota_bytes: Some(1_000_000),
+            damaged_images: 1,
         },
     );
     golden("problem", &Problem::new(ErrorCode::DigestMismatch).with_detail("shard 0..4096"));
+}
+
+#[test]
+fn the_trash_keeps_its_spelling() {
+    golden(
+        "trash",
+        &TrashPage {
+            entries: vec![TrashedPhoto {
+                path: path("2026/a.jpg"),
+                version: 3,
+                photo: LibraryPhoto { fingerprint: fingerprint(), size: 6, mtime_ns: -1 },
+                removed_at_ms: 1_795_000_000_000,
+                standing: 0,
+            }],
+            next: 3,
+            more: false,
+            kept_for_s: 2_592_000,
+        },
+    );
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct Caller {
     pub name: String,
     /// What the token may do.
     pub scope: Scope,
+    /// The most that the account may hold, in bytes.
+    pub quota: Option<u64>,
 }
 
 /// The door book.
@@ -175,6 +177,11 @@ impl Accounts {
         self.index.set_user_state(self.user(user).await?, state).await.map_err(AccountError::Index)
     }
 
+    /// Sets the most that a user may hold, in bytes; none takes the limit away. Heeded within [`REMEMBERED`].
+    pub async fn set_quota(&self, user: &str, quota: Option<u64>) -> Result<(), AccountError> {
+        self.index.set_quota(self.user(user).await?, quota).await.map_err(AccountError::Index)
+    }
+
     /// Sets a user's password. Tokens that were given out stay good.
     pub async fn set_password(&self, user: &str, password: String) -> Result<(), AccountError> {
         let id = self.user(user).await?;
@@ -218,8 +225,13 @@ impl Accounts {
             return Ok(Some(caller));
         }
         let owner = self.index.token_owner(hash).await.map_err(AccountError::Index)?;
-        let caller =
-            owner.map(|owner| Caller { user: owner.user, token: owner.token, name: owner.name, scope: owner.scope });
+        let caller = owner.map(|owner| Caller {
+            user: owner.user,
+            token: owner.token,
+            name: owner.name,
+            scope: owner.scope,
+            quota: owner.quota,
+        });
         if let Some(caller) = &caller {
             self.remember(hash, caller.clone());
         }

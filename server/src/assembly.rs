@@ -15,6 +15,7 @@
 //!    start, while a full list without bytes would look like an image that was just sealed.
 
 mod arrival;
+mod room;
 mod sealing;
 mod sweep;
 

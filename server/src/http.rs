@@ -17,6 +17,7 @@ mod metrics;
 mod news;
 mod range;
 mod session;
+mod trash;
 mod uploads;
 
 use std::sync::Arc;
@@ -37,6 +38,7 @@ use crate::possession::Possession;
 
 pub use error::Refusal;
 pub use news::News;
+pub use trash::TrashExpiry;
 
 /// What the routes ask. Each handler takes only the part it needs.
 #[derive(Clone, Debug)]
@@ -59,6 +61,8 @@ pub struct Door {
     pub stopping: CancellationToken,
     /// Which installation this is.
     pub installation: Installation,
+    /// How long the trash keeps a photo.
+    pub trash_expiry: TrashExpiry,
 }
 
 /// The installation's name for clients, in 32 hex digits. Not secret.
@@ -84,7 +88,8 @@ part_of_the_door! {
     counters: SharedCounters,
     clock: Clock,
     stopping: CancellationToken,
-    installation: Installation
+    installation: Installation,
+    trash_expiry: TrashExpiry
 }
 
 /// All routes. Those for users ask for a token before anything else, the body included.
@@ -96,6 +101,7 @@ pub fn router(door: Door) -> Router {
         .route(route::UPLOAD_PATTERN, get(uploads::state).delete(uploads::give_up))
         .route(route::IMAGE_PATTERN, get(images::read))
         .route(route::LIBRARY_CHANGES, get(library::feed).post(library::change))
+        .route(route::LIBRARY_TRASH, get(trash::list))
         .route(route::STATUS, get(session::status))
         .route(route::METRICS, get(metrics::metrics))
         .route_layer(from_fn_with_state(door.accounts.clone(), caller::let_in));

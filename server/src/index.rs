@@ -14,12 +14,14 @@ use heirloom_protocol::possession::UserId;
 use database::Database;
 use writer::Writer;
 
+mod damaged;
 mod database;
 mod devices;
 mod error;
 mod images;
 mod library;
 mod proofs;
+mod quota;
 mod ranges;
 mod row;
 mod schema;
@@ -32,6 +34,8 @@ mod writer;
 
 pub use devices::{DeviceEntry, NewDevice};
 pub use error::IndexError;
+pub use quota::Room;
+pub use trash::Trash;
 pub use users::{UserEntry, UserState};
 
 /// The index. Every write is durable when it returns, and may be sent twice. A write whose caller stops waiting is
@@ -57,6 +61,8 @@ pub struct TokenOwner {
     pub name: String,
     /// What the token may do.
     pub scope: Scope,
+    /// The most that the account may hold, in bytes.
+    pub quota: Option<u64>,
 }
 
 /// An entry of the interruption list (M6).

@@ -3,6 +3,10 @@
 // Beside this file and not in the library: only the program speaks to an administrator.
 #[path = "main/admin.rs"]
 mod admin;
+#[path = "main/trash.rs"]
+mod trash;
+#[path = "main/words.rs"]
+mod words;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -72,6 +76,9 @@ enum Command {
     /// Devices: the tokens of a user; works whether or not the server runs
     #[command(subcommand)]
     Device(admin::DeviceCommand),
+    /// The trash: what was removed or replaced; works whether or not the server runs
+    #[command(subcommand)]
+    Trash(trash::TrashCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -105,6 +112,7 @@ async fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
     match (arguments.command, arguments.serve) {
         (Some(Command::User(command)), _) => say(&command.carry_out().await?),
         (Some(Command::Device(command)), _) => say(&command.carry_out().await?),
+        (Some(Command::Trash(command)), _) => say(&command.carry_out().await?),
         (None, Some(serve)) => run(serve).await,
         (None, None) => Arguments::command().error(ErrorKind::MissingRequiredArgument, "--data DIR is needed").exit(),
     }

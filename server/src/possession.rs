@@ -131,7 +131,11 @@ impl Possession {
     }
 
     async fn link(&self, caller: &Caller, image: &CheckImage) -> Result<Option<Receipt>, IndexError> {
-        let linked = self.index.link(caller.user, image.fingerprint).await?;
+        let linked = match self.index.link(caller.user, image.fingerprint).await {
+            // Sent in full, it is refused for the same reason, and there the sender hears of it.
+            Err(IndexError::OverQuota { .. }) => None,
+            linked => linked?,
+        };
         if linked.is_some() {
             self.counters.images_linked.add_one();
             tracing::info!(user = %caller.user, fingerprint = %image.fingerprint, "linked after proof of possession");

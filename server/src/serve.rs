@@ -26,7 +26,7 @@ use crate::blobs::{BlobError, Blobs, LocalBlobs};
 use crate::clock::Clock;
 use crate::config::{Config, Transport};
 use crate::counters::SharedCounters;
-use crate::http::{self, Door, Installation, News};
+use crate::http::{self, Door, Installation, News, TrashExpiry};
 use crate::index::{Index, IndexError};
 use crate::possession::Possession;
 
@@ -220,6 +220,7 @@ async fn open(config: &Config, clock: Clock) -> Result<Door, ServeError> {
         clock,
         stopping: CancellationToken::new(),
         installation: installation(&secret),
+        trash_expiry: TrashExpiry(config.trash_expiry),
     })
 }
 

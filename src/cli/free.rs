@@ -18,7 +18,7 @@ pub(super) struct Free {
     /// Photos and folders in a mounted directory, or the directory itself; without any, all of the only mount
     paths: Vec<PathBuf>,
     /// Only what was not used for so long: 30d, 12h, 90m
-    #[arg(long, value_name = "AGE", value_parser = seconds)]
+    #[arg(long, value_name = "AGE", value_parser = words::seconds)]
     older: Option<u64>,
 }
 
@@ -87,20 +87,6 @@ async fn free_all(daemon: &Asker, request: &FreeRequest) -> Result<Sum, AskError
     }
 }
 
-fn seconds(text: &str) -> anyhow::Result<u64> {
-    let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-    let unit = match &text[digits.len()..] {
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        "w" => 7 * 86_400,
-        _ => bail!("an age is a number and s, m, h, d or w, such as 30d"),
-    };
-    let number: u64 = digits.parse().context("an age begins with a number, such as 30d")?;
-    number.checked_mul(unit).context("that is longer than anybody remembers")
-}
-
 /// `heirloom pin` and `heirloom unpin`
 #[derive(Debug, Args)]
 pub(super) struct Pin {
@@ -133,19 +119,4 @@ impl Pin {
 
 fn whole_mount(typed: &Path) -> String {
     format!("{} is a whole mount; name photos or folders in it", typed.display())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ages_are_read_as_people_write_them() {
-        for (text, expected) in [("30d", 30 * 86_400), ("12h", 43_200), ("90m", 5_400), ("1w", 604_800), ("0s", 0)] {
-            assert_eq!(seconds(text).unwrap(), expected, "{text}");
-        }
-        for text in ["", "30", "d", "-1d", "1y", "99999999999999999999d", "18446744073709551615w"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
-    }
 }

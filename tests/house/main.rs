@@ -35,6 +35,7 @@ mod offline;
 mod power;
 mod promises;
 mod pushing;
+mod ransom;
 mod recalling;
 mod refusals;
 mod renaming;

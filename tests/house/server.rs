@@ -8,7 +8,7 @@ use std::process::Command;
 
 use heirloom_protocol::Fingerprint;
 
-use crate::command::{Process, finish, finish_with};
+use crate::command::{Ended, Process, finish, finish_with};
 use crate::waiting::{SOON, eventually};
 
 /// What the server prints, alone on a line, once it accepts connections.
@@ -75,11 +75,16 @@ impl Server {
         self.address
     }
 
+    /// One of the administrator's commands, about this server.
+    pub fn administer(&self, words: &[&str]) -> Ended {
+        let mut command = Command::new(program());
+        command.args(words).arg("--data").arg(&self.data);
+        finish(command)
+    }
+
     /// Adds a user; answers the token.
     pub fn add_user(&self, name: &str) -> String {
-        let mut command = Command::new(program());
-        command.args(["user", "add", name]).arg("--data").arg(&self.data);
-        let printed = finish(command).succeeds();
+        let printed = self.administer(&["user", "add", name]).succeeds();
         let token = printed.trim();
         assert!(!token.is_empty() && !token.contains(char::is_whitespace), "the token, alone: {printed:?}");
         token.to_owned()

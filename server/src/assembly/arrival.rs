@@ -43,6 +43,7 @@ impl Assembly {
     /// the write goes on by itself.
     pub async fn receive(&self, caller: &Caller, shard: Shard) -> Result<UploadState, AssemblyError> {
         let key = UploadKey { user: caller.user, fingerprint: shard.fingerprint };
+        self.ask_for_room(caller, shard.fingerprint, shard.size).await?;
         if shard.is_whole_image() {
             return self.receive_whole(key, shard).await;
         }

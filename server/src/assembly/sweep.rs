@@ -91,7 +91,7 @@ impl Assembly {
         let before_ms = self.clock.ms_before_now(after);
         let mut purged = 0;
         loop {
-            let now = self.index.purge_trash(before_ms, SWEEP_BATCH).await.map_err(AssemblyError::Sweep)?;
+            let now = self.index.purge_trash(None, before_ms, SWEEP_BATCH).await.map_err(AssemblyError::Sweep)?;
             if now == 0 {
                 return Ok(purged);
             }

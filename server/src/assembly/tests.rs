@@ -51,7 +51,7 @@ impl Workshop {
 
     async fn user(&self, name: &str) -> Caller {
         let user = self.index.add_user(name).await.unwrap();
-        Caller { user, token: TokenId(user.0), name: name.to_owned(), scope: Scope::Full }
+        Caller { user, token: TokenId(user.0), name: name.to_owned(), scope: Scope::Full, quota: None }
     }
 
     async fn received(&self, caller: &Caller, photo: &[u8]) -> Option<RangeSet> {

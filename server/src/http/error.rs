@@ -20,6 +20,9 @@ use crate::possession::PossessionError;
 /// Seconds after which a client that was turned away for lack of room or time may come again.
 const RETRY_AFTER_S: u32 = 5;
 
+/// The same for one whose quota is full: somebody has to make room first.
+const QUOTA_RETRY_AFTER_S: u32 = 300;
+
 /// An answer from 400 up.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -58,6 +61,9 @@ impl From<Problem> for Refusal {
             ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
             }
+            ErrorCode::QuotaExceeded => {
+                headers.insert(header::RETRY_AFTER, HeaderValue::from(QUOTA_RETRY_AFTER_S));
+            }
             _ => {}
         }
         Self { problem: Box::new(problem), headers }
@@ -81,6 +87,9 @@ impl IntoResponse for Refusal {
 impl From<AssemblyError> for Refusal {
     fn from(error: AssemblyError) -> Self {
         match &error {
+            AssemblyError::Index { source: full @ IndexError::OverQuota { .. }, .. } => {
+                Self::because(ErrorCode::QuotaExceeded, full.to_string())
+            }
             AssemblyError::Index { source, .. } | AssemblyError::Check(source) | AssemblyError::Sweep(source) => {
                 failed(index_code(source), &error)
             }
@@ -131,6 +140,7 @@ fn index_code(error: &IndexError) -> ErrorCode {
         IndexError::SizeDiffers { .. } => ErrorCode::LengthMismatch,
         // More scattered than any sender of ours leaves it: what it sends next fills no gap.
         IndexError::TooScattered { .. } => ErrorCode::TooManyRequests,
+        IndexError::OverQuota { .. } => ErrorCode::QuotaExceeded,
         IndexError::Closed => ErrorCode::Unavailable,
         _ if error.is_full() => ErrorCode::StorageFull,
         _ if error.is_transient() => ErrorCode::Unavailable,

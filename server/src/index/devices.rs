@@ -8,7 +8,7 @@ use sqlx::any::AnyRow;
 
 use super::error::IndexError;
 use super::writer::Write;
-use super::{Index, TokenId, TokenOwner, now_ms, row};
+use super::{Index, TokenId, TokenOwner, now_ms, quota, row};
 
 /// A device to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,7 +67,7 @@ impl Index {
     /// Whose token has this hash; none if its user is disabled.
     pub async fn token_owner(&self, token_hash: [u8; 32]) -> Result<Option<TokenOwner>, IndexError> {
         let found = sqlx::query(
-            "SELECT tokens.id, users.id, users.name, tokens.scope
+            "SELECT users.quota_bytes, tokens.id, users.id, users.name, tokens.scope
              FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1 AND users.state = 0",
         )
         .bind(token_hash.as_slice())
@@ -76,10 +76,11 @@ impl Index {
         let row = found.map_err(IndexError::statement("look for a token"))?;
         row.map(|row| {
             Ok(TokenOwner {
-                token: TokenId(row::integer(&row, 0)?),
-                user: UserId(row::integer(&row, 1)?),
-                name: row::text(&row, 2)?,
-                scope: scope_of(row::integer(&row, 3)?)?,
+                token: TokenId(row::integer(&row, 1)?),
+                user: UserId(row::integer(&row, 2)?),
+                name: row::text(&row, 3)?,
+                scope: scope_of(row::integer(&row, 4)?)?,
+                quota: quota::quota(&row)?,
             })
         })
         .transpose()

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use heirloom_protocol::possession::UserId;
 
-/// What can go wrong with the index. The first five are answers, and nothing was written; the rest are faults.
+/// What can go wrong with the index. The first six are answers, and nothing was written; the rest are faults.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// There is a user of that name.
@@ -28,6 +28,16 @@ pub enum IndexError {
     TooScattered {
         /// How many pieces an entry may have.
         max: usize,
+    },
+    /// The user may not hold so much more.
+    #[error("the quota is {quota} bytes, {held} of them are taken, and {more} more do not fit")]
+    OverQuota {
+        /// The most that the user may hold, in bytes.
+        quota: u64,
+        /// What they hold, in bytes.
+        held: u64,
+        /// What was to be added, in bytes.
+        more: u64,
     },
     /// The index was closed.
     #[error("the index is closed")]
@@ -105,6 +115,7 @@ impl IndexError {
             | Self::NoSuchUser(_)
             | Self::SizeDiffers { .. }
             | Self::TooScattered { .. }
+            | Self::OverQuota { .. }
             | Self::Closed => true,
             Self::Make { .. }
             | Self::Open(_)
@@ -124,6 +135,7 @@ impl IndexError {
             | Self::NoSuchUser(_)
             | Self::SizeDiffers { .. }
             | Self::TooScattered { .. }
+            | Self::OverQuota { .. }
             | Self::Closed
             | Self::Make { .. }
             | Self::NewerSchema { .. }

@@ -13,6 +13,7 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::quota;
 use super::uploads::forget;
 use super::writer::Write;
 use super::{Index, now_ms, row};
@@ -46,13 +47,13 @@ impl Index {
     }
 
     /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts a quarantine. The
-    /// receipt of the first time is the receipt of every time.
+    /// receipt of the first time is the receipt of every time. `OverQuota` if the user may not hold so much more.
     pub async fn hold(&self, user: UserId, fingerprint: Fingerprint, size: u64) -> Result<Receipt, IndexError> {
         self.writer.write(Hold { user, fingerprint, size }).await
     }
 
     /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no longer) there
-    /// unquarantined.
+    /// unquarantined. `OverQuota` as there.
     pub async fn link(&self, user: UserId, fingerprint: Fingerprint) -> Result<Option<Receipt>, IndexError> {
         self.writer.write(Link { user, fingerprint }).await
     }
@@ -80,35 +81,40 @@ async fn size(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Opti
     row.map(|row| row::count(&row, 0)).transpose()
 }
 
-/// Makes an image that is there a user's, or finds that it is already.
+/// A user's holding of an image, if they have it.
+async fn holding(rows: &mut AnyConnection, user: UserId, fingerprint: Fingerprint) -> Result<Option<i64>, IndexError> {
+    let found = sqlx::query("SELECT stored_at_ms FROM holdings WHERE user_id = $1 AND fingerprint = $2")
+        .bind(user.0)
+        .bind(fingerprint.as_bytes().as_slice())
+        .fetch_optional(rows)
+        .await;
+    let row = found.map_err(IndexError::statement("read who holds an image"))?;
+    row.map(|row| row::integer(&row, 0)).transpose()
+}
+
+/// Since when the user holds the image, from now on if they did not. `OverQuota` leaves everything as it was.
 async fn hand_over(
     rows: &mut AnyConnection,
     user: UserId,
     fingerprint: Fingerprint,
     size: u64,
-) -> Result<Receipt, IndexError> {
-    let key = fingerprint.as_bytes().as_slice();
-    let added = sqlx::query(
-        "INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES ($1, $2, $3)
-         ON CONFLICT (user_id, fingerprint) DO NOTHING RETURNING stored_at_ms",
-    )
-    .bind(user.0)
-    .bind(key)
-    .bind(now_ms())
-    .fetch_optional(&mut *rows)
-    .await
-    .map_err(IndexError::statement("record who holds an image"))?;
-    let row = match added {
-        Some(row) => row,
-        None => sqlx::query("SELECT stored_at_ms FROM holdings WHERE user_id = $1 AND fingerprint = $2")
-            .bind(user.0)
-            .bind(key)
-            .fetch_one(&mut *rows)
-            .await
-            .map_err(IndexError::statement("read who holds an image"))?,
-    };
-    forget(rows, user, fingerprint).await?;
-    Ok(Receipt { fingerprint, size, stored_at_ms: row::integer(&row, 0)? })
+) -> Result<i64, IndexError> {
+    if !quota::count_in(rows, user, fingerprint, size).await? {
+        return match holding(rows, user, fingerprint).await? {
+            Some(since_ms) => Ok(since_ms),
+            None => Err(quota::refusal(rows, user, size).await?),
+        };
+    }
+    // Another server may add the same one at this moment: then this fails, and its second try finds it.
+    let since_ms = now_ms();
+    let added = sqlx::query("INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES ($1, $2, $3)")
+        .bind(user.0)
+        .bind(fingerprint.as_bytes().as_slice())
+        .bind(since_ms)
+        .execute(rows)
+        .await;
+    added.map_err(IndexError::statement("record who holds an image"))?;
+    Ok(since_ms)
 }
 
 struct Hold {
@@ -122,16 +128,19 @@ impl Write for Hold {
     type Answer = Receipt;
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Receipt, IndexError> {
+        let Self { user, fingerprint, size } = *self;
+        let stored_at_ms = hand_over(rows, user, fingerprint, size).await?;
         sqlx::query(
             "INSERT INTO images (fingerprint, size, state) VALUES ($1, $2, 0)
              ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size WHERE images.state <> 0",
         )
-        .bind(self.fingerprint.as_bytes().as_slice())
-        .bind(row::number(self.size))
+        .bind(fingerprint.as_bytes().as_slice())
+        .bind(row::number(size))
         .execute(&mut *rows)
         .await
         .map_err(IndexError::statement("record an image"))?;
-        hand_over(rows, self.user, self.fingerprint, self.size).await
+        forget(rows, user, fingerprint).await?;
+        Ok(Receipt { fingerprint, size, stored_at_ms })
     }
 }
 
@@ -145,10 +154,11 @@ impl Write for Link {
     type Answer = Option<Receipt>;
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Option<Receipt>, IndexError> {
-        match size(rows, self.fingerprint).await? {
-            Some(size) => hand_over(rows, self.user, self.fingerprint, size).await.map(Some),
-            None => Ok(None),
-        }
+        let Self { user, fingerprint } = *self;
+        let Some(size) = size(rows, fingerprint).await? else { return Ok(None) };
+        let stored_at_ms = hand_over(rows, user, fingerprint, size).await?;
+        forget(rows, user, fingerprint).await?;
+        Ok(Some(Receipt { fingerprint, size, stored_at_ms }))
     }
 }
 

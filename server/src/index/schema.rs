@@ -10,7 +10,7 @@ use super::error::IndexError;
 use super::row;
 
 /// The schema that this server writes.
-pub(super) const VERSION: i64 = 3;
+pub(super) const VERSION: i64 = 4;
 
 /// The tables of the first schema, made where they are missing, in this order. Later schemas are steps from here.
 const TABLES: &[&str] = &[
@@ -60,6 +60,22 @@ const STEPS: &[&[&str]] = &[
     ],
     // A hash of argon2, as PHC writes it; null for who has no password.
     &["ALTER TABLE users ADD COLUMN password TEXT"],
+    &[
+        // Pages of a user's trash.
+        "CREATE INDEX trash_by_version ON trash (user_id, version)",
+        // Whether anything still names an image, when trash is purged.
+        "CREATE INDEX trash_by_image ON trash (user_id, fingerprint)",
+        "CREATE INDEX library_by_image ON library (user_id, fingerprint)",
+        // The few that were found damaged, among millions.
+        "CREATE INDEX images_damaged ON images (fingerprint) WHERE state = 1",
+        // The most that a user may hold, in bytes; null for no limit. What they hold is counted with every change of it: a
+        // sum over all their images for each new one would make the last photo of a library the slowest.
+        "ALTER TABLE users ADD COLUMN quota_bytes BIGINT",
+        "ALTER TABLE users ADD COLUMN held_bytes BIGINT NOT NULL DEFAULT 0",
+        "UPDATE users SET held_bytes = (
+            SELECT CAST(COALESCE(SUM(images.size), 0) AS BIGINT)
+            FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint WHERE holdings.user_id = users.id)",
+    ],
 ];
 
 /// Brings the tables to this server's schema; refuses those of a newer one.

@@ -5,7 +5,7 @@ use heirloom_protocol::possession::UserId;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
-use super::{Index, row};
+use super::{Index, quota, row};
 
 impl Index {
     /// Counts what this user has.
@@ -18,6 +18,7 @@ impl Index {
                  WHERE holdings.user_id = $1",
             )
             .await?;
+        let room = self.count(user, "SELECT quota_bytes, held_bytes FROM users WHERE id = $1").await?;
         let library = "SELECT COUNT(*) FROM library WHERE user_id = $1 AND fingerprint IS NOT NULL";
         let library = self.count(user, library).await?;
         let trash = self.count(user, "SELECT COUNT(*) FROM trash WHERE user_id = $1").await?;
@@ -29,6 +30,9 @@ impl Index {
             library_photos: row::count(&library, 0)?,
             trashed_photos: row::count(&trash, 0)?,
             interrupted_uploads: row::count(&uploads, 0)?,
+            held_bytes: row::count(&room, 1)?,
+            quota_bytes: quota::quota(&room)?,
+            damaged_images: self.damaged_of(user).await?,
         })
     }
 

@@ -7,7 +7,7 @@ use sqlx::any::AnyRow;
 
 use super::error::IndexError;
 use super::writer::Write;
-use super::{Index, now_ms, row};
+use super::{Index, now_ms, quota, row};
 
 impl Index {
     /// Adds a user; `NameTaken` if there is one of that name.
@@ -26,15 +26,21 @@ impl Index {
     /// All users, by name.
     pub async fn users(&self) -> Result<Vec<UserEntry>, IndexError> {
         let rows = sqlx::query(
-            "SELECT users.name, users.state, COUNT(tokens.id) FROM users LEFT JOIN tokens ON tokens.user_id = users.id
-             GROUP BY users.id, users.name, users.state ORDER BY users.name",
+            "SELECT users.quota_bytes, users.held_bytes, users.name, users.state,
+                 (SELECT COUNT(*) FROM tokens WHERE tokens.user_id = users.id)
+             FROM users ORDER BY users.name",
         )
         .fetch_all(self.database.reads())
         .await
         .map_err(IndexError::statement("list the users"))?;
         let entry = |row: &AnyRow| {
-            let state = UserState::of(row::integer(row, 1)?)?;
-            Ok(UserEntry { name: row::text(row, 0)?, state, devices: row::count(row, 2)? })
+            Ok(UserEntry {
+                name: row::text(row, 2)?,
+                state: UserState::of(row::integer(row, 3)?)?,
+                devices: row::count(row, 4)?,
+                held_bytes: row::count(row, 1)?,
+                quota_bytes: quota::quota(row)?,
+            })
         };
         rows.iter().map(entry).collect()
     }
@@ -97,6 +103,10 @@ pub struct UserEntry {
     pub state: UserState,
     /// How many devices have a token.
     pub devices: u64,
+    /// Bytes of the images that they hold.
+    pub held_bytes: u64,
+    /// The most that they may hold, in bytes.
+    pub quota_bytes: Option<u64>,
 }
 
 struct AddUser {

@@ -11,6 +11,8 @@ use heirloom_server::accounts::Accounts;
 use heirloom_server::config::DataDir;
 use heirloom_server::index::{DeviceEntry, Index, UserEntry, UserState};
 
+use super::words;
+
 /// Bytes of a line with a password, at most: more than any password has.
 const LINE_BYTES_MAX: u64 = 4096;
 
@@ -19,7 +21,7 @@ const LINE_BYTES_MAX: u64 = 4096;
 pub(crate) struct Where {
     /// The server's data directory
     #[arg(long, value_name = "DIR")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -31,7 +33,7 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         at: Where,
     },
-    /// Lists the users: name, state, number of devices
+    /// Lists the users: name, state, number of devices, bytes held and allowed
     List {
         #[command(flatten)]
         at: Where,
@@ -40,6 +42,16 @@ pub(crate) enum UserCommand {
     Passwd {
         /// The user's name
         name: String,
+        #[command(flatten)]
+        at: Where,
+    },
+    /// Sets how much a user may hold; what they hold already stays
+    Quota {
+        /// The user's name
+        name: String,
+        /// Bytes, such as 500000000, 500M or 2T; or none
+        #[arg(value_parser = words::quota)]
+        quota: words::Quota,
         #[command(flatten)]
         at: Where,
     },
@@ -118,6 +130,7 @@ impl UserCommand {
             Self::Add { at, .. }
             | Self::List { at }
             | Self::Passwd { at, .. }
+            | Self::Quota { at, .. }
             | Self::Disable { at, .. }
             | Self::Enable { at, .. } => &at.data,
         });
@@ -130,6 +143,7 @@ impl UserCommand {
                 let password = ask_password()?;
                 accounts.set_password(name, password).await.map(|()| String::new())
             }
+            Self::Quota { name, quota, .. } => accounts.set_quota(name, quota.bytes()).await.map(|()| String::new()),
             Self::Disable { name, .. } => set_state(accounts, name, UserState::Disabled).await,
             Self::Enable { name, .. } => set_state(accounts, name, UserState::Active).await,
         };
@@ -157,18 +171,18 @@ impl DeviceCommand {
 }
 
 /// The door book, as long as one command needs it.
-struct Book {
-    index: Index,
+pub(crate) struct Book {
+    pub(crate) index: Index,
     accounts: Accounts,
 }
 
 impl Book {
-    async fn open(data: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn open(data: &Path) -> anyhow::Result<Self> {
         let index = Index::open(&DataDir::open(data)?.index_url()).await.context("open the index")?;
         Ok(Self { accounts: Accounts::new(index.clone()), index })
     }
 
-    async fn close(self) {
+    pub(crate) async fn close(self) {
         self.index.close().await;
     }
 }
@@ -200,7 +214,8 @@ fn user_line(user: &UserEntry) -> String {
         UserState::Active => "active",
         UserState::Disabled => "disabled",
     };
-    format!("{}\t{state}\t{} devices", user.name, user.devices)
+    let quota = user.quota_bytes.map_or_else(|| "no quota".to_owned(), |quota| format!("of {quota}"));
+    format!("{}\t{state}\t{} devices\t{} bytes {quota}", user.name, user.devices, user.held_bytes)
 }
 
 fn device_line(device: &DeviceEntry) -> String {

@@ -22,7 +22,7 @@ pub(super) async fn a_token_is_known_by_its_hash_alone(place: &Place) {
     let of_ben = index.add_device(ben, device([3; 32])).await.unwrap();
     assert_eq!(index.add_device(anna, device([1; 32])).await.unwrap(), of_anna, "the same token again");
     assert!(of_anna != second && second != of_ben && of_anna != of_ben);
-    let owner = TokenOwner { token: second, user: anna, name: "anna".to_owned(), scope: Scope::Full };
+    let owner = TokenOwner { token: second, user: anna, name: "anna".to_owned(), scope: Scope::Full, quota: None };
     assert_eq!(index.token_owner([2; 32]).await.unwrap(), Some(owner));
     assert_eq!(index.token_owner([3; 32]).await.unwrap().unwrap().user, ben);
     assert_eq!(index.token_owner([4; 32]).await.unwrap(), None);

@@ -221,11 +221,11 @@ pub(super) async fn old_trash_is_forgotten_some_at_a_time(place: &Place) {
         change(&index, anna, remove(&format!("{number}"), u64::from(number) * 2 + 1)).await;
     }
     assert_eq!(trashed(&index, anna).await, 5);
-    assert_eq!(index.purge_trash(0, 10).await.unwrap(), 0, "nothing is that old");
-    assert_eq!(index.purge_trash(i64::MAX, 2).await.unwrap(), 2);
+    assert_eq!(index.purge_trash(None, 0, 10).await.unwrap(), 0, "nothing is that old");
+    assert_eq!(index.purge_trash(None, i64::MAX, 2).await.unwrap(), 2);
     assert_eq!(trashed(&index, anna).await, 3);
-    assert_eq!(index.purge_trash(i64::MAX, 10).await.unwrap(), 3);
-    assert_eq!(index.purge_trash(i64::MAX, 10).await.unwrap(), 0);
+    assert_eq!(index.purge_trash(None, i64::MAX, 10).await.unwrap(), 3);
+    assert_eq!(index.purge_trash(None, i64::MAX, 10).await.unwrap(), 0);
 }
 
 pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {

@@ -15,6 +15,8 @@ mod accounts;
 mod images;
 mod library;
 mod lifetime;
+mod quota;
+mod trash;
 mod uploads;
 
 /// Where a fresh index can be made, and opened again.
@@ -143,6 +145,15 @@ mod sqlite {
             each_user_counts_for_themselves,
             batches_sent_at_once_never_share_a_version,
             old_trash_is_forgotten_some_at_a_time;
+        trash:
+            the_trash_lists_every_photo_that_was_lost_page_by_page,
+            what_stands_where_something_was_lost_is_told,
+            purged_trash_lets_go_of_what_nothing_else_names;
+        quota:
+            what_a_user_holds_is_counted_once,
+            nothing_goes_over_a_quota_and_what_is_there_stays,
+            images_brought_at_once_never_share_the_last_room,
+            what_is_on_its_way_takes_room_for_others;
         lifetime:
             reopening_keeps_everything,
             the_secret_is_made_once,

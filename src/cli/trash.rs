@@ -1,0 +1,136 @@
+//! `heirloom trash list`
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::{Args, Subcommand};
+use heirloom_protocol::LibraryPath;
+use heirloom_protocol::message::TrashedPhoto;
+use serde::Serialize;
+
+use super::access::Access;
+use super::ask::{block_on, inside_of};
+use super::words;
+use crate::config::Login;
+use crate::remote::{Remote, RemoteError};
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Trash {
+    /// List what was removed or replaced, and until when it can be restored
+    List(List),
+}
+
+#[derive(Debug, Args)]
+pub(super) struct List {
+    /// A mounted directory, or a path in one; with --server, a path in the library
+    path: Option<PathBuf>,
+    #[command(flatten)]
+    access: Access,
+    /// As JSON, for programs; units are in the names
+    #[arg(long)]
+    json: bool,
+}
+
+/// All of a user's trash.
+#[derive(Debug, Serialize)]
+pub(super) struct Contents {
+    /// For how many seconds the trash keeps a photo, counted from its removal.
+    kept_for_s: u64,
+    /// By ascending version.
+    pub(super) photos: Vec<TrashedPhoto>,
+}
+
+impl Trash {
+    pub(super) fn run(self) -> anyhow::Result<ExitCode> {
+        let Self::List(list) = self;
+        let Place { login, below } = Place::of(list.path.as_deref(), &list.access)?;
+        let mut contents = block_on(async { read(&Remote::new(&login)?).await })??;
+        contents.photos.retain(|photo| is_below(&photo.path, below.as_ref()));
+        if list.json {
+            println!("{}", serde_json::to_string_pretty(&contents)?);
+        } else {
+            print!("{}", table(&contents));
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A part of a library, as typed.
+pub(super) struct Place {
+    pub(super) login: Login,
+    /// None for all of it.
+    pub(super) below: Option<LibraryPath>,
+}
+
+impl Place {
+    /// In a mount, or in the library of the server that is named.
+    pub(super) fn of(typed: Option<&Path>, access: &Access) -> anyhow::Result<Self> {
+        let Some(typed) = typed else { return Ok(Self { login: access.login(None)?, below: None }) };
+        if access.is_named() {
+            let text = typed.to_str().ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", typed.display()))?;
+            return Ok(Self { login: access.login(None)?, below: Some(LibraryPath::new(text)?) });
+        }
+        let (mountpoint, below) = inside_of(typed)?;
+        Ok(Self { login: access.login(Some(&mountpoint))?, below })
+    }
+}
+
+/// Everything in the trash, page by page.
+pub(super) async fn read(remote: &Remote) -> Result<Contents, RemoteError> {
+    let mut contents = Contents { kept_for_s: 0, photos: Vec::new() };
+    let mut after = 0;
+    loop {
+        let page = remote.trash(after).await?;
+        contents.kept_for_s = page.kept_for_s;
+        contents.photos.extend(page.entries);
+        // A server that does not get on is not asked for ever.
+        if !page.more || page.next <= after {
+            return Ok(contents);
+        }
+        after = page.next;
+    }
+}
+
+/// Whether a path is `above`, or lies in it.
+pub(super) fn is_below(path: &LibraryPath, above: Option<&LibraryPath>) -> bool {
+    let Some(above) = above else { return true };
+    let rest = path.as_str().strip_prefix(above.as_str());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn table(contents: &Contents) -> String {
+    if contents.photos.is_empty() {
+        return "nothing in the trash\n".to_owned();
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let line = |photo: &TrashedPhoto| {
+        let removed = Duration::from_millis(u64::try_from(photo.removed_at_ms).unwrap_or_default());
+        let left = (removed + Duration::from_secs(contents.kept_for_s)).saturating_sub(now);
+        format!(
+            "{:>10}  {:>10}  removed {} ago, kept for {}  {}\n",
+            photo.version,
+            words::bytes(photo.photo.size),
+            words::time(now.saturating_sub(removed)),
+            words::time(left),
+            photo.path
+        )
+    };
+    let lines: String = contents.photos.iter().map(line).collect();
+    format!("{:>10}  {:>10}\n{lines}", "version", "size")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_not_what_only_begins_like_it() {
+        let path = |text| LibraryPath::new(text).unwrap();
+        assert!(is_below(&path("trip/a.jpg"), Some(&path("trip"))));
+        assert!(is_below(&path("trip"), Some(&path("trip"))));
+        assert!(is_below(&path("a.jpg"), None));
+        assert!(!is_below(&path("trip2/a.jpg"), Some(&path("trip"))));
+        assert!(!is_below(&path("trip"), Some(&path("trip/a.jpg"))));
+    }
+}
