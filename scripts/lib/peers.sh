@@ -17,9 +17,12 @@ start() {
     started+=($!)
 }
 
-end_all() {
+end_all() { end_all_by TERM; }
+
+# end_all_by SIGNAL
+end_all_by() {
     local pid
-    for pid in "${started[@]}"; do kill "$pid" 2>/dev/null || true; done
+    for pid in "${started[@]}"; do kill "-$1" "$pid" 2>/dev/null || true; done
     for pid in "${started[@]}"; do wait "$pid" 2>/dev/null || true; done
     started=()
 }
