@@ -172,9 +172,9 @@ impl Journal {
         self.write(move |tables| receipts.iter().try_for_each(|receipt| tables.enter_receipt(receipt)))
     }
 
-    /// The server does not stand by it any more.
-    pub fn forget_receipt(&self, fingerprint: Fingerprint) -> Result<(), JournalError> {
-        self.write(move |tables| tables.forget_receipt(fingerprint))
+    /// The server does not stand by these any more.
+    pub fn forget_receipts(&self, fingerprints: Vec<Fingerprint>) -> Result<(), JournalError> {
+        self.write(move |tables| fingerprints.iter().try_for_each(|fingerprint| tables.forget_receipt(*fingerprint)))
     }
 }
 

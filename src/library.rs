@@ -6,6 +6,7 @@
 //!
 //! The other way round, what other devices changed is followed and shown (`arrivals`).
 
+mod anew;
 mod arrivals;
 mod arriving;
 mod batch;
@@ -43,7 +44,7 @@ pub struct Library {
     arrivals: Arc<Mutex<ArrivalReport>>,
     followed: Following,
     remote: Remote,
-    requeued: watch::Receiver<u64>,
+    requeue: watch::Sender<u64>,
     confirmed: watch::Receiver<u64>,
 }
 
@@ -62,8 +63,8 @@ impl Library {
     /// Starts the sender on this runtime. What was left in the outbox goes out first.
     pub fn start(runtime: &tokio::runtime::Handle, journal: Arc<Journal>, remote: Remote) -> Self {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let ((requeue, requeued), (confirm, confirmed)) = (watch::channel(0), watch::channel(0));
-        let bells = Bells { requeued: requeue, confirmed: confirm };
+        let (requeue, (confirm, confirmed)) = (watch::Sender::new(0), watch::channel(0));
+        let bells = Bells { requeued: requeue.clone(), confirmed: confirm };
         let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
         let (spoken_to, followed) = (remote.clone(), Following::default());
         let outbox =
@@ -83,7 +84,7 @@ impl Library {
             arrivals: Arc::default(),
             followed,
             remote: spoken_to,
-            requeued,
+            requeue,
             confirmed,
         }
     }
@@ -91,8 +92,12 @@ impl Library {
     /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be called once, on a runtime's thread.
     pub fn follow(&self, spool: Spool, shelf: impl Shelf) {
         let rooms = (Arc::clone(&self.journal), Arc::clone(&self.bond), self.remote.clone());
-        let (watch, wake, report) = (self.watch(), Arc::clone(&self.wake), Arc::clone(&self.arrivals));
-        let arrivals = Arrivals::new(rooms, (spool, Box::new(shelf)), watch, wake, report);
+        let bells = arrivals::Bells {
+            outbox: self.watch(),
+            wake_outbox: Arc::clone(&self.wake),
+            requeued: self.requeue.clone(),
+        };
+        let arrivals = Arrivals::new(rooms, (spool, Box::new(shelf)), bells, Arc::clone(&self.arrivals));
         self.followed.0.store(true, std::sync::atomic::Ordering::Release);
         let stopped = self.stop.clone();
         let task = tokio::spawn(async move {
@@ -136,7 +141,7 @@ impl Library {
 
     /// Changes when files went back to the upload queue, because the server does not hold what a receipt of ours said.
     pub fn requeued(&self) -> watch::Receiver<u64> {
-        self.requeued.clone()
+        self.requeue.subscribe()
     }
 
     /// Changes when the server has confirmed names: for `wait`.

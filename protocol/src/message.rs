@@ -277,6 +277,19 @@ pub struct LibraryFeed {
     pub next: u64,
     /// Whether there is more right now.
     pub more: bool,
+    /// How many images of this user's the server found damaged: whoever has them is asked to send them again (see [`WantedPage`]). Left
+    /// out where there are none.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub wanted: u64,
+}
+
+/// Answer of `GET /v1/images/wanted`: images that this user holds and that the server found damaged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedPage {
+    /// By ascending fingerprint.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Whether there is more behind the last of them.
+    pub more: bool,
 }
 
 /// One place in a user's library, as it stands.

@@ -8,6 +8,8 @@ pub const SESSION: &str = "/v1/session";
 pub const LOGIN: &str = "/v1/login";
 /// The detection request (M4).
 pub const CHECK: &str = "/v1/images/check";
+/// Images that the server found damaged and asks for again.
+pub const WANTED: &str = "/v1/images/wanted";
 /// The user's library: changes and the change feed (M11).
 pub const LIBRARY_CHANGES: &str = "/v1/library/changes";
 /// What was removed from the user's library, or replaced in it.
@@ -45,6 +47,11 @@ pub fn library_feed(since: u64, wait_s: u64) -> String {
     format!("{LIBRARY_CHANGES}?since={since}&wait={wait_s}")
 }
 
+/// Images that are asked for again, behind this one.
+pub fn wanted(after: Option<Fingerprint>) -> String {
+    after.map_or_else(|| WANTED.to_owned(), |after| format!("{WANTED}?after={after}"))
+}
+
 /// The user's trash behind the version `after`.
 pub fn library_trash(after: u64) -> String {
     format!("{LIBRARY_TRASH}?after={after}")
@@ -63,6 +70,8 @@ pub const LIBRARY_CHANGES_MAX: usize = 1000;
 pub const FEED_ENTRIES_MAX: usize = 5000;
 /// Photos in one page of the trash, at most.
 pub const TRASH_ENTRIES_MAX: usize = 1000;
+/// Images in one answer of those asked for again, at most.
+pub const WANTED_MAX: usize = 1000;
 /// Seconds that the change feed waits for news, at most: below what proxies cut off.
 pub const FEED_WAIT_S_MAX: u64 = 55;
 /// Bytes in one image, at most: 16 GiB, above any photograph or film of a camera's.

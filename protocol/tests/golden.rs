@@ -6,7 +6,7 @@ use std::path::Path;
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome,
     LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus, Session, TrashPage,
-    TrashedPhoto, UploadState,
+    TrashedPhoto, UploadState, WantedPage,
 };
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
@@ -122,6 +122,7 @@ fn every_message_keeps_its_spelling() {
             ],
             next: 2,
             more: false,
+            wanted: 0,
         },
     );
     golden(
@@ -139,6 +140,12 @@ fn every_message_keeps_its_spelling() {
         },
     );
     golden("problem", &Problem::new(ErrorCode::DigestMismatch).with_detail("shard 0..4096"));
+}
+
+#[test]
+fn what_is_asked_for_again_keeps_its_spelling() {
+    golden("wanted", &WantedPage { fingerprints: vec![fingerprint()], more: true });
+    golden("library_feed_wanting", &LibraryFeed { entries: Vec::new(), next: 2, more: false, wanted: 3 });
 }
 
 #[test]

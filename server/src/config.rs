@@ -36,6 +36,44 @@ pub struct Config {
     pub trash_expiry: Duration,
     /// What is between us and those who listen on the way.
     pub transport: Transport,
+    /// How often each may ask.
+    pub rates: RateLimits,
+    /// How stored images are looked through for damage.
+    pub scrub: ScrubPlan,
+}
+
+/// How often each may ask. An honest client is far below all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimits {
+    /// Wrong passwords for one name from one address: more than a person types, and 14,400 guesses a day against a password
+    /// that no list of common ones should have.
+    pub failed_logins_per_minute: u32,
+    /// Requests without a good token from one address: a device whose token was taken away asks once a minute.
+    pub strangers_per_second: u32,
+    /// Checks by one token, of up to 1,000 images each: a client asks a few times a second at most.
+    pub checks_per_second: u32,
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        Self { failed_logins_per_minute: 10, strangers_per_second: 20, checks_per_second: 500 }
+    }
+}
+
+/// How stored images are looked through for damage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubPlan {
+    /// Bytes read in a second, at most.
+    pub bytes_per_second: u64,
+    /// From the beginning of one round to the beginning of the next, at least.
+    pub every: Duration,
+}
+
+impl Default for ScrubPlan {
+    /// 4 MB/s are a twentieth of what a slow disk reads, and a terabyte in three days. A disk's errors grow over months.
+    fn default() -> Self {
+        Self { bytes_per_second: 4_000_000, every: Duration::from_hours(30 * 24) }
+    }
 }
 
 /// What is between us and those who listen on the way.
@@ -68,6 +106,8 @@ impl Config {
             upload_expiry: UPLOAD_EXPIRY,
             trash_expiry: TRASH_EXPIRY,
             transport: Transport::default(),
+            rates: RateLimits::default(),
+            scrub: ScrubPlan::default(),
         }
     }
 }

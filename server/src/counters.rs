@@ -48,6 +48,12 @@ pub struct Counters {
     pub proofs_failed: Count,
     /// Images found damaged and moved out of the way.
     pub images_quarantined: Count,
+    /// Requests of those who asked too often.
+    pub requests_limited: Count,
+    /// Stored images that were read and hashed again.
+    pub images_scrubbed: Count,
+    /// Their bytes.
+    pub bytes_scrubbed: Count,
 }
 
 /// What rooms hold.
@@ -55,7 +61,7 @@ pub type SharedCounters = Arc<Counters>;
 
 impl Counters {
     /// Each number with its name and its caption.
-    pub fn all(&self) -> [(&'static str, &'static str, u64); 10] {
+    pub fn all(&self) -> [(&'static str, &'static str, u64); 13] {
         [
             ("heirloom_requests_served_total", "Requests answered below 400", self.requests_served.total()),
             ("heirloom_requests_refused_total", "Requests answered 400 to 499", self.requests_refused.total()),
@@ -67,6 +73,9 @@ impl Counters {
             ("heirloom_images_linked_total", "Images linked after proof", self.images_linked.total()),
             ("heirloom_proofs_failed_total", "Wrong proofs for an image held", self.proofs_failed.total()),
             ("heirloom_images_quarantined_total", "Images found damaged", self.images_quarantined.total()),
+            ("heirloom_requests_limited_total", "Requests of those who asked too often", self.requests_limited.total()),
+            ("heirloom_images_scrubbed_total", "Stored images read again", self.images_scrubbed.total()),
+            ("heirloom_bytes_scrubbed_total", "Bytes of those images", self.bytes_scrubbed.total()),
         ]
     }
 }

@@ -16,9 +16,11 @@ mod limits;
 mod metrics;
 mod news;
 mod range;
+mod restraint;
 mod session;
 mod trash;
 mod uploads;
+mod wanted;
 
 use std::sync::Arc;
 
@@ -38,6 +40,7 @@ use crate::possession::Possession;
 
 pub use error::Refusal;
 pub use news::News;
+pub use restraint::{Peer, Restraint};
 pub use trash::TrashExpiry;
 
 /// What the routes ask. Each handler takes only the part it needs.
@@ -63,6 +66,8 @@ pub struct Door {
     pub installation: Installation,
     /// How long the trash keeps a photo.
     pub trash_expiry: TrashExpiry,
+    /// How often each may ask.
+    pub restraint: Restraint,
 }
 
 /// The installation's name for clients, in 32 hex digits. Not secret.
@@ -89,7 +94,8 @@ part_of_the_door! {
     clock: Clock,
     stopping: CancellationToken,
     installation: Installation,
-    trash_expiry: TrashExpiry
+    trash_expiry: TrashExpiry,
+    restraint: Restraint
 }
 
 /// All routes. Those for users ask for a token before anything else, the body included.
@@ -101,10 +107,11 @@ pub fn router(door: Door) -> Router {
         .route(route::UPLOAD_PATTERN, get(uploads::state).delete(uploads::give_up))
         .route(route::IMAGE_PATTERN, get(images::read))
         .route(route::LIBRARY_CHANGES, get(library::feed).post(library::change))
+        .route(route::WANTED, get(wanted::list))
         .route(route::LIBRARY_TRASH, get(trash::list))
         .route(route::STATUS, get(session::status))
         .route(route::METRICS, get(metrics::metrics))
-        .route_layer(from_fn_with_state(door.accounts.clone(), caller::let_in));
+        .route_layer(from_fn_with_state((door.accounts.clone(), door.restraint.clone()), caller::let_in));
     for_users
         .route(route::LOGIN, post(login::log_in))
         .route(route::HEALTH, get(async || "ok"))

@@ -25,6 +25,7 @@ mod quota;
 mod ranges;
 mod row;
 mod schema;
+mod scrub;
 mod sqlite;
 mod status;
 mod trash;
@@ -35,6 +36,7 @@ mod writer;
 pub use devices::{DeviceEntry, NewDevice};
 pub use error::IndexError;
 pub use quota::Room;
+pub use scrub::{ScrubMark, ScrubStep};
 pub use trash::Trash;
 pub use users::{UserEntry, UserState};
 

@@ -6,6 +6,8 @@
 pub mod serve;
 /// The native dialect: routes, limits, one answer for every error.
 pub mod http;
+/// Reads stored images again, and finds what is damaged.
+pub mod scrub;
 /// Puts shards together, verifies, records, answers (M5, M6, M7, M9).
 pub mod assembly;
 /// Checks proofs that somebody holds an image's bytes (M9).
@@ -18,6 +20,8 @@ pub mod index;
 pub mod blobs;
 /// The data directory, and what the administrator decided.
 pub mod config;
+/// How often each may ask.
+pub mod rates;
 /// Who writes what, one after another.
 pub mod turns;
 /// What has happened, in numbers.

@@ -3,6 +3,8 @@
 // Beside this file and not in the library: only the program speaks to an administrator.
 #[path = "main/admin.rs"]
 mod admin;
+#[path = "main/scrub.rs"]
+mod scrub;
 #[path = "main/trash.rs"]
 mod trash;
 #[path = "main/words.rs"]
@@ -12,13 +14,14 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use heirloom_protocol::message::CrossUser;
 use heirloom_server::accounts::AccountError;
-use heirloom_server::config::{Config, ConfigError, DataDir, TlsFiles, Transport};
+use heirloom_server::config::{Config, ConfigError, DataDir, RateLimits, ScrubPlan, TlsFiles, Transport};
 use heirloom_server::serve::{ServeError, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -51,6 +54,18 @@ struct ServeArguments {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
+    /// Wrong passwords that one name may have from one address in a minute
+    #[arg(long, value_name = "NUMBER", default_value_t = RateLimits::default().failed_logins_per_minute)]
+    failed_logins_per_minute: u32,
+    /// Checks that one device may ask for in a second, each of up to 1,000 images
+    #[arg(long, value_name = "NUMBER", default_value_t = RateLimits::default().checks_per_second)]
+    checks_per_second: u32,
+    /// How fast stored images are read again to find what is damaged, in MB/s
+    #[arg(long, value_name = "MB/S", default_value_t = 4)]
+    scrub_rate: u32,
+    /// How often each is read again: 30d, 12h
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = words::duration)]
+    scrub_every: Duration,
     /// Let photos and tokens cross the network in the clear, where others can read them
     #[arg(long, conflicts_with = "tls_cert")]
     insecure_http: bool,
@@ -79,6 +94,8 @@ enum Command {
     /// The trash: what was removed or replaced; works whether or not the server runs
     #[command(subcommand)]
     Trash(trash::TrashCommand),
+    /// Reads every stored image again, now, and finds what is damaged; works whether or not the server runs
+    Scrub(scrub::ScrubCommand),
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -113,6 +130,7 @@ async fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
         (Some(Command::User(command)), _) => say(&command.carry_out().await?),
         (Some(Command::Device(command)), _) => say(&command.carry_out().await?),
         (Some(Command::Trash(command)), _) => say(&command.carry_out().await?),
+        (Some(Command::Scrub(command)), _) => say(&command.carry_out().await?),
         (None, Some(serve)) => run(serve).await,
         (None, None) => Arguments::command().error(ErrorKind::MissingRequiredArgument, "--data DIR is needed").exit(),
     }
@@ -126,6 +144,15 @@ async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
     let config = Config {
         cross_user: arguments.cross_user.into(),
         transport: arguments.transport(),
+        rates: RateLimits {
+            failed_logins_per_minute: arguments.failed_logins_per_minute,
+            checks_per_second: arguments.checks_per_second,
+            ..RateLimits::default()
+        },
+        scrub: ScrubPlan {
+            bytes_per_second: u64::from(arguments.scrub_rate) * 1_000_000,
+            every: arguments.scrub_every,
+        },
         ..Config::new(DataDir::open(&arguments.data)?)
     };
     let server = Server::start(config, arguments.listen).await?;

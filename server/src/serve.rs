@@ -26,9 +26,10 @@ use crate::blobs::{BlobError, Blobs, LocalBlobs};
 use crate::clock::Clock;
 use crate::config::{Config, Transport};
 use crate::counters::SharedCounters;
-use crate::http::{self, Door, Installation, News, TrashExpiry};
+use crate::http::{self, Door, Installation, News, Restraint, TrashExpiry};
 use crate::index::{Index, IndexError};
 use crate::possession::Possession;
+use crate::scrub::Scrub;
 
 use shield::Shield;
 
@@ -51,6 +52,7 @@ pub struct Server {
     stopping: CancellationToken,
     listening: JoinHandle<()>,
     sweeping: JoinHandle<()>,
+    scrubbing: JoinHandle<()>,
 }
 
 /// What keeps a server from starting, or from closing in order.
@@ -118,7 +120,7 @@ impl Server {
     pub async fn start_with(config: Config, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
         refuse_listeners(&config.transport, listen)?;
         let shield = raise_shield(&config.transport).await?;
-        let door = open(&config, clock).await?;
+        let (door, scrub) = open(&config, clock).await?;
         door.assembly.reconcile().await.map_err(ServeError::Reconcile)?;
         let expiries = Expiries { upload: config.upload_expiry, trash: config.trash_expiry };
         sweep_once(&door.assembly, expiries).await;
@@ -126,10 +128,13 @@ impl Server {
         let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
         let (accounts, assembly, index) = (door.accounts.clone(), door.assembly.clone(), door.index.clone());
         let stopping = door.stopping.clone();
+        let news = door.news.clone();
+        let found = move || news.tell_everybody();
+        let scrubbing = tokio::spawn(scrub.keep_on(config.scrub, door.clock.clone(), found, stopping.clone()));
         let sweeping = tokio::spawn(sweep(assembly.clone(), expiries, stopping.clone()));
         let listening = tokio::spawn(listening::listen(listener, shield.clone(), http::router(door), stopping.clone()));
         tracing::info!(%address, data = %config.data.root().display(), encrypted = shield.is_some(), "listening");
-        Ok(Self { address, accounts, assembly, index, shield, stopping, listening, sweeping })
+        Ok(Self { address, accounts, assembly, index, shield, stopping, listening, sweeping, scrubbing })
     }
 
     /// Where it listens (the port, if 0 was asked for).
@@ -163,7 +168,7 @@ impl Server {
     pub async fn stop(self) -> Result<(), ServeError> {
         self.stopping.cancel();
         let listened = self.listening.await;
-        let swept = self.sweeping.await;
+        let swept = self.sweeping.await.and(self.scrubbing.await);
         self.assembly.finish_writes().await;
         self.index.close().await;
         tracing::info!("stopped");
@@ -196,7 +201,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 }
 
 /// Every room opened, from the bottom up.
-async fn open(config: &Config, clock: Clock) -> Result<Door, ServeError> {
+async fn open(config: &Config, clock: Clock) -> Result<(Door, Scrub), ServeError> {
     let index = Index::open(&config.data.index_url()).await.map_err(ServeError::Index)?;
     let secret = index.secret().await.map_err(ServeError::Index)?;
     let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&config.data).await.map_err(ServeError::Blobs)?);
@@ -209,19 +214,22 @@ async fn open(config: &Config, clock: Clock) -> Result<Door, ServeError> {
         clock.clone(),
         Arc::clone(&counters),
     );
+    let scrub = Scrub::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
     let assembly = Assembly::new(index.clone(), blobs, possession.clone(), clock.clone(), Arc::clone(&counters));
-    Ok(Door {
+    let door = Door {
         accounts: Accounts::new(index.clone()),
         assembly,
         possession,
         index,
         news: News::default(),
-        counters,
         clock,
         stopping: CancellationToken::new(),
         installation: installation(&secret),
         trash_expiry: TrashExpiry(config.trash_expiry),
-    })
+        restraint: Restraint::new(config.rates, Arc::clone(&counters)),
+        counters,
+    };
+    Ok((door, scrub))
 }
 
 fn installation(secret: &[u8; 32]) -> Installation {

@@ -3,6 +3,7 @@
 //! How far we are is remembered together with what was done, so a new device goes on where it was interrupted. What is shown here is
 //! decided by `arriving`.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use heirloom_protocol::message::LibraryFeed;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::anew::promise_anew;
 use super::arriving::{ArrivalError, Arriving};
 use super::bond::Bond;
 use super::shelf::Shelf;
@@ -22,6 +24,10 @@ use crate::spool::Spool;
 const NEWS_WAIT_S: u64 = 30;
 /// Our own changes of names go out first, so that what another device did is not mistaken for news about them; but not for longer.
 const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(1);
+
+/// As long as the server wants as many images as before, we look for them again no sooner: those that are not here today may be
+/// here tomorrow, and looking goes through all files.
+const WANTED_AGAIN: Duration = Duration::from_mins(10);
 
 /// How far the names of the library are shown here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -42,22 +48,32 @@ pub(super) struct Arrivals {
     bond: Arc<Bond>,
     remote: Remote,
     arriving: Arc<Arriving>,
-    outbox: watch::Receiver<u64>,
-    wake_outbox: Arc<tokio::sync::Notify>,
+    bells: Bells,
     report: Arc<Mutex<ArrivalReport>>,
     backoff: Backoff,
+    /// How many images the server wanted when we last asked which, and when that was.
+    asked: Option<(u64, Instant)>,
+}
+
+/// What is listened for, and rung.
+pub(super) struct Bells {
+    /// Changes left the outbox.
+    pub(super) outbox: watch::Receiver<u64>,
+    /// The outbox has something to send.
+    pub(super) wake_outbox: Arc<tokio::sync::Notify>,
+    /// Files went back to the upload queue.
+    pub(super) requeued: watch::Sender<u64>,
 }
 
 impl Arrivals {
     pub(super) fn new(
         (journal, bond, remote): (Arc<Journal>, Arc<Bond>, Remote),
         (spool, shelf): (Spool, Box<dyn Shelf>),
-        outbox: watch::Receiver<u64>,
-        wake_outbox: Arc<tokio::sync::Notify>,
+        bells: Bells,
         report: Arc<Mutex<ArrivalReport>>,
     ) -> Self {
         let arriving = Arc::new(Arriving::new(spool, Arc::clone(&journal), shelf));
-        Self { journal, bond, remote, arriving, outbox, wake_outbox, report, backoff: Backoff::default() }
+        Self { journal, bond, remote, arriving, bells, report, backoff: Backoff::default(), asked: None }
     }
 
     /// Follows until dropped. May be dropped at any point: a page that was half shown is shown again.
@@ -92,7 +108,7 @@ impl Arrivals {
         let since = aside(move || journal.feed_position()).await?;
         let feed = self.remote.library_feed(since, wait_s).await?;
         self.note(|report| (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since));
-        let (more, next) = (feed.more, feed.next);
+        let (more, next, wanted) = (feed.more, feed.next, feed.wanted);
         if !feed.entries.is_empty() || next != since {
             self.show(feed).await?;
         }
@@ -100,7 +116,33 @@ impl Arrivals {
         if !more {
             self.arriving.caught_up();
         }
+        self.send_wanted(wanted).await?;
         Ok(more)
+    }
+
+    /// Promises anew what the server found damaged and asks for, as far as it is here.
+    async fn send_wanted(&mut self, wanted: u64) -> Result<(), ArrivalError> {
+        let known = self.asked.is_some_and(|(count, at)| count == wanted && at.elapsed() < WANTED_AGAIN);
+        if wanted == 0 || known {
+            self.asked = self.asked.filter(|_| wanted > 0);
+            return Ok(());
+        }
+        let mut after = None;
+        loop {
+            let page = self.remote.wanted(after).await?;
+            after = page.fingerprints.last().copied();
+            let (journal, images) = (Arc::clone(&self.journal), HashSet::from_iter(page.fingerprints));
+            let promised = aside(move || promise_anew(&journal, &images)).await?;
+            if promised > 0 {
+                tracing::warn!(files = promised, "the server found images damaged; sending them again");
+                self.bells.requeued.send_modify(|count| *count += 1);
+            }
+            if !page.more || after.is_none() {
+                break;
+            }
+        }
+        self.asked = Some((wanted, Instant::now()));
+        Ok(())
     }
 
     async fn show(&mut self, feed: LibraryFeed) -> Result<(), ArrivalError> {
@@ -112,7 +154,7 @@ impl Arrivals {
             report.conflicts += shown.conflicts;
         });
         if shown.conflicts > 0 {
-            self.wake_outbox.notify_one();
+            self.bells.wake_outbox.notify_one();
         }
         Ok(())
     }
@@ -120,9 +162,9 @@ impl Arrivals {
     async fn outbox_is_empty(&mut self) {
         let until = Instant::now() + OUTBOX_WAIT_MAX;
         loop {
-            self.outbox.mark_unchanged();
+            self.bells.outbox.mark_unchanged();
             let is_empty = self.journal.names_queued() == 0;
-            if is_empty || !matches!(timeout_at(until, self.outbox.changed()).await, Ok(Ok(()))) {
+            if is_empty || !matches!(timeout_at(until, self.bells.outbox.changed()).await, Ok(Ok(()))) {
                 return;
             }
         }

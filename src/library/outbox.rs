@@ -1,6 +1,6 @@
 //! The outbox: empties itself while the server is there, in order, one batch at a time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -11,10 +11,11 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::LibraryError;
+use super::anew::{promise_anew, search};
 use super::batch::{Batch, Verdict, based_on};
 use super::bond::Bond;
 use crate::aside::aside;
-use crate::journal::{FileId, FileRecord, FileState, Journal, JournalError, NameChange};
+use crate::journal::{FileState, Journal, NameChange};
 use crate::remote::{Backoff, Remote, RemoteError};
 
 /// How often it is looked whether more changes came.
@@ -25,8 +26,6 @@ const GATHERING: Duration = Duration::from_secs(1);
 const CONFLICTS_MAX: u32 = 5;
 /// While the server is away, new changes make us look, but not more often than this.
 const LOOK_GAP: Duration = Duration::from_secs(3);
-/// Files of the journal looked through at a time, where one is searched by what it holds.
-const PAGE: usize = 1000;
 
 /// Sends the outbox.
 pub(super) struct Outbox {
@@ -245,16 +244,7 @@ impl Outbox {
     async fn send_anew(&self, image: Fingerprint) -> Result<(), LibraryError> {
         tracing::error!(%image, "the server lost an image that it had vouched for; sending it again");
         let journal = Arc::clone(&self.journal);
-        aside(move || {
-            journal.forget_receipt(image)?;
-            let held = |record: &FileRecord| record.state == FileState::BackedUp { fingerprint: image };
-            let lost = search(&journal, held)?;
-            let promise = |(id, record): (FileId, FileRecord)| {
-                (id, FileRecord { state: FileState::Pending { fingerprint: image }, ..record })
-            };
-            journal.record(lost.into_iter().map(promise).collect())
-        })
-        .await?;
+        aside(move || promise_anew(&journal, &HashSet::from([image]))).await?;
         self.bells.requeued.send_modify(|count| *count += 1);
         Ok(())
     }
@@ -270,18 +260,6 @@ impl Outbox {
             // Its name follows when it is uploaded, if it ever is.
             FileState::Pending { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
         }))
-    }
-}
-
-/// Looks through all files. Only where something went wrong elsewhere: the journal has no index for it.
-fn search(journal: &Journal, wanted: impl Fn(&FileRecord) -> bool) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-    let mut found = Vec::new();
-    let mut after = None;
-    loop {
-        let page = journal.files_after(after, PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok(found) };
-        after = Some(*last);
-        found.extend(page.into_iter().filter(|(_, record)| wanted(record)));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Images back: the bytes of a part, and nothing else in their place.
 
 use bytes::Bytes;
+use heirloom_protocol::message::WantedPage;
 use heirloom_protocol::{ByteRange, Fingerprint, route};
 use hyper::StatusCode;
 use hyper::header::CONTENT_RANGE;
@@ -26,6 +27,13 @@ impl Remote {
         let tag = format!("\"{fingerprint}\"");
         let ask = Ask::part(DOING, &route::image(fingerprint), range, &tag);
         part_of(self.exchange.bytes(ask, heard).await?, size, range)
+    }
+}
+
+impl Remote {
+    /// Images of ours that the server found damaged, by ascending fingerprint behind `after`.
+    pub async fn wanted(&self, after: Option<Fingerprint>) -> Result<WantedPage, RemoteError> {
+        self.exchange.json(Ask::get("ask which images to send again", &route::wanted(after))).await
     }
 }
 

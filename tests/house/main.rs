@@ -39,6 +39,7 @@ mod ransom;
 mod recalling;
 mod refusals;
 mod renaming;
+mod rotting;
 mod torture;
 mod unmounting;
 mod walk;

@@ -20,6 +20,7 @@ pub struct Server {
     data: PathBuf,
     log: PathBuf,
     address: SocketAddr,
+    options: Vec<String>,
     process: Option<Process>,
 }
 
@@ -27,8 +28,13 @@ impl Server {
     /// Starts it on a free port, with its data in `folder`.
     pub fn start(folder: &Path) -> Self {
         let any_port = "127.0.0.1:0".parse().expect("an address");
-        let mut server =
-            Self { data: folder.join("data"), log: folder.join("server.log"), address: any_port, process: None };
+        let mut server = Self {
+            data: folder.join("data"),
+            log: folder.join("server.log"),
+            address: any_port,
+            options: Vec::new(),
+            process: None,
+        };
         server.start_again();
         server
     }
@@ -37,7 +43,7 @@ impl Server {
     pub fn start_again(&mut self) {
         let mark = fs::metadata(&self.log).map_or(0, |log| log.len());
         let mut command = Command::new(program());
-        command.arg("--data").arg(&self.data).args(["--listen", &self.address.to_string()]);
+        command.arg("--data").arg(&self.data).args(["--listen", &self.address.to_string()]).args(&self.options);
         let mut process = Process::start("the server", command, &self.log);
         eventually(SOON, "the server says where it listens", || {
             assert!(process.runs(), "the server ended:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
@@ -48,6 +54,13 @@ impl Server {
             address.is_some()
         });
         self.process = Some(process);
+    }
+
+    /// Starts it anew with these further options.
+    pub fn with_options(&mut self, options: &[&str]) {
+        self.stop();
+        self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.start_again();
     }
 
     /// SIGKILL.

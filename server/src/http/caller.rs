@@ -1,5 +1,6 @@
 //! Who is asking: the bearer token (RFC 6750), before anything else of the request is looked at.
 
+use axum::Extension;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
@@ -9,18 +10,22 @@ use axum::response::Response;
 use heirloom_protocol::ErrorCode;
 use heirloom_protocol::message::Scope;
 
-use super::Refusal;
+use super::{Peer, Refusal, Restraint};
 use crate::accounts::{Accounts, Caller};
 
 /// Stands before every route for users. A refusal leaves before the body was read.
 pub(super) async fn let_in(
-    State(accounts): State<Accounts>,
+    State((accounts, restraint)): State<(Accounts, Restraint)>,
+    Extension(peer): Extension<Peer>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
     // A missing token is looked up like any other: how long a refusal takes tells nothing.
     let token = bearer(request.headers()).unwrap_or_default();
-    let Some(caller) = accounts.caller(token).await? else { return Err(ErrorCode::LoginNeeded.into()) };
+    let Some(caller) = accounts.caller(token).await? else {
+        restraint.stranger(peer)?;
+        return Err(ErrorCode::LoginNeeded.into());
+    };
     tracing::Span::current().record("user", caller.user.0);
     request.extensions_mut().insert(caller);
     Ok(next.run(request).await)

@@ -6,17 +6,19 @@ use heirloom_protocol::message::{CheckImage, CheckedImage};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use serde::Deserialize;
 
-use super::Refusal;
 use super::caller::Adding;
 use super::extract::{Message, Said};
+use super::{Refusal, Restraint};
 use crate::assembly::Assembly;
 
 /// `POST /v1/images/check`
 pub(super) async fn check(
     State(assembly): State<Assembly>,
+    State(restraint): State<Restraint>,
     Adding(caller): Adding,
     Said(images): Said<Vec<CheckImage>>,
 ) -> Result<Json<Vec<CheckedImage>>, Refusal> {
+    restraint.check(caller.token)?;
     Ok(Json(assembly.check(&caller, &images).await?))
 }
 

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 use super::caller::{Adding, Asking};
 use super::extract::{Message, Said};
 use super::{News, Refusal};
-use crate::index::Index;
+use crate::accounts::Caller;
+use crate::index::{Index, IndexError};
 
 /// `POST /v1/library/changes`
 pub(super) async fn change(
@@ -57,7 +58,7 @@ pub(super) async fn feed(
     let Query(asked) = query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
     // We listen before we look, so that a change in between wakes us.
     let heard = news.listen(caller.user);
-    let feed = index.library_since(caller.user, asked.since, route::FEED_ENTRIES_MAX).await?;
+    let feed = look(&index, &caller, asked.since).await?;
     if !feed.entries.is_empty() || asked.wait == 0 {
         return Ok(Json(feed));
     }
@@ -70,7 +71,13 @@ pub(super) async fn feed(
     };
     // After a wait without news we look again all the same: another server process may have made some.
     let _in_time = timeout(wait, woken).await.is_ok();
-    Ok(Json(index.library_since(caller.user, asked.since, route::FEED_ENTRIES_MAX).await?))
+    Ok(Json(look(&index, &caller, asked.since).await?))
+}
+
+/// What changed, and how many images are asked for again.
+async fn look(index: &Index, caller: &Caller, since: u64) -> Result<LibraryFeed, IndexError> {
+    let feed = index.library_since(caller.user, since, route::FEED_ENTRIES_MAX).await?;
+    Ok(LibraryFeed { wanted: index.damaged_of(caller.user).await?, ..feed })
 }
 
 impl Message for LibraryBatch {

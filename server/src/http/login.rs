@@ -1,23 +1,29 @@
 //! A password for a token, and the token given back.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use heirloom_protocol::ErrorCode;
 use heirloom_protocol::message::{LoginAnswer, LoginRequest};
 
-use super::Refusal;
 use super::caller::Asking;
 use super::extract::{Message, Said};
+use super::{Peer, Refusal, Restraint};
 use crate::accounts::Accounts;
 
 /// `POST /v1/login`: the one route for users that wants no token.
 pub(super) async fn log_in(
     State(accounts): State<Accounts>,
+    State(restraint): State<Restraint>,
+    Extension(peer): Extension<Peer>,
     Said(login): Said<LoginRequest>,
 ) -> Result<Json<LoginAnswer>, Refusal> {
-    let token = accounts.log_in(&login.user, login.password, &login.device).await?;
-    token.map(|token| Json(LoginAnswer { token })).ok_or_else(|| ErrorCode::LoginRefused.into())
+    let attempt = restraint.attempt(peer, &login.user)?;
+    let token = accounts.log_in(&login.user, login.password, &login.device).await;
+    if !matches!(token, Ok(None)) {
+        attempt.forgive();
+    }
+    token?.map(|token| Json(LoginAnswer { token })).ok_or_else(|| ErrorCode::LoginRefused.into())
 }
 
 /// `DELETE /v1/session`: any token may give itself back.

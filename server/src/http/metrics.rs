@@ -7,19 +7,30 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::Refusal;
 use crate::counters::SharedCounters;
+use crate::index::Index;
 
 /// Prometheus' text format, version 0.0.4.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// What somebody should look at.
+const DAMAGED: &str = "heirloom_images_damaged";
+
 /// `GET /metrics`
-pub(super) async fn metrics(State(counters): State<SharedCounters>) -> impl IntoResponse {
-    let mut text = String::new();
+pub(super) async fn metrics(
+    State(counters): State<SharedCounters>,
+    State(index): State<Index>,
+) -> Result<impl IntoResponse, Refusal> {
+    let damaged = index.damaged().await?;
+    let mut text = format!(
+        "# HELP {DAMAGED} Images found damaged and not yet sent again\n# TYPE {DAMAGED} gauge\n{DAMAGED} {damaged}\n"
+    );
     for (name, caption, total) in counters.all() {
         writeln!(text, "# HELP {name} {caption}\n# TYPE {name} counter\n{name} {total}")
             .expect("a string takes everything");
     }
-    ([(CONTENT_TYPE, TEXT_FORMAT)], text)
+    Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
 }
 
 /// Stands before all routes and counts their answers.

@@ -37,6 +37,13 @@ impl News {
         }
     }
 
+    /// Wakes everybody who listens.
+    pub fn tell_everybody(&self) {
+        for bell in self.bells().values() {
+            bell.bell.notify_waiters();
+        }
+    }
+
     /// Listens for `user` from now on.
     pub(super) fn listen(&self, user: UserId) -> Listener {
         let mut bells = self.bells();

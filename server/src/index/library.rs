@@ -51,7 +51,7 @@ impl Index {
         .map_err(IndexError::statement("read the change feed"))?;
         let entries: Vec<_> = rows.iter().take(limit).map(entry).collect::<Result<_, _>>()?;
         let next = entries.last().map_or(since, |entry| entry.version);
-        Ok(LibraryFeed { entries, next, more: rows.len() > limit })
+        Ok(LibraryFeed { entries, next, more: rows.len() > limit, wanted: 0 })
     }
 }
 

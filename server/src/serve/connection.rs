@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
 use super::gate::{FIELDS_MAX, Findings, Gate};
-use crate::http::Refusal;
+use crate::http::{Peer, Refusal};
 
 /// How long a request's head may take, the first as well as every later one.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
@@ -66,7 +66,7 @@ impl Limits {
 }
 
 /// Serves a connection to its end, or until `watcher` asks it to finish what is under way.
-pub(super) async fn serve<S>(stream: S, router: Router, limits: Limits, watcher: Watcher)
+pub(super) async fn serve<S>(stream: S, peer: Peer, router: Router, limits: Limits, watcher: Watcher)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -74,7 +74,8 @@ where
     let (heard, findings) = (Arc::clone(&spoken), Findings::default());
     let gate = Gate::new(stream, findings.clone());
     let router = TowerToHyperService::new(router);
-    let service = service_fn(move |request: Request<Incoming>| {
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
         heard.store(true, Ordering::Relaxed);
         answer(router.clone(), findings.fault(), request)
     });

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::connection::{self, Limits};
 use super::crowd::Crowd;
 use super::shield::Shield;
+use crate::http::Peer;
 
 /// How long requests under way may take to finish after the server was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
@@ -31,8 +32,8 @@ pub(super) async fn listen(listener: TcpListener, shield: Option<Shield>, router
             accepted = accept(&listener, &crowd) => accepted,
         };
         match accepted {
-            Ok((stream, Some(place))) => {
-                let serving = welcome(stream, shield.clone(), router.clone(), limits.clone(), graceful.watcher());
+            Ok((stream, peer, Some(place))) => {
+                let serving = welcome(stream, peer, shield.clone(), router.clone(), limits.clone(), graceful.watcher());
                 let cut = cut.clone();
                 connections.spawn(async move {
                     tokio::select! {
@@ -42,7 +43,7 @@ pub(super) async fn listen(listener: TcpListener, shield: Option<Shield>, router
                     drop(place);
                 });
             }
-            Ok((_, None)) => tracing::debug!("too many connections from one address"),
+            Ok((_, _, None)) => tracing::debug!("too many connections from one address"),
             Err(error) => {
                 tracing::warn!(%error, "accept a connection");
                 tokio::select! {
@@ -63,24 +64,31 @@ pub(super) async fn listen(listener: TcpListener, shield: Option<Shield>, router
 }
 
 /// Serves one connection, behind the shield if there is one.
-async fn welcome(stream: TcpStream, shield: Option<Shield>, router: Router, limits: Limits, watcher: Watcher) {
+async fn welcome(
+    stream: TcpStream,
+    peer: Peer,
+    shield: Option<Shield>,
+    router: Router,
+    limits: Limits,
+    watcher: Watcher,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "send small answers at once");
     }
     match shield {
-        None => connection::serve(stream, router, limits, watcher).await,
+        None => connection::serve(stream, peer, router, limits, watcher).await,
         Some(shield) => {
             if let Some(stream) = shield.meet(stream).await {
-                connection::serve(stream, router, limits, watcher).await;
+                connection::serve(stream, peer, router, limits, watcher).await;
             }
         }
     }
 }
 
-type Accepted = (TcpStream, Option<super::crowd::Place>);
+type Accepted = (TcpStream, Peer, Option<super::crowd::Place>);
 
 async fn accept(listener: &TcpListener, crowd: &Crowd) -> io::Result<Accepted> {
     let room = crowd.room().await;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, crowd.place(room, peer.ip())))
+    Ok((stream, Peer(peer.ip()), crowd.place(room, peer.ip())))
 }

@@ -60,7 +60,7 @@ async fn a_device_that_waits_in_vain_is_answered_when_its_time_is_over_or_the_se
     let house = House::open().await;
     let anna = house.guest("anna").await;
     let began = Instant::now();
-    assert_eq!(feed(&anna, 0, 1).await, LibraryFeed { entries: vec![], next: 0, more: false });
+    assert_eq!(feed(&anna, 0, 1).await, LibraryFeed { entries: vec![], next: 0, more: false, wanted: 0 });
     assert!(began.elapsed() >= Duration::from_secs(1));
 
     let mut connection = anna.connect().await;

@@ -170,7 +170,7 @@ fn the_servers_word_replaces_the_shard_list() {
     journal.replace_shards(fingerprint(1), &RangeSet::new()).unwrap();
     assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
     journal.settle(vec![delivered(1)]).unwrap();
-    journal.forget_receipt(fingerprint(1)).unwrap();
+    journal.forget_receipts(vec![fingerprint(1)]).unwrap();
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
 }
 

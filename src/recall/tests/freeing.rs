@@ -129,7 +129,7 @@ async fn without_a_receipt_no_room_is_made() {
     let house = House::new().await;
     let content = photo(20_000_000);
     house.backed_up("a.jpg", &content);
-    house.journal.forget_receipt(Fingerprint::of(&content)).unwrap();
+    house.journal.forget_receipts(vec![Fingerprint::of(&content)]).unwrap();
     let recall = house.recall.clone();
     assert!(!tokio::task::spawn_blocking(move || recall.make_room(1)).await.unwrap());
     assert_eq!(house.placeholder("a.jpg"), None);
@@ -141,7 +141,7 @@ async fn a_cache_of_a_size_stays_within_it() {
     for number in 0..5 {
         let content = photo(1_000_000 + number);
         house.backed_up(&format!("{number}.jpg"), &content);
-        house.journal.forget_receipt(Fingerprint::of(&content)).unwrap();
+        house.journal.forget_receipts(vec![Fingerprint::of(&content)]).unwrap();
     }
     let (_news, hears) = watch::channel(0);
     house.recall.keep_room(Keeping { cache: Some(Share::Bytes(2_100_000)), floor: None }, hears);

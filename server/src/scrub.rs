@@ -1,0 +1,187 @@
+//! The scrub: stored images are read again and hashed, slowly and for ever, because disks forget without saying so.
+//!
+//! What is damaged is marked in the index and moved aside, never deleted; whoever holds the image is asked for it, and sending it heals it. How far
+//! a round has come outlives a restart.
+
+mod looking;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heirloom_protocol::Fingerprint;
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::blobs::{BlobError, Blobs};
+use crate::clock::Clock;
+use crate::config::ScrubPlan;
+use crate::counters::SharedCounters;
+use crate::index::{Index, IndexError, ScrubMark, ScrubStep};
+
+use looking::{Seen, look};
+
+/// Images between two notes of how far a round is: a restart reads so many again.
+const PAGE: usize = 100;
+
+/// Between two rounds at least, whatever the plan says: a small library is read in no time.
+const ROUND_GAP: Duration = Duration::from_secs(1);
+
+/// After an error, before the round goes on.
+const REST: Duration = Duration::from_mins(1);
+
+/// Looks through stored images. Clones share everything.
+#[derive(Clone, Debug)]
+pub struct Scrub {
+    index: Index,
+    blobs: Arc<dyn Blobs>,
+    counters: SharedCounters,
+}
+
+/// What a round found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Round {
+    /// Images that were read.
+    pub images: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those that were damaged, and are waited for now.
+    pub damaged: Vec<Fingerprint>,
+    /// Those that the storage did not give, which says nothing about them.
+    pub unread: u64,
+}
+
+/// What ends a round early.
+#[derive(Debug, thiserror::Error)]
+pub enum ScrubError {
+    /// The index failed.
+    #[error("look up what to read again")]
+    Index(#[source] IndexError),
+    /// A damaged image could not be moved aside. It is marked all the same.
+    #[error("move {fingerprint} aside")]
+    Quarantine {
+        /// Which.
+        fingerprint: Fingerprint,
+        /// Why not.
+        source: BlobError,
+    },
+}
+
+impl Scrub {
+    /// Over what `index` knows and `blobs` has.
+    pub fn new(index: Index, blobs: Arc<dyn Blobs>, counters: SharedCounters) -> Self {
+        Self { index, blobs, counters }
+    }
+
+    /// Reads every image once, now.
+    pub async fn round(&self, bytes_per_second: u64) -> Result<Round, ScrubError> {
+        let mut round = Round::default();
+        let mut pace = Pace::new(bytes_per_second);
+        let mut after = None;
+        while let Some(last) = self.page(after, &mut pace, &mut round).await? {
+            after = Some(last);
+        }
+        Ok(round)
+    }
+
+    /// Goes on with the round that was begun, and begins the next when its time has come, until `stopping`. Calls `found` when it
+    /// found something.
+    pub async fn keep_on(self, plan: ScrubPlan, clock: Clock, found: impl Fn(), stopping: CancellationToken) {
+        let for_ever = async {
+            loop {
+                let rest = match self.some(plan, &clock, &found).await {
+                    Ok(rest) => rest,
+                    Err(error) => {
+                        tracing::error!(error = &error as &dyn std::error::Error, "the scrub rests");
+                        REST
+                    }
+                };
+                sleep(rest).await;
+            }
+        };
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            () = for_ever => {}
+        }
+    }
+
+    /// One page of the round, if it is time for one; how long to rest then.
+    async fn some(&self, plan: ScrubPlan, clock: &Clock, found: &impl Fn()) -> Result<Duration, ScrubError> {
+        let now_ms = clock.now_ms();
+        let mark = match self.index.scrub_mark().await.map_err(ScrubError::Index)? {
+            Some(mark) if mark.step == ScrubStep::Done => {
+                let due_ms = mark.began_ms.saturating_add(i64::try_from(plan.every.as_millis()).unwrap_or(i64::MAX));
+                if let Ok(left_ms @ 1..) = u64::try_from(due_ms.saturating_sub(now_ms)) {
+                    return Ok(Duration::from_millis(left_ms).min(plan.every));
+                }
+                ScrubMark { began_ms: now_ms, step: ScrubStep::Behind(None) }
+            }
+            Some(mark) => mark,
+            None => ScrubMark { began_ms: now_ms, step: ScrubStep::Behind(None) },
+        };
+        let ScrubStep::Behind(after) = mark.step else { return Ok(Duration::ZERO) };
+        let mut round = Round::default();
+        let last = self.page(after, &mut Pace::new(plan.bytes_per_second), &mut round).await?;
+        if !round.damaged.is_empty() {
+            found();
+        }
+        let step = last.map_or(ScrubStep::Done, |last| ScrubStep::Behind(Some(last)));
+        self.index.note_scrub(ScrubMark { step, ..mark }).await.map_err(ScrubError::Index)?;
+        Ok(if step == ScrubStep::Done { ROUND_GAP } else { Duration::ZERO })
+    }
+
+    /// Reads the next images behind `after`; answers the last of them, none at the end.
+    async fn page(
+        &self,
+        after: Option<Fingerprint>,
+        pace: &mut Pace,
+        round: &mut Round,
+    ) -> Result<Option<Fingerprint>, ScrubError> {
+        let images = self.index.stored_images(after, PAGE).await.map_err(ScrubError::Index)?;
+        for (fingerprint, size) in &images {
+            match look(&*self.blobs, *fingerprint, *size, pace).await {
+                Seen::Sound => {}
+                Seen::Damaged => {
+                    round.damaged.push(*fingerprint);
+                    self.quarantine(*fingerprint).await?;
+                }
+                Seen::Unreadable => round.unread += 1,
+            }
+            (round.images, round.bytes) = (round.images + 1, round.bytes + size);
+            self.counters.images_scrubbed.add_one();
+            self.counters.bytes_scrubbed.add(*size);
+        }
+        Ok(images.last().map(|(fingerprint, _)| *fingerprint))
+    }
+
+    /// The index first: from then on nobody is told that the image is here, whatever becomes of the file.
+    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), ScrubError> {
+        tracing::error!(%fingerprint, "a stored image is damaged; quarantined until it is sent again");
+        self.counters.images_quarantined.add_one();
+        self.index.quarantine(fingerprint).await.map_err(ScrubError::Index)?;
+        let moved = self.blobs.quarantine(fingerprint).await;
+        moved.map_err(|source| ScrubError::Quarantine { fingerprint, source })
+    }
+}
+
+/// So many bytes in a second, and no more.
+#[derive(Debug)]
+struct Pace {
+    bytes_per_second: u64,
+    /// When the next byte may be read.
+    next: Instant,
+}
+
+impl Pace {
+    fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1), next: Instant::now() }
+    }
+
+    /// Waits for so long as reading so many bytes should have taken.
+    async fn keep(&mut self, bytes: u64) {
+        let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
+        self.next += Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
+        sleep_until(self.next).await;
+        // Time that the disk lost is not made up for with a burst.
+        self.next = self.next.max(Instant::now());
+    }
+}
