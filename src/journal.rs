@@ -222,7 +222,7 @@ impl Journal {
     pub fn name_version(&self, path: &LibraryPath) -> Result<Option<u64>, JournalError> {
         self.store.read(|journal| {
             let versions = journal.open_table(tables::VERSIONS)?;
-            Ok(versions.get(path.as_str())?.map(|version| version.value()))
+            Ok(versions.get(path.as_str())?.and_then(|version| names::confirmed(version.value())))
         })
     }
 
@@ -230,7 +230,8 @@ impl Journal {
     pub fn name_versions(&self, paths: &[LibraryPath]) -> Result<Vec<Option<u64>>, JournalError> {
         self.store.read(|journal| {
             let versions = journal.open_table(tables::VERSIONS)?;
-            let version = |path: &LibraryPath| Ok(versions.get(path.as_str())?.map(|version| version.value()));
+            let version =
+                |path: &LibraryPath| Ok(versions.get(path.as_str())?.and_then(|it| names::confirmed(it.value())));
             paths.iter().map(version).collect()
         })
     }

@@ -31,6 +31,14 @@ pub enum Bound {
     Other,
 }
 
+/// The version of a name that is on its way to the library. Real ones begin with 1.
+const UNCONFIRMED: u64 = 0;
+
+/// A version that the server has confirmed.
+pub(super) fn confirmed(version: u64) -> Option<u64> {
+    (version != UNCONFIRMED).then_some(version)
+}
+
 impl Tables<'_> {
     /// Follows one change of a name; answers what was known of the file before. A record that cannot be read counts as none.
     pub(super) fn follow(&mut self, step: &NameStep) -> Result<Option<FileRecord>, Fault> {
@@ -80,7 +88,15 @@ impl Tables<'_> {
         })
     }
 
+    /// Puts a change into the outbox. The name that it makes is in the library from now on, for whoever renames or removes its file before
+    /// the server has confirmed it: else the name would come to the library after the file has left it, and stay.
     pub(super) fn queue_name(&mut self, change: &NameChange) -> Result<(), Fault> {
+        if let NameChange::Put { path, .. } | NameChange::Move { to: path, .. } = change {
+            let is_new = self.versions.get(path.as_str())?.is_none();
+            if is_new {
+                self.versions.insert(path.as_str(), UNCONFIRMED)?;
+            }
+        }
         let sequence = self.counters.get(NEXT_NAME)?.map_or(0, |next| next.value());
         self.counters.insert(NEXT_NAME, sequence + 1)?;
         self.names.insert(sequence, record::encode_change(change).as_slice())?;

@@ -75,3 +75,21 @@ fn what_is_only_forgotten_stays_in_the_library() {
     assert_eq!(journal.tally(), Tally::default());
     assert!(journal.pending(9, 9, &std::collections::HashSet::new()).unwrap().is_empty());
 }
+
+#[test]
+fn an_edited_photo_that_is_renamed_twice_before_its_confirmation_leaves_no_name_behind() {
+    let (_folder, journal) = open();
+    journal.record(vec![backed_up(1), pending(2)]).unwrap();
+    journal.confirm_names(vec![], vec![(path(1), Some(7))]).unwrap();
+    let put = NameChange::Put { path: path(2), fingerprint: fingerprint(2), mtime_ns: 5 };
+    journal.queue_names(vec![put.clone()]).unwrap();
+    // Edited, so neither is backed up as it is; one name is confirmed, the other one is not yet.
+    journal.record(vec![pending(1)]).unwrap();
+    let step = |id, to| NameStep::Move { id: FileId(id), to: path(to) };
+    journal.follow(vec![step(1, 11), step(1, 21), step(2, 12), step(2, 22)]).unwrap();
+    assert_eq!(outbox(&journal), [put, moved(1, 11), moved(11, 21), moved(2, 12), moved(12, 22)]);
+    let versions = journal.name_versions(&[path(1), path(2), path(21)]).unwrap();
+    assert_eq!(versions, [Some(7), None, None], "what the server did not confirm, it did not confirm");
+    journal.follow(vec![NameStep::Remove { id: FileId(1) }]).unwrap();
+    assert_eq!(outbox(&journal).last(), Some(&NameChange::Remove { path: path(21) }));
+}
