@@ -109,6 +109,11 @@ impl Inside {
             self.weigh(&mut entries, glance, found)?;
         }
         let promised = entries.promises();
+        // First: if we end between the two, the file is met with another time than the journal's again.
+        if !entries.retimed.is_empty() {
+            self.journal.queue_names(entries.retimed)?;
+            self.neighbours.names_changed();
+        }
         if !entries.records.is_empty() {
             self.journal.record(entries.records)?;
         }

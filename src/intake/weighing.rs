@@ -8,7 +8,7 @@ use heirloom_protocol::{Fingerprint, LibraryPath};
 use super::inside::Inside;
 use super::look::Found;
 use super::notes::{Glance, QUIET};
-use crate::journal::{FileId, FileRecord, FileState, JournalError, Stamp};
+use crate::journal::{FileId, FileRecord, FileState, JournalError, NameChange, Stamp};
 
 /// After a file could not be read, it is tried again so much later, then twice that, and so on.
 const READ_RETRY_FIRST: Duration = Duration::from_secs(1);
@@ -30,6 +30,8 @@ pub(super) enum Afterwards {
 pub(super) struct Entries {
     pub(super) records: Vec<(FileId, FileRecord)>,
     pub(super) gone: Vec<FileId>,
+    /// Names whose photos have another time. Of what is only on the server nothing is sent again, which would tell it.
+    pub(super) retimed: Vec<NameChange>,
     pub(super) notes: Vec<(Glance, Afterwards)>,
 }
 
@@ -70,6 +72,7 @@ impl Inside {
         if let Some((stamp, state)) = state_of(id, found) {
             let record = FileRecord { path, stamp, state };
             if !says_as_much(known.as_ref(), &record) {
+                entries.retimed.extend(known.and_then(|known| retimed(&known, &record)));
                 entries.records.push((id, record));
             }
         }
@@ -125,6 +128,20 @@ fn says_as_much(known: Option<&FileRecord>, found: &FileRecord) -> bool {
         (old, new) => old == new,
     };
     same_state && known.path == found.path && known.stamp == found.stamp
+}
+
+/// What the library has to hear of a placeholder that its owner gave another time.
+fn retimed(known: &FileRecord, found: &FileRecord) -> Option<NameChange> {
+    let fingerprint = match (&known.state, &found.state) {
+        (
+            FileState::Placeholder { fingerprint: old } | FileState::BackedUp { fingerprint: old },
+            FileState::Placeholder { fingerprint },
+        ) if old == fingerprint => *fingerprint,
+        _ => return None,
+    };
+    let mtime_ns = found.stamp.mtime_ns;
+    let is_news = known.path == found.path && known.stamp.mtime_ns != mtime_ns;
+    is_news.then(|| NameChange::Put { path: found.path.clone(), fingerprint, mtime_ns })
 }
 
 fn read_retry(failures: u32) -> Duration {
