@@ -17,6 +17,7 @@ mod freeing;
 mod holding;
 mod keeping;
 mod pieces;
+mod pinned;
 mod room;
 mod sealing;
 #[cfg(test)]
@@ -34,7 +35,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::aside;
-use crate::journal::{FileId, Journal, Stamp};
+use crate::journal::{Amount, FileId, Journal, Stamp};
 use crate::remote::Remote;
 use crate::spool::Spool;
 
@@ -47,6 +48,7 @@ pub use room::Kept;
 use desk::{Desk, Presence};
 use fetch::Fetch;
 use holding::Wanted;
+use pinned::Pinned;
 
 /// The first bytes of a photo, which file managers and `file` read to learn what it is: kept, and fetched alone.
 pub const HEAD_BYTES: u64 = 64 << 10;
@@ -92,6 +94,7 @@ struct Inside {
     remote: Remote,
     manner: Manner,
     desk: Arc<Desk>,
+    pinned: Pinned,
     lanes: Semaphore,
     fetched_bytes: AtomicU64,
     /// Rings when a photo was fetched.
@@ -122,6 +125,8 @@ pub struct Activity {
     pub fetching: usize,
     /// Bytes fetched since the start.
     pub fetched_bytes: u64,
+    /// What is pinned and was looked for, and is not here yet.
+    pub pinned_left: Amount,
     /// Photos that could not be fetched, and why.
     pub troubles: Vec<(FileId, String)>,
 }
@@ -136,6 +141,7 @@ impl Recall {
             remote,
             manner,
             desk: Arc::new(Desk::new(manner)),
+            pinned: Pinned::default(),
             lanes: Semaphore::new(PIECES_IN_FLIGHT_IN_ALL),
             fetched_bytes: AtomicU64::new(0),
             fetched: watch::Sender::new(0),
@@ -175,11 +181,17 @@ impl Recall {
         }
     }
 
+    /// Why a photo could not be fetched when it was last asked for, if it could not.
+    pub fn trouble(&self, id: FileId) -> Option<String> {
+        self.inside.desk.trouble(id)
+    }
+
     /// What is going on.
     pub fn activity(&self) -> Activity {
         Activity {
             fetching: self.inside.desk.fetching(),
             fetched_bytes: self.inside.fetched_bytes.load(Ordering::Relaxed),
+            pinned_left: self.inside.pinned.left(),
             troubles: self.inside.desk.troubles(),
         }
     }

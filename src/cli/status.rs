@@ -119,6 +119,14 @@ fn lines(answer: &Answer) -> String {
     if answer.recall.fetching > 0 {
         line(format!("  fetching {}", words::files(answer.recall.fetching)));
     }
+    let pinned = answer.recall.pinned_left;
+    if pinned.files > 0 {
+        line(format!(
+            "  still to fetch of what is pinned: {}, {}",
+            words::files(pinned.files),
+            words::bytes(pinned.bytes)
+        ));
+    }
     if answer.names_queued > 0 {
         line(format!("  {} names to tell the server", answer.names_queued));
     }

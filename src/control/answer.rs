@@ -175,7 +175,11 @@ impl Desk {
                 instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
             },
             library: self.library.arrivals(),
-            recall: RecallReport { fetching: recall.fetching as u64, fetched_bytes: recall.fetched_bytes },
+            recall: RecallReport {
+                fetching: recall.fetching as u64,
+                fetched_bytes: recall.fetched_bytes,
+                pinned_left: recall.pinned_left,
+            },
             names_queued: self.journal.names_queued(),
             failing: self.failing(tried_again),
             io_path: self.mount.io_path(),

@@ -86,6 +86,8 @@ pub struct RecallReport {
     pub fetching: u64,
     /// Photo bytes fetched since the start.
     pub fetched_bytes: u64,
+    /// What is pinned and still to be fetched.
+    pub pinned_left: Amount,
 }
 
 /// Body of `POST /free`.

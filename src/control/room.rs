@@ -31,7 +31,7 @@ pub(super) async fn free(
 }
 
 pub(super) async fn pin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, Refused> {
-    aside(move || desk.spool.set_pin(&request.path)).await.map(Json).map_err(|error| refused(&error))
+    aside(move || desk.recall.pin(&request.path)).await.map(Json).map_err(|error| refused(&error))
 }
 
 pub(super) async fn unpin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, Refused> {

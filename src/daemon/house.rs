@@ -124,6 +124,7 @@ impl House {
         let mount = Mount::start_recalling(&plan.mountpoint, spool.clone(), intake.clone(), plan.io, recall.clone())?;
         let mount = Arc::new(mount);
         recall.keep_room(plan.keeping, uploader.watch());
+        recall.keep_pinned();
         library.follow(spool.clone(), mount.shelf());
         unmount_on_signals(&mount)?;
         let desk = Desk {

@@ -108,6 +108,9 @@ impl Desk {
     pub(super) fn forget_trouble(&self, id: FileId) {
         locked(&self.troubles).remove(&id);
     }
+    pub(super) fn trouble(&self, id: FileId) -> Option<String> {
+        locked(&self.troubles).get(&id).cloned()
+    }
     pub(super) fn troubles(&self) -> Vec<(FileId, String)> {
         locked(&self.troubles).iter().map(|(id, why)| (*id, why.clone())).collect()
     }

@@ -13,12 +13,25 @@ use super::{Place, Spool, SpoolError, remove_xattr, set_xattr, xattr};
 /// The attribute. Its value is `1`, the version.
 const NAME: &str = "user.heirloom.pin";
 const VALUE: &[u8] = b"1";
+/// Of the tree's top: something in it is pinned, or was. Whoever looks for pins looks here first.
+const ANY: &str = "user.heirloom.pins";
 
 impl Spool {
     /// Pins a file, or all that is and will be in a folder.
     pub fn set_pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
+        let failed = |source| SpoolError::at("pin", path, source);
+        set_xattr(self.pin(&Place::Top)?, OsStr::new(ANY), VALUE, 0).map_err(failed)?;
         let held = self.pin(&Place::At(path.clone()))?;
-        set_xattr(held, OsStr::new(NAME), VALUE, 0).map_err(|source| SpoolError::at("pin", path, source))
+        set_xattr(held, OsStr::new(NAME), VALUE, 0).map_err(failed)
+    }
+
+    /// Whether anything was ever pinned.
+    pub fn has_pins(&self) -> Result<bool, SpoolError> {
+        match xattr(self.pin(&Place::Top)?, OsStr::new(ANY)) {
+            Ok(_) => Ok(true),
+            Err(error) if is_missing(&error) => Ok(false),
+            Err(source) => Err(SpoolError::within("look for pins on", &Place::Top, source)),
+        }
     }
 
     /// Takes the pin off again, if there is one on this very path.
@@ -64,9 +77,11 @@ mod tests {
         }
         let pinned = || ["a/b/photo.jpg", "a/other.jpg", "photo.jpg"].map(|file| spool.is_pinned(&path(file)).unwrap());
         assert_eq!(pinned(), [false, false, false]);
+        assert!(!spool.has_pins().unwrap());
         spool.set_pin(&path("a/b")).unwrap();
         spool.set_pin(&path("photo.jpg")).unwrap();
         assert_eq!(pinned(), [true, false, true]);
+        assert!(spool.has_pins().unwrap());
         spool.take_pin_off(&path("a/b/photo.jpg")).unwrap();
         assert_eq!(pinned(), [true, false, true], "it is the folder that is pinned");
         spool.take_pin_off(&path("a/b")).unwrap();

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-use heirloom_protocol::message::{CheckImage, CheckedImage, LibraryFeed};
+use heirloom_protocol::message::{CheckImage, CheckedImage, LibraryFeed, LibraryPhoto};
 use heirloom_protocol::{Fingerprint, RangeSet, route};
 use serde::de::DeserializeOwned;
 
@@ -101,13 +101,22 @@ impl Asker {
 
     /// The user's library: what stands at each path.
     pub fn library(&self) -> BTreeMap<String, Fingerprint> {
+        self.photos().into_iter().map(|(path, photo)| (path, photo.fingerprint)).collect()
+    }
+
+    /// The time that the library has for what stands at a path, in nanoseconds since the epoch.
+    pub fn time_of(&self, path: &str) -> Option<i64> {
+        self.photos().get(path).map(|photo| photo.mtime_ns)
+    }
+
+    fn photos(&self) -> BTreeMap<String, LibraryPhoto> {
         let mut library = BTreeMap::new();
         let mut since = 0;
         loop {
             let feed: LibraryFeed = self.message(&route::library_feed(since, 0));
             for entry in feed.entries {
                 match entry.photo {
-                    Some(photo) => library.insert(entry.path.to_string(), photo.fingerprint),
+                    Some(photo) => library.insert(entry.path.to_string(), photo),
                     None => library.remove(entry.path.as_str()),
                 };
             }

@@ -83,3 +83,29 @@ fn on_a_full_disk_old_photos_make_room_and_nothing_truncated_is_backed_up() {
         device.unmount();
     }
 }
+
+#[test]
+fn the_room_that_is_to_stay_free_stays_free() {
+    const FLOOR: u64 = 40 << 20;
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let mut device = house.unmounted(&anna, "anna").with_options(&["--keep-free", "40M"]);
+    let _disk = SmallDisk::new(&house.shelf("disk").join("image"), &device.state(), 96 << 20);
+    device.mount();
+    let free = || {
+        let disk = rustix::fs::statvfs(device.state()).expect("a disk");
+        disk.f_bavail * disk.f_frsize
+    };
+    assert!(free() > FLOOR + 10_000_000, "there is room for a photo at the start: {}", free());
+    for number in 0..6 {
+        let (photo, _) = house.photo(&format!("{number}.jpg"), 10_000_000);
+        device.copy_in(&photo);
+        device.wait();
+    }
+    eventually(SOON, "the floor is kept", || free() >= FLOOR);
+    assert!(device.status().files("backed_up") >= 1, "and no more was freed than that");
+    let original = fs::read(house.shelf("camera").join("0.jpg")).expect("the original");
+    assert!(fs::read(device.path("0.jpg")).expect("it comes back") == original);
+    eventually(SOON, "another makes room for what came back", || free() >= FLOOR);
+    device.unmount();
+}

@@ -32,6 +32,8 @@ mod malformed;
 mod memory;
 mod mishaps;
 mod offline;
+mod ordinary;
+mod pinning;
 mod power;
 mod promises;
 mod pushing;

@@ -184,6 +184,7 @@ fn with_the_server_away_a_read_fails_in_time_and_status_says_why() {
     // The head is served from here; what comes after is waited for, perhaps by more than one request in turn.
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     assert!(device.status().word("/failing/0/why").contains("server"), "{:?}", device.status());
+    assert!(device.attribute("a.jpg", "error").contains("server"), "{:?}", device.attribute("a.jpg", "error"));
     let mut head = [0; 4096];
     File::open(device.path("a.jpg")).and_then(|mut file| file.read_exact(&mut head)).expect("its head is here");
     assert_eq!(head, photo[..4096]);

@@ -26,7 +26,10 @@ impl Tree {
             made = self.spool.create_placeholder(path, placeholder);
         }
         match made {
-            Ok(id) => Ok(Some(id)),
+            Ok(id) => {
+                self.recall.iter().for_each(|recall| recall.arrived(id, path));
+                Ok(Some(id))
+            }
             Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(error),
         }

@@ -86,7 +86,10 @@ impl Tree {
     fn told(&self, number: INodeNo, told: Told) -> Result<Vec<u8>, TreeError> {
         let (facts, path) = self.file_with_name(number)?;
         // Without the lock: intake may ask the journal, and renames need not wait for that.
-        let status = self.notes.status(facts.id, &path);
+        let mut status = self.notes.status(facts.id, &path);
+        if told == Told::Error && status.why.is_none() {
+            status.why = self.recall.as_ref().and_then(|recall| recall.trouble(facts.id));
+        }
         told.of(&status).map(String::into_bytes).ok_or(TreeError::NoAttribute)
     }
 

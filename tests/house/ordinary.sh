@@ -1,0 +1,24 @@
+#!/bin/sh
+# What an ordinary user does with a mount, one line for each thing that was found to be so. $1: their folder; $2: the program; $3: the server.
+set -e
+cd "$1"
+export HOME="$1"
+"$2" mount mount --state "$1/state" --token-file token --server "$3"
+cp photo.jpg mount/a.jpg
+stat -c 'owner %u' mount/a.jpg
+cmp photo.jpg mount/a.jpg && echo 'read back'
+chmod 640 mount/a.jpg && stat -c 'mode %a' mount/a.jpg
+chown 0 mount/a.jpg 2>/dev/null || echo 'not given away'
+touch -d '2001-02-03 04:05:06 UTC' mount/a.jpg && stat -c 'time %Y' mount/a.jpg
+mkdir mount/trip && mv mount/a.jpg mount/trip/b.jpg
+chmod 0 mount/trip/b.jpg && ! cat mount/trip/b.jpg >/dev/null 2>&1 && echo 'closed to its owner, too'
+chmod 600 mount/trip/b.jpg
+head -c 3000000 /dev/zero | dd of=mount/trip/b.jpg conv=notrunc bs=1M seek=1 2>/dev/null && echo 'written in place'
+"$2" wait mount >/dev/null
+getfattr --only-values -n user.heirloom.state mount/trip/b.jpg && echo
+"$2" free mount >/dev/null
+getfattr --only-values -n user.heirloom.state mount/trip/b.jpg && echo
+cp mount/trip/b.jpg back.jpg && sha256sum <back.jpg
+"$2" status mount --json
+"$2" unmount mount >/dev/null
+! mountpoint -q mount && echo 'unmounted'
