@@ -21,7 +21,7 @@ mod tally;
 mod tests;
 mod writer;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -216,6 +216,12 @@ impl Journal {
             done.iter().try_for_each(|sequence| tables.confirm_name(*sequence))?;
             versions.iter().try_for_each(|(path, version)| tables.set_version(path, *version))
         })
+    }
+
+    /// Changes of the library with these numbers are ours, and known here: where they follow upon what the change feed
+    /// brought, it need not bring them.
+    pub fn pass_over(&self, ours: BTreeSet<u64>) -> Result<(), JournalError> {
+        self.write(move |tables| tables.pass_over(&ours))
     }
 
     /// The version that the server confirmed for what stands at `path`.

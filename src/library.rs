@@ -46,6 +46,7 @@ pub struct Library {
     remote: Remote,
     requeue: watch::Sender<u64>,
     confirmed: watch::Receiver<u64>,
+    sending: watch::Receiver<bool>,
 }
 
 /// Why the library could not go on.
@@ -64,7 +65,8 @@ impl Library {
     pub fn start(runtime: &tokio::runtime::Handle, journal: Arc<Journal>, remote: Remote) -> Self {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let (requeue, (confirm, confirmed)) = (watch::Sender::new(0), watch::channel(0));
-        let bells = Bells { requeued: requeue.clone(), confirmed: confirm };
+        let (send, sending) = watch::channel(false);
+        let bells = Bells { requeued: requeue.clone(), confirmed: confirm, sending: send };
         let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
         let (spoken_to, followed) = (remote.clone(), Following::default());
         let outbox =
@@ -86,6 +88,7 @@ impl Library {
             remote: spoken_to,
             requeue,
             confirmed,
+            sending,
         }
     }
 
@@ -94,6 +97,7 @@ impl Library {
         let rooms = (Arc::clone(&self.journal), Arc::clone(&self.bond), self.remote.clone());
         let bells = arrivals::Bells {
             outbox: self.watch(),
+            sending: self.sending.clone(),
             wake_outbox: Arc::clone(&self.wake),
             requeued: self.requeue.clone(),
         };

@@ -1,5 +1,7 @@
 //! Names: what the library on the server is to hear of them, and what it has confirmed.
 
+use std::collections::BTreeSet;
+
 use heirloom_protocol::LibraryPath;
 use redb::ReadableTable as _;
 
@@ -117,6 +119,17 @@ impl Tables<'_> {
             Some(version) => self.versions.insert(path.as_str(), version)?,
             None => self.versions.remove(path.as_str())?,
         };
+        Ok(())
+    }
+
+    /// Moves on in the change feed, over changes of our own.
+    pub(super) fn pass_over(&mut self, ours: &BTreeSet<u64>) -> Result<(), Fault> {
+        let position = self.counters.get(FEED)?.map_or(0, |position| position.value());
+        let behind = ours.range(position.saturating_add(1)..).zip(position.saturating_add(1)..);
+        let passed = behind.take_while(|(ours, next)| *ours == next).last();
+        if let Some((passed, _)) = passed {
+            self.counters.insert(FEED, *passed)?;
+        }
         Ok(())
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Arrivals {
 pub(super) struct Bells {
     /// Changes left the outbox.
     pub(super) outbox: watch::Receiver<u64>,
+    /// Whether many changes of our own are just being sent.
+    pub(super) sending: watch::Receiver<bool>,
     /// The outbox has something to send.
     pub(super) wake_outbox: Arc<tokio::sync::Notify>,
     /// Files went back to the upload queue.
@@ -104,9 +106,16 @@ impl Arrivals {
     /// Shows one page; whether there is more right now.
     async fn follow(&mut self, wait_s: u64) -> Result<bool, ArrivalError> {
         self.bond.session().await?;
+        // An outbox that is gone sends nothing.
+        let _sent = self.bells.sending.wait_for(|sending| !sending).await.is_ok();
         let journal = Arc::clone(&self.journal);
         let since = aside(move || journal.feed_position()).await?;
-        let feed = self.remote.library_feed(since, wait_s).await?;
+        self.note(|report| report.position = since);
+        let feed = tokio::select! {
+            feed = self.remote.library_feed(since, wait_s) => feed?,
+            // What we send would come back in this answer.
+            Ok(_) = self.bells.sending.wait_for(|sending| *sending) => return Ok(false),
+        };
         self.note(|report| (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since));
         let (more, next, wanted) = (feed.more, feed.next, feed.wanted);
         if !feed.entries.is_empty() || next != since {

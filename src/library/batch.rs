@@ -1,6 +1,7 @@
 //! A batch: some of the outbox, put into the server's words, and what the answers mean for the outbox.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::ops::RangeInclusive;
 
 use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome};
 use heirloom_protocol::{ErrorCode, LibraryPath};
@@ -21,6 +22,8 @@ pub(super) struct Verdict {
     pub(super) done: Vec<u64>,
     /// The versions that paths have now.
     pub(super) versions: Vec<(LibraryPath, Option<u64>)>,
+    /// The library's own numbers of these changes.
+    pub(super) ours: BTreeSet<u64>,
     /// Based on something else than what stands there: to be sent again.
     pub(super) conflicts: Vec<(u64, NameChange, u64)>,
     /// The server said no.
@@ -69,6 +72,7 @@ impl Batch {
             match outcome {
                 LibraryOutcome::Applied { version } => {
                     verdict.done.push(number);
+                    verdict.ours.extend(numbers(&change, version));
                     verdict.versions.extend(standing(&change, version));
                 }
                 LibraryOutcome::Conflict { current } => verdict.conflicts.push((number, change, current)),
@@ -102,6 +106,14 @@ fn worded(journal: &Journal, change: &NameChange) -> Result<LibraryChange, Journ
         NameChange::Move { from, to } => LibraryChange::Move { from, to, base },
         NameChange::Remove { path } => LibraryChange::Remove { path, base },
     })
+}
+
+/// The library counts a move twice: what left, and what came.
+fn numbers(change: &NameChange, version: u64) -> RangeInclusive<u64> {
+    match change {
+        NameChange::Move { from, to } if from != to => version.saturating_sub(1)..=version,
+        NameChange::Put { .. } | NameChange::Remove { .. } | NameChange::Move { .. } => version..=version,
+    }
 }
 
 /// What stands where after a change was applied.

@@ -26,6 +26,9 @@ const GATHERING: Duration = Duration::from_secs(1);
 const CONFLICTS_MAX: u32 = 5;
 /// While the server is away, new changes make us look, but not more often than this.
 const LOOK_GAP: Duration = Duration::from_secs(3);
+/// From so many changes in a batch on, the change feed is not followed meanwhile: it would bring each of them back. For fewer,
+/// asking the feed anew costs more than that.
+const QUIET_FROM: usize = 16;
 
 /// Sends the outbox.
 pub(super) struct Outbox {
@@ -52,6 +55,8 @@ pub(super) struct Bells {
     pub(super) requeued: watch::Sender<u64>,
     /// Changes left the outbox.
     pub(super) confirmed: watch::Sender<u64>,
+    /// Whether many changes are just being sent.
+    pub(super) sending: watch::Sender<bool>,
 }
 
 impl Outbox {
@@ -119,6 +124,12 @@ impl Outbox {
 
     /// Sends the next batch; how many changes it had.
     async fn send_batch(&mut self) -> Result<usize, LibraryError> {
+        let sent = self.send_next().await;
+        self.bells.sending.send_if_modified(std::mem::take);
+        sent
+    }
+
+    async fn send_next(&mut self) -> Result<usize, LibraryError> {
         if self.journal.names_queued() == 0 {
             return Ok(0);
         }
@@ -129,6 +140,9 @@ impl Outbox {
             return Ok(0);
         }
         let count = batch.len();
+        if count >= QUIET_FROM {
+            self.bells.sending.send_replace(true);
+        }
         match self.remote.change_library(&batch.message()).await {
             Ok(outcomes) => {
                 self.carry_out(batch.judge(outcomes.outcomes)).await?;
@@ -168,6 +182,10 @@ impl Outbox {
         if !again.is_empty() {
             let journal = Arc::clone(&self.journal);
             aside(move || journal.queue_names(again)).await?;
+        }
+        if self.following.0.load(Ordering::Acquire) && !verdict.ours.is_empty() {
+            let (journal, ours) = (Arc::clone(&self.journal), std::mem::take(&mut verdict.ours));
+            aside(move || journal.pass_over(ours)).await?;
         }
         self.confirm(verdict.done, verdict.versions).await
     }

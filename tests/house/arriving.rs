@@ -110,3 +110,28 @@ fn what_stands_here_already_is_kept_as_it_is() {
     assert_eq!(two.status().sent(), 0, "the server knows it");
     assert_eq!(house.ask(&anna).library().len(), 1);
 }
+
+#[test]
+fn what_a_device_changes_is_not_brought_back_to_it() {
+    const PHOTOS: usize = 200;
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let link = house.link();
+    let mut device = house.linked(&anna, "laptop", &link);
+    device.mount();
+    let album = house.shelf("album");
+    house.camera.take_album(&album, PHOTOS).expect("an album");
+    run("cp", [Path::new("-r"), &album, &device.path("first")]).succeeds();
+    device.wait();
+    let before = link.bytes_to_device();
+    run("cp", [Path::new("-r"), &album, &device.path("again")]).succeeds();
+    device.wait();
+    // Each name that came back would be 180 bytes more.
+    let heard = link.bytes_to_device() - before;
+    assert!(heard < PHOTOS as u64 * 100, "{heard} bytes for {PHOTOS} names");
+    eventually(SOON, "the feed is followed to its end", || {
+        device.status().number("/library/position") == 2 * PHOTOS as u64
+    });
+    let elsewhere = house.device(&anna, "phone");
+    eventually(SOON, "others hear of them", || elsewhere.status().files("placeholder") == 2 * PHOTOS as u64);
+}

@@ -93,3 +93,18 @@ fn an_edited_photo_that_is_renamed_twice_before_its_confirmation_leaves_no_name_
     journal.follow(vec![NameStep::Remove { id: FileId(1) }]).unwrap();
     assert_eq!(outbox(&journal).last(), Some(&NameChange::Remove { path: path(21) }));
 }
+
+#[test]
+fn the_feed_is_passed_over_our_own_changes_as_far_as_they_follow_upon_it() {
+    let (_folder, journal) = open();
+    journal.pass_over([2, 3].into()).unwrap();
+    assert_eq!(journal.feed_position().unwrap(), 0, "somebody else's change comes first");
+    journal.pass_over([1, 2, 4].into()).unwrap();
+    assert_eq!(journal.feed_position().unwrap(), 2, "the third is somebody else's");
+    journal.pass_over([1, 2].into()).unwrap();
+    journal.pass_over(BTreeSet::new()).unwrap();
+    assert_eq!(journal.feed_position().unwrap(), 2);
+    journal.arrive(Arrived { position: 4, ..Arrived::default() }).unwrap();
+    journal.pass_over([4, 5, 6].into()).unwrap();
+    assert_eq!(journal.feed_position().unwrap(), 6);
+}
