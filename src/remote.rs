@@ -24,6 +24,7 @@ use bytes::Bytes;
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus, Session, UploadState,
 };
+use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
 use hyper::Method;
 use tokio::sync::Mutex;
@@ -110,6 +111,15 @@ impl Remote {
         let state = self.exchange.json(ask).await?;
         answer::agree_on_upload("send a shard", fingerprint, Some(size), &state)?;
         Ok(state)
+    }
+
+    /// Sends several images, whole, in one request: `body` is their parcel. What became of each, in order; what is stored
+    /// is durable. May be dropped half-way; then the server has them or not.
+    pub async fn send_parcel(&self, packed: &[Packed], body: Bytes) -> Result<Vec<Unpacked>, RemoteError> {
+        let patience = reading_time(body.len() as u64);
+        let unpacked: Vec<Unpacked> = self.exchange.json(Ask::parcel(body).patient(patience)).await?;
+        answer::agree_on_parcel(packed, &unpacked)?;
+        Ok(unpacked)
     }
 
     /// The server's interruption list for an image (M6); nothing if it has no such upload.

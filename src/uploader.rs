@@ -18,6 +18,7 @@ mod line;
 mod link;
 mod outage;
 mod pace;
+mod parcel;
 mod roster;
 mod settling;
 

@@ -108,6 +108,9 @@ pub struct Limits {
     pub shard_bytes_max: u64,
     /// Bytes in one image, at most.
     pub image_bytes_max: u64,
+    /// Bytes of images in one parcel, at most; 0 of a server that takes none.
+    #[serde(default)]
+    pub parcel_bytes_max: u64,
 }
 
 /// One image in a detection request, `POST /v1/images/check` (M4). The body is a list of them.

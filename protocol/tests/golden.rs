@@ -8,6 +8,7 @@ use heirloom_protocol::message::{
     LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus, Session, TrashPage,
     TrashedPhoto, UploadState, WantedPage,
 };
+use heirloom_protocol::parcel::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
 use serde::Serialize;
@@ -67,6 +68,7 @@ fn every_message_keeps_its_spelling() {
                 shard_bytes_min: ShardSize::MIN.bytes(),
                 shard_bytes_max: ShardSize::MAX.bytes(),
                 image_bytes_max: route::IMAGE_BYTES_MAX,
+                parcel_bytes_max: parcel::BYTES_MAX,
             },
             server_time_ms: 1_795_000_000_000,
         },
@@ -164,6 +166,15 @@ fn the_trash_keeps_its_spelling() {
             more: false,
             kept_for_s: 2_592_000,
         },
+    );
+}
+
+#[test]
+fn every_parcel_keeps_its_spelling() {
+    golden("packing_list", &PackingList { images: vec![Packed { fingerprint: fingerprint(), size: 6 }] });
+    golden(
+        "parcel_answer",
+        &vec![Unpacked::Stored { receipt: receipt() }, Unpacked::Damaged { fingerprint: fingerprint() }],
     );
 }
 

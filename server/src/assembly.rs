@@ -15,6 +15,7 @@
 //!    start, while a full list without bytes would look like an image that was just sealed.
 
 mod arrival;
+mod parcels;
 mod room;
 mod sealing;
 mod sweep;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
+use heirloom_protocol::parcel::ParcelError;
 use heirloom_protocol::{ByteRange, Fingerprint, ShardSize};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -36,6 +38,7 @@ use crate::possession::{Possession, PossessionError};
 use crate::turns::Turns;
 
 pub use arrival::Shard;
+pub use parcels::PARCEL_LENGTH_MAX;
 pub use sweep::Expiries;
 
 /// Bytes of shards held in memory at a time, in the whole server: two of the largest.
@@ -120,6 +123,9 @@ pub enum AssemblyError {
         /// As the bytes say.
         found: Fingerprint,
     },
+    /// What arrived is no parcel.
+    #[error("open a parcel")]
+    Parcel(#[source] ParcelError),
     /// Too many shards are on their way in.
     #[error("no memory left for a shard")]
     Overloaded,

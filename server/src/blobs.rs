@@ -1,6 +1,7 @@
 //! The bytes of images and of unfinished uploads, behind a small door: a local directory today, an object store in
 //! another house. Every implementation passes `server/tests/blobs_contract.rs`.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,10 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// durable under its name. On any error nothing unverified is left. Storing what is there already is fine (and the
     /// sender's bytes are still verified; they replace what was there, which heals it if it was damaged).
     async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<(), BlobError>;
+    /// Stores several small images that are in memory, each as `store` does: what waits for the disk waits once for all.
+    /// Answers which of them do not have their fingerprint; of those nothing is stored. On an error any of the others
+    /// may be stored, whole.
+    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError>;
     /// Writes a piece of an unfinished upload in place; durable on return.
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError>;
     /// Reads the finished upload back, hashes it, makes it durable as an image. `WrongFingerprint` and `WrongLength`

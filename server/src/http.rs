@@ -15,6 +15,7 @@ mod login;
 mod limits;
 mod metrics;
 mod news;
+mod parcels;
 mod range;
 mod restraint;
 mod session;
@@ -103,6 +104,7 @@ pub fn router(door: Door) -> Router {
     let for_users = Router::new()
         .route(route::SESSION, get(session::session).delete(login::log_out))
         .route(route::CHECK, post(check::check))
+        .route(route::PARCELS, post(parcels::receive))
         .route(route::SHARD_PATTERN, put(uploads::receive))
         .route(route::UPLOAD_PATTERN, get(uploads::state).delete(uploads::give_up))
         .route(route::IMAGE_PATTERN, get(images::read))

@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
+use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
 use hyper::header::{DATE, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
@@ -115,6 +116,22 @@ pub(super) fn agree_on_upload(
         UploadState::Stored { receipt } => is_of(receipt, asked, asked_size),
     };
     if agrees { Ok(()) } else { Err(another_image(doing, asked)) }
+}
+
+/// Whether the answer to a parcel speaks of the images that were in it, in their order.
+pub(super) fn agree_on_parcel(packed: &[Packed], unpacked: &[Unpacked]) -> Result<(), RemoteError> {
+    const DOING: &str = "send several images";
+    agree_on_count(DOING, packed.len(), unpacked.len())?;
+    for (image, answer) in packed.iter().zip(unpacked) {
+        let agrees = match answer {
+            Unpacked::Stored { receipt } => is_of(receipt, image.fingerprint, Some(image.size)),
+            Unpacked::Damaged { fingerprint } => *fingerprint == image.fingerprint,
+        };
+        if !agrees {
+            return Err(another_image(DOING, image.fingerprint));
+        }
+    }
+    Ok(())
 }
 
 fn fits(received: &RangeSet, size: u64) -> bool {

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use heirloom_protocol::parcel::PARCEL;
 use heirloom_protocol::{ByteRange, ContentDigest, route};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -77,6 +78,11 @@ impl Ask {
     pub(super) fn shard(path: &str, size: u64, digest: ContentDigest, bytes: Bytes) -> Self {
         let headers = vec![(route::UPLOAD_LENGTH, size.to_string()), (route::CONTENT_DIGEST, digest.to_string())];
         Self { method: Method::PUT, content_type: Some(BYTES), headers, body: bytes, ..Self::get("send a shard", path) }
+    }
+
+    pub(super) fn parcel(body: Bytes) -> Self {
+        let doing = "send several images";
+        Self { method: Method::POST, content_type: Some(PARCEL), body, ..Self::get(doing, route::PARCELS) }
     }
 
     /// Asks for a part of what `path` names, which has this strong entity tag (RFC 9110 section 14).

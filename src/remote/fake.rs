@@ -236,6 +236,7 @@ async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Ans
             let outcomes = batch.changes.into_iter().map(|change| state.change(change)).collect();
             json(200, &LibraryOutcomes { outcomes })
         }
+        (&Method::POST, route::PARCELS) => json(200, &state.unpack(&body)),
         (&Method::PUT, _) => match state.put(shard_of(&head, &path), &body) {
             Ok(stored) => json(200, &stored),
             Err(code) => refusal(code),

@@ -27,6 +27,8 @@ pub(super) const ROUND_BYTES_MAX: u64 = 64 << 20;
 const OLDEST_SHARE: usize = 4;
 /// Files read for proofs at a time: they come from the page cache, so this is a matter of cores.
 const PROOFS_AT_A_TIME: usize = 2;
+/// Files read for proofs by one trip to the threads that may block: waking one costs as much as proving a small photo.
+const PROOFS_TOGETHER: usize = 16;
 
 /// What a round brought.
 #[derive(Debug)]
@@ -95,7 +97,7 @@ pub(super) async fn ask_about_film(
     session: &Session,
 ) -> Result<Option<CheckedImage>, RemoteError> {
     let turn = desk.film_proofs.acquire().await.expect("never closed");
-    let Some(image) = with_proof(desk, film, session).await else { return Ok(None) };
+    let Some((_, image)) = with_proofs(desk, vec![film.clone()], session).await.pop() else { return Ok(None) };
     drop(turn);
     Ok(desk.carrier.remote().check(&[image]).await?.into_iter().next())
 }
@@ -157,10 +159,10 @@ async fn ask_for(
     let unknown = settle_known(desk, taken).await?;
     let possible = refuse_impossible(desk, unknown, session).await;
     let (films, photos): (Vec<_>, Vec<_>) = possible.into_iter().partition(Candidate::is_film);
-    let asked: Vec<(Candidate, CheckImage)> = stream::iter(photos)
-        .map(|photo| with_proof_or_back(desk, photo, session))
+    let asked: Vec<(Candidate, CheckImage)> = stream::iter(photos.chunks(PROOFS_TOGETHER).map(<[_]>::to_vec))
+        .map(|photos| with_proofs(desk, photos, session))
         .buffered(PROOFS_AT_A_TIME)
-        .filter_map(std::future::ready)
+        .flat_map(stream::iter)
         .collect()
         .await;
     let mut checked = Vec::with_capacity(asked.len());
@@ -213,27 +215,35 @@ async fn refuse_impossible(desk: &Desk, files: Vec<Candidate>, session: &Session
     possible
 }
 
-/// A photo, and what the server is asked about it. If its file is not there as it was, its job goes back to the queue: another
-/// file of the same content may stand in, in a later round.
-async fn with_proof_or_back(desk: &Desk, photo: Candidate, session: &Session) -> Option<(Candidate, CheckImage)> {
-    let image = with_proof(desk, &photo, session).await;
-    if image.is_none() {
-        desk.give_back_all(photo.fingerprint);
+/// Files, and what the server is asked about each. One that is not there as it was is put off, and its job goes back to the
+/// queue: another file of the same content may stand in, in a later round.
+async fn with_proofs(desk: &Desk, files: Vec<Candidate>, session: &Session) -> Vec<(Candidate, CheckImage)> {
+    let (spool, proving) = (desk.spool.clone(), session.clone());
+    let proven = aside(move || {
+        let prove = |file: Candidate| (prove(&spool, &file, &proving), file);
+        files.into_iter().map(prove).collect::<Vec<_>>()
+    });
+    let mut asked = Vec::new();
+    for (proof, file) in proven.await {
+        match proof {
+            Ok(proof) => {
+                asked.push((file.clone(), CheckImage { fingerprint: file.fingerprint, size: file.size(), proof }));
+            }
+            Err(error) => {
+                desk.put_off_source(&file, &error, Reason::Own);
+                desk.give_back_all(file.fingerprint);
+            }
+        }
     }
-    image.map(|image| (photo, image))
+    asked
 }
 
-/// What the server is asked about a file; nothing, and the file put off, if it is not there any more as it was.
-async fn with_proof(desk: &Desk, file: &Candidate, session: &Session) -> Option<CheckImage> {
-    let wanted = session.cross_user == CrossUser::Proof && file.size() >= possession::SIZE_MIN;
-    let proof = if wanted { Some(prove(desk, file, session).await?) } else { None };
-    Some(CheckImage { fingerprint: file.fingerprint, size: file.size(), proof })
-}
-
-async fn prove(desk: &Desk, file: &Candidate, session: &Session) -> Option<Proof> {
-    let (spool, opened, session) = (desk.spool.clone(), file.clone(), session.clone());
-    let proof = aside(move || Ok::<_, OpenError>(open(&spool, &opened)?.prove(&session)?)).await;
-    proof.inspect_err(|error| desk.put_off_source(file, error, Reason::Own)).ok()
+/// The proof for a file, if the server wants one for it. Blocks on the disk.
+fn prove(spool: &Spool, file: &Candidate, session: &Session) -> Result<Option<Proof>, OpenError> {
+    if session.cross_user != CrossUser::Proof || file.size() < possession::SIZE_MIN {
+        return Ok(None);
+    }
+    Ok(Some(open(spool, file)?.prove(session)?))
 }
 
 /// Opens a file, if it is still the one that was queued. Blocks on the disk.

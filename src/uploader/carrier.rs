@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use heirloom_protocol::message::{Limits, Receipt, UploadState};
+use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
 
 use super::budget::{Budget, SHARD_BYTES_MAX, Turn};
@@ -84,9 +85,18 @@ impl Carrier {
         self.pace().moved_to(link);
     }
 
-    /// Waits for the turn of a shard of this image.
-    pub(super) async fn turn(&self, image: &Image) -> Turn {
-        self.budget.turn(image.size()).await
+    /// Waits for the turn of a request with bytes of an image, or of several, of this size.
+    pub(super) async fn turn(&self, size: u64) -> Turn {
+        self.budget.turn(size).await
+    }
+
+    /// Sends several images in one request; answers what became of each, in order.
+    pub(super) async fn send_parcel(&self, packed: &[Packed], body: Vec<u8>) -> Result<Vec<Unpacked>, RemoteError> {
+        let bytes = body.len() as u64;
+        let flight = self.pace().begin(self.began.elapsed(), bytes);
+        let answer = self.remote.send_parcel(packed, Bytes::from(body)).await;
+        self.measure(flight, bytes, &answer);
+        answer
     }
 
     /// Reads one shard and sends it. The server's answer is noted before this returns, but after the turn and the
@@ -117,7 +127,7 @@ impl Carrier {
         Ok(answer?)
     }
 
-    fn measure(&self, flight: InFlight, bytes: u64, answer: &Result<UploadState, RemoteError>) {
+    fn measure<Answer>(&self, flight: InFlight, bytes: u64, answer: &Result<Answer, RemoteError>) {
         let now = self.began.elapsed();
         match answer {
             Ok(_) => self.pace().acknowledged(flight, now),

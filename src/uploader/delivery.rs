@@ -133,7 +133,7 @@ impl<'a> Delivery<'a> {
                     }
                 }
                 () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => self.not_before = None,
-                turn = self.carrier.turn(&self.image), if starting && pause.is_none() => {
+                turn = self.carrier.turn(self.image.size()), if starting && pause.is_none() => {
                     let range = self.cut(&rest);
                     self.underway.insert(range);
                     flights.push(self.carrier.send(Arc::clone(&self.image), range, turn, Arc::clone(&self.witness)));

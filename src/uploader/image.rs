@@ -80,6 +80,18 @@ impl Image {
         Ok(Shard { bytes, digest })
     }
 
+    /// Adds all its bytes to `body`; nothing on an error.
+    pub(super) fn append_to(&self, body: &mut Vec<u8>) -> Result<(), ImageError> {
+        self.verify()?;
+        let before = body.len();
+        body.resize(before + usize::try_from(self.size()).map_err(io::Error::other)?, 0);
+        let read = self.fill(&mut body[before..], 0).and_then(|()| self.verify());
+        if read.is_err() {
+            body.truncate(before);
+        }
+        read
+    }
+
     /// The proof that we have every byte (M9), made with the session's nonce.
     pub(super) fn prove(&self, session: &Session) -> Result<Proof, ImageError> {
         self.verify()?;

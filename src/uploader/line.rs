@@ -1,11 +1,12 @@
 //! The line: one task that decides what happens next, and many that do it. The next round is asked while images of the last
 //! one are being sent; whatever ends comes back here and is judged in one place.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heirloom_protocol::Fingerprint;
 use heirloom_protocol::message::{CheckedImage, Limits, Session};
+use heirloom_protocol::{ErrorCode, Fingerprint};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
@@ -16,12 +17,15 @@ use super::carrying::{Carried, carry, carry_film};
 use super::delivery::DeliveryError;
 use super::desk::Desk;
 use super::outage::Outage;
+use super::parcel::{Delivered, Packing, carry_parcel, pack};
 use super::roster::{Candidate, Reason};
 use crate::journal::Outcome;
 use crate::remote::{Backoff, RemoteError};
 
 /// Images in hand below which the next round is asked: enough to keep every lane busy meanwhile.
 const IN_HAND_LOW: usize = 48;
+/// And bytes: of small photos many are in hand before a round's proofs are made.
+const IN_HAND_BYTES_LOW: u64 = 24 << 20;
 /// After the journal failed, before it is read again.
 const JOURNAL_GAP: Duration = Duration::from_secs(5);
 /// A timer for nothing: far enough away.
@@ -32,6 +36,7 @@ const IDLE: Duration = Duration::from_hours(1);
 enum News {
     Asked(Result<Round, RoundError>),
     Carried(Fingerprint, Carried),
+    Delivered(Delivered, Limits),
     Probed(Result<Session, RemoteError>),
 }
 
@@ -104,13 +109,17 @@ impl Line {
             return;
         }
         let rested = self.journal_rests.is_none_or(|until| until <= now);
-        let jobs = self.desk.board.lock().roster.jobs();
-        if self.hungry && !self.asking && rested && jobs < IN_HAND_LOW {
+        if self.hungry && !self.asking && rested && self.has_room() {
             self.asking = true;
             self.hungry = false;
             let (desk, files) = (Arc::clone(&self.desk), self.files);
             self.tasks.spawn(async move { News::Asked(ask(desk, files).await) });
         }
+    }
+
+    fn has_room(&self) -> bool {
+        let roster = &self.desk.board.lock().roster;
+        roster.jobs() < IN_HAND_LOW || roster.job_bytes() < IN_HAND_BYTES_LOW
     }
 
     /// When something is due without anybody calling.
@@ -139,6 +148,10 @@ impl Line {
                 self.hungry = true;
                 self.conclude(image, carried).await;
             }
+            News::Delivered(delivered, limits) => {
+                self.hungry = true;
+                self.unpack(delivered, limits).await;
+            }
             News::Probed(answer) => self.resume(answer).await,
         }
     }
@@ -152,8 +165,54 @@ impl Line {
             let (desk, session, image) = (Arc::clone(&self.desk), round.session.clone(), film.fingerprint);
             self.tasks.spawn(async move { News::Carried(image, carry_film(desk, film, session).await) });
         }
-        for (photo, checked) in round.checked {
-            self.hand_out_one(photo, checked, round.session.limits).await;
+        let limits = round.session.limits;
+        let (absent, others): (Vec<_>, Vec<_>) =
+            round.checked.into_iter().partition(|(_, checked)| matches!(checked, CheckedImage::Absent { .. }));
+        let absent = absent.into_iter().map(|(photo, _)| photo).collect();
+        let Packing { parcels, alone } = pack(absent, self.desk.carrier.shard_bytes(), limits);
+        for photos in parcels {
+            let desk = Arc::clone(&self.desk);
+            self.tasks.spawn(async move { News::Delivered(carry_parcel(desk, photos).await, limits) });
+        }
+        for photo in alone {
+            self.send_alone(photo, limits);
+        }
+        for (photo, checked) in others {
+            self.hand_out_one(photo, checked, limits).await;
+        }
+    }
+
+    fn send_alone(&mut self, photo: Candidate, limits: Limits) {
+        let (desk, image) = (Arc::clone(&self.desk), photo.fingerprint);
+        let checked = CheckedImage::Absent { fingerprint: image };
+        self.tasks.spawn(async move { News::Carried(image, carry(desk, photo, checked, limits).await) });
+    }
+
+    /// A parcel came to its end. What did not come through in it goes by itself, unless the way or the server is at fault.
+    async fn unpack(&mut self, delivered: Delivered, limits: Limits) {
+        let photos = delivered.photos.into_iter();
+        match delivered.receipts {
+            Ok(receipts) => {
+                let receipts: HashMap<_, _> =
+                    receipts.into_iter().map(|receipt| (receipt.fingerprint, receipt)).collect();
+                for photo in photos {
+                    match receipts.get(&photo.fingerprint) {
+                        Some(receipt) => self.conclude(photo.fingerprint, Carried::Stored(*receipt)).await,
+                        None => self.send_alone(photo, limits),
+                    }
+                }
+            }
+            // Not all of them fit into what is left to this user; some may.
+            Err(error) if error.code() == Some(ErrorCode::QuotaExceeded) => {
+                photos.for_each(|photo| self.send_alone(photo, limits));
+            }
+            Err(error) if error.is_transient() => {
+                photos.for_each(|photo| self.retry_later(photo.fingerprint, &error));
+            }
+            Err(error) => {
+                tracing::warn!(why = error.story(), "a parcel was refused; its photos go by themselves");
+                photos.for_each(|photo| self.send_alone(photo, limits));
+            }
         }
     }
 

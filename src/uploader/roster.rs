@@ -128,6 +128,11 @@ impl Roster {
         self.jobs.len()
     }
 
+    /// Their bytes.
+    pub(super) fn job_bytes(&self) -> u64 {
+        self.jobs.values().map(|job| job.progress.total_bytes).sum()
+    }
+
     /// A file to send the image from, and the token that is cancelled if it is abandoned.
     pub(super) fn source(&mut self, image: Fingerprint) -> Option<(Candidate, CancellationToken)> {
         let job = self.jobs.get_mut(&image)?;

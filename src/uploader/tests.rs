@@ -2,6 +2,7 @@
 
 mod failures;
 mod house;
+mod parcels;
 mod resuming;
 mod truth;
 

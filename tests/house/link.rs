@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use heirloom_protocol::parcel::{Packed, PackingList};
 use heirloom_protocol::{ByteRange, Fingerprint};
 
 /// Bytes taken from a connection at a time: small, so that a slow link is slow evenly.
@@ -44,6 +45,7 @@ struct Cable {
     /// When the link has carried all it took.
     free_at: Mutex<Instant>,
     to_server: AtomicU64,
+    to_device: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
     shards: Mutex<Vec<SentShard>>,
 }
@@ -61,6 +63,7 @@ impl Link {
             rate: AtomicU64::new(0),
             free_at: Mutex::new(Instant::now()),
             to_server: AtomicU64::new(0),
+            to_device: AtomicU64::new(0),
             connections: Mutex::new(Vec::new()),
             shards: Mutex::new(Vec::new()),
         });
@@ -108,6 +111,11 @@ impl Link {
         self.cable.to_server.load(SeqCst)
     }
 
+    /// The same from the server to the device.
+    pub fn bytes_to_device(&self) -> u64 {
+        self.cable.to_device.load(SeqCst)
+    }
+
     /// The shards whose sending began since this was last asked, in their order.
     pub fn take_shards(&self) -> Vec<SentShard> {
         std::mem::take(&mut *self.cable.shards.lock().expect("no panic there"))
@@ -145,7 +153,12 @@ impl Cable {
         let cable = Arc::clone(self);
         let mut heads = Heads::default();
         thread::spawn(move || carry(device_in, server, |piece| cable.send(&mut heads, piece)));
-        thread::spawn(move || carry(server_in, device, |_| {}));
+        let answering = Arc::clone(self);
+        thread::spawn(move || {
+            carry(server_in, device, |piece| {
+                answering.to_device.fetch_add(piece.len() as u64, SeqCst);
+            });
+        });
         Ok(())
     }
 
@@ -183,6 +196,8 @@ struct Heads {
     head: Vec<u8>,
     /// Bytes of the body that follow before the next head.
     body: usize,
+    /// What has come of a parcel's packing list, as long as it is not whole.
+    list: Option<Vec<u8>>,
 }
 
 impl Heads {
@@ -192,6 +207,7 @@ impl Heads {
         loop {
             let body = self.body.min(piece.len());
             self.body -= body;
+            shards.extend(self.read_list(&piece[..body]));
             piece = &piece[body..];
             if piece.is_empty() {
                 return shards;
@@ -205,7 +221,22 @@ impl Heads {
             let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
             self.body = length.unwrap_or(0);
             shards.extend(shard_of(&head, self.body as u64));
+            self.list = head.starts_with("post /v1/parcels ").then(Vec::new);
         }
+    }
+
+    /// Takes the next bytes of a body; answers the images of a parcel as soon as its list is whole.
+    fn read_list(&mut self, body: &[u8]) -> Vec<SentShard> {
+        let Some(list) = &mut self.list else { return Vec::new() };
+        list.extend_from_slice(body);
+        let Some(end) = list.iter().position(|byte| *byte == b'\n') else { return Vec::new() };
+        let packed: PackingList = serde_json::from_slice(&list[..end]).expect("a client sends whole lists");
+        self.list = None;
+        let whole = |packed: &Packed| SentShard {
+            image: packed.fingerprint,
+            range: ByteRange::new(0, packed.size).expect("no image is empty"),
+        };
+        packed.images.iter().map(whole).collect()
     }
 }
 
@@ -226,12 +257,16 @@ fn a_link_sees_every_shard_however_its_bytes_are_cut() {
     };
     let get = b"GET /v1/session HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     let misleading = put(two, 7, b"\r\n\r\nPUT /v1/uploads/");
-    let stream = [put(one, 0, &[0; 100]), get, misleading, put(one, 100, &[0; 50])].concat();
+    let list = PackingList { images: vec![Packed { fingerprint: two, size: 3 }, Packed { fingerprint: one, size: 4 }] };
+    let body = [list.line(), b"\n\r\n\r\nPU".to_vec()].concat();
+    let head = format!("POST /v1/parcels HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    let parcel = [head.into_bytes(), body].concat();
+    let stream = [put(one, 0, &[0; 100]), get, parcel, misleading, put(one, 100, &[0; 50])].concat();
     for cut in 1..stream.len() {
         let mut heads = Heads::default();
         let pieces = [&stream[..cut], &stream[cut..]];
         let seen: Vec<_> = pieces.into_iter().flat_map(|piece| heads.read(piece)).collect();
         let seen: Vec<_> = seen.iter().map(|shard| (shard.image, shard.range.start(), shard.range.len())).collect();
-        assert_eq!(seen, [(one, 0, 100), (two, 7, 20), (one, 100, 50)], "cut at {cut}");
+        assert_eq!(seen, [(one, 0, 100), (two, 0, 3), (one, 0, 4), (two, 7, 20), (one, 100, 50)], "cut at {cut}");
     }
 }

@@ -99,8 +99,8 @@ impl Assembly {
 
     async fn receive_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
         let Shard { fingerprint, size, range, digest, body } = shard;
-        let memory = self.reserve_memory(range).await?;
-        let collected = timeout(SHARD_TIME_MAX, collect(body, range)).await;
+        let memory = self.reserve_memory(range.len()).await?;
+        let collected = timeout(SHARD_TIME_MAX, collect(body, range.len())).await;
         let bytes = collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
         let room = self.clone();
         // A task of its own: a write already handed to the disk cannot be called back, so its turn must not end
@@ -113,8 +113,9 @@ impl Assembly {
         write.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
     }
 
-    async fn reserve_memory(&self, range: ByteRange) -> Result<OwnedSemaphorePermit, AssemblyError> {
-        let bytes = u32::try_from(range.len()).expect("a shard is at most 16 MiB");
+    /// Memory for a shard or a parcel of so many bytes.
+    pub(super) async fn reserve_memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, AssemblyError> {
+        let bytes = u32::try_from(bytes).expect("a shard is at most 16 MiB");
         let reserved = timeout(SHARD_MEMORY_WAIT, Arc::clone(&self.memory).acquire_many_owned(bytes)).await;
         reserved.map_err(|_| AssemblyError::Overloaded).map(|permit| permit.expect("the semaphore is never closed"))
     }
@@ -219,14 +220,14 @@ async fn wrong_either_way(
     }
 }
 
-/// All bytes of a shard, in memory.
-async fn collect(mut body: ByteStream<'static>, range: ByteRange) -> Result<Bytes, AssemblyError> {
-    let length = usize::try_from(range.len()).expect("a shard is at most 16 MiB");
+/// All bytes of a body that was announced to be so long, in memory.
+pub(super) async fn collect(mut body: ByteStream<'static>, announced: u64) -> Result<Bytes, AssemblyError> {
+    let length = usize::try_from(announced).expect("a shard is at most 16 MiB");
     let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(AssemblyError::Sender)?;
         if bytes.len() + piece.len() > length {
-            return Err(AssemblyError::Sender(wrong_length(range.len(), (bytes.len() + piece.len()) as u64)));
+            return Err(AssemblyError::Sender(wrong_length(announced, (bytes.len() + piece.len()) as u64)));
         }
         if bytes.is_empty() {
             bytes.reserve(length);
@@ -234,7 +235,7 @@ async fn collect(mut body: ByteStream<'static>, range: ByteRange) -> Result<Byte
         bytes.extend_from_slice(&piece);
     }
     if bytes.len() < length {
-        return Err(AssemblyError::Sender(wrong_length(range.len(), bytes.len() as u64)));
+        return Err(AssemblyError::Sender(wrong_length(announced, bytes.len() as u64)));
     }
     Ok(bytes.freeze())
 }
@@ -256,7 +257,7 @@ fn slice(bytes: &Bytes, range: ByteRange, piece: ByteRange) -> Bytes {
     bytes.slice(at(piece.start())..at(piece.end()))
 }
 
-fn too_slow() -> io::Error {
+pub(super) fn too_slow() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "the shard is too large for how fast it comes")
 }
 

@@ -10,6 +10,7 @@
 //! All of it must be on one filesystem, because rename(2) is what turns an upload into an image: nothing is copied.
 //! Whatever stands in `images` was hashed before it got there.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use unfinished::Unfinished;
 
 mod incoming;
 mod reading;
+mod several;
 mod shelf;
 mod unfinished;
 
@@ -159,6 +161,10 @@ impl Blobs for LocalBlobs {
         arrival.send(move |incoming| incoming.settle(fingerprint, &places.shelf)).await?;
         arrival.landed().await?;
         Ok(())
+    }
+
+    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError> {
+        self.off_the_reactor(move |places| several::store(places, images)).await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {

@@ -8,6 +8,7 @@ use std::io;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
+use heirloom_protocol::parcel::ParcelError;
 use heirloom_protocol::problem::PROBLEM_JSON;
 use heirloom_protocol::{ErrorCode, Problem};
 
@@ -103,6 +104,7 @@ impl From<AssemblyError> for Refusal {
             AssemblyError::FingerprintMismatch { .. } => {
                 Self::because(ErrorCode::FingerprintMismatch, error.to_string())
             }
+            AssemblyError::Parcel(wrong) => parcel_refused(wrong),
             AssemblyError::Overloaded => failed(ErrorCode::Unavailable, &error),
             AssemblyError::WriteLost(_) => failed(ErrorCode::Internal, &error),
         }
@@ -123,6 +125,23 @@ impl From<AccountError> for Refusal {
         }
         failed(account_code(&error), &error)
     }
+}
+
+/// The sender's own fault.
+fn parcel_refused(error: &ParcelError) -> Refusal {
+    let code = match error {
+        ParcelError::TooMany(_) => ErrorCode::BatchTooLarge,
+        ParcelError::NoList
+        | ParcelError::Malformed(_)
+        | ParcelError::Empty
+        | ParcelError::Twice(_)
+        | ParcelError::WrongLength { .. } => ErrorCode::MalformedBody,
+    };
+    let detail = match error {
+        ParcelError::Malformed(json) => format!("{error}: {json}"),
+        other => other.to_string(),
+    };
+    Refusal::because(code, detail)
 }
 
 /// The sender's own fault, or its network's: nothing for the log of the house.

@@ -49,7 +49,21 @@ impl Index {
     /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts a quarantine. The
     /// receipt of the first time is the receipt of every time. `OverQuota` if the user may not hold so much more.
     pub async fn hold(&self, user: UserId, fingerprint: Fingerprint, size: u64) -> Result<Receipt, IndexError> {
-        self.writer.write(Hold { user, fingerprint, size }).await
+        let receipts = self.hold_several(user, vec![(fingerprint, size)]).await?;
+        receipts.into_iter().next().ok_or(IndexError::Damaged("holding"))
+    }
+
+    /// The same for several images, none of them twice, in one transaction: a receipt for each, in order. `OverQuota` if not
+    /// all of them fit.
+    pub async fn hold_several(
+        &self,
+        user: UserId,
+        images: Vec<(Fingerprint, u64)>,
+    ) -> Result<Vec<Receipt>, IndexError> {
+        if images.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.writer.write(Hold { user, images }).await
     }
 
     /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no longer) there
@@ -81,66 +95,70 @@ async fn size(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Opti
     row.map(|row| row::count(&row, 0)).transpose()
 }
 
-/// A user's holding of an image, if they have it.
-async fn holding(rows: &mut AnyConnection, user: UserId, fingerprint: Fingerprint) -> Result<Option<i64>, IndexError> {
-    let found = sqlx::query("SELECT stored_at_ms FROM holdings WHERE user_id = $1 AND fingerprint = $2")
-        .bind(user.0)
-        .bind(fingerprint.as_bytes().as_slice())
-        .fetch_optional(rows)
-        .await;
-    let row = found.map_err(IndexError::statement("read who holds an image"))?;
-    row.map(|row| row::integer(&row, 0)).transpose()
-}
-
-/// Since when the user holds the image, from now on if they did not. `OverQuota` leaves everything as it was.
+/// Since when the user holds each image, from now on if they did not. `OverQuota` leaves everything as it was.
 async fn hand_over(
     rows: &mut AnyConnection,
     user: UserId,
-    fingerprint: Fingerprint,
-    size: u64,
-) -> Result<i64, IndexError> {
-    if !quota::count_in(rows, user, fingerprint, size).await? {
-        return match holding(rows, user, fingerprint).await? {
-            Some(since_ms) => Ok(since_ms),
-            None => Err(quota::refusal(rows, user, size).await?),
-        };
+    images: &[(Fingerprint, u64)],
+) -> Result<HashMap<Fingerprint, i64>, IndexError> {
+    let mut since = held_since(rows, user, images).await?;
+    let new: Vec<_> = images.iter().filter(|(fingerprint, _)| !since.contains_key(fingerprint)).copied().collect();
+    if new.is_empty() {
+        return Ok(since);
     }
-    // Another server may add the same one at this moment: then this fails, and its second try finds it.
-    let since_ms = now_ms();
-    let added = sqlx::query("INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES ($1, $2, $3)")
-        .bind(user.0)
-        .bind(fingerprint.as_bytes().as_slice())
-        .bind(since_ms)
-        .execute(rows)
-        .await;
-    added.map_err(IndexError::statement("record who holds an image"))?;
-    Ok(since_ms)
+    quota::count_in(rows, user, new.iter().map(|(_, size)| size).sum()).await?;
+    let now = now_ms();
+    for group in row::groups(&new) {
+        let values = row::values(group.len(), |row| format!("($1, ${}, $2)", row + 3));
+        // Another server may add the same one at this moment: then this fails, and its second try finds it.
+        let statement = format!("INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES {values}");
+        let query = row::query(statement).bind(user.0).bind(now);
+        let query = group.iter().fold(query, |query, (fingerprint, _)| row::bind_fingerprint(query, fingerprint));
+        query.execute(&mut *rows).await.map_err(IndexError::statement("record who holds an image"))?;
+    }
+    since.extend(new.iter().map(|(fingerprint, _)| (*fingerprint, now)));
+    Ok(since)
+}
+
+/// Since when a user holds those of `images` that they do.
+async fn held_since(
+    rows: &mut AnyConnection,
+    user: UserId,
+    images: &[(Fingerprint, u64)],
+) -> Result<HashMap<Fingerprint, i64>, IndexError> {
+    let head = "SELECT fingerprint, stored_at_ms FROM holdings WHERE user_id = $1 AND fingerprint IN";
+    let query = row::among(head, user.0, images, |query, (fingerprint, _)| row::bind_fingerprint(query, fingerprint));
+    let found = query.fetch_all(rows).await.map_err(IndexError::statement("read who holds an image"))?;
+    found.iter().map(|row| Ok((row::fingerprint(row, 0)?, row::integer(row, 1)?))).collect()
 }
 
 struct Hold {
     user: UserId,
-    fingerprint: Fingerprint,
-    size: u64,
+    /// With their lengths in bytes; none twice.
+    images: Vec<(Fingerprint, u64)>,
 }
 
 #[async_trait]
 impl Write for Hold {
-    type Answer = Receipt;
+    type Answer = Vec<Receipt>;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Receipt, IndexError> {
-        let Self { user, fingerprint, size } = *self;
-        let stored_at_ms = hand_over(rows, user, fingerprint, size).await?;
-        sqlx::query(
-            "INSERT INTO images (fingerprint, size, state) VALUES ($1, $2, 0)
-             ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size WHERE images.state <> 0",
-        )
-        .bind(fingerprint.as_bytes().as_slice())
-        .bind(row::number(size))
-        .execute(&mut *rows)
-        .await
-        .map_err(IndexError::statement("record an image"))?;
-        forget(rows, user, fingerprint).await?;
-        Ok(Receipt { fingerprint, size, stored_at_ms })
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Vec<Receipt>, IndexError> {
+        let since = hand_over(rows, self.user, &self.images).await?;
+        for group in row::groups(&self.images) {
+            let values = row::values(group.len(), |row| format!("(${}, ${}, 0)", 2 * row + 1, 2 * row + 2));
+            let statement = format!(
+                "INSERT INTO images (fingerprint, size, state) VALUES {values}
+                 ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size WHERE images.state <> 0"
+            );
+            let query = group.iter().fold(row::query(statement), |query, (fingerprint, size)| {
+                row::bind_fingerprint(query, fingerprint).bind(row::number(*size))
+            });
+            query.execute(&mut *rows).await.map_err(IndexError::statement("record an image"))?;
+        }
+        let fingerprints: Vec<Fingerprint> = self.images.iter().map(|(fingerprint, _)| *fingerprint).collect();
+        forget(rows, self.user, &fingerprints).await?;
+        let receipt = |&(fingerprint, size): &_| Receipt { fingerprint, size, stored_at_ms: since[&fingerprint] };
+        Ok(self.images.iter().map(receipt).collect())
     }
 }
 
@@ -156,9 +174,9 @@ impl Write for Link {
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Option<Receipt>, IndexError> {
         let Self { user, fingerprint } = *self;
         let Some(size) = size(rows, fingerprint).await? else { return Ok(None) };
-        let stored_at_ms = hand_over(rows, user, fingerprint, size).await?;
-        forget(rows, user, fingerprint).await?;
-        Ok(Some(Receipt { fingerprint, size, stored_at_ms }))
+        let since = hand_over(rows, user, &[(fingerprint, size)]).await?;
+        forget(rows, user, &[fingerprint]).await?;
+        Ok(Some(Receipt { fingerprint, size, stored_at_ms: since[&fingerprint] }))
     }
 }
 

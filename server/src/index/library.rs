@@ -170,8 +170,9 @@ impl ChangeLibrary {
             .execute(&mut *rows)
             .await
             .map_err(IndexError::statement("count a user's changes"))?;
-        for path in &ledger.changed {
-            self.keep_place(rows, path, ledger.places[path]).await?;
+        let changed: Vec<_> = ledger.changed.iter().map(|path| (path, ledger.places[path])).collect();
+        for group in row::groups(&changed) {
+            self.keep_places(rows, group).await?;
         }
         let removed_at_ms = now_ms();
         for trashed in &ledger.trash {
@@ -180,21 +181,25 @@ impl ChangeLibrary {
         Ok(())
     }
 
-    async fn keep_place(&self, rows: &mut AnyConnection, path: &LibraryPath, place: Place) -> Result<(), IndexError> {
-        let done = sqlx::query(
-            "INSERT INTO library (user_id, path, version, fingerprint, size, mtime_ns) VALUES ($1, $2, $3, $4, $5, $6)
+    async fn keep_places(&self, rows: &mut AnyConnection, places: &[(&LibraryPath, Place)]) -> Result<(), IndexError> {
+        let values = row::values(places.len(), |row| {
+            let first = 5 * row + 2;
+            format!("($1, ${first}, ${}, ${}, ${}, ${})", first + 1, first + 2, first + 3, first + 4)
+        });
+        let statement = format!(
+            "INSERT INTO library (user_id, path, version, fingerprint, size, mtime_ns) VALUES {values}
              ON CONFLICT (user_id, path) DO UPDATE SET version = excluded.version, fingerprint = excluded.fingerprint,
-             size = excluded.size, mtime_ns = excluded.mtime_ns",
-        )
-        .bind(self.user.0)
-        .bind(path.as_str())
-        .bind(row::number(place.version))
-        .bind(place.photo.map(|photo| photo.fingerprint.as_bytes().to_vec()))
-        .bind(place.photo.map(|photo| row::number(photo.size)))
-        .bind(place.photo.map(|photo| photo.mtime_ns))
-        .execute(rows)
-        .await;
-        done.map(drop).map_err(IndexError::statement("change a library"))
+             size = excluded.size, mtime_ns = excluded.mtime_ns"
+        );
+        let bound = places.iter().fold(row::query(statement).bind(self.user.0), |query, (path, place)| {
+            query
+                .bind(path.as_str())
+                .bind(row::number(place.version))
+                .bind(place.photo.map(|photo| photo.fingerprint.as_bytes().to_vec()))
+                .bind(place.photo.map(|photo| row::number(photo.size)))
+                .bind(place.photo.map(|photo| photo.mtime_ns))
+        });
+        bound.execute(rows).await.map(drop).map_err(IndexError::statement("change a library"))
     }
 
     async fn keep_trashed(

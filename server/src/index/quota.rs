@@ -60,24 +60,20 @@ impl Index {
     }
 }
 
-/// Counts an image that the user does not hold yet, if it fits; answers whether it did.
-pub(super) async fn count_in(
-    rows: &mut AnyConnection,
-    user: UserId,
-    fingerprint: Fingerprint,
-    size: u64,
-) -> Result<bool, IndexError> {
+/// Counts images in that the user does not hold yet, of so many bytes in all. `OverQuota` if they do not fit.
+pub(super) async fn count_in(rows: &mut AnyConnection, user: UserId, bytes: u64) -> Result<(), IndexError> {
     let counted = sqlx::query(
         "UPDATE users SET held_bytes = held_bytes + $2
-         WHERE id = $1 AND (quota_bytes IS NULL OR held_bytes + $2 <= quota_bytes)
-         AND NOT EXISTS (SELECT 1 FROM holdings WHERE user_id = $1 AND fingerprint = $3) RETURNING id",
+         WHERE id = $1 AND (quota_bytes IS NULL OR held_bytes + $2 <= quota_bytes) RETURNING id",
     )
     .bind(user.0)
-    .bind(row::number(size))
-    .bind(fingerprint.as_bytes().as_slice())
-    .fetch_optional(rows)
+    .bind(row::number(bytes))
+    .fetch_optional(&mut *rows)
     .await;
-    counted.map(|row| row.is_some()).map_err(IndexError::statement("count what a user holds"))
+    match counted.map_err(IndexError::statement("count what a user holds"))? {
+        Some(_) => Ok(()),
+        None => Err(refusal(rows, user, bytes).await?),
+    }
 }
 
 /// Takes what a user does not hold any more out of their count.
@@ -91,7 +87,7 @@ pub(super) async fn count_out(rows: &mut AnyConnection, user: UserId, size: u64)
 }
 
 /// Why nothing was counted in.
-pub(super) async fn refusal(rows: &mut AnyConnection, user: UserId, size: u64) -> Result<IndexError, IndexError> {
+async fn refusal(rows: &mut AnyConnection, user: UserId, size: u64) -> Result<IndexError, IndexError> {
     let found = sqlx::query("SELECT quota_bytes, held_bytes FROM users WHERE id = $1")
         .bind(user.0)
         .fetch_optional(rows)

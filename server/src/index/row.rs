@@ -57,10 +57,30 @@ pub(super) fn among<'q, K>(
         write!(statement, "{opening}${parameter}").expect("a string takes all that is written to it");
     }
     statement.push(')');
-    // Safe: made of our own text and numbers of parameters.
-    let query = sqlx::query(AssertSqlSafe(statement)).bind(user);
+    let query = query(statement).bind(user);
     let filling = keys.last().into_iter().cycle().take(length - keys.len());
     keys.iter().chain(filling).fold(query, bind)
+}
+
+/// A query of our own making: text of ours, and numbers of parameters.
+pub(super) fn query<'q>(statement: String) -> AnyQuery<'q> {
+    sqlx::query(AssertSqlSafe(statement))
+}
+
+/// Rows for one statement each: as many as a power of two, so that the database sees a few different statements and
+/// keeps them prepared.
+pub(super) fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let length = 1 << rows.len().checked_ilog2()?;
+        let (group, rest) = rows.split_at(length);
+        rows = rest;
+        Some(group)
+    })
+}
+
+/// What follows `VALUES` for so many rows.
+pub(super) fn values(rows: usize, row: impl Fn(usize) -> String) -> String {
+    (0..rows).map(row).collect::<Vec<_>>().join(",")
 }
 
 /// Binds a fingerprint.

@@ -67,14 +67,15 @@ impl Index {
     }
 }
 
-/// Removes an entry of the interruption list.
-pub(super) async fn forget(rows: &mut AnyConnection, user: UserId, fingerprint: Fingerprint) -> Result<(), IndexError> {
-    let done = sqlx::query("DELETE FROM uploads WHERE user_id = $1 AND fingerprint = $2")
-        .bind(user.0)
-        .bind(fingerprint.as_bytes().as_slice())
-        .execute(rows)
-        .await;
-    done.map(drop).map_err(IndexError::statement("forget an interrupted upload"))
+/// Removes entries of the interruption list. Fine where there are none.
+pub(super) async fn forget(
+    rows: &mut AnyConnection,
+    user: UserId,
+    fingerprints: &[Fingerprint],
+) -> Result<(), IndexError> {
+    let head = "DELETE FROM uploads WHERE user_id = $1 AND fingerprint IN";
+    let done = row::among(head, user.0, fingerprints, row::bind_fingerprint).execute(rows).await;
+    done.map(drop).map_err(IndexError::statement("forget interrupted uploads"))
 }
 
 struct Forget {
@@ -87,7 +88,7 @@ impl Write for Forget {
     type Answer = ();
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
-        forget(rows, self.user, self.fingerprint).await
+        forget(rows, self.user, &[self.fingerprint]).await
     }
 }
 

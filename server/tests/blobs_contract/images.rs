@@ -71,6 +71,33 @@ pub(super) async fn the_wrong_length_leaves_nothing(place: &Place) {
     }
 }
 
+pub(super) async fn several_images_are_stored_at_once(place: &Place) {
+    let blobs = place.open().await;
+    let images: Vec<Image> = (0..64_u16).map(|seed| Image::new(seed.into(), 1 + 1000 * usize::from(seed))).collect();
+    for _ in 0..2 {
+        let several = images.iter().map(|image| (image.fingerprint, image.bytes.clone())).collect();
+        assert!(blobs.store_several(several).await.unwrap().is_empty());
+    }
+    assert!(blobs.store_several(Vec::new()).await.unwrap().is_empty());
+    for image in &images {
+        image.assert_stored(&*blobs).await;
+    }
+    assert!(blobs.uploads().await.unwrap().is_empty());
+}
+
+pub(super) async fn of_several_only_the_damaged_are_left_out(place: &Place) {
+    let blobs = place.open().await;
+    let (sound, damaged, sent) = (Image::new(1, 5000), Image::new(2, 5000), Image::new(3, 5000));
+    let several = vec![(damaged.fingerprint, sent.bytes.clone()), (sound.fingerprint, sound.bytes.clone())];
+    assert_eq!(blobs.store_several(several).await.unwrap(), [damaged.fingerprint].into());
+    sound.assert_stored(&*blobs).await;
+    damaged.assert_absent(&*blobs).await;
+    sent.assert_absent(&*blobs).await;
+    // What stands there already is not harmed.
+    assert_eq!(blobs.store_several(vec![(sound.fingerprint, sent.bytes)]).await.unwrap(), [sound.fingerprint].into());
+    sound.assert_stored(&*blobs).await;
+}
+
 pub(super) async fn a_sender_that_stops_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 2_000_000);

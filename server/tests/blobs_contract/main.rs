@@ -130,6 +130,8 @@ mod local {
             storing_again_is_fine,
             the_wrong_content_leaves_nothing,
             the_wrong_length_leaves_nothing,
+            several_images_are_stored_at_once,
+            of_several_only_the_damaged_are_left_out,
             a_sender_that_stops_leaves_nothing,
             the_wrong_content_does_not_harm_what_is_stored,
             eight_may_store_the_same_image_at_once,

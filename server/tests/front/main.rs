@@ -8,6 +8,7 @@ mod images;
 mod library;
 mod login;
 mod neighbours;
+mod parcels;
 mod possession;
 mod quotas;
 mod rates;

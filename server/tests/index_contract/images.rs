@@ -17,6 +17,29 @@ pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(pla
     assert_eq!(index.image_size(image(1)).await.unwrap(), Some(1000));
 }
 
+pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    let before = index.hold(anna, image(5), 5).await.unwrap();
+    index.hold(ben, image(6), 6).await.unwrap();
+    index.quarantine(image(6)).await.unwrap();
+    index.note_shard(anna, image(7), 7, range(0, 3)).await.unwrap();
+    let several: Vec<_> = (0..100).rev().map(|number| (image(number), u64::from(number))).collect();
+    let receipts = index.hold_several(anna, several.clone()).await.unwrap();
+    let named: Vec<_> = receipts.iter().map(|receipt| (receipt.fingerprint, receipt.size)).collect();
+    assert_eq!(named, several, "in the order asked");
+    assert_eq!(receipts[94], before, "the receipt of the first time");
+    assert_eq!(index.hold_several(anna, several.clone()).await.unwrap(), receipts);
+    let images: Vec<_> = several.iter().map(|(image, _)| *image).collect();
+    assert_eq!(index.receipts(anna, &images).await.unwrap().len(), 100);
+    assert_eq!(
+        index.receipts(ben, &images).await.unwrap().len(),
+        1,
+        "brought again, it is sound for everybody who held it"
+    );
+    assert!(index.interrupted(anna, &images).await.unwrap().is_empty());
+    assert!(index.hold_several(anna, Vec::new()).await.unwrap().is_empty());
+}
+
 pub(super) async fn users_never_see_what_others_hold(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     index.hold(anna, image(1), 10).await.unwrap();

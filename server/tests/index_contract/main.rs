@@ -119,6 +119,7 @@ mod sqlite {
             nothing_unknown_or_damaged_is_linked,
             a_damaged_image_is_nobodys_until_it_is_brought_again,
             a_thousand_images_are_looked_up_in_one_question,
+            several_images_are_held_as_each_would_be,
             holding_an_image_forgets_its_upload;
         uploads:
             shards_merge_in_any_order,

@@ -1,10 +1,11 @@
 //! What the fake server has, was asked, and makes of it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState};
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome, Scope};
+use heirloom_protocol::parcel::{self, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Prover, UserId};
 use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, LibraryPath, RangeSet};
 
@@ -31,6 +32,8 @@ pub(crate) struct State {
     /// What is under way now, and what was at most.
     pub(crate) now: Traffic,
     pub(crate) most: Traffic,
+    /// Images that arrive damaged the next time they come in a parcel.
+    pub(crate) damaging: HashSet<Fingerprint>,
     /// How long each shard takes.
     pub(crate) shard_takes: Duration,
 }
@@ -60,6 +63,7 @@ impl State {
                 shard_bytes_min: 1,
                 shard_bytes_max: 16 << 20,
                 image_bytes_max: 64 << 20,
+                parcel_bytes_max: 0,
             },
             images: HashMap::new(),
             strangers: HashMap::new(),
@@ -71,6 +75,7 @@ impl State {
             requests: Vec::new(),
             now: Traffic::default(),
             most: Traffic::default(),
+            damaging: HashSet::new(),
             shard_takes: Duration::ZERO,
         }
     }
@@ -157,6 +162,21 @@ impl State {
         let receipt = receipt(&bytes);
         self.images.insert(fingerprint, bytes);
         Ok(UploadState::Stored { receipt })
+    }
+
+    pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<Unpacked> {
+        let images = PackingList::open(body).unwrap();
+        assert!(body.len() as u64 <= self.limits.parcel_bytes_max + parcel::LIST_BYTES_MAX as u64);
+        let unpacked = images.into_iter().map(|(fingerprint, place)| {
+            let bytes = body[place].to_vec();
+            if Fingerprint::of(&bytes) != fingerprint || self.damaging.remove(&fingerprint) {
+                return Unpacked::Damaged { fingerprint };
+            }
+            let receipt = receipt(&bytes);
+            self.images.insert(fingerprint, bytes);
+            Unpacked::Stored { receipt }
+        });
+        unpacked.collect()
     }
 
     pub(super) fn change(&mut self, change: LibraryChange) -> LibraryOutcome {

@@ -45,13 +45,24 @@ impl House {
         Self::furnish(server, login)
     }
 
+    /// All of it, paused, before a server that takes parcels of up to 4 MiB.
+    pub(super) async fn with_parcels() -> Self {
+        let server = FakeServer::start().await;
+        server.state().limits.parcel_bytes_max = 4 << 20;
+        let login = server.login();
+        Self::furnish(server, login).at_rest().await
+    }
+
     /// All of it, with the server answering, but nothing in the queue is looked at before `go`.
     pub(super) async fn paused() -> Self {
-        let house = Self::new().await;
-        // An empty queue was looked at, and the line rests until it is woken.
-        house.server.until(|state| state.count("/session") > 0).await;
-        house.until(|house| house.uploader.status().connection == crate::uploader::Connection::Online).await;
-        house
+        Self::new().await.at_rest().await
+    }
+
+    /// An empty queue was looked at, and the line rests until it is woken.
+    async fn at_rest(self) -> Self {
+        self.server.until(|state| state.count("/session") > 0).await;
+        self.until(|house| house.uploader.status().connection == crate::uploader::Connection::Online).await;
+        self
     }
 
     pub(super) fn with_login(server: FakeServer, login: Login) -> Self {

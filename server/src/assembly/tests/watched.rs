@@ -1,6 +1,7 @@
 //! Blobs that are watched: what was asked of them in which order, with a switch that fails the next
 //! call and one that holds writes back.
 
+use std::collections::HashSet;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -62,6 +63,11 @@ impl Blobs for Watched {
     async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<(), BlobError> {
         self.ask("store")?;
         self.local.store(fingerprint, size, body).await
+    }
+
+    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError> {
+        self.ask("store_several")?;
+        self.local.store_several(images).await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use heirloom_protocol::{Fingerprint, Fingerprinter};
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 use super::super::BlobError;
 use super::super::disk::Disk;
@@ -51,17 +51,41 @@ impl Incoming {
         Ok(())
     }
 
+    /// Lets the disk begin while others are written: `posix_fadvise(2)` starts to write dirty pages before it drops clean ones.
+    pub(super) fn begin_writeback(&self) {
+        if let Err(error) = fadvise(&self.file, 0, None, Advice::DontNeed) {
+            // Only a head start is lost; the sync that decides comes later and reports for itself.
+            tracing::debug!(path = %self.path.display(), %error, "early write-back was refused");
+        }
+    }
+
     /// Makes the image durable under its name: content first, then the name.
     pub(super) fn settle(mut self, expected: Fingerprint, images: &Shelf) -> Result<Self, BlobError> {
-        let found = self.hashing.clone().finish();
+        let found = self.found();
         if found != expected {
             return Err(BlobError::WrongFingerprint { expected, found });
         }
-        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
-        images.place(&self.path, expected)?;
-        self.settled = true;
+        self.sync()?;
+        self.place(expected, images)?;
         images.sync(expected)?;
         Ok(self)
+    }
+
+    /// The fingerprint of what came.
+    pub(super) fn found(&self) -> Fingerprint {
+        self.hashing.clone().finish()
+    }
+
+    /// Makes the content durable.
+    pub(super) fn sync(&self) -> Result<(), BlobError> {
+        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))
+    }
+
+    /// Gives the image, whose content is verified and durable, its name. The name is durable after [`Shelf::sync`].
+    pub(super) fn place(&mut self, fingerprint: Fingerprint, images: &Shelf) -> Result<(), BlobError> {
+        images.place(&self.path, fingerprint)?;
+        self.settled = true;
+        Ok(())
     }
 }
 

@@ -3,6 +3,7 @@
 //! A folder per first byte keeps each below 40,000 names at ten million images, which every filesystem and every
 //! administrator's `ls` can take.
 
+use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
@@ -76,6 +77,13 @@ impl Shelf {
     pub(super) fn sync(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
         let folder = self.folder(fingerprint);
         self.disk.sync_folder(&folder).map_err(BlobError::io("sync", &folder))
+    }
+
+    /// The same for many images; a folder that many of them are in is synced once.
+    pub(super) fn sync_all(&self, fingerprints: impl Iterator<Item = Fingerprint>) -> Result<(), BlobError> {
+        let by_folder: BTreeMap<u8, Fingerprint> =
+            fingerprints.map(|fingerprint| (fingerprint.as_bytes()[0], fingerprint)).collect();
+        by_folder.into_values().try_for_each(|fingerprint| self.sync(fingerprint))
     }
 
     /// Moves an image away if it is damaged.

@@ -183,6 +183,43 @@ async fn a_stored_image_is_synced_then_named_then_its_folder_synced_then_acknowl
 }
 
 #[tokio::test]
+async fn several_images_are_all_synced_before_any_is_named_and_the_folders_last() {
+    let house = House::new().await;
+    store(&house).await.unwrap();
+    house.calls();
+    let (mut several, mut folders) = (Vec::new(), std::collections::BTreeSet::new());
+    for number in 0_u64..40 {
+        let content = Bytes::from(number.to_le_bytes().to_vec());
+        folders.insert(Fingerprint::of(&content).as_bytes()[0]);
+        several.push((Fingerprint::of(&content), content));
+    }
+    assert!(folders.len() < several.len(), "some share a folder");
+    house.blobs.store_several(several).await.unwrap();
+    let order = [
+        vec![Call::Sync(IncomingFile); 40],
+        vec![Call::Rename(IncomingFile, Thing::Image); 40],
+        vec![Call::SyncFolder(FolderOfImages); folders.len()],
+    ];
+    assert_eq!(house.calls(), order.concat());
+}
+
+#[tokio::test]
+async fn several_images_are_not_acknowledged_when_a_call_fails() {
+    for call in [
+        Call::Write,
+        Call::Sync(IncomingFile),
+        Call::Rename(IncomingFile, Thing::Image),
+        Call::SyncFolder(FolderOfImages),
+    ] {
+        let house = House::new().await;
+        house.fail(call, io::ErrorKind::Other);
+        let error = house.blobs.store_several(vec![(fingerprint(), Bytes::from_static(CONTENT))]).await.unwrap_err();
+        assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
+        assert_eq!(house.uploads(), 0, "{call:?}: nothing unfinished is left");
+    }
+}
+
+#[tokio::test]
 async fn a_shard_and_the_name_of_its_upload_are_synced_before_they_are_acknowledged() {
     let house = House::new().await;
     write(&house).await.unwrap();

@@ -1,0 +1,42 @@
+//! Several small images in one request.
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use heirloom_protocol::ErrorCode;
+use heirloom_protocol::parcel::{PARCEL, Unpacked};
+
+use super::Refusal;
+use super::body::arrival_error;
+use super::caller::Adding;
+use super::extract::{content_length, is_plain};
+use crate::assembly::{Assembly, PARCEL_LENGTH_MAX};
+
+/// `POST /v1/parcels`
+pub(super) async fn receive(
+    State(assembly): State<Assembly>,
+    Adding(caller): Adding,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Vec<Unpacked>>, Refusal> {
+    is_plain(&headers)?;
+    is_parcel(&headers)?;
+    let length = content_length(&headers)?
+        .ok_or_else(|| Refusal::because(ErrorCode::LengthRequired, "a parcel is sent with Content-Length"))?;
+    if length > PARCEL_LENGTH_MAX {
+        return Err(ErrorCode::BodyTooLarge.into());
+    }
+    let body = body.into_data_stream().map_err(arrival_error).boxed();
+    Ok(Json(assembly.receive_parcel(&caller, length, body).await?))
+}
+
+fn is_parcel(headers: &HeaderMap) -> Result<(), Refusal> {
+    if headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(PARCEL.as_bytes())) {
+        Ok(())
+    } else {
+        Err(Refusal::because(ErrorCode::UnsupportedMediaType, format!("this route takes {PARCEL}")))
+    }
+}
