@@ -13,6 +13,7 @@ mod logout;
 mod mount;
 mod push;
 mod restore;
+mod retry;
 mod status;
 mod trash;
 mod unmount;
@@ -47,6 +48,8 @@ enum Command {
     Wait(wait::Wait),
     /// Back up files by hand, without a mount
     Push(push::Push),
+    /// Take failed photos in once more; what a crash or power cut tore counts as whole then
+    Retry(retry::Retry),
     /// Give the room of photos back that the server has; they come back when they are read
     Free(free::Free),
     /// Keep photos, or all in a folder, on this disk
@@ -70,6 +73,7 @@ pub fn run() -> ExitCode {
         Command::Status(status) => status.run(),
         Command::Wait(wait) => wait.run(),
         Command::Push(push) => push.run(),
+        Command::Retry(retry) => retry.run(),
         Command::Free(free) => free.run(),
         Command::Pin(pin) => pin.pin(),
         Command::Unpin(pin) => pin.unpin(),

@@ -7,11 +7,12 @@
 mod answer;
 mod ask;
 mod message;
+mod retrying;
 mod room;
 
 pub use answer::{Control, Desk};
 pub use ask::{AskError, Asker};
 pub use message::{
-    Amounts, FailingFile, FileReport, FreeAnswer, FreeRequest, PinRequest, RecallReport, SavedBytes, Status,
-    UnmountAnswer, WaitAnswer, WaitRequest,
+    Amounts, FailingFile, FileReport, FreeAnswer, FreeRequest, PinRequest, RecallReport, RetryAnswer, RetryRequest,
+    SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
 };

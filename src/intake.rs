@@ -13,7 +13,7 @@ use std::sync::Arc;
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
 use crate::config::Accept;
-use crate::journal::{FileId, Journal, Tally};
+use crate::journal::{FileId, Journal, JournalError, Tally};
 use crate::library::Library;
 use crate::spool::Spool;
 use crate::uploader::{Progress, Uploader};
@@ -28,6 +28,7 @@ mod look;
 mod name;
 mod neighbours;
 mod notes;
+mod retrying;
 mod staff;
 mod standing;
 mod taking;
@@ -37,6 +38,7 @@ mod weighing;
 mod writeback;
 
 pub use kind::HEAD_BYTES;
+pub use retrying::{Retried, RetryError};
 
 use desk::Telling;
 use follow::judged_differently;
@@ -220,6 +222,12 @@ impl Intake {
     /// Changes whenever `busy`, `compared` or a tally may have changed: for `wait`.
     pub fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
         self.inside().desk.watch()
+    }
+
+    /// Takes failed files in once more: these, and those below these folders; all if there is none. What is torn counts as whole from
+    /// now on. Blocks on the disk.
+    pub fn retry(&self, paths: &[LibraryPath]) -> Result<Retried, JournalError> {
+        self.inside().retry(paths)
     }
 
     fn inside(&self) -> &Inside {

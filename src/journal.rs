@@ -149,8 +149,14 @@ impl Journal {
 
     /// Up to `limit` of the files that need a person.
     pub fn failed(&self, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+        self.failed_after(None, limit)
+    }
+
+    /// All files that need a person, a page of at most `limit` at a time, by ascending id.
+    pub fn failed_after(&self, after: Option<FileId>, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+        let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else { return Ok(Vec::new()) };
         self.store.read(|journal| {
-            look::failed(&journal.open_table(tables::FILES)?, &journal.open_table(tables::FAILED)?, limit)
+            look::failed_from(&journal.open_table(tables::FILES)?, &journal.open_table(tables::FAILED)?, first, limit)
         })
     }
 

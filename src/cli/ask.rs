@@ -47,6 +47,22 @@ pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<Library
     Ok((mountpoint, Some(below)))
 }
 
+/// The mount that all of some paths lie in, and the paths below it; none for all of it.
+pub(super) fn all_inside_of(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
+    let (mut around, mut below) = (None, Vec::new());
+    for path in typed {
+        let (mountpoint, inside) = inside_of(path)?;
+        if *around.get_or_insert_with(|| mountpoint.clone()) != mountpoint {
+            bail!("{} lies in another mount", path.display());
+        }
+        match inside {
+            None => return Ok((mountpoint, Vec::new())),
+            Some(inside) => below.push(inside),
+        }
+    }
+    Ok((around.context("name a photo, a folder or a mounted directory")?, below))
+}
+
 /// Runs one question to its end.
 pub(super) fn block_on<F: Future>(question: F) -> anyhow::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;

@@ -7,7 +7,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use heirloom_protocol::LibraryPath;
 
-use super::ask::{block_on, daemon_of, inside_of};
+use super::ask::{all_inside_of, block_on, daemon_of, inside_of};
 use super::words;
 use crate::config::Mounts;
 use crate::control::{AskError, Asker, FailingFile, FreeAnswer, FreeRequest};
@@ -32,7 +32,8 @@ struct Sum {
 
 impl Free {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (mountpoint, paths) = self.places()?;
+        let all = self.paths.is_empty();
+        let (mountpoint, paths) = if all { (only_mount()?, Vec::new()) } else { all_inside_of(&self.paths)? };
         let named = !paths.is_empty();
         let daemon = daemon_of(&mountpoint)?;
         let sum = block_on(free_all(&daemon, &FreeRequest { paths, unused_for_s: self.older, after: None }))??;
@@ -45,21 +46,6 @@ impl Free {
             eprintln!("kept: {}: {}", file.path, file.why);
         }
         Ok(ExitCode::FAILURE)
-    }
-
-    /// The mount that all paths lie in, and the paths below it; none for all of it.
-    fn places(&self) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
-        let Some(first) = self.paths.first() else { return Ok((only_mount()?, Vec::new())) };
-        let (mountpoint, _) = inside_of(first)?;
-        let mut below = Vec::new();
-        for path in &self.paths {
-            match inside_of(path)? {
-                (mount, _) if mount != mountpoint => bail!("{} lies in another mount", path.display()),
-                (_, None) => return Ok((mountpoint, Vec::new())),
-                (_, Some(path)) => below.push(path),
-            }
-        }
-        Ok((mountpoint, below))
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::time::{Instant, timeout_at};
 use super::message::{
     Amounts, FailingFile, FileReport, RecallReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
 };
+use super::retrying::retry;
 use super::room::{self, Refused, refused};
 use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
@@ -90,6 +91,7 @@ impl Control {
             .route("/free", post(room::free))
             .route("/pin", post(room::pin))
             .route("/unpin", post(room::unpin))
+            .route("/retry", post(retry))
             .with_state(Arc::new(desk));
         let ending = Arc::new(Notify::new());
         let ended = Arc::clone(&ending);

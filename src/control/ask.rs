@@ -14,7 +14,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
-use super::message::{FreeAnswer, FreeRequest, PinRequest, Status, UnmountAnswer, WaitAnswer, WaitRequest};
+use super::message::{
+    FreeAnswer, FreeRequest, PinRequest, RetryAnswer, RetryRequest, Status, UnmountAnswer, WaitAnswer, WaitRequest,
+};
 
 /// The daemon answers from memory; one that does not within this is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -76,6 +78,11 @@ impl Asker {
     /// Gives the room of photos back, a part of those asked for.
     pub async fn free(&self, request: &FreeRequest) -> Result<FreeAnswer, AskError> {
         self.ask("/free", Method::POST, request, FREED_WITHIN).await
+    }
+
+    /// Takes failed files in once more.
+    pub async fn retry(&self, request: &RetryRequest) -> Result<RetryAnswer, AskError> {
+        self.ask("/retry", Method::POST, request, ANSWER_WITHIN).await
     }
 
     /// Keeps a file, or all in a folder, on this disk.

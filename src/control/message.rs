@@ -123,6 +123,23 @@ pub struct PinRequest {
     pub path: LibraryPath,
 }
 
+/// Body of `POST /retry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryRequest {
+    /// These files, and what is below these folders; all of the mount if there is none.
+    pub paths: Vec<LibraryPath>,
+}
+
+/// Answer of `POST /retry`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryAnswer {
+    /// The failed files that are taken in once more.
+    pub again: Amount,
+    /// Those that cannot be, and why.
+    pub refused: Vec<FailingFile>,
+}
+
 /// A file that is not getting anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailingFile {

@@ -66,7 +66,7 @@ pub(super) fn refused(error: &dyn std::error::Error) -> Refused {
 }
 
 /// The message with all its sources: one line for the person.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut story = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

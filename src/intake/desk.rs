@@ -15,6 +15,7 @@ use super::name::left_alone;
 use super::notes::{Glance, Notes, Noting};
 use crate::journal::FileId;
 
+mod vouching;
 mod waiting;
 
 /// The comparison of tree and journal adds no notes beyond this part of the room: the rest is the mount's.

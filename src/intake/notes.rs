@@ -226,6 +226,11 @@ impl Notes {
         }
     }
 
+    /// Whether somebody has this file open for writing.
+    pub(super) fn is_open(&self, id: FileId) -> bool {
+        self.files.get(&id).is_some_and(|note| note.writers > 0)
+    }
+
     /// Whether this file was noted and not looked at yet. One that could not be read was looked at.
     pub(super) fn awaits(&self, id: FileId) -> bool {
         self.files.get(&id).is_some_and(Note::awaits)

@@ -78,14 +78,18 @@ pub(super) fn pending(
     Ok(found)
 }
 
-/// Up to `limit` of the files that need a person.
-pub(super) fn failed(
+/// Up to `limit` of the files that need a person, from `first` on.
+pub(super) fn failed_from(
     files: &impl ReadableTable<u64, Bytes>,
     failed: &impl ReadableTable<u64, ()>,
+    first: u64,
     limit: usize,
 ) -> Result<Vec<(FileId, FileRecord)>, Fault> {
     let mut found = Vec::new();
-    for entry in failed.iter()?.take(limit) {
+    for entry in failed.range(first..)? {
+        if found.len() == limit {
+            break;
+        }
         let id = entry?.0.value();
         let Some(bytes) = files.get(id)? else { continue };
         // An entry that its file does not know of was left by a record that could not be read.

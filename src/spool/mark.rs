@@ -161,8 +161,8 @@ impl fmt::Display for Soundness {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Whole => "whole",
-            Self::Unfinished => "it was not written to its end: copy it again",
-            Self::Unsynced => "the machine stopped before it was on the disk: copy it again",
+            Self::Unfinished => "incomplete: it was not written to its end; copy it again, or `heirloom retry` it as it is",
+            Self::Unsynced => "incomplete: the machine stopped before it was on the disk; copy it again, or `heirloom retry` it as it is",
             Self::InUse => "a program is still writing it",
         })
     }

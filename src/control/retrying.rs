@@ -1,0 +1,25 @@
+//! Retrying: failed files, taken in once more as asked for from outside.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+
+use super::answer::Desk;
+use super::message::{FailingFile, RetryAnswer, RetryRequest};
+use super::room::{Refused, chain, refused};
+use crate::aside::aside;
+
+/// Files that could not be tried again, of those that one answer lists with the reason.
+const REFUSED_MAX: usize = 100;
+
+pub(super) async fn retry(
+    State(desk): State<Arc<Desk>>,
+    Json(request): Json<RetryRequest>,
+) -> Result<Json<RetryAnswer>, Refused> {
+    let intake = desk.intake.clone();
+    let retried = aside(move || intake.retry(&request.paths)).await.map_err(|error| refused(&error))?;
+    let told = retried.refused.into_iter().take(REFUSED_MAX);
+    let refused = told.map(|(path, error)| FailingFile { path, why: chain(&error) }).collect();
+    Ok(Json(RetryAnswer { again: retried.again, refused }))
+}
