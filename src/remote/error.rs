@@ -105,6 +105,46 @@ impl RemoteError {
         }
     }
 
+    /// Whether the server complains of a form that no request of ours has: something on the way changed it. (A fault of ours would look
+    /// the same, and costs an attempt every few minutes then, which is better than a photo given up for what a network did.)
+    pub fn arrived_damaged(&self) -> bool {
+        match self.code() {
+            Some(
+                ErrorCode::MalformedRequest
+                | ErrorCode::MalformedBody
+                | ErrorCode::MalformedFingerprint
+                | ErrorCode::MethodNotAllowed
+                | ErrorCode::NotFound
+                | ErrorCode::UnsupportedMediaType
+                | ErrorCode::LengthRequired
+                | ErrorCode::EmptyShard
+                | ErrorCode::ShardOutOfBounds
+                | ErrorCode::LengthMismatch
+                | ErrorCode::DigestMissing
+                | ErrorCode::DigestMismatch,
+            ) => true,
+            Some(
+                ErrorCode::LoginNeeded
+                | ErrorCode::LoginRefused
+                | ErrorCode::ScopeTooNarrow
+                | ErrorCode::MalformedPath
+                | ErrorCode::BodyTooLarge
+                | ErrorCode::BatchTooLarge
+                | ErrorCode::ImageTooLarge
+                | ErrorCode::FingerprintMismatch
+                | ErrorCode::RangeNotSatisfiable
+                | ErrorCode::RequestTimeout
+                | ErrorCode::ImageNotHeld
+                | ErrorCode::TooManyRequests
+                | ErrorCode::StorageFull
+                | ErrorCode::QuotaExceeded
+                | ErrorCode::Unavailable
+                | ErrorCode::Internal,
+            )
+            | None => false,
+        }
+    }
+
     /// Whether there is no server to speak to, as far as this request could tell.
     pub fn is_offline(&self) -> bool {
         match self {

@@ -203,9 +203,8 @@ impl<'a> Delivery<'a> {
                     return Err(error.into());
                 }
             }
-            // What we send is well-formed: if it did not arrive so, the way damaged it.
-            Some(ErrorCode::RequestTimeout | ErrorCode::Internal | ErrorCode::MalformedRequest) => self.pause(error)?,
-            None if error.broke_under_way() => self.pause(error)?,
+            Some(ErrorCode::RequestTimeout | ErrorCode::Internal) => self.pause(error)?,
+            _ if error.broke_under_way() || error.arrived_damaged() => self.pause(error)?,
             Some(_) | None => return Err(error.into()),
         }
         Ok(())

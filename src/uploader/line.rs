@@ -243,7 +243,9 @@ impl Line {
                 self.desk.settle_all(image, &outcome, |saved| &mut saved.instant_upload).await;
             }
             Carried::NoSource => self.desk.give_back_all(image),
-            Carried::Stuck(DeliveryError::Remote(error)) if error.is_transient() => self.retry_later(image, &error),
+            Carried::Stuck(DeliveryError::Remote(error)) if error.is_transient() || error.arrived_damaged() => {
+                self.retry_later(image, &error);
+            }
             Carried::Stuck(error) => {
                 let why = match &error {
                     DeliveryError::Remote(error) => error.story(),
