@@ -23,6 +23,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heirloom_crash::Point;
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
 use heirloom_protocol::parcel::ParcelError;
 use heirloom_protocol::{ByteRange, Fingerprint, ShardSize};
@@ -263,6 +264,7 @@ impl Assembly {
         let fingerprint = key.fingerprint;
         let forgotten = self.index.forget_upload(key.user, fingerprint).await;
         forgotten.map_err(|source| index_failed(fingerprint, source))?;
+        heirloom_crash::pass(Point::UploadForgotten);
         self.blobs.discard(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })
     }
 }

@@ -37,6 +37,10 @@ pub(super) fn write_json(path: &Path, content: &impl Serialize) -> Result<(), Co
     let text =
         serde_json::to_vec_pretty(content).map_err(|source| ConfigError::Content { path: path.to_owned(), source })?;
     let aside = path.with_added_extension("new");
+    // On a full disk it could not be written once more, and need not.
+    if stands_there(path, &text) {
+        return Ok(());
+    }
     let written = write_new(&aside, &text).and_then(|()| fs::rename(&aside, path)).and_then(|()| sync_folder(path));
     written.map_err(failed("write", path))
 }
@@ -62,6 +66,11 @@ pub(super) fn remove(path: &Path) -> Result<(), ConfigError> {
 pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ConfigError + use<> {
     let path: PathBuf = path.to_owned();
     move |source| ConfigError::Io { doing, path, source }
+}
+
+fn stands_there(path: &Path, text: &[u8]) -> bool {
+    let is_private = fs::metadata(path).is_ok_and(|found| found.mode() & 0o777 == 0o600);
+    is_private && fs::read(path).is_ok_and(|found| found == text)
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {

@@ -5,6 +5,8 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use heirloom_crash::Point;
+
 use super::desk::Desk;
 use super::inside::Inside;
 use super::look::{Found, Look};
@@ -55,7 +57,13 @@ impl Inside {
             .into_iter()
             .map(|(read, look)| (read.map_or_else(|found| found, |fingerprint| look.sync(fingerprint)), look))
             .collect();
+        if !synced.is_empty() {
+            heirloom_crash::pass(Point::FileSynced);
+        }
         self.make_names_durable(&mut synced);
+        if !synced.is_empty() {
+            heirloom_crash::pass(Point::FileNameSynced);
+        }
         found.extend(synced.into_iter().map(|(found, look)| self.unmark(found, look)));
         found
     }
@@ -114,6 +122,9 @@ impl Inside {
             self.journal.queue_names(entries.retimed)?;
             self.neighbours.names_changed();
         }
+        if !promised.is_empty() {
+            heirloom_crash::pass(Point::MarkRemoved);
+        }
         if !entries.records.is_empty() {
             self.journal.record(entries.records)?;
         }
@@ -124,6 +135,7 @@ impl Inside {
             tracing::info!(file = id.0, %fingerprint, bytes, "promised");
         }
         if !promised.is_empty() {
+            heirloom_crash::pass(Point::PromiseWritten);
             self.neighbours.promised();
         }
         Ok(entries.notes)

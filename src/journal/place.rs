@@ -10,6 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use heirloom_crash::Point;
 use redb::{Builder, Database};
 
 use super::error::JournalError;
@@ -110,7 +111,9 @@ fn begin(path: &Path) -> Result<(), JournalError> {
     let file = file.map_err(failed("make the journal", &aside))?;
     fill(&aside).map_err(|source| JournalError::Open { path: aside.clone(), source: Arc::new(source) })?;
     file.sync_all().map_err(failed("make the journal durable at", &aside))?;
+    heirloom_crash::pass(Point::JournalMade);
     fs::rename(&aside, path).map_err(failed("name the journal", path))?;
+    heirloom_crash::pass(Point::JournalNamed);
     sync_folder(path)
 }
 

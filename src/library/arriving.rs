@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use heirloom_crash::Point;
 use heirloom_protocol::message::{LibraryEntry, LibraryFeed, LibraryPhoto};
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
@@ -112,9 +113,13 @@ impl Arriving {
         }
         if shown.arrived > 0 {
             self.spool.sync_all()?;
+            heirloom_crash::pass(Point::PlaceholdersSynced);
             tracing::info!(photos = shown.arrived, "shown from the library");
         }
         self.journal.arrive(arrived)?;
+        if shown.arrived > 0 {
+            heirloom_crash::pass(Point::ArrivalWritten);
+        }
         Ok(shown)
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use heirloom_crash::Point;
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 use tokio::sync::{Notify, watch};
@@ -145,6 +146,7 @@ impl Outbox {
         }
         match self.remote.change_library(&batch.message()).await {
             Ok(outcomes) => {
+                heirloom_crash::pass(Point::NamesAnswered);
                 self.carry_out(batch.judge(outcomes.outcomes)).await?;
                 self.batch_max = usize::MAX;
             }
@@ -193,6 +195,7 @@ impl Outbox {
     async fn confirm(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), LibraryError> {
         let journal = Arc::clone(&self.journal);
         aside(move || journal.confirm_names(done, versions)).await?;
+        heirloom_crash::pass(Point::NamesConfirmed);
         self.bells.confirmed.send_modify(|count| *count += 1);
         Ok(())
     }

@@ -125,6 +125,11 @@ impl Passage {
         way
     }
 
+    /// A file that was to get a name did not.
+    pub(super) fn forget(&self, id: FileId) {
+        remove_unused(&mut locked(&self.ways), id);
+    }
+
     /// A handle is gone; its file is closed when this returns, unless somebody still uses it.
     pub(super) fn leave(&self, open: Arc<OpenFile>) {
         let id = open.id;
@@ -133,9 +138,13 @@ impl Passage {
         }
         let mut ways = locked(&self.ways);
         drop(open);
-        if ways.get(&id).is_some_and(|way| way.strong_count() == 0) {
-            ways.remove(&id);
-        }
+        remove_unused(&mut ways, id);
+    }
+}
+
+fn remove_unused(ways: &mut HashMap<FileId, Weak<Way>>, id: FileId) {
+    if ways.get(&id).is_some_and(|way| way.strong_count() == 0) {
+        ways.remove(&id);
     }
 }
 

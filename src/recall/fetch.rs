@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use heirloom_crash::Point;
 use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -226,9 +227,12 @@ impl Fetch {
         // Also after an error: some of it may have been written, and the time has changed.
         let restored = self.declaration().restore_time(&self.file);
         filled.and(restored).and_then(|()| self.file.sync_data()).map_err(failed)?;
+        heirloom_crash::pass(Point::PieceSynced);
         let mut state = locked(&self.state);
         state.pieces.came(piece);
-        self.declared(&state).declare(&self.file).map_err(failed)
+        self.declared(&state).declare(&self.file).map_err(failed)?;
+        heirloom_crash::pass(Point::PieceNoted);
+        Ok(())
     }
 
     /// A piece will not come, and why. `Err`: nor will any other. Nothing is read ahead for now: the next who reads asks again.
@@ -272,8 +276,11 @@ impl Fetch {
     fn become_ordinary(&self) -> io::Result<()> {
         self.declaration().restore_time(&self.file)?;
         self.file.sync_all()?;
+        heirloom_crash::pass(Point::WholeSynced);
         Placeholder::dissolve(&self.file)?;
-        self.file.sync_all()
+        self.file.sync_all()?;
+        heirloom_crash::pass(Point::WholeUndeclared);
+        Ok(())
     }
 
     fn throw_away(&self) -> io::Result<()> {

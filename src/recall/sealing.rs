@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use heirloom_crash::Point;
+
 use super::Inside;
 use super::fetch::Fetch;
 use crate::aside::aside;
@@ -52,5 +54,6 @@ impl Inside {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(error, "the journal does not know yet that a photo was fetched");
         }
+        heirloom_crash::pass(Point::WholeRestated);
     }
 }

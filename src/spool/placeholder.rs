@@ -11,6 +11,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 
+use heirloom_crash::Point;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 
@@ -69,6 +70,12 @@ impl Placeholder {
         writable(file, || set_xattr(file, OsStr::new(NAME), &self.spell(), 0))
     }
 
+    /// Makes an empty file one that stands for this.
+    fn shape(&self, file: &File) -> io::Result<()> {
+        self.declare(file)?;
+        file.set_len(self.stamp.size)
+    }
+
     /// The file is an ordinary one from now on.
     pub fn dissolve(file: &File) -> io::Result<()> {
         writable(file, || remove_xattr(file, OsStr::new(NAME)))
@@ -89,10 +96,12 @@ impl Placeholder {
         let hollow = Self { fingerprint, stamp, held: RangeSet::whole(head) };
         hollow.declare(file)?;
         file.sync_all()?;
+        heirloom_crash::pass(Point::FreeDeclared);
         if let Err(refused) = hollow.punch(file, head) {
             Self::dissolve(file)?;
             return Err(refused);
         }
+        heirloom_crash::pass(Point::FreePunched);
         hollow.restore_time(file)
     }
 
@@ -180,15 +189,18 @@ fn take_number(rest: &mut &[u8]) -> Option<u64> {
 impl Spool {
     /// Makes a placeholder where nothing stands; fails if anything has this name. Durable after the next sync of the disk.
     ///
-    /// What a crash leaves half made is an empty file.
+    /// It is declared before it has its name, so that no crash leaves one that is taken for an empty file. (On a disk without nameless
+    /// files, and in a folder that hands its group down, one may be left.)
     pub fn create_placeholder(&self, path: &LibraryPath, placeholder: &Placeholder) -> Result<FileId, SpoolError> {
         let opening = Opening { access: Access::Write, durability: Durability::Lazy };
+        if let Ok(spare) = self.make_spare(opening, MODE)
+            && let Ok(id) = self.name_placeholder(&spare, path, placeholder)
+        {
+            return Ok(id);
+        }
         let file = self.create_file(path, opening, MODE)?;
-        let made = placeholder
-            .declare(&file)
-            .and_then(|()| file.set_len(placeholder.stamp.size))
-            .and_then(|()| placeholder.restore_time(&file))
-            .and_then(|()| Facts::of(&file));
+        let made =
+            placeholder.shape(&file).and_then(|()| placeholder.restore_time(&file)).and_then(|()| Facts::of(&file));
         match made {
             Ok(facts) => Ok(facts.id),
             Err(source) => {
@@ -196,6 +208,22 @@ impl Spool {
                 Err(SpoolError::at("make a placeholder at", path, source))
             }
         }
+    }
+
+    fn name_placeholder(
+        &self,
+        spare: &File,
+        path: &LibraryPath,
+        placeholder: &Placeholder,
+    ) -> Result<FileId, SpoolError> {
+        let failed = |source| SpoolError::of("make a placeholder at", path, source);
+        placeholder.shape(spare).map_err(failed)?;
+        heirloom_crash::pass(Point::PlaceholderDeclared);
+        let id = self.place_spare(spare, path, MODE)?.id;
+        heirloom_crash::pass(Point::PlaceholderNamed);
+        // A placeholder of another time is known for that, and gets its own back.
+        placeholder.restore_time(spare).map_err(failed)?;
+        Ok(id)
     }
 
     /// What stands at `path` stands for; nothing if it is an ordinary file.

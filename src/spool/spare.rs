@@ -10,15 +10,15 @@ use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::names::permissions;
-use super::{Facts, Place, Spool, SpoolError};
+use super::{Facts, Opening, Place, Spool, SpoolError};
 
 /// Set-group-id of a folder: what is made in it belongs to its group.
 const GROUP_IS_INHERITED: u16 = 0o2000;
 
 impl Spool {
-    /// Makes a file without a name, for reading and writing. Not every disk can.
-    pub fn make_spare(&self, mode: u16) -> Result<File, SpoolError> {
-        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+    /// Makes a file without a name. Not every disk can, and none for reading only.
+    pub fn make_spare(&self, opening: Opening, mode: u16) -> Result<File, SpoolError> {
+        let flags = OFlags::TMPFILE | opening.flags() | OFlags::CLOEXEC;
         rustix::fs::openat(&*self.top, ".", flags, permissions(mode))
             .map(File::from)
             .map_err(|errno| SpoolError::within("make a spare file in", &Place::Top, errno))
@@ -49,6 +49,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::spool::{Access, Durability};
+
+    const PLAIN: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let home = tempfile::tempdir().unwrap();
@@ -63,7 +66,7 @@ mod tests {
     #[test]
     fn a_spare_file_is_seen_by_nobody_until_it_has_a_name() {
         let (_home, spool) = spool();
-        let spare = spool.make_spare(0o600).unwrap();
+        let spare = spool.make_spare(PLAIN, 0o600).unwrap();
         assert_eq!(std::fs::read_dir(spool.root()).unwrap().count(), 0);
         spare.set_modified(SystemTime::UNIX_EPOCH).unwrap();
         let facts = spool.place_spare(&spare, &path("a.jpg"), 0o640).unwrap();
@@ -77,7 +80,7 @@ mod tests {
     fn a_spare_file_takes_no_name_from_another_and_stays_spare() {
         let (_home, spool) = spool();
         std::fs::write(spool.root().join("a.jpg"), "first").unwrap();
-        let spare = spool.make_spare(0o644).unwrap();
+        let spare = spool.make_spare(PLAIN, 0o644).unwrap();
         assert_eq!(
             spool.place_spare(&spare, &path("a.jpg"), 0o644).unwrap_err().source.kind(),
             std::io::ErrorKind::AlreadyExists
@@ -92,7 +95,7 @@ mod tests {
         let (_home, spool) = spool();
         std::fs::create_dir(spool.root().join("shared")).unwrap();
         std::fs::set_permissions(spool.root().join("shared"), std::fs::Permissions::from_mode(0o2775)).unwrap();
-        let spare = spool.make_spare(0o644).unwrap();
+        let spare = spool.make_spare(PLAIN, 0o644).unwrap();
         let error = spool.place_spare(&spare, &path("shared/a.jpg"), 0o644).unwrap_err();
         assert_eq!(Errno::from_io_error(&error.source), Some(Errno::XDEV));
         assert!(!spool.root().join("shared/a.jpg").exists());

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use heirloom_crash::Point;
 use heirloom_protocol::message::{CheckedImage, Limits, Receipt, Session};
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
@@ -111,7 +112,9 @@ struct Notes {
 
 impl Witness for Notes {
     fn acknowledged(&self, range: ByteRange) {
+        heirloom_crash::pass(Point::ShardAnswered);
         log(self.journal.note_shard(self.image, range));
+        heirloom_crash::pass(Point::ShardNoted);
     }
 
     fn progressed(&self, received_bytes: u64) {

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use heirloom_crash::Point;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -65,8 +66,10 @@ impl Settler {
     async fn settle(&self, group: Vec<End>) {
         let settled: Vec<Settled> = group.iter().map(End::settled).collect();
         let journal = Arc::clone(&self.journal);
+        heirloom_crash::pass(Point::ReceiptAnswered);
         match aside(move || journal.settle(settled)).await {
             Ok(done) => {
+                heirloom_crash::pass(Point::ReceiptWritten);
                 self.announce(&group, &done);
                 self.library.wake();
             }

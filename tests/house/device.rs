@@ -8,7 +8,7 @@ use heirloom_protocol::Fingerprint;
 use serde_json::Value;
 
 use crate::command::{Ended, Process, finish, run};
-use crate::waiting::{BACKED_UP_WITHIN, SOON, eventually};
+use crate::waiting::{BACKED_UP_WITHIN, CRASHED_WITHIN, SOON, eventually};
 
 /// The client's program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_heirloom");
@@ -37,6 +37,11 @@ impl Device {
     /// Uses another token from the next mount on.
     pub fn log_in(&self, token: &str) {
         fs::write(self.token_file(), format!("{token}\n")).expect("a token file");
+    }
+
+    /// Speaks to the server at this address from the next mount on.
+    pub fn move_to(&mut self, server: std::net::SocketAddr) {
+        self.server = Some(format!("http://{server}"));
     }
 
     /// Mounts with these further options from the next mount on.
@@ -102,6 +107,25 @@ impl Device {
             is_mounted(&self.mountpoint()) && self.ask_status().code == 0
         });
         self.process = Some(process);
+    }
+
+    /// Mounts a process that ends itself at this crash point; returns when it can be used, or has come there already.
+    #[track_caller]
+    pub fn mount_to_crash(&mut self, at: &str) {
+        let mut command = self.mount_command();
+        command.env("HEIRLOOM_CRASH_AT", at);
+        let mut process = Process::start(&self.name, command, &self.folder.join("heirloom.log"));
+        eventually(SOON, &format!("{} is mounted or gone", self.name), || {
+            !process.runs() || (is_mounted(&self.mountpoint()) && self.ask_status().code == 0)
+        });
+        self.process = Some(process);
+    }
+
+    /// Waits for the process to come to its crash point. The mount stays behind, dead.
+    #[track_caller]
+    pub fn crashes(&mut self) {
+        let mut process = self.process.take().expect("it was started");
+        eventually(CRASHED_WITHIN, &format!("{} comes to its crash point", self.name), || !process.runs());
     }
 
     /// SIGKILL. The mount stays behind, dead.

@@ -4,6 +4,8 @@
 //! Making and mounting disks is for root; who is not root is asked for `sudo`'s leave.
 
 use std::fs::{self, File};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -27,6 +29,12 @@ pub struct Yard {
 #[derive(Debug)]
 pub struct Disk {
     image: PathBuf,
+    mounted: Mounted,
+}
+
+/// A disk that is soon full.
+#[derive(Debug)]
+pub struct SmallDisk {
     mounted: Mounted,
 }
 
@@ -73,6 +81,32 @@ impl Disk {
         let Self { image, mounted } = self;
         drop(mounted);
         fs::remove_file(image).expect("our own image");
+    }
+}
+
+impl SmallDisk {
+    /// A disk of so many bytes, mounted at `place`; its image is the file `image`.
+    pub fn new(image: &Path, place: &Path, bytes: u64) -> Self {
+        make_image(image, bytes);
+        // Nothing is kept back for the administrator: full is full.
+        as_root("mkfs.ext4", &[Path::new("-q"), Path::new("-m"), Path::new("0"), image]).succeeds();
+        let mounted = Mounted::new(image, place);
+        fs::set_permissions(place, fs::Permissions::from_mode(0o700)).expect("our own folder");
+        Self { mounted }
+    }
+
+    /// Takes all the room there is; it is free again when the answer is removed.
+    pub fn fill(&self) -> PathBuf {
+        let filler = self.mounted.at.join("filler");
+        let mut file = File::create(&filler).expect("a name takes no room");
+        for bytes in [1 << 20, 4 << 10] {
+            let piece = vec![0_u8; bytes];
+            while file.write_all(&piece).is_ok() {}
+        }
+        // Full on the disk, not only in memory.
+        let synced = file.sync_all();
+        println!("the small disk is full: {synced:?}");
+        filler
     }
 }
 

@@ -1,38 +1,12 @@
 //! A full disk: the writer is told at once, photos that the server has make room, and nothing truncated is ever backed up as whole.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::command::run;
+use crate::disk::SmallDisk;
 use crate::house::House;
 use crate::waiting::{SOON, eventually};
-
-/// A small disk of its own: a file with ext4 in it, mounted through a loop device. That takes root, as the tests' machines have it.
-struct SmallDisk {
-    place: PathBuf,
-}
-
-impl SmallDisk {
-    #[track_caller]
-    fn new(image: &Path, place: &Path, bytes: u64) -> Self {
-        fs::File::create(image).and_then(|file| file.set_len(bytes)).expect("a file for a disk");
-        fs::create_dir_all(place).expect("a folder");
-        // Nothing is kept back for the administrator: full is full.
-        run("mkfs.ext4", [Path::new("-q"), Path::new("-m"), Path::new("0"), image]).succeeds();
-        let mounted = run("mount", [Path::new("-o"), Path::new("loop"), image, place]);
-        assert_eq!(mounted.code, 0, "this test needs root and loop devices: {mounted}");
-        run("chmod", [Path::new("700"), place]).succeeds();
-        Self { place: place.to_owned() }
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let ended = run("umount", [Path::new("-l"), &self.place]);
-        println!("the small disk: {ended}");
-    }
-}
 
 #[test]
 fn on_a_full_disk_old_photos_make_room_and_nothing_truncated_is_backed_up() {

@@ -37,7 +37,7 @@ pub struct SentShard {
 
 #[derive(Debug)]
 struct Cable {
-    server: SocketAddr,
+    server: Mutex<SocketAddr>,
     plugged: AtomicBool,
     closed: AtomicBool,
     /// Bytes per second from the device to the server; 0: as fast as it goes.
@@ -57,7 +57,7 @@ impl Link {
         rustix::net::sockopt::set_socket_recv_buffer_size(&listener, WINDOW_BYTES).expect("a small window");
         let address = listener.local_addr().expect("a bound socket has an address");
         let cable = Arc::new(Cable {
-            server,
+            server: Mutex::new(server),
             plugged: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             rate: AtomicU64::new(0),
@@ -75,6 +75,11 @@ impl Link {
     /// Where devices connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Leads to another address from the next connection on, as a name does whose address changed.
+    pub fn lead_to(&self, server: SocketAddr) {
+        *self.cable.server.lock().expect("no panic there") = server;
     }
 
     /// Carries at most so many bytes per second to the server from now on.
@@ -138,7 +143,8 @@ impl Cable {
                 return;
             }
             let (Ok(device), true) = (device, self.plugged.load(SeqCst)) else { continue };
-            let Ok(server) = TcpStream::connect(self.server) else { continue };
+            let server = *self.server.lock().expect("no panic there");
+            let Ok(server) = TcpStream::connect(server) else { continue };
             if let Err(error) = self.join(device, server) {
                 println!("link: a connection could not be joined: {error}");
             }

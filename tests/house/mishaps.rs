@@ -22,6 +22,11 @@ const SPOILT_EVERY: u64 = 20;
 /// And after so many pieces no more: a network that spoils every shard for ever carries no photos.
 const SPOILT_PIECES: u64 = 240;
 
+/// Heads of requests that carry bytes are spoilt so often in a row: more often than a delivery tries, twice.
+const SPOILT_HEADS: u64 = 9;
+/// What stands in such a head before the digits of a fingerprint.
+const BEFORE_DIGITS: &[u8] = b"PUT /v1/uploads/";
+
 /// How long a connection stays silent: longer than a person waits, shorter than a client gives up.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -40,6 +45,8 @@ enum Mishap {
     Repeat,
     /// A byte is another one.
     Spoil,
+    /// A byte of what a request says of itself is another one, again and again.
+    SpoilHeads,
     /// Something in between answers 503.
     Unavailable,
     /// Something in between answers what is no HTTP.
@@ -67,7 +74,8 @@ impl Way {
                     return;
                 }
                 let (Ok(device), Ok(server)) = (device, TcpStream::connect(server)) else { continue };
-                let (mishap, met) = ((number % 4 != 3).then_some(mishap), Arc::clone(&meeting));
+                let goes_wrong = number % 4 != 3 || mishap == Mishap::SpoilHeads;
+                let (mishap, met) = (goes_wrong.then_some(mishap), Arc::clone(&meeting));
                 thread::spawn(move || join(&device, &server, mishap, &met));
             }
         });
@@ -93,6 +101,10 @@ fn join(device: &TcpStream, server: &TcpStream, mishap: Option<Mishap>, met: &At
         let mut passed = 0;
         let carried = carry(device, server, |piece, mut to| {
             passed += piece.len() as u64;
+            if mishap == Some(Mishap::SpoilHeads) {
+                let is_spoilt = piece.starts_with(BEFORE_DIGITS) && met.fetch_add(1, SeqCst) < SPOILT_HEADS;
+                return if is_spoilt { Mishap::SpoilHeads.befall(piece, device, to) } else { to.write_all(piece) };
+            }
             match mishap.filter(|_| passed > SPARED_BYTES && piece.len() == PIECE_BYTES) {
                 Some(mishap) => {
                     let before = met.fetch_add(1, SeqCst);
@@ -143,6 +155,12 @@ impl Mishap {
             Self::Spoil => {
                 let mut spoilt = piece.to_vec();
                 spoilt[PIECE_BYTES / 2] ^= 1;
+                server.write_all(&spoilt)
+            }
+            Self::SpoilHeads => {
+                let mut spoilt = piece.to_vec();
+                // No digit any more.
+                spoilt[BEFORE_DIGITS.len()] = b'x';
                 server.write_all(&spoilt)
             }
             Self::Unavailable => {
@@ -198,6 +216,7 @@ each_mishap! {
     photos_arrive_right_through_halved_requests: Halve,
     photos_arrive_right_through_repeated_bytes: Repeat,
     photos_arrive_right_through_spoilt_bytes: Spoil,
+    photos_arrive_right_through_spoilt_heads: SpoilHeads,
     photos_arrive_right_through_answers_of_503: Unavailable,
     photos_arrive_right_through_garbage: Garbage,
     photos_arrive_right_through_a_black_hole: BlackHole,

@@ -9,7 +9,7 @@ use std::process::Command;
 use heirloom_protocol::Fingerprint;
 
 use crate::command::{Ended, Process, finish, finish_with};
-use crate::waiting::{SOON, eventually};
+use crate::waiting::{CRASHED_WITHIN, SOON, eventually};
 
 /// What the server prints, alone on a line, once it accepts connections.
 const LISTENS: &str = "heirloom-server listens on http://";
@@ -41,9 +41,36 @@ impl Server {
 
     /// Starts it after an end, on the same port and data.
     pub fn start_again(&mut self) {
+        self.start_with(&[]);
+    }
+
+    /// Starts it on another port.
+    pub fn start_elsewhere(&mut self) {
+        self.address.set_port(0);
+        self.start_again();
+    }
+
+    /// Starts a process that ends itself at this crash point.
+    pub fn start_to_crash(&mut self, at: &str) {
+        self.start_with(&[("HEIRLOOM_CRASH_AT", at)]);
+    }
+
+    /// Waits for the process to come to its crash point.
+    #[track_caller]
+    pub fn crashes(&mut self) {
+        let mut process = self.process.take().expect("it was started");
+        eventually(CRASHED_WITHIN, "the server comes to its crash point", || !process.runs());
+    }
+
+    fn start_with(&mut self, variables: &[(&str, &str)]) {
         let mark = fs::metadata(&self.log).map_or(0, |log| log.len());
         let mut command = Command::new(program());
-        command.arg("--data").arg(&self.data).args(["--listen", &self.address.to_string()]).args(&self.options);
+        command
+            .envs(variables.iter().copied())
+            .arg("--data")
+            .arg(&self.data)
+            .args(["--listen", &self.address.to_string()])
+            .args(&self.options);
         let mut process = Process::start("the server", command, &self.log);
         eventually(SOON, "the server says where it listens", || {
             assert!(process.runs(), "the server ended:\n{}", fs::read_to_string(&self.log).unwrap_or_default());

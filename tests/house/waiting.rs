@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// What starts, stops or answers on this machine does so within this, even while another test uses both cores.
 pub const SOON: Duration = Duration::from_secs(30);
 
+/// A process comes to its crash point within this.
+pub const CRASHED_WITHIN: Duration = Duration::from_secs(30);
+
 /// Everything a test copies is backed up within this.
 pub const BACKED_UP_WITHIN: Duration = Duration::from_mins(2);
 

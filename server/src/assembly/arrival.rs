@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
+use heirloom_crash::Point;
 use heirloom_protocol::message::UploadState;
 use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter, RangeSet};
 use tokio::sync::OwnedSemaphorePermit;
@@ -166,6 +167,7 @@ impl Assembly {
         }
         let noted = self.index.note_shard(key.user, fingerprint, size, range).await;
         let upload = noted.map_err(|source| length_or_index(fingerprint, source))?;
+        heirloom_crash::pass(Point::ShardListed);
         self.count_shard(range);
         Ok(Upload::Going(upload))
     }

@@ -3,6 +3,7 @@
 //! A stop between the sealing and its record leaves a full list without bytes. Sealing it again finds the image in its
 //! place and goes on to the record; rule 3 of [`super`] is what makes that safe.
 
+use heirloom_crash::Point;
 use heirloom_protocol::RangeSet;
 use heirloom_protocol::message::UploadState;
 
@@ -52,6 +53,7 @@ impl Assembly {
     pub(super) async fn record(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
         let held = self.index.hold(key.user, key.fingerprint, size).await;
         let receipt = held.map_err(|source| index_failed(key.fingerprint, source))?;
+        heirloom_crash::pass(Point::ImageRecorded);
         self.counters.images_stored.add_one();
         tracing::info!(user = %key.user, fingerprint = %key.fingerprint, size, "image stored");
         Ok(UploadState::Stored { receipt })

@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
+use heirloom_crash::Point;
 use heirloom_protocol::message::{LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome, LibraryPhoto};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, LibraryPath};
@@ -24,7 +25,9 @@ impl Index {
         user: UserId,
         changes: Vec<LibraryChange>,
     ) -> Result<Vec<LibraryOutcome>, IndexError> {
-        self.writer.write(ChangeLibrary { user, leave: Leave::Anything, changes }).await
+        let outcomes = self.writer.write(ChangeLibrary { user, leave: Leave::Anything, changes }).await;
+        heirloom_crash::pass(Point::NamesRecorded);
+        outcomes
     }
 
     /// The same for somebody who may only add: what would replace, move or remove a photo is refused.

@@ -1,10 +1,12 @@
 //! Handing over: how an open file comes to its handle, with a mark, a way and a note to intake; and how it goes.
 
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fuser::FileHandle;
+use heirloom_crash::Point;
 use heirloom_protocol::LibraryPath;
 
 use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
@@ -14,7 +16,7 @@ use crate::mount::marks::Carrier;
 use crate::mount::passthrough::{Passage, Way, Wish};
 use crate::mount::pool::Spare;
 use crate::recall::Opened;
-use crate::spool::{Access, Durability, Facts, Opening, SpoolError};
+use crate::spool::{Access, Durability, Facts, Opening, Spool, SpoolError};
 
 /// Where less than this is free, writes go through us, so that we see which of them the disk refuses: what the kernel writes
 /// without us, it also refuses without us.
@@ -26,6 +28,9 @@ const FULL_BYTES: u64 = 32 << 20;
 
 /// What spare files are made with, and most programs ask for.
 const USUAL_MODE: u16 = 0o644;
+
+/// What spare files are open for, whatever a program wants with them.
+const USUAL_OPENING: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };
 
 /// Where an open file comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +45,7 @@ pub(super) enum Origin {
 pub(super) struct Made {
     pub(super) file: File,
     pub(super) id: FileId,
-    /// Its way, if it was spare and so is marked, too.
+    /// Its way, if it was without a name first and so is marked, too.
     pub(super) way: Option<Arc<Way>>,
 }
 
@@ -54,6 +59,9 @@ impl Made {
 impl Tree {
     /// Makes a file: a spare one with a new name, if there is one and it is as good. Whatever keeps the spare one from its name, making one
     /// says it better.
+    ///
+    /// A file gets its mark before its name, so that no power cut leaves the name of a photo alone: an empty file without a mark is one
+    /// that its program left empty. Only a disk without nameless files, and folders that hand their group down, do it the other way round.
     pub(super) fn make(&self, path: &LibraryPath, mode: u16, opening: Opening) -> Result<Made, SpoolError> {
         let is_plain = opening.durability == Durability::Lazy && opening.access.can_write();
         if let Some(spare) = is_plain.then(|| self.passage.spare()).flatten() {
@@ -63,10 +71,30 @@ impl Tree {
             }
             self.passage.give_back(spare);
         }
+        if opening.access.can_write()
+            && let Some(made) = self.make_marked(path, mode, opening)
+        {
+            return Ok(made);
+        }
         let file = self.spool.create_file(path, opening, mode)?;
         let stat = |source| SpoolError { doing: "stat spooled file", path: path.as_str().into(), source };
         let id = Facts::of(&file).map_err(stat)?.id;
         Ok(Made { file, id, way: None })
+    }
+
+    /// The same as with a spare file, for a program that wants more of it, or when there is none.
+    fn make_marked(&self, path: &LibraryPath, mode: u16, opening: Opening) -> Option<Made> {
+        let file = self.spool.make_spare(opening, mode).ok()?;
+        let id = Facts::of(&file).ok()?.id;
+        let way = self.passage.way(id, &file, self.wish(opening.access, None)).ok()?;
+        let carrier = if way.is_the_kernels() { Carrier::Kernel } else { Carrier::Us };
+        let marked = mark_new(&self.spool, &file, carrier);
+        if marked.is_err() || self.spool.place_spare(&file, path, mode).is_err() {
+            drop(way);
+            self.passage.forget(id);
+            return None;
+        }
+        Some(Made { file, id, way: Some(way) })
     }
 
     pub(super) fn taking(
@@ -77,6 +105,9 @@ impl Tree {
         stay: Option<Opened>,
     ) -> Result<OpenFile, TreeError> {
         let Made { file, id, way } = made;
+        if origin == Origin::Made {
+            heirloom_crash::pass(Point::FileNamed);
+        }
         let is_prepared = way.is_some();
         let way = match way {
             Some(way) => way,
@@ -173,6 +204,9 @@ impl Tree {
             // Nobody waits for this answer; a file that keeps its mark is shown as torn.
             tracing::warn!(file = open.id.0, %error, "the mark of a closed file could not be changed");
         }
+        if open.pen.is_some() {
+            heirloom_crash::pass(Point::FileClosed);
+        }
         self.conclude(open);
     }
 
@@ -223,18 +257,21 @@ impl Tree {
     }
 
     /// Makes a spare file; `device` is where the kernel takes it from us, if it does.
-    pub(in crate::mount) fn spare_maker(
-        &self,
-    ) -> impl Fn(Option<&Arc<Device>>) -> std::io::Result<Spare> + Send + 'static {
+    pub(in crate::mount) fn spare_maker(&self) -> impl Fn(Option<&Arc<Device>>) -> io::Result<Spare> + Send + 'static {
         let spool = self.spool.clone();
         move |device| {
-            let file = spool.make_spare(USUAL_MODE).map_err(|error| error.source)?;
+            let file = spool.make_spare(USUAL_OPENING, USUAL_MODE).map_err(|error| error.source)?;
             let backing = device.map(|device| device.lend(&file)).transpose()?;
-            match &backing {
-                Some(_) => spool.marker().opened_live(&file),
-                None => spool.marker().opened(&file),
-            }?;
+            mark_new(&spool, &file, backing.as_ref().map_or(Carrier::Us, |_| Carrier::Kernel))?;
             Ok(Spare { id: Facts::of(&file)?.id, file, backing })
         }
+    }
+}
+
+/// The mark of a file that has no name yet, and a program that will write it.
+fn mark_new(spool: &Spool, file: &File, carrier: Carrier) -> io::Result<()> {
+    match carrier {
+        Carrier::Kernel => spool.marker().opened_live(file),
+        Carrier::Us => spool.marker().opened(file),
     }
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use heirloom_crash::Point;
 use heirloom_protocol::{Fingerprint, Fingerprinter};
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
@@ -78,7 +79,10 @@ impl Incoming {
 
     /// Makes the content durable.
     pub(super) fn sync(&self) -> Result<(), BlobError> {
-        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))
+        heirloom_crash::pass(Point::ImageHashed);
+        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
+        heirloom_crash::pass(Point::ImageSynced);
+        Ok(())
     }
 
     /// Gives the image, whose content is verified and durable, its name. The name is durable after [`Shelf::sync`].

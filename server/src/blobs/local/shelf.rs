@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use heirloom_crash::Point;
 use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 
 use super::super::BlobError;
@@ -70,13 +71,17 @@ impl Shelf {
         self.make_folders()?;
         let _folder = self.lock(fingerprint);
         let to = self.path(fingerprint);
-        self.disk.rename(from, &to).map_err(BlobError::io("move an upload to", &to))
+        self.disk.rename(from, &to).map_err(BlobError::io("move an upload to", &to))?;
+        heirloom_crash::pass(Point::ImageNamed);
+        Ok(())
     }
 
     /// Makes the names in an image's folder durable.
     pub(super) fn sync(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
         let folder = self.folder(fingerprint);
-        self.disk.sync_folder(&folder).map_err(BlobError::io("sync", &folder))
+        self.disk.sync_folder(&folder).map_err(BlobError::io("sync", &folder))?;
+        heirloom_crash::pass(Point::ImageNameSynced);
+        Ok(())
     }
 
     /// The same for many images; a folder that many of them are in is synced once.

@@ -11,6 +11,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use heirloom_crash::Point;
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 use rustix::fs::{FlockOperation, flock};
@@ -41,9 +42,12 @@ impl Unfinished {
         let path = self.path(upload);
         let file = open_to_write(&path)?;
         self.disk.write(&file, bytes, offset).map_err(BlobError::io("write", &path))?;
+        heirloom_crash::pass(Point::ShardWritten);
         self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
         let inode = file.metadata().map_err(BlobError::io("look at", &path))?.ino();
-        self.make_name_durable(upload, inode)
+        self.make_name_durable(upload, inode)?;
+        heirloom_crash::pass(Point::ShardSynced);
+        Ok(())
     }
 
     /// Turns a finished upload into an image.
@@ -60,7 +64,9 @@ impl Unfinished {
         if found != upload.fingerprint {
             return Err(BlobError::WrongFingerprint { expected: upload.fingerprint, found });
         }
+        heirloom_crash::pass(Point::ImageHashed);
         self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
+        heirloom_crash::pass(Point::ImageSynced);
         self.durable_names().remove(&upload);
         images.place(&path, upload.fingerprint)?;
         images.sync(upload.fingerprint)?;

@@ -167,6 +167,20 @@ fn mark(house: &House, name: &str) -> Option<String> {
 }
 
 #[test]
+fn a_new_file_has_its_mark_before_its_first_byte() {
+    let house = House::new();
+    let synced = Opening { access: Access::Write, durability: Durability::All };
+    for (name, opening) in [("plain.jpg", WRITE), ("synced.jpg", synced)] {
+        let made = house.tree.create(TOP, OsStr::new(name), 0o444, opening, Existing::Refuse).unwrap();
+        assert!(mark(&house, name).unwrap().starts_with("1 open"), "a power cut now leaves a name, and says so");
+        assert_eq!(made.entry.facts.mode, 0o444, "also of a photo that only its maker may write");
+        house.tree.write(made.handle, 0, b"photo").unwrap();
+        house.tree.close(made.handle);
+        assert!(mark(&house, name).unwrap().starts_with("1 closed"));
+    }
+}
+
+#[test]
 fn what_was_synced_before_its_close_is_whole_after_any_power_cut() {
     let house = House::new();
     let made = house.create(TOP, "a.jpg");

@@ -1,0 +1,78 @@
+//! Disks that are full, of either side: what was acknowledged stays, what was not is tried again, and it all goes on by itself when there
+//! is room. (Disks that fail are doors in the rooms' own tests.)
+
+use std::fs;
+
+use heirloom_protocol::Fingerprint;
+
+use crate::disk::SmallDisk;
+use crate::house::{House, Person};
+use crate::server::Server;
+use crate::waiting::{BACKED_UP_WITHIN, SOON, eventually};
+
+/// Smaller than what is sent to it.
+const DISK_BYTES: u64 = 64 << 20;
+
+#[test]
+fn a_full_disk_of_the_server_keeps_photos_pending_until_there_is_room() {
+    let mut house = House::new();
+    let folder = house.shelf("disk");
+    let disk = SmallDisk::new(&folder.join("image"), &folder.join("server"), DISK_BYTES);
+    let server = Server::start(&folder.join("server"));
+    let anna = Person::new("anna", &server.add_user("anna"));
+    let mut device = house.device_of_server(&anna, "laptop", &server);
+    device.mount();
+    let (first, image) = house.photo("first.jpg", 200_000);
+    device.copy_in(&first);
+    device.wait();
+
+    let filler = disk.fill();
+    // In one shard, and in several.
+    let photos = [("small.jpg", 300_000), ("large.jpg", 9 << 20)].map(|(name, bytes)| house.photo(name, bytes));
+    for (photo, _) in &photos {
+        device.copy_in(photo);
+    }
+    eventually(SOON, "it says why nothing goes on", || device.status().word("/connection/state") == "offline");
+    let why = device.status().word("/connection/why").to_lowercase();
+    assert!(why.contains("no room"), "{why}");
+    assert_eq!((device.status().waiting(), device.status().files("failed")), (2, 0), "they wait, and did not fail");
+    let asker = crate::ask::Asker::new(server.address(), &anna.token);
+    let given = asker.image(image).expect("what was acknowledged is there");
+    assert_eq!(Fingerprint::of(&given), image);
+
+    fs::remove_file(filler).expect("our own file");
+    device.wait();
+    let images: Vec<_> = photos.iter().map(|(_, image)| *image).chain([image]).collect();
+    let stored = server.images();
+    assert!(images.iter().all(|image| stored.contains_key(image)), "all is there in the end");
+    device.unmount();
+    server.end();
+}
+
+#[test]
+fn a_full_disk_under_spool_and_journal_loses_no_photo_that_was_closed() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let mut device = house.unmounted(&anna, "laptop");
+    let disk = SmallDisk::new(&house.shelf("disk").join("image"), &device.state(), DISK_BYTES);
+    house.server.stop();
+    device.mount();
+    let photos = [("a.jpg", 300_000), ("b.jpg", 4 << 20)].map(|(name, bytes)| house.photo(name, bytes).0);
+    for photo in &photos {
+        device.copy_in(photo);
+    }
+    // Perhaps before they are promised: then the journal cannot take the promise.
+    let filler = disk.fill();
+    assert_eq!(device.status().files("backed_up"), 0);
+    device.kill();
+    fs::remove_file(filler).expect("our own file");
+    device.mount();
+    house.server.start_again();
+    eventually(BACKED_UP_WITHIN, "all is backed up", || {
+        let status = device.status();
+        !status.says("/comparing") && status.waiting() == 0 && status.files("backed_up") == 2
+    });
+    eventually(SOON, "the library has all names", || house.ask(&anna).library().len() == photos.len());
+    house.keeps_all_of(&house.shelf("camera"), &anna, "");
+    device.unmount();
+}
