@@ -29,7 +29,7 @@ const CONFLICTS_MAX: u32 = 5;
 const LOOK_GAP: Duration = Duration::from_secs(3);
 /// From so many changes in a batch on, the change feed is not followed meanwhile: it would bring each of them back. For fewer,
 /// asking the feed anew costs more than that.
-const QUIET_FROM: usize = 16;
+const QUIET_FROM: usize = 4;
 
 /// Sends the outbox.
 pub(super) struct Outbox {

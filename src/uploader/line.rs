@@ -168,8 +168,14 @@ impl Line {
         let limits = round.session.limits;
         let (absent, others): (Vec<_>, Vec<_>) =
             round.checked.into_iter().partition(|(_, checked)| matches!(checked, CheckedImage::Absent { .. }));
-        let absent = absent.into_iter().map(|(photo, _)| photo).collect();
-        let Packing { parcels, alone } = pack(absent, self.desk.carrier.shard_bytes(), limits);
+        let absent = absent.into_iter().map(|(photo, _)| photo);
+        // If one photo is what spoils a parcel, the others shall not be spoiled twice.
+        let (spoiled, fresh) = {
+            let roster = &self.desk.board.lock().roster;
+            absent.partition::<Vec<_>, _>(|photo| roster.was_put_off(photo.id))
+        };
+        let Packing { parcels, mut alone } = pack(fresh, self.desk.carrier.shard_bytes(), limits);
+        alone.extend(spoiled);
         for photos in parcels {
             let desk = Arc::clone(&self.desk);
             self.tasks.spawn(async move { News::Delivered(carry_parcel(desk, photos).await, limits) });

@@ -196,6 +196,11 @@ impl Roster {
         entry.reason = reason;
     }
 
+    /// Whether the file was put off since it was last settled: something went wrong with it.
+    pub(super) fn was_put_off(&self, id: FileId) -> bool {
+        self.put_off.contains_key(&id)
+    }
+
     /// The network was really away: whoever was put off because of it is innocent.
     pub(super) fn pardon(&mut self) {
         self.put_off.retain(|_, put_off| put_off.reason != Reason::Network);

@@ -55,6 +55,18 @@ async fn a_parcel_whose_way_breaks_is_sent_again() {
 }
 
 #[tokio::test]
+async fn photos_of_a_parcel_that_the_server_fails_at_go_by_themselves_next_time() {
+    let house = House::with_parcels().await;
+    for _ in 0..20 {
+        house.server.fail("/parcels", Fault::Problem(ErrorCode::Internal, None));
+    }
+    keep_all(&house);
+    all_are_there(&house).await;
+    assert!(house.server.state().count("/parcels") <= 8, "no photo was packed twice");
+    house.end().await;
+}
+
+#[tokio::test]
 async fn photos_of_a_refused_parcel_go_by_themselves() {
     let house = House::with_parcels().await;
     for _ in 0..20 {
