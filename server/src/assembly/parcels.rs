@@ -2,6 +2,7 @@
 //! they wait for the disk and for the index once.
 
 use bytes::Bytes;
+use heirloom_crash::Point;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::parcel::{PackingList, Unpacked};
 use heirloom_protocol::possession::UserId;
@@ -79,6 +80,7 @@ impl Assembly {
         let begun = self.index.interrupted(user, &fingerprints).await.map_err(|source| index_failed(first, source))?;
         let bytes = images.iter().map(|(_, size)| size).sum();
         let receipts = self.index.hold_several(user, images).await.map_err(|source| index_failed(first, source))?;
+        heirloom_crash::pass(Point::ImageRecorded);
         for fingerprint in begun.into_keys() {
             let discarded = self.blobs.discard(UploadKey { user, fingerprint }).await;
             discarded.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
