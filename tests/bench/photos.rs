@@ -2,7 +2,7 @@
 //!
 //! Sizes lie between half and one and a half times the mean; the sum is COUNT times the mean for an even COUNT.
 
-#[path = "../tests/house/photo.rs"]
+#[path = "../house/photo.rs"]
 #[expect(dead_code, unreachable_pub, reason = "the camera belongs to the tests, which ask more of it")]
 mod photo;
 
