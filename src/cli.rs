@@ -17,6 +17,7 @@ mod retry;
 mod status;
 mod trash;
 mod unmount;
+mod verify;
 mod wait;
 mod words;
 
@@ -56,6 +57,8 @@ enum Command {
     Pin(free::Pin),
     /// Let photos go again when room is short
     Unpin(free::Pin),
+    /// Have the server read its copies again, and hold them against receipts and the files here
+    Verify(verify::Verify),
     /// Look into the trash: what was removed or replaced
     #[command(subcommand)]
     Trash(trash::Trash),
@@ -77,6 +80,7 @@ pub fn run() -> ExitCode {
         Command::Free(free) => free.run(),
         Command::Pin(pin) => pin.pin(),
         Command::Unpin(pin) => pin.unpin(),
+        Command::Verify(verify) => verify.run(),
         Command::Trash(trash) => trash.run(),
         Command::Restore(restore) => restore.run(),
     };

@@ -9,10 +9,12 @@ mod ask;
 mod message;
 mod retrying;
 mod room;
+mod verifying;
 
 pub use answer::{Control, Desk};
 pub use ask::{AskError, Asker};
 pub use message::{
-    Amounts, FailingFile, FileReport, FreeAnswer, FreeRequest, PinRequest, RecallReport, RetryAnswer, RetryRequest,
-    SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
+    Amounts, CopyHere, CopyThere, FailingFile, FileReport, FreeAnswer, FreeRequest, PinRequest, RecallReport,
+    RetryAnswer, RetryRequest, SavedBytes, Status, UnmountAnswer, VerifiedFile, VerifyAnswer, VerifyRequest,
+    WaitAnswer, WaitRequest, Witness,
 };

@@ -15,6 +15,8 @@ pub mod message;
 pub mod problem;
 /// Proof that one holds an image's bytes, not only its fingerprint (M9).
 pub mod possession;
+/// The server's hand under its word that it has an image.
+pub mod signature;
 /// `Content-Digest`, the checksum of one message's bytes.
 pub mod digest;
 /// Where a photo stands in a user's library.

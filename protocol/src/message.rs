@@ -13,6 +13,7 @@ use crate::path::LibraryPath;
 use crate::possession::{Nonce, Proof, UserId};
 use crate::problem::ErrorCode;
 use crate::ranges::RangeSet;
+use crate::signature::{ReceiptKey, Signature, Statement};
 
 /// Body of `POST /v1/login`: a password, for a token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +66,9 @@ pub struct Session {
     pub nonce_renewal_s: u64,
     /// Whether images of other users may be linked.
     pub cross_user: CrossUser,
+    /// What receipts are signed with. Servers before this word signed none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub receipt_key: Option<ReceiptKey>,
     /// What one request may hold.
     pub limits: Limits,
     /// The server's clock, in milliseconds since the epoch.
@@ -173,6 +177,27 @@ pub struct Receipt {
     pub size: u64,
     /// When this user came to hold it, in milliseconds since the epoch, by the server's clock.
     pub stored_at_ms: i64,
+    /// The server's hand under it. Left out of what a check only repeats: a thousand signatures would cost more than a thousand
+    /// look-ups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+}
+
+impl Receipt {
+    /// What a signature under it is about.
+    pub const fn statement(&self, user: UserId) -> Statement {
+        Statement { user: user.0, fingerprint: self.fingerprint, size: self.size, stored_at_ms: self.stored_at_ms }
+    }
+}
+
+/// Answer of `GET /v1/images/{fingerprint}/receipt`: the server has just read the stored bytes and hashed them, and they are what
+/// they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FreshReceipt {
+    /// Signed.
+    pub receipt: Receipt,
+    /// When the bytes were read, in milliseconds since the epoch, by the server's clock.
+    pub hashed_at_ms: i64,
 }
 
 /// Answer of `PUT` and `GET /v1/uploads/{fingerprint}`: how far an upload is.

@@ -26,6 +26,8 @@ pub const HEALTH: &str = "/healthz";
 pub const UPLOAD_PATTERN: &str = "/v1/uploads/{fingerprint}";
 /// One shard, as a pattern for a router; see [`shard`].
 pub const SHARD_PATTERN: &str = "/v1/uploads/{fingerprint}/{offset}";
+/// The receipt of an image that was read again for it, as a pattern for a router; see [`fresh_receipt`].
+pub const FRESH_RECEIPT_PATTERN: &str = "/v1/images/{fingerprint}/receipt";
 /// One image, as a pattern for a router; see [`image`].
 pub const IMAGE_PATTERN: &str = "/v1/images/{fingerprint}";
 
@@ -42,6 +44,11 @@ pub fn shard(fingerprint: Fingerprint, offset: u64) -> String {
 /// An image's bytes.
 pub fn image(fingerprint: Fingerprint) -> String {
     format!("/v1/images/{fingerprint}")
+}
+
+/// The receipt of an image whose bytes are read again for it.
+pub fn fresh_receipt(fingerprint: Fingerprint) -> String {
+    format!("/v1/images/{fingerprint}/receipt")
 }
 
 /// The change feed from behind `since`, waiting up to `wait_s` seconds for news.

@@ -4,12 +4,13 @@
 use std::path::Path;
 
 use heirloom_protocol::message::{
-    CheckImage, CheckedImage, CrossUser, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome,
-    LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus, Session, TrashPage,
-    TrashedPhoto, UploadState, WantedPage,
+    CheckImage, CheckedImage, CrossUser, FreshReceipt, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed,
+    LibraryOutcome, LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus,
+    Session, TrashPage, TrashedPhoto, UploadState, WantedPage,
 };
 use heirloom_protocol::parcel::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
+use heirloom_protocol::signature::{ReceiptKey, Signature};
 use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,7 +33,7 @@ fn fingerprint() -> Fingerprint {
 }
 
 fn receipt() -> Receipt {
-    Receipt { fingerprint: fingerprint(), size: 6, stored_at_ms: 1_795_000_000_000 }
+    Receipt { fingerprint: fingerprint(), size: 6, stored_at_ms: 1_795_000_000_000, signature: None }
 }
 
 fn ranges() -> RangeSet {
@@ -62,6 +63,7 @@ fn every_message_keeps_its_spelling() {
             nonce: Nonce::from([1; 32]),
             nonce_renewal_s: 1800,
             cross_user: CrossUser::Proof,
+            receipt_key: Some(ReceiptKey::from([4; 32])),
             limits: Limits {
                 check_images_max: route::CHECK_IMAGES_MAX,
                 library_changes_max: route::LIBRARY_CHANGES_MAX,
@@ -142,6 +144,13 @@ fn every_message_keeps_its_spelling() {
         },
     );
     golden("problem", &Problem::new(ErrorCode::DigestMismatch).with_detail("shard 0..4096"));
+}
+
+#[test]
+fn a_signed_receipt_keeps_its_spelling() {
+    let receipt = Receipt { signature: Some(Signature::from([5; 64])), ..receipt() };
+    golden("upload_stored_signed", &UploadState::Stored { receipt });
+    golden("fresh_receipt", &FreshReceipt { receipt, hashed_at_ms: 1_795_000_000_001 });
 }
 
 #[test]

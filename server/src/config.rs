@@ -165,6 +165,11 @@ impl DataDir {
         self.root.join("uploads")
     }
 
+    /// The secret that receipts are signed with.
+    pub fn receipt_key(&self) -> PathBuf {
+        self.root.join("receipt.key")
+    }
+
     /// Images found damaged.
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")

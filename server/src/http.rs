@@ -17,6 +17,7 @@ mod metrics;
 mod news;
 mod parcels;
 mod range;
+mod receipt;
 mod restraint;
 mod session;
 mod trash;
@@ -38,6 +39,8 @@ use crate::clock::Clock;
 use crate::counters::SharedCounters;
 use crate::index::Index;
 use crate::possession::Possession;
+use crate::scrub::Scrub;
+use crate::signer::Signer;
 
 pub use error::Refusal;
 pub use news::News;
@@ -69,6 +72,10 @@ pub struct Door {
     pub trash_expiry: TrashExpiry,
     /// How often each may ask.
     pub restraint: Restraint,
+    /// Reads stored images again.
+    pub scrub: Scrub,
+    /// Signs receipts.
+    pub signer: Signer,
 }
 
 /// The installation's name for clients, in 32 hex digits. Not secret.
@@ -96,7 +103,9 @@ part_of_the_door! {
     stopping: CancellationToken,
     installation: Installation,
     trash_expiry: TrashExpiry,
-    restraint: Restraint
+    restraint: Restraint,
+    scrub: Scrub,
+    signer: Signer
 }
 
 /// All routes. Those for users ask for a token before anything else, the body included.
@@ -109,6 +118,7 @@ pub fn router(door: Door) -> Router {
         .route(route::UPLOAD_PATTERN, get(uploads::state).delete(uploads::give_up))
         .route(route::IMAGE_PATTERN, get(images::read))
         .route(route::LIBRARY_CHANGES, get(library::feed).post(library::change))
+        .route(route::FRESH_RECEIPT_PATTERN, get(receipt::fresh))
         .route(route::WANTED, get(wanted::list))
         .route(route::LIBRARY_TRASH, get(trash::list))
         .route(route::STATUS, get(session::status))

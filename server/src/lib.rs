@@ -14,6 +14,8 @@ pub mod assembly;
 pub mod possession;
 /// Who may ask: users and their tokens.
 pub mod accounts;
+/// The hand under receipts.
+pub mod signer;
 /// What is known: users, images, uploads, libraries. SQL.
 pub mod index;
 /// The bytes of images and of unfinished uploads.

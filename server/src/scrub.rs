@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heirloom_protocol::Fingerprint;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -18,13 +19,18 @@ use crate::config::ScrubPlan;
 use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError, ScrubMark, ScrubStep};
 
-use looking::{Seen, look};
+use looking::look;
+
+pub use looking::Verdict;
 
 /// Images between two notes of how far a round is: a restart reads so many again.
 const PAGE: usize = 100;
 
 /// Between two rounds at least, whatever the plan says: a small library is read in no time.
 const ROUND_GAP: Duration = Duration::from_secs(1);
+
+/// Images read at a time because somebody asked: more would take the disk from those who upload.
+const LOOKS_MAX: usize = 2;
 
 /// After an error, before the round goes on.
 const REST: Duration = Duration::from_mins(1);
@@ -35,6 +41,8 @@ pub struct Scrub {
     index: Index,
     blobs: Arc<dyn Blobs>,
     counters: SharedCounters,
+    /// Free looks of those that somebody waits for.
+    looks: Arc<Semaphore>,
 }
 
 /// What a round found.
@@ -69,7 +77,17 @@ pub enum ScrubError {
 impl Scrub {
     /// Over what `index` knows and `blobs` has.
     pub fn new(index: Index, blobs: Arc<dyn Blobs>, counters: SharedCounters) -> Self {
-        Self { index, blobs, counters }
+        Self { index, blobs, counters, looks: Arc::new(Semaphore::new(LOOKS_MAX)) }
+    }
+
+    /// Reads one image, now and as fast as the disk gives it. What is damaged is quarantined.
+    pub async fn look_now(&self, fingerprint: Fingerprint, size: u64) -> Result<Verdict, ScrubError> {
+        let _free = self.looks.acquire().await.expect("the semaphore is never closed");
+        let verdict = look(&*self.blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await;
+        if verdict == Verdict::Damaged {
+            self.quarantine(fingerprint).await?;
+        }
+        Ok(verdict)
     }
 
     /// Reads every image once, now.
@@ -139,12 +157,12 @@ impl Scrub {
         let images = self.index.stored_images(after, PAGE).await.map_err(ScrubError::Index)?;
         for (fingerprint, size) in &images {
             match look(&*self.blobs, *fingerprint, *size, pace).await {
-                Seen::Sound => {}
-                Seen::Damaged => {
+                Verdict::Sound => {}
+                Verdict::Damaged => {
                     round.damaged.push(*fingerprint);
                     self.quarantine(*fingerprint).await?;
                 }
-                Seen::Unreadable => round.unread += 1,
+                Verdict::Unreadable => round.unread += 1,
             }
             (round.images, round.bytes) = (round.images + 1, round.bytes + size);
             self.counters.images_scrubbed.add_one();

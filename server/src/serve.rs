@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +30,7 @@ use crate::http::{self, Door, Installation, News, Restraint, TrashExpiry};
 use crate::index::{Index, IndexError};
 use crate::possession::Possession;
 use crate::scrub::Scrub;
+use crate::signer::{Signer, SignerError};
 
 use shield::Shield;
 
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// The images could not be opened.
     #[error("open the stored images")]
     Blobs(#[source] BlobError),
+    /// Receipts could not be signed.
+    #[error("find the secret that receipts are signed with")]
+    Signer(#[source] SignerError),
     /// What a stop in the middle left could not be cleared.
     #[error("clear what an earlier stop left behind")]
     Reconcile(#[source] AssemblyError),
@@ -96,7 +100,7 @@ impl ServeError {
     /// What the administrator can do about it.
     pub fn next_step(&self) -> &'static str {
         match self {
-            Self::Index(_) | Self::Blobs(_) | Self::Reconcile(_) => {
+            Self::Index(_) | Self::Blobs(_) | Self::Signer(_) | Self::Reconcile(_) => {
                 "check that the data directory belongs to this account and that its disk has room"
             }
             Self::Listen { .. } => "end what listens there, or choose another address with --listen",
@@ -205,6 +209,9 @@ async fn open(config: &Config, clock: Clock) -> Result<(Door, Scrub), ServeError
     let index = Index::open(&config.data.index_url()).await.map_err(ServeError::Index)?;
     let secret = index.secret().await.map_err(ServeError::Index)?;
     let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&config.data).await.map_err(ServeError::Blobs)?);
+    let data = config.data.clone();
+    let signer = spawn_blocking(move || Signer::open(&data)).await.map_err(ServeError::Stop)?;
+    let signer = signer.map_err(ServeError::Signer)?;
     let counters = SharedCounters::default();
     let possession = Possession::new(
         config.cross_user,
@@ -226,6 +233,8 @@ async fn open(config: &Config, clock: Clock) -> Result<(Door, Scrub), ServeError
         stopping: CancellationToken::new(),
         installation: installation(&secret),
         trash_expiry: TrashExpiry(config.trash_expiry),
+        scrub: scrub.clone(),
+        signer,
         restraint: Restraint::new(config.rates, Arc::clone(&counters)),
         counters,
     };

@@ -32,8 +32,7 @@ struct Sum {
 
 impl Free {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let all = self.paths.is_empty();
-        let (mountpoint, paths) = if all { (only_mount()?, Vec::new()) } else { all_inside_of(&self.paths)? };
+        let (mountpoint, paths) = places(&self.paths)?;
         let named = !paths.is_empty();
         let daemon = daemon_of(&mountpoint)?;
         let sum = block_on(free_all(&daemon, &FreeRequest { paths, unused_for_s: self.older, after: None }))??;
@@ -47,6 +46,11 @@ impl Free {
         }
         Ok(ExitCode::FAILURE)
     }
+}
+
+/// The mount that all paths lie in, and the paths below it; none for all of it, and of the only mount if none is typed.
+pub(super) fn places(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
+    if typed.is_empty() { Ok((only_mount()?, Vec::new())) } else { all_inside_of(typed) }
 }
 
 fn only_mount() -> anyhow::Result<PathBuf> {

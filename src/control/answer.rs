@@ -22,12 +22,14 @@ use super::message::{
 };
 use super::retrying::retry;
 use super::room::{self, Refused, refused};
+use super::verifying;
 use crate::aside::aside;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
 use crate::mount::{Mount, MountError};
 use crate::recall::Recall;
+use crate::remote::Remote;
 use crate::spool::Spool;
 use crate::uploader::Uploader;
 
@@ -62,6 +64,8 @@ pub struct Desk {
     /// The rooms asked.
     pub recall: Recall,
     /// The rooms asked.
+    pub remote: Remote,
+    /// The rooms asked.
     pub mount: Arc<Mount>,
 }
 
@@ -89,6 +93,7 @@ impl Control {
             .route("/wait", post(wait))
             .route("/unmount", post(unmount))
             .route("/free", post(room::free))
+            .route("/verify", post(verifying::verify))
             .route("/pin", post(room::pin))
             .route("/unpin", post(room::unpin))
             .route("/retry", post(retry))

@@ -15,7 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::message::{
-    FreeAnswer, FreeRequest, PinRequest, RetryAnswer, RetryRequest, Status, UnmountAnswer, WaitAnswer, WaitRequest,
+    FreeAnswer, FreeRequest, PinRequest, RetryAnswer, RetryRequest, Status, UnmountAnswer, VerifyAnswer, VerifyRequest,
+    WaitAnswer, WaitRequest,
 };
 
 /// The daemon answers from memory; one that does not within this is stuck.
@@ -83,6 +84,11 @@ impl Asker {
     /// Takes failed files in once more.
     pub async fn retry(&self, request: &RetryRequest) -> Result<RetryAnswer, AskError> {
         self.ask("/retry", Method::POST, request, ANSWER_WITHIN).await
+    }
+
+    /// Holds receipts, the server's copies and those here against each other, a part of those asked for.
+    pub async fn verify(&self, request: &VerifyRequest) -> Result<VerifyAnswer, AskError> {
+        self.ask("/verify", Method::POST, request, FREED_WITHIN).await
     }
 
     /// Keeps a file, or all in a folder, on this disk.

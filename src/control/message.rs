@@ -140,6 +140,89 @@ pub struct RetryAnswer {
     pub refused: Vec<FailingFile>,
 }
 
+/// Body of `POST /verify`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyRequest {
+    /// These files, and what is below these folders; all of the mount if there is none.
+    pub paths: Vec<LibraryPath>,
+    /// Go on behind this.
+    pub after: Option<u64>,
+}
+
+/// Answer of `POST /verify`: how it is with a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifyAnswer {
+    /// Those that are backed up, one by one.
+    pub files: Vec<VerifiedFile>,
+    /// Those that are still to be, or cannot be.
+    pub not_backed_up: u64,
+    /// Where to go on; nothing at the end.
+    pub next: Option<u64>,
+}
+
+/// One file that is said to be backed up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VerifiedFile {
+    /// Which.
+    pub path: LibraryPath,
+    /// The receipt that we have of it.
+    pub receipt: Witness,
+    /// What the server found when it read its copy, just now.
+    pub server: CopyThere,
+    /// What we found when we read ours.
+    pub here: CopyHere,
+}
+
+/// A receipt, as it was kept here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Witness {
+    /// The server signed it.
+    Signed,
+    /// It is only said; the server has signed it now.
+    Unsigned,
+    /// Its signature is not by the key that the server has now.
+    Foreign,
+    /// There is none.
+    Missing,
+}
+
+/// The server's copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyThere {
+    /// Its bytes are those of the fingerprint.
+    Sound,
+    /// It is not there, or damaged.
+    Missing,
+}
+
+/// The copy on this disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CopyHere {
+    /// Its bytes are those of the fingerprint.
+    Same,
+    /// They are others, though nobody wrote to it as far as its times tell.
+    Differs,
+    /// It is being changed, or was just now.
+    Changed,
+    /// Its bytes are only on the server.
+    Placeholder,
+    /// It cannot be read.
+    Unreadable,
+}
+
+impl VerifiedFile {
+    /// Whether nobody has to look after it.
+    pub const fn is_sound(&self) -> bool {
+        matches!(self.receipt, Witness::Signed | Witness::Unsigned)
+            && matches!(self.server, CopyThere::Sound)
+            && matches!(self.here, CopyHere::Same | CopyHere::Changed | CopyHere::Placeholder)
+    }
+}
+
 /// A file that is not getting anywhere.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailingFile {

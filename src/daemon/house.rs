@@ -118,7 +118,8 @@ impl House {
         let remote = Remote::new(&login)?;
         let recall = Recall::start(runtime.handle(), spool.clone(), Arc::clone(&journal), remote.clone(), plan.manner);
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
-        let uploader = Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote);
+        let uploader =
+            Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote.clone());
         let intake =
             Intake::start(spool.clone(), Arc::clone(&journal), library.clone(), uploader.clone(), plan.accept)?;
         let mount = Mount::start_recalling(&plan.mountpoint, spool.clone(), intake.clone(), plan.io, recall.clone())?;
@@ -137,6 +138,7 @@ impl House {
             uploader: uploader.clone(),
             library: library.clone(),
             recall: recall.clone(),
+            remote,
             mount: Arc::clone(&mount),
         };
         let control = Control::start(&plan.state.control_socket(), desk)

@@ -182,7 +182,12 @@ impl House {
         let waiting = self.journal().pending(usize::MAX, 0, &std::collections::HashSet::new()).unwrap();
         let settled = waiting.into_iter().map(|(id, record)| {
             let FileState::Pending { fingerprint } = record.state else { panic!("pending gives {record:?}") };
-            let receipt = heirloom_protocol::message::Receipt { fingerprint, size: record.stamp.size, stored_at_ms: 1 };
+            let receipt = heirloom_protocol::message::Receipt {
+                fingerprint,
+                size: record.stamp.size,
+                stored_at_ms: 1,
+                signature: None,
+            };
             Settled { id, stamp: record.stamp, fingerprint, outcome: Outcome::BackedUp { receipt } }
         });
         self.journal().settle(settled.collect()).unwrap();

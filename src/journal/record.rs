@@ -5,6 +5,7 @@
 //! them without this program. Numbers are little-endian.
 
 use heirloom_protocol::message::Receipt;
+use heirloom_protocol::signature::Signature;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
 use super::entry::{FileRecord, FileState, NameChange, Stamp};
@@ -13,11 +14,14 @@ use super::tally::{Amount, Tally};
 /// The version that this program writes, of every kind of record.
 const VERSION: u8 = 1;
 
+/// The version of a receipt with the server's signature.
+const SIGNED_VERSION: u8 = 2;
+
 /// Bytes that are no record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Written by a newer program.
-    #[error("its version is {0}, and this program reads version {VERSION}")]
+    #[error("its version is {0}, and this program reads version {VERSION}, and {SIGNED_VERSION} of receipts")]
     Version(u8),
     /// The bytes end before the record does.
     #[error("it ends too early")]
@@ -101,19 +105,29 @@ pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
     Ok(StoredFile { record: FileRecord { path, stamp, state }, place })
 }
 
-/// A receipt without its fingerprint, which is its key.
+/// A receipt without its fingerprint, which is its key. One that is signed is of version 2, so that a program that knows none does not
+/// take it for one without.
 pub(super) fn encode_receipt(receipt: &Receipt) -> Vec<u8> {
-    let mut bytes = vec![VERSION];
+    let mut bytes = vec![if receipt.signature.is_some() { SIGNED_VERSION } else { VERSION }];
     bytes.extend(receipt.size.to_le_bytes());
     bytes.extend(receipt.stored_at_ms.to_le_bytes());
+    bytes.extend(receipt.signature.iter().flat_map(Signature::as_bytes));
     bytes
 }
 
 pub(super) fn decode_receipt(fingerprint: Fingerprint, bytes: &[u8]) -> Result<Receipt, RecordError> {
-    let mut reader = Reader::begin(bytes)?;
-    let receipt = Receipt { fingerprint, size: reader.u64()?, stored_at_ms: reader.i64()? };
+    let mut reader = Reader(bytes);
+    let version = reader.u8()?;
+    if !matches!(version, VERSION | SIGNED_VERSION) {
+        return Err(RecordError::Version(version));
+    }
+    let (size, stored_at_ms) = (reader.u64()?, reader.i64()?);
+    let signature = match version {
+        SIGNED_VERSION => Some(Signature::from(reader.array::<64>()?)),
+        _ => None,
+    };
     reader.end()?;
-    Ok(receipt)
+    Ok(Receipt { fingerprint, size, stored_at_ms, signature })
 }
 
 /// A shard list: start and end of each range.

@@ -221,6 +221,13 @@ impl<'tx> Tables<'tx> {
 
     pub(super) fn enter_receipt(&mut self, receipt: &Receipt) -> Result<(), Fault> {
         let key = receipt.fingerprint.as_bytes();
+        let known = look::receipt(&self.receipts, receipt.fingerprint).ok().flatten();
+        // A check repeats receipts without their signatures: what was signed is worth keeping.
+        let repeated = known.is_some_and(|known| Receipt { signature: None, ..known } == *receipt);
+        if repeated {
+            self.shards.remove(key)?;
+            return Ok(());
+        }
         self.receipts.insert(key, record::encode_receipt(receipt).as_slice())?;
         self.shards.remove(key)?;
         Ok(())

@@ -1,14 +1,14 @@
 //! Images back: the bytes of a part, and nothing else in their place.
 
 use bytes::Bytes;
-use heirloom_protocol::message::WantedPage;
-use heirloom_protocol::{ByteRange, Fingerprint, route};
+use heirloom_protocol::message::{FreshReceipt, WantedPage};
+use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, route};
 use hyper::StatusCode;
 use hyper::header::CONTENT_RANGE;
 
 use super::answer::Answer;
 use super::exchange::Ask;
-use super::{Remote, RemoteError};
+use super::{Remote, RemoteError, is_of, reading_time};
 
 const DOING: &str = "fetch a part of an image";
 
@@ -31,6 +31,23 @@ impl Remote {
 }
 
 impl Remote {
+    /// Asks the server to read an image of `size` bytes again: its receipt if the stored bytes are right, nothing if it has none, or no
+    /// right ones.
+    pub async fn fresh_receipt(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+    ) -> Result<Option<FreshReceipt>, RemoteError> {
+        const DOING: &str = "have an image verified";
+        let ask = Ask::get(DOING, &route::fresh_receipt(fingerprint)).patient(reading_time(size));
+        match self.exchange.json::<FreshReceipt>(ask).await {
+            Ok(fresh) if is_of(&fresh.receipt, fingerprint, Some(size)) => Ok(Some(fresh)),
+            Ok(_) => Err(RemoteError::Malformed { doing: DOING, why: "it speaks of another image".to_owned() }),
+            Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Images of ours that the server found damaged, by ascending fingerprint behind `after`.
     pub async fn wanted(&self, after: Option<Fingerprint>) -> Result<WantedPage, RemoteError> {
         self.exchange.json(Ask::get("ask which images to send again", &route::wanted(after))).await

@@ -1,12 +1,13 @@
 //! Disks forget: what the server stored and lost is found, moved aside, asked for, and healed, without anybody doing anything.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::message::ServerStatus;
 use heirloom_protocol::route;
 
+use crate::command::finish;
 use crate::house::House;
 use crate::server::files_below;
 use crate::waiting::{SOON, eventually};
@@ -54,6 +55,45 @@ fn a_rotten_image_is_found_and_heals_by_itself() {
     assert_eq!(keeper.attribute("a.jpg", "state"), "backed_up");
     assert_eq!(fs::read(looker.path("a.jpg")).expect("it comes"), whole);
     assert!(house.server.images().contains_key(&other));
+}
+
+#[test]
+fn verifying_tells_what_is_sound_there_and_here_and_what_is_not() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.device(&anna, "laptop");
+    let (photo, image) = house.photo("a.jpg", 100_000);
+    let (_, _) = house.photo("b.jpg", 100_000);
+    for name in ["a.jpg", "b.jpg"] {
+        device.copy_in(&photo.with_file_name(name));
+    }
+    device.wait();
+    let verify = |path: &str| finish(device.heirloom([Path::new("verify"), &device.path(path)]));
+    assert!(verify("").succeeds().starts_with("2 files verified"));
+    let said = verify("a.jpg").succeeds();
+    assert!(
+        said.contains("receipt signed ") && said.contains("server: sound") && said.contains("here: the same"),
+        "{said}"
+    );
+
+    // A byte of the file here that nobody wrote: same size, same times.
+    let spooled = device.state().join("spool/b.jpg");
+    let times = fs::metadata(&spooled).expect("a file").modified().expect("a time");
+    let mut bytes = fs::read(&spooled).expect("a file");
+    bytes[50_000] ^= 1;
+    fs::write(&spooled, bytes).expect("a disk that forgets");
+    fs::File::options().write(true).open(&spooled).and_then(|file| file.set_modified(times)).expect("its old times");
+    let said = verify("b.jpg");
+    assert!(said.code == 1 && said.stdout.contains("here: other bytes"), "{said}");
+
+    // One of the server's copy: found by this very question, and healed by what follows.
+    rot(&house, image, 7);
+    let said = verify("a.jpg");
+    assert!(said.code == 1 && said.stdout.contains("server: missing or damaged"), "{said}");
+    eventually(SOON, "it is healed", || {
+        let said = verify("a.jpg");
+        said.code == 0 && said.stdout.contains("receipt signed ")
+    });
 }
 
 #[test]

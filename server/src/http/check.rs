@@ -10,16 +10,25 @@ use super::caller::Adding;
 use super::extract::{Message, Said};
 use super::{Refusal, Restraint};
 use crate::assembly::Assembly;
+use crate::signer::Signer;
 
 /// `POST /v1/images/check`
 pub(super) async fn check(
     State(assembly): State<Assembly>,
     State(restraint): State<Restraint>,
+    State(signer): State<Signer>,
     Adding(caller): Adding,
     Said(images): Said<Vec<CheckImage>>,
 ) -> Result<Json<Vec<CheckedImage>>, Refusal> {
     restraint.check(caller.token)?;
-    Ok(Json(assembly.check(&caller, &images).await?))
+    let mut checked = assembly.check(&caller, &images).await?;
+    for image in &mut checked {
+        // What is new is signed; what is only repeated was.
+        if let CheckedImage::Linked { receipt } = image {
+            *receipt = signer.sign(caller.user, *receipt);
+        }
+    }
+    Ok(Json(checked))
 }
 
 impl Message for Vec<CheckImage> {

@@ -17,6 +17,7 @@ use crate::assembly::AssemblyError;
 use crate::blobs::BlobError;
 use crate::index::IndexError;
 use crate::possession::PossessionError;
+use crate::scrub::ScrubError;
 
 /// Seconds after which a client that was turned away for lack of room or time may come again.
 const RETRY_AFTER_S: u32 = 5;
@@ -108,6 +109,16 @@ impl From<AssemblyError> for Refusal {
             AssemblyError::Overloaded => failed(ErrorCode::Unavailable, &error),
             AssemblyError::WriteLost(_) => failed(ErrorCode::Internal, &error),
         }
+    }
+}
+
+impl From<ScrubError> for Refusal {
+    fn from(error: ScrubError) -> Self {
+        let code = match &error {
+            ScrubError::Index(source) => index_code(source),
+            ScrubError::Quarantine { source, .. } => blob_code(source),
+        };
+        failed(code, &error)
     }
 }
 

@@ -14,10 +14,12 @@ use super::body::arrival_error;
 use super::caller::Adding;
 use super::extract::{content_length, is_plain};
 use crate::assembly::{Assembly, PARCEL_LENGTH_MAX};
+use crate::signer::Signer;
 
 /// `POST /v1/parcels`
 pub(super) async fn receive(
     State(assembly): State<Assembly>,
+    State(signer): State<Signer>,
     Adding(caller): Adding,
     headers: HeaderMap,
     body: Body,
@@ -30,7 +32,13 @@ pub(super) async fn receive(
         return Err(ErrorCode::BodyTooLarge.into());
     }
     let body = body.into_data_stream().map_err(arrival_error).boxed();
-    Ok(Json(assembly.receive_parcel(&caller, length, body).await?))
+    let mut unpacked = assembly.receive_parcel(&caller, length, body).await?;
+    for image in &mut unpacked {
+        if let Unpacked::Stored { receipt } = image {
+            *receipt = signer.sign(caller.user, *receipt);
+        }
+    }
+    Ok(Json(unpacked))
 }
 
 fn is_parcel(headers: &HeaderMap) -> Result<(), Refusal> {

@@ -10,6 +10,7 @@ use super::{Installation, Refusal};
 use crate::clock::Clock;
 use crate::index::Index;
 use crate::possession::Possession;
+use crate::signer::Signer;
 
 const LIMITS: Limits = Limits {
     check_images_max: route::CHECK_IMAGES_MAX,
@@ -25,6 +26,7 @@ pub(super) async fn session(
     State(possession): State<Possession>,
     State(installation): State<Installation>,
     State(clock): State<Clock>,
+    State(signer): State<Signer>,
     Asking(caller): Asking,
 ) -> Json<Session> {
     let (nonce, nonce_renewal_s) = possession.nonce(&caller);
@@ -36,6 +38,7 @@ pub(super) async fn session(
         nonce,
         nonce_renewal_s,
         cross_user: possession.policy(),
+        receipt_key: Some(signer.key()),
         limits: LIMITS,
         server_time_ms: clock.now_ms(),
     })

@@ -15,28 +15,40 @@ use super::Refusal;
 use super::body::arrival_error;
 use super::caller::{Adding, Asking, Owning};
 use super::extract::{NamedImage, NamedShard, content_length, is_plain};
+use crate::accounts::Caller;
 use crate::assembly::{Assembly, Shard};
+use crate::signer::Signer;
 
 /// `PUT /v1/uploads/{fingerprint}/{offset}`
 pub(super) async fn receive(
     State(assembly): State<Assembly>,
+    State(signer): State<Signer>,
     Adding(caller): Adding,
     named: NamedShard,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<UploadState>, Refusal> {
     let shard = announced(&named, &headers, body)?;
-    Ok(Json(assembly.receive(&caller, shard).await?))
+    Ok(Json(signed(&signer, &caller, assembly.receive(&caller, shard).await?)))
 }
 
 /// `GET /v1/uploads/{fingerprint}`
 pub(super) async fn state(
     State(assembly): State<Assembly>,
+    State(signer): State<Signer>,
     Asking(caller): Asking,
     NamedImage(fingerprint): NamedImage,
 ) -> Result<Json<UploadState>, Refusal> {
     let upload = assembly.upload(&caller, fingerprint).await?;
-    upload.map(Json).ok_or_else(|| ErrorCode::NotFound.into())
+    upload.map(|state| Json(signed(&signer, &caller, state))).ok_or_else(|| ErrorCode::NotFound.into())
+}
+
+/// A receipt goes out with the server's hand under it.
+fn signed(signer: &Signer, caller: &Caller, state: UploadState) -> UploadState {
+    match state {
+        UploadState::Stored { receipt } => UploadState::Stored { receipt: signer.sign(caller.user, receipt) },
+        receiving @ UploadState::Receiving { .. } => receiving,
+    }
 }
 
 /// `DELETE /v1/uploads/{fingerprint}`

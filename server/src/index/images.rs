@@ -83,6 +83,7 @@ fn receipt(row: &AnyRow) -> Result<Receipt, IndexError> {
         fingerprint: row::fingerprint(row, 0)?,
         size: row::count(row, 1)?,
         stored_at_ms: row::integer(row, 2)?,
+        signature: None,
     })
 }
 
@@ -157,7 +158,12 @@ impl Write for Hold {
         }
         let fingerprints: Vec<Fingerprint> = self.images.iter().map(|(fingerprint, _)| *fingerprint).collect();
         forget(rows, self.user, &fingerprints).await?;
-        let receipt = |&(fingerprint, size): &_| Receipt { fingerprint, size, stored_at_ms: since[&fingerprint] };
+        let receipt = |&(fingerprint, size): &_| Receipt {
+            fingerprint,
+            size,
+            stored_at_ms: since[&fingerprint],
+            signature: None,
+        };
         Ok(self.images.iter().map(receipt).collect())
     }
 }
@@ -176,7 +182,7 @@ impl Write for Link {
         let Some(size) = size(rows, fingerprint).await? else { return Ok(None) };
         let since = hand_over(rows, user, &[(fingerprint, size)]).await?;
         forget(rows, user, &[fingerprint]).await?;
-        Ok(Some(Receipt { fingerprint, size, stored_at_ms: since[&fingerprint] }))
+        Ok(Some(Receipt { fingerprint, size, stored_at_ms: since[&fingerprint], signature: None }))
     }
 }
 

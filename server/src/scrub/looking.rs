@@ -14,7 +14,7 @@ const EIO: i32 = 5;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Seen {
+pub enum Verdict {
     /// The bytes are those of the fingerprint.
     Sound,
     /// They are not, or they are gone, or the disk has lost some of them.
@@ -24,14 +24,14 @@ pub(super) enum Seen {
 }
 
 /// Reads an image at the pace.
-pub(super) async fn look(blobs: &dyn Blobs, fingerprint: Fingerprint, size: u64, pace: &mut Pace) -> Seen {
+pub(super) async fn look(blobs: &dyn Blobs, fingerprint: Fingerprint, size: u64, pace: &mut Pace) -> Verdict {
     match found(blobs, fingerprint, size, pace).await {
-        Ok(found) if found == fingerprint => Seen::Sound,
-        Ok(_) => Seen::Damaged,
-        Err(error) if is_lost(&error) => Seen::Damaged,
+        Ok(found) if found == fingerprint => Verdict::Sound,
+        Ok(_) => Verdict::Damaged,
+        Err(error) if is_lost(&error) => Verdict::Damaged,
         Err(error) => {
             tracing::warn!(%fingerprint, error = &error as &dyn std::error::Error, "a stored image cannot be read now");
-            Seen::Unreadable
+            Verdict::Unreadable
         }
     }
 }

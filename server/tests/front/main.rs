@@ -12,6 +12,7 @@ mod parcels;
 mod possession;
 mod quotas;
 mod rates;
+mod receipts;
 mod refusals;
 mod restarts;
 mod rotting;

@@ -2,6 +2,8 @@
 
 use data_encoding::HEXLOWER;
 use heirloom_protocol::RangeSet;
+use heirloom_protocol::message::Receipt;
+use heirloom_protocol::signature::Signature;
 use proptest::prelude::*;
 
 use super::*;
@@ -44,10 +46,16 @@ fn files_of_version_1_keep_their_spelling() {
 }
 
 #[test]
-fn receipts_and_shards_of_version_1_keep_their_spelling() {
+fn receipts_and_shards_keep_their_spelling() {
     let spelled = "01e90300000000000000dc207497010000";
     assert_eq!(hex(&encode_receipt(&receipt(1))), spelled);
     assert_eq!(decode_receipt(fingerprint(1), &bytes(spelled)), Ok(receipt(1)));
+
+    let signed = Receipt { signature: Some(Signature::from([0xab; 64])), ..receipt(1) };
+    let spelled = format!("02e90300000000000000dc207497010000{}", "ab".repeat(64));
+    assert_eq!(hex(&encode_receipt(&signed)), spelled);
+    assert_eq!(decode_receipt(fingerprint(1), &bytes(&spelled)), Ok(signed));
+    assert_eq!(decode_receipt(fingerprint(1), &bytes(&spelled[..144])), Err(RecordError::Short));
 
     let ranges: RangeSet = [range(0, 4096), range(8192, 12288)].into_iter().collect();
     let spelled = "010000000000000000001000000000000000200000000000000030000000000000";

@@ -33,7 +33,12 @@ pub(super) fn backed_up(number: u64) -> (FileId, FileRecord) {
 }
 
 pub(super) fn receipt(number: u64) -> Receipt {
-    Receipt { fingerprint: fingerprint(number), size: 1000 + number % 1000, stored_at_ms: 1_750_000_000_000 }
+    Receipt {
+        fingerprint: fingerprint(number),
+        size: 1000 + number % 1000,
+        stored_at_ms: 1_750_000_000_000,
+        signature: None,
+    }
 }
 
 /// The good end of the delivery of `pending(number)`.

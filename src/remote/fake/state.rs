@@ -89,6 +89,7 @@ impl State {
             nonce: Nonce::from([3; 32]),
             nonce_renewal_s: 1800,
             cross_user: CrossUser::Proof,
+            receipt_key: None,
             limits: self.limits,
             server_time_ms: 1,
         }
@@ -223,5 +224,5 @@ pub(super) struct Shard {
 }
 
 pub(crate) fn receipt(bytes: &[u8]) -> Receipt {
-    Receipt { fingerprint: Fingerprint::of(bytes), size: bytes.len() as u64, stored_at_ms: 1 }
+    Receipt { fingerprint: Fingerprint::of(bytes), size: bytes.len() as u64, stored_at_ms: 1, signature: None }
 }
