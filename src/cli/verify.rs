@@ -52,9 +52,9 @@ impl Verify {
             for file in &answer.files {
                 let sound = file.is_sound();
                 if sound {
-                    sum.sound += 1
+                    sum.sound += 1;
                 } else {
-                    sum.unsound += 1
+                    sum.unsound += 1;
                 }
                 if !sound || named || self.all {
                     println!("{}", line(file));
