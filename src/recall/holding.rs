@@ -164,12 +164,11 @@ impl Inside {
                 return Brought::Missed { asked };
             }
         };
+        // Before anybody can read them.
+        self.fetched_bytes.fetch_add(piece.len(), Ordering::Relaxed);
         let filled = Arc::clone(fetch);
         match aside(move || filled.put(piece, &bytes)).await {
-            Ok(()) => {
-                self.fetched_bytes.fetch_add(piece.len(), Ordering::Relaxed);
-                Brought::Came
-            }
+            Ok(()) => Brought::Came,
             Err(error) => {
                 fetch.miss(piece, Err(error));
                 Brought::Missed { asked: None }
