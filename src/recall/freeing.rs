@@ -71,7 +71,7 @@ impl Recall {
 
     /// Frees room on the disk for so many bytes, without the network; whether there is some now. Blocks on the disk.
     pub fn make_room(&self, bytes: u64) -> bool {
-        let freed = self.inside.free_oldest(bytes.saturating_add(AHEAD_BYTES));
+        let freed = self.inside.free_oldest(|freed| freed < bytes.saturating_add(AHEAD_BYTES));
         if freed == 0 {
             tracing::warn!(bytes, "the disk is full, and no photo can give its room up");
         }
@@ -129,9 +129,9 @@ impl Inside {
         freed
     }
 
-    /// Frees the least recently used photos until so many bytes are free; answers how many were freed. One caller at a time: who waited
+    /// Frees the least recently used photos as long as it `goes_on` after so many freed bytes; answers how many were freed. One caller at a time: who waited
     /// finds the room that was made for another.
-    pub(super) fn free_oldest(&self, bytes: u64) -> u64 {
+    pub(super) fn free_oldest(&self, goes_on: impl Fn(u64) -> bool) -> u64 {
         let _alone = locked(&self.making_room);
         let mut oldest = match self.by_age() {
             Ok(oldest) => oldest,
@@ -143,7 +143,7 @@ impl Inside {
         oldest.sort_unstable_by_key(|(used, _)| *used);
         let mut freed = 0;
         for (_, id) in oldest {
-            if freed >= bytes {
+            if !goes_on(freed) {
                 break;
             }
             let Ok(Some(record)) = self.journal.file(id) else { continue };

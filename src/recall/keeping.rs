@@ -102,7 +102,7 @@ impl Inside {
             let looked = Instant::now();
             let inside = Arc::clone(&self);
             let excess = aside(move || inside.excess(keeping)).await;
-            let gap = if excess > 0 && !self.lower_by(excess).await { VAIN_LOOK_GAP } else { GATHERING };
+            let gap = if excess > 0 && !self.lower(keeping).await { VAIN_LOOK_GAP } else { GATHERING };
             tokio::select! {
                 Ok(()) = news.changed() => {}
                 Ok(()) = fetched.changed() => {}
@@ -112,13 +112,17 @@ impl Inside {
         }
     }
 
-    /// Frees so many bytes; whether that went well.
-    async fn lower_by(self: &Arc<Self>, excess: u64) -> bool {
+    /// Frees until it is enough; whether it is. Looked at anew after each photo: what a photo gives back is less than its size.
+    async fn lower(self: &Arc<Self>, keeping: Keeping) -> bool {
         self.gather_receipts().await;
         let inside = Arc::clone(self);
-        let freed = aside(move || inside.free_oldest(excess)).await;
-        tracing::info!(excess, freed, "made room");
-        freed >= excess
+        let (freed, left) = aside(move || {
+            let freed = inside.free_oldest(|_| inside.excess(keeping) > 0);
+            (freed, inside.excess(keeping))
+        })
+        .await;
+        tracing::info!(freed, left, "made room");
+        left == 0
     }
 
     /// What another device sent has no receipt here. If the server is away, those keep their room until it is back.

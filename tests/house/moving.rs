@@ -4,7 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::house::House;
-use crate::kills::sent_again;
+use crate::kills::{IN_FLIGHT_BYTES_MAX, sent_again};
 use crate::waiting::{BACKED_UP_WITHIN, eventually};
 
 /// Bytes per second of a link on which the upload takes some seconds.
@@ -40,8 +40,9 @@ fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() 
     link.full_speed();
     link.mend();
     device.wait();
+    // What was on its way at the cut may have arrived without the client's hearing of it.
     let again = sent_again(&link, &had);
-    assert_eq!(again, 0, "sent although the server had it");
+    assert!(again <= IN_FLIGHT_BYTES_MAX, "{again} bytes sent although the server had them");
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }
 
