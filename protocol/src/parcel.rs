@@ -62,16 +62,6 @@ pub enum Unpacked {
     },
 }
 
-impl Unpacked {
-    /// The image that this speaks of.
-    pub const fn fingerprint(&self) -> Fingerprint {
-        match self {
-            Self::Stored { receipt } => receipt.fingerprint,
-            Self::Damaged { fingerprint } => *fingerprint,
-        }
-    }
-}
-
 /// Why a body is no parcel.
 #[derive(Debug, thiserror::Error)]
 pub enum ParcelError {

@@ -68,6 +68,11 @@ impl LibraryPath {
         self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
     }
 
+    /// Whether it is `place` itself, or something in that folder or in one below it.
+    pub fn is_at_or_below(&self, place: &Self) -> bool {
+        self.0.strip_prefix(&*place.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
     /// The path of `name` in this folder.
     pub fn join(&self, name: &str) -> Result<Self, PathError> {
         Self::new(format!("{}/{name}", self.0))
@@ -153,5 +158,16 @@ mod tests {
         assert_eq!(parent.join("c.jpg"), Ok(path));
         assert_eq!(LibraryPath::new("top.jpg").unwrap().parent(), None);
         assert!(parent.join("..").is_err());
+    }
+
+    #[test]
+    fn a_path_is_below_its_folders_and_no_namesake_of_theirs() {
+        let path = |text: &str| LibraryPath::new(text).unwrap();
+        for place in ["a/b.jpg", "a"] {
+            assert!(path("a/b.jpg").is_at_or_below(&path(place)), "{place}");
+        }
+        for place in ["a/b", "b.jpg", "a/b.jpg/c", "a/b.jp"] {
+            assert!(!path("a/b.jpg").is_at_or_below(&path(place)), "{place}");
+        }
     }
 }

@@ -94,9 +94,7 @@ pub(super) async fn read(remote: &Remote) -> Result<Contents, RemoteError> {
 
 /// Whether a path is `above`, or lies in it.
 pub(super) fn is_below(path: &LibraryPath, above: Option<&LibraryPath>) -> bool {
-    let Some(above) = above else { return true };
-    let rest = path.as_str().strip_prefix(above.as_str());
-    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    above.is_none_or(|place| path.is_at_or_below(place))
 }
 
 fn table(contents: &Contents) -> String {

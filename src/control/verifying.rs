@@ -61,11 +61,7 @@ impl Desk {
 }
 
 fn is_asked_for(path: &LibraryPath, paths: &[LibraryPath]) -> bool {
-    let below = |above: &LibraryPath| {
-        let rest = path.as_str().strip_prefix(above.as_str());
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    paths.is_empty() || paths.iter().any(below)
+    paths.is_empty() || paths.iter().any(|place| path.is_at_or_below(place))
 }
 
 fn witness(session: &Session, kept: Option<Receipt>) -> Witness {

@@ -47,7 +47,7 @@ impl Inside {
             let Some((last, _)) = page.last() else { return Ok(retried) };
             after = Some(*last);
             for (id, record) in page {
-                if paths.is_empty() || paths.iter().any(|path| is_at_or_below(&record.path, path)) {
+                if paths.is_empty() || paths.iter().any(|path| record.path.is_at_or_below(path)) {
                     self.retry_one(id, record, &mut retried);
                 }
             }
@@ -87,8 +87,4 @@ impl Inside {
             Soundness::Unfinished | Soundness::Unsynced => self.marker.closed(file).map(Ok),
         }
     }
-}
-
-fn is_at_or_below(path: &LibraryPath, place: &LibraryPath) -> bool {
-    path.as_str().strip_prefix(place.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -89,7 +89,7 @@ impl Inside {
     }
 
     fn is_selected(&self, selection: &Selection, record: &FileRecord) -> bool {
-        let named = selection.paths.is_empty() || selection.paths.iter().any(|path| is_at_or_below(&record.path, path));
+        let named = selection.paths.is_empty() || selection.paths.iter().any(|path| record.path.is_at_or_below(path));
         named && selection.unused_since.is_none_or(|since| self.last_used(record).is_some_and(|used| used <= since))
     }
 
@@ -129,8 +129,8 @@ impl Inside {
         freed
     }
 
-    /// Frees the least recently used photos as long as it `goes_on` after so many freed bytes; answers how many were freed. One caller at a time: who waited
-    /// finds the room that was made for another.
+    /// Frees the least recently used photos as long as it `goes_on` after so many freed bytes; answers how many were freed. One caller
+    /// at a time: who waited finds the room that was made for another.
     pub(super) fn free_oldest(&self, goes_on: impl Fn(u64) -> bool) -> u64 {
         let _alone = locked(&self.making_room);
         let mut oldest = match self.by_age() {
@@ -204,8 +204,4 @@ fn receipt(image: &CheckedImage) -> Option<Receipt> {
         CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => Some(*receipt),
         CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => None,
     }
-}
-
-fn is_at_or_below(path: &LibraryPath, place: &LibraryPath) -> bool {
-    path.as_str().strip_prefix(place.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }

@@ -3,8 +3,12 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::house::House;
+use heirloom_protocol::Fingerprint;
+
+use crate::device::Device;
+use crate::house::{House, Person};
 use crate::kills::{IN_FLIGHT_BYTES_MAX, sent_again};
+use crate::link::Link;
 use crate::waiting::{BACKED_UP_WITHIN, eventually};
 
 /// Bytes per second of a link on which the upload takes some seconds.
@@ -17,8 +21,17 @@ const HASTY_MODEM: (u64, Duration) = (320_000, Duration::from_secs(1));
 /// What is to come through: more than passes between two cuts.
 const MODEM_PHOTO_BYTES: usize = 500_000;
 
-#[test]
-fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() {
+/// A large photo on its way, of which some has arrived.
+struct UnderWay {
+    house: House,
+    anna: Person,
+    link: Link,
+    device: Device,
+    /// The photo, and its length in bytes.
+    images: [(Fingerprint, u64); 1],
+}
+
+fn under_way() -> UnderWay {
     let mut house = House::new();
     let anna = house.person("anna");
     let link = house.link();
@@ -31,6 +44,12 @@ fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() 
     eventually(BACKED_UP_WITHIN, "some of it has arrived", || {
         house.ask(&anna).arrived(&images)[&image].byte_count() > 6 << 20
     });
+    UnderWay { house, anna, link, device, images }
+}
+
+#[test]
+fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() {
+    let UnderWay { mut house, anna, link, device, images } = under_way();
     link.cut();
     house.server.stop();
     house.server.start_elsewhere();
@@ -48,22 +67,11 @@ fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() 
 
 #[test]
 fn an_upload_goes_on_when_the_client_is_told_another_address() {
-    let mut house = House::new();
-    let anna = house.person("anna");
-    let link = house.link();
-    link.slow_down_to(SLOW);
-    let mut device = house.linked(&anna, "laptop", &link);
-    device.mount();
-    let (photo, image) = house.photo("large.jpg", 30 << 20);
-    let images = [(image, 30 << 20)];
-    device.copy_in(&photo);
-    eventually(BACKED_UP_WITHIN, "some of it has arrived", || {
-        house.ask(&anna).arrived(&images)[&image].byte_count() > 6 << 20
-    });
+    let UnderWay { mut house, anna, link: _link, mut device, images } = under_way();
     device.unmount();
     house.server.stop();
     house.server.start_elsewhere();
-    let had = house.ask(&anna).arrived(&images)[&image].byte_count();
+    let had = house.ask(&anna).arrived(&images)[&images[0].0].byte_count();
     assert!(had < 30 << 20, "it was interrupted");
     device.move_to(house.server.address());
     device.mount();

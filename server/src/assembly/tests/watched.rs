@@ -1,8 +1,7 @@
 //! Blobs that are watched: what was asked of them in which order, with a switch that fails the next
 //! call and one that holds writes back.
 
-use std::collections::HashSet;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
