@@ -20,10 +20,12 @@ use crate::uploader::{Progress, Uploader};
 
 mod compare;
 mod desk;
+mod ending;
 mod folders;
 mod follow;
 mod inside;
 mod kind;
+mod lack;
 mod look;
 mod name;
 mod neighbours;

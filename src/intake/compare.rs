@@ -13,8 +13,9 @@ use heirloom_protocol::LibraryPath;
 use super::desk::{Comparison, Telling};
 use super::inside::Inside;
 use super::kind::{Left, still_left};
+use super::lack::Lack;
 use super::name::left_alone;
-use super::notes::Noting;
+use super::notes::{Noting, Origin};
 use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Stamp};
 use crate::spool::{Place, SpoolError};
@@ -92,7 +93,12 @@ impl Inside {
                 let telling = Telling::Found { id, path: path.clone() };
                 self.desk.tell(telling, |_, _| Noting::Noted);
             }
-            Some(_) | None => self.desk.note(|notes, now| notes.find(id, path, now)),
+            other => {
+                let is_shorter =
+                    other.and_then(|record| promised_bytes(&record)).is_some_and(|bytes| stamp.size < bytes);
+                let origin = if is_shorter { Origin::MetShorter } else { Origin::Met };
+                self.desk.note(|notes, now| notes.find(id, path, origin, now));
+            }
         }
         Ok(if self.desk.wait_for_room() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     }
@@ -161,6 +167,16 @@ fn report_unread(error: &SpoolError) {
     }
 }
 
+/// The length of a photo that was whole once, in bytes.
+fn promised_bytes(record: &FileRecord) -> Option<u64> {
+    match record.state {
+        FileState::Pending { .. } | FileState::BackedUp { .. } | FileState::Placeholder { .. } => {
+            Some(record.stamp.size)
+        }
+        FileState::Local { .. } | FileState::Failed { .. } => None,
+    }
+}
+
 /// Whether a file that is as it was when this was written need not be looked at again.
 fn is_settled(accept: Accept, record: &FileRecord) -> bool {
     match &record.state {
@@ -172,6 +188,7 @@ fn is_settled(accept: Accept, record: &FileRecord) -> bool {
             None => still_left(accept, left),
         }),
         // What could not be read may be readable now. What could not be stored is not sound for being readable.
-        FileState::Failed { fingerprint, .. } => fingerprint.is_some(),
+        // And what is shorter than it was has not grown.
+        FileState::Failed { fingerprint, why } => fingerprint.is_some() || Lack::said(why) == Some(Lack::Shorter),
     }
 }

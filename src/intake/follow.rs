@@ -15,7 +15,7 @@ use super::desk::Telling;
 use super::inside::{Inside, Ledger};
 use super::kind::is_sidecar;
 use super::name::left_alone;
-use super::notes::rebased;
+use super::notes::{Origin, rebased};
 use crate::journal::{FileId, FileState, JournalError, NameStep};
 use crate::spool::{Facts, Kind, Place};
 
@@ -236,7 +236,7 @@ impl Inside {
         if self.stands_at(path) == Some(id) {
             self.desk.note(|notes, now| {
                 notes.rename(id, path);
-                notes.find(id, path, now)
+                notes.find(id, path, Origin::Told, now)
             });
         }
     }

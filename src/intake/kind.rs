@@ -82,10 +82,13 @@ pub(super) fn left_by_kind(accept: Accept, path: &LibraryPath, head: &[u8]) -> O
     match accept {
         Accept::All => None,
         Accept::Images => (!image::is_image(head)).then_some(Left::NoImage),
-        Accept::Media => {
-            (!(image::is_image(head) || video::is_video(head) || is_sidecar(path))).then_some(Left::NoMedia)
-        }
+        Accept::Media => (!(is_picture(head) || is_sidecar(path))).then_some(Left::NoMedia),
     }
+}
+
+/// Whether these are the first bytes of an image or a video.
+pub(super) fn is_picture(head: &[u8]) -> bool {
+    image::is_image(head) || video::is_video(head)
 }
 
 /// Whether `left`, said earlier of a file that has a photo's name now, would be said of it under `accept` too: the

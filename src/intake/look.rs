@@ -10,8 +10,9 @@ use heirloom_protocol::{Fingerprint, Fingerprinter, LibraryPath};
 use rustix::io::Errno;
 
 use super::kind::{HEAD_BYTES, Left, left_by_kind};
+use super::lack::Lack;
 use super::name::left_alone;
-use super::notes::Glance;
+use super::notes::{Glance, Origin};
 use super::writeback::begin_writeback;
 use crate::config::Accept;
 use crate::journal::{FileId, Stamp};
@@ -33,7 +34,7 @@ pub(super) enum Found {
     /// Its content is on the disk and has this fingerprint.
     Whole { stamp: Stamp, fingerprint: Fingerprint },
     /// Its bytes are not all there.
-    Torn { stamp: Stamp, soundness: Soundness },
+    Torn { stamp: Stamp, lack: Lack },
     /// It could not be read.
     Unreadable { stamp: Stamp, error: io::Error },
     /// It was read, and may not be on the disk for all that; reading it again would prove nothing (`fsync(2)` reports
@@ -78,7 +79,7 @@ impl Look {
         let left = match marker.soundness(&self.file) {
             Ok(Soundness::Whole) => self.left_by_bytes(accept),
             Ok(soundness @ (Soundness::Unfinished | Soundness::Unsynced)) => {
-                return Some(Found::Torn { stamp, soundness });
+                return Some(Found::Torn { stamp, lack: Lack::Marked(soundness) });
             }
             // Looked at again later, as what cannot be read at the moment.
             Ok(soundness @ Soundness::InUse) => {
@@ -87,10 +88,25 @@ impl Look {
             }
             Err(error) => Err(error),
         };
-        match left {
-            Ok(left) => left.map(|left| Found::Left { stamp, left }),
-            Err(error) => Some(Found::Unreadable { stamp, error }),
-        }
+        let found = match left {
+            Ok(Some(left)) if left != Left::Empty => return Some(Found::Left { stamp, left }),
+            Ok(left) => self.lack(marker).map(|lack| match lack {
+                Some(lack) => Some(Found::Torn { stamp, lack }),
+                None => left.map(|left| Found::Left { stamp, left }),
+            }),
+            Err(error) => Err(error),
+        };
+        found.unwrap_or_else(|error| Some(Found::Unreadable { stamp, error }))
+    }
+
+    /// What is missing of a file that nobody has vouched for: neither who told of it, nor a mark.
+    fn lack(&self, marker: &Marker) -> io::Result<Option<Lack>> {
+        let or_else = match self.glance.origin {
+            Origin::Told => return Ok(None),
+            Origin::Met => None,
+            Origin::MetShorter => Some(Lack::Shorter),
+        };
+        if marker.is_marked(&self.file)? { Ok(None) } else { Lack::of(&self.file, self.stamp.size, or_else) }
     }
 
     /// Whether it is a placeholder. One that was being filled when we ended gets its time back.
@@ -110,9 +126,8 @@ impl Look {
         if self.stamp.size == 0 {
             return Ok(Some(Left::Empty));
         }
-        let mut head = [0; HEAD_BYTES];
-        let length = read_head(&self.file, &mut head)?;
-        Ok(left_by_kind(accept, &self.glance.path, &head[..length]))
+        let head = read_head(&self.file)?;
+        Ok(left_by_kind(accept, &self.glance.path, &head))
     }
 
     /// Lets the disk begin to write while we hash.
@@ -182,9 +197,9 @@ fn is_no_file(error: &io::Error) -> bool {
     matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::NODEV))
 }
 
-/// Reads until the buffer is full or the file ends.
-fn read_head(file: &File, head: &mut [u8]) -> io::Result<usize> {
-    let mut length = 0;
+/// Its first bytes, as many as tell its kind.
+pub(super) fn read_head(file: &File) -> io::Result<Vec<u8>> {
+    let (mut head, mut length) = (vec![0; HEAD_BYTES], 0);
     while length < head.len() {
         match file.read_at(&mut head[length..], length as u64) {
             Ok(0) => break,
@@ -193,5 +208,6 @@ fn read_head(file: &File, head: &mut [u8]) -> io::Result<usize> {
             Err(error) => return Err(error),
         }
     }
-    Ok(length)
+    head.truncate(length);
+    Ok(head)
 }

@@ -20,6 +20,17 @@ pub(super) const QUIET: Duration = Duration::from_millis(300);
 /// instead.
 pub(super) const NOTES_MAX: usize = 65_536;
 
+/// What stands for a file's being whole, before anybody has looked at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The mount told of it, or its owner.
+    Told,
+    /// Nobody: the comparison of tree and journal met it as nobody knows it.
+    Met,
+    /// Nobody, and it was promised with more bytes.
+    MetShorter,
+}
+
 /// One file, as the worker that is to look at it gets it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Glance {
@@ -31,6 +42,7 @@ pub(super) struct Glance {
     renames: u32,
     /// How often in a row it could not be read.
     pub(super) failures: u32,
+    pub(super) origin: Origin,
 }
 
 #[derive(Debug)]
@@ -40,6 +52,7 @@ struct Note {
     version: u64,
     renames: u32,
     failures: u32,
+    origin: Origin,
     stage: Stage,
 }
 
@@ -93,6 +106,7 @@ impl Notes {
         let noting = self.change(id, path);
         if let Some(note) = self.files.get_mut(&id) {
             note.writers = note.writers.saturating_add(1);
+            note.origin = Origin::Told;
         }
         self.stage(id, Stage::Open);
         noting
@@ -121,13 +135,25 @@ impl Notes {
         noting
     }
 
-    /// It was found as nobody knows it, unless it was noted anyway. Due at once: if anybody is at it, they are noted
+    /// Its owner vouches for it.
+    pub(super) fn vouch(&mut self, id: FileId, path: &LibraryPath, now: Instant) -> Noting {
+        let noting = self.touch(id, path, now);
+        if let Some(note) = self.files.get_mut(&id) {
+            note.origin = Origin::Told;
+        }
+        noting
+    }
+
+    /// It was found as the journal does not know it, unless it was noted anyway. Due at once: if anybody is at it, they are noted
     /// in their turn.
-    pub(super) fn find(&mut self, id: FileId, path: &LibraryPath, now: Instant) -> Noting {
+    pub(super) fn find(&mut self, id: FileId, path: &LibraryPath, origin: Origin, now: Instant) -> Noting {
         if self.files.contains_key(&id) {
             return Noting::Noted;
         }
         let noting = self.change(id, path);
+        if let Some(note) = self.files.get_mut(&id) {
+            note.origin = origin;
+        }
         self.stage(id, Stage::Due(now));
         noting
     }
@@ -171,8 +197,8 @@ impl Notes {
             .filter_map(|id| {
                 self.stage(id, Stage::Taken);
                 let note = self.files.get(&id)?;
-                let Note { ref path, version, renames, failures, .. } = *note;
-                Some(Glance { id, path: path.clone(), version, renames, failures })
+                let Note { ref path, version, renames, failures, origin, .. } = *note;
+                Some(Glance { id, path: path.clone(), version, renames, failures, origin })
             })
             .collect()
     }
@@ -258,6 +284,7 @@ impl Notes {
             version,
             renames: 0,
             failures: 0,
+            origin: Origin::Told,
             stage: Stage::Taken,
         });
         note.version = version;

@@ -1,6 +1,7 @@
 //! The room as a whole, on a real directory and a real journal, with neighbours that only listen.
 
 mod exchanges;
+mod cut;
 mod names;
 mod placeholders;
 mod promises;
@@ -50,9 +51,9 @@ fn path(text: &str) -> LibraryPath {
     LibraryPath::new(text).unwrap()
 }
 
-/// A JPEG as far as the judge of kinds can see, with this content.
+/// A JPEG as far as the judges of kinds and endings can see: SOI, a scan with this content, EOI.
 fn photo(content: &str) -> Vec<u8> {
-    [b"\xff\xd8\xff\xe0\0\x10JFIF\0".as_slice(), content.as_bytes()].concat()
+    [b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0\x3f\0".as_slice(), content.as_bytes(), b"\xff\xd9"].concat()
 }
 
 impl House {

@@ -104,9 +104,9 @@ fn state_of(id: FileId, found: Found) -> Option<(Stamp, FileState)> {
         Found::Left { stamp, left } => (stamp, FileState::Local { why: left.to_string() }),
         Found::Placeholder { stamp, fingerprint } => (stamp, FileState::Placeholder { fingerprint }),
         Found::Whole { stamp, fingerprint } => (stamp, FileState::Pending { fingerprint }),
-        Found::Torn { stamp, soundness } => {
-            tracing::warn!(file = id.0, %soundness, "not backed up");
-            (stamp, FileState::Failed { fingerprint: None, why: soundness.to_string() })
+        Found::Torn { stamp, lack } => {
+            tracing::warn!(file = id.0, %lack, "not backed up");
+            (stamp, FileState::Failed { fingerprint: None, why: lack.to_string() })
         }
         Found::Unreadable { stamp, error } => {
             tracing::warn!(file = id.0, %error, "cannot be read");

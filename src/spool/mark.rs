@@ -98,6 +98,11 @@ impl Marker {
         })
     }
 
+    /// Whether it has a mark, whatever that says. None is on what was made durable here, and on what came here without us.
+    pub fn is_marked(&self, file: &File) -> io::Result<bool> {
+        Ok(read(file)?.is_some())
+    }
+
     /// Whether the mark says that bytes are missing, or may be. One of this boot that says no more than that somebody wrote it is no
     /// doubt.
     pub fn is_in_doubt(&self, file: &File) -> io::Result<bool> {

@@ -18,7 +18,7 @@ impl Desk {
         let outcome = mark();
         let mut state = self.state();
         state.sealing.retain(|sealing| *sealing != id);
-        self.write_note(&mut state, |notes, now| notes.touch(id, path, now));
+        self.write_note(&mut state, |notes, now| notes.vouch(id, path, now));
         drop(state);
         self.sealed.notify_all();
         self.ring();

@@ -99,8 +99,8 @@ fn a_file_renamed_there_and_back_was_renamed() {
 fn a_file_that_was_found_is_due_at_once_unless_it_was_noted() {
     let (mut notes, start) = (Notes::new(10), Instant::now());
     let _noted = notes.touch(A, &path("a.jpg"), start);
-    let _noted = notes.find(A, &path("old.jpg"), start);
-    let _noted = notes.find(B, &path("b.jpg"), start);
+    let _noted = notes.find(A, &path("old.jpg"), Origin::Told, start);
+    let _noted = notes.find(B, &path("b.jpg"), Origin::Told, start);
     let due: Vec<_> = notes.take_due(start, 9).into_iter().map(|it| it.id).collect();
     assert_eq!(due, [B]);
     assert_eq!(notes.take_due(start + QUIET, 9).remove(0).path, path("a.jpg"));

@@ -106,7 +106,10 @@ fn a_file_that_became_a_placeholder_while_it_was_read_is_not_believed() {
     let id = house.write("a.jpg", &photo("a"));
     house.settle();
     let (mut notes, now) = (super::super::notes::Notes::new(1), std::time::Instant::now());
-    assert_eq!(notes.find(id, &path("a.jpg"), now), super::super::notes::Noting::Noted);
+    assert_eq!(
+        notes.find(id, &path("a.jpg"), super::super::notes::Origin::Told, now),
+        super::super::notes::Noting::Noted
+    );
     let glance = notes.take_due(now + PATIENCE, 1).remove(0);
     let look = super::super::look::Look::open(&house.spool, glance).unwrap();
     let file = fs::File::options().write(true).open(house.place("a.jpg")).unwrap();

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::intake::look::Found;
-use crate::intake::notes::Glance;
+use crate::intake::notes::{Glance, Origin};
 use crate::journal::Stamp;
 
 /// Notes a file and takes the note off the desk, as a worker would, long before the file is due.
@@ -200,7 +200,7 @@ fn what_was_told_is_followed_before_anything_is_promised() {
     let state = backed_up(&photo("old"));
     inside.journal.record(vec![(id, FileRecord { path: path("old.jpg"), stamp, state })]).unwrap();
     inside.desk.tell(Telling::Removed { id, path: path("old.jpg") }, |_, _| Noting::Noted);
-    inside.desk.note(|notes, now| notes.find(id, &path("new.jpg"), now));
+    inside.desk.note(|notes, now| notes.find(id, &path("new.jpg"), Origin::Told, now));
     let glances = inside.desk.take_due(1).unwrap();
     inside.enter(inside.look_at(glances, &mut Vec::new()));
     inside.catch_up(&mut inside.ledger()).unwrap();
