@@ -32,6 +32,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::accounts::Caller;
 use crate::blobs::{BlobError, Blobs, ByteStream, UploadKey};
+use crate::clearing::Clearing;
 use crate::clock::Clock;
 use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError, Interrupted};
@@ -62,6 +63,7 @@ pub struct Assembly {
     index: Index,
     blobs: Arc<dyn Blobs>,
     possession: Possession,
+    clearing: Clearing,
     clock: Clock,
     counters: SharedCounters,
     turns: Turns<UploadKey>,
@@ -149,6 +151,7 @@ impl Assembly {
         index: Index,
         blobs: Arc<dyn Blobs>,
         possession: Possession,
+        clearing: Clearing,
         clock: Clock,
         counters: SharedCounters,
     ) -> Self {
@@ -157,6 +160,7 @@ impl Assembly {
             index,
             blobs,
             possession,
+            clearing,
             clock,
             counters,
             turns: Turns::default(),
@@ -259,13 +263,15 @@ impl Assembly {
         found.map(|mut uploads| uploads.remove(&fingerprint)).map_err(|source| index_failed(fingerprint, source))
     }
 
-    /// The list first, then the bytes: rule 3.
+    /// The list first, then the bytes: rule 3. An image that was sealed and refused a record goes with its upload.
     async fn drop_upload(&self, key: UploadKey) -> Result<(), AssemblyError> {
         let fingerprint = key.fingerprint;
         let forgotten = self.index.forget_upload(key.user, fingerprint).await;
         forgotten.map_err(|source| index_failed(fingerprint, source))?;
         heirloom_crash::pass(Point::UploadForgotten);
-        self.blobs.discard(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })
+        self.blobs.discard(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
+        self.clearing.clear_refused(fingerprint).await;
+        Ok(())
     }
 }
 

@@ -12,9 +12,11 @@ use futures_util::stream::BoxStream;
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint};
 
+mod clearing;
 mod disk;
 mod local;
 
+pub use clearing::{Freed, Seclusion, Section, Standing, Stay};
 pub use local::LocalBlobs;
 
 /// Bytes as they arrive or leave. An error ends the stream.
@@ -29,7 +31,19 @@ pub struct UploadKey {
     pub fingerprint: Fingerprint,
 }
 
+/// Several images that were stored at once.
+#[derive(Debug)]
+pub struct Several {
+    /// Those that do not have their fingerprint; of these nothing is stored.
+    pub damaged: HashSet<Fingerprint>,
+    /// Keeps the others.
+    pub stay: Stay,
+}
+
 /// The door. Everything that returns `Ok` from a write is durable: file, folder and name.
+///
+/// An image that nobody refers to any more is removed ([`Self::remove`]). Whoever has just stored one holds a [`Stay`] until the
+/// index refers to it, so that it is not removed in between.
 ///
 /// Every method may be called twice, by several tasks at once, and its future may be dropped half-way: what was begun
 /// is then finished or undone behind the scenes, and never left half.
@@ -38,17 +52,16 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// Stores an image that arrives whole and in order: hashes as it passes, checks length and fingerprint, makes it
     /// durable under its name. On any error nothing unverified is left. Storing what is there already is fine (and the
     /// sender's bytes are still verified; they replace what was there, which heals it if it was damaged).
-    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<(), BlobError>;
+    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<Stay, BlobError>;
     /// Stores several small images that are in memory, each as `store` does: what waits for the disk waits once for all.
-    /// Answers which of them do not have their fingerprint; of those nothing is stored. On an error any of the others
-    /// may be stored, whole.
-    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError>;
+    /// On an error any of those that have their fingerprint may be stored, whole.
+    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError>;
     /// Writes a piece of an unfinished upload in place; durable on return.
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError>;
     /// Reads the finished upload back, hashes it, makes it durable as an image. `WrongFingerprint` and `WrongLength`
     /// leave no image; the caller then drops the upload. Fine if the image stands already and the upload is gone: it
     /// was sealed before. No write reaches an image once its sealing has begun.
-    async fn seal(&self, upload: UploadKey, size: u64) -> Result<(), BlobError>;
+    async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError>;
     /// Drops an unfinished upload. Fine if there is none.
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError>;
     /// The unfinished uploads that have bytes here (for the sweep at start).
@@ -60,6 +73,14 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// Moves a damaged image out of the way. What stands there is hashed once more: an image that was healed in the
     /// meantime stays. Fine if there is none.
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError>;
+    /// What stands in a section, sound or not.
+    async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError>;
+    /// Waits for nobody: none if a [`Stay`] of an image of this section is held just now. While the answer is held, whoever
+    /// wants to store an image of the section waits.
+    async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError>;
+    /// Removes images of the secluded section, out of the quarantine, too; ends the seclusion. Fine where there are none.
+    /// Durable on return.
+    async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError>;
 }
 
 /// What can go wrong with stored bytes.

@@ -20,6 +20,14 @@ pub const UPLOAD_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// How long the trash keeps a photo: long enough to come back from a holiday and notice.
 pub const TRASH_EXPIRY: Duration = Duration::from_hours(30 * 24);
 
+/// How long an image stays that nobody refers to any more: whoever was told just now that it is here, and has yet to say what
+/// for, and whoever removed it by mistake and puts it back, need not send it again.
+pub const RELEASED_GRACE: Duration = Duration::from_hours(24);
+
+/// How long bytes stay that the index does not know. A crash leaves some, which would be gone in a day; but to an index that
+/// was restored from an old copy every newer photo is unknown, and somebody must have the time to notice.
+pub const STRAY_GRACE: Duration = Duration::from_hours(30 * 24);
+
 /// Only the account that runs the server may look in.
 const PRIVATE: u32 = 0o700;
 
@@ -34,6 +42,8 @@ pub struct Config {
     pub upload_expiry: Duration,
     /// How long the trash keeps a photo.
     pub trash_expiry: Duration,
+    /// How long images stay that nobody refers to.
+    pub graces: Graces,
     /// What is between us and those who listen on the way.
     pub transport: Transport,
     /// How often each may ask.
@@ -76,6 +86,21 @@ impl Default for ScrubPlan {
     }
 }
 
+/// How long images stay that nobody refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Graces {
+    /// Those that were let go of, from then on.
+    pub released: Duration,
+    /// Bytes that the index does not know, from when they were put there.
+    pub stray: Duration,
+}
+
+impl Default for Graces {
+    fn default() -> Self {
+        Self { released: RELEASED_GRACE, stray: STRAY_GRACE }
+    }
+}
+
 /// What is between us and those who listen on the way.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
@@ -105,6 +130,7 @@ impl Config {
             cross_user: CrossUser::default(),
             upload_expiry: UPLOAD_EXPIRY,
             trash_expiry: TRASH_EXPIRY,
+            graces: Graces::default(),
             transport: Transport::default(),
             rates: RateLimits::default(),
             scrub: ScrubPlan::default(),

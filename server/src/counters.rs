@@ -54,6 +54,10 @@ pub struct Counters {
     pub images_scrubbed: Count,
     /// Their bytes.
     pub bytes_scrubbed: Count,
+    /// Images removed because nobody referred to them any more.
+    pub images_cleared: Count,
+    /// Their bytes.
+    pub bytes_cleared: Count,
 }
 
 /// What rooms hold.
@@ -61,7 +65,7 @@ pub type SharedCounters = Arc<Counters>;
 
 impl Counters {
     /// Each number with its name and its caption.
-    pub fn all(&self) -> [(&'static str, &'static str, u64); 13] {
+    pub fn all(&self) -> [(&'static str, &'static str, u64); 15] {
         [
             ("heirloom_requests_served_total", "Requests answered below 400", self.requests_served.total()),
             ("heirloom_requests_refused_total", "Requests answered 400 to 499", self.requests_refused.total()),
@@ -76,6 +80,8 @@ impl Counters {
             ("heirloom_requests_limited_total", "Requests of those who asked too often", self.requests_limited.total()),
             ("heirloom_images_scrubbed_total", "Stored images read again", self.images_scrubbed.total()),
             ("heirloom_bytes_scrubbed_total", "Bytes of those images", self.bytes_scrubbed.total()),
+            ("heirloom_images_cleared_total", "Images removed that nobody had", self.images_cleared.total()),
+            ("heirloom_bytes_cleared_total", "Bytes of those images", self.bytes_cleared.total()),
         ]
     }
 }

@@ -23,6 +23,7 @@ mod library;
 mod proofs;
 mod quota;
 mod ranges;
+mod released;
 mod row;
 mod schema;
 mod scrub;
@@ -35,7 +36,9 @@ mod writer;
 
 pub use devices::{DeviceEntry, NewDevice};
 pub use error::IndexError;
+pub use images::Quarantined;
 pub use quota::Room;
+pub use released::Waiting;
 pub use scrub::{ScrubMark, ScrubStep};
 pub use trash::Trash;
 pub use users::{UserEntry, UserState};

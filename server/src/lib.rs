@@ -10,6 +10,8 @@ pub mod http;
 pub mod scrub;
 /// Puts shards together, verifies, records, answers (M5, M6, M7, M9).
 pub mod assembly;
+/// Removes what nobody refers to any more.
+pub mod clearing;
 /// Checks proofs that somebody holds an image's bytes (M9).
 pub mod possession;
 /// Who may ask: users and their tokens.

@@ -19,7 +19,7 @@ use crate::accounts::Caller;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
 use crate::counters::SharedCounters;
-use crate::index::{Index, IndexError};
+use crate::index::{Index, IndexError, Quarantined};
 use crate::turns::Turns;
 
 use inspection::Inspected;
@@ -148,9 +148,13 @@ impl Possession {
 
     /// The index first: from then on nobody is told that the image is here, whatever becomes of the file.
     async fn quarantine(&self, image: &CheckImage) -> Result<(), IndexError> {
+        match self.index.quarantine(image.fingerprint).await? {
+            Quarantined::Marked => {}
+            // Its last holder let go of it, and it was cleared away while it was read.
+            Quarantined::Gone => return Ok(()),
+        }
         tracing::warn!(fingerprint = %image.fingerprint, "a stored image is damaged; quarantined until it is sent again");
         self.counters.images_quarantined.add_one();
-        self.index.quarantine(image.fingerprint).await?;
         heirloom_crash::pass(Point::DamageRecorded);
         if let Err(error) = self.blobs.quarantine(image.fingerprint).await {
             // Not fatal: whoever uploads it again replaces the file.

@@ -8,6 +8,7 @@ mod looking;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heirloom_crash::Point;
 use heirloom_protocol::Fingerprint;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -17,7 +18,7 @@ use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::ScrubPlan;
 use crate::counters::SharedCounters;
-use crate::index::{Index, IndexError, ScrubMark, ScrubStep};
+use crate::index::{Index, IndexError, Quarantined, ScrubMark, ScrubStep};
 
 use looking::look;
 
@@ -142,8 +143,10 @@ impl Scrub {
         if !round.damaged.is_empty() {
             found();
         }
+        heirloom_crash::pass(Point::PageScrubbed);
         let step = last.map_or(ScrubStep::Done, |last| ScrubStep::Behind(Some(last)));
         self.index.note_scrub(ScrubMark { step, ..mark }).await.map_err(ScrubError::Index)?;
+        heirloom_crash::pass(Point::ScrubNoted);
         Ok(if step == ScrubStep::Done { ROUND_GAP } else { Duration::ZERO })
     }
 
@@ -158,10 +161,10 @@ impl Scrub {
         for (fingerprint, size) in &images {
             match look(&*self.blobs, *fingerprint, *size, pace).await {
                 Verdict::Sound => {}
-                Verdict::Damaged => {
-                    round.damaged.push(*fingerprint);
-                    self.quarantine(*fingerprint).await?;
-                }
+                Verdict::Damaged => match self.quarantine(*fingerprint).await? {
+                    Quarantined::Marked => round.damaged.push(*fingerprint),
+                    Quarantined::Gone => {}
+                },
                 Verdict::Unreadable => round.unread += 1,
             }
             (round.images, round.bytes) = (round.images + 1, round.bytes + size);
@@ -172,12 +175,17 @@ impl Scrub {
     }
 
     /// The index first: from then on nobody is told that the image is here, whatever becomes of the file.
-    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), ScrubError> {
+    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<Quarantined, ScrubError> {
+        let found = self.index.quarantine(fingerprint).await.map_err(ScrubError::Index)?;
+        if found == Quarantined::Gone {
+            // Its last holder let go of it, and it was cleared away while it was read.
+            return Ok(found);
+        }
         tracing::error!(%fingerprint, "a stored image is damaged; quarantined until it is sent again");
         self.counters.images_quarantined.add_one();
-        self.index.quarantine(fingerprint).await.map_err(ScrubError::Index)?;
+        heirloom_crash::pass(Point::DamageRecorded);
         let moved = self.blobs.quarantine(fingerprint).await;
-        moved.map_err(|source| ScrubError::Quarantine { fingerprint, source })
+        moved.map(|()| found).map_err(|source| ScrubError::Quarantine { fingerprint, source })
     }
 }
 

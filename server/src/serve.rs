@@ -23,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::{AccountError, Accounts};
 use crate::assembly::{Assembly, AssemblyError, Expiries};
 use crate::blobs::{BlobError, Blobs, LocalBlobs};
+use crate::clearing::Clearing;
 use crate::clock::Clock;
-use crate::config::{Config, Transport};
+use crate::config::{Config, Graces, Transport};
 use crate::counters::SharedCounters;
 use crate::http::{self, Door, Installation, News, Restraint, TrashExpiry};
 use crate::index::{Index, IndexError};
@@ -38,6 +39,9 @@ pub use shield::ShieldError;
 
 /// How often expired uploads and trash are looked for. Their expiries are days; an hour more is nothing.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
+
+/// Sections looked through for strays in one sweep: all of them in 16 hours.
+const STRAY_SECTIONS: usize = 16;
 
 /// Names the purpose of what is derived from the secret (BLAKE3 section 6.2).
 const INSTALLATION_CONTEXT: &str = "heirloom installation 1";
@@ -124,10 +128,15 @@ impl Server {
     pub async fn start_with(config: Config, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
         refuse_listeners(&config.transport, listen)?;
         let shield = raise_shield(&config.transport).await?;
-        let (door, scrub) = open(&config, clock).await?;
+        let Opened { door, scrub, clearing } = open(&config, clock).await?;
         door.assembly.reconcile().await.map_err(ServeError::Reconcile)?;
-        let expiries = Expiries { upload: config.upload_expiry, trash: config.trash_expiry };
-        sweep_once(&door.assembly, expiries).await;
+        let sweeper = Sweeper {
+            assembly: door.assembly.clone(),
+            clearing,
+            expiries: Expiries { upload: config.upload_expiry, trash: config.trash_expiry },
+            graces: config.graces,
+        };
+        sweeper.sweep().await;
         let listener = bind(listen).await?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
         let (accounts, assembly, index) = (door.accounts.clone(), door.assembly.clone(), door.index.clone());
@@ -135,7 +144,7 @@ impl Server {
         let news = door.news.clone();
         let found = move || news.tell_everybody();
         let scrubbing = tokio::spawn(scrub.keep_on(config.scrub, door.clock.clone(), found, stopping.clone()));
-        let sweeping = tokio::spawn(sweep(assembly.clone(), expiries, stopping.clone()));
+        let sweeping = tokio::spawn(sweeper.keep_on(stopping.clone()));
         let listening = tokio::spawn(listening::listen(listener, shield.clone(), http::router(door), stopping.clone()));
         tracing::info!(%address, data = %config.data.root().display(), encrypted = shield.is_some(), "listening");
         Ok(Self { address, accounts, assembly, index, shield, stopping, listening, sweeping, scrubbing })
@@ -204,8 +213,15 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
 }
 
+/// What requests come to, and what goes on without them.
+struct Opened {
+    door: Door,
+    scrub: Scrub,
+    clearing: Clearing,
+}
+
 /// Every room opened, from the bottom up.
-async fn open(config: &Config, clock: Clock) -> Result<(Door, Scrub), ServeError> {
+async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
     let index = Index::open(&config.data.index_url()).await.map_err(ServeError::Index)?;
     let secret = index.secret().await.map_err(ServeError::Index)?;
     let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&config.data).await.map_err(ServeError::Blobs)?);
@@ -222,7 +238,9 @@ async fn open(config: &Config, clock: Clock) -> Result<(Door, Scrub), ServeError
         Arc::clone(&counters),
     );
     let scrub = Scrub::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
-    let assembly = Assembly::new(index.clone(), blobs, possession.clone(), clock.clone(), Arc::clone(&counters));
+    let clearing = Clearing::new(index.clone(), Arc::clone(&blobs), clock.clone(), Arc::clone(&counters));
+    let assembly =
+        Assembly::new(index.clone(), blobs, possession.clone(), clearing.clone(), clock.clone(), Arc::clone(&counters));
     let door = Door {
         accounts: Accounts::new(index.clone()),
         assembly,
@@ -238,7 +256,7 @@ async fn open(config: &Config, clock: Clock) -> Result<(Door, Scrub), ServeError
         restraint: Restraint::new(config.rates, Arc::clone(&counters)),
         counters,
     };
-    Ok((door, scrub))
+    Ok(Opened { door, scrub, clearing })
 }
 
 fn installation(secret: &[u8; 32]) -> Installation {
@@ -246,20 +264,41 @@ fn installation(secret: &[u8; 32]) -> Installation {
     Installation(HEXLOWER.encode(&name[..16]).into())
 }
 
-async fn sweep(assembly: Assembly, expiries: Expiries, stopping: CancellationToken) {
-    let mut rounds = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            () = stopping.cancelled() => return,
-            _ = rounds.tick() => sweep_once(&assembly, expiries).await,
-        }
-    }
+/// Removes what is not wanted any more. An error costs one round: what expired is still expired at the next.
+struct Sweeper {
+    assembly: Assembly,
+    clearing: Clearing,
+    expiries: Expiries,
+    graces: Graces,
 }
 
-/// An error costs one round: what expired is still expired at the next.
-async fn sweep_once(assembly: &Assembly, expiries: Expiries) {
-    if let Err(error) = assembly.sweep(expiries).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
+impl Sweeper {
+    async fn keep_on(self, stopping: CancellationToken) {
+        let mut rounds = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
+        rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                _ = rounds.tick() => {
+                    self.sweep().await;
+                    self.sweep_strays().await;
+                }
+            }
+        }
+    }
+
+    async fn sweep(&self) {
+        if let Err(error) = self.assembly.sweep(self.expiries).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
+        }
+        if let Err(error) = self.clearing.clear_released(self.graces.released).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what nobody has");
+        }
+    }
+
+    async fn sweep_strays(&self) {
+        if let Err(error) = self.clearing.clear_some_strays(self.graces.stray, STRAY_SECTIONS).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what the index does not know");
+        }
     }
 }

@@ -14,6 +14,9 @@ use crate::waiting::{SOON, eventually};
 /// Seconds that one command may take: `timeout` ends what hangs, so that a test fails instead.
 const COMMAND_SECONDS: &str = "180";
 
+/// In place of the code of a command that a signal ended.
+pub const NO_CODE: i32 = -1;
+
 /// How a command ended.
 #[derive(Debug)]
 pub struct Ended {
@@ -50,7 +53,7 @@ pub fn finish_with(mut command: Command, said: &str) -> Ended {
     drop(child.stdin.take().expect("piped").write_all(said.as_bytes()));
     let output = child.wait_with_output().unwrap_or_else(|error| panic!("wait for {line}: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    let code = output.status.code().unwrap_or(-1);
+    let code = output.status.code().unwrap_or(NO_CODE);
     assert_ne!(code, 127, "{line}: not installed; scripts/test installs what the tests need");
     Ended { command: line, code, stdout: text(output.stdout), stderr: text(output.stderr) }
 }

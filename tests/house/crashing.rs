@@ -40,8 +40,12 @@ enum Scene {
     Linking,
     /// The server finds a photo damaged that somebody else sent.
     Finding,
+    /// The server reads what it stored again.
+    Scrubbing,
     /// The server drops an upload that is not wanted any more.
     Dropping,
+    /// The administrator purges the trash, and what nobody has any more goes.
+    Clearing,
 }
 
 /// Where a point is met.
@@ -77,8 +81,10 @@ fn scene_of(point: Point) -> Scene {
         | Point::ImageRecorded
         | Point::NamesRecorded => Scene::Receiving,
         Point::ProofRight | Point::LinkRecorded => Scene::Linking,
-        Point::DamageRecorded => Scene::Finding,
+        Point::DamageRecorded | Point::DamageMoved => Scene::Finding,
+        Point::PageScrubbed | Point::ScrubNoted => Scene::Scrubbing,
         Point::UploadForgotten => Scene::Dropping,
+        Point::TrashPurged | Point::ImageForgotten | Point::ImageRemoved => Scene::Clearing,
     }
 }
 
@@ -291,10 +297,7 @@ fn a_crash_of_the_server_when_it_finds_damage_never_gives_the_damaged_bytes_out(
         let ben = house.person("ben");
         let bytes = fs::read(&photo).expect("a photo");
         let image = Fingerprint::of(&bytes);
-        let stored = crate::server::files_below(&house.server.data().join("images")).pop().expect("an image");
-        let mut damaged = bytes.clone();
-        damaged[SMALL / 2] ^= 1;
-        fs::write(&stored, damaged).expect("writable");
+        damage_the_only_image(&house);
         house.server.stop();
         house.server.start_to_crash(at);
         let device = house.device(&ben, "tablet");
@@ -305,6 +308,68 @@ fn a_crash_of_the_server_when_it_finds_damage_never_gives_the_damaged_bytes_out(
         assert!(given.is_none_or(|given| given == bytes), "damaged bytes were given out");
         all_is_kept(&house, &ben, &device);
         assert!(house.ask(&anna).image(image).expect("it is healed") == bytes);
+    });
+}
+
+/// Flips a bit on the server's disk.
+fn damage_the_only_image(house: &House) {
+    let stored = crate::server::files_below(&house.server.data().join("images")).pop().expect("an image");
+    let mut bytes = fs::read(&stored).expect("an image");
+    bytes[SMALL / 2] ^= 1;
+    fs::write(&stored, bytes).expect("writable");
+}
+
+#[test]
+fn a_crash_of_the_server_while_it_scrubs_forgets_no_damage_that_it_found() {
+    play(Scene::Scrubbing, |at| {
+        let (mut house, anna, mut device, photo) = house_with_a_photo(SMALL);
+        house.server.with_options(&["--scrub-every", "1s", "--scrub-rate", "100"]);
+        house.server.stop();
+        damage_the_only_image(&house);
+        house.server.start_and_crash(at);
+        house.server.start_again();
+        device.mount();
+        let (bytes, asker) = (fs::read(&photo).expect("a photo"), house.ask(&anna));
+        let image = Fingerprint::of(&bytes);
+        eventually(BACKED_UP_WITHIN, "it is healed", || asker.image(image).is_some_and(|given| given == bytes));
+        all_is_kept(&house, &anna, &device);
+    });
+}
+
+#[test]
+fn a_crash_while_what_nobody_has_is_cleared_away_leaves_whole_images_and_no_promise_without_one() {
+    play(Scene::Clearing, |at| {
+        let (house, anna, mut device, photo) = house_with_a_photo(SMALL);
+        let ben = house.person("ben");
+        let bens = house.device(&ben, "tablet");
+        let stays = house.shelf("bens").join("b.jpg");
+        fs::write(&stays, fs::read(&photo).expect("a photo").repeat(2)).expect("another photo");
+        bens.copy_in(&stays);
+        bens.wait();
+        device.mount();
+        fs::remove_file(device.path("a.jpg")).expect("removed");
+        eventually(BACKED_UP_WITHIN, "the library knows", || house.ask(&anna).library().is_empty());
+
+        house.server.administer_to_crash(at, &["trash", "purge", "--grace", "0s"]);
+        let bytes = fs::read(&photo).expect("a photo");
+        let image = Fingerprint::of(&bytes);
+        let left = house.server.images();
+        assert!(left.contains_key(&Fingerprint::of(&fs::read(&stays).expect("a photo"))), "it is Ben's");
+        assert_eq!(left.contains_key(&image), at != "image-removed");
+        assert_eq!(house.ask(&anna).image(image), None, "it is not hers any more");
+
+        // The same photo comes again, and is what it was.
+        device.copy_in(&photo);
+        device.wait();
+        assert!(house.ask(&anna).image(image).expect("it is hers again") == bytes);
+        house.server.administer(&["trash", "purge", "--grace", "0s"]).succeeds();
+        assert_eq!(house.server.images().len(), 2, "and stays");
+
+        fs::remove_file(device.path("a.jpg")).expect("removed");
+        eventually(BACKED_UP_WITHIN, "the library knows", || house.ask(&anna).library().is_empty());
+        house.server.administer_to_crash(at, &["trash", "purge", "--grace", "0s"]);
+        house.server.administer(&["trash", "purge", "--grace", "0s"]).succeeds();
+        assert_eq!(house.server.images().len(), 1, "what the crash left is found");
     });
 }
 

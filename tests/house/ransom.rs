@@ -99,12 +99,73 @@ fn one_version_is_restored_without_a_mount_until_the_administrator_purges_it() {
 
     assert_eq!(
         house.server.administer(&["trash", "purge", "--user", "anna", "--older", "1d"]).succeeds(),
-        "purged 0 photos\n"
+        "purged 0 photos\nfreed 0 images, 0 bytes\n"
     );
     assert!(trash(&[]).contains("a.jpg"));
-    house.server.administer(&["trash", "purge", "--user", "anna"]).succeeds();
+    let purged = house.server.administer(&["trash", "purge", "--user", "anna"]).succeeds();
+    assert!(purged.starts_with("purged 3 photos\nfreed 0 images, 0 bytes\n1 more, 30000 bytes, "), "{purged}");
     assert_eq!(trash(&[]), "nothing in the trash\n");
     restore(&device, "a.jpg", &["--version", &version]).refuses(&["nothing", "trash"]);
     device.mount();
     eventually(SOON, "what stands is shown", || fs::read(device.path("a.jpg")).is_ok_and(|shown| shown == second));
+}
+
+#[test]
+fn what_nobody_has_any_more_leaves_the_disk_and_what_anybody_has_stays() {
+    let mut house = House::new();
+    let (anna, ben) = (house.person("anna"), house.person("ben"));
+    let mut device = house.device(&anna, "laptop");
+    let bens = house.device(&ben, "tablet");
+    // Anna's alone, and removed; removed by her, and kept by Ben; in her trash; in her library under another name.
+    let photos = ["gone.jpg", "bens.jpg", "trashed.jpg", "stands.jpg"].map(|name| house.photo(name, 100_000));
+    for (photo, _) in &photos {
+        device.copy_in(photo);
+    }
+    bens.copy_in(&photos[1].0);
+    fs::copy(&photos[3].0, device.path("again.jpg")).expect("copied");
+    device.wait();
+    bens.wait();
+    eventually(SOON, "all names are known", || house.ask(&anna).library().len() == 5);
+    let removed = ["gone.jpg", "bens.jpg", "stands.jpg"];
+    for name in removed {
+        fs::remove_file(device.path(name)).expect("removed");
+    }
+    eventually(SOON, "they are known to be removed", || house.ask(&anna).library().len() == 2);
+
+    let purge = |house: &House, words: &[&str]| {
+        house.server.administer(&[&["trash", "purge"], words].concat()).succeeds().lines().map(str::to_owned).collect()
+    };
+    let said: Vec<String> = purge(&house, &["--user", "anna"]);
+    assert_eq!(said[..2], ["purged 3 photos", "freed 0 images, 0 bytes"]);
+    assert!(said[2].starts_with("1 more, 100000 bytes, "), "the others are had: {said:?}");
+    assert_eq!(house.server.images().len(), 4);
+    fs::remove_file(device.path("trashed.jpg")).expect("removed");
+    eventually(SOON, "it is in the trash", || house.ask(&anna).library().len() == 1);
+    let said: Vec<String> = purge(&house, &["--older", "1d", "--grace", "0s"]);
+    assert_eq!(said, ["purged 0 photos", "freed 1 images, 100000 bytes"], "beside a running server");
+    assert_eq!(
+        house.server.images().keys().copied().collect::<Vec<_>>(),
+        sorted([photos[1].1, photos[2].1, photos[3].1])
+    );
+
+    // The same with a server that does not run, after which all that somebody has is there.
+    device.unmount();
+    house.server.stop();
+    let said: Vec<String> = purge(&house, &["--grace", "0s"]);
+    assert_eq!(said, ["purged 1 photos", "freed 1 images, 100000 bytes"]);
+    house.server.start_again();
+    assert_eq!(house.server.images().keys().copied().collect::<Vec<_>>(), sorted([photos[1].1, photos[3].1]));
+    for (person, image) in [(&ben, photos[1].1), (&anna, photos[3].1)] {
+        assert!(house.ask(person).image(image).is_some());
+    }
+    // Who still has the bytes brings them back.
+    device.mount();
+    device.copy_in(&photos[0].0);
+    device.wait();
+    assert!(house.ask(&anna).image(photos[0].1).is_some());
+}
+
+fn sorted<const N: usize>(mut images: [Fingerprint; N]) -> Vec<Fingerprint> {
+    images.sort();
+    images.to_vec()
 }

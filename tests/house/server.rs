@@ -8,11 +8,14 @@ use std::process::Command;
 
 use heirloom_protocol::Fingerprint;
 
-use crate::command::{Ended, Process, finish, finish_with};
+use crate::command::{Ended, NO_CODE, Process, finish, finish_with};
 use crate::waiting::{CRASHED_WITHIN, SOON, eventually};
 
 /// What the server prints, alone on a line, once it accepts connections.
 const LISTENS: &str = "heirloom-server listens on http://";
+
+/// The switch of `heirloom-crash`.
+const CRASH_AT: &str = "HEIRLOOM_CRASH_AT";
 
 /// The server of a house.
 #[derive(Debug)]
@@ -52,7 +55,14 @@ impl Server {
 
     /// Starts a process that ends itself at this crash point.
     pub fn start_to_crash(&mut self, at: &str) {
-        self.start_with(&[("HEIRLOOM_CRASH_AT", at)]);
+        self.start_with(&[(CRASH_AT, at)]);
+    }
+
+    /// Starts a process that comes to this crash point by itself, perhaps before it listens; waits until it has.
+    #[track_caller]
+    pub fn start_and_crash(&mut self, at: &str) {
+        self.process = Some(Process::start("the server", self.command(&[(CRASH_AT, at)]), &self.log));
+        self.crashes();
     }
 
     /// Waits for the process to come to its crash point.
@@ -64,14 +74,7 @@ impl Server {
 
     fn start_with(&mut self, variables: &[(&str, &str)]) {
         let mark = fs::metadata(&self.log).map_or(0, |log| log.len());
-        let mut command = Command::new(program());
-        command
-            .envs(variables.iter().copied())
-            .arg("--data")
-            .arg(&self.data)
-            .args(["--listen", &self.address.to_string()])
-            .args(&self.options);
-        let mut process = Process::start("the server", command, &self.log);
+        let mut process = Process::start("the server", self.command(variables), &self.log);
         eventually(SOON, "the server says where it listens", || {
             assert!(process.runs(), "the server ended:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
             let log = fs::read(&self.log).expect("the server's log");
@@ -81,6 +84,17 @@ impl Server {
             address.is_some()
         });
         self.process = Some(process);
+    }
+
+    fn command(&self, variables: &[(&str, &str)]) -> Command {
+        let mut command = Command::new(program());
+        command
+            .envs(variables.iter().copied())
+            .arg("--data")
+            .arg(&self.data)
+            .args(["--listen", &self.address.to_string()])
+            .args(&self.options);
+        command
     }
 
     /// Starts it anew with these further options.
@@ -117,9 +131,22 @@ impl Server {
 
     /// One of the administrator's commands, about this server.
     pub fn administer(&self, words: &[&str]) -> Ended {
+        finish(self.administration(words))
+    }
+
+    /// The same by a process that ends itself at this crash point.
+    #[track_caller]
+    pub fn administer_to_crash(&self, at: &str, words: &[&str]) {
+        let mut command = self.administration(words);
+        command.env(CRASH_AT, at);
+        let ended = finish(command);
+        assert_eq!(ended.code, NO_CODE, "it should have come to its crash point: {ended}");
+    }
+
+    fn administration(&self, words: &[&str]) -> Command {
         let mut command = Command::new(program());
         command.args(words).arg("--data").arg(&self.data);
-        finish(command)
+        command
     }
 
     /// Adds a user; answers the token.
@@ -132,9 +159,7 @@ impl Server {
 
     /// Sets a user's password.
     pub fn set_password(&self, name: &str, password: &str) {
-        let mut command = Command::new(program());
-        command.args(["user", "passwd", name]).arg("--data").arg(&self.data);
-        finish_with(command, &format!("{password}\n")).succeeds();
+        finish_with(self.administration(&["user", "passwd", name]), &format!("{password}\n")).succeeds();
     }
 
     /// Every image on the server's disk with its length, each read and hashed here: it is the image that its name says.

@@ -13,7 +13,7 @@ use tokio::time::timeout;
 
 use super::{Assembly, AssemblyError, SHARD_MEMORY_WAIT, SHARD_TIME_MAX, index_failed};
 use crate::accounts::Caller;
-use crate::blobs::{BlobError, ByteStream, UploadKey};
+use crate::blobs::{BlobError, ByteStream, Stay, UploadKey};
 use crate::index::{IndexError, Interrupted};
 
 /// A shard as it was announced, and its bytes as they come in. The range lies inside `0..size`, and is no longer than
@@ -63,8 +63,8 @@ impl Assembly {
         if digest.fingerprint() != fingerprint {
             return Err(wrong_either_way(fingerprint, range, digest, body).await);
         }
-        match self.blobs.store(fingerprint, size, body).await {
-            Ok(()) => {}
+        let stay = match self.blobs.store(fingerprint, size, body).await {
+            Ok(stay) => stay,
             // Digest and fingerprint are one here: the bytes were damaged on the way, and may be sent again.
             Err(BlobError::WrongFingerprint { .. }) => return Err(AssemblyError::DigestMismatch(range)),
             Err(BlobError::Sender(source)) => return Err(AssemblyError::Sender(source)),
@@ -79,18 +79,23 @@ impl Assembly {
             ) => {
                 return Err(AssemblyError::Blobs { fingerprint, source });
             }
-        }
+        };
         self.count_shard(range);
         let room = self.clone();
-        let recorded = self.writes.spawn(async move { room.record_whole(key, size).await });
+        let recorded = self.writes.spawn(async move { room.record_whole(key, size, stay).await });
         recorded.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
     }
 
     /// Parts that came before are of no use any more. Alone with the upload, so that no shard is added to them meanwhile.
-    async fn record_whole(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
+    async fn record_whole(&self, key: UploadKey, size: u64, stay: Stay) -> Result<UploadState, AssemblyError> {
         let _alone = self.turns.take_all(key).await;
         let begun = self.upload_of(key).await?;
-        let state = self.record(key, size).await?;
+        let recorded = self.record(key, size, stay).await;
+        if begun.is_none() && recorded.is_err() {
+            // Nobody goes on from here: whoever wants it sends it again.
+            self.clearing.clear_refused(key.fingerprint).await;
+        }
+        let state = recorded?;
         if begun.is_some() {
             let discarded = self.blobs.discard(key).await;
             discarded.map_err(|source| AssemblyError::Blobs { fingerprint: key.fingerprint, source })?;

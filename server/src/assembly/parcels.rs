@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::arrival::{collect, too_slow};
 use super::{Assembly, AssemblyError, SHARD_TIME_MAX, index_failed};
 use crate::accounts::Caller;
-use crate::blobs::{ByteStream, UploadKey};
+use crate::blobs::{ByteStream, Several, Stay, UploadKey};
 
 /// The longest parcel, in bytes.
 pub const PARCEL_LENGTH_MAX: u64 = parcel::BYTES_MAX + parcel::LIST_BYTES_MAX as u64;
@@ -53,9 +53,9 @@ impl Assembly {
             images.iter().map(|(fingerprint, bytes)| (*fingerprint, bytes.len() as u64)).collect();
         let first = announced[0].0;
         let stored = self.blobs.store_several(images).await;
-        let damaged = stored.map_err(|source| AssemblyError::Blobs { fingerprint: first, source })?;
+        let Several { damaged, stay } = stored.map_err(|source| AssemblyError::Blobs { fingerprint: first, source })?;
         let sound = announced.iter().filter(|(fingerprint, _)| !damaged.contains(fingerprint)).copied().collect();
-        let mut receipts = self.record_several(user, sound).await?.into_iter().peekable();
+        let mut receipts = self.record_several(user, sound, stay).await?.into_iter().peekable();
         let unpacked = |(fingerprint, _)| match receipts.next_if(|receipt| receipt.fingerprint == fingerprint) {
             Some(receipt) => Unpacked::Stored { receipt },
             None => Unpacked::Damaged { fingerprint },
@@ -69,6 +69,7 @@ impl Assembly {
         &self,
         user: UserId,
         images: Vec<(Fingerprint, u64)>,
+        stay: Stay,
     ) -> Result<Vec<Receipt>, AssemblyError> {
         let Some(&(first, _)) = images.first() else { return Ok(Vec::new()) };
         let mut fingerprints: Vec<Fingerprint> = images.iter().map(|(fingerprint, _)| *fingerprint).collect();
@@ -79,7 +80,14 @@ impl Assembly {
         }
         let begun = self.index.interrupted(user, &fingerprints).await.map_err(|source| index_failed(first, source))?;
         let bytes = images.iter().map(|(_, size)| size).sum();
-        let receipts = self.index.hold_several(user, images).await.map_err(|source| index_failed(first, source))?;
+        let held = self.index.hold_several(user, images).await;
+        drop(stay);
+        if held.is_err() {
+            for fingerprint in fingerprints {
+                self.clearing.clear_refused(fingerprint).await;
+            }
+        }
+        let receipts = held.map_err(|source| index_failed(first, source))?;
         heirloom_crash::pass(Point::ImageRecorded);
         for fingerprint in begun.into_keys() {
             let discarded = self.blobs.discard(UploadKey { user, fingerprint }).await;

@@ -8,7 +8,7 @@ use heirloom_protocol::RangeSet;
 use heirloom_protocol::message::UploadState;
 
 use super::{Assembly, AssemblyError, index_failed};
-use crate::blobs::{BlobError, UploadKey};
+use crate::blobs::{BlobError, Stay, UploadKey};
 use crate::index::Interrupted;
 
 impl Assembly {
@@ -26,10 +26,10 @@ impl Assembly {
         }
     }
 
-    async fn seal_bytes(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
+    pub(super) async fn seal_bytes(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
         let fingerprint = key.fingerprint;
         match self.blobs.seal(key, size).await {
-            Ok(()) => self.record(key, size).await,
+            Ok(stay) => self.record(key, size, stay).await,
             Err(BlobError::WrongFingerprint { expected, found }) => {
                 tracing::warn!(user = %key.user, %expected, %found, "an upload is not the image it was said to be; dropped");
                 self.drop_upload(key).await?;
@@ -49,9 +49,10 @@ impl Assembly {
         }
     }
 
-    /// From here on the user holds the image, and may be told so.
-    pub(super) async fn record(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
+    /// From here on the user holds the image, and may be told so. Until then it `stay`s because it was stored just now.
+    pub(super) async fn record(&self, key: UploadKey, size: u64, stay: Stay) -> Result<UploadState, AssemblyError> {
         let held = self.index.hold(key.user, key.fingerprint, size).await;
+        drop(stay);
         let receipt = held.map_err(|source| index_failed(key.fingerprint, source))?;
         heirloom_crash::pass(Point::ImageRecorded);
         self.counters.images_stored.add_one();

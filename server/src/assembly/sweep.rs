@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Assembly, AssemblyError};
 use crate::blobs::UploadKey;
+use crate::index::IndexError;
 
 /// Uploads or trash entries swept in one statement: small enough not to hold up those who write.
 const SWEEP_BATCH: u32 = 100;
@@ -50,14 +51,19 @@ impl Assembly {
     async fn settle_without_bytes(&self, key: UploadKey) -> Result<(), AssemblyError> {
         let _alone = self.turns.take_all(key).await;
         let Some(upload) = self.upload_of(key).await? else { return Ok(()) };
-        let stored = self.blobs.size(key.fingerprint).await.map_err(AssemblyError::SweepBytes)?;
-        if upload.received.covers(upload.size) && stored == Some(upload.size) {
-            self.record(key, upload.size).await?;
-        } else {
-            tracing::warn!(user = %key.user, fingerprint = %key.fingerprint, "forget an upload whose bytes are gone");
-            self.drop_upload(key).await?;
+        if upload.received.covers(upload.size) {
+            return match self.seal_bytes(key, upload.size).await {
+                // Another server is at work on it, and the bytes that it has now are wrong; or it was refused before, and waits
+                // until there is room or nobody comes back for it. Other users' photos do not wait for either.
+                Err(
+                    AssemblyError::FingerprintMismatch { .. }
+                    | AssemblyError::Index { source: IndexError::OverQuota { .. }, .. },
+                ) => Ok(()),
+                sealed => sealed.map(drop),
+            };
         }
-        Ok(())
+        tracing::warn!(user = %key.user, fingerprint = %key.fingerprint, "forget an upload whose bytes are gone");
+        self.drop_upload(key).await
     }
 
     /// Drops uploads and trash that expired.

@@ -1,5 +1,6 @@
 //! What must hold when the disk fails, the sender leaves, or memory is short.
 
+mod clearing;
 mod watched;
 
 use std::io;
@@ -26,7 +27,7 @@ struct Workshop {
     assembly: Assembly,
     blobs: Arc<Watched>,
     index: Index,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl Workshop {
@@ -45,8 +46,9 @@ impl Workshop {
             clock.clone(),
             Arc::clone(&counters),
         );
-        let assembly = Assembly::new(index.clone(), door, possession, clock, counters);
-        Self { assembly, blobs, index, _data: data }
+        let clearing = Clearing::new(index.clone(), Arc::clone(&door), clock.clone(), Arc::clone(&counters));
+        let assembly = Assembly::new(index.clone(), door, possession, clearing, clock, counters);
+        Self { assembly, blobs, index, data }
     }
 
     async fn user(&self, name: &str) -> Caller {

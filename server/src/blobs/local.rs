@@ -10,7 +10,6 @@
 //! All of it must be on one filesystem, because rename(2) is what turns an upload into an image: nothing is copied.
 //! Whatever stands in `images` was hashed before it got there.
 
-use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +21,7 @@ use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::disk::{Disk, KernelDisk};
-use super::{BlobError, Blobs, ByteStream, UploadKey};
+use super::{BlobError, Blobs, ByteStream, Freed, Seclusion, Section, Several, Standing, Stay, UploadKey};
 use crate::config::DataDir;
 use incoming::Incoming;
 use shelf::Shelf;
@@ -146,7 +145,7 @@ impl Arrival {
 
 #[async_trait]
 impl Blobs for LocalBlobs {
-    async fn store(&self, fingerprint: Fingerprint, size: u64, mut body: ByteStream<'_>) -> Result<(), BlobError> {
+    async fn store(&self, fingerprint: Fingerprint, size: u64, mut body: ByteStream<'_>) -> Result<Stay, BlobError> {
         let mut arrival = Arrival::new(Arc::clone(&self.places));
         while let Some(bytes) = body.next().await {
             arrival.take(bytes.map_err(BlobError::Sender)?).await?;
@@ -159,11 +158,11 @@ impl Blobs for LocalBlobs {
         }
         let places = Arc::clone(&self.places);
         arrival.send(move |incoming| incoming.settle(fingerprint, &places.shelf)).await?;
-        arrival.landed().await?;
-        Ok(())
+        let settled = arrival.landed().await?.expect("it was sent to the disk just now");
+        Ok(settled.stay())
     }
 
-    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError> {
+    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {
         self.off_the_reactor(move |places| several::store(places, images)).await
     }
 
@@ -171,7 +170,7 @@ impl Blobs for LocalBlobs {
         self.off_the_reactor(move |places| places.unfinished.write(upload, offset, &bytes)).await
     }
 
-    async fn seal(&self, upload: UploadKey, size: u64) -> Result<(), BlobError> {
+    async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError> {
         self.off_the_reactor(move |places| places.unfinished.seal(upload, size, &places.shelf)).await
     }
 
@@ -194,5 +193,18 @@ impl Blobs for LocalBlobs {
 
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
         self.off_the_reactor(move |places| places.shelf.quarantine(fingerprint)).await
+    }
+
+    async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError> {
+        self.off_the_reactor(move |places| places.shelf.standing(section)).await
+    }
+
+    async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError> {
+        self.off_the_reactor(move |places| places.shelf.seclude(section)).await
+    }
+
+    async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError> {
+        // The seclusion moves along: it must not end before the work does, whoever stops waiting for it.
+        self.off_the_reactor(move |places| places.shelf.remove(alone, &images)).await
     }
 }

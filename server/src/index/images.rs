@@ -18,6 +18,15 @@ use super::uploads::forget;
 use super::writer::Write;
 use super::{Index, now_ms, row};
 
+/// Whether an image that was found damaged was there to be marked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quarantined {
+    /// It is marked.
+    Marked,
+    /// Nobody refers to it any more: it was cleared away while it was looked at.
+    Gone,
+}
+
 impl Index {
     /// The receipts of those of `fingerprints` that this user holds and that are not quarantined. One statement.
     pub async fn receipts(
@@ -73,7 +82,7 @@ impl Index {
     }
 
     /// The stored bytes were found damaged: nobody is told that they have it until somebody brings it again.
-    pub async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), IndexError> {
+    pub async fn quarantine(&self, fingerprint: Fingerprint) -> Result<Quarantined, IndexError> {
         self.writer.write(Quarantine { fingerprint }).await
     }
 }
@@ -89,6 +98,17 @@ fn receipt(row: &AnyRow) -> Result<Receipt, IndexError> {
 
 async fn size(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
     let found = sqlx::query("SELECT size FROM images WHERE fingerprint = $1 AND state = 0")
+        .bind(fingerprint.as_bytes().as_slice())
+        .fetch_optional(rows)
+        .await;
+    let row = found.map_err(IndexError::statement("look for an image"))?;
+    row.map(|row| row::count(&row, 0)).transpose()
+}
+
+/// The same, and the image stays until this transaction ends: the update that changes nothing locks the row against whoever
+/// clears it away ([`super::released`]).
+async fn size_kept(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
+    let found = sqlx::query("UPDATE images SET state = 0 WHERE fingerprint = $1 AND state = 0 RETURNING size")
         .bind(fingerprint.as_bytes().as_slice())
         .fetch_optional(rows)
         .await;
@@ -179,7 +199,7 @@ impl Write for Link {
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Option<Receipt>, IndexError> {
         let Self { user, fingerprint } = *self;
-        let Some(size) = size(rows, fingerprint).await? else { return Ok(None) };
+        let Some(size) = size_kept(rows, fingerprint).await? else { return Ok(None) };
         let since = hand_over(rows, user, &[(fingerprint, size)]).await?;
         forget(rows, user, &[fingerprint]).await?;
         Ok(Some(Receipt { fingerprint, size, stored_at_ms: since[&fingerprint], signature: None }))
@@ -192,13 +212,14 @@ struct Quarantine {
 
 #[async_trait]
 impl Write for Quarantine {
-    type Answer = ();
+    type Answer = Quarantined;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Quarantined, IndexError> {
         let done = sqlx::query("UPDATE images SET state = 1 WHERE fingerprint = $1")
             .bind(self.fingerprint.as_bytes().as_slice())
             .execute(rows)
-            .await;
-        done.map(drop).map_err(IndexError::statement("quarantine an image"))
+            .await
+            .map_err(IndexError::statement("quarantine an image"))?;
+        Ok(if done.rows_affected() == 0 { Quarantined::Gone } else { Quarantined::Marked })
     }
 }

@@ -10,7 +10,7 @@ use super::error::IndexError;
 use super::row;
 
 /// The schema that this server writes.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// The tables of the first schema, made where they are missing, in this order. Later schemas are steps from here.
 const TABLES: &[&str] = &[
@@ -75,6 +75,17 @@ const STEPS: &[&[&str]] = &[
         "UPDATE users SET held_bytes = (
             SELECT CAST(COALESCE(SUM(images.size), 0) AS BIGINT)
             FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint WHERE holdings.user_id = users.id)",
+    ],
+    &[
+        // Images that somebody let go of, and when the last of them did: whoever clears away looks through these few instead of
+        // all. Whether somebody else still refers to one is asked then.
+        "CREATE TABLE released (fingerprint BYTEA PRIMARY KEY, since_ms BIGINT NOT NULL)",
+        "CREATE INDEX holdings_by_image ON holdings (fingerprint)",
+        "CREATE INDEX uploads_by_image ON uploads (fingerprint)",
+        // Those of which nobody took note so far.
+        "INSERT INTO released (fingerprint, since_ms)
+         SELECT fingerprint, 0 FROM images
+         WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE holdings.fingerprint = images.fingerprint)",
     ],
 ];
 

@@ -1,7 +1,9 @@
 //! The trash: photos that were removed from a library or overwritten in it. Their images stay held and stored until the
-//! trash is purged, and are let go with it if nothing else of the user's names them.
+//! trash is purged, and are let go with it if nothing else of the user's names them. What nobody holds then is cleared away
+//! (see `released.rs`).
 
 use async_trait::async_trait;
+use heirloom_crash::Point;
 use heirloom_protocol::message::{LibraryPhoto, TrashedPhoto};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, LibraryPath};
@@ -9,9 +11,9 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
-use super::quota;
 use super::writer::Write;
 use super::{Index, row};
+use super::{quota, released};
 
 /// Some of a user's trash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -45,7 +47,9 @@ impl Index {
     /// Forgets trash older than `before_ms`, the oldest first, some at a time; answers how many. Without a user, it is
     /// everybody's.
     pub async fn purge_trash(&self, whose: Option<UserId>, before_ms: i64, limit: u32) -> Result<u64, IndexError> {
-        self.writer.write(Purge { whose, before_ms, limit }).await
+        let purged = self.writer.write(Purge { whose, before_ms, limit }).await;
+        heirloom_crash::pass(Point::TrashPurged);
+        purged
     }
 }
 
@@ -125,7 +129,10 @@ async fn let_go(rows: &mut AnyConnection, user: UserId, fingerprint: Fingerprint
     .await
     .map_err(IndexError::statement("let an image go"))?;
     match gone {
-        Some(_) => quota::count_out(rows, user, size).await,
+        Some(_) => {
+            quota::count_out(rows, user, size).await?;
+            released::release(rows, fingerprint).await
+        }
         None => Ok(()),
     }
 }

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint};
-use heirloom_server::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, UploadKey};
+use heirloom_server::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, Section, UploadKey};
 use heirloom_server::config::DataDir;
 
+mod clearing;
 mod images;
 mod uploads;
 
@@ -69,12 +70,16 @@ impl Image {
         stream::iter(pieces).boxed()
     }
 
+    fn section(&self) -> Section {
+        Section::of(self.fingerprint)
+    }
+
     fn key(&self, user: i64) -> UploadKey {
         UploadKey { user: UserId(user), fingerprint: self.fingerprint }
     }
 
     async fn store(&self, blobs: &dyn Blobs) -> Result<(), BlobError> {
-        blobs.store(self.fingerprint, self.size(), self.body(60_000)).await
+        blobs.store(self.fingerprint, self.size(), self.body(60_000)).await.map(drop)
     }
 
     async fn write(&self, blobs: &dyn Blobs, user: i64, start: usize, end: usize) {
@@ -153,5 +158,10 @@ mod local {
             reopening_keeps_uploads,
             a_late_shard_never_reaches_the_image,
             eight_may_seal_at_once;
+        clearing:
+            a_removed_image_is_gone_wherever_it_stood,
+            what_was_just_stored_stays_until_its_stay_ends,
+            nobody_stores_where_somebody_removes,
+            what_stands_is_listed_with_its_age;
     }
 }

@@ -17,7 +17,7 @@ pub(super) async fn shards_in_any_order_become_the_image(place: &Place) {
         image.assert_absent(&*blobs).await;
         image.write(&*blobs, 1, start, end).await;
     }
-    blobs.seal(image.key(1), image.size()).await.unwrap();
+    drop(blobs.seal(image.key(1), image.size()).await.unwrap());
     image.assert_stored(&*blobs).await;
     assert!(blobs.uploads().await.unwrap().is_empty());
 }
@@ -31,7 +31,7 @@ pub(super) async fn shards_written_at_once_become_the_image(place: &Place) {
         image.write(&*blobs, 1, start, (start + 130_000).min(1_600_000))
     });
     future::join_all(writes).await;
-    blobs.seal(image.key(1), image.size()).await.unwrap();
+    drop(blobs.seal(image.key(1), image.size()).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
@@ -40,7 +40,7 @@ pub(super) async fn sealing_twice_is_fine(place: &Place) {
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 1000).await;
     for _ in 0..3 {
-        blobs.seal(image.key(1), 1000).await.unwrap();
+        drop(blobs.seal(image.key(1), 1000).await.unwrap());
         image.assert_stored(&*blobs).await;
     }
     blobs.seal(image.key(1), 1001).await.unwrap_err();
@@ -69,7 +69,7 @@ pub(super) async fn sealing_the_wrong_content_leaves_no_image(place: &Place) {
     }
     blobs.discard(image.key(1)).await.unwrap();
     image.write(&*blobs, 1, 0, 1000).await;
-    blobs.seal(image.key(1), 1000).await.unwrap();
+    drop(blobs.seal(image.key(1), 1000).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
@@ -117,7 +117,7 @@ pub(super) async fn reopening_keeps_uploads(place: &Place) {
     let blobs = place.open().await;
     assert_eq!(blobs.uploads().await.unwrap(), [image.key(1)]);
     image.write(&*blobs, 1, 500, 1000).await;
-    blobs.seal(image.key(1), 1000).await.unwrap();
+    drop(blobs.seal(image.key(1), 1000).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
@@ -131,7 +131,7 @@ pub(super) async fn a_late_shard_never_reaches_the_image(place: &Place) {
         let (sealed, first, second) = tokio::join!(seal, other_bytes(), other_bytes());
         first.and(second).unwrap();
         match sealed {
-            Ok(()) => image.assert_stored(&*blobs).await,
+            Ok(_stay) => image.assert_stored(&*blobs).await,
             Err(BlobError::WrongFingerprint { .. }) => image.assert_absent(&*blobs).await,
             Err(error) => panic!("round {round}: {error}"),
         }
@@ -146,7 +146,9 @@ pub(super) async fn eight_may_seal_at_once(place: &Place) {
         image.write(&*blobs, user, 0, 500_000).await;
     }
     let seals = (0..8).map(|seal| blobs.seal(image.key(seal % 4 + 1), image.size()));
-    future::join_all(seals).await.into_iter().for_each(Result::unwrap);
+    for sealed in future::join_all(seals).await {
+        drop(sealed.unwrap());
+    }
     image.assert_stored(&*blobs).await;
     assert!(blobs.uploads().await.unwrap().is_empty());
 }

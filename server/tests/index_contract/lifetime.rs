@@ -159,10 +159,10 @@ pub(super) async fn an_index_of_a_newer_server_is_left_alone(place: &Place) {
     place.open().await.close().await;
     sqlx::any::install_default_drivers();
     let newer = sqlx::AnyPool::connect(&place.url).await.unwrap();
-    sqlx::query("UPDATE schema_version SET version = 5").execute(&newer).await.unwrap();
+    sqlx::query("UPDATE schema_version SET version = 6").execute(&newer).await.unwrap();
     newer.close().await;
     let error = Index::open(&place.url).await.unwrap_err();
-    assert!(matches!(error, IndexError::NewerSchema { found: 5, known: 4 }), "{error}");
+    assert!(matches!(error, IndexError::NewerSchema { found: 6, known: 5 }), "{error}");
 }
 
 /// As the first server wrote them: what its tables of users and tokens looked like, with one of each.
@@ -194,4 +194,36 @@ pub(super) async fn an_index_of_the_first_schema_keeps_all_it_held(place: &Place
         assert_eq!(names, ["device-10", "device-9"]);
         index.close().await;
     }
+}
+
+/// What a server of the fourth schema did not take note of.
+const TO_THE_FOURTH: [&str; 4] = [
+    "DROP TABLE released",
+    "DROP INDEX holdings_by_image",
+    "DROP INDEX uploads_by_image",
+    "UPDATE schema_version SET version = 4",
+];
+
+pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    for number in 1..=3 {
+        index.hold(anna, image(number), 100).await.unwrap();
+    }
+    index.hold(ben, image(2), 100).await.unwrap();
+    index.close().await;
+    let older = sqlx::AnyPool::connect(&place.url).await.unwrap();
+    for statement in TO_THE_FOURTH {
+        sqlx::query(statement).execute(&older).await.unwrap();
+    }
+    sqlx::query("DELETE FROM holdings WHERE user_id = $1 AND fingerprint <> $2")
+        .bind(anna.0)
+        .bind(image(3).as_bytes().as_slice())
+        .execute(&older)
+        .await
+        .unwrap();
+    older.close().await;
+    let index = place.open().await;
+    assert_eq!(index.released(0, None, 10).await.unwrap(), [image(1)]);
+    assert_eq!(index.forget_images(vec![image(1), image(2), image(3)], 0).await.unwrap(), [image(1)]);
+    assert_eq!(index.image_size(image(2)).await.unwrap(), Some(100));
 }

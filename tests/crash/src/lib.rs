@@ -105,10 +105,22 @@ points! {
     LinkRecorded = "link-recorded",
     /// The index says that an image is damaged; it still stands under its name.
     DamageRecorded = "damage-recorded",
+    /// It stands in the quarantine; the folders were not synced.
+    DamageMoved = "damage-moved",
+    /// Some stored images were read again; how far the scrub is was not noted.
+    PageScrubbed = "page-scrubbed",
+    /// It was.
+    ScrubNoted = "scrub-noted",
     /// An upload left the list; its bytes are still there.
     UploadForgotten = "upload-forgotten",
     /// The library has a batch of names; nobody was told.
     NamesRecorded = "names-recorded",
+    /// Some old trash is forgotten, and what nothing else names is let go of.
+    TrashPurged = "trash-purged",
+    /// The index does not know an image any more that nobody had; its bytes still stand.
+    ImageForgotten = "image-forgotten",
+    /// They are gone; the folder was not synced.
+    ImageRemoved = "image-removed",
 }
 
 /// To be called where a process may end, after one durable state and before the next.

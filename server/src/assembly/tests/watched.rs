@@ -1,7 +1,7 @@
 //! Blobs that are watched: what was asked of them in which order, with a switch that fails the next
 //! call and one that holds writes back.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -10,7 +10,9 @@ use bytes::Bytes;
 use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, UploadKey};
+use crate::blobs::{
+    BlobError, Blobs, ByteStream, Freed, LocalBlobs, Seclusion, Section, Several, Standing, Stay, UploadKey,
+};
 
 /// More than any test writes at a time.
 const WRITES: u32 = 100;
@@ -59,12 +61,12 @@ impl Watched {
 
 #[async_trait]
 impl Blobs for Watched {
-    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<(), BlobError> {
+    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<Stay, BlobError> {
         self.ask("store")?;
         self.local.store(fingerprint, size, body).await
     }
 
-    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError> {
+    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {
         self.ask("store_several")?;
         self.local.store_several(images).await
     }
@@ -76,7 +78,7 @@ impl Blobs for Watched {
         self.local.write(upload, offset, bytes).await
     }
 
-    async fn seal(&self, upload: UploadKey, size: u64) -> Result<(), BlobError> {
+    async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError> {
         self.ask("seal")?;
         self.local.seal(upload, size).await
     }
@@ -102,5 +104,17 @@ impl Blobs for Watched {
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
         self.ask("quarantine")?;
         self.local.quarantine(fingerprint).await
+    }
+    async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError> {
+        self.local.standing(section).await
+    }
+
+    async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError> {
+        self.local.seclude(section).await
+    }
+
+    async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError> {
+        self.ask("remove")?;
+        self.local.remove(alone, images).await
     }
 }

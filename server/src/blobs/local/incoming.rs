@@ -10,9 +10,9 @@ use heirloom_crash::Point;
 use heirloom_protocol::{Fingerprint, Fingerprinter};
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
-use super::super::BlobError;
 use super::super::disk::Disk;
-use super::shelf::{Shelf, stands_at};
+use super::super::{BlobError, Stay};
+use super::shelf::{Shared, Shelf, stands_at};
 
 /// What the names of incoming files begin with; no upload's name does.
 const PREFIX: &str = "incoming-";
@@ -25,7 +25,8 @@ pub(super) struct Incoming {
     file: File,
     length: u64,
     hashing: Fingerprinter,
-    settled: bool,
+    /// Where it stands, once it is settled.
+    settled: Option<Shared>,
 }
 
 impl Incoming {
@@ -41,7 +42,7 @@ impl Incoming {
         // Tells a sweep (of a second server over this directory) that somebody is at work here; a crash lets go of it.
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
-        Ok(Self { disk, path, file, length: 0, hashing: Fingerprinter::default(), settled: false })
+        Ok(Self { disk, path, file, length: 0, hashing: Fingerprinter::default(), settled: None })
     }
 
     /// Takes the next bytes.
@@ -87,15 +88,19 @@ impl Incoming {
 
     /// Gives the image, whose content is verified and durable, its name. The name is durable after [`Shelf::sync`].
     pub(super) fn place(&mut self, fingerprint: Fingerprint, images: &Shelf) -> Result<(), BlobError> {
-        images.place(&self.path, fingerprint)?;
-        self.settled = true;
+        self.settled = Some(images.place(&self.path, fingerprint)?);
         Ok(())
+    }
+
+    /// What keeps the settled image.
+    pub(super) fn stay(&self) -> Stay {
+        Stay::new(self.settled.clone())
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if !self.settled
+        if self.settled.is_none()
             && let Err(error) = self.disk.remove(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "left an unfinished image for the next start to sweep");

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use heirloom_protocol::Fingerprint;
 
-use super::super::BlobError;
+use super::super::{BlobError, Several, Stay};
 use super::Places;
 use super::incoming::Incoming;
 
-/// Stores those that have their fingerprint; answers the others.
-pub(super) fn store(places: &Places, images: Vec<(Fingerprint, Bytes)>) -> Result<HashSet<Fingerprint>, BlobError> {
+/// Stores those that have their fingerprint.
+pub(super) fn store(places: &Places, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {
     let mut damaged = HashSet::new();
     let mut arrived = Vec::with_capacity(images.len());
     for (fingerprint, bytes) in images {
@@ -28,9 +28,13 @@ pub(super) fn store(places: &Places, images: Vec<(Fingerprint, Bytes)>) -> Resul
     for (_, incoming) in &arrived {
         incoming.sync()?;
     }
-    for (fingerprint, incoming) in &mut arrived {
-        incoming.place(*fingerprint, &places.shelf)?;
+    let (mut placed, mut stays) = (Vec::with_capacity(arrived.len()), Vec::with_capacity(arrived.len()));
+    for (fingerprint, mut incoming) in arrived {
+        incoming.place(fingerprint, &places.shelf)?;
+        placed.push(fingerprint);
+        // Its file is closed here, so that with the folder that is kept there are no more open ones than images.
+        stays.push(incoming.stay());
     }
-    places.shelf.sync_all(arrived.iter().map(|(fingerprint, _)| *fingerprint))?;
-    Ok(damaged)
+    places.shelf.sync_all(placed.into_iter())?;
+    Ok(Several { damaged, stay: Stay::new(stays) })
 }

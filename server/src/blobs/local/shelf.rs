@@ -13,8 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use heirloom_crash::Point;
 use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 
-use super::super::BlobError;
 use super::super::disk::Disk;
+use super::super::{BlobError, Section};
+
+mod sections;
+
+pub(super) use sections::Shared;
 
 /// Bytes read at a time when an image is hashed again.
 const HASH_BYTES: usize = 256 << 10;
@@ -66,14 +70,15 @@ impl Shelf {
         Ok(file)
     }
 
-    /// Moves a file whose content is verified and durable to its name. The name is durable after [`Self::sync`].
-    pub(super) fn place(&self, from: &Path, fingerprint: Fingerprint) -> Result<(), BlobError> {
-        self.make_folders()?;
+    /// Moves a file whose content is verified and durable to its name. The name is durable after [`Self::sync`]. As long as the
+    /// answer is held, it is not removed.
+    pub(super) fn place(&self, from: &Path, fingerprint: Fingerprint) -> Result<Shared, BlobError> {
+        let shared = self.share(fingerprint)?;
         let _folder = self.lock(fingerprint);
         let to = self.path(fingerprint);
         self.disk.rename(from, &to).map_err(BlobError::io("move an upload to", &to))?;
         heirloom_crash::pass(Point::ImageNamed);
-        Ok(())
+        Ok(shared)
     }
 
     /// Makes the names in an image's folder durable.
@@ -114,6 +119,7 @@ impl Shelf {
         }
         let to = self.quarantine.join(fingerprint.to_string());
         self.disk.rename(from, &to).map_err(BlobError::io("move a damaged image to", &to))?;
+        heirloom_crash::pass(Point::DamageMoved);
         Ok(true)
     }
 
@@ -144,7 +150,11 @@ impl Shelf {
     }
 
     fn folder(&self, fingerprint: Fingerprint) -> PathBuf {
-        self.images.join(format!("{:02x}", fingerprint.as_bytes()[0]))
+        self.section(Section::of(fingerprint))
+    }
+
+    fn section(&self, section: Section) -> PathBuf {
+        self.images.join(format!("{:02x}", section.first_byte()))
     }
 
     fn path(&self, fingerprint: Fingerprint) -> PathBuf {

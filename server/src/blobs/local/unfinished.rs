@@ -17,7 +17,7 @@ use heirloom_protocol::possession::UserId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::super::disk::Disk;
-use super::super::{BlobError, UploadKey};
+use super::super::{BlobError, Stay, UploadKey};
 use super::shelf::{Shelf, hash, stands_at};
 
 /// Uploads whose names are remembered to be durable. Forgetting one costs a sync of the folder, nothing else.
@@ -51,7 +51,7 @@ impl Unfinished {
     }
 
     /// Turns a finished upload into an image.
-    pub(super) fn seal(&self, upload: UploadKey, size: u64, images: &Shelf) -> Result<(), BlobError> {
+    pub(super) fn seal(&self, upload: UploadKey, size: u64, images: &Shelf) -> Result<Stay, BlobError> {
         let path = self.path(upload);
         let Some(file) = open_alone(&path)? else {
             return self.sealed_before(upload.fingerprint, size, images);
@@ -68,9 +68,10 @@ impl Unfinished {
         self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
         heirloom_crash::pass(Point::ImageSynced);
         self.durable_names().remove(&upload);
-        images.place(&path, upload.fingerprint)?;
+        let shared = images.place(&path, upload.fingerprint)?;
         images.sync(upload.fingerprint)?;
-        self.sync_folder()
+        self.sync_folder()?;
+        Ok(Stay::new(shared))
     }
 
     /// Removes an upload's file, if there is one.
@@ -96,9 +97,15 @@ impl Unfinished {
 
     /// A seal may be asked for twice: the second finds the image where the first put it, and syncs what that one may
     /// not have come to.
-    fn sealed_before(&self, fingerprint: Fingerprint, size: u64, images: &Shelf) -> Result<(), BlobError> {
+    fn sealed_before(&self, fingerprint: Fingerprint, size: u64, images: &Shelf) -> Result<Stay, BlobError> {
+        // Before looking: what is seen must still be there when the index is told.
+        let shared = images.share(fingerprint)?;
         match images.size(fingerprint)? {
-            Some(found) if found == size => images.sync(fingerprint).and_then(|()| self.sync_folder()),
+            Some(found) if found == size => {
+                images.sync(fingerprint)?;
+                self.sync_folder()?;
+                Ok(Stay::new(shared))
+            }
             Some(found) => Err(BlobError::WrongLength { expected: size, found }),
             None => Err(BlobError::Missing(fingerprint)),
         }

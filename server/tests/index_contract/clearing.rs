@@ -1,0 +1,127 @@
+//! Images that nobody refers to any more.
+
+use heirloom_protocol::Fingerprint;
+use heirloom_protocol::possession::UserId;
+use heirloom_server::index::{Index, Waiting};
+
+use super::{Place, image, put, range, remove, two_users};
+
+/// The user has the images, each of a hundred bytes, in the trash and nowhere else.
+async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u32>) {
+    for number in numbers {
+        index.hold(user, image(number), 100).await.unwrap();
+        let since = index.library_since(user, 0, 1000).await.unwrap().next;
+        let path = format!("{number}-{since}");
+        index.change_library(user, vec![put(&path, number, 0), remove(&path, since + 1)]).await.unwrap();
+    }
+}
+
+/// What can be forgotten, if it was let go of long enough ago.
+async fn forgotten(index: &Index, until_ms: i64) -> Vec<Fingerprint> {
+    let released = index.released(until_ms, None, 1000).await.unwrap();
+    index.forget_images(released, until_ms).await.unwrap()
+}
+
+fn sorted(numbers: impl IntoIterator<Item = u32>) -> Vec<Fingerprint> {
+    let mut images: Vec<_> = numbers.into_iter().map(image).collect();
+    images.sort();
+    images
+}
+
+pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    trash(&index, anna, 1..=3).await;
+    trash(&index, ben, 2..=2).await;
+    assert_eq!(forgotten(&index, i64::MAX).await, [], "all of it is in the trash");
+    index.purge_trash(Some(anna), i64::MAX, 100).await.unwrap();
+    assert_eq!(index.waiting_images().await.unwrap(), Waiting { images: 2, bytes: 200 });
+    assert_eq!(index.status(anna).await.unwrap().held_bytes, 0, "the quota is given back at once");
+    assert_eq!(forgotten(&index, 0).await, [], "it was not long ago");
+    assert!(index.image_size(image(1)).await.unwrap().is_some());
+
+    let pages = [None, Some(sorted(1..=3)[0])];
+    let first = index.released(i64::MAX, pages[0], 1).await.unwrap();
+    assert_eq!(first, sorted(1..=3)[..1], "in the order of fingerprints");
+    assert_eq!(index.released(i64::MAX, pages[1], 100).await.unwrap(), sorted(1..=3)[1..]);
+
+    assert_eq!(forgotten(&index, i64::MAX).await, sorted([1, 3]), "the other one is Ben's, too");
+    assert_eq!(index.image_size(image(1)).await.unwrap(), None);
+    assert_eq!(forgotten(&index, i64::MAX).await, []);
+    assert_eq!(index.waiting_images().await.unwrap(), Waiting::default());
+    index.purge_trash(None, i64::MAX, 100).await.unwrap();
+    assert_eq!(forgotten(&index, i64::MAX).await, [image(2)]);
+}
+
+pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    trash(&index, anna, 1..=5).await;
+    index.purge_trash(None, i64::MAX, 100).await.unwrap();
+    // Held, in a library, in the trash, on its way.
+    index.hold(ben, image(1), 100).await.unwrap();
+    index.link(ben, image(2)).await.unwrap().unwrap();
+    index.change_library(ben, vec![put("stands", 2, 0)]).await.unwrap();
+    trash(&index, ben, 3..=3).await;
+    index.note_shard(ben, image(4), 100, range(0, 10)).await.unwrap();
+    assert_eq!(forgotten(&index, i64::MAX).await, [image(5)]);
+    for number in 1..=4 {
+        assert_eq!(index.image_size(image(number)).await.unwrap(), Some(100), "{number}");
+    }
+    index.forget_upload(ben, image(4)).await.unwrap();
+    assert_eq!(forgotten(&index, i64::MAX).await, [image(4)], "nobody goes on with it");
+}
+
+pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    trash(&index, anna, 1..=1).await;
+    index.purge_trash(None, i64::MAX, 100).await.unwrap();
+    let receipt = index.link(ben, image(1)).await.unwrap();
+    assert!(receipt.is_some(), "until it is forgotten it can be linked");
+    assert_eq!(forgotten(&index, i64::MAX).await, []);
+    assert_eq!(index.released(i64::MAX, None, 100).await.unwrap(), [], "and is not looked at again for nothing");
+    trash(&index, ben, 1..=1).await;
+    index.purge_trash(None, i64::MAX, 100).await.unwrap();
+    assert_eq!(forgotten(&index, i64::MAX).await, [image(1)]);
+    assert_eq!(index.link(ben, image(1)).await.unwrap(), None, "nothing is left to be linked");
+    index.hold(ben, image(1), 100).await.unwrap();
+    assert_eq!(index.status(ben).await.unwrap().held_bytes, 100);
+}
+
+pub(super) async fn a_damaged_image_that_nobody_has_is_forgotten(place: &Place) {
+    let (index, anna, _) = two_users(place).await;
+    trash(&index, anna, 1..=1).await;
+    index.quarantine(image(1)).await.unwrap();
+    index.purge_trash(None, i64::MAX, 100).await.unwrap();
+    assert_eq!(forgotten(&index, i64::MAX).await, [image(1)]);
+    assert_eq!(index.damaged().await.unwrap(), 0);
+}
+
+pub(super) async fn unknown_is_what_has_neither_row_nor_upload(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    for number in 0..700 {
+        index.note_shard(ben, image(number + 1000), 100, range(0, 10)).await.unwrap();
+    }
+    index.hold_several(anna, (0..700).map(|number| (image(number), 100)).collect()).await.unwrap();
+    index.quarantine(image(3)).await.unwrap();
+    let asked: Vec<_> = (0..2000).map(image).collect();
+    let unknown: Vec<_> = (700..1000).chain(1700..2000).map(image).collect();
+    assert_eq!(index.unknown_images(&asked).await.unwrap(), unknown);
+    assert_eq!(index.unknown_images(&[]).await.unwrap(), []);
+}
+
+pub(super) async fn of_a_link_and_a_forgetting_at_once_one_comes_first(place: &Place) {
+    let (index, anna, ben) = two_users(place).await;
+    let beside = place.open().await;
+    let numbers = 0..100;
+    trash(&index, anna, numbers.clone()).await;
+    index.purge_trash(None, i64::MAX, 1000).await.unwrap();
+    for number in numbers {
+        let (linked, forgotten) =
+            tokio::join!(index.link(ben, image(number)), beside.forget_images(vec![image(number)], i64::MAX));
+        let size = index.image_size(image(number)).await.unwrap();
+        match (linked.unwrap(), &forgotten.unwrap()[..]) {
+            (Some(_), []) => assert_eq!(size, Some(100)),
+            (None, [_]) => assert_eq!(size, None),
+            both => panic!("{both:?}"),
+        }
+    }
+}
