@@ -44,8 +44,8 @@ pub struct Counters {
     pub images_stored: Count,
     /// Images linked after proof of possession.
     pub images_linked: Count,
-    /// Proofs that were wrong for an image that is here.
-    pub proofs_failed: Count,
+    /// Proofs that linked nothing. Whether the image is here at all makes no difference: every user can read these numbers.
+    pub proofs_refused: Count,
     /// Images found damaged and moved out of the way.
     pub images_quarantined: Count,
     /// Requests of those who asked too often.
@@ -75,7 +75,7 @@ impl Counters {
             ("heirloom_shard_bytes_received_total", "Bytes of those shards", self.shard_bytes_received.total()),
             ("heirloom_images_stored_total", "Images that became whole", self.images_stored.total()),
             ("heirloom_images_linked_total", "Images linked after proof", self.images_linked.total()),
-            ("heirloom_proofs_failed_total", "Wrong proofs for an image held", self.proofs_failed.total()),
+            ("heirloom_proofs_refused_total", "Proofs that linked nothing", self.proofs_refused.total()),
             ("heirloom_images_quarantined_total", "Images found damaged", self.images_quarantined.total()),
             ("heirloom_requests_limited_total", "Requests of those who asked too often", self.requests_limited.total()),
             ("heirloom_images_scrubbed_total", "Stored images read again", self.images_scrubbed.total()),

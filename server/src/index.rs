@@ -93,6 +93,12 @@ impl Index {
         self.database.close().await;
     }
 
+    /// How often it was read and written so far.
+    #[cfg(test)]
+    pub(crate) fn asked(&self) -> (u64, u64) {
+        (self.database.questions(), self.writer.writes())
+    }
+
     /// 32 random bytes made once for this installation, kept in the index so that every server process has the same.
     pub async fn secret(&self) -> Result<[u8; 32], IndexError> {
         schema::secret(self.database.reads()).await

@@ -88,12 +88,14 @@ impl Possession {
     /// May be dropped half-way: then the image is linked or it is not.
     pub async fn verify(&self, caller: &Caller, image: &CheckImage) -> Result<Option<Receipt>, PossessionError> {
         let Some(proof) = image.proof else { return Ok(None) };
-        if self.policy != CrossUser::Proof || image.size < SIZE_MIN {
-            return Ok(None);
+        let linked = match self.policy {
+            CrossUser::Proof if image.size >= SIZE_MIN => self.verify_proof(caller, image, proof).await,
+            CrossUser::Proof | CrossUser::Off => Ok(None),
+        };
+        if matches!(linked, Ok(None)) {
+            self.counters.proofs_refused.add_one();
         }
-        self.verify_proof(caller, image, proof)
-            .await
-            .map_err(|source| PossessionError::Index(image.fingerprint, source))
+        linked.map_err(|source| PossessionError::Index(image.fingerprint, source))
     }
 
     async fn verify_proof(
@@ -113,7 +115,6 @@ impl Possession {
         match self.inspect(caller, image, proof).await {
             Inspected::Proven => self.link(caller, image).await,
             Inspected::Unproven => {
-                self.counters.proofs_failed.add_one();
                 self.index.count_proof_failure(caller.user, today).await?;
                 Ok(None)
             }

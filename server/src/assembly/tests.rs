@@ -1,6 +1,7 @@
 //! What must hold when the disk fails, the sender leaves, or memory is short.
 
 mod clearing;
+mod knowing;
 mod watched;
 
 use std::io;
@@ -32,20 +33,18 @@ struct Workshop {
 
 impl Workshop {
     async fn open() -> Self {
+        Self::with(CrossUser::Proof).await
+    }
+
+    async fn with(policy: CrossUser) -> Self {
         let data = tempfile::tempdir().unwrap();
         let folder = DataDir::open(data.path()).unwrap();
         let index = Index::open(&folder.index_url()).await.unwrap();
         let blobs = Arc::new(Watched::over(LocalBlobs::open(&folder).await.unwrap()));
         let (clock, counters) = (Clock::default(), SharedCounters::default());
         let door: Arc<dyn Blobs> = blobs.clone();
-        let possession = Possession::new(
-            CrossUser::Proof,
-            [1; 32],
-            index.clone(),
-            Arc::clone(&door),
-            clock.clone(),
-            Arc::clone(&counters),
-        );
+        let possession =
+            Possession::new(policy, [1; 32], index.clone(), Arc::clone(&door), clock.clone(), Arc::clone(&counters));
         let clearing = Clearing::new(index.clone(), Arc::clone(&door), clock.clone(), Arc::clone(&counters));
         let assembly = Assembly::new(index.clone(), door, possession, clearing, clock, counters);
         Self { assembly, blobs, index, data }

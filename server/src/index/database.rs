@@ -26,6 +26,9 @@ pub(super) struct Database {
     kind: Kind,
     reads: AnyPool,
     writes: AnyPool,
+    /// How often somebody read: what an answer costs, in a test that must not depend on time.
+    #[cfg(test)]
+    questions: std::sync::Arc<std::sync::atomic::AtomicU64>,
 }
 
 impl Database {
@@ -39,6 +42,8 @@ impl Database {
             kind: Kind::Sqlite,
             reads: sqlite::tune(pool(READERS), sqlite::Role::Reader).connect_lazy_with(options.clone()),
             writes: sqlite::tune(pool(1), sqlite::Role::Writer).connect_lazy_with(options),
+            #[cfg(test)]
+            questions: std::sync::Arc::default(),
         };
         schema::prepare(&database).await?;
         Ok(database)
@@ -46,7 +51,15 @@ impl Database {
 
     /// Where to read.
     pub(super) fn reads(&self) -> &AnyPool {
+        #[cfg(test)]
+        self.questions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         &self.reads
+    }
+
+    /// How often somebody read.
+    #[cfg(test)]
+    pub(super) fn questions(&self) -> u64 {
+        self.questions.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Where to write; one connection.

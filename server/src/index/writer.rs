@@ -37,6 +37,9 @@ pub(super) trait Write: Send + Sync + 'static {
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Entry>,
+    /// How often somebody wrote: see `database.rs`.
+    #[cfg(test)]
+    writes: Arc<std::sync::atomic::AtomicU64>,
 }
 
 enum Entry {
@@ -49,15 +52,27 @@ impl Writer {
     pub(super) fn start(database: Database) -> Self {
         let (queue, entries) = mpsc::channel(QUEUE_MAX);
         tokio::spawn(commit_groups(database, entries));
-        Self { queue }
+        Self {
+            queue,
+            #[cfg(test)]
+            writes: Arc::default(),
+        }
     }
 
     /// Carries out a write; durable when this returns.
     pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Answer, IndexError> {
+        #[cfg(test)]
+        self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let asked = Asked { write, outcome: None, reply };
         self.queue.send(Entry::Write(Box::new(asked))).await.map_err(|_| IndexError::Closed)?;
         answer.await.map_err(|_| IndexError::Closed)?
+    }
+
+    /// How often somebody wrote.
+    #[cfg(test)]
+    pub(super) fn writes(&self) -> u64 {
+        self.writes.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Lets no more writes in and returns when those that are in are committed.

@@ -15,7 +15,7 @@ use crate::support::{Answer, Guest, House, photo};
 type Question = fn(Fingerprint) -> Request<Full<Bytes>>;
 
 /// Every route that names an image.
-const QUESTIONS: [(&str, Question); 8] = [
+const QUESTIONS: [(&str, Question); 9] = [
     ("look at an upload", |image| bare(Method::GET, &route::upload(image))),
     ("give an upload up", |image| bare(Method::DELETE, &route::upload(image))),
     ("read an image", |image| bare(Method::GET, &route::image(image))),
@@ -30,6 +30,7 @@ const QUESTIONS: [(&str, Question); 8] = [
         request.headers_mut().insert("if-none-match", format!("\"{image}\"").parse().unwrap());
         request
     }),
+    ("have it read again", |image| bare(Method::GET, &route::fresh_receipt(image))),
     ("check", |image| {
         let size = 100_000;
         said(route::CHECK, &vec![CheckImage { fingerprint: image, size, proof: None }])

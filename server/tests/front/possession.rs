@@ -121,13 +121,42 @@ async fn failures_are_counted_exactly_even_when_they_come_at_once() {
         asking.spawn(async move { ben.check_raw(&[wrong]).await.json::<Vec<CheckedImage>>() });
     }
     asking.join_all().await;
-    let text = String::from_utf8(ben.get("/metrics").await.body.to_vec()).unwrap();
-    assert!(text.contains(&format!("heirloom_proofs_failed_total {PROOF_FAILURES_PER_DAY}\n")), "{text}");
+    let (_, index) = house.accounts().await;
+    let user = index.user_named("ben").await.unwrap().unwrap();
+    let today = house.clock.now_ms().div_euclid(i64::try_from(DAY.as_millis()).unwrap());
+    assert_eq!(index.proof_failures(user, today).await.unwrap(), PROOF_FAILURES_PER_DAY);
+    index.close().await;
     // They outlive the process.
     let clock = house.clock.clone();
     let house = House::open_with(house.close().await, clock, |_| {}).await;
     let ben = house.guest("ben").await;
     assert!(matches!(instant(&ben, &ben.session().await, &photo).await, CheckedImage::Absent { .. }));
+    house.close().await;
+}
+
+/// What `/metrics` says, which everybody with a token may read, but for how often it was asked.
+async fn numbers(guest: &Guest) -> Vec<(String, u64)> {
+    let text = String::from_utf8(guest.get("/metrics").await.body.to_vec()).unwrap();
+    let numbers = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_once(' ').unwrap());
+    numbers.map(|(name, number)| (name.to_owned(), number.parse().unwrap())).collect()
+}
+
+#[tokio::test]
+async fn the_numbers_that_everybody_may_read_do_not_tell_who_has_what() {
+    let house = house_at_noon().await;
+    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let (hers, nobodys) = (photo(1, 100_000), photo(2, 100_000));
+    anna.store(&hers).await;
+    let mut grown = Vec::new();
+    for photo in [&hers, &nobodys] {
+        let before = numbers(&ben).await;
+        ben.check_raw(&[asked(photo, Some(Proof::from([7; 32])))]).await;
+        let after = numbers(&ben).await;
+        let names = before.iter().zip(&after).map(|((name, before), (_, after))| (name.clone(), after - before));
+        grown.push(names.collect::<Vec<_>>());
+    }
+    assert_eq!(grown[0], grown[1], "a wrong proof for an image that another user has, and for one that nobody has");
+    assert!(grown[0].contains(&("heirloom_proofs_refused_total".to_owned(), 1)), "{:?}", grown[0]);
     house.close().await;
 }
 

@@ -1,0 +1,126 @@
+//! Whoever knows much of an image and does not have it: no link, and no answer that costs more or less.
+
+use heirloom_protocol::possession::SIZE_MIN;
+use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use tokio::runtime::Runtime;
+
+use super::*;
+
+/// Each stores an image and reads it twice: all of them in a few seconds.
+const CASES: u32 = 64;
+
+/// Images of all sorts of lengths around the pieces in which they are read, hashed and sent.
+fn lengths() -> impl Strategy<Value = usize> {
+    let least = usize::try_from(SIZE_MIN).unwrap();
+    prop_oneof![
+        least..least + 3000,
+        // BLAKE3 hashes chunks of a KiB in a tree; the storage reads 256 KiB at a time.
+        (65_usize..600).prop_map(|chunks| chunks * 1024),
+        (65_usize..600).prop_map(|chunks| chunks * 1024 + 1),
+        (1_usize..5).prop_map(|pieces| (pieces << 18) - 1),
+        Just(3 << 20),
+    ]
+}
+
+/// Which byte is not known.
+#[derive(Clone, Debug)]
+enum Unknown {
+    First,
+    Last,
+    /// The first or last of a chunk.
+    AtAnEdge(prop::sample::Index, usize),
+    Anywhere(prop::sample::Index),
+}
+
+impl Unknown {
+    fn any() -> impl Strategy<Value = Self> {
+        prop_oneof![
+            Just(Self::First),
+            Just(Self::Last),
+            (any::<prop::sample::Index>(), 0..2_usize).prop_map(|(chunk, edge)| Self::AtAnEdge(chunk, edge)),
+            any::<prop::sample::Index>().prop_map(Self::Anywhere),
+        ]
+    }
+
+    fn place(&self, length: usize) -> usize {
+        match self {
+            Self::First => 0,
+            Self::Last => length - 1,
+            Self::AtAnEdge(chunk, edge) => ((chunk.index(length / 1024) + 1) * 1024).min(length) - edge.min(&1),
+            Self::Anywhere(at) => at.index(length),
+        }
+        .min(length - 1)
+    }
+}
+
+async fn is_linked(workshop: &Workshop, caller: &Caller, asked: CheckImage) -> bool {
+    let checked = workshop.assembly.check(caller, &[asked]).await.unwrap();
+    matches!(checked[0], CheckedImage::Linked { .. })
+}
+
+#[test]
+fn whoever_knows_all_but_one_byte_gets_no_link() {
+    let runtime = Runtime::new().unwrap();
+    let workshop = runtime.block_on(Workshop::open());
+    let anna = runtime.block_on(workshop.user("anna"));
+    let cases = (lengths(), Unknown::any(), 1..=u8::MAX, any::<u64>());
+    // A failure says which case it was.
+    let outcome = TestRunner::new(ProptestConfig::with_cases(CASES)).run(&cases, |(length, unknown, by, seed)| {
+        runtime.block_on(async {
+            let mut photo = vec![0; length];
+            fastrand::Rng::with_seed(seed).fill(&mut photo);
+            let stored = workshop.assembly.receive(&anna, shard(&photo, 0, length)).await.unwrap();
+            prop_assert!(matches!(stored, UploadState::Stored { .. }), "it is Anna's");
+            // Somebody who has not failed today.
+            let ben = workshop.user(&format!("ben-{:x}", fastrand::u64(..))).await;
+            let honest = asked(&workshop, &ben, &photo);
+            let mut guess = photo.clone();
+            guess[unknown.place(length)] ^= by;
+            let proof = asked(&workshop, &ben, &guess).proof;
+            let linked = is_linked(&workshop, &ben, CheckImage { proof, ..honest.clone() }).await;
+            prop_assert!(!linked, "he got it");
+            let receipts = workshop.index.receipts(ben.user, &[honest.fingerprint]).await.unwrap();
+            prop_assert!(receipts.is_empty(), "nor is it found to be his");
+            prop_assert!(workshop.assembly.image(&ben, honest.fingerprint).await.unwrap().is_none());
+            prop_assert!(is_linked(&workshop, &ben, honest).await, "the byte was all that was missing");
+            Ok(())
+        })
+    });
+    outcome.unwrap();
+}
+
+/// What a check costs: readings of the storage, and of the index, and its writes.
+async fn cost(workshop: &Workshop, caller: &Caller, asked: CheckImage) -> (usize, u64, u64) {
+    let (reads, (questions, writes)) = (workshop.blobs.count("read"), workshop.index.asked());
+    assert!(!is_linked(workshop, caller, asked).await);
+    let (questions_now, writes_now) = workshop.index.asked();
+    (workshop.blobs.count("read") - reads, questions_now - questions, writes_now - writes)
+}
+
+#[tokio::test]
+async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
+    let [off, on] = [Workshop::with(CrossUser::Off).await, Workshop::open().await];
+    let (hers, nobodys) = (photo(100_000), photo(100_001));
+    let mut costs = Vec::new();
+    // Where proofs are looked at, the right one would link it.
+    for (workshop, looks) in [(&off, 3), (&on, 2)] {
+        let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+        workshop.assembly.receive(&anna, shard(&hers, 0, hers.len())).await.unwrap();
+        for photo in [&hers, &nobodys] {
+            let right = asked(workshop, &ben, photo);
+            // Right and of an unknown image, wrong, none.
+            let wrong = CheckImage { proof: Some(Proof::from([0; 32])), ..right.clone() };
+            let none = CheckImage { proof: None, ..right.clone() };
+            let mut of_all = Vec::new();
+            for asked in [wrong, none, right].into_iter().take(looks) {
+                of_all.push(cost(workshop, &ben, asked).await);
+            }
+            costs.push(of_all);
+        }
+    }
+    assert_eq!(costs[0], costs[1], "the same readings and questions, whoever else has it");
+    assert_eq!(costs[0], [(0, 2, 0); 3], "and no more than a check needs");
+    assert_ne!(costs[2][0], costs[3][0], "the meter sees that a proof is looked at");
+    assert_eq!(costs[2][1], costs[3][1]);
+}
