@@ -13,6 +13,7 @@ mod error;
 mod exchange;
 mod image;
 mod login;
+mod payload;
 mod trash;
 #[cfg(test)]
 pub(crate) mod fake;
@@ -20,7 +21,6 @@ pub(crate) mod fake;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus, Session, UploadState,
 };
@@ -32,6 +32,7 @@ use tokio::sync::Mutex;
 pub use backoff::Backoff;
 pub use error::RemoteError;
 pub use login::log_in;
+pub use payload::Payload;
 
 use crate::config::Login;
 use exchange::{Ask, Exchange};
@@ -105,7 +106,7 @@ impl Remote {
         size: u64,
         offset: u64,
         digest: ContentDigest,
-        bytes: Bytes,
+        bytes: Payload,
     ) -> Result<UploadState, RemoteError> {
         let ask = Ask::shard(&route::shard(fingerprint, offset), size, digest, bytes).patient(reading_time(size));
         let state = self.exchange.json(ask).await?;
@@ -115,7 +116,7 @@ impl Remote {
 
     /// Sends several images, whole, in one request: `body` is their parcel. What became of each, in order; what is stored
     /// is durable. May be dropped half-way; then the server has them or not.
-    pub async fn send_parcel(&self, packed: &[Packed], body: Bytes) -> Result<Vec<Unpacked>, RemoteError> {
+    pub async fn send_parcel(&self, packed: &[Packed], body: Payload) -> Result<Vec<Unpacked>, RemoteError> {
         let patience = reading_time(body.len() as u64);
         let unpacked: Vec<Unpacked> = self.exchange.json(Ask::parcel(body).patient(patience)).await?;
         answer::agree_on_parcel(packed, &unpacked)?;

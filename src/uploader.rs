@@ -21,6 +21,7 @@ mod pace;
 mod parcel;
 mod roster;
 mod settling;
+mod trays;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

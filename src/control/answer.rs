@@ -230,11 +230,12 @@ impl Desk {
     fn look(&self, paths: Vec<LibraryPath>) -> WaitAnswer {
         let connection = self.uploader.status().connection;
         if paths.is_empty() {
-            let amounts = self.amounts();
-            let left = amounts.not_backed_up();
-            let calm = self.intake.compared() && !self.intake.busy() && self.journal.names_queued() == 0;
+            // In the order of a photo's way: what passes from one to the next while we look is met further on.
+            let taken_in = self.intake.compared() && !self.intake.busy();
+            let left = self.amounts().not_backed_up();
+            let named = self.journal.names_queued() == 0;
             return WaitAnswer {
-                done: calm && left.files == 0,
+                done: taken_in && left.files == 0 && named,
                 left,
                 stuck: self.failed().into_iter().map(FileReport::from).collect(),
                 connection,

@@ -13,13 +13,15 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, sleep_until};
 
+use super::payload::Payload;
+
 /// Bytes handed over at a time: small enough to see a slow link move, large enough to cost nothing.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// Bytes on their way out.
 #[derive(Debug)]
 pub(super) struct WatchedBody {
-    rest: Bytes,
+    rest: Payload,
     flow: Flow,
 }
 
@@ -35,9 +37,9 @@ struct Moved {
 
 impl WatchedBody {
     /// A body of these bytes, and the view on how it flows. The clock starts now.
-    pub(super) fn new(bytes: Bytes) -> (Self, Flow) {
-        let flow = Flow(Arc::new(Mutex::new(Moved { last: Instant::now(), whole: bytes.is_empty() })));
-        (Self { rest: bytes, flow: flow.clone() }, flow)
+    pub(super) fn new(payload: Payload) -> (Self, Flow) {
+        let flow = Flow(Arc::new(Mutex::new(Moved { last: Instant::now(), whole: payload.is_empty() })));
+        (Self { rest: payload, flow: flow.clone() }, flow)
     }
 }
 
@@ -73,11 +75,7 @@ impl Body for WatchedBody {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        let length = self.rest.len().min(PIECE_BYTES);
-        let piece = self.rest.split_to(length);
+        let Some(piece) = self.rest.take(PIECE_BYTES) else { return Poll::Ready(None) };
         self.flow.note(self.rest.is_empty());
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }

@@ -22,6 +22,7 @@ use super::answer::Answer;
 use super::body::WatchedBody;
 use super::connection::{self, Connections};
 use super::error::RemoteError;
+use super::payload::Payload;
 use crate::config::{Login, ServerUrl};
 
 /// Longest time in which no byte of a body moves, in either direction, connecting included.
@@ -47,7 +48,7 @@ pub(super) struct Ask {
     path: String,
     content_type: Option<&'static str>,
     headers: Vec<(&'static str, String)>,
-    body: Bytes,
+    body: Payload,
     patience: Duration,
 }
 
@@ -59,7 +60,7 @@ impl Ask {
             path: path.to_owned(),
             content_type: None,
             headers: Vec::new(),
-            body: Bytes::new(),
+            body: Payload::default(),
             patience: ANSWER_LIMIT,
         }
     }
@@ -75,12 +76,12 @@ impl Ask {
         Ok(Self { method, content_type: Some(JSON), body: body.into(), ..Self::get(doing, path) })
     }
 
-    pub(super) fn shard(path: &str, size: u64, digest: ContentDigest, bytes: Bytes) -> Self {
+    pub(super) fn shard(path: &str, size: u64, digest: ContentDigest, body: Payload) -> Self {
         let headers = vec![(route::UPLOAD_LENGTH, size.to_string()), (route::CONTENT_DIGEST, digest.to_string())];
-        Self { method: Method::PUT, content_type: Some(BYTES), headers, body: bytes, ..Self::get("send a shard", path) }
+        Self { method: Method::PUT, content_type: Some(BYTES), headers, body, ..Self::get("send a shard", path) }
     }
 
-    pub(super) fn parcel(body: Bytes) -> Self {
+    pub(super) fn parcel(body: Payload) -> Self {
         let doing = "send several images";
         Self { method: Method::POST, content_type: Some(PARCEL), body, ..Self::get(doing, route::PARCELS) }
     }

@@ -37,12 +37,12 @@ async fn a_shard_and_its_digest_arrive_and_the_answer_is_the_servers_list() {
     let fingerprint = Fingerprint::of(&content);
     assert_eq!(remote.upload(fingerprint).await.unwrap(), None);
     let part = bytes::Bytes::copy_from_slice(&content[..100_000]);
-    let state = remote.put_shard(fingerprint, 300_000, 0, ContentDigest::of(&part), part).await.unwrap();
+    let state = remote.put_shard(fingerprint, 300_000, 0, ContentDigest::of(&part), part.into()).await.unwrap();
     let received: RangeSet = [heirloom_protocol::ByteRange::new(0, 100_000).unwrap()].into_iter().collect();
     assert_eq!(state, UploadState::Receiving { size: 300_000, received });
     assert_eq!(remote.upload(fingerprint).await.unwrap(), Some(state));
     let rest = bytes::Bytes::copy_from_slice(&content[100_000..]);
-    let state = remote.put_shard(fingerprint, 300_000, 100_000, ContentDigest::of(&rest), rest).await.unwrap();
+    let state = remote.put_shard(fingerprint, 300_000, 100_000, ContentDigest::of(&rest), rest.into()).await.unwrap();
     assert_eq!(state, UploadState::Stored { receipt: receipt(&content) });
     assert_eq!(server.state().images[&fingerprint], content);
 }
@@ -134,7 +134,7 @@ async fn an_answer_about_something_else_is_not_believed() {
     }
     let words = serde_json::to_string(&UploadState::Stored { receipt: receipt(b"two") }).unwrap().leak();
     server.fail("PUT", Fault::Garbage(words));
-    let put = remote.put_shard(asked[0].fingerprint, 3, 0, asked[0].fingerprint.into(), "one".into()).await;
+    let put = remote.put_shard(asked[0].fingerprint, 3, 0, asked[0].fingerprint.into(), b"one".to_vec().into()).await;
     assert!(matches!(put, Err(RemoteError::Malformed { .. })), "a receipt for another image is no receipt");
 }
 

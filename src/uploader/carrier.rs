@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use heirloom_protocol::message::{Limits, Receipt, UploadState};
 use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
@@ -14,14 +13,16 @@ use super::delivery::{Believed, Delivery, DeliveryError, Landed, Witness};
 use super::image::Image;
 use super::link;
 use super::pace::{InFlight, Pace};
+use super::trays::Trays;
 use crate::aside::aside;
-use crate::remote::{Remote, RemoteError};
+use crate::remote::{Payload, Remote, RemoteError};
 
 /// Carries images to one server. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Carrier {
     remote: Remote,
     budget: Budget,
+    trays: Trays,
     pace: Arc<Mutex<Pace>>,
     began: Instant,
     sent_bytes: Arc<AtomicU64>,
@@ -34,6 +35,7 @@ impl Carrier {
         Self {
             remote,
             budget: Budget::new(),
+            trays: Trays::default(),
             pace: Arc::new(Mutex::new(pace)),
             began: Instant::now(),
             sent_bytes: Arc::default(),
@@ -90,11 +92,16 @@ impl Carrier {
         self.budget.turn(size).await
     }
 
+    /// What shards and parcels are put on.
+    pub(super) const fn trays(&self) -> &Trays {
+        &self.trays
+    }
+
     /// Sends several images in one request; answers what became of each, in order.
-    pub(super) async fn send_parcel(&self, packed: &[Packed], body: Vec<u8>) -> Result<Vec<Unpacked>, RemoteError> {
-        let bytes = body.len() as u64;
+    pub(super) async fn send_parcel(&self, packed: &[Packed], parcel: Payload) -> Result<Vec<Unpacked>, RemoteError> {
+        let bytes = parcel.len() as u64;
         let flight = self.pace().begin(self.began.elapsed(), bytes);
-        let answer = self.remote.send_parcel(packed, Bytes::from(body)).await;
+        let answer = self.remote.send_parcel(packed, parcel).await;
         self.measure(flight, bytes, &answer);
         answer
     }
@@ -118,11 +125,11 @@ impl Carrier {
     async fn put(&self, image: Arc<Image>, range: ByteRange, turn: Turn) -> Result<UploadState, DeliveryError> {
         let room = turn.room(range.len()).await;
         let (fingerprint, size) = (image.fingerprint(), image.size());
+        let trays = self.trays.clone();
         // The room travels with the bytes: if this future is dropped, both end together on the other thread.
-        let (shard, _room) = aside(move || image.read(range).map(|shard| (shard, room))).await?;
+        let (shard, _room) = aside(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
         let flight = self.pace().begin(self.began.elapsed(), range.len());
-        let answer =
-            self.remote.put_shard(fingerprint, size, range.start(), shard.digest, Bytes::from(shard.bytes)).await;
+        let answer = self.remote.put_shard(fingerprint, size, range.start(), shard.digest, shard.bytes).await;
         self.measure(flight, range.len(), &answer);
         Ok(answer?)
     }

@@ -10,13 +10,15 @@ use std::os::unix::fs::FileExt as _;
 
 use heirloom_protocol::message::Session;
 use heirloom_protocol::possession::{Proof, Prover};
-use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint};
+use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter};
 
+use super::trays::{Filling, Trays};
 use crate::journal::Stamp;
+use crate::remote::Payload;
 use crate::spool::{Placeholder, Spool};
 
-/// Bytes read at a time for a proof.
-const PIECE_BYTES: usize = 256 << 10;
+/// Bytes read at a time for a proof: few enough to come from the allocator's own store.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// An image that can be sent.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub enum ImageError {
 /// A shard, read.
 #[derive(Debug)]
 pub(super) struct Shard {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Payload,
     pub(super) digest: ContentDigest,
 }
 
@@ -69,27 +71,27 @@ impl Image {
     }
 
     /// The bytes of a shard, and their digest. Of the whole image that is the fingerprint: nobody hashes twice.
-    pub(super) fn read(&self, range: ByteRange) -> Result<Shard, ImageError> {
-        self.verify()?;
-        let length = usize::try_from(range.len()).map_err(io::Error::other)?;
-        let mut bytes = vec![0; length];
-        self.fill(&mut bytes, range.start())?;
-        self.verify()?;
+    pub(super) fn read(&self, range: ByteRange, trays: &Trays) -> Result<Shard, ImageError> {
         let whole = range.start() == 0 && range.end() == self.size();
-        let digest = if whole { self.fingerprint.into() } else { ContentDigest::of(&bytes) };
-        Ok(Shard { bytes, digest })
+        let (mut filling, mut fingerprinter) = (trays.fill(), Fingerprinter::default());
+        self.verify()?;
+        filling.add(range.len(), |place, done| {
+            self.fill(place, range.start() + done)?;
+            if !whole {
+                fingerprinter.update(place);
+            }
+            Ok::<_, ImageError>(())
+        })?;
+        self.verify()?;
+        let digest = if whole { self.fingerprint } else { fingerprinter.finish() };
+        Ok(Shard { bytes: filling.finish(), digest: digest.into() })
     }
 
-    /// Adds all its bytes to `body`; nothing on an error.
-    pub(super) fn append_to(&self, body: &mut Vec<u8>) -> Result<(), ImageError> {
+    /// Adds all its bytes.
+    pub(super) fn add_to(&self, filling: &mut Filling) -> Result<(), ImageError> {
         self.verify()?;
-        let before = body.len();
-        body.resize(before + usize::try_from(self.size()).map_err(io::Error::other)?, 0);
-        let read = self.fill(&mut body[before..], 0).and_then(|()| self.verify());
-        if read.is_err() {
-            body.truncate(before);
-        }
-        read
+        filling.add(self.size(), |place, done| self.fill(place, done))?;
+        self.verify()
     }
 
     /// The proof that we have every byte (M9), made with the session's nonce.

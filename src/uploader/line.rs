@@ -9,7 +9,7 @@ use heirloom_protocol::message::{CheckedImage, Limits, Session};
 use heirloom_protocol::{ErrorCode, Fingerprint};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Connection;
 use super::asking::{ROUND_FILES_FIRST, ROUND_FILES_MAX, Round, RoundError, ask};
@@ -28,6 +28,8 @@ const IN_HAND_LOW: usize = 48;
 const IN_HAND_BYTES_LOW: u64 = 24 << 20;
 /// After the journal failed, before it is read again.
 const JOURNAL_GAP: Duration = Duration::from_secs(5);
+/// Nothing was under way for so long: memory for shards is not kept for the next.
+const REST: Duration = Duration::from_secs(5);
 /// A timer for nothing: far enough away.
 const IDLE: Duration = Duration::from_hours(1);
 
@@ -81,6 +83,8 @@ impl Line {
         loop {
             self.start_what_can_start();
             let moment = self.next_moment();
+            let trays = self.desk.carrier.trays().clone();
+            let resting = self.tasks.is_empty() && !trays.is_empty();
             tokio::select! {
                 Some(news) = self.tasks.join_next(), if !self.tasks.is_empty() => match news {
                     Ok(news) => self.hear(news).await,
@@ -94,6 +98,7 @@ impl Line {
                 }
                 Ok(()) = requeued.changed() => self.hungry = true,
                 () = sleep_until(moment) => self.hungry = true,
+                () = sleep(REST), if resting => trays.give_back(),
             }
         }
     }

@@ -12,8 +12,9 @@ use heirloom_protocol::parcel::{self, Packed, PackingList, Unpacked};
 use super::asking::{OpenError, open};
 use super::desk::Desk;
 use super::roster::Candidate;
+use super::trays::{Filling, Trays};
 use crate::aside::aside;
-use crate::remote::RemoteError;
+use crate::remote::{Payload, RemoteError};
 use crate::spool::Spool;
 
 /// A photo that is packed is at most this part of the parcel: a larger one gains little by company.
@@ -65,9 +66,9 @@ async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteE
     let bytes = photos.iter().map(Candidate::size).sum();
     let turn = desk.carrier.turn(bytes).await;
     let room = turn.room(bytes).await;
-    let (sources, spool) = (sources(desk, photos), desk.spool.clone());
+    let (sources, spool, trays) = (sources(desk, photos), desk.spool.clone(), desk.carrier.trays().clone());
     // The room travels with the bytes: if this future is dropped, both end together on the other thread.
-    let ((packed, body), _room) = aside(move || (load(&spool, sources), room)).await;
+    let ((packed, body), _room) = aside(move || (load(&spool, &trays, sources), room)).await;
     if packed.is_empty() {
         return Ok(Vec::new());
     }
@@ -87,28 +88,29 @@ fn sources(desk: &Desk, photos: &[Candidate]) -> Vec<Candidate> {
 }
 
 /// Reads the parcel. A file that cannot be read as what it was is left out.
-fn load(spool: &Spool, mut sources: Vec<Candidate>) -> (Vec<Packed>, Vec<u8>) {
+fn load(spool: &Spool, trays: &Trays, mut sources: Vec<Candidate>) -> (Vec<Packed>, Payload) {
     loop {
         let packed = sources.iter().map(|file| Packed { fingerprint: file.fingerprint, size: file.size() }).collect();
         let list = PackingList { images: packed };
-        let mut body = list.line();
-        body.reserve_exact(sources.iter().map(|file| usize::try_from(file.size()).unwrap_or(0)).sum());
-        let unreadable = sources.iter().position(|source| match add(spool, source, &mut body) {
+        let mut photos = trays.fill();
+        let unreadable = sources.iter().position(|source| match add(spool, source, &mut photos) {
             Ok(()) => false,
             Err(error) => {
                 tracing::debug!(path = %source.path, error = &error as &dyn std::error::Error, "not packed");
                 true
             }
         });
-        match unreadable {
-            Some(unreadable) => drop(sources.remove(unreadable)),
-            None => return (list.images, body),
-        }
+        let Some(unreadable) = unreadable else {
+            let mut body = Payload::from(list.line());
+            body.append(photos.finish());
+            return (list.images, body);
+        };
+        drop(sources.remove(unreadable));
     }
 }
 
-fn add(spool: &Spool, source: &Candidate, body: &mut Vec<u8>) -> Result<(), OpenError> {
-    Ok(open(spool, source)?.append_to(body)?)
+fn add(spool: &Spool, source: &Candidate, photos: &mut Filling) -> Result<(), OpenError> {
+    Ok(open(spool, source)?.add_to(photos)?)
 }
 
 #[cfg(test)]

@@ -53,7 +53,7 @@ async fn a_server_that_offers_http2_is_spoken_to_in_it_over_one_connection() {
     let content = Bytes::from(vec![5_u8; 6 << 20]);
     let image = Fingerprint::of(&content);
     let (put, status) =
-        tokio::join!(remote.put_shard(image, 6 << 20, 0, image.into(), content), remote.renewed_session());
+        tokio::join!(remote.put_shard(image, 6 << 20, 0, image.into(), content.into()), remote.renewed_session());
     assert!(matches!(put.unwrap(), UploadState::Stored { .. }));
     status.unwrap();
     assert_eq!(house.server.state().count("HTTP/2"), 3);
