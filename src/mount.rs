@@ -13,6 +13,7 @@ mod ground;
 mod handles;
 mod inodes;
 mod later;
+mod listings;
 mod manner;
 mod marks;
 mod passthrough;

@@ -4,12 +4,14 @@
 
 mod mounted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, SystemTime};
 
 use mounted::{Mounted, numbered, run};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags};
@@ -139,17 +141,17 @@ fn a_listing_goes_on_from_every_position_that_it_gave_out() {
         directory.seek(all[at].1).unwrap();
         assert_eq!(listing(&mut directory), all[at + 1..], "from {at}");
     }
-    // What goes and comes meanwhile does not move the rest.
+    // What goes and comes meanwhile does not move the rest; it may be told of or not, until the beginning is asked for again.
     for (name, _) in all.iter().filter(|(name, _)| name.to_bytes().ends_with(b"7")) {
         rustix::fs::unlinkat(CWD, mounted.at(name.to_str().unwrap()), AtFlags::empty()).unwrap();
     }
     File::create(mounted.at("new")).unwrap();
     directory.seek(all[100].1).unwrap();
-    let mut rest: Vec<_> = all[101..].iter().map(|(name, _)| name.clone()).collect();
-    rest.retain(|name| !name.to_bytes().ends_with(b"7"));
-    let mut seen: Vec<_> = listing(&mut directory).into_iter().map(|(name, _)| name).collect();
-    seen.retain(|name| name.to_bytes() != b"new");
-    assert_eq!(seen, rest);
+    let came_or_went = |name: &CString| name.to_bytes() == b"new" || name.to_bytes().ends_with(b"7");
+    let staying = |names: Vec<(CString, i64)>| -> Vec<CString> {
+        names.into_iter().map(|(name, _)| name).filter(|name| !came_or_went(name)).collect()
+    };
+    assert_eq!(staying(listing(&mut directory)), staying(all[101..].to_vec()));
     directory.rewind();
     assert_eq!(listing(&mut directory).len(), 302 - 30 + 1);
 }
@@ -212,4 +214,58 @@ fn symbolic_links_lead_where_they_say() {
         ]
     });
     assert_eq!((seen[0].as_deref(), seen[1].as_deref()), (Ok("1"), Err(&libc::ELOOP)));
+}
+
+fn names_in(folder: &Path) -> BTreeSet<String> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+/// A folder with a few files, whose list the kernel keeps.
+fn with_kept_list(mounted: &Mounted) -> PathBuf {
+    let folder = mounted.at("folder");
+    fs::create_dir(&folder).unwrap();
+    for number in 0..10 {
+        fs::write(folder.join(format!("{number}.txt")), "1").unwrap();
+    }
+    // Only of a folder that has not changed for a while a list is kept.
+    let changed = mounted.spooled("folder").metadata().unwrap().modified().unwrap();
+    let settled = changed + Duration::from_millis(1100);
+    thread::sleep(settled.duration_since(SystemTime::now()).unwrap_or_default());
+    for _ in 0..3 {
+        assert_eq!(names_in(&folder).len(), 10);
+    }
+    folder
+}
+
+#[test]
+fn a_kept_list_shows_every_change_through_the_mount() {
+    let mounted = Mounted::new();
+    let folder = with_kept_list(&mounted);
+    let changes: [&dyn Fn(&Path); 7] = [
+        &|folder| fs::write(folder.join("new.txt"), "1").unwrap(),
+        &|folder| fs::rename(folder.join("new.txt"), folder.join("other.txt")).unwrap(),
+        &|folder| fs::rename(folder.join("other.txt"), folder.with_file_name("out.txt")).unwrap(),
+        &|folder| fs::rename(folder.with_file_name("out.txt"), folder.join("1.txt")).unwrap(),
+        &|folder| fs::remove_file(folder.join("2.txt")).unwrap(),
+        &|folder| fs::create_dir(folder.join("below")).unwrap(),
+        &|folder| fs::remove_dir(folder.join("below")).unwrap(),
+    ];
+    for (number, change) in changes.iter().enumerate() {
+        let before = names_in(&folder);
+        change(&folder);
+        let after = names_in(&folder);
+        assert_eq!(after, names_in(&mounted.spooled("folder")), "change {number}");
+        // The fourth puts a file in another's place.
+        assert!(after != before || number == 3, "change {number}");
+    }
+}
+
+#[test]
+fn a_kept_list_shows_what_is_put_into_the_spool_behind_it() {
+    let mounted = Mounted::new();
+    let folder = with_kept_list(&mounted);
+    fs::write(mounted.spooled("folder/behind.txt"), "1").unwrap();
+    assert!(names_in(&folder).contains("behind.txt"));
+    fs::remove_file(mounted.spooled("folder/3.txt")).unwrap();
+    assert!(!names_in(&folder).contains("3.txt"));
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, FopenFlags, Generation, INodeNo,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, IoctlFlags,
+    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
     ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
 };
@@ -24,7 +24,7 @@ use super::answer::{
     refusal, serve,
 };
 use super::later::{Creation, Later};
-use super::manner::agree;
+use super::manner::{agree, listing};
 use super::passthrough::IoChoice;
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
 use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
@@ -285,7 +285,7 @@ impl Filesystem for Door {
 
     fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         serve("opendir", number, || match self.tree.open_folder(number) {
-            Ok(handle) => reply.opened(handle, FopenFlags::empty()),
+            Ok((handle, list)) => reply.opened(handle, listing(list)),
             Err(error) => reply.error(refusal(&error)),
         });
     }

@@ -3,6 +3,7 @@
 use fuser::{FopenFlags, InitFlags, KernelConfig};
 
 use super::handles::OpenFile;
+use super::listings::KernelsList;
 use super::passthrough::IoChoice;
 use crate::spool::Access;
 
@@ -56,6 +57,14 @@ pub(super) fn manner(open: &OpenFile) -> FopenFlags {
         Access::Write => FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES,
         Access::Read => FopenFlags::FOPEN_NOFLUSH,
         Access::ReadWrite => FopenFlags::empty(),
+    }
+}
+
+/// How the kernel lists an open folder: it keeps the list, and uses the one that it has.
+pub(super) fn listing(list: KernelsList) -> FopenFlags {
+    match list {
+        KernelsList::Outdated => FopenFlags::FOPEN_CACHE_DIR,
+        KernelsList::Current => FopenFlags::FOPEN_CACHE_DIR | FopenFlags::FOPEN_KEEP_CACHE,
     }
 }
 

@@ -63,7 +63,7 @@ pub(super) fn kind(kind: Kind) -> FileType {
     }
 }
 
-fn time(moment: Moment) -> SystemTime {
+pub(super) fn time(moment: Moment) -> SystemTime {
     let seconds = Duration::from_secs(moment.seconds.unsigned_abs());
     let whole = if moment.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
     whole

@@ -1,7 +1,7 @@
 //! The mount as the library's shelf: names that other devices changed are changed here, under the same lock as those that programs change.
 //!
-//! The kernel remembers names for a while, so it is told of those that are gone. That is done without the lock: the kernel may wait for us with
-//! its own lock on that folder.
+//! The kernel remembers names and lists of them for a while, so it is told of what changed. That is done without the lock: the kernel may wait for us
+//! with its own lock on that folder.
 
 use std::sync::{Arc, Weak};
 
@@ -27,6 +27,13 @@ pub(super) struct Gone {
     pub(super) name: String,
 }
 
+/// What stands there now, and the folders that have a name more for it, as the kernel numbers them.
+#[derive(Debug)]
+pub(super) struct Put {
+    pub(super) id: FileId,
+    pub(super) folders: Vec<INodeNo>,
+}
+
 impl MountedShelf {
     pub(super) fn new(tree: &Arc<Tree>, notifier: Notifier) -> Self {
         Self { tree: Arc::downgrade(tree), notifier }
@@ -37,10 +44,20 @@ impl MountedShelf {
         self.tree.upgrade().ok_or_else(ended)
     }
 
-    fn tell_kernel(&self, gone: &[Gone]) {
+    fn tell_of_gone(&self, gone: &[Gone]) {
         for Gone { folder, name } in gone {
             if let Err(error) = self.notifier.inval_entry(*folder, name.as_ref()) {
                 tracing::trace!(%error, "the kernel does not know this name any more");
+            }
+        }
+        self.tell_of_changed(gone.iter().map(|gone| gone.folder));
+    }
+
+    /// Their times and their lists are not what they were.
+    fn tell_of_changed(&self, folders: impl IntoIterator<Item = INodeNo>) {
+        for folder in folders {
+            if let Err(error) = self.notifier.inval_inode(folder, 0, 0) {
+                tracing::trace!(%error, "the kernel does not know this folder");
             }
         }
     }
@@ -48,12 +65,16 @@ impl MountedShelf {
 
 impl Shelf for MountedShelf {
     fn put(&self, path: &LibraryPath, placeholder: &Placeholder) -> Result<Option<FileId>, SpoolError> {
-        self.tree(path)?.put_placeholder(path, placeholder)
+        let put = self.tree(path)?.put_placeholder(path, placeholder)?;
+        Ok(put.map(|Put { id, folders }| {
+            self.tell_of_changed(folders);
+            id
+        }))
     }
 
     fn take(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError> {
         let gone = self.tree(path)?.take_away(path, id, stamp)?;
-        self.tell_kernel(&gone);
+        self.tell_of_gone(&gone);
         Ok(!gone.is_empty())
     }
 }

@@ -25,6 +25,7 @@ use rustix::fs::{StatVfs, Timestamps};
 
 use super::handles::{Handles, OpenFile};
 use super::inodes::{Inodes, Lost};
+use super::listings::Listings;
 use super::marks::Marks;
 use super::passthrough::Passage;
 use super::{Notes, locked};
@@ -103,6 +104,7 @@ pub(super) struct Tree {
     names: RwLock<()>,
     inodes: Mutex<Inodes>,
     handles: Handles,
+    listings: Listings,
     marks: Marks,
     passage: Arc<Passage>,
     recall: Option<Recall>,
@@ -112,8 +114,8 @@ impl Tree {
     pub(super) fn new(spool: Spool, notes: Arc<dyn Notes>) -> Result<Self, SpoolError> {
         let top = spool.facts(&Place::Top)?.id;
         let (names, inodes, handles) = (RwLock::new(()), Mutex::new(Inodes::new(top)), Handles::default());
-        let marks = Marks::new(spool.marker().clone());
-        Ok(Self { spool, notes, names, inodes, handles, marks, passage: Arc::default(), recall: None })
+        let (listings, marks) = (Listings::default(), Marks::new(spool.marker().clone()));
+        Ok(Self { spool, notes, names, inodes, handles, listings, marks, passage: Arc::default(), recall: None })
     }
 
     /// Fetches what is missing of placeholders.

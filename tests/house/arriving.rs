@@ -65,6 +65,29 @@ fn what_one_device_adds_renames_edits_and_removes_the_other_shows() {
 }
 
 #[test]
+fn a_folder_that_stays_open_shows_what_another_device_puts_there() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let (one, two) = (house.device(&anna, "one"), house.device(&anna, "two"));
+    fs::create_dir(one.path("trip")).expect("a folder");
+    let (photo, _) = house.photo("a.jpg", 100_000);
+    fs::copy(&photo, one.path("trip/a.jpg")).expect("a copy");
+    shows(&two, "trip/a.jpg", "placeholder");
+    let mut folder = rustix::fs::Dir::read_from(fs::File::open(two.path("trip")).expect("a folder")).expect("a list");
+    let mut names = || {
+        folder.rewind();
+        let names: Result<Vec<_>, _> = std::iter::from_fn(|| folder.read()).collect();
+        names.expect("a list").len() - [".", ".."].len()
+    };
+    assert_eq!([names(), names()], [1, 1]);
+    let (photo, _) = house.photo("b.jpg", 100_000);
+    fs::copy(&photo, one.path("trip/b.jpg")).expect("a copy");
+    eventually(SOON, "the new name is in the list", || names() == 2);
+    fs::remove_file(one.path("trip/a.jpg")).expect("a removal");
+    eventually(SOON, "the old one is not", || names() == 1);
+}
+
+#[test]
 fn two_photos_of_one_name_are_both_kept_and_shown_on_both_devices() {
     let mut house = House::new();
     let anna = house.person("anna");

@@ -1,10 +1,12 @@
 //! Folders: listing names, with or without what is known of each.
 
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use fuser::{FileHandle, INodeNo};
 
 use super::super::handles::OpenFolder;
+use super::super::listings::KernelsList;
 use super::{Entry, Name, Tree, TreeError, during, locked};
 use crate::spool::{FolderEntry, FolderReader, Kind};
 
@@ -28,11 +30,14 @@ pub(in crate::mount) enum Room {
 }
 
 impl Tree {
-    pub(in crate::mount) fn open_folder(&self, number: INodeNo) -> Result<FileHandle, TreeError> {
+    /// Opens a folder for listing; also tells what a list is worth that the kernel has of it.
+    pub(in crate::mount) fn open_folder(&self, number: INodeNo) -> Result<(FileHandle, KernelsList), TreeError> {
         let _names = self.walking();
         let id = self.id(number);
         let reader = self.spool.read_folder(&self.place(id)?)?;
-        Ok(self.handles.open_folder(OpenFolder { id, reader: Mutex::new(reader) }))
+        let facts = reader.own_facts().map_err(during("look at"))?;
+        let list = self.listings.opened(id, facts.changed, SystemTime::now());
+        Ok((self.handles.open_folder(OpenFolder { id, reader: Mutex::new(reader) }), list))
     }
 
     /// Lists names from `position` on until `take` has no room.

@@ -1,10 +1,11 @@
 //! Names that the library puts here and takes away, not a program.
 
+use fuser::INodeNo;
 use heirloom_protocol::LibraryPath;
 
 use super::{Place, Tree, locked};
 use crate::journal::{FileId, Stamp};
-use crate::mount::shelf::Gone;
+use crate::mount::shelf::{Gone, Put};
 use crate::spool::{Facts, Placeholder, SpoolError};
 
 /// What a folder may be used for that is made for a photo of another device, as any new folder.
@@ -16,35 +17,42 @@ impl Tree {
         &self,
         path: &LibraryPath,
         placeholder: &Placeholder,
-    ) -> Result<Option<FileId>, SpoolError> {
+    ) -> Result<Option<Put>, SpoolError> {
         let _names = self.renaming();
-        let mut made = self.spool.create_placeholder(path, placeholder);
+        let (mut made, mut folders) = (self.spool.create_placeholder(path, placeholder), Vec::new());
         if let Err(error) = &made
             && error.is_missing()
         {
-            self.make_folders(&Place::above(path))?;
+            self.make_folders(&Place::above(path), &mut folders)?;
             made = self.spool.create_placeholder(path, placeholder);
         }
         match made {
             Ok(id) => {
                 self.recall.iter().for_each(|recall| recall.arrived(id, path));
-                Ok(Some(id))
+                self.note_changed(path, &mut folders);
+                Ok(Some(Put { id, folders }))
             }
             Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    fn make_folders(&self, place: &Place) -> Result<(), SpoolError> {
+    /// Adds the folders that have a name more.
+    fn make_folders(&self, place: &Place, changed: &mut Vec<INodeNo>) -> Result<(), SpoolError> {
         let Place::At(path) = place else { return Ok(()) };
-        match self.spool.create_folder(path, FOLDER_MODE) {
-            Err(error) if error.is_missing() => {
-                self.make_folders(&Place::above(path))?;
-                self.spool.create_folder(path, FOLDER_MODE)
-            }
-            Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-            made => made,
+        let mut made = self.spool.create_folder(path, FOLDER_MODE);
+        if let Err(error) = &made
+            && error.is_missing()
+        {
+            self.make_folders(&Place::above(path), changed)?;
+            made = self.spool.create_folder(path, FOLDER_MODE);
         }
+        match made {
+            Err(error) if error.source.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
+            made => made?,
+        }
+        self.note_changed(path, changed);
+        Ok(())
     }
 
     /// Removes a file that is still this one, with this content, and that nobody may write to; answers the names that are gone: its own,
@@ -83,8 +91,21 @@ impl Tree {
         self.remove_empty_folders(&Place::above(path), gone)
     }
 
+    /// The folder of a name that was just made. If it is lost, the kernel finds out when the folder is opened next.
+    fn note_changed(&self, path: &LibraryPath, changed: &mut Vec<INodeNo>) {
+        match self.folder_of(path) {
+            Ok(folder) => changed.push(folder),
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "a folder could not be looked at"),
+        }
+    }
+
     fn gone(&self, path: &LibraryPath) -> Result<Gone, SpoolError> {
+        Ok(Gone { folder: self.folder_of(path)?, name: path.name().to_owned() })
+    }
+
+    /// The folder that a name stands in, as the kernel numbers it.
+    fn folder_of(&self, path: &LibraryPath) -> Result<INodeNo, SpoolError> {
         let folder = self.spool.facts(&Place::above(path))?.id;
-        Ok(Gone { folder: locked(&self.inodes).number(folder), name: path.name().to_owned() })
+        Ok(locked(&self.inodes).number(folder))
     }
 }

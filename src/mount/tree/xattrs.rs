@@ -34,9 +34,11 @@ const USERS: &[u8] = b"user.";
 impl Tree {
     pub(in crate::mount) fn xattr(&self, number: INodeNo, name: &OsStr) -> Result<Vec<u8>, TreeError> {
         match Whose::is(name) {
-            // Asked before the first write to every file (security.capability): the answer must cost nothing, and
-            // must not be ENOSYS, after which the kernel would never ask for any attribute again.
-            Whose::Systems | Whose::Ours(None) => Err(TreeError::NoAttribute),
+            // Asked before the first write to every file (security.capability): the answer must cost nothing, and must not be ENOSYS,
+            // after which the kernel would never ask for any attribute again. Told that there are none on this disk, `ls -l` asks once, not
+            // for each file.
+            Whose::Systems => Err(TreeError::AttributeNotKept),
+            Whose::Ours(None) => Err(TreeError::NoAttribute),
             Whose::Ours(Some(told)) => self.told(number, told),
             Whose::Users(name) => {
                 let _names = self.walking();
