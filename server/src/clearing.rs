@@ -24,6 +24,9 @@ use crate::index::{Index, IndexError};
 /// Images that are looked at in one question: few enough to stand in memory, enough to share sections.
 const PAGE: usize = 1000;
 
+/// Images that leave the index in one transaction: few enough not to hold up those who write.
+const BATCH: usize = 100;
+
 /// Removes what nobody refers to. Clones share everything.
 #[derive(Clone, Debug)]
 pub struct Clearing {
@@ -64,7 +67,7 @@ impl Clearing {
     }
 
     /// Removes the images that were let go of at least `grace` ago. Those in whose section somebody is just storing something are
-    /// left for the next time.
+    /// left for the next time. May be dropped half-way.
     pub async fn clear_released(&self, grace: Duration) -> Result<Freed, ClearingError> {
         let until_ms = self.clock.ms_before_now(grace);
         let (mut freed, mut after) = (Freed::default(), None);
@@ -73,7 +76,8 @@ impl Clearing {
             let Some(last) = page.last() else { return Ok(freed) };
             after = Some(*last);
             // By ascending fingerprint, so those of one section stand together.
-            for images in page.chunk_by(|one, other| Section::of(*one) == Section::of(*other)) {
+            let sections = page.chunk_by(|one, other| Section::of(*one) == Section::of(*other));
+            for images in sections.flat_map(|section| section.chunks(BATCH)) {
                 add(&mut freed, self.clear(images, Reason::Released { until_ms }).await?);
             }
         }

@@ -279,26 +279,28 @@ impl Sweeper {
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
-                _ = rounds.tick() => {
-                    self.sweep().await;
-                    self.sweep_strays().await;
-                }
+                () = self.clear() => {}
             }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                _ = rounds.tick() => self.sweep().await,
+            }
+        }
+    }
+
+    /// May be dropped half-way.
+    async fn clear(&self) {
+        if let Err(error) = self.clearing.clear_released(self.graces.released).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what nobody has");
+        }
+        if let Err(error) = self.clearing.clear_some_strays(self.graces.stray, STRAY_SECTIONS).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what the index does not know");
         }
     }
 
     async fn sweep(&self) {
         if let Err(error) = self.assembly.sweep(self.expiries).await {
             tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
-        }
-        if let Err(error) = self.clearing.clear_released(self.graces.released).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what nobody has");
-        }
-    }
-
-    async fn sweep_strays(&self) {
-        if let Err(error) = self.clearing.clear_some_strays(self.graces.stray, STRAY_SECTIONS).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what the index does not know");
         }
     }
 }

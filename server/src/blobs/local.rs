@@ -13,11 +13,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::StreamExt as _;
 use heirloom_protocol::{ByteRange, Fingerprint};
+use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::disk::{Disk, KernelDisk};
@@ -51,6 +53,7 @@ pub struct LocalBlobs {
 struct Places {
     disk: Arc<dyn Disk>,
     uploads: PathBuf,
+    images: PathBuf,
     shelf: Shelf,
     unfinished: Unfinished,
 }
@@ -64,6 +67,7 @@ impl LocalBlobs {
     async fn open_on(disk: Arc<dyn Disk>, data: &DataDir) -> Result<Self, BlobError> {
         let places = Places {
             uploads: data.uploads(),
+            images: data.images(),
             shelf: Shelf::new(Arc::clone(&disk), data.images(), data.quarantine()),
             unfinished: Unfinished::new(Arc::clone(&disk), data.uploads()),
             disk,
@@ -204,7 +208,15 @@ impl Blobs for LocalBlobs {
     }
 
     async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError> {
+        let (done, removed) = oneshot::channel();
+        let places = Arc::clone(&self.places);
         // The seclusion moves along: it must not end before the work does, whoever stops waiting for it.
-        self.off_the_reactor(move |places| places.shelf.remove(alone, &images)).await
+        let work = move || drop(done.send(places.shelf.remove(alone, &images)));
+        // A thread of its own: all of those that do file work may be waiting for this very seclusion to end.
+        let begun = thread::Builder::new().name("clearing".to_owned()).spawn(work);
+        begun.map_err(BlobError::io("begin to remove images from", &self.places.images))?;
+        let stopped =
+            |stopped| Err(BlobError::io("remove images from", &self.places.images)(io::Error::other(stopped)));
+        removed.await.unwrap_or_else(stopped)
     }
 }

@@ -37,6 +37,11 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     assert_eq!(index.waiting_images().await.unwrap(), Waiting { images: 2, bytes: 200 });
     assert_eq!(index.status(anna).await.unwrap().held_bytes, 0, "the quota is given back at once");
     assert_eq!(forgotten(&index, 0).await, [], "it was not long ago");
+    assert_eq!(
+        index.forget_images(vec![image(1)], 0).await.unwrap(),
+        [],
+        "nor was it let go of again since it was looked up"
+    );
     assert!(index.image_size(image(1)).await.unwrap().is_some());
 
     let pages = [None, Some(sorted(1..=3)[0])];
