@@ -14,6 +14,8 @@ use std::io;
 use std::path::PathBuf;
 
 pub use homes::data_home;
+#[cfg(any(test, fuzzing))]
+pub use login::trial as addresses_trial;
 pub use login::{Login, ServerUrl, ServerUrlError, Token, TokenError};
 pub use mounts::{MountEntry, Mounts};
 pub use state::{StateDir, StateLock};

@@ -39,6 +39,8 @@ mod tests;
 mod weighing;
 mod writeback;
 
+#[cfg(any(test, fuzzing))]
+pub use ending::trial as pictures_trial;
 pub use kind::HEAD_BYTES;
 pub use retrying::{Retried, RetryError};
 

@@ -32,6 +32,8 @@ pub use entry::{Arrived, FileId, FileRecord, FileState, NameChange, NameStep, Ou
 pub use error::JournalError;
 pub use names::Bound;
 pub use record::RecordError;
+#[cfg(any(test, fuzzing))]
+pub use record::trial as records_trial;
 pub use tally::{Amount, Tally};
 
 use error::Fault;

@@ -29,6 +29,8 @@ use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
 use hyper::Method;
 use tokio::sync::Mutex;
 
+#[cfg(any(test, fuzzing))]
+pub use answer::trial as answers_trial;
 pub use backoff::Backoff;
 pub use error::RemoteError;
 pub use login::log_in;

@@ -37,6 +37,8 @@ pub use content::fingerprint_of;
 pub use facts::{Facts, Kind, Moment};
 pub use mark::{Marker, Soundness};
 pub use names::{Access, Durability, Opening, Replace};
+#[cfg(any(test, fuzzing))]
+pub use placeholder::trial as placeholders_trial;
 pub use placeholder::{Placeholder, reopen_to_fill};
 pub use walk::{FolderEntry, FolderReader, WalkStep};
 

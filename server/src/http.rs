@@ -46,6 +46,8 @@ pub use error::Refusal;
 pub use news::News;
 pub use restraint::{Peer, Restraint};
 pub use trash::TrashExpiry;
+#[cfg(any(test, fuzzing))]
+pub use {extract::trial as bodies_trial, range::trial as conditions_trial};
 
 /// What the routes ask. Each handler takes only the part it needs.
 #[derive(Clone, Debug)]

@@ -42,6 +42,8 @@ pub use released::Waiting;
 pub use scrub::{ScrubMark, ScrubStep};
 pub use trash::Trash;
 pub use users::{UserEntry, UserState};
+#[cfg(any(test, fuzzing))]
+pub use {ranges::trial as received_trial, scrub::trial as marks_trial};
 
 /// The index. Every write is durable when it returns, and may be sent twice. A write whose caller stops waiting is
 /// carried out all the same.

@@ -35,6 +35,8 @@ use crate::signer::{Signer, SignerError};
 
 use shield::Shield;
 
+#[cfg(any(test, fuzzing))]
+pub use gate::trial as heads_trial;
 pub use shield::ShieldError;
 
 /// How often expired uploads and trash are looked for. Their expiries are days; an hour more is nothing.

@@ -177,9 +177,23 @@ impl fmt::Debug for Token {
     }
 }
 
+/// Puts made-up bytes on trial as the address of a server (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(server) = text.parse::<ServerUrl>() else { return };
+    let again: ServerUrl = server.to_string().parse().expect("what was written is read");
+    assert_eq!((&again, again.is_overheard()), (&server, server.is_overheard()));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_address_is_misread() {
+        heirloom_fuzz::replay("addresses", trial);
+    }
 
     #[test]
     fn a_server_is_taken_as_it_is_written() {

@@ -63,3 +63,31 @@ pub(super) fn ending(source: &dyn Source, size: u64) -> io::Result<Ending> {
     }
     Ok(Ending::Unknown)
 }
+
+/// Puts made-up bytes on trial as a file: what is it, and has it its end (see `tests/fuzz`)?
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    use super::kind::{HEAD_BYTES, left_by_kind};
+    use crate::config::Accept;
+
+    let name = heirloom_protocol::LibraryPath::new("a.jpg").expect("a path");
+    let head = &bytes[..bytes.len().min(HEAD_BYTES)];
+    let taken = [Accept::Images, Accept::Media, Accept::All].map(|accept| left_by_kind(accept, &name, head).is_none());
+    // Who accepts more takes all that others take.
+    assert!(taken.is_sorted());
+    let size = bytes.len() as u64;
+    let judged = ending(&bytes, size).expect("memory can be read");
+    // Bytes behind the end of the file do not count, whatever they are.
+    assert_eq!(ending(&[bytes, b"IEND\xff\xd9;"].concat().as_slice(), size).expect("memory can be read"), judged);
+}
+
+#[cfg(any(test, fuzzing))]
+impl Source for &[u8] {
+    fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
+        let from = usize::try_from(at).ok().and_then(|at| self.get(at..)).unwrap_or_default();
+        // Never all that is asked for, as disks may.
+        let length = buffer.len().min(from.len()).min(1000);
+        buffer[..length].copy_from_slice(&from[..length]);
+        Ok(length)
+    }
+}

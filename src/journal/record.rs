@@ -269,3 +269,27 @@ impl<'a> Reader<'a> {
         if self.0.is_empty() { Ok(()) } else { Err(RecordError::Field("length")) }
     }
 }
+
+/// Puts made-up bytes on trial as a record: the first byte says of which kind (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    use std::fmt::Debug;
+    fn judge<T: PartialEq + Debug>(
+        bytes: &[u8],
+        decode: fn(&[u8]) -> Result<T, RecordError>,
+        encode: fn(&T) -> Vec<u8>,
+    ) {
+        if let Ok(record) = decode(bytes) {
+            assert_eq!(decode(&encode(&record)).as_ref(), Ok(&record));
+        }
+    }
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    match kind {
+        b'f' => judge(bytes, decode_file, |it| encode_file(&it.record, it.place.unwrap_or_default())),
+        b'r' => judge(bytes, |bytes| decode_receipt(Fingerprint::of(b"any"), bytes), encode_receipt),
+        b's' => judge(bytes, decode_shards, encode_shards),
+        b'n' => judge(bytes, decode_change, encode_change),
+        b't' => judge(bytes, decode_tally, encode_tally),
+        _ => {}
+    }
+}

@@ -142,9 +142,42 @@ fn another_image(doing: &'static str, asked: Fingerprint) -> RemoteError {
     RemoteError::Malformed { doing, why: format!("it speaks of another image than {asked}") }
 }
 
+/// Puts made-up bytes on trial as an answer: a status, `Retry-After` and `Date` on a line each, and behind them the body
+/// (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
+    let Some(status) = lines.next().and_then(|line| StatusCode::from_bytes(line).ok()) else { return };
+    let mut headers = HeaderMap::new();
+    for name in [RETRY_AFTER, DATE] {
+        let value = lines.next().and_then(|line| hyper::header::HeaderValue::from_bytes(line).ok());
+        headers.extend(value.map(|value| (name, value)));
+    }
+    let answer = Answer { status, headers, body: Bytes::copy_from_slice(lines.next().unwrap_or_default()) };
+    let error = answer.refusal("try");
+    let wait = super::Backoff::default().failed(error.retry_after());
+    assert!(!error.to_string().is_empty() && wait <= super::Backoff::ASKED_MAX * 2);
+    let asked = CheckImage { fingerprint: Fingerprint::of(b"asked"), size: 1000, proof: None };
+    if let Ok(state) = serde_json::from_slice::<UploadState>(&answer.body) {
+        let believed = agree_on_upload("try", asked.fingerprint, Some(asked.size), &state).is_ok();
+        let beyond =
+            matches!(&state, UploadState::Receiving { size, received } if *size != 1000 || received.end() > 1000);
+        assert!(!(believed && beyond));
+    }
+    if let Ok(checked) = serde_json::from_slice::<Vec<CheckedImage>>(&answer.body) {
+        let believed = agree_on_images("try", &[asked], &checked).is_ok();
+        assert!(!believed || checked.len() == 1);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_answer_is_misread() {
+        heirloom_fuzz::replay("answers", super::trial);
+    }
 
     fn asked(retry_after: &str, date: Option<&str>) -> Option<Duration> {
         let mut headers = HeaderMap::from_iter([(RETRY_AFTER, retry_after.parse().unwrap())]);

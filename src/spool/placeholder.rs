@@ -30,6 +30,8 @@ const VALUE_BYTES_MAX: usize = 2048;
 const RANGES_MAX: usize = 32;
 /// Disks keep bytes in blocks of at least this, and give room back in whole blocks only.
 const BLOCK_BYTES: u64 = 4096;
+/// No file is longer (`off_t`), so no placeholder is either.
+const FILE_BYTES_MAX: u64 = i64::MAX.cast_unsigned();
 /// What a new placeholder may be used for by its owner, as any new file.
 const MODE: u16 = 0o644;
 
@@ -154,7 +156,7 @@ impl Placeholder {
             at = start.checked_add(take_number(&mut rest)?)?;
             held.insert(ByteRange::new(start, at).ok()?);
         }
-        let fits = version == VERSION && at <= stamp.size;
+        let fits = version == VERSION && at <= stamp.size && stamp.size <= FILE_BYTES_MAX;
         fits.then(|| Self { fingerprint: Fingerprint::from(*fingerprint), stamp, held })
     }
 }
@@ -257,6 +259,20 @@ fn modified_at(ns: i64) -> Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
         last_modification: Timespec { tv_sec: ns.div_euclid(SECOND), tv_nsec: ns.rem_euclid(SECOND) },
     }
+}
+
+/// Puts made-up bytes on trial as the value of the attribute (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    let Some(placeholder) = Placeholder::read(bytes) else { return };
+    let again = Placeholder::read(&placeholder.spell()).expect("what was written is read");
+    assert_eq!((again.fingerprint, again.stamp), (placeholder.fingerprint, placeholder.stamp));
+    // Of very many ranges some are left out; none is made up.
+    assert!(again.held.without(&placeholder.held).is_empty() && again.held.iter().count() <= RANGES_MAX);
+    assert!(again.held == placeholder.held || placeholder.held.iter().count() > RANGES_MAX);
+    assert!(placeholder.held.end() <= placeholder.stamp.size);
+    // What a file of this size is asked for is computed from it.
+    assert!(placeholder.stamp.size.checked_next_multiple_of(BLOCK_BYTES).is_some());
 }
 
 #[cfg(test)]

@@ -133,3 +133,27 @@ pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Refusal
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
     length.map(Some).ok_or_else(|| Refusal::because(ErrorCode::MalformedRequest, "Content-Length is a number"))
 }
+
+/// Puts made-up bytes on trial as the body of every route that takes JSON (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    use heirloom_protocol::message::{CheckImage, LibraryBatch, LoginRequest};
+
+    fn judge<T: Message>(bytes: &[u8]) {
+        match serde_json::from_slice::<T>(bytes) {
+            Ok(message) => assert!(!message.exceeds_its_limit() || bytes.len() > 1000),
+            Err(_) => assert!(T::wrong_in(bytes).status() == 400),
+        }
+    }
+    judge::<Vec<CheckImage>>(bytes);
+    judge::<LibraryBatch>(bytes);
+    judge::<LoginRequest>(bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn no_body_is_misread() {
+        heirloom_fuzz::replay("messages", super::trial);
+    }
+}

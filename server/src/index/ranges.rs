@@ -75,11 +75,25 @@ fn read_number(bytes: &mut &[u8]) -> Option<u64> {
     None
 }
 
+/// Puts made-up bytes on trial as a stored set (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    let Ok(set) = decode(bytes) else { return };
+    if let Ok(again) = encode(&set) {
+        assert_eq!(decode(&again).expect("what was written is read"), set);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn no_stored_set_is_misread() {
+        heirloom_fuzz::replay("received", trial);
+    }
 
     fn set(ranges: &[(u64, u64)]) -> RangeSet {
         ranges.iter().map(|&(start, end)| ByteRange::new(start, end).unwrap()).collect()

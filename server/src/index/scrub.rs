@@ -112,9 +112,22 @@ impl Write for NoteScrub {
     }
 }
 
+/// Puts made-up bytes on trial as a stored mark (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    if let Ok(mark) = decode(bytes) {
+        assert_eq!(encode(mark), bytes);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_stored_mark_is_misread() {
+        heirloom_fuzz::replay("marks", trial);
+    }
 
     #[test]
     fn a_mark_keeps_its_bytes() {

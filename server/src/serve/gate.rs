@@ -26,6 +26,8 @@ use tokio::time::{Instant, Sleep, sleep};
 use head::{Fault, HEAD_BYTES_MAX};
 
 pub(super) use head::FIELDS_MAX;
+#[cfg(any(test, fuzzing))]
+pub use head::trial;
 
 /// How long a reader may take nothing before its connection is closed.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);

@@ -2,16 +2,6 @@ use proptest::prelude::*;
 
 use super::*;
 
-impl Source for &[u8] {
-    fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        let from = usize::try_from(at).ok().and_then(|at| self.get(at..)).unwrap_or_default();
-        // Never all that is asked for, as disks may.
-        let length = buffer.len().min(from.len()).min(1000);
-        buffer[..length].copy_from_slice(&from[..length]);
-        Ok(length)
-    }
-}
-
 fn ending_of(bytes: &[u8]) -> Ending {
     ending(&bytes, bytes.len() as u64).unwrap()
 }
@@ -214,6 +204,17 @@ fn of_other_kinds_nothing_is_said() {
         assert_eq!(ending_of(head), Ending::Unknown, "{head:?}");
     }
     assert_eq!(ending_of(b"GIF89a\x01\0\x01\0\0\0\0?"), Ending::Unknown, "a block that nobody knows");
+}
+
+#[test]
+fn no_file_is_misread() {
+    heirloom_fuzz::replay("pictures", trial);
+}
+
+#[test]
+fn an_end_without_an_image_is_none() {
+    assert_eq!(ending_of(b"\xff\xd8\xff\xd9"), Ending::Missing);
+    assert_eq!(ending_of(b"\xff\xd8\xff\xdb\0\x04ab\xff\xd9 and more"), Ending::Missing);
 }
 
 proptest! {

@@ -139,3 +139,8 @@ proptest! {
         drop((decode_file(&bytes), decode_receipt(fingerprint(1), &bytes), decode_shards(&bytes), decode_change(&bytes)));
     }
 }
+
+#[test]
+fn no_record_is_misread() {
+    heirloom_fuzz::replay("records", crate::journal::records_trial);
+}

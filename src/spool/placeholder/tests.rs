@@ -138,3 +138,17 @@ fn a_read_only_photo_becomes_a_placeholder_too() {
     assert_eq!(Facts::of(&file).unwrap().mode, 0o400);
     assert!(Placeholder::of(&file).unwrap().unwrap().held.is_empty());
 }
+
+#[test]
+fn no_attribute_is_misread() {
+    heirloom_fuzz::replay("placeholders", trial);
+}
+
+#[test]
+fn a_placeholder_of_a_size_that_no_file_has_is_none() {
+    for (size, is_possible) in [(FILE_BYTES_MAX, true), (FILE_BYTES_MAX + 1, false), (u64::MAX, false)] {
+        let stamp = Stamp { size, mtime_ns: 0 };
+        let spelled = Placeholder::new(Fingerprint::of(b"any"), stamp).spell();
+        assert_eq!(Placeholder::read(&spelled).is_some(), is_possible, "{size}");
+    }
+}

@@ -85,9 +85,29 @@ fn number(digits: &[u8]) -> Option<u64> {
     plain.then(|| text.parse().ok()).flatten().filter(|length| *length < u64::MAX - 2)
 }
 
+/// Puts made-up bytes on trial as what comes in over a connection: the first byte says how much of it was searched before (see `tests/fuzz`).
+#[cfg(any(test, fuzzing))]
+pub fn trial(bytes: &[u8]) {
+    let Some((looked_at, bytes)) = bytes.split_first() else { return };
+    let Some(end) = end(bytes, 0) else { return };
+    let searched = usize::from(*looked_at).min(end - 1);
+    assert_eq!(self::end(&bytes[..searched], 0), None);
+    assert_eq!(self::end(bytes, searched), Some(end));
+    let head = &bytes[..end];
+    if let Ok(body_bytes) = judge(head) {
+        let text = String::from_utf8_lossy(head).to_ascii_lowercase();
+        assert!(!text.contains("\ntransfer-encoding:") && (body_bytes == 0 || text.contains("\ncontent-length:")));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_head_is_misread() {
+        heirloom_fuzz::replay("heads", trial);
+    }
 
     #[test]
     fn a_head_ends_behind_its_empty_line_however_it_comes() {

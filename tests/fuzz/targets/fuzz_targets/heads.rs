@@ -1,0 +1,5 @@
+//! Made-up heads of requests.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::serve::heads_trial(bytes));

@@ -1,0 +1,5 @@
+//! Made-up marks of the scrub as stored.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::index::marks_trial(bytes));

@@ -1,0 +1,5 @@
+//! Made-up interruption lists as stored.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::index::received_trial(bytes));
