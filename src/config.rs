@@ -6,6 +6,7 @@
 
 mod homes;
 mod login;
+mod met;
 mod mounts;
 mod private;
 mod state;

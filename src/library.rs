@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::StateDir;
 use crate::journal::{Journal, JournalError, NameChange};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::Spool;
@@ -90,6 +91,12 @@ impl Library {
             confirmed,
             sending,
         }
+    }
+
+    /// Keeps the key that the server signs receipts with, when it is first seen, in this directory. To be called once, before anything
+    /// asks for a session.
+    pub fn keep_keys_in(&self, state: StateDir) {
+        self.bond.keep_keys_in(state);
     }
 
     /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be called once, on a runtime's thread.

@@ -88,6 +88,11 @@ impl StateDir {
         private::remove(&self.login())
     }
 
+    /// What the server's receipts were signed with at first sight.
+    pub(super) fn receipt_key(&self) -> PathBuf {
+        self.root.join("receipt-key.json")
+    }
+
     fn login(&self) -> PathBuf {
         self.root.join("login.json")
     }

@@ -24,6 +24,7 @@ use super::retrying::retry;
 use super::room::{self, Refused, refused};
 use super::verifying;
 use crate::aside::aside;
+use crate::config::StateDir;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
@@ -48,7 +49,7 @@ pub struct Desk {
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// The state directory.
-    pub state_dir: PathBuf,
+    pub state: StateDir,
     /// The server, for people.
     pub server: String,
     /// The rooms asked.
@@ -167,7 +168,7 @@ impl Desk {
         let tried_again = uploader.failing.into_iter().chain(troubled).collect();
         Status {
             mountpoint: self.mountpoint.clone(),
-            state_dir: self.state_dir.clone(),
+            state_dir: self.state.root().to_owned(),
             server: self.server.clone(),
             connection: uploader.connection.clone(),
             files: self.amounts(),

@@ -144,20 +144,50 @@ pub struct RetryAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// These files, and what is below these folders; all of the mount if there is none.
+    /// These files, at most [`VERIFIED_AT_ONCE`]; a part of all that the journal knows if there is none.
     pub paths: Vec<LibraryPath>,
-    /// Go on behind this.
+    /// Go on behind this, of all.
     pub after: Option<u64>,
+    /// What receipts are held against.
+    pub key: KeyChoice,
+}
+
+/// Files in one question, and in one answer: each is read here and there, so an answer may take minutes.
+pub const VERIFIED_AT_ONCE: usize = 20;
+
+/// What receipts are held against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyChoice {
+    /// The key that this mount met first.
+    #[default]
+    Met,
+    /// The key that the server shows now, and so from now on.
+    Shown,
+}
+
+/// How the key that the server shows now compares with the one that this mount met first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyStanding {
+    /// It is the same.
+    Same,
+    /// It is another one, or it shows none any more.
+    Changed,
+    /// It never showed one.
+    None,
 }
 
 /// Answer of `POST /verify`: how it is with a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyAnswer {
+    /// How it is with the server's key.
+    pub key: KeyStanding,
     /// Those that are backed up, one by one.
     pub files: Vec<VerifiedFile>,
     /// Those that are still to be, or cannot be.
     pub not_backed_up: u64,
-    /// Where to go on; nothing at the end.
+    /// Where to go on with all; nothing at the end.
     pub next: Option<u64>,
 }
 
@@ -178,11 +208,11 @@ pub struct VerifiedFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Witness {
-    /// The server signed it.
+    /// The server signed it, with the key that this mount met first.
     Signed,
     /// It is only said; the server has signed it now.
     Unsigned,
-    /// Its signature is not by the key that the server has now.
+    /// Its signature is not by that key.
     Foreign,
     /// There is none.
     Missing,

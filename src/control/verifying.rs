@@ -4,31 +4,58 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use heirloom_protocol::Fingerprint;
 use heirloom_protocol::message::{Receipt, Session};
-use heirloom_protocol::{Fingerprint, LibraryPath};
+use heirloom_protocol::possession::UserId;
+use heirloom_protocol::signature::ReceiptKey;
 
 use super::answer::Desk;
-use super::message::{CopyHere, CopyThere, VerifiedFile, VerifyAnswer, VerifyRequest, Witness};
+use super::message::{
+    CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer, VerifyRequest, Witness,
+};
 use super::room::{Refused, refused};
 use crate::aside::aside;
-use crate::journal::{FileId, FileRecord, FileState};
-use crate::spool::{Spool, fingerprint_of};
+use crate::config::ConfigError;
+use crate::journal::{FileId, FileRecord, FileState, JournalError};
+use crate::spool::{Kind, Place, Spool, SpoolError, fingerprint_of};
 
-/// Files of the journal in one answer: each is read here and there, so an answer may take minutes.
-const PAGE: usize = 20;
+/// What a receipt is held against.
+#[derive(Clone, Copy, Debug)]
+struct Judge {
+    user: UserId,
+    key: Option<ReceiptKey>,
+    standing: KeyStanding,
+}
+
+/// Why files that were named are not verified.
+#[derive(Debug, thiserror::Error)]
+enum VerifyError {
+    #[error("at most {VERIFIED_AT_ONCE} files at once, not {0}")]
+    TooMany(usize),
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
 
 pub(super) async fn verify(
     State(desk): State<Arc<Desk>>,
     Json(request): Json<VerifyRequest>,
 ) -> Result<Json<VerifyAnswer>, Refused> {
     let session = desk.library.session().await.map_err(|error| refused(&error))?;
-    let (looking, after) = (Arc::clone(&desk), request.after.map(FileId));
-    let page = aside(move || looking.journal.files_after(after, PAGE)).await.map_err(|error| refused(&error))?;
-    let mut answer = VerifyAnswer { files: Vec::new(), not_backed_up: 0, next: page.last().map(|(id, _)| id.0) };
-    for (_, record) in page.into_iter().filter(|(_, record)| is_asked_for(&record.path, &request.paths)) {
+    let (choosing, choice) = (Arc::clone(&desk), request.key);
+    let judge = aside(move || choosing.judge(&session, choice)).await.map_err(|error| refused(&error))?;
+    let looking = Arc::clone(&desk);
+    let (page, next) = aside(move || looking.page(&request)).await.map_err(|error| refused(&error))?;
+    let mut answer = VerifyAnswer { key: judge.standing, files: Vec::new(), not_backed_up: 0, next };
+    for record in page {
+        let Some(record) = record else {
+            answer.not_backed_up += 1;
+            continue;
+        };
         match record.state {
             FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint } => {
-                answer.files.push(desk.verified(&session, record, fingerprint).await?);
+                answer.files.push(desk.verified(judge, record, fingerprint).await?);
             }
             FileState::Pending { .. } | FileState::Failed { .. } => answer.not_backed_up += 1,
             FileState::Local { .. } => {}
@@ -38,19 +65,63 @@ pub(super) async fn verify(
 }
 
 impl Desk {
+    /// Compares the server's key with the one that was met first.
+    fn judge(&self, session: &Session, choice: KeyChoice) -> Result<Judge, ConfigError> {
+        let shown = session.receipt_key;
+        if let (KeyChoice::Shown, Some(key)) = (choice, shown) {
+            tracing::warn!("the server's new key is trusted, because its user says so");
+            self.state.trust_receipt_key(&session.installation, key)?;
+        }
+        let key = self.state.meet_receipt_key(&session.installation, shown)?;
+        let standing = match key {
+            None => KeyStanding::None,
+            Some(_) if key == shown => KeyStanding::Same,
+            Some(_) => KeyStanding::Changed,
+        };
+        Ok(Judge { user: session.user, key, standing })
+    }
+
+    /// What the journal says of the files asked for (nothing, of one that it does not know), and where to go on.
+    fn page(&self, request: &VerifyRequest) -> Result<(Vec<Option<FileRecord>>, Option<u64>), VerifyError> {
+        if request.paths.is_empty() {
+            let page = self.journal.files_after(request.after.map(FileId), VERIFIED_AT_ONCE)?;
+            let next = page.last().map(|(id, _)| id.0);
+            return Ok((page.into_iter().map(|(_, record)| Some(record)).collect(), next));
+        }
+        if request.paths.len() > VERIFIED_AT_ONCE {
+            return Err(VerifyError::TooMany(request.paths.len()));
+        }
+        let mut page = Vec::new();
+        for path in &request.paths {
+            match self.spool.facts(&Place::At(path.clone())) {
+                Ok(facts) if facts.kind == Kind::File => {
+                    let known = self.journal.file(facts.id)?;
+                    page.push(known.map(|record| FileRecord { path: path.clone(), ..record }));
+                }
+                // Removed, or replaced by something else, since it was named.
+                Ok(_) => {}
+                Err(error) if error.is_missing() => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok((page, None))
+    }
+
     async fn verified(
         self: &Arc<Self>,
-        session: &Session,
+        judge: Judge,
         record: FileRecord,
         fingerprint: Fingerprint,
     ) -> Result<VerifiedFile, Refused> {
         let desk = Arc::clone(self);
         let kept = aside(move || desk.journal.receipt(fingerprint)).await.map_err(|error| refused(&error))?;
         let fresh = self.remote.fresh_receipt(fingerprint, record.stamp.size).await.map_err(|error| refused(&error))?;
-        let receipt = witness(session, kept);
-        if let (Witness::Unsigned | Witness::Missing, Some(fresh)) = (receipt, fresh) {
+        let fresh = fresh.map(|fresh| fresh.receipt);
+        let receipt = judge.witness(kept);
+        let better = fresh.filter(|fresh| receipt != Witness::Signed && judge.witness(Some(*fresh)) == Witness::Signed);
+        if let Some(better) = better {
             let desk = Arc::clone(self);
-            let keeping = aside(move || desk.journal.keep_receipts(vec![fresh.receipt]));
+            let keeping = aside(move || desk.journal.keep_receipts(vec![better]));
             keeping.await.map_err(|error| refused(&error))?;
         }
         let (desk, path) = (Arc::clone(self), record.path.clone());
@@ -60,16 +131,14 @@ impl Desk {
     }
 }
 
-fn is_asked_for(path: &LibraryPath, paths: &[LibraryPath]) -> bool {
-    paths.is_empty() || paths.iter().any(|place| path.is_at_or_below(place))
-}
-
-fn witness(session: &Session, kept: Option<Receipt>) -> Witness {
-    let Some(receipt) = kept else { return Witness::Missing };
-    match (receipt.signature, session.receipt_key) {
-        (None, _) => Witness::Unsigned,
-        (Some(signature), Some(key)) if key.vouches(&receipt.statement(session.user), &signature) => Witness::Signed,
-        (Some(_), _) => Witness::Foreign,
+impl Judge {
+    fn witness(&self, kept: Option<Receipt>) -> Witness {
+        let Some(receipt) = kept else { return Witness::Missing };
+        match (receipt.signature, self.key) {
+            (None, _) => Witness::Unsigned,
+            (Some(signature), Some(key)) if key.vouches(&receipt.statement(self.user), &signature) => Witness::Signed,
+            (Some(_), _) => Witness::Foreign,
+        }
     }
 }
 

@@ -118,6 +118,7 @@ impl House {
         let remote = Remote::new(&login)?;
         let recall = Recall::start(runtime.handle(), spool.clone(), Arc::clone(&journal), remote.clone(), plan.manner);
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
+        library.keep_keys_in(plan.state.clone());
         let uploader =
             Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote.clone());
         let intake =
@@ -130,7 +131,7 @@ impl House {
         unmount_on_signals(&mount)?;
         let desk = Desk {
             mountpoint: plan.mountpoint.clone(),
-            state_dir: plan.state.root().to_owned(),
+            state: plan.state.clone(),
             server,
             spool,
             journal: Arc::clone(&journal),

@@ -2,12 +2,14 @@
 //! server's word about one user; they are worth nothing to another. So nobody uses them before the server has
 //! said which installation it is, and the journal has forgotten what another one said.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use heirloom_protocol::message::Session;
+use heirloom_protocol::signature::ReceiptKey;
 
 use super::LibraryError;
 use crate::aside::aside;
+use crate::config::{ConfigError, StateDir};
 use crate::journal::{Bound, Journal};
 use crate::remote::Remote;
 
@@ -18,18 +20,61 @@ pub(super) struct Bond {
     remote: Remote,
     /// Whom the journal was last bound to by us.
     library: Mutex<Option<String>>,
+    /// Where the server's key is kept when it is first met.
+    keys: OnceLock<StateDir>,
+    met: Mutex<Option<Met>>,
+}
+
+/// Which key which installation showed, when it was last compared with the one that is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Met {
+    installation: String,
+    shown: ReceiptKey,
 }
 
 impl Bond {
     pub(super) fn new(journal: Arc<Journal>, remote: Remote) -> Self {
-        Self { journal, remote, library: Mutex::new(None) }
+        Self { journal, remote, library: Mutex::new(None), keys: OnceLock::new(), met: Mutex::new(None) }
+    }
+
+    /// From now on the server's key is kept there.
+    pub(super) fn keep_keys_in(&self, state: StateDir) {
+        if self.keys.set(state).is_err() {
+            tracing::error!("there is a place for the server's key already");
+        }
     }
 
     /// The session, after the journal speaks of the library that it is about.
     pub(super) async fn session(&self) -> Result<Session, LibraryError> {
         let session = self.remote.session().await?;
         self.tie(&session).await?;
+        self.meet(&session).await;
         Ok(session)
+    }
+
+    /// Keeps the server's key at first sight. That it cannot be kept, or is another one, keeps no photo from being backed up: `heirloom
+    /// verify` says it.
+    async fn meet(&self, session: &Session) {
+        let (Some(state), Some(shown)) = (self.keys.get().cloned(), session.receipt_key) else { return };
+        let met = Met { installation: session.installation.clone(), shown };
+        if self.met().as_ref() == Some(&met) {
+            return;
+        }
+        let installation = met.installation.clone();
+        let kept: Result<_, ConfigError> = aside(move || state.meet_receipt_key(&installation, Some(shown))).await;
+        match kept {
+            Ok(Some(key)) if key == shown => {}
+            Ok(_) => tracing::warn!("the server signs receipts with another key than at first: see `heirloom verify`"),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the server's key could not be kept");
+                return;
+            }
+        }
+        *self.met() = Some(met);
+    }
+
+    fn met(&self) -> MutexGuard<'_, Option<Met>> {
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn tie(&self, session: &Session) -> Result<(), LibraryError> {

@@ -97,6 +97,47 @@ fn verifying_tells_what_is_sound_there_and_here_and_what_is_not() {
 }
 
 #[test]
+fn a_server_with_another_key_is_told_from_the_one_that_was_met_first() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.device(&anna, "laptop");
+    let folder = device.path("album");
+    fs::create_dir(&folder).expect("a folder");
+    let photo = house.photo("a.jpg", 20_000).0;
+    let mut names = vec!["a.jpg".to_owned()];
+    // More than one question's worth.
+    names.extend((0..24).map(|number| format!("album/{number}.jpg")));
+    for name in &names {
+        let copy = photo.with_file_name("copy.jpg");
+        fs::write(&copy, house.camera.take(20_000)).expect("a photo");
+        fs::copy(copy, device.path(name)).expect("copied in");
+    }
+    device.wait();
+    let verify = |words: &[&str]| {
+        let words = words.iter().map(|word| device.path(word));
+        finish(device.heirloom([Path::new("verify").to_owned()].into_iter().chain(words)))
+    };
+    let said = verify(&["album", "a.jpg"]).succeeds();
+    assert!(said.ends_with("25 files verified\n") && said.matches("receipt signed ").count() == 25, "{said}");
+
+    house.server.stop();
+    fs::remove_file(house.server.data().join("receipt.key")).expect("a key");
+    house.server.start_again();
+    eventually(SOON, "the client speaks to it", || finish(device.heirloom(["verify"])).stdout.contains("verified"));
+    let said = verify(&["a.jpg"]);
+    let tells = said.stderr.contains("key that this mount met first") && said.stderr.contains("--trust-new-key");
+    assert!(said.code == 1 && tells, "{said}");
+    assert!(said.stdout.contains("receipt signed "), "what it signed is still good: {said}");
+
+    // The administrator says that it is a new one.
+    let trust = || finish(device.heirloom([Path::new("verify"), Path::new("--trust-new-key"), &device.path("a.jpg")]));
+    let said = trust();
+    assert!(said.code == 1 && said.stdout.contains("receipt signed by another key"), "{said}");
+    let said = verify(&["a.jpg"]).succeeds();
+    assert!(said.contains("receipt signed "), "it was signed anew: {said}");
+}
+
+#[test]
 fn the_administrators_scrub_finds_what_is_gone_or_rotten_beside_a_running_server() {
     let mut house = House::new();
     let anna = house.person("anna");
