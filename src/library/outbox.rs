@@ -22,7 +22,7 @@ use crate::remote::{Backoff, Remote, RemoteError};
 /// How often it is looked whether more changes came.
 const LULL: Duration = Duration::from_millis(50);
 /// Changes are let come together for no longer than this: a request's headers are as long as three names.
-const GATHERING: Duration = Duration::from_secs(1);
+const GATHERING: Duration = Duration::from_secs(2);
 /// Changes that two devices may take turns in overwriting each other's, before ours is dropped.
 const CONFLICTS_MAX: u32 = 5;
 /// While the server is away, new changes make us look, but not more often than this.

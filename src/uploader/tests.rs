@@ -51,6 +51,16 @@ async fn the_same_content_is_sent_once_and_settles_every_file() {
 }
 
 #[tokio::test]
+async fn memory_for_shards_is_used_again_and_given_back_at_rest() {
+    let house = House::paused().await;
+    house.keep("a.jpg", &photo(1, 3_000_000));
+    house.until_settled(1).await;
+    assert!(!house.uploader.carrier.trays().is_empty(), "the next photo may follow at once");
+    house.until(|house| house.uploader.carrier.trays().is_empty()).await;
+    house.end().await;
+}
+
+#[tokio::test]
 async fn what_the_server_has_is_not_sent() {
     let house = House::paused().await;
     let (mine, theirs, new) = (photo(1, 100_000), photo(2, 100_000), photo(3, 100_000));
