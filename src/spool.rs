@@ -39,7 +39,7 @@ pub use mark::{Marker, Soundness};
 pub use names::{Access, Durability, Opening, Replace};
 #[cfg(any(test, fuzzing))]
 pub use placeholder::trial as placeholders_trial;
-pub use placeholder::{Placeholder, reopen_to_fill};
+pub use placeholder::{Placeholder, modified_at, reopen_to_fill};
 pub use walk::{FolderEntry, FolderReader, WalkStep};
 
 /// The tree, as its users hold it: cheap to clone, all clones share one open directory.

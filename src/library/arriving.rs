@@ -147,7 +147,11 @@ impl Arriving {
             (Some(photo), Standing::Nothing) => self.put(path, photo, arrived, shown)?,
             (Some(photo), Standing::File { id, stamp, record }) => {
                 if self.is_same(&path, stamp, record.as_ref(), photo)? {
-                    arrived.records.extend(self.adopted(&path, id, stamp, record.as_ref(), photo)?);
+                    let record = match self.retimed(&path, id, stamp, record.as_ref(), known, photo)? {
+                        None => self.adopted(&path, id, stamp, record.as_ref(), photo)?,
+                        retimed => retimed,
+                    };
+                    arrived.records.extend(record);
                 } else if is_the_librarys(record.as_ref(), stamp, known) && self.shelf.take(&path, id, stamp)? {
                     arrived.forgotten.push(id);
                     self.put(path, photo, arrived, shown)?;
@@ -262,6 +266,24 @@ impl Arriving {
             return Ok(placeholder.fingerprint);
         }
         fingerprint_of(&self.spool.read(path)?).map_err(|source| SpoolError::of("read", path, source))
+    }
+
+    /// A photo that only got another time gets it here, too.
+    fn retimed(
+        &self,
+        path: &LibraryPath,
+        id: FileId,
+        stamp: Stamp,
+        record: Option<&FileRecord>,
+        known: Option<u64>,
+        photo: LibraryPhoto,
+    ) -> Result<Option<(FileId, FileRecord)>, ArrivalError> {
+        let Some(record) = record.filter(|record| is_the_librarys(Some(record), stamp, known)) else { return Ok(None) };
+        if stamp.mtime_ns == photo.mtime_ns {
+            return Ok(None);
+        }
+        let retimed = self.shelf.retime(path, id, stamp, photo.mtime_ns)?;
+        Ok(retimed.map(|stamp| (id, FileRecord { stamp, ..record.clone() })))
     }
 
     /// A placeholder that a crash kept from being entered is entered now. Other files are the intake's affair.

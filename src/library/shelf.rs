@@ -13,4 +13,8 @@ pub trait Shelf: Send + Sync + 'static {
     /// Takes a file away, and the folders that are empty then. Nothing is done unless it is still this one, with this content, and nobody
     /// may write to it; answers whether it is gone.
     fn take(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError>;
+
+    /// Gives a file another time. Nothing is done unless it is still this one, with this content, and nobody may write to it; answers
+    /// its stamp afterwards if it was done.
+    fn retime(&self, path: &LibraryPath, id: FileId, stamp: Stamp, mtime_ns: i64) -> Result<Option<Stamp>, SpoolError>;
 }

@@ -77,6 +77,16 @@ impl Shelf for MountedShelf {
         self.tell_of_gone(&gone);
         Ok(!gone.is_empty())
     }
+
+    fn retime(&self, path: &LibraryPath, id: FileId, stamp: Stamp, mtime_ns: i64) -> Result<Option<Stamp>, SpoolError> {
+        let retimed = self.tree(path)?.retime(path, id, stamp, mtime_ns)?;
+        Ok(retimed.map(|(number, stamp)| {
+            if let Err(error) = self.notifier.inval_inode(number, -1, 0) {
+                tracing::trace!(%error, "the kernel does not know this file");
+            }
+            stamp
+        }))
+    }
 }
 
 impl std::fmt::Debug for MountedShelf {

@@ -253,7 +253,8 @@ pub fn reopen_to_fill(file: &File, opening: Opening) -> io::Result<File> {
 }
 
 /// The modification time, and the time of access as it is.
-fn modified_at(ns: i64) -> Timestamps {
+/// A time of last change, in nanoseconds since 1970; that of the last reading stays.
+pub fn modified_at(ns: i64) -> Timestamps {
     const SECOND: i64 = 1_000_000_000;
     Timestamps {
         last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },

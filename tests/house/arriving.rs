@@ -88,6 +88,32 @@ fn a_folder_that_stays_open_shows_what_another_device_puts_there() {
 }
 
 #[test]
+fn a_time_that_one_device_sets_the_other_shows_whether_it_has_the_bytes_or_not() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let (one, two) = (house.device(&anna, "one"), house.device(&anna, "two"));
+    let photos: Vec<_> = ["fetched.jpg", "placeholder.jpg"].map(|name| house.photo(name, 200_000).0).into();
+    for photo in &photos {
+        one.copy_in(photo);
+    }
+    shows(&two, "placeholder.jpg", "placeholder");
+    shows(&two, "fetched.jpg", "placeholder");
+    fs::read(two.path("fetched.jpg")).expect("it comes");
+    shows(&two, "fetched.jpg", "backed_up");
+    let taken = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 5);
+    for (name, state) in [("fetched.jpg", "backed_up"), ("placeholder.jpg", "placeholder")] {
+        let file = fs::File::open(one.path(name)).expect("a photo");
+        file.set_modified(taken).expect("a time");
+        let time = || fs::metadata(two.path(name)).and_then(|facts| facts.modified()).expect("a time");
+        eventually(SOON, &format!("{name} has the time"), || time() == taken);
+        assert_eq!(two.attribute(name, "state"), state);
+    }
+    two.wait();
+    assert_eq!(two.status().sent(), 0, "it is no change of theirs");
+    assert_eq!(fs::read(two.path("placeholder.jpg")).expect("it comes"), fs::read(&photos[1]).expect("the original"));
+}
+
+#[test]
 fn two_photos_of_one_name_are_both_kept_and_shown_on_both_devices() {
     let mut house = House::new();
     let anna = house.person("anna");

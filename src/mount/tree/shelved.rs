@@ -1,12 +1,14 @@
 //! Names that the library puts here and takes away, not a program.
 
+use std::os::fd::OwnedFd;
+
 use fuser::INodeNo;
 use heirloom_protocol::LibraryPath;
 
 use super::{Place, Tree, locked};
 use crate::journal::{FileId, Stamp};
 use crate::mount::shelf::{Gone, Put};
-use crate::spool::{Facts, Placeholder, SpoolError};
+use crate::spool::{self, Access, Durability, Facts, Opening, Placeholder, SpoolError};
 
 /// What a folder may be used for that is made for a photo of another device, as any new folder.
 const FOLDER_MODE: u16 = 0o755;
@@ -67,9 +69,7 @@ impl Tree {
         let place = Place::At(path.clone());
         // Held, so that its number cannot come back as another file before this is noted.
         let held = self.spool.pin(&place)?;
-        let facts = self.shown(Facts::of(&held).map_err(|source| SpoolError::of("look at", path, source))?);
-        let is_written = self.handles.file_of(id).is_some_and(|open| open.access.can_write());
-        if facts.id != id || facts.stamp() != stamp || is_written {
+        if !self.is_left_alone(&held, path, id, stamp)? {
             return Ok(Vec::new());
         }
         let mut gone = vec![self.gone(path)?];
@@ -77,6 +77,38 @@ impl Tree {
         locked(&self.inodes).removed(id);
         self.remove_empty_folders(&Place::above(path), &mut gone)?;
         Ok(gone)
+    }
+
+    /// Gives a file another time that is still this one, with this content, and that nobody may write to; answers its number and its stamp
+    /// afterwards.
+    pub(in crate::mount) fn retime(
+        &self,
+        path: &LibraryPath,
+        id: FileId,
+        stamp: Stamp,
+        mtime_ns: i64,
+    ) -> Result<Option<(INodeNo, Stamp)>, SpoolError> {
+        let _names = self.renaming();
+        let held = self.spool.pin(&Place::At(path.clone()))?;
+        if !self.is_left_alone(&held, path, id, stamp)? {
+            return Ok(None);
+        }
+        let failed = |source| SpoolError::of("set the time of", path, source);
+        spool::set_times(&held, &spool::modified_at(mtime_ns)).map_err(failed)?;
+        let opening = Opening { access: Access::Read, durability: Durability::Lazy };
+        let file = spool::reopen(&held, opening).map_err(failed)?;
+        if let Some(recall) = &self.recall {
+            recall.retimed(id, &file, Stamp { mtime_ns, ..stamp }).map_err(failed)?;
+        }
+        let facts = self.shown(Facts::of(&file).map_err(failed)?);
+        Ok(Some((locked(&self.inodes).number(id), facts.stamp())))
+    }
+
+    /// Whether it is what it was, and nobody may write to it.
+    fn is_left_alone(&self, held: &OwnedFd, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError> {
+        let facts = self.shown(Facts::of(held).map_err(|source| SpoolError::of("look at", path, source))?);
+        let is_written = self.handles.file_of(id).is_some_and(|open| open.access.can_write());
+        Ok(facts.id == id && facts.stamp() == stamp && !is_written)
     }
 
     fn remove_empty_folders(&self, place: &Place, gone: &mut Vec<Gone>) -> Result<(), SpoolError> {
