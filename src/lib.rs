@@ -28,3 +28,5 @@ pub mod journal;
 pub mod config;
 /// Where work goes that nobody waits for.
 mod aside;
+/// What went wrong, and why, in one line.
+mod story;

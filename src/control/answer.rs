@@ -205,7 +205,11 @@ impl Desk {
     }
 
     fn path_of(&self, id: FileId) -> Option<LibraryPath> {
-        self.journal.file(id).ok().flatten().map(|record| record.path)
+        let record = self.journal.file(id).unwrap_or_else(|error| {
+            tracing::warn!(error = &error as &dyn std::error::Error, "the name of a file could not be read");
+            None
+        });
+        record.map(|record| record.path)
     }
 
     fn amounts(&self) -> Amounts {

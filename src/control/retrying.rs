@@ -7,8 +7,9 @@ use axum::extract::State;
 
 use super::answer::Desk;
 use super::message::{FailingFile, RetryAnswer, RetryRequest};
-use super::room::{Refused, chain, refused};
+use super::room::{Refused, refused};
 use crate::aside::aside;
+use crate::story::story;
 
 /// Files that could not be tried again, of those that one answer lists with the reason.
 const REFUSED_MAX: usize = 100;
@@ -20,6 +21,6 @@ pub(super) async fn retry(
     let intake = desk.intake.clone();
     let retried = aside(move || intake.retry(&request.paths)).await.map_err(|error| refused(&error))?;
     let told = retried.refused.into_iter().take(REFUSED_MAX);
-    let refused = told.map(|(path, error)| FailingFile { path, why: chain(&error) }).collect();
+    let refused = told.map(|(path, error)| FailingFile { path, why: story(&error) }).collect();
     Ok(Json(RetryAnswer { again: retried.again, refused }))
 }

@@ -14,6 +14,7 @@ use crate::aside::aside;
 use crate::journal::{Amount, FileId};
 use crate::recall::{Freed, Kept, Selection};
 use crate::spool::Moment;
+use crate::story::story;
 
 /// Photos that kept their room, of those that one answer lists with the reason.
 const KEPT_MAX: usize = 100;
@@ -50,7 +51,7 @@ fn answer(freed: Freed) -> FreeAnswer {
 }
 
 fn told((path, kept): (LibraryPath, Kept)) -> FailingFile {
-    FailingFile { path, why: chain(&kept) }
+    FailingFile { path, why: story(&kept) }
 }
 
 fn ago(seconds: u64) -> Moment {
@@ -62,16 +63,5 @@ fn ago(seconds: u64) -> Moment {
 pub(super) type Refused = (StatusCode, String);
 
 pub(super) fn refused(error: &dyn std::error::Error) -> Refused {
-    (StatusCode::CONFLICT, chain(error))
-}
-
-/// The message with all its sources: one line for the person.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut story = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        story = format!("{story}: {error}");
-        source = error.source();
-    }
-    story
+    (StatusCode::CONFLICT, story(error))
 }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use heirloom_protocol::{ErrorCode, Problem};
 
+use crate::story::story;
+
 /// The source of an error that another crate made.
 pub(super) type Source = Box<dyn StdError + Send + Sync>;
 
@@ -205,16 +207,6 @@ impl RemoteError {
 
     /// The message with all its sources: one line for the person.
     pub fn story(&self) -> String {
-        let mut story = self.to_string();
-        let mut source = self.source();
-        while let Some(error) = source {
-            let cause = error.to_string();
-            // Some crates print their source in their own message; once is enough.
-            if !story.ends_with(&cause) {
-                story = format!("{story}: {cause}");
-            }
-            source = error.source();
-        }
-        story
+        story(self)
     }
 }

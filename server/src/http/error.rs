@@ -215,14 +215,7 @@ fn account_code(error: &AccountError) -> ErrorCode {
 }
 
 /// The client hears a code; the log gets the chain of causes.
-fn failed(code: ErrorCode, error: &dyn Error) -> Refusal {
-    let mut causes = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push_str(": ");
-        causes.push_str(&cause.to_string());
-        next = cause.source();
-    }
-    tracing::error!(code = code.as_str(), "{causes}");
+fn failed(code: ErrorCode, error: &(dyn Error + 'static)) -> Refusal {
+    tracing::error!(code = code.as_str(), error, "a request failed");
     Refusal::from(code)
 }
