@@ -233,7 +233,7 @@ impl Assembly {
         let room = self.clone();
         let dropped = self.writes.spawn(async move {
             let _alone = room.turns.take_all(key).await;
-            room.drop_upload(key).await
+            room.abandon(key).await
         });
         dropped.await.map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
     }
@@ -263,15 +263,25 @@ impl Assembly {
         found.map(|mut uploads| uploads.remove(&fingerprint)).map_err(|source| index_failed(fingerprint, source))
     }
 
-    /// The list first, then the bytes: rule 3. An image that was sealed and refused a record goes with its upload.
+    /// Drops an upload that nobody goes on with. An image that was sealed and refused its record goes with it: whose list is full
+    /// has sent all of it. (Whoever has not must not have the bytes of an unknown image removed by naming it.)
+    async fn abandon(&self, key: UploadKey) -> Result<(), AssemblyError> {
+        let is_full = |upload: Interrupted| upload.received.covers(upload.size);
+        let sealed = self.upload_of(key).await?.is_some_and(is_full);
+        self.drop_upload(key).await?;
+        if sealed {
+            self.clearing.clear_refused(key.fingerprint).await;
+        }
+        Ok(())
+    }
+
+    /// The list first, then the bytes: rule 3.
     async fn drop_upload(&self, key: UploadKey) -> Result<(), AssemblyError> {
         let fingerprint = key.fingerprint;
         let forgotten = self.index.forget_upload(key.user, fingerprint).await;
         forgotten.map_err(|source| index_failed(fingerprint, source))?;
         heirloom_crash::pass(Point::UploadForgotten);
-        self.blobs.discard(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
-        self.clearing.clear_refused(fingerprint).await;
-        Ok(())
+        self.blobs.discard(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })
     }
 }
 

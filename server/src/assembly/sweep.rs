@@ -87,7 +87,7 @@ impl Assembly {
             for (user, fingerprint) in stale {
                 let key = UploadKey { user, fingerprint };
                 let _alone = self.turns.take_all(key).await;
-                self.drop_upload(key).await?;
+                self.abandon(key).await?;
                 expired += 1;
             }
         }

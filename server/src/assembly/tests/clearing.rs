@@ -250,6 +250,24 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
 }
 
 #[tokio::test]
+async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
+    let workshop = Workshop::open().await;
+    let ben = workshop.user("ben").await;
+    // As an index that was restored from an old copy makes of newer photos.
+    let stray = photo(1000);
+    let fingerprint = Fingerprint::of(&stray);
+    drop(workshop.blobs.store_several(vec![(fingerprint, Bytes::from(stray.clone()))]).await.unwrap());
+    let guessed = |start: usize, end: usize| Shard { fingerprint, ..shard(&vec![7; 1000], start, end) };
+    workshop.assembly.receive(&ben, guessed(0, 500)).await.unwrap();
+    workshop.assembly.give_up(&ben, fingerprint).await.unwrap();
+    workshop.assembly.receive(&ben, guessed(0, 500)).await.unwrap();
+    let refused = workshop.assembly.receive(&ben, guessed(500, 1000)).await;
+    assert!(matches!(refused, Err(AssemblyError::FingerprintMismatch { .. })), "{refused:?}");
+    workshop.assembly.receive(&ben, guessed(0, 1000)).await.unwrap_err();
+    assert_eq!(workshop.blobs.size(fingerprint).await.unwrap(), Some(1000));
+}
+
+#[tokio::test]
 async fn an_upload_that_was_sealed_and_refused_keeps_its_image_until_it_is_given_up() {
     let workshop = Workshop::open().await;
     let mut anna = workshop.user("anna").await;
