@@ -42,6 +42,8 @@ pub(super) async fn verify(
     State(desk): State<Arc<Desk>>,
     Json(request): Json<VerifyRequest>,
 ) -> Result<Json<VerifyAnswer>, Refused> {
+    // Asked anew: the key that was shown an hour ago may not be the one that is shown now.
+    desk.remote.renewed_session().await.map_err(|error| refused(&error))?;
     let session = desk.library.session().await.map_err(|error| refused(&error))?;
     let (choosing, choice) = (Arc::clone(&desk), request.key);
     let judge = aside(move || choosing.judge(&session, choice)).await.map_err(|error| refused(&error))?;
