@@ -153,7 +153,8 @@ impl Race {
             future::join_all(clearings),
             asking.into_iter().map(|(caller, photo, got)| async { (caller, photo, got.await.unwrap()) }),
         );
-        let (_, got) = timeout(LIMIT, future::join(clearings, future::join_all(got))).await.unwrap();
+        // Ten times the limit of others: a round waits for the disk dozens of times, and it is meant to be told from one that hangs.
+        let (_, got) = timeout(LIMIT * 10, future::join(clearings, future::join_all(got))).await.unwrap();
         for (caller, photo, _) in got.iter().filter(|(_, _, theirs)| *theirs) {
             assert!(self.reads(caller, photo).await, "somebody was told that they have it, and it is not there");
         }
