@@ -18,7 +18,7 @@ mod store;
 mod tables;
 mod tally;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::collections::{BTreeSet, HashSet};

@@ -1,6 +1,7 @@
 //! The room as a whole, on a real directory and a real journal, with neighbours that only listen.
 
 mod exchanges;
+mod ailing;
 mod cut;
 mod names;
 mod placeholders;
@@ -71,7 +72,11 @@ impl House {
     }
 
     fn open(&mut self) {
-        let journal = Arc::new(Journal::open(&self.journal_file()).unwrap());
+        self.open_on(Journal::open(&self.journal_file()).unwrap());
+    }
+
+    fn open_on(&mut self, journal: Journal) {
+        let journal = Arc::new(journal);
         let marker = Marker::of_this_boot().unwrap();
         let inside =
             Inside::new(self.spool.clone(), marker, Arc::clone(&journal), Box::new(Quiet), self.accept, self.notes_max);

@@ -5,6 +5,7 @@ use std::fs;
 
 use heirloom_protocol::Fingerprint;
 
+use crate::command::run;
 use crate::disk::SmallDisk;
 use crate::house::{House, Person};
 use crate::server::Server;
@@ -75,4 +76,35 @@ fn a_full_disk_under_spool_and_journal_loses_no_photo_that_was_closed() {
     eventually(SOON, "the library has all names", || house.ask(&anna).library().len() == photos.len());
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
     device.unmount();
+}
+
+#[test]
+fn an_image_that_the_index_does_not_take_is_not_acknowledged_until_it_does() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.device(&anna, "laptop");
+    let (first, kept) = house.photo("first.jpg", 100_000);
+    device.copy_in(&first);
+    device.wait();
+    // The very last step of sealing fails, as on a disk that gives EIO: what is rolled back is the transaction.
+    let index = house.server.data().join("index.sqlite");
+    let tell = |statement: &str| run("sqlite3", ["-cmd", ".timeout 10000", &index.display().to_string(), statement]);
+    tell("CREATE TRIGGER ailing BEFORE INSERT ON images BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END").succeeds();
+    // In one shard, in several, and in a parcel.
+    let photos = [("small.jpg", 700_000), ("large.jpg", 9 << 20), ("tiny.jpg", 20_000)].map(|(name, bytes)| {
+        let photo = house.photo(name, bytes);
+        device.copy_in(&photo.0);
+        photo
+    });
+    eventually(SOON, "the server has failed", || house.server.log().contains("disk I/O error"));
+    let status = device.status();
+    assert_eq!((status.waiting(), status.files("backed_up"), status.files("failed")), (3, 1, 0), "pending, not failed");
+    let asker = house.ask(&anna);
+    for (_, image) in &photos {
+        assert_eq!(asker.image(*image), None, "what was not acknowledged is not there");
+    }
+    assert_eq!(asker.image(kept).map(|bytes| Fingerprint::of(&bytes)), Some(kept), "what was, is");
+    tell("DROP TRIGGER ailing").succeeds();
+    device.wait();
+    assert_eq!(house.server.images().len(), 4);
 }

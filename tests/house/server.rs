@@ -124,6 +124,11 @@ impl Server {
         &self.data
     }
 
+    /// What it had to say.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address

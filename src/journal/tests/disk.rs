@@ -22,7 +22,7 @@ const SECTOR: usize = 512;
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default)]
-pub(super) struct Disk(Arc<Shared>);
+pub(crate) struct Disk(Arc<Shared>);
 
 #[derive(Debug, Default)]
 struct Shared {
@@ -37,6 +37,7 @@ struct State {
     base: Vec<u8>,
     steps: Vec<Step>,
     failure: Failure,
+    failures: usize,
     syncs: Syncs,
     open: bool,
 }
@@ -72,7 +73,7 @@ enum Syncs {
 
 impl Disk {
     /// A disk with an empty journal on it.
-    pub(super) fn formatted() -> Self {
+    pub(crate) fn formatted() -> Self {
         let disk = Self::default();
         let database = Builder::new().create_with_backend(Handle(disk.clone())).unwrap();
         tables::complete(&database).unwrap();
@@ -82,7 +83,7 @@ impl Disk {
     }
 
     /// Opens the journal on it. Fails the test if that needs a walk through the whole file.
-    pub(super) fn journal(&self) -> Journal {
+    pub(crate) fn journal(&self) -> Journal {
         Journal::start(Store::open(Box::new(self.clone())).unwrap(), Origin::Continued).unwrap()
     }
 
@@ -123,11 +124,16 @@ impl Disk {
         self.state().failure = Failure::After(steps);
     }
 
-    pub(super) fn fail_always(&self) {
+    pub(crate) fn fail_always(&self) {
         self.state().failure = Failure::Always;
     }
 
-    pub(super) fn heal(&self) {
+    /// Steps that failed so far.
+    pub(crate) fn failures(&self) -> usize {
+        self.state().failures
+    }
+
+    pub(crate) fn heal(&self) {
         self.state().failure = Failure::Never;
     }
 
@@ -191,6 +197,7 @@ impl State {
             Failure::Always => (Failure::Always, true),
         };
         self.failure = failure;
+        self.failures += usize::from(fails);
         fails
     }
 
