@@ -116,11 +116,16 @@ impl Remote {
         Ok(state)
     }
 
+    /// Bytes of photos that connections took from us so far, whatever became of them.
+    pub fn photo_bytes_sent(&self) -> u64 {
+        self.exchange.photo_bytes_sent()
+    }
+
     /// Sends several images, whole, in one request: `body` is their parcel. What became of each, in order; what is stored
     /// is durable. May be dropped half-way; then the server has them or not.
     pub async fn send_parcel(&self, packed: &[Packed], body: Payload) -> Result<Vec<Unpacked>, RemoteError> {
         let patience = reading_time(body.len() as u64);
-        let unpacked: Vec<Unpacked> = self.exchange.json(Ask::parcel(body).patient(patience)).await?;
+        let unpacked: Vec<Unpacked> = self.exchange.json(Ask::parcel(packed, body).patient(patience)).await?;
         answer::agree_on_parcel(packed, &unpacked)?;
         Ok(unpacked)
     }

@@ -4,7 +4,7 @@
 //! durable and in the interruption list before it is acknowledged. When the list covers the image,
 //! the stored bytes are read back and hashed, made durable under their fingerprint, recorded as held
 //! by the user, and only then is there a receipt. An image that arrives whole in one shard skips the
-//! list: it is hashed as it arrives.
+//! list: it is hashed as it arrives. What came of a shard whose sender broke off is listed, too ([`keeping`]).
 //!
 //! Three rules keep good bytes good:
 //! 1. Bytes that the list has are never written again, so a late shard with other bytes cannot spoil
@@ -15,6 +15,7 @@
 //!    start, while a full list without bytes would look like an image that was just sealed.
 
 mod arrival;
+mod keeping;
 mod parcels;
 mod room;
 mod sealing;
@@ -209,18 +210,28 @@ impl Assembly {
         self.possession.verify(caller, image).await.map_err(AssemblyError::Possession)
     }
 
-    /// How far an upload is; none if there is nothing of it.
+    /// How far an upload is; none if there is nothing of it. One that has all its bytes is brought to its end first.
+    ///
+    /// Who asks has often just lost a connection, so whatever of this upload is on its way to the disk is waited for.
     pub async fn upload(
         &self,
         caller: &Caller,
         fingerprint: Fingerprint,
     ) -> Result<Option<UploadState>, AssemblyError> {
         let key = UploadKey { user: caller.user, fingerprint };
+        drop(self.turns.take_all(key).await);
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(Some(UploadState::Stored { receipt }));
         }
-        let upload = self.upload_of(key).await?;
-        Ok(upload.map(|upload| UploadState::Receiving { size: upload.size, received: upload.received }))
+        match self.upload_of(key).await? {
+            Some(Interrupted { size, received }) if received.covers(size) => {
+                let room = self.clone();
+                let sealed = self.writes.spawn(async move { room.seal(key, size).await });
+                sealed.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?.map(Some)
+            }
+            Some(Interrupted { size, received }) => Ok(Some(UploadState::Receiving { size, received })),
+            None => Ok(None),
+        }
     }
 
     /// Drops what arrived of an upload, if anything did. An image that became whole stays.

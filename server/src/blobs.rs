@@ -50,8 +50,9 @@ pub struct Several {
 #[async_trait]
 pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// Stores an image that arrives whole and in order: hashes as it passes, checks length and fingerprint, makes it
-    /// durable under its name. On any error nothing unverified is left. Storing what is there already is fine (and the
-    /// sender's bytes are still verified; they replace what was there, which heals it if it was damaged).
+    /// durable under its name. On any error nothing unverified is left, but for what the [`Beginning`] in the error holds.
+    /// Storing what is there already is fine (and the sender's bytes are still verified; they replace what was there, which
+    /// heals it if it was damaged).
     async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<Stay, BlobError>;
     /// Stores several small images that are in memory, each as `store` does: what waits for the disk waits once for all.
     /// On an error any of those that have their fingerprint may be stored, whole.
@@ -83,6 +84,16 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError>;
 }
 
+/// What came of an image whose sender broke off. Goes away when it is dropped, unless it was kept.
+#[async_trait]
+pub trait Beginning: fmt::Debug + Send + Sync {
+    /// How much came, in bytes.
+    fn byte_count(&self) -> u64;
+    /// Makes it an unfinished upload, durable on return, unless there is one already; answers which bytes of the
+    /// image that upload has. Nobody has looked at them: the sealing will.
+    async fn keep(self: Box<Self>, upload: UploadKey) -> Result<Option<ByteRange>, BlobError>;
+}
+
 /// What can go wrong with stored bytes.
 #[derive(Debug, thiserror::Error)]
 pub enum BlobError {
@@ -107,7 +118,7 @@ pub enum BlobError {
         /// What arrived.
         found: Fingerprint,
     },
-    /// More or fewer bytes than announced.
+    /// More bytes than announced, or fewer are stored.
     #[error("{found} bytes arrived of {expected}")]
     WrongLength {
         /// What was announced, in bytes.
@@ -115,9 +126,14 @@ pub enum BlobError {
         /// What arrived, in bytes.
         found: u64,
     },
-    /// The body ended with an error.
+    /// The body ended with an error, or too early.
     #[error("the sender stopped sending")]
-    Sender(#[source] io::Error),
+    Sender {
+        /// How it ended.
+        source: io::Error,
+        /// What came before.
+        beginning: Box<dyn Beginning>,
+    },
     /// The disk, or the server account's quota on it, is full.
     #[error("no space left to {doing} {path}")]
     Full {
@@ -144,7 +160,7 @@ impl BlobError {
     /// Whether the same request may succeed later without anybody sending anything else.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Sender(_) | Self::Full { .. } => true,
+            Self::Sender { .. } | Self::Full { .. } => true,
             Self::Missing(_)
             | Self::TooShort { .. }
             | Self::WrongFingerprint { .. }

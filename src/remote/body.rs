@@ -5,6 +5,7 @@
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -23,6 +24,9 @@ const PIECE_BYTES: usize = 64 << 10;
 pub(super) struct WatchedBody {
     rest: Payload,
     flow: Flow,
+    /// The last so many bytes are counted as they go out.
+    counted: u64,
+    count: Arc<AtomicU64>,
 }
 
 /// When the connection last took bytes, and whether it has all of them.
@@ -39,7 +43,16 @@ impl WatchedBody {
     /// A body of these bytes, and the view on how it flows. The clock starts now.
     pub(super) fn new(payload: Payload) -> (Self, Flow) {
         let flow = Flow(Arc::new(Mutex::new(Moved { last: Instant::now(), whole: payload.is_empty() })));
-        (Self { rest: payload, flow: flow.clone() }, flow)
+        (Self { rest: payload, flow: flow.clone(), counted: 0, count: Arc::default() }, flow)
+    }
+
+    /// The same; its last `counted` bytes are added to `count` as the connection takes them.
+    pub(super) fn counted_by(self, count: &Arc<AtomicU64>, counted: u64) -> Self {
+        Self { counted, count: Arc::clone(count), ..self }
+    }
+
+    fn still_to_count(&self) -> u64 {
+        self.counted.min(self.rest.len() as u64)
     }
 }
 
@@ -75,8 +88,10 @@ impl Body for WatchedBody {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let before = self.still_to_count();
         let Some(piece) = self.rest.take(PIECE_BYTES) else { return Poll::Ready(None) };
         self.flow.note(self.rest.is_empty());
+        self.count.fetch_add(before - self.still_to_count(), Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

@@ -123,7 +123,8 @@ impl RemoteError {
                 | ErrorCode::ShardOutOfBounds
                 | ErrorCode::LengthMismatch
                 | ErrorCode::DigestMissing
-                | ErrorCode::DigestMismatch,
+                | ErrorCode::DigestMismatch
+                | ErrorCode::FingerprintMismatch,
             ) => true,
             Some(
                 ErrorCode::LoginNeeded
@@ -133,7 +134,6 @@ impl RemoteError {
                 | ErrorCode::BodyTooLarge
                 | ErrorCode::BatchTooLarge
                 | ErrorCode::ImageTooLarge
-                | ErrorCode::FingerprintMismatch
                 | ErrorCode::RangeNotSatisfiable
                 | ErrorCode::RequestTimeout
                 | ErrorCode::ImageNotHeld

@@ -4,10 +4,12 @@ use std::error::Error as StdError;
 use std::io;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use heirloom_protocol::parcel::PARCEL;
+use heirloom_protocol::parcel::{PARCEL, Packed};
 use heirloom_protocol::{ByteRange, ContentDigest, route};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -32,7 +34,7 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// Bytes in one answer, at most: 5,000 entries of the change feed with paths of a kilobyte and more.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// A question with less than this in its body is asked once more on a fresh connection if the server closed
-/// the old one just then. Shards are not: whoever sends them wants to know.
+/// the old one just then. Shards and parcels are not: whoever sends them asks first how much of them arrived.
 const REPEAT_BYTES_MAX: usize = 1 << 20;
 
 const JSON: &str = "application/json";
@@ -49,6 +51,8 @@ pub(super) struct Ask {
     content_type: Option<&'static str>,
     headers: Vec<(&'static str, String)>,
     body: Payload,
+    /// The last so many bytes of the body are photos.
+    photo_bytes: u64,
     patience: Duration,
 }
 
@@ -61,6 +65,7 @@ impl Ask {
             content_type: None,
             headers: Vec::new(),
             body: Payload::default(),
+            photo_bytes: 0,
             patience: ANSWER_LIMIT,
         }
     }
@@ -78,12 +83,22 @@ impl Ask {
 
     pub(super) fn shard(path: &str, size: u64, digest: ContentDigest, body: Payload) -> Self {
         let headers = vec![(route::UPLOAD_LENGTH, size.to_string()), (route::CONTENT_DIGEST, digest.to_string())];
-        Self { method: Method::PUT, content_type: Some(BYTES), headers, body, ..Self::get("send a shard", path) }
+        let photo_bytes = body.len() as u64;
+        Self {
+            method: Method::PUT,
+            content_type: Some(BYTES),
+            headers,
+            body,
+            photo_bytes,
+            ..Self::get("send a shard", path)
+        }
     }
 
-    pub(super) fn parcel(body: Payload) -> Self {
+    /// A list of these images, and then they themselves.
+    pub(super) fn parcel(packed: &[Packed], body: Payload) -> Self {
         let doing = "send several images";
-        Self { method: Method::POST, content_type: Some(PARCEL), body, ..Self::get(doing, route::PARCELS) }
+        let photo_bytes = packed.iter().map(|image| image.size).sum();
+        Self { method: Method::POST, content_type: Some(PARCEL), body, photo_bytes, ..Self::get(doing, route::PARCELS) }
     }
 
     /// Asks for a part of what `path` names, which has this strong entity tag (RFC 9110 section 14).
@@ -96,6 +111,10 @@ impl Ask {
     /// Takes back what there is at a path.
     pub(super) fn delete(doing: &'static str, path: &str) -> Self {
         Self { method: Method::DELETE, ..Self::get(doing, path) }
+    }
+
+    fn carries_photos(&self) -> bool {
+        self.photo_bytes > 0
     }
 
     /// The same question, with so much more time for the answer.
@@ -112,6 +131,8 @@ pub(super) struct Exchange {
     server: Uri,
     /// None before there is a login.
     authorization: Option<HeaderValue>,
+    /// Bytes of photos that went out.
+    photo_bytes: Arc<AtomicU64>,
 }
 
 impl Exchange {
@@ -127,7 +148,13 @@ impl Exchange {
 
     /// In nobody's name: to log in.
     pub(super) fn nameless(server: &ServerUrl, ca_file: Option<&Path>) -> Result<Self, RemoteError> {
-        Ok(Self { connections: connection::prepare(ca_file)?, server: server.uri().clone(), authorization: None })
+        let connections = connection::prepare(ca_file)?;
+        Ok(Self { connections, server: server.uri().clone(), authorization: None, photo_bytes: Arc::default() })
+    }
+
+    /// Bytes of photos that connections took so far.
+    pub(super) fn photo_bytes_sent(&self) -> u64 {
+        self.photo_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_loopback(&self) -> bool {
@@ -140,7 +167,7 @@ impl Exchange {
     /// the stream reset, and the server may or may not have done what was asked.
     pub(super) async fn json<Message: DeserializeOwned>(&self, ask: Ask) -> Result<Message, RemoteError> {
         let doing = ask.doing;
-        let again = (ask.body.len() <= REPEAT_BYTES_MAX).then(|| ask.clone());
+        let again = (!ask.carries_photos() && ask.body.len() <= REPEAT_BYTES_MAX).then(|| ask.clone());
         let answer = match (self.send(ask, &|| {}).await, again) {
             // A kept connection that the server closed at the same moment; every request may be sent twice.
             (Err(RemoteError::Interrupted { .. }), Some(again)) => self.send(again, &|| {}).await?,
@@ -157,6 +184,7 @@ impl Exchange {
     async fn send(&self, ask: Ask, heard: &(dyn Fn() + Sync)) -> Result<Answer, RemoteError> {
         let (doing, patience) = (ask.doing, ask.patience);
         let (body, flow) = WatchedBody::new(ask.body.clone());
+        let body = body.counted_by(&self.photo_bytes, ask.photo_bytes);
         let response = self.connections.request(self.request(ask, body)?);
         let response = tokio::select! {
             response = response => response.map_err(|error| self.no_answer(doing, error))?,

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use bytes::Bytes;
-use heirloom_protocol::message::{CheckImage, LibraryBatch, LibraryOutcomes, UploadState};
-use heirloom_protocol::{ErrorCode, Problem, route};
+use heirloom_protocol::message::{CheckImage, LibraryBatch, LibraryOutcomes};
+use heirloom_protocol::{ErrorCode, Fingerprint, Problem, route};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_RANGE, LOCATION, RANGE, RETRY_AFTER};
@@ -37,6 +37,8 @@ pub(crate) enum Fault {
     Cut,
     /// The request is carried out, and the connection closed before the answer.
     CutAfter,
+    /// So many bytes of a shard come, and are kept; then the connection is closed.
+    CutInside(usize),
     /// The body is never read, and nothing answered.
     Stall,
     /// This status with these words and `Retry-After`.
@@ -151,6 +153,13 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, seen: watc
         None => carry_out(request, &state).await,
         Some(Fault::Cut) => Err(io::Error::other("cut")),
         Some(Fault::CutAfter) => carry_out(request, &state).await.and(Err(io::Error::other("cut"))),
+        Some(Fault::CutInside(bytes)) => {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+            let shard = shard_of(&head, head.uri.path());
+            state.lock().unwrap().keep(shard, &body[..bytes]);
+            Err(io::Error::other("cut"))
+        }
         Some(Fault::Stall) => std::future::pending().await,
         Some(fault) => {
             request.into_body().collect().await.map_err(io::Error::other)?;
@@ -175,7 +184,7 @@ fn failing(fault: Fault) -> Response<Full<Bytes>> {
             response.headers_mut().insert(LOCATION, target.parse().unwrap());
             (response, None)
         }
-        Fault::Cut | Fault::CutAfter | Fault::Stall => unreachable!("these have no answer"),
+        Fault::Cut | Fault::CutAfter | Fault::CutInside(_) | Fault::Stall => unreachable!("these have no answer"),
     };
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -243,11 +252,9 @@ async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Ans
         },
         (&Method::GET, _) if path.starts_with("/v1/images/") => image(&head, &path, &state),
         (&Method::GET, _) => {
-            match path.rsplit('/').next().unwrap().parse().ok().and_then(|fp| state.uploads.get(&fp)) {
-                Some(partial) => {
-                    let (size, received) = (partial.bytes.len() as u64, partial.received.clone());
-                    json(200, &UploadState::Receiving { size, received })
-                }
+            let image: Option<Fingerprint> = path.rsplit('/').next().unwrap().parse().ok();
+            match image.and_then(|image| state.upload(image)) {
+                Some(upload) => json(200, &upload),
                 None => refusal(ErrorCode::NotFound),
             }
         }

@@ -1,6 +1,5 @@
 //! The carrier: what all deliveries share. The connection, the budget, the pace, and the count of bytes sent.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -25,7 +24,6 @@ pub struct Carrier {
     trays: Trays,
     pace: Arc<Mutex<Pace>>,
     began: Instant,
-    sent_bytes: Arc<AtomicU64>,
 }
 
 impl Carrier {
@@ -38,7 +36,6 @@ impl Carrier {
             trays: Trays::default(),
             pace: Arc::new(Mutex::new(pace)),
             began: Instant::now(),
-            sent_bytes: Arc::default(),
         }
     }
 
@@ -52,7 +49,14 @@ impl Carrier {
         believed: Believed,
         witness: Arc<dyn Witness>,
     ) -> Result<Receipt, DeliveryError> {
-        Delivery::new(self, image, limits, believed, witness).run().await
+        match Delivery::new(self, Arc::clone(&image), limits, believed, witness).run().await {
+            // Whatever spoilt them, the disk or the way, the bytes here can tell.
+            Err(DeliveryError::Remote(error)) if error.code() == Some(ErrorCode::FingerprintMismatch) => {
+                let is_sound = aside(move || image.has_its_fingerprint()).await?;
+                Err(if is_sound { error.into() } else { DeliveryError::NotItsFingerprint })
+            }
+            delivered => delivered,
+        }
     }
 
     /// The server.
@@ -75,9 +79,9 @@ impl Carrier {
         self.pace().bytes_per_second(self.began.elapsed())
     }
 
-    /// Shard bytes sent since the start, resent ones included.
+    /// Shard bytes sent since the start, resent ones included; of a shard that broke, what the connection took.
     pub fn sent_bytes(&self) -> u64 {
-        self.sent_bytes.load(Ordering::Relaxed)
+        self.remote.photo_bytes_sent()
     }
 
     /// Looks at the link again, after the network was away. Reads a few small files.
@@ -102,7 +106,7 @@ impl Carrier {
         let bytes = parcel.len() as u64;
         let flight = self.pace().begin(self.began.elapsed(), bytes);
         let answer = self.remote.send_parcel(packed, parcel).await;
-        self.measure(flight, bytes, &answer);
+        self.measure(flight, &answer);
         answer
     }
 
@@ -130,20 +134,17 @@ impl Carrier {
         let (shard, _room) = aside(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
         let flight = self.pace().begin(self.began.elapsed(), range.len());
         let answer = self.remote.put_shard(fingerprint, size, range.start(), shard.digest, shard.bytes).await;
-        self.measure(flight, range.len(), &answer);
+        self.measure(flight, &answer);
         Ok(answer?)
     }
 
-    fn measure<Answer>(&self, flight: InFlight, bytes: u64, answer: &Result<Answer, RemoteError>) {
+    fn measure<Answer>(&self, flight: InFlight, answer: &Result<Answer, RemoteError>) {
         let now = self.began.elapsed();
         match answer {
             Ok(_) => self.pace().acknowledged(flight, now),
             Err(error) if is_of_the_way(error) => self.pace().failed(flight, now),
-            // It never left.
-            Err(RemoteError::Unreachable { .. } | RemoteError::Untrusted { .. }) => return,
             Err(_) => {}
         }
-        self.sent_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     fn pace(&self) -> MutexGuard<'_, Pace> {

@@ -1,8 +1,9 @@
 //! One delivery: from an image, and what the server has of it, to a receipt (M5, M6, M7).
 //!
 //! Several shards are under way at a time. What has arrived is the server's word, added up over its answers: they may
-//! overtake one another, so a shorter list is no loss. When nothing is missing and still no receipt came, the server is
-//! asked for its list, and that replaces everything.
+//! overtake one another, so a shorter list is no loss. When a shard broke under way, only the server knows how much of it
+//! arrived, so it is asked for its list before anything more is cut; so it is when nothing is missing and still no receipt
+//! came. Its answer replaces everything that was believed.
 //!
 //! A delivery may be dropped at any point: what was acknowledged stays in both lists, what was under way is sent
 //! again one day.
@@ -74,6 +75,8 @@ pub(super) struct Delivery<'a> {
     /// What our own list adds to it, until the server has spoken.
     noted: RangeSet,
     underway: RangeSet,
+    /// Whether the server may have more, or less, than we know.
+    unsure: bool,
     /// No shard starts before this moment.
     not_before: Option<Instant>,
     tries: Tries,
@@ -108,7 +111,7 @@ impl<'a> Delivery<'a> {
             Believed::Noted(noted) => (RangeSet::new(), noted),
         };
         let (underway, tries) = (RangeSet::new(), Tries::default());
-        Self { carrier, image, limits, witness, held, noted, underway, not_before: None, tries }
+        Self { carrier, image, limits, witness, held, noted, underway, unsure: false, not_before: None, tries }
     }
 
     /// Sends what is missing until the server answers with a receipt.
@@ -116,7 +119,7 @@ impl<'a> Delivery<'a> {
         let mut flights = FuturesUnordered::new();
         loop {
             let rest = self.rest();
-            if rest.is_empty() && flights.is_empty() {
+            if self.not_before.is_none() && (self.unsure || (rest.is_empty() && flights.is_empty())) {
                 match self.ask().await? {
                     Some(receipt) => return Ok(receipt),
                     None => continue,
@@ -192,10 +195,9 @@ impl<'a> Delivery<'a> {
             Some(ErrorCode::FingerprintMismatch) => {
                 self.tries.from_the_start += 1;
                 if self.tries.from_the_start > 1 {
-                    return Err(DeliveryError::NotItsFingerprint);
+                    return Err(error.into());
                 }
-                self.held = RangeSet::new();
-                self.noted = RangeSet::new();
+                self.believe(RangeSet::new());
             }
             Some(ErrorCode::BodyTooLarge) => {
                 self.tries.too_large += 1;
@@ -210,8 +212,12 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Lets the network breathe for a moment, unless that was tried often enough.
+    /// Lets the network breathe for a moment, unless that was tried often enough. What breaks while it does broke at the same time.
     fn pause(&mut self, error: RemoteError) -> Result<(), DeliveryError> {
+        self.unsure = true;
+        if self.not_before.is_some() {
+            return Ok(());
+        }
         self.tries.network += 1;
         if self.tries.network > TRIES_MAX {
             return Err(error.into());
@@ -221,29 +227,39 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Nothing is missing, as far as we know: asks the server for its list, which replaces ours.
+    /// Asks the server for its list, which replaces ours.
     async fn ask(&mut self) -> Result<Option<Receipt>, DeliveryError> {
+        if !self.unsure {
+            self.ask_why()?;
+        }
+        match self.carrier.remote().upload(self.image.fingerprint()).await {
+            Ok(Some(UploadState::Stored { receipt })) => return Ok(Some(receipt)),
+            Ok(Some(UploadState::Receiving { received, .. })) => self.believe(received),
+            Ok(None) => self.believe(RangeSet::new()),
+            Err(error) => self.overcome(error)?,
+        }
+        Ok(None)
+    }
+
+    /// Nothing is missing, as far as we know, and yet there is no receipt: that is asked about a few times only.
+    fn ask_why(&mut self) -> Result<(), DeliveryError> {
         const DOING: &str = "complete an upload";
         self.tries.questions += 1;
         if self.tries.questions > QUESTIONS_MAX {
             let why = "everything was acknowledged, and still there is no receipt".to_owned();
             return Err(RemoteError::Malformed { doing: DOING, why }.into());
         }
-        self.noted = RangeSet::new();
-        self.held = match self.carrier.remote().upload(self.image.fingerprint()).await? {
-            Some(UploadState::Stored { receipt }) => return Ok(Some(receipt)),
-            Some(UploadState::Receiving { received, .. }) if received.covers(self.image.size()) => {
-                // It has every byte and could not finish: the last one, sent again, makes it try.
-                received.without(&last_byte(self.image.size()))
-            }
-            Some(UploadState::Receiving { received, .. }) => received,
-            None => RangeSet::new(),
-        };
-        Ok(None)
+        Ok(())
     }
-}
 
-/// The last byte of an image, as a set.
-fn last_byte(size: u64) -> RangeSet {
-    ByteRange::new(size.saturating_sub(1), size).map(RangeSet::from).unwrap_or_default()
+    /// The server has this, and nothing else. If that is more than it had, the network is not as bad as it seemed.
+    fn believe(&mut self, held: RangeSet) {
+        if held.byte_count() > self.held.byte_count() {
+            self.tries.network = 0;
+        }
+        self.held = held;
+        self.noted = RangeSet::new();
+        self.unsure = false;
+        self.witness.progressed(self.held.byte_count());
+    }
 }

@@ -17,7 +17,7 @@ use crate::journal::Stamp;
 use crate::remote::Payload;
 use crate::spool::{Placeholder, Spool};
 
-/// Bytes read at a time for a proof: few enough to come from the allocator's own store.
+/// Bytes read at a time of a whole image: few enough to come from the allocator's own store.
 const PIECE_BYTES: usize = 64 << 10;
 
 /// An image that can be sent.
@@ -98,16 +98,30 @@ impl Image {
     pub(super) fn prove(&self, session: &Session) -> Result<Proof, ImageError> {
         self.verify()?;
         let mut prover = Prover::new(&session.nonce, session.user, self.size());
+        self.each_piece(|piece| prover.update(piece))?;
+        self.verify()?;
+        Ok(prover.finish())
+    }
+
+    /// Whether its bytes are still those that were fingerprinted. A disk can forget a bit without any sign.
+    pub(super) fn has_its_fingerprint(&self) -> Result<bool, ImageError> {
+        self.verify()?;
+        let mut fingerprinter = Fingerprinter::default();
+        self.each_piece(|piece| fingerprinter.update(piece))?;
+        self.verify()?;
+        Ok(fingerprinter.finish() == self.fingerprint)
+    }
+
+    fn each_piece(&self, mut take: impl FnMut(&[u8])) -> Result<(), ImageError> {
         let mut piece = vec![0; PIECE_BYTES];
         let mut offset = 0;
         while offset < self.size() {
             let length = usize::try_from(self.size() - offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
             self.fill(&mut piece[..length], offset)?;
-            prover.update(&piece[..length]);
+            take(&piece[..length]);
             offset += length as u64;
         }
-        self.verify()?;
-        Ok(prover.finish())
+        Ok(())
     }
 
     fn fill(&self, bytes: &mut [u8], offset: u64) -> Result<(), ImageError> {

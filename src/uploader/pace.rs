@@ -7,7 +7,8 @@
 //! less, and shards shrink until each takes a second again.
 //!
 //! A failure halves the size, once for all shards that were in flight together: eight shards lost to one
-//! broken connection are one event. Above the size that failed last, growth is slow (as TCP's is above its
+//! broken connection are one event. And what a broken shard had no time for in so many seconds is more than the link
+//! carries in them: the next one is no larger than fits into the time that it should take. Above the size that failed last, growth is slow (as TCP's is above its
 //! threshold), so that a lossy link is not thrown back and forth.
 //!
 //! No clock is read here: moments come in as the time since some fixed start.
@@ -105,6 +106,11 @@ impl Pace {
         self.last_failure = Some(now);
         self.shard = self.shard.shrunk();
         self.threshold = self.shard.bytes();
+        let seconds = now.saturating_sub(shard.began).as_secs_f64().max(1e-6);
+        let carried_at_most = as_bytes(as_f64(shard.bytes) / seconds * TARGET.as_secs_f64());
+        while self.shard.bytes() > carried_at_most {
+            self.shard = self.shard.toward(carried_at_most);
+        }
         // What was believed before would pull the size straight back up.
         self.goodput = self.goodput.map(|goodput| goodput.min(as_f64(self.shard.bytes())));
     }

@@ -1,5 +1,6 @@
 //! The uploader against a server that can fail: what a file's owner may rely on.
 
+mod broken;
 mod failures;
 mod house;
 mod parcels;

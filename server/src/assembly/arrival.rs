@@ -10,6 +10,7 @@ use heirloom_protocol::message::UploadState;
 use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter, RangeSet};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::{Assembly, AssemblyError, SHARD_MEMORY_WAIT, SHARD_TIME_MAX, index_failed};
 use crate::accounts::Caller;
@@ -40,50 +41,73 @@ impl Shard {
 impl Assembly {
     /// Takes a shard in (M5). Answers what has arrived, or the receipt if the image is whole with it.
     ///
-    /// May be dropped half-way, as when the sender hangs up: until the shard has arrived nothing was written; from then on
-    /// the write goes on by itself.
+    /// May be dropped half-way, as when the sender hangs up: what has come until then is kept all the same, and a write goes
+    /// on by itself.
     pub async fn receive(&self, caller: &Caller, shard: Shard) -> Result<UploadState, AssemblyError> {
         let key = UploadKey { user: caller.user, fingerprint: shard.fingerprint };
         self.ask_for_room(caller, shard.fingerprint, shard.size).await?;
         if shard.is_whole_image() {
-            return self.receive_whole(key, shard).await;
+            // Nobody is asked whether it is there already: the sender asked just now, and bytes that have their fingerprint
+            // are right whatever was said before.
+            return self.take_aside(key, shard, None).await;
         }
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(UploadState::Stored { receipt });
         }
         let begun = self.upload_of(key).await?;
         check_length(begun.as_ref(), shard.size)?;
-        self.receive_part(key, shard).await
+        let memory = self.reserve_memory(shard.range.len()).await?;
+        self.take_aside(key, shard, Some(memory)).await
     }
 
-    /// An image in one shard is hashed on its way to the disk and needs no memory. Nobody is asked whether it is there
-    /// already: the sender asked just now, and bytes that have their fingerprint are right whatever was said before.
-    async fn receive_whole(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
+    /// Goes on in a task of its own. Whoever asked is dropped when the sender hangs up, and that is just when what came has
+    /// to be kept; nor can a write be called back that was handed to the disk.
+    async fn take_aside(
+        &self,
+        key: UploadKey,
+        shard: Shard,
+        memory: Option<OwnedSemaphorePermit>,
+    ) -> Result<UploadState, AssemblyError> {
+        let room = self.clone();
+        let taking = async move {
+            let taken = match memory {
+                None => room.take_whole(key, shard).await,
+                Some(_) => room.take_part(key, shard).await,
+            };
+            drop(memory);
+            taken
+        };
+        let taken = self.writes.spawn(taking.in_current_span()).await;
+        taken.map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
+    }
+
+    /// An image in one shard is hashed on its way to the disk and needs no memory.
+    async fn take_whole(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
         let Shard { fingerprint, size, range, digest, body } = shard;
         if digest.fingerprint() != fingerprint {
             return Err(wrong_either_way(fingerprint, range, digest, body).await);
         }
-        let stay = match self.blobs.store(fingerprint, size, body).await {
-            Ok(stay) => stay,
+        match self.blobs.store(fingerprint, size, body).await {
+            Ok(stay) => {
+                self.count_shard(range);
+                self.record_whole(key, size, stay).await
+            }
             // Digest and fingerprint are one here: the bytes were damaged on the way, and may be sent again.
-            Err(BlobError::WrongFingerprint { .. }) => return Err(AssemblyError::DigestMismatch(range)),
-            Err(BlobError::Sender(source)) => return Err(AssemblyError::Sender(source)),
+            Err(BlobError::WrongFingerprint { .. }) => Err(AssemblyError::DigestMismatch(range)),
+            Err(BlobError::Sender { source, beginning }) => {
+                self.keep_beginning(key, size, beginning).await;
+                Err(AssemblyError::Sender(source))
+            }
             Err(BlobError::WrongLength { expected, found }) => {
-                return Err(AssemblyError::Sender(wrong_length(expected, found)));
+                Err(AssemblyError::Sender(wrong_length(expected, found)))
             }
             Err(
                 source @ (BlobError::Missing(_)
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),
-            ) => {
-                return Err(AssemblyError::Blobs { fingerprint, source });
-            }
-        };
-        self.count_shard(range);
-        let room = self.clone();
-        let recorded = self.writes.spawn(async move { room.record_whole(key, size, stay).await });
-        recorded.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
+            ) => Err(AssemblyError::Blobs { fingerprint, source }),
+        }
     }
 
     /// Parts that came before are of no use any more. Alone with the upload, so that no shard is added to them meanwhile.
@@ -103,20 +127,17 @@ impl Assembly {
         Ok(state)
     }
 
-    async fn receive_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
-        let Shard { fingerprint, size, range, digest, body } = shard;
-        let memory = self.reserve_memory(range.len()).await?;
-        let collected = timeout(SHARD_TIME_MAX, collect(body, range.len())).await;
-        let bytes = collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
-        let room = self.clone();
-        // A task of its own: a write already handed to the disk cannot be called back, so its turn must not end
-        // because the sender hung up.
-        let write = self.writes.spawn(async move {
-            let written = room.write_part(key, size, range, digest, bytes).await;
-            drop(memory);
-            written
-        });
-        write.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?
+    async fn take_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
+        let Shard { size, range, digest, body, .. } = shard;
+        let mut came = BytesMut::new();
+        let collected = timeout(SHARD_TIME_MAX, collect(body, range.len(), &mut came)).await;
+        match collected.unwrap_or_else(|_| Err(AssemblyError::Sender(too_slow()))) {
+            Ok(()) => self.write_part(key, size, range, digest, came.freeze()).await,
+            Err(error) => {
+                self.keep_part(key, size, range.start(), came.freeze()).await;
+                Err(error)
+            }
+        }
     }
 
     /// Memory for a shard or a parcel of so many bytes.
@@ -147,7 +168,7 @@ impl Assembly {
     }
 
     /// Writes what the list does not have yet (rule 1), then adds it to the list (rule 2). Needs the turn.
-    async fn write_missing(
+    pub(super) async fn write_missing(
         &self,
         key: UploadKey,
         size: u64,
@@ -177,14 +198,14 @@ impl Assembly {
         Ok(Upload::Going(upload))
     }
 
-    fn count_shard(&self, range: ByteRange) {
+    pub(super) fn count_shard(&self, range: ByteRange) {
         self.counters.shards_received.add_one();
         self.counters.shard_bytes_received.add(range.len());
     }
 }
 
 /// What became of an upload while a shard waited for its turn.
-enum Upload {
+pub(super) enum Upload {
     Going(Interrupted),
     Over(UploadState),
 }
@@ -197,7 +218,7 @@ pub(super) fn check_length(begun: Option<&Interrupted>, now: u64) -> Result<(), 
 }
 
 /// Another server process may have begun the upload with another length since we looked.
-fn length_or_index(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
+pub(super) fn length_or_index(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
     match source {
         IndexError::SizeDiffers { begun, announced } => AssemblyError::LengthMismatch { first: begun, now: announced },
         source => index_failed(fingerprint, source),
@@ -227,10 +248,13 @@ async fn wrong_either_way(
     }
 }
 
-/// All bytes of a body that was announced to be so long, in memory.
-pub(super) async fn collect(mut body: ByteStream<'static>, announced: u64) -> Result<Bytes, AssemblyError> {
+/// All bytes of a body that was announced to be so long, in memory. What came before an error stands in `bytes`, too.
+pub(super) async fn collect(
+    mut body: ByteStream<'static>,
+    announced: u64,
+    bytes: &mut BytesMut,
+) -> Result<(), AssemblyError> {
     let length = usize::try_from(announced).expect("a shard is at most 16 MiB");
-    let mut bytes = BytesMut::new();
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(AssemblyError::Sender)?;
         if bytes.len() + piece.len() > length {
@@ -244,7 +268,7 @@ pub(super) async fn collect(mut body: ByteStream<'static>, announced: u64) -> Re
     if bytes.len() < length {
         return Err(AssemblyError::Sender(wrong_length(announced, bytes.len() as u64)));
     }
-    Ok(bytes.freeze())
+    Ok(())
 }
 
 /// The bytes again, if they have their digest. Hashing 16 MiB takes too long for the reactor.

@@ -1,7 +1,7 @@
 //! Parcels: several small images that arrive whole, in one request. Each is what a shard with a whole image is; together
 //! they wait for the disk and for the index once.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use heirloom_crash::Point;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::parcel::{PackingList, Unpacked};
@@ -29,8 +29,10 @@ impl Assembly {
         body: ByteStream<'static>,
     ) -> Result<Vec<Unpacked>, AssemblyError> {
         let memory = self.reserve_memory(length).await?;
-        let collected = timeout(SHARD_TIME_MAX, collect(body, length)).await;
-        let parcel = collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
+        let mut parcel = BytesMut::new();
+        let collected = timeout(SHARD_TIME_MAX, collect(body, length, &mut parcel)).await;
+        collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
+        let parcel = parcel.freeze();
         let places = PackingList::open(&parcel).map_err(AssemblyError::Parcel)?;
         let images: Vec<_> =
             places.into_iter().map(|(fingerprint, place)| (fingerprint, parcel.slice(place))).collect();

@@ -41,7 +41,7 @@ impl Assembly {
                 Ok(UploadState::Receiving { size, received: RangeSet::new() })
             }
             Err(
-                source @ (BlobError::Sender(_)
+                source @ (BlobError::Sender { .. }
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),

@@ -1,5 +1,6 @@
 //! What must hold when the disk fails, the sender leaves, or memory is short.
 
+mod broken;
 mod clearing;
 mod knowing;
 mod watched;
@@ -137,21 +138,29 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
     let anna = workshop.user("anna").await;
     let largest = usize::try_from(ShardSize::MAX.bytes()).unwrap();
     let photo = photo(3 * largest);
-    let stalled =
-        |at: usize| Shard { body: stream::pending().boxed(), ..shard(&photo, at * largest, (at + 1) * largest) };
-    let mut first = Box::pin(workshop.assembly.receive(&anna, stalled(0)));
-    let mut second = Box::pin(workshop.assembly.receive(&anna, stalled(1)));
+    let part = |at: usize| shard(&photo, at * largest, (at + 1) * largest);
+    // A body that says nothing until its sender hangs up.
+    let stalled = |at: usize| {
+        let (sender, hung_up) = tokio::sync::oneshot::channel::<()>();
+        let end = stream::once(async { hung_up.await.map(|()| Bytes::new()).map_err(io::Error::other) });
+        (Shard { body: end.boxed(), ..part(at) }, sender)
+    };
+    let ((first, sender_of_first), (second, sender_of_second)) = (stalled(0), stalled(1));
+    let mut first = Box::pin(workshop.assembly.receive(&anna, first));
+    let mut second = Box::pin(workshop.assembly.receive(&anna, second));
     let holding = async { tokio::join!(&mut first, &mut second) };
     assert!(timeout(Duration::from_millis(200), holding).await.is_err());
     assert_eq!(workshop.assembly.memory.available_permits(), 0);
 
     let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> { panic!("read without memory") });
-    let mut third = Box::pin(workshop.assembly.receive(&anna, Shard { body: touched.boxed(), ..stalled(2) }));
+    let mut third = Box::pin(workshop.assembly.receive(&anna, Shard { body: touched.boxed(), ..part(2) }));
     assert!(timeout(Duration::from_millis(200), &mut third).await.is_err());
-    drop((third, first));
-    // Whoever gives up gives its memory back.
-    assert_eq!(workshop.assembly.memory.available_permits() as u64, ShardSize::MAX.bytes());
-    drop(second);
+    drop((third, first, sender_of_first));
+    // Whoever gives up gives its memory back, and no more than that.
+    let memory = Arc::clone(&workshop.assembly.memory);
+    let back = timeout(LIMIT, memory.acquire_many(u32::try_from(largest).unwrap())).await.unwrap().unwrap();
+    assert_eq!(memory.available_permits(), 0);
+    drop((back, second, sender_of_second));
 }
 
 #[tokio::test]

@@ -8,6 +8,8 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 /// The calls that durability hangs on.
 pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`.
@@ -16,6 +18,8 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     fn sync(&self, file: &File, path: &Path) -> io::Result<()>;
     /// rename(2).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// renameat2(2) with `RENAME_NOREPLACE`: `AlreadyExists` if something stands at `to`.
+    fn rename_to_new(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// fsync(2) of a folder: the names in it survive a power cut.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// unlink(2).
@@ -37,6 +41,10 @@ impl Disk for KernelDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
+    }
+
+    fn rename_to_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        Ok(renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

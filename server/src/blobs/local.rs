@@ -25,10 +25,11 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use super::disk::{Disk, KernelDisk};
 use super::{BlobError, Blobs, ByteStream, Freed, Seclusion, Section, Several, Standing, Stay, UploadKey};
 use crate::config::DataDir;
-use incoming::Incoming;
+use arrival::Arrival;
 use shelf::Shelf;
 use unfinished::Unfinished;
 
+mod arrival;
 mod incoming;
 mod reading;
 mod several;
@@ -37,10 +38,6 @@ mod unfinished;
 
 #[cfg(test)]
 mod tests;
-
-/// Bytes of an arriving image that are hashed and written at a time. While one such piece is on its way to the disk the
-/// next one is collected, so that an upload under way holds at most twice this, and one network read more.
-const PIECE_BYTES: usize = 512 << 10;
 
 /// Images and uploads in a local directory.
 #[derive(Clone, Debug)]
@@ -92,78 +89,23 @@ async fn joined<T>(work: JoinHandle<Result<T, BlobError>>, path: &Path) -> Resul
     work.await.unwrap_or_else(|stopped| Err(BlobError::io("finish work on", path)(io::Error::other(stopped))))
 }
 
-/// An image that arrives: what is on its way to the disk, and what is collected for the next trip.
-struct Arrival {
-    places: Arc<Places>,
-    underway: Option<JoinHandle<Result<Incoming, BlobError>>>,
-    collected: Vec<Bytes>,
-    collected_bytes: usize,
-    arrived: u64,
-}
-
-impl Arrival {
-    fn new(places: Arc<Places>) -> Self {
-        Self { places, underway: None, collected: Vec::new(), collected_bytes: 0, arrived: 0 }
-    }
-
-    /// Takes bytes; waits for the disk only if a whole piece is collected before the piece ahead of it is written.
-    async fn take(&mut self, bytes: Bytes) -> Result<(), BlobError> {
-        self.arrived += bytes.len() as u64;
-        self.collected_bytes += bytes.len();
-        self.collected.push(bytes);
-        if self.collected_bytes < PIECE_BYTES {
-            return Ok(());
-        }
-        self.send(Ok).await
-    }
-
-    /// Sends what is collected to the disk, and then lets `after` have its turn with the file.
-    async fn send(
-        &mut self,
-        after: impl FnOnce(Incoming) -> Result<Incoming, BlobError> + Send + 'static,
-    ) -> Result<(), BlobError> {
-        let incoming = self.landed().await?;
-        let pieces = std::mem::take(&mut self.collected);
-        self.collected_bytes = 0;
-        let places = Arc::clone(&self.places);
-        self.underway = Some(spawn_blocking(move || {
-            // Made here and not before: a small image costs one trip to the blocking threads in all.
-            let mut incoming = match incoming {
-                Some(incoming) => incoming,
-                None => Incoming::create(Arc::clone(&places.disk), &places.uploads)?,
-            };
-            pieces.iter().try_for_each(|piece| incoming.append(piece))?;
-            after(incoming)
-        }));
-        Ok(())
-    }
-
-    /// The file, once what is underway has reached it.
-    async fn landed(&mut self) -> Result<Option<Incoming>, BlobError> {
-        match self.underway.take() {
-            Some(underway) => joined(underway, &self.places.uploads).await.map(Some),
-            None => Ok(None),
-        }
-    }
-}
-
 #[async_trait]
 impl Blobs for LocalBlobs {
     async fn store(&self, fingerprint: Fingerprint, size: u64, mut body: ByteStream<'_>) -> Result<Stay, BlobError> {
         let mut arrival = Arrival::new(Arc::clone(&self.places));
         while let Some(bytes) = body.next().await {
-            arrival.take(bytes.map_err(BlobError::Sender)?).await?;
-            if arrival.arrived > size {
-                break;
+            match bytes {
+                Ok(bytes) => arrival.take(bytes).await?,
+                Err(source) => return Err(arrival.broke_off(source)),
+            }
+            if arrival.arrived() > size {
+                return Err(BlobError::WrongLength { expected: size, found: arrival.arrived() });
             }
         }
-        if arrival.arrived != size {
-            return Err(BlobError::WrongLength { expected: size, found: arrival.arrived });
+        if arrival.arrived() < size {
+            return Err(arrival.broke_off(io::ErrorKind::UnexpectedEof.into()));
         }
-        let places = Arc::clone(&self.places);
-        arrival.send(move |incoming| incoming.settle(fingerprint, &places.shelf)).await?;
-        let settled = arrival.landed().await?.expect("it was sent to the disk just now");
-        Ok(settled.stay())
+        arrival.settle(fingerprint).await
     }
 
     async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {

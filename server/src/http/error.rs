@@ -190,7 +190,7 @@ fn blob_code(error: &BlobError) -> ErrorCode {
     match error {
         BlobError::Missing(_) => ErrorCode::NotFound,
         BlobError::Full { .. } => ErrorCode::StorageFull,
-        BlobError::Sender(_) => ErrorCode::MalformedRequest,
+        BlobError::Sender { .. } => ErrorCode::MalformedRequest,
         BlobError::TooShort { .. }
         | BlobError::WrongFingerprint { .. }
         | BlobError::WrongLength { .. }

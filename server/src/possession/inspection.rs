@@ -79,7 +79,7 @@ fn unread(fingerprint: Fingerprint, error: &BlobError) -> Inspected {
         | BlobError::Full { .. }
         | BlobError::WrongFingerprint { .. }
         | BlobError::WrongLength { .. }
-        | BlobError::Sender(_) => {
+        | BlobError::Sender { .. } => {
             tracing::warn!(%fingerprint, %error, "read a stored image back");
             Inspected::Unreadable
         }

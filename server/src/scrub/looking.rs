@@ -74,7 +74,7 @@ fn is_lost(error: &BlobError) -> bool {
         }
         BlobError::WrongFingerprint { .. }
         | BlobError::WrongLength { .. }
-        | BlobError::Sender(_)
+        | BlobError::Sender { .. }
         | BlobError::Full { .. } => false,
     }
 }

@@ -1,6 +1,7 @@
 //! Shards become images, whatever order, overlap or company they come in.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use heirloom_protocol::message::{CheckedImage, UploadState};
@@ -172,26 +173,49 @@ async fn a_shard_of_another_length_is_refused_and_the_upload_goes_on() {
 }
 
 #[tokio::test]
-async fn a_sender_that_hangs_up_in_a_shard_leaves_the_upload_as_it_was() {
+async fn what_came_of_a_shard_whose_sender_hung_up_is_in_the_interruption_list() {
     let house = House::open().await;
     let anna = house.guest("anna").await;
-    let photo = photo(10, 200_000);
-    let before = anna.put(&photo, 0, 100_000).await;
-    let token = anna.token.clone().unwrap();
-    let head = format!(
-        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nUpload-Length: 200000\r\n\
-         Content-Digest: {}\r\nContent-Length: 100000\r\n\r\n",
-        route::shard(Fingerprint::of(&photo), 100_000),
-        ContentDigest::of(&photo[100_000..]),
-    );
-    let mut stream = tokio::net::TcpStream::connect(anna.address).await.unwrap();
-    tokio::io::AsyncWriteExt::write_all(&mut stream, &[head.as_bytes(), &photo[100_000..150_000]].concat())
-        .await
-        .unwrap();
-    drop(stream);
-    assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.json::<UploadState>(), before);
-    stored(anna.put(&photo, 100_000, 200_000).await);
+    // Of an image in two shards the second one, and of another the only one.
+    for (photo, start) in [(photo(10, 200_000), 100_000), (photo(11, 200_000), 0)] {
+        if start > 0 {
+            anna.put(&photo, 0, start).await;
+        }
+        hang_up_in(&anna, &photo, start, start + 50_000).await;
+        let upload = route::upload(Fingerprint::of(&photo));
+        let came = RangeSet::whole(start as u64 + 50_000);
+        let listed = async {
+            while anna.get(&upload).await.body != state_of(&came) {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), listed).await.expect("in time");
+        stored(anna.put(&photo, start + 50_000, 200_000).await);
+        assert!(anna.has(&photo).await);
+    }
     house.close().await;
+}
+
+/// The interruption list's entry of an image of 200,000 bytes, in words.
+fn state_of(received: &RangeSet) -> Vec<u8> {
+    let state = UploadState::Receiving { size: 200_000, received: received.clone() };
+    serde_json::to_vec(&state).unwrap()
+}
+
+/// Begins to send the rest of a photo, and hangs up in the middle of it.
+async fn hang_up_in(guest: &Guest, photo: &[u8], start: usize, end: usize) {
+    let token = guest.token.clone().unwrap();
+    let head = format!(
+        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nUpload-Length: {}\r\n\
+         Content-Digest: {}\r\nContent-Length: {}\r\n\r\n",
+        route::shard(Fingerprint::of(photo), start as u64),
+        photo.len(),
+        ContentDigest::of(&photo[start..]),
+        photo.len() - start,
+    );
+    let mut stream = tokio::net::TcpStream::connect(guest.address).await.unwrap();
+    let said = [head.as_bytes(), &photo[start..end]].concat();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &said).await.unwrap();
 }
 
 #[tokio::test]

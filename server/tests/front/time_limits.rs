@@ -49,7 +49,7 @@ async fn a_body_that_stalls_is_answered_with_408() {
         anna.token.as_ref().unwrap(),
         ContentDigest::of(&photo[..100_000]),
     );
-    let (took, came) = until_cut(&house, &[request.as_bytes(), &photo[..5000]].concat()).await;
+    let (took, came) = until_cut(&house, &[request.as_bytes(), &photo[..3000]].concat()).await;
     assert_eq!(answers(&came)[0].code(), ErrorCode::RequestTimeout, "after {took:?}");
     assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.code(), ErrorCode::NotFound);
     house.close().await;

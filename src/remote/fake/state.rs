@@ -145,14 +145,10 @@ impl State {
         if ContentDigest::of(body) != digest {
             return Err(ErrorCode::DigestMismatch);
         }
-        let length = usize::try_from(size).unwrap();
-        let fresh = || Partial { bytes: vec![0; length], received: RangeSet::new() };
-        let partial = self.uploads.entry(fingerprint).or_insert_with(fresh);
-        if partial.bytes.len() != length {
+        if self.uploads.get(&fingerprint).is_some_and(|partial| partial.bytes.len() as u64 != size) {
             return Err(ErrorCode::LengthMismatch);
         }
-        partial.bytes[usize::try_from(offset).unwrap()..][..body.len()].copy_from_slice(body);
-        partial.received.insert(range);
+        let partial = self.keep(shard, body);
         if !partial.received.covers(size) {
             return Ok(UploadState::Receiving { size, received: partial.received.clone() });
         }
@@ -163,6 +159,25 @@ impl State {
         let receipt = receipt(&bytes);
         self.images.insert(fingerprint, bytes);
         Ok(UploadState::Stored { receipt })
+    }
+
+    /// Takes bytes of a shard in, from its start.
+    pub(super) fn keep(&mut self, shard: Shard, bytes: &[u8]) -> &Partial {
+        let length = usize::try_from(shard.size).unwrap();
+        let fresh = || Partial { bytes: vec![0; length], received: RangeSet::new() };
+        let partial = self.uploads.entry(shard.fingerprint).or_insert_with(fresh);
+        partial.bytes[usize::try_from(shard.offset).unwrap()..][..bytes.len()].copy_from_slice(bytes);
+        partial.received.insert(ByteRange::at(shard.offset, bytes.len() as u64).unwrap());
+        partial
+    }
+
+    /// The interruption list's entry.
+    pub(super) fn upload(&self, image: Fingerprint) -> Option<UploadState> {
+        if let Some(bytes) = self.images.get(&image) {
+            return Some(UploadState::Stored { receipt: receipt(bytes) });
+        }
+        let partial = self.uploads.get(&image)?;
+        Some(UploadState::Receiving { size: partial.bytes.len() as u64, received: partial.received.clone() })
     }
 
     pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<Unpacked> {

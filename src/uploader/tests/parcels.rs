@@ -28,6 +28,7 @@ async fn a_hundred_small_photos_are_a_few_requests() {
     let parcels = house.server.state().count("/parcels");
     let alone = house.server.state().count("PUT");
     assert!(parcels <= 8 && alone <= 4, "{parcels} parcels, {alone} alone");
+    assert_eq!(house.uploader.status().sent_bytes, PHOTOS * 30_000, "photos are counted, not the lists around them");
     house.end().await;
 }
 

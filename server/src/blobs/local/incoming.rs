@@ -11,8 +11,9 @@ use heirloom_protocol::{Fingerprint, Fingerprinter};
 use rustix::fs::{Advice, FlockOperation, fadvise, flock};
 
 use super::super::disk::Disk;
-use super::super::{BlobError, Stay};
+use super::super::{BlobError, Stay, UploadKey};
 use super::shelf::{Shared, Shelf, stands_at};
+use super::unfinished::Unfinished;
 
 /// What the names of incoming files begin with; no upload's name does.
 const PREFIX: &str = "incoming-";
@@ -25,8 +26,18 @@ pub(super) struct Incoming {
     file: File,
     length: u64,
     hashing: Fingerprinter,
-    /// Where it stands, once it is settled.
-    settled: Option<Shared>,
+    became: Became,
+}
+
+/// What an incoming image has become.
+#[derive(Debug)]
+enum Became {
+    /// Nothing that stays.
+    Nothing,
+    /// An image, with what keeps it.
+    Image(Shared),
+    /// The beginning of an upload.
+    Upload,
 }
 
 impl Incoming {
@@ -42,7 +53,7 @@ impl Incoming {
         // Tells a sweep (of a second server over this directory) that somebody is at work here; a crash lets go of it.
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
-        Ok(Self { disk, path, file, length: 0, hashing: Fingerprinter::default(), settled: None })
+        Ok(Self { disk, path, file, length: 0, hashing: Fingerprinter::default(), became: Became::Nothing })
     }
 
     /// Takes the next bytes.
@@ -73,6 +84,22 @@ impl Incoming {
         Ok(self)
     }
 
+    /// Becomes the beginning of an upload, content first, then the name. If there is an upload already, it goes away.
+    pub(super) fn keep(mut self, upload: UploadKey, unfinished: &Unfinished) -> Result<Self, BlobError> {
+        heirloom_crash::pass(Point::ShardWritten);
+        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
+        if unfinished.adopt(upload, &self.path)? {
+            self.became = Became::Upload;
+        }
+        heirloom_crash::pass(Point::ShardSynced);
+        Ok(self)
+    }
+
+    /// Whether it has become the beginning of an upload.
+    pub(super) const fn is_kept(&self) -> bool {
+        matches!(self.became, Became::Upload)
+    }
+
     /// The fingerprint of what came.
     pub(super) fn found(&self) -> Fingerprint {
         self.hashing.clone().finish()
@@ -88,19 +115,23 @@ impl Incoming {
 
     /// Gives the image, whose content is verified and durable, its name. The name is durable after [`Shelf::sync`].
     pub(super) fn place(&mut self, fingerprint: Fingerprint, images: &Shelf) -> Result<(), BlobError> {
-        self.settled = Some(images.place(&self.path, fingerprint)?);
+        self.became = Became::Image(images.place(&self.path, fingerprint)?);
         Ok(())
     }
 
     /// What keeps the settled image.
     pub(super) fn stay(&self) -> Stay {
-        Stay::new(self.settled.clone())
+        let kept = match &self.became {
+            Became::Image(shared) => Some(shared.clone()),
+            Became::Nothing | Became::Upload => None,
+        };
+        Stay::new(kept)
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if self.settled.is_none()
+        if matches!(self.became, Became::Nothing)
             && let Err(error) = self.disk.remove(&self.path)
         {
             tracing::warn!(path = %self.path.display(), %error, "left an unfinished image for the next start to sweep");

@@ -10,6 +10,8 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future, stream};
 use heirloom_protocol::possession::UserId;
 
+use super::arrival::PIECE_BYTES;
+use super::incoming::Incoming;
 use super::*;
 
 /// How long an event may take on a busy machine.
@@ -90,6 +92,11 @@ impl Disk for WatchedDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.tell(Call::Rename(self.thing(from), self.thing(to)))?;
         KernelDisk.rename(from, to)
+    }
+
+    fn rename_to_new(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.tell(Call::Rename(self.thing(from), self.thing(to)))?;
+        KernelDisk.rename_to_new(from, to)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {

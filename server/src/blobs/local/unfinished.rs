@@ -50,6 +50,17 @@ impl Unfinished {
         Ok(())
     }
 
+    /// Takes a file of the same folder, whose content is durable, as an upload's, unless the upload has one; whether it did.
+    /// The name is durable on return.
+    pub(super) fn adopt(&self, upload: UploadKey, from: &Path) -> Result<bool, BlobError> {
+        let to = self.path(upload);
+        match self.disk.rename_to_new(from, &to) {
+            Ok(()) => self.sync_folder().map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(BlobError::io("move an interrupted image to", &to)(error)),
+        }
+    }
+
     /// Turns a finished upload into an image.
     pub(super) fn seal(&self, upload: UploadKey, size: u64, images: &Shelf) -> Result<Stay, BlobError> {
         let path = self.path(upload);
