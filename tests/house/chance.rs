@@ -12,6 +12,11 @@ pub fn rounds(otherwise: usize) -> usize {
     number("HEIRLOOM_ROUNDS").map_or(otherwise, |rounds| usize::try_from(rounds).expect("a number of rounds"))
 }
 
+/// How many small operations a long day has: `HEIRLOOM_SOAK`, or so many.
+pub fn operations(otherwise: usize) -> usize {
+    number("HEIRLOOM_SOAK").map_or(otherwise, |count| usize::try_from(count).expect("a number of operations"))
+}
+
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
 }

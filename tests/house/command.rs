@@ -107,6 +107,11 @@ impl Process {
         self.child.try_wait().expect("our own child").is_none()
     }
 
+    /// Its number, as the system knows it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// SIGKILL: no chance to put anything in order.
     pub fn kill(mut self) {
         self.end();

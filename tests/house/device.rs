@@ -61,6 +61,11 @@ impl Device {
         self.folder.join("mount")
     }
 
+    /// The number of its process, which runs.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it is mounted").id()
+    }
+
     /// A path in the mount.
     pub fn path(&self, below: impl AsRef<Path>) -> PathBuf {
         self.mountpoint().join(below)

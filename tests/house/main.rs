@@ -46,6 +46,7 @@ mod refusals;
 mod renaming;
 mod retrying;
 mod rotting;
+mod soaking;
 mod torture;
 mod unmounting;
 mod walk;

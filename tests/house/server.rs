@@ -119,6 +119,11 @@ impl Server {
         self.stop();
     }
 
+    /// The number of its process, which runs.
+    pub fn process_id(&self) -> u32 {
+        self.process.as_ref().expect("it runs").id()
+    }
+
     /// Its data directory.
     pub fn data(&self) -> &Path {
         &self.data
