@@ -111,16 +111,18 @@ impl Arrivals {
         let journal = Arc::clone(&self.journal);
         let since = aside(move || journal.feed_position()).await?;
         self.note(|report| report.position = since);
+        let confirmed = *self.bells.outbox.borrow();
         let feed = tokio::select! {
             feed = self.remote.library_feed(since, wait_s) => feed?,
             // What we send would come back in this answer.
             Ok(_) = self.bells.sending.wait_for(|sending| *sending) => return Ok(false),
         };
         self.note(|report| (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since));
-        let (more, next, wanted) = (feed.more, feed.next, feed.wanted);
-        if !feed.entries.is_empty() || next != since {
-            self.show(feed).await?;
-        }
+        let (more, next, wanted) = if !feed.entries.is_empty() || feed.next != since {
+            self.show(feed, confirmed).await?
+        } else {
+            (feed.more, feed.next, feed.wanted)
+        };
         self.note(|report| (report.arriving, report.position) = (more, next));
         if !more {
             self.arriving.caught_up();
@@ -154,10 +156,22 @@ impl Arrivals {
         Ok(())
     }
 
-    async fn show(&mut self, feed: LibraryFeed) -> Result<(), ArrivalError> {
+    /// Shows a page that was asked for when the outbox had `confirmed` so much. What it says of our own names is older than what we
+    /// did since, and would be taken for another device's: then the page is asked for anew.
+    async fn show(&mut self, page: LibraryFeed, confirmed: u64) -> Result<(bool, u64, u64), ArrivalError> {
         self.outbox_is_empty().await;
+        let bond = Arc::clone(&self.bond);
+        let _turn = bond.turn().await;
+        let page = if *self.bells.outbox.borrow() == confirmed {
+            page
+        } else {
+            let journal = Arc::clone(&self.journal);
+            let since = aside(move || journal.feed_position()).await?;
+            self.remote.library_feed(since, 0).await?
+        };
+        let (more, next, wanted) = (page.more, page.next, page.wanted);
         let arriving = Arc::clone(&self.arriving);
-        let shown = aside(move || arriving.show(feed)).await?;
+        let shown = aside(move || arriving.show(page)).await?;
         self.note(|report| {
             report.arrived += shown.arrived;
             report.conflicts += shown.conflicts;
@@ -165,7 +179,7 @@ impl Arrivals {
         if shown.conflicts > 0 {
             self.bells.wake_outbox.notify_one();
         }
-        Ok(())
+        Ok((more, next, wanted))
     }
 
     async fn outbox_is_empty(&mut self) {

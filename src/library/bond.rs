@@ -23,6 +23,7 @@ pub(super) struct Bond {
     /// Where the server's key is kept when it is first met.
     keys: OnceLock<StateDir>,
     met: Mutex<Option<Met>>,
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// Which key which installation showed, when it was last compared with the one that is kept.
@@ -34,7 +35,14 @@ struct Met {
 
 impl Bond {
     pub(super) fn new(journal: Arc<Journal>, remote: Remote) -> Self {
-        Self { journal, remote, library: Mutex::new(None), keys: OnceLock::new(), met: Mutex::new(None) }
+        let (keys, turn) = (OnceLock::new(), tokio::sync::Mutex::default());
+        Self { journal, remote, library: Mutex::new(None), keys, met: Mutex::new(None), turn }
+    }
+
+    /// Either changes of ours are under way, from the first look at the outbox until their answer is entered, or a page of the feed is
+    /// entered: never both, or our own changes would be taken for another device's.
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// From now on the server's key is kept there.

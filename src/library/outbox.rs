@@ -135,6 +135,8 @@ impl Outbox {
             return Ok(0);
         }
         let limit = self.bond.session().await?.limits.library_changes_max.min(self.batch_max);
+        let bond = Arc::clone(&self.bond);
+        let _turn = bond.turn().await;
         let journal = Arc::clone(&self.journal);
         let batch = aside(move || Batch::gather(&journal, limit)).await?;
         if batch.is_empty() {

@@ -2,6 +2,7 @@
 //!
 //! `scripts/torture --soak OPERATIONS` goes on for as long as one likes; a million are what a busy folder sees in an hour.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -80,7 +81,11 @@ impl Hand {
             4 => fs::remove_file(&name),
             5..7 => fs::read(&name).map(drop),
             7..9 => fs::metadata(&name).map(drop),
-            _ => fs::read_dir(&self.folder).map(|entries| assert!(entries.count() <= NAMES)),
+            _ => fs::read_dir(&self.folder).map(|entries| {
+                let listed: Vec<_> = entries.map(|entry| entry.expect("a list").file_name()).collect();
+                let names: BTreeSet<_> = listed.iter().collect();
+                assert!(names.len() == listed.len() && names.len() <= NAMES, "{listed:?}");
+            }),
         };
         let is_absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
         assert!(done.as_ref().err().is_none_or(is_absent), "{}: {done:?}", name.display());
