@@ -37,7 +37,7 @@ use crate::clearing::Clearing;
 use crate::clock::Clock;
 use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError, Interrupted};
-use crate::possession::{Possession, PossessionError};
+use crate::possession::{Brought, Possession, PossessionError};
 use crate::turns::Turns;
 
 pub use arrival::Shard;
@@ -170,12 +170,14 @@ impl Assembly {
         }
     }
 
-    /// The detection request (M4): what the server has of each image, in the order asked. Two round trips to the index
-    /// for the whole batch; only what is left after them costs a look at proofs.
+    /// The detection request (M4): what the server has of each image, in the order asked. Three round trips to the index
+    /// for the whole batch; only what somebody else brought costs a look at its proof.
     pub async fn check(&self, caller: &Caller, images: &[CheckImage]) -> Result<Vec<CheckedImage>, AssemblyError> {
         let fingerprints: Vec<_> = images.iter().map(|image| image.fingerprint).collect();
         let receipts = self.index.receipts(caller.user, &fingerprints).await.map_err(AssemblyError::Check)?;
         let mut uploads = self.index.interrupted(caller.user, &fingerprints).await.map_err(AssemblyError::Check)?;
+        let not_held: Vec<_> = images.iter().filter(|image| !receipts.contains_key(&image.fingerprint)).collect();
+        let brought = self.possession.brought(&not_held).await.map_err(AssemblyError::Possession)?;
         self.counters.images_checked.add(images.len() as u64);
 
         let until = tokio::time::Instant::now() + PROOFS_TIME_MAX;
@@ -184,7 +186,7 @@ impl Assembly {
             let fingerprint = image.fingerprint;
             answers.push(if let Some(receipt) = receipts.get(&fingerprint) {
                 CheckedImage::Owned { receipt: *receipt }
-            } else if let Some(receipt) = self.linked(caller, image, until).await? {
+            } else if let Some(receipt) = self.linked(caller, image, &brought, until).await? {
                 if uploads.contains_key(&fingerprint) {
                     self.discard(UploadKey { user: caller.user, fingerprint }).await?;
                 }
@@ -202,12 +204,13 @@ impl Assembly {
         &self,
         caller: &Caller,
         image: &CheckImage,
+        brought: &Brought,
         until: tokio::time::Instant,
     ) -> Result<Option<Receipt>, AssemblyError> {
         if tokio::time::Instant::now() >= until {
             return Ok(None);
         }
-        self.possession.verify(caller, image).await.map_err(AssemblyError::Possession)
+        self.possession.verify(caller, image, brought).await.map_err(AssemblyError::Possession)
     }
 
     /// How far an upload is; none if there is nothing of it. One that has all its bytes is brought to its end first.

@@ -8,9 +8,11 @@
 mod inspection;
 mod nonces;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use heirloom_crash::Point;
+use heirloom_protocol::Fingerprint;
 use heirloom_protocol::message::{CheckImage, CrossUser, Receipt};
 use heirloom_protocol::possession::{Nonce, Proof, SIZE_MIN, UserId};
 use tokio::sync::Semaphore;
@@ -50,12 +52,16 @@ pub struct Possession {
     askers: Turns<UserId>,
 }
 
+/// Images that are here and may be linked, with their lengths in bytes.
+#[derive(Debug, Default)]
+pub struct Brought(HashMap<Fingerprint, u64>);
+
 /// What kept a proof from being checked at all.
 #[derive(Debug, thiserror::Error)]
 pub enum PossessionError {
     /// The index failed.
     #[error("look up who holds {0}")]
-    Index(heirloom_protocol::Fingerprint, #[source] IndexError),
+    Index(Fingerprint, #[source] IndexError),
 }
 
 impl Possession {
@@ -83,14 +89,33 @@ impl Possession {
         self.nonces.newest(caller.token, self.clock.now_ms())
     }
 
-    /// Links an image that somebody brought to `caller`, if its proof is right. `None` otherwise, for whatever reason.
+    /// Which of these images somebody brought, as far as a proof could link them. One statement for all: most images of a check
+    /// are new, and none of them is worth one of its own.
+    pub async fn brought(&self, images: &[&CheckImage]) -> Result<Brought, PossessionError> {
+        let may_be_linked = |image: &&&CheckImage| image.proof.is_some() && image.size >= SIZE_MIN;
+        let asked: Vec<_> = match self.policy {
+            CrossUser::Proof => images.iter().filter(may_be_linked).map(|image| image.fingerprint).collect(),
+            CrossUser::Off => Vec::new(),
+        };
+        let Some(first) = asked.first() else { return Ok(Brought::default()) };
+        let sizes = self.index.image_sizes(&asked).await;
+        sizes.map(Brought).map_err(|source| PossessionError::Index(*first, source))
+    }
+
+    /// Links an image that somebody `brought` to `caller`, if its proof is right. `None` otherwise, for whatever reason.
     ///
     /// May be dropped half-way: then the image is linked or it is not.
-    pub async fn verify(&self, caller: &Caller, image: &CheckImage) -> Result<Option<Receipt>, PossessionError> {
+    pub async fn verify(
+        &self,
+        caller: &Caller,
+        image: &CheckImage,
+        brought: &Brought,
+    ) -> Result<Option<Receipt>, PossessionError> {
         let Some(proof) = image.proof else { return Ok(None) };
-        let linked = match self.policy {
-            CrossUser::Proof if image.size >= SIZE_MIN => self.verify_proof(caller, image, proof).await,
-            CrossUser::Proof | CrossUser::Off => Ok(None),
+        let linked = if brought.0.get(&image.fingerprint) == Some(&image.size) {
+            self.verify_proof(caller, image, proof).await
+        } else {
+            Ok(None)
         };
         if matches!(linked, Ok(None)) {
             self.counters.proofs_refused.add_one();
@@ -104,9 +129,6 @@ impl Possession {
         image: &CheckImage,
         proof: Proof,
     ) -> Result<Option<Receipt>, IndexError> {
-        if self.index.image_size(image.fingerprint).await? != Some(image.size) {
-            return Ok(None);
-        }
         let _turn = self.askers.take_all(caller.user).await;
         let today = self.clock.now_ms().div_euclid(DAY_MS);
         if self.index.proof_failures(caller.user, today).await? >= PROOF_FAILURES_PER_DAY {

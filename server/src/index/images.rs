@@ -51,8 +51,23 @@ impl Index {
 
     /// The length of an image that anybody holds and that is not quarantined.
     pub async fn image_size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
-        let mut reads = self.database.reads().acquire().await.map_err(IndexError::statement("look for an image"))?;
-        size(&mut reads, fingerprint).await
+        Ok(self.image_sizes(&[fingerprint]).await?.remove(&fingerprint))
+    }
+
+    /// The same for several.
+    pub async fn image_sizes(&self, fingerprints: &[Fingerprint]) -> Result<HashMap<Fingerprint, u64>, IndexError> {
+        if fingerprints.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let sound = 0;
+        let query = row::among(
+            "SELECT fingerprint, size FROM images WHERE state = $1 AND fingerprint IN",
+            sound,
+            fingerprints,
+            row::bind_fingerprint,
+        );
+        let rows = query.fetch_all(self.database.reads()).await.map_err(IndexError::statement("look for images"))?;
+        rows.iter().map(|row| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?))).collect()
     }
 
     /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts a quarantine. The
@@ -96,16 +111,7 @@ fn receipt(row: &AnyRow) -> Result<Receipt, IndexError> {
     })
 }
 
-async fn size(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
-    let found = sqlx::query("SELECT size FROM images WHERE fingerprint = $1 AND state = 0")
-        .bind(fingerprint.as_bytes().as_slice())
-        .fetch_optional(rows)
-        .await;
-    let row = found.map_err(IndexError::statement("look for an image"))?;
-    row.map(|row| row::count(&row, 0)).transpose()
-}
-
-/// The same, and the image stays until this transaction ends: the update that changes nothing locks the row against whoever
+/// The length of a sound image, which stays until this transaction ends: the update that changes nothing locks the row against whoever
 /// clears it away ([`super::released`]).
 async fn size_kept(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
     let found = sqlx::query("UPDATE images SET state = 0 WHERE fingerprint = $1 AND state = 0 RETURNING size")

@@ -39,13 +39,13 @@ pub(super) fn fingerprint(row: &AnyRow, column: usize) -> Result<Fingerprint, In
     Fingerprint::try_from(bytes(row, column)?).map_err(|_| IndexError::Damaged("fingerprint"))
 }
 
-/// A query for many keys of one user: `head` ends before the list, `$1` is the user, the keys follow.
+/// A query for many keys: `head` ends before the list, `$1` is `first` (mostly the user), the keys follow.
 ///
 /// The list is filled up to a power of two with its last key, so that the database sees a dozen different statements
 /// and keeps them prepared, instead of one for each length.
 pub(super) fn among<'q, K>(
     head: &str,
-    user: i64,
+    first: i64,
     keys: &[K],
     bind: fn(AnyQuery<'q>, &K) -> AnyQuery<'q>,
 ) -> AnyQuery<'q> {
@@ -57,7 +57,7 @@ pub(super) fn among<'q, K>(
         write!(statement, "{opening}${parameter}").expect("a string takes all that is written to it");
     }
     statement.push(')');
-    let query = query(statement).bind(user);
+    let query = query(statement).bind(first);
     let filling = keys.last().into_iter().cycle().take(length - keys.len());
     keys.iter().chain(filling).fold(query, bind)
 }
