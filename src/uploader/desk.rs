@@ -1,6 +1,7 @@
 //! The desk: what every part of the line works with, and the ways in which a job leaves it.
 
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use heirloom_protocol::Fingerprint;
@@ -14,6 +15,7 @@ use super::settling::{End, Ends};
 use crate::journal::{Journal, Outcome};
 use crate::library::Library;
 use crate::spool::Spool;
+use crate::story::story;
 
 /// Images being sent at a time: open files, and turns wanted from the budget.
 pub(super) const LANES: usize = 16;
@@ -94,11 +96,28 @@ impl Desk {
         state.roster.give_back(&files);
     }
 
-    /// A file is not what was queued, or cannot be read: intake will see to it, if it is still there.
+    /// A file is not what was queued: intake will see to it, if it is still there. Or the disk does not give it: then its owner is told.
     pub(super) fn put_off_source(&self, file: &Candidate, error: &(dyn Error + 'static), reason: Reason) {
-        tracing::debug!(path = %file.path, error, "not sent from this file now");
         let mut state = self.board.lock();
+        if is_of_the_disk(error) {
+            tracing::warn!(fingerprint = %file.fingerprint, error, "a file cannot be read now");
+            state.note_failure(&file.path, story(error));
+        } else {
+            tracing::debug!(path = %file.path, error, "not sent from this file now");
+        }
         state.roster.let_go(file.id);
         state.roster.put_off(file.id, reason, Instant::now());
     }
+}
+
+/// Whether a file that is there could not be read.
+fn is_of_the_disk(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::NotFound) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }

@@ -21,6 +21,7 @@ pub struct Device {
     /// None: the one that `heirloom login` saved.
     server: Option<String>,
     options: Vec<String>,
+    variables: Vec<(&'static str, PathBuf)>,
     process: Option<Process>,
 }
 
@@ -28,8 +29,14 @@ impl Device {
     /// A device that keeps everything in `folder` and speaks to `server` with this token. Not mounted yet.
     pub fn new(name: &str, folder: PathBuf, server: &str, token: &str) -> Self {
         fs::create_dir_all(folder.join("mount")).expect("a mountpoint");
-        let device =
-            Self { name: name.to_owned(), folder, server: Some(server.to_owned()), options: Vec::new(), process: None };
+        let device = Self {
+            name: name.to_owned(),
+            folder,
+            server: Some(server.to_owned()),
+            options: Vec::new(),
+            variables: Vec::new(),
+            process: None,
+        };
         device.log_in(token);
         device
     }
@@ -47,6 +54,12 @@ impl Device {
     /// Mounts with these further options from the next mount on.
     pub fn with_options(mut self, options: &[&str]) -> Self {
         self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self
+    }
+
+    /// Mounts with these environment variables from the next mount on.
+    pub fn with_variables(mut self, variables: Vec<(&'static str, PathBuf)>) -> Self {
+        self.variables = variables;
         self
     }
 
@@ -99,6 +112,7 @@ impl Device {
             command.args(["--server", server]).arg("--token-file").arg(self.token_file());
         }
         command.arg("--state").arg(self.state()).arg("--foreground").args(&self.options);
+        command.envs(self.variables.iter().cloned());
         command
     }
 

@@ -21,6 +21,7 @@ mod server;
 mod waiting;
 
 // The promises.
+mod ailing;
 mod arriving;
 mod cameras;
 mod copying;

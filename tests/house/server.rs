@@ -24,6 +24,7 @@ pub struct Server {
     log: PathBuf,
     address: SocketAddr,
     options: Vec<String>,
+    variables: Vec<(&'static str, PathBuf)>,
     process: Option<Process>,
 }
 
@@ -36,6 +37,7 @@ impl Server {
             log: folder.join("server.log"),
             address: any_port,
             options: Vec::new(),
+            variables: Vec::new(),
             process: None,
         };
         server.start_again();
@@ -90,6 +92,7 @@ impl Server {
         let mut command = Command::new(program());
         command
             .envs(variables.iter().copied())
+            .envs(self.variables.iter().cloned())
             .arg("--data")
             .arg(&self.data)
             .args(["--listen", &self.address.to_string()])
@@ -101,6 +104,13 @@ impl Server {
     pub fn with_options(&mut self, options: &[&str]) {
         self.stop();
         self.options = options.iter().map(|option| (*option).to_owned()).collect();
+        self.start_again();
+    }
+
+    /// Starts it anew with these environment variables.
+    pub fn with_variables(&mut self, variables: Vec<(&'static str, PathBuf)>) {
+        self.stop();
+        self.variables = variables;
         self.start_again();
     }
 
