@@ -91,6 +91,7 @@ impl SpoolError {
     pub fn is_missing(&self) -> bool {
         self.source.kind() == io::ErrorKind::NotFound
     }
+
     /// Something that was attempted on a file of the tree, elsewhere.
     pub fn of(doing: &'static str, path: &LibraryPath, source: io::Error) -> Self {
         Self::at(doing, path, source)

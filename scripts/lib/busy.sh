@@ -73,20 +73,6 @@ busy_server() {
     busy_token=$(cat "$work/data/token")
 }
 
-busy_nginx() {
-    nginx_port=$(free_port)
-    mkdir -m 777 -p "$work/dav"
-    cat >"$work/nginx.conf" <<END
-daemon off; worker_processes 2; pid $work/nginx.pid; error_log $work/nginx.log;
-$([ "$(id -u)" -ne 0 ] || echo "user root;")
-events { worker_connections 256; }
-http { access_log off; client_max_body_size 0; client_body_temp_path $work/body;
-  server { listen 127.0.0.1:$nginx_port; root $work/dav; location / { dav_methods PUT; create_full_put_path on; } } }
-END
-    PATH="$PATH:/usr/sbin" start "$work/nginx.out" nginx -p "$work" -c "$work/nginx.conf"
-    until_true "nginx listens" listens "$nginx_port"
-}
-
 busy_check() { "$release/examples/load" check "127.0.0.1:$busy_port" "$busy_token" "$busy_images" "$@"; }
 
 # busy_put SEED ADDRESS TOKEN [FOLDER]: after the disk has come to rest.
@@ -117,7 +103,7 @@ busy_round() {
     read -r rate median slow < <(busy_check 8 "$busy_seconds" "$busy_calm_rate")
     kill "$putting" && wait "$putting" 2>/dev/null || true
     echo "$slow" >>"$work/slow"
-    find "$work/dav" -type f -delete
+    find "$work/nginx/data" -type f -delete
 }
 
 busy_line() { printf '| %s | %s | %s | %s |\n' "$1" "$2" "$3" "$(paste -sd ' ' "$4")"; }
@@ -129,7 +115,8 @@ measure_busy_server() {
     cp -r "$kept" "$work/data"
     sync
     busy_server
-    busy_nginx
+    mkdir "$work/nginx"
+    start_nginx "$work/nginx"
     for ((round = 1; round <= rounds; round++)); do
         say "Round $round of $rounds ..."
         busy_round

@@ -79,22 +79,28 @@ heirloom_round() {
     end_all
 }
 
-# The practical limit: nothing is hashed, remembered or made durable.
-curl_round() {
-    local folder=$1 photos=$2 port begun photo
-    port=$(free_port)
+# start_nginx FOLDER: one that takes files, into FOLDER/data; its port is in $nginx_port afterwards.
+start_nginx() {
+    local folder=$1
+    nginx_port=$(free_port)
     mkdir -m 777 "$folder/data"
     cat >"$folder/nginx.conf" <<END
 daemon off; worker_processes 2; pid $folder/nginx.pid; error_log $folder/nginx.log;
 $([ "$(id -u)" -ne 0 ] || echo "user root;")
 events { worker_connections 256; }
 http { access_log off; client_max_body_size 0; client_body_temp_path $folder/body;
-  server { listen 127.0.0.1:$port; root $folder/data; location / { dav_methods PUT; create_full_put_path on; } } }
+  server { listen 127.0.0.1:$nginx_port; root $folder/data; location / { dav_methods PUT; create_full_put_path on; } } }
 END
     PATH="$PATH:/usr/sbin" start "$folder/nginx.out" nginx -p "$folder" -c "$folder/nginx.conf"
-    until_true "nginx listens" listens "$port"
+    until_true "nginx listens" listens "$nginx_port"
+}
+
+# The practical limit: nothing is hashed, remembered or made durable.
+curl_round() {
+    local folder=$1 photos=$2 begun photo
+    start_nginx "$folder"
     for photo in "$photos"/*; do
-        printf 'upload-file = "%s"\nurl = "http://127.0.0.1:%s/%s"\noutput = /dev/null\n' "$photo" "$port" "${photo##*/}"
+        printf 'upload-file = "%s"\nurl = "http://127.0.0.1:%s/%s"\noutput = /dev/null\n' "$photo" "$nginx_port" "${photo##*/}"
     done >"$folder/curl.conf"
 
     begun=$EPOCHREALTIME

@@ -16,7 +16,7 @@ use super::arriving::{ArrivalError, Arriving};
 use super::bond::Bond;
 use super::shelf::Shelf;
 use crate::aside::aside;
-use crate::journal::Journal;
+use crate::journal::{Journal, JournalError};
 use crate::remote::{Backoff, Remote};
 use crate::spool::Spool;
 
@@ -108,8 +108,7 @@ impl Arrivals {
         self.bond.session().await?;
         // An outbox that is gone sends nothing.
         let _sent = self.bells.sending.wait_for(|sending| !sending).await.is_ok();
-        let journal = Arc::clone(&self.journal);
-        let since = aside(move || journal.feed_position()).await?;
+        let since = self.position().await?;
         self.note(|report| report.position = since);
         let confirmed = *self.bells.outbox.borrow();
         let feed = tokio::select! {
@@ -165,9 +164,7 @@ impl Arrivals {
         let page = if *self.bells.outbox.borrow() == confirmed {
             page
         } else {
-            let journal = Arc::clone(&self.journal);
-            let since = aside(move || journal.feed_position()).await?;
-            self.remote.library_feed(since, 0).await?
+            self.remote.library_feed(self.position().await?, 0).await?
         };
         let (more, next, wanted) = (page.more, page.next, page.wanted);
         let arriving = Arc::clone(&self.arriving);
@@ -180,6 +177,12 @@ impl Arrivals {
             self.bells.wake_outbox.notify_one();
         }
         Ok((more, next, wanted))
+    }
+
+    /// How far all is shown.
+    async fn position(&self) -> Result<u64, JournalError> {
+        let journal = Arc::clone(&self.journal);
+        aside(move || journal.feed_position()).await
     }
 
     async fn outbox_is_empty(&mut self) {

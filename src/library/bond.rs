@@ -22,7 +22,8 @@ pub(super) struct Bond {
     library: Mutex<Option<String>>,
     /// Where the server's key is kept when it is first met.
     keys: OnceLock<StateDir>,
-    met: Mutex<Option<Met>>,
+    /// Held while keys are compared and kept: of two who meet a server at once, one does it.
+    met: tokio::sync::Mutex<Option<Met>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -35,8 +36,8 @@ struct Met {
 
 impl Bond {
     pub(super) fn new(journal: Arc<Journal>, remote: Remote) -> Self {
-        let (keys, turn) = (OnceLock::new(), tokio::sync::Mutex::default());
-        Self { journal, remote, library: Mutex::new(None), keys, met: Mutex::new(None), turn }
+        let (met, turn) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
+        Self { journal, remote, library: Mutex::new(None), keys: OnceLock::new(), met, turn }
     }
 
     /// Either changes of ours are under way, from the first look at the outbox until their answer is entered, or a page of the feed is
@@ -65,7 +66,8 @@ impl Bond {
     async fn meet(&self, session: &Session) {
         let (Some(state), Some(shown)) = (self.keys.get().cloned(), session.receipt_key) else { return };
         let met = Met { installation: session.installation.clone(), shown };
-        if self.met().as_ref() == Some(&met) {
+        let mut last = self.met.lock().await;
+        if last.as_ref() == Some(&met) {
             return;
         }
         let installation = met.installation.clone();
@@ -78,11 +80,7 @@ impl Bond {
                 return;
             }
         }
-        *self.met() = Some(met);
-    }
-
-    fn met(&self) -> MutexGuard<'_, Option<Met>> {
-        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+        *last = Some(met);
     }
 
     async fn tie(&self, session: &Session) -> Result<(), LibraryError> {

@@ -252,7 +252,6 @@ pub fn reopen_to_fill(file: &File, opening: Opening) -> io::Result<File> {
     filled.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
 }
 
-/// The modification time, and the time of access as it is.
 /// A time of last change, in nanoseconds since 1970; that of the last reading stays.
 pub fn modified_at(ns: i64) -> Timestamps {
     const SECOND: i64 = 1_000_000_000;

@@ -10,7 +10,7 @@ use heirloom_protocol::possession::{self, Proof};
 
 use super::desk::Desk;
 use super::image::{Image, ImageError};
-use super::roster::{Candidate, Reason};
+use super::roster::Candidate;
 use crate::aside::aside;
 use crate::journal::{FileRecord, FileState, JournalError, Outcome};
 use crate::library::LibraryError;
@@ -70,6 +70,17 @@ pub(super) enum OpenError {
     Spool(#[from] SpoolError),
     #[error(transparent)]
     Image(#[from] ImageError),
+}
+
+impl OpenError {
+    /// Whether a file that is there could not be read.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        match self {
+            Self::Spool(error) => !error.is_missing(),
+            Self::Image(ImageError::Read(_)) => true,
+            Self::Image(ImageError::Changed) => false,
+        }
+    }
 }
 
 /// Takes up to `most` files from the queue and finds out what has to be sent.
@@ -230,7 +241,7 @@ async fn with_proofs(desk: &Desk, files: Vec<Candidate>, session: &Session) -> V
                 asked.push((file.clone(), CheckImage { fingerprint: file.fingerprint, size: file.size(), proof }));
             }
             Err(error) => {
-                desk.put_off_source(&file, &error, Reason::Own);
+                desk.put_off_source(&file, &error);
                 desk.give_back_all(file.fingerprint);
             }
         }

@@ -10,7 +10,7 @@ use super::asking::{OpenError, ask_about_film, open};
 use super::board::Board;
 use super::delivery::{Believed, DeliveryError, Witness};
 use super::desk::Desk;
-use super::roster::{Candidate, Reason};
+use super::roster::Candidate;
 use crate::aside::aside;
 use crate::journal::{Journal, JournalError};
 
@@ -53,9 +53,9 @@ pub(super) async fn carry(desk: Arc<Desk>, candidate: Candidate, checked: Checke
         match abandoned.run_until_cancelled(sending).await {
             Some(Ok(receipt)) => return Carried::Stored(receipt),
             Some(Err(SendError::Delivery(DeliveryError::Image(error)))) => {
-                desk.put_off_source(&source, &error, Reason::Own);
+                desk.put_off_source(&source, &error.into());
             }
-            Some(Err(SendError::Open(error))) => desk.put_off_source(&source, &error, Reason::Own),
+            Some(Err(SendError::Open(error))) => desk.put_off_source(&source, &error),
             Some(Err(SendError::Delivery(error))) => return Carried::Stuck(error),
             // Its owner is writing to it.
             None => tracing::debug!(path = %source.path, "abandoned"),

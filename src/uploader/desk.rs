@@ -1,13 +1,13 @@
 //! The desk: what every part of the line works with, and the ways in which a job leaves it.
 
 use std::error::Error;
-use std::io;
 use std::sync::Arc;
 
 use heirloom_protocol::Fingerprint;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::asking::OpenError;
 use super::board::{Board, Saved};
 use super::carrier::Carrier;
 use super::roster::{Candidate, Reason};
@@ -97,27 +97,16 @@ impl Desk {
     }
 
     /// A file is not what was queued: intake will see to it, if it is still there. Or the disk does not give it: then its owner is told.
-    pub(super) fn put_off_source(&self, file: &Candidate, error: &(dyn Error + 'static), reason: Reason) {
+    pub(super) fn put_off_source(&self, file: &Candidate, error: &OpenError) {
+        let cause: &(dyn Error + 'static) = error;
         let mut state = self.board.lock();
-        if is_of_the_disk(error) {
-            tracing::warn!(fingerprint = %file.fingerprint, error, "a file cannot be read now");
-            state.note_failure(&file.path, story(error));
+        if error.is_of_the_disk() {
+            tracing::warn!(fingerprint = %file.fingerprint, error = cause, "a file cannot be read now");
+            state.note_failure(&file.path, story(cause));
         } else {
-            tracing::debug!(path = %file.path, error, "not sent from this file now");
+            tracing::debug!(path = %file.path, error = cause, "not sent from this file now");
         }
         state.roster.let_go(file.id);
-        state.roster.put_off(file.id, reason, Instant::now());
+        state.roster.put_off(file.id, Reason::Own, Instant::now());
     }
-}
-
-/// Whether a file that is there could not be read.
-fn is_of_the_disk(error: &(dyn Error + 'static)) -> bool {
-    let mut cause = Some(error);
-    while let Some(error) = cause {
-        if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() != io::ErrorKind::NotFound) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

@@ -8,8 +8,8 @@
 //!
 //! A failure halves the size, once for all shards that were in flight together: eight shards lost to one
 //! broken connection are one event. And what a broken shard had no time for in so many seconds is more than the link
-//! carries in them: the next one is no larger than fits into the time that it should take. Above the size that failed last, growth is slow (as TCP's is above its
-//! threshold), so that a lossy link is not thrown back and forth.
+//! carries in them: the next one is no larger than fits into the time that it should take. Above the size that failed
+//! last, growth is slow (as TCP's is above its threshold), so that a lossy link is not thrown back and forth.
 //!
 //! No clock is read here: moments come in as the time since some fixed start.
 

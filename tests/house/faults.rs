@@ -1,5 +1,5 @@
 //! Disks that are full, of either side: what was acknowledged stays, what was not is tried again, and it all goes on by itself when there
-//! is room. (Disks that fail are doors in the rooms' own tests.)
+//! is room. (Disks that fail are in `ailing`, and doors in the rooms' own tests.)
 
 use std::fs;
 

@@ -70,9 +70,10 @@ impl Assembly {
     ) -> Result<UploadState, AssemblyError> {
         let room = self.clone();
         let taking = async move {
-            let taken = match memory {
-                None => room.take_whole(key, shard).await,
-                Some(_) => room.take_part(key, shard).await,
+            let taken = if shard.is_whole_image() {
+                room.take_whole(key, shard).await
+            } else {
+                room.take_part(key, shard).await
             };
             drop(memory);
             taken

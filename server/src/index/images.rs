@@ -49,12 +49,7 @@ impl Index {
         rows.iter().map(|row| receipt(row).map(|receipt| (receipt.fingerprint, receipt))).collect()
     }
 
-    /// The length of an image that anybody holds and that is not quarantined.
-    pub async fn image_size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
-        Ok(self.image_sizes(&[fingerprint]).await?.remove(&fingerprint))
-    }
-
-    /// The same for several.
+    /// The lengths of those of these images that anybody holds and that are not quarantined.
     pub async fn image_sizes(&self, fingerprints: &[Fingerprint]) -> Result<HashMap<Fingerprint, u64>, IndexError> {
         if fingerprints.is_empty() {
             return Ok(HashMap::new());

@@ -4,7 +4,7 @@ use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::{Index, Waiting};
 
-use super::{Place, image, put, range, remove, two_users};
+use super::{Place, image, length_of, put, range, remove, two_users};
 
 /// The user has the images, each of a hundred bytes, in the trash and nowhere else.
 async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u32>) {
@@ -42,7 +42,7 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
         [],
         "nor was it let go of again since it was looked up"
     );
-    assert!(index.image_size(image(1)).await.unwrap().is_some());
+    assert!(length_of(&index, image(1)).await.is_some());
 
     let pages = [None, Some(sorted(1..=3)[0])];
     let first = index.released(i64::MAX, pages[0], 1).await.unwrap();
@@ -50,7 +50,7 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     assert_eq!(index.released(i64::MAX, pages[1], 100).await.unwrap(), sorted(1..=3)[1..]);
 
     assert_eq!(forgotten(&index, i64::MAX).await, sorted([1, 3]), "the other one is Ben's, too");
-    assert_eq!(index.image_size(image(1)).await.unwrap(), None);
+    assert_eq!(length_of(&index, image(1)).await, None);
     assert_eq!(forgotten(&index, i64::MAX).await, []);
     assert_eq!(index.waiting_images().await.unwrap(), Waiting::default());
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
@@ -69,7 +69,7 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
     index.note_shard(ben, image(4), 100, range(0, 10)).await.unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(5)]);
     for number in 1..=4 {
-        assert_eq!(index.image_size(image(number)).await.unwrap(), Some(100), "{number}");
+        assert_eq!(length_of(&index, image(number)).await, Some(100), "{number}");
     }
     index.forget_upload(ben, image(4)).await.unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(4)], "nobody goes on with it");
@@ -122,7 +122,7 @@ pub(super) async fn of_a_link_and_a_forgetting_at_once_one_comes_first(place: &P
     for number in numbers {
         let (linked, forgotten) =
             tokio::join!(index.link(ben, image(number)), beside.forget_images(vec![image(number)], i64::MAX));
-        let size = index.image_size(image(number)).await.unwrap();
+        let size = length_of(&index, image(number)).await;
         match (linked.unwrap(), &forgotten.unwrap()[..]) {
             (Some(_), []) => assert_eq!(size, Some(100)),
             (None, [_]) => assert_eq!(size, None),

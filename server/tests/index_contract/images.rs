@@ -2,11 +2,11 @@
 
 use heirloom_protocol::Fingerprint;
 
-use super::{Place, image, range, two_users};
+use super::{Place, image, length_of, range, two_users};
 
 pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(place: &Place) {
     let (index, anna, _) = two_users(place).await;
-    assert_eq!(index.image_size(image(1)).await.unwrap(), None);
+    assert_eq!(length_of(&index, image(1)).await, None);
     let first = index.hold(anna, image(1), 1000).await.unwrap();
     assert_eq!((first.fingerprint, first.size), (image(1), 1000));
     assert!(first.stored_at_ms > 1_700_000_000_000, "{first:?}");
@@ -14,7 +14,7 @@ pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(pla
     assert_eq!(index.hold(anna, image(1), 1000).await.unwrap(), first);
     assert_eq!(index.link(anna, image(1)).await.unwrap(), Some(first));
     assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], first);
-    assert_eq!(index.image_size(image(1)).await.unwrap(), Some(1000));
+    assert_eq!(length_of(&index, image(1)).await, Some(1000));
 }
 
 pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
@@ -75,7 +75,7 @@ pub(super) async fn a_damaged_image_is_nobodys_until_it_is_brought_again(place: 
     let first = index.hold(anna, image(1), 10).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
-    assert_eq!(index.image_size(image(1)).await.unwrap(), None);
+    assert_eq!(length_of(&index, image(1)).await, None);
     assert!(index.receipts(anna, &[image(1)]).await.unwrap().is_empty());
     assert_eq!(index.status(anna).await.unwrap().images, 0);
     index.hold(ben, image(1), 10).await.unwrap();

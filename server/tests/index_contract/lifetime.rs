@@ -7,7 +7,7 @@ use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::{Index, IndexError};
 
-use super::{Place, applied, device, image, put, range, two_users};
+use super::{Place, applied, device, image, length_of, put, range, two_users};
 
 pub(super) async fn reopening_keeps_everything(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
@@ -113,7 +113,7 @@ pub(super) async fn a_closed_index_says_so(place: &Place) {
         .collect();
     tokio::join!(index.close(), index.close());
     assert!(matches!(index.hold(anna, image(99), 10).await, Err(IndexError::Closed)));
-    assert!(matches!(index.image_size(image(1)).await, Err(IndexError::Closed)));
+    assert!(matches!(index.image_sizes(&[image(1)]).await, Err(IndexError::Closed)));
     let mut answered = 0;
     for write in writes {
         match write.await.unwrap() {
@@ -225,5 +225,5 @@ pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds
     let index = place.open().await;
     assert_eq!(index.released(0, None, 10).await.unwrap(), [image(1)]);
     assert_eq!(index.forget_images(vec![image(1), image(2), image(3)], 0).await.unwrap(), [image(1)]);
-    assert_eq!(index.image_size(image(2)).await.unwrap(), Some(100));
+    assert_eq!(length_of(&index, image(2)).await, Some(100));
 }

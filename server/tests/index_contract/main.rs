@@ -27,6 +27,11 @@ struct Place {
     folder: tempfile::TempDir,
 }
 
+/// The length of an image that is there and sound.
+async fn length_of(index: &Index, image: Fingerprint) -> Option<u64> {
+    index.image_sizes(&[image]).await.unwrap().remove(&image)
+}
+
 impl Place {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();

@@ -2,7 +2,7 @@
 
 use heirloom_server::index::IndexError;
 
-use super::{Place, image, range, two_users};
+use super::{Place, image, length_of, range, two_users};
 
 pub(super) async fn what_a_user_holds_is_counted_once(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
@@ -27,7 +27,7 @@ pub(super) async fn nothing_goes_over_a_quota_and_what_is_there_stays(place: &Pl
     let refused = index.hold(anna, image(3), 61).await.unwrap_err();
     assert!(matches!(refused, IndexError::OverQuota { quota: 120, held: 60, more: 61 }), "{refused}");
     assert!(matches!(index.link(anna, image(1)).await, Err(IndexError::OverQuota { .. })));
-    assert_eq!(index.image_size(image(3)).await.unwrap(), None, "nothing was written");
+    assert_eq!(length_of(&index, image(3)).await, None, "nothing was written");
     index.hold(anna, image(4), 60).await.unwrap();
     // Below what they hold: it all stays, and may be sent again.
     index.set_quota(anna, Some(0)).await.unwrap();

@@ -185,7 +185,7 @@ impl Race {
     /// Whether the index knows the image; if so, its bytes stand.
     async fn stands_if_known(&self, photo: &Bytes) -> bool {
         let fingerprint = Fingerprint::of(photo);
-        let known = self.workshop.index.image_size(fingerprint).await.unwrap().is_some();
+        let known = self.workshop.index.image_sizes(&[fingerprint]).await.unwrap().contains_key(&fingerprint);
         let stands = self.workshop.blobs.size(fingerprint).await.unwrap().is_some();
         assert!(stands || !known, "a row without bytes");
         known
