@@ -41,6 +41,7 @@ pub use names::{Access, Durability, Opening, Replace};
 pub use placeholder::trial as placeholders_trial;
 pub use placeholder::{Placeholder, modified_at, reopen_to_fill};
 pub use walk::{FolderEntry, FolderReader, WalkStep};
+pub use writers::is_open_elsewhere;
 
 /// The tree, as its users hold it: cheap to clone, all clones share one open directory.
 #[derive(Clone, Debug)]

@@ -81,6 +81,7 @@ impl Look {
             Ok(soundness @ (Soundness::Unfinished | Soundness::Unsynced)) => {
                 return Some(Found::Torn { stamp, lack: Lack::Marked(soundness) });
             }
+            Ok(Soundness::Mapped) => return Some(Found::Changed),
             // Looked at again later, as what cannot be read at the moment.
             Ok(soundness @ Soundness::InUse) => {
                 let error = io::Error::new(io::ErrorKind::ResourceBusy, soundness.to_string());

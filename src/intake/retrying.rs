@@ -83,7 +83,7 @@ impl Inside {
         }
         match self.marker.soundness(file)? {
             Soundness::Whole => Ok(Ok(())),
-            Soundness::InUse => Ok(Err(RetryError::InUse)),
+            Soundness::InUse | Soundness::Mapped => Ok(Err(RetryError::InUse)),
             Soundness::Unfinished | Soundness::Unsynced => self.marker.closed(file).map(Ok),
         }
     }

@@ -25,6 +25,7 @@ use super::answer::{
 };
 use super::later::{Creation, Later};
 use super::manner::{agree, listing};
+use super::marks::Hand;
 use super::passthrough::IoChoice;
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
 use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
@@ -242,11 +243,12 @@ impl Filesystem for Door {
         bytes: &[u8],
         how: WriteFlags,
         _flags: OpenFlags,
-        _owner: Option<LockOwner>,
+        owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
         serve("write", number, || {
-            let written = self.tree.write(handle, offset, bytes).and_then(|count| {
+            let hand = owner.map_or(Hand::Anybody, Hand::Of);
+            let written = self.tree.write(handle, offset, bytes, hand).and_then(|count| {
                 if how.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
                     self.tree.drop_privileges(handle)?;
                 }
@@ -256,8 +258,8 @@ impl Filesystem for Door {
         });
     }
 
-    fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        serve("flush", number, || answer_empty(reply, self.tree.flush(handle)));
+    fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
+        serve("flush", number, || answer_empty(reply, self.tree.flush(handle, owner)));
     }
 
     fn release(

@@ -3,7 +3,8 @@
 //!
 //! A file is marked before its first change through a handle, and the mark is changed when the program closes it. Close is known from
 //! FLUSH, the one request for which the closing program waits: when `cp` has returned, its photo counts as whole whatever then
-//! happens to us. A program that goes on writing through a copy of its descriptor marks the file anew.
+//! happens to us. A FLUSH says who closes, and a write says who writes: a child that only inherited the descriptor, and closes it as
+//! every started program does, ends nothing. A program that goes on writing through a copy of its descriptor marks the file anew.
 //!
 //! Where the kernel carries the bytes without us, nobody waits for us at close, and our end stops no program. Such a file is marked
 //! as live once, when it is opened, and the mark says all that is needed until the file is durable.
@@ -13,6 +14,8 @@ use std::fs::File;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
+
+use fuser::LockOwner;
 
 use super::locked;
 use super::tree::Truncate;
@@ -46,6 +49,15 @@ pub(super) enum Carrier {
     Kernel,
 }
 
+/// Who writes through a handle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hand {
+    /// Those who share one table of descriptors: mostly, one program.
+    Of(LockOwner),
+    /// The kernel does not say. It does of writes, and of nothing else.
+    Anybody,
+}
+
 /// One of them: the part of an open file that can change bytes.
 #[derive(Debug)]
 pub(super) struct Pen {
@@ -54,8 +66,8 @@ pub(super) struct Pen {
     writers: Arc<Mutex<Writers>>,
     /// What the file was like when it was last synced through this handle, where the kernel carries.
     synced: Mutex<Option<Stamp>>,
-    /// Whether it has changed the file since it last finished.
-    unfinished: AtomicBool,
+    /// Who has changed the file through it and not closed it since. Locked before `writers`.
+    hands: Mutex<Vec<Hand>>,
     /// Whether it has changed the file since it last synced.
     unsynced: AtomicBool,
 }
@@ -71,8 +83,14 @@ impl Marks {
         let mut files = locked(&self.files);
         let writers = files.get(&id).and_then(Weak::upgrade).unwrap_or_default();
         files.insert(id, Arc::downgrade(&writers));
-        let (unfinished, unsynced) = (AtomicBool::new(false), AtomicBool::new(false));
-        Pen { id, carrier, writers, synced: Mutex::default(), unfinished, unsynced }
+        Pen {
+            id,
+            carrier,
+            writers,
+            synced: Mutex::default(),
+            hands: Mutex::default(),
+            unsynced: AtomicBool::new(false),
+        }
     }
 
     /// The pen of a handle that just gave a prepared file its name.
@@ -80,7 +98,7 @@ impl Marks {
         let pen = self.pen(id, carrier);
         if carrier == Carrier::Us {
             locked(&pen.writers).unfinished = 1;
-            pen.unfinished.store(true, Ordering::Release);
+            locked(&pen.hands).push(Hand::Anybody);
             pen.unsynced.store(true, Ordering::Release);
         }
         pen
@@ -102,23 +120,22 @@ impl Marks {
     }
 
     /// To be called before every change; only the first since the last `finish` touches the disk.
-    pub(super) fn change(&self, pen: &Pen, file: &File) -> io::Result<()> {
+    pub(super) fn change(&self, pen: &Pen, file: &File, hand: Hand) -> io::Result<()> {
         if pen.carrier == Carrier::Kernel {
             return Ok(());
         }
         pen.unsynced.store(true, Ordering::Release);
-        if pen.unfinished.load(Ordering::Acquire) {
-            return Ok(());
+        let mut hands = locked(&pen.hands);
+        if hands.is_empty() {
+            let mut writers = locked(&pen.writers);
+            if writers.unfinished == 0 {
+                self.marker.opened(file)?;
+            }
+            writers.unfinished += 1;
         }
-        let mut writers = locked(&pen.writers);
-        if pen.unfinished.load(Ordering::Acquire) {
-            return Ok(());
+        if !hands.contains(&hand) {
+            hands.push(hand);
         }
-        if writers.unfinished == 0 {
-            self.marker.opened(file)?;
-        }
-        writers.unfinished += 1;
-        pen.unfinished.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -150,16 +167,22 @@ impl Marks {
         })
     }
 
-    /// The program has closed the handle, or a copy of it. When all who changed the file have, it is whole; and if each of them had synced
-    /// what it wrote, that is made to last as well, for such a program relies on it.
-    pub(super) fn finish(&self, pen: &Pen, file: &File) -> io::Result<()> {
+    /// `closer` has closed the handle, or a copy of it; with `Anybody` all have. When all who changed the file have, it is whole; and if
+    /// each of them had synced what it wrote, that is made to last as well, for such a program relies on it.
+    pub(super) fn finish(&self, pen: &Pen, file: &File, closer: Hand) -> io::Result<()> {
         if pen.carrier == Carrier::Kernel {
             return self.finish_live(pen, file);
         }
-        let mut writers = locked(&pen.writers);
-        if !pen.unfinished.swap(false, Ordering::AcqRel) {
+        let mut hands = locked(&pen.hands);
+        if hands.is_empty() {
             return Ok(());
         }
+        hands.retain(|hand| closer != Hand::Anybody && *hand != Hand::Anybody && *hand != closer);
+        if !hands.is_empty() {
+            return Ok(());
+        }
+        let mut writers = locked(&pen.writers);
+        drop(hands);
         writers.unfinished -= 1;
         writers.unsynced |= pen.unsynced.load(Ordering::Acquire);
         // Of a torn one the mark stays as it is: it was not written to its end.

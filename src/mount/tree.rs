@@ -26,7 +26,7 @@ use rustix::fs::{StatVfs, Timestamps};
 use super::handles::{Handles, OpenFile};
 use super::inodes::{Inodes, Lost};
 use super::listings::Listings;
-use super::marks::Marks;
+use super::marks::{Hand, Marks};
 use super::passthrough::Passage;
 use super::{Notes, locked};
 use crate::journal::FileId;
@@ -173,7 +173,7 @@ impl Tree {
         let target = self.target(number, handle)?;
         if let Some(size) = change.size {
             if let Target::Open(open) = &target {
-                self.begin_change(open)?;
+                self.begin_change(open, Hand::Anybody)?;
             }
             let emptied = self.before_resize(&target, self.id(number), size)?;
             target.resize(size)?;

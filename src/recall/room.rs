@@ -12,7 +12,8 @@ use heirloom_protocol::Fingerprint;
 use super::{Inside, Recall};
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Restated};
 use crate::spool::{
-    Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of, reopen_to_fill,
+    Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of, is_open_elsewhere,
+    reopen_to_fill,
 };
 
 /// Why a photo keeps its room. The text is for the person.
@@ -65,10 +66,14 @@ impl Inside {
             return Err(Kept::Pinned);
         }
         let failed = |source| Kept::Disk(SpoolError::of("give up the room of", &record.path, source));
-        let file = self.spool.read(&record.path)?;
-        let file = reopen_to_fill(&file, TO_FILL).map_err(failed)?;
+        // Only one of ours: more would look like somebody else's.
+        let file = reopen_to_fill(&self.spool.read(&record.path)?, TO_FILL).map_err(failed)?;
         let before = self.is_what_was_backed_up(&file, id, record, fingerprint)?;
         let _alone = self.desk.hollow(id).ok_or(Kept::InUse)?;
+        // What a program has mapped is not open any more where the kernel reads it without us.
+        if is_open_elsewhere(&file).map_err(failed)? {
+            return Err(Kept::InUse);
+        }
         let now = Facts::of(&file).map_err(failed)?;
         if (now.stamp(), now.changed) != (before.stamp(), before.changed) {
             return Err(Kept::Changed);
@@ -110,8 +115,11 @@ impl Inside {
         if Placeholder::of(file).map_err(failed)?.is_some() {
             return Err(Kept::Already);
         }
-        let sound = self.spool.marker().soundness(file).map_err(failed)? == Soundness::Whole;
-        if sound && fingerprint_of(file).map_err(failed)? == fingerprint { Ok(facts) } else { Err(Kept::Changed) }
+        match self.spool.marker().soundness(file).map_err(failed)? {
+            Soundness::Whole if fingerprint_of(file).map_err(failed)? == fingerprint => Ok(facts),
+            Soundness::InUse | Soundness::Mapped => Err(Kept::InUse),
+            Soundness::Whole | Soundness::Unfinished | Soundness::Unsynced => Err(Kept::Changed),
+        }
     }
 
     /// From now on the journal says "placeholder".

@@ -8,8 +8,8 @@
 //! of the machine that it was made in: a closed file of this boot is whole, for the page cache has outlived us.
 //!
 //! Where the kernel writes to the file without us, our end does not stop a program that is copying, and nobody waits for us when it
-//! closes. Such a file is marked *live* once, at its opening. It is whole when nobody writes to it any more: in the process that
-//! made the mark, the mount knows; after the end of that process, the disk is asked.
+//! closes. Such a file is marked *live* once, at its opening. It is whole when nobody can write to it any more. The mount does not know
+//! of a mapping that outlived its descriptor, nor of a program that outlived the process which made the mark: the disk is asked.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -49,6 +49,8 @@ pub enum Soundness {
     Unsynced,
     /// A program that outlived the process which opened the file for it is still writing.
     InUse,
+    /// A program of this process's mount has it mapped, and may still write.
+    Mapped,
 }
 
 impl Marker {
@@ -86,7 +88,10 @@ impl Marker {
         Ok(match read(file)? {
             None => Soundness::Whole,
             Some(mark) if mark == self.text("closed").as_bytes() => Soundness::Whole,
-            Some(mark) if mark == self.live().as_bytes() => Soundness::Whole,
+            Some(mark) if mark == self.live().as_bytes() => match writers(file)? {
+                Writers::None | Writers::Unknown => Soundness::Whole,
+                Writers::Some => Soundness::Mapped,
+            },
             Some(mark) if mark.starts_with(self.text("live").as_bytes()) => match writers(file)? {
                 Writers::None => Soundness::Whole,
                 Writers::Some => Soundness::InUse,
@@ -168,7 +173,7 @@ impl fmt::Display for Soundness {
             Self::Whole => "whole",
             Self::Unfinished => "incomplete: it was not written to its end; copy it again, or `heirloom retry` it as it is",
             Self::Unsynced => "incomplete: the machine stopped before it was on the disk; copy it again, or `heirloom retry` it as it is",
-            Self::InUse => "a program is still writing it",
+            Self::InUse | Self::Mapped => "a program is still writing it",
         })
     }
 }
@@ -208,7 +213,9 @@ mod tests {
 
     #[test]
     fn the_mark_of_version_1_is_read_for_ever() {
-        let (file, marker) = marked_file();
+        let (file, marker) = (tempfile::NamedTempFile::new().unwrap().into_temp_path(), made("this", "1"));
+        // Nobody writes: who looks must not either.
+        let file = File::open(&file).unwrap();
         for (mark, soundness) in [
             ("1 open this", Soundness::Unfinished),
             ("1 closed this", Soundness::Whole),
@@ -224,6 +231,17 @@ mod tests {
         assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 open this");
         marker.opened_live(&file).unwrap();
         assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 live this 1");
+    }
+
+    #[test]
+    fn a_live_file_is_whole_when_nobody_can_write_it_any_more() {
+        let (file, marker) = (tempfile::NamedTempFile::new().unwrap(), made("this", "1"));
+        let look = File::open(file.path()).unwrap();
+        marker.opened_live(&look).unwrap();
+        assert_eq!(marker.soundness(&look).unwrap(), Soundness::Mapped, "somebody has it");
+        let path = file.into_temp_path();
+        assert_eq!(marker.soundness(&look).unwrap(), Soundness::Whole);
+        drop(path);
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Writers: whether anybody at all has a file open for writing, in whatever process and through whatever mount.
+//! Writers: whether anybody at all has a file open for writing, or open, in whatever process and through whatever mount. A mapping
+//! counts as long as it lasts, also when its descriptor is closed.
 //!
-//! The kernel tells it to who asks for a read lease (`F_SETLEASE` in fcntl(2)): it grants none while somebody can write. The lease
-//! is given back at once; it is never wanted, only the answer.
+//! The kernel tells it to who asks for a lease (`F_SETLEASE` in fcntl(2)): it grants none to read while somebody can write, and none to
+//! write while anybody else has the file. The lease is given back at once; it is never wanted, only the answer.
 #![expect(unsafe_code, reason = "fcntl has no safe wrapper for leases")]
 
 use std::fs::File;
@@ -27,9 +28,18 @@ pub(super) enum Writers {
 /// Asks; `file` must be open for reading only. Who opens the file for writing in the very moment of asking, and without waiting, may be
 /// turned away once (`EAGAIN`): ask only where nobody is expected to.
 pub(super) fn writers(file: &File) -> io::Result<Writers> {
+    conflicting(file, libc::F_RDLCK)
+}
+
+/// Whether anybody else has this file, which is open for writing here, open or mapped. No, if this disk does not let us know.
+pub fn is_open_elsewhere(file: &File) -> io::Result<bool> {
+    Ok(conflicting(file, libc::F_WRLCK)? == Writers::Some)
+}
+
+fn conflicting(file: &File, lease: libc::c_int) -> io::Result<Writers> {
     // Whoever breaks the lease sends its holder a signal: this one is ignored unless somebody asks for it, SIGIO would end us.
     control(file, F_SETSIG, libc::SIGURG)?;
-    match control(file, libc::F_SETLEASE, libc::F_RDLCK) {
+    match control(file, libc::F_SETLEASE, lease) {
         Ok(()) => {
             control(file, libc::F_SETLEASE, libc::F_UNLCK)?;
             Ok(Writers::None)

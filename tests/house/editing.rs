@@ -1,11 +1,12 @@
 //! A photo that changes while it is on its way: its last content arrives, and no mixture of two ever does.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
 
 use heirloom_protocol::Fingerprint;
 
 use crate::house::House;
+use crate::mapping::Mapping;
 use crate::waiting::{BACKED_UP_WITHIN, eventually};
 
 /// Bytes per second of a link on which a large photo is under way for a while.
@@ -25,7 +26,7 @@ fn an_edit_during_the_upload_is_what_the_server_ends_with() {
 
     // The same length, other pixels in the middle and near the end.
     let mut after = before.clone();
-    let mut file = fs::File::options().write(true).open(device.path("photo.jpg")).expect("writable");
+    let mut file = File::options().write(true).open(device.path("photo.jpg")).expect("writable");
     for place in [10 << 20, 29 << 20] {
         after[place..place + 8].copy_from_slice(b"retouch!");
         file.seek(SeekFrom::Start(place as u64)).expect("seekable");
@@ -86,15 +87,40 @@ fn an_appended_photo_is_backed_up_anew() {
     let (photo, _) = house.photo("photo.jpg", 60_000);
     device.copy_in(&photo);
     device.wait();
-    let mut file = fs::File::options().append(true).open(device.path("photo.jpg")).expect("writable");
+    let mut file = File::options().append(true).open(device.path("photo.jpg")).expect("writable");
     file.write_all(b"a trailer behind the end").expect("writable");
     drop(file);
     device.wait();
     let now = Fingerprint::of(&fs::read(device.path("photo.jpg")).expect("readable"));
     assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&now));
 
-    fs::File::options().write(true).open(device.path("photo.jpg")).expect("writable").set_len(30_000).expect("shorter");
+    File::options().write(true).open(device.path("photo.jpg")).expect("writable").set_len(30_000).expect("shorter");
     device.wait();
     let now = Fingerprint::of(&fs::read(device.path("photo.jpg")).expect("readable"));
     assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&now));
+}
+
+#[test]
+fn what_is_written_through_a_mapping_after_its_close_is_backed_up_too() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.device(&anna, "laptop");
+    let mut photo = house.camera.take(300_000);
+    fs::write(device.path("mapped.jpg"), &photo).expect("writable");
+    let file = File::options().read(true).write(true).open(device.path("mapped.jpg")).expect("writable");
+    let mapping = Mapping::of(&file, photo.len()).expect("it can be mapped");
+    drop(file);
+    // Closed after it, taken in before it.
+    let (other, _) = house.photo("other.jpg", 100_000);
+    device.copy_in(&other);
+    device.wait_for(&["other.jpg"]);
+    assert_eq!(device.attribute("mapped.jpg", "state"), "pending", "somebody may still write");
+    photo[1_000..1_008].copy_from_slice(b"retouch!");
+    mapping.write(1_000, b"retouch!");
+    mapping.sync().expect("the disk takes it");
+    drop(mapping);
+    device.wait();
+    let image = Fingerprint::of(&photo);
+    assert_eq!(house.ask(&anna).library().get("mapped.jpg"), Some(&image));
+    assert_eq!(device.attribute("mapped.jpg", "fingerprint"), image.to_string());
 }

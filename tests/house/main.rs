@@ -16,6 +16,8 @@ mod disk;
 mod house;
 mod link;
 mod logging_in;
+#[path = "../mounted/mapping.rs"]
+mod mapping;
 mod photo;
 mod server;
 mod waiting;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use crate::command::{finish, run};
 use crate::device::Device;
 use crate::house::House;
+use crate::mapping::Mapping;
 use crate::waiting::{SOON, eventually};
 
 /// Bytes of a photo that is larger than a few pieces.
@@ -286,4 +287,25 @@ fn a_cache_of_a_size_stays_within_it_and_loses_nothing() {
         let original = fs::read(house.shelf("camera").join(&name)).expect("the original");
         assert!(fs::read(device.path(&name)).expect("it comes back") == original, "{name}");
     }
+}
+
+#[test]
+fn what_a_program_has_mapped_is_not_taken_from_it() {
+    let mut house = House::new();
+    let device = house.device_of("anna");
+    let (photo, _) = house.photo("a.jpg", LARGE);
+    device.copy_in(&photo);
+    device.wait();
+    // As image viewers do: the descriptor is closed, the mapping stays.
+    let file = File::open(device.path("a.jpg")).expect("it is there");
+    let mapping = Mapping::to_read(&file, LARGE).expect("it can be mapped");
+    drop(file);
+    // As often as it takes until the mount has heard of the close.
+    for _ in 0..20 {
+        finish(device.heirloom([Path::new("free"), &device.path("a.jpg")])).refuses(&["in use"]);
+    }
+    assert_eq!(mapping.read(0, LARGE), fs::read(&photo).expect("the original"), "not a byte is missing");
+    drop(mapping);
+    device.free(&["a.jpg"]);
+    assert_eq!(device.attribute("a.jpg", "state"), "placeholder");
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::ptr::{NonNull, null_mut};
 
-/// Readable and writable. Whoever makes one keeps the file at least as long as the mapping, or a touch ends the process.
+/// Whoever makes one keeps the file at least as long as the mapping, or a touch ends the process.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
@@ -17,9 +17,17 @@ pub(crate) struct Mapping {
 impl Mapping {
     /// Maps `length` bytes from the beginning of a file that is open for reading and writing.
     pub(crate) fn of(file: &File, length: usize) -> io::Result<Self> {
-        let (protection, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED);
+        Self::with(file, length, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// Maps them to be read only; a write through it ends the process.
+    pub(crate) fn to_read(file: &File, length: usize) -> io::Result<Self> {
+        Self::with(file, length, libc::PROT_READ)
+    }
+
+    fn with(file: &File, length: usize, protection: libc::c_int) -> io::Result<Self> {
         // SAFETY: the kernel chooses a place that nothing else uses, and the descriptor is open.
-        let start = unsafe { libc::mmap(null_mut(), length, protection, kind, file.as_raw_fd(), 0) };
+        let start = unsafe { libc::mmap(null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }

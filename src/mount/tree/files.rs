@@ -12,7 +12,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use super::absent::both_here;
 use super::handing::{Made, Origin};
 use super::{Entry, Name, OpenFile, Place, Tree, TreeError, during};
-use crate::mount::marks::Marks;
+use crate::mount::marks::{Hand, Marks};
 use crate::spool::{self, Facts, Opening, SpoolError};
 
 /// Whether opening a file empties it (`O_TRUNC`).
@@ -96,7 +96,7 @@ impl Tree {
     }
 
     pub(super) fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
-        self.begin_change(open)?;
+        self.begin_change(open, Hand::Anybody)?;
         open.forsake()?;
         open.file.set_len(0).map_err(during("truncate"))
     }
@@ -122,9 +122,15 @@ impl Tree {
     }
 
     /// Writes; answers how many bytes reached the spool. An error after the first of them is met again by the next write.
-    pub(in crate::mount) fn write(&self, handle: FileHandle, offset: u64, bytes: &[u8]) -> Result<u32, TreeError> {
+    pub(in crate::mount) fn write(
+        &self,
+        handle: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+        hand: Hand,
+    ) -> Result<u32, TreeError> {
         let open = self.opened(handle)?;
-        self.begin_change(&open)?;
+        self.begin_change(&open, hand)?;
         let mut done = 0;
         while done < bytes.len() {
             let at = offset.saturating_add(done as u64);
@@ -187,7 +193,7 @@ impl Tree {
         mode: i32,
     ) -> Result<(), TreeError> {
         let open = self.opened(handle)?;
-        self.begin_change(&open)?;
+        self.begin_change(&open, Hand::Anybody)?;
         let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
         rustix::fs::fallocate(&open.file, flags, offset, size).map_err(|errno| during("allocate")(errno.into()))
     }
@@ -210,7 +216,7 @@ impl Tree {
     ) -> Result<u32, TreeError> {
         let (from, to) = (self.opened(from)?, self.opened(to)?);
         both_here(&from, &to)?;
-        self.begin_change(&to)?;
+        self.begin_change(&to, Hand::Anybody)?;
         let size = usize::try_from(size.min(COPY_BYTES_MAX)).expect("64 MiB fit");
         rustix::fs::copy_file_range(&from.file, Some(&mut at), &to.file, Some(&mut put), size)
             .map(|copied| u32::try_from(copied).expect("at most 64 MiB"))

@@ -12,7 +12,7 @@ use heirloom_protocol::LibraryPath;
 use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
 use crate::journal::FileId;
 use crate::mount::backing::Device;
-use crate::mount::marks::Carrier;
+use crate::mount::marks::{Carrier, Hand};
 use crate::mount::passthrough::{Passage, Way, Wish};
 use crate::mount::pool::Spare;
 use crate::recall::Opened;
@@ -188,7 +188,7 @@ impl Tree {
 
     /// Undoes an opening that was announced.
     pub(super) fn give_up(&self, open: Arc<OpenFile>, path: Option<&LibraryPath>) -> Result<(), TreeError> {
-        let ended = self.end_change(&open);
+        let ended = self.end_change(&open, Hand::Anybody);
         let (id, wrote) = (open.id, open.pen.is_some());
         self.let_go(open);
         if let Some(path) = path.filter(|_| wrote) {
@@ -200,7 +200,7 @@ impl Tree {
     /// The last close: intake may look at the file now.
     pub(in crate::mount) fn close(&self, handle: FileHandle) {
         let Some(open) = self.handles.close_file(handle) else { return };
-        if let Err(error) = self.end_change(&open).and_then(|()| self.doubt_if_full(&open)) {
+        if let Err(error) = self.end_change(&open, Hand::Anybody).and_then(|()| self.doubt_if_full(&open)) {
             // Nobody waits for this answer; a file that keeps its mark is shown as torn.
             tracing::warn!(file = open.id.0, %error, "the mark of a closed file could not be changed");
         }

@@ -6,6 +6,7 @@ use super::files::Created;
 use super::*;
 use crate::intake::{FileStatus, StateWord};
 use crate::spool::Replace;
+use fuser::LockOwner;
 
 mod names;
 mod open_files;
@@ -95,7 +96,7 @@ impl House {
     /// Makes a closed file and forgets the notes about that.
     fn put(&self, folder: INodeNo, name: &str, bytes: &[u8]) -> INodeNo {
         let made = self.create(folder, name);
-        assert_eq!(self.tree.write(made.handle, 0, bytes).unwrap() as usize, bytes.len());
+        assert_eq!(self.tree.write(made.handle, 0, bytes, Hand::Anybody).unwrap() as usize, bytes.len());
         self.tree.close(made.handle);
         self.notes.take();
         made.entry.number
@@ -135,7 +136,7 @@ fn a_photo_is_told_as_writing_before_its_first_byte_and_as_written_after_the_las
     let house = House::new();
     let made = house.create(TOP, "a.jpg");
     assert_eq!(house.notes.take(), ["writing a.jpg"]);
-    house.tree.write(made.handle, 0, b"photo").unwrap();
+    house.tree.write(made.handle, 0, b"photo", Hand::Anybody).unwrap();
     assert!(house.notes.take().is_empty());
     house.tree.close(made.handle);
     assert_eq!(house.notes.take(), ["written a.jpg"]);

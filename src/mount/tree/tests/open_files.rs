@@ -15,7 +15,7 @@ fn a_removed_file_lives_on_for_who_has_it_open() {
     let change = Change { size: Some(3), mode: Some(0o600), ..Change::default() };
     assert_eq!(house.tree.change(number, None, &change).unwrap().size, 3);
     assert_eq!(house.tree.change(number, Some(open), &Change { size: Some(4), ..Change::default() }).unwrap().size, 4);
-    house.tree.write(open, 4, b"X").unwrap();
+    house.tree.write(open, 4, b"X", Hand::Anybody).unwrap();
     assert_eq!(house.bytes(open), b"123\0X");
     let again = house.tree.open(number, READ, Truncate::No).unwrap();
     assert_eq!(house.bytes(again), b"123\0X", "opened once more through /proc");
@@ -54,7 +54,7 @@ fn a_file_emptied_by_a_reader_is_told() {
 fn holes_are_found_made_and_read_as_zeros() {
     let house = House::new();
     let made = house.create(TOP, "sparse");
-    house.tree.write(made.handle, 1 << 20, b"end").unwrap();
+    house.tree.write(made.handle, 1 << 20, b"end", Hand::Anybody).unwrap();
     assert_eq!(house.tree.seek(made.handle, rustix::fs::SeekFrom::Data(0)).unwrap(), 1 << 20);
     assert_eq!(house.tree.seek(made.handle, rustix::fs::SeekFrom::Hole(0)).unwrap(), 0);
     let facts = house.tree.facts(made.entry.number, None).unwrap();
@@ -80,7 +80,7 @@ fn a_closed_handle_is_closed() {
     let made = house.create(TOP, "a.jpg");
     house.tree.close(made.handle);
     house.tree.close(made.handle);
-    assert!(matches!(house.tree.write(made.handle, 0, b"1"), Err(TreeError::NotOpen(_))));
+    assert!(matches!(house.tree.write(made.handle, 0, b"1", Hand::Anybody), Err(TreeError::NotOpen(_))));
     assert!(matches!(house.tree.sync(made.handle, Extent::Bytes), Err(TreeError::NotOpen(_))));
     assert_eq!(house.notes.take(), ["writing a.jpg", "written a.jpg"], "one end for one beginning");
 }
@@ -114,7 +114,7 @@ fn many_threads_make_rename_and_remove_without_losing_step() {
                 for round in 0..100 {
                     let (name, other) = (format!("{round}.part"), format!("{}.jpg", round % 5));
                     let made = house.create(folder, &name);
-                    house.tree.write(made.handle, 0, name.as_bytes()).unwrap();
+                    house.tree.write(made.handle, 0, name.as_bytes(), Hand::Anybody).unwrap();
                     house
                         .tree
                         .rename((folder, OsStr::new(&name)), (folder, OsStr::new(&other)), Replace::Allow)
@@ -145,18 +145,46 @@ fn a_file_is_marked_from_the_first_write_to_the_flush_of_its_last_writer() {
     let open = || house.tree.open(number, BOTH, Truncate::No).unwrap();
     let (first, second) = (open(), open());
     assert_eq!(soundness(), Soundness::Whole, "opened only");
-    house.tree.write(first, 5, b"67").unwrap();
-    house.tree.write(second, 7, b"89").unwrap();
-    house.tree.flush(first).unwrap();
+    house.tree.write(first, 5, b"67", Hand::Anybody).unwrap();
+    house.tree.write(second, 7, b"89", Hand::Anybody).unwrap();
+    house.tree.flush(first, LockOwner(1)).unwrap();
     assert_eq!(soundness(), Soundness::Unfinished, "the second still writes");
-    house.tree.flush(second).unwrap();
+    house.tree.flush(second, LockOwner(1)).unwrap();
     assert_eq!(soundness(), Soundness::Whole);
-    house.tree.write(second, 0, b"0").unwrap();
+    house.tree.write(second, 0, b"0", Hand::Anybody).unwrap();
     assert_eq!(soundness(), Soundness::Unfinished, "after one of several closes");
     house.tree.close(second);
     house.tree.close(first);
     assert_eq!(soundness(), Soundness::Whole);
     assert_eq!(house.tree.marks.len(), 0, "nothing is kept of what is closed");
+}
+
+#[test]
+fn a_close_by_somebody_who_only_inherited_the_descriptor_ends_nothing() {
+    let house = House::new();
+    let (writer, other, child) = (LockOwner(1), LockOwner(2), LockOwner(3));
+    let made = house.create(TOP, "a.jpg");
+    let is_whole = || mark(&house, "a.jpg").unwrap().starts_with("1 closed");
+    house.tree.write(made.handle, 0, b"pho", Hand::Of(writer)).unwrap();
+    house.tree.write(made.handle, 3, b"to", Hand::Of(other)).unwrap();
+    house.tree.flush(made.handle, child).unwrap();
+    assert!(!is_whole(), "both still write");
+    house.tree.flush(made.handle, writer).unwrap();
+    assert!(!is_whole(), "one still writes");
+    house.tree.flush(made.handle, other).unwrap();
+    assert!(is_whole());
+    house.tree.write(made.handle, 5, b"!", Hand::Of(writer)).unwrap();
+    house.tree.close(made.handle);
+    assert!(is_whole(), "nobody has it any more, whoever closed it last");
+}
+
+#[test]
+fn a_change_by_nobody_known_ends_with_any_close() {
+    let house = House::new();
+    let made = house.create(TOP, "a.jpg");
+    house.tree.allocate(made.handle, 0, 5, 0).unwrap();
+    house.tree.flush(made.handle, LockOwner(1)).unwrap();
+    assert!(mark(&house, "a.jpg").unwrap().starts_with("1 closed"));
 }
 
 /// The mark of a file, as the disk has it.
@@ -174,7 +202,7 @@ fn a_new_file_has_its_mark_before_its_first_byte() {
         let made = house.tree.create(TOP, OsStr::new(name), 0o444, opening, Existing::Refuse).unwrap();
         assert!(mark(&house, name).unwrap().starts_with("1 open"), "a power cut now leaves a name, and says so");
         assert_eq!(made.entry.facts.mode, 0o444, "also of a photo that only its maker may write");
-        house.tree.write(made.handle, 0, b"photo").unwrap();
+        house.tree.write(made.handle, 0, b"photo", Hand::Anybody).unwrap();
         house.tree.close(made.handle);
         assert!(mark(&house, name).unwrap().starts_with("1 closed"));
     }
@@ -184,13 +212,13 @@ fn a_new_file_has_its_mark_before_its_first_byte() {
 fn what_was_synced_before_its_close_is_whole_after_any_power_cut() {
     let house = House::new();
     let made = house.create(TOP, "a.jpg");
-    house.tree.write(made.handle, 0, b"photo").unwrap();
+    house.tree.write(made.handle, 0, b"photo", Hand::Anybody).unwrap();
     house.tree.sync(made.handle, Extent::Bytes).unwrap();
     assert!(mark(&house, "a.jpg").unwrap().starts_with("1 open"), "not closed yet");
-    house.tree.flush(made.handle).unwrap();
+    house.tree.flush(made.handle, LockOwner(1)).unwrap();
     assert_eq!(mark(&house, "a.jpg"), None);
-    house.tree.write(made.handle, 5, b"more").unwrap();
-    house.tree.flush(made.handle).unwrap();
+    house.tree.write(made.handle, 5, b"more", Hand::Anybody).unwrap();
+    house.tree.flush(made.handle, LockOwner(1)).unwrap();
     assert!(mark(&house, "a.jpg").unwrap().starts_with("1 closed"), "the rest was not synced");
 }
 
@@ -198,11 +226,11 @@ fn what_was_synced_before_its_close_is_whole_after_any_power_cut() {
 fn a_sync_of_one_writer_does_not_vouch_for_another() {
     let house = House::new();
     let (one, two) = (house.create(TOP, "a.jpg").handle, house.create(TOP, "a.jpg").handle);
-    house.tree.write(one, 0, b"one").unwrap();
-    house.tree.write(two, 3, b"two").unwrap();
-    house.tree.flush(one).unwrap();
+    house.tree.write(one, 0, b"one", Hand::Anybody).unwrap();
+    house.tree.write(two, 3, b"two", Hand::Anybody).unwrap();
+    house.tree.flush(one, LockOwner(1)).unwrap();
     house.tree.sync(two, Extent::All).unwrap();
-    house.tree.flush(two).unwrap();
+    house.tree.flush(two, LockOwner(1)).unwrap();
     assert!(mark(&house, "a.jpg").unwrap().starts_with("1 closed"));
 }
 
@@ -210,9 +238,9 @@ fn a_sync_of_one_writer_does_not_vouch_for_another() {
 fn half_a_photo_keeps_its_mark_when_the_mount_ends() {
     let house = House::new();
     let (half, whole) = (house.create(TOP, "half.jpg").handle, house.create(TOP, "whole.jpg").handle);
-    house.tree.write(half, 0, b"pho").unwrap();
-    house.tree.write(whole, 0, b"photo").unwrap();
-    house.tree.flush(whole).unwrap();
+    house.tree.write(half, 0, b"pho", Hand::Anybody).unwrap();
+    house.tree.write(whole, 0, b"photo", Hand::Anybody).unwrap();
+    house.tree.flush(whole, LockOwner(1)).unwrap();
     house.tree.close_all();
     assert!(mark(&house, "half.jpg").unwrap().starts_with("1 open"));
     assert!(mark(&house, "whole.jpg").unwrap().starts_with("1 closed"));
