@@ -247,8 +247,12 @@ impl Filesystem for Door {
         reply: ReplyWrite,
     ) {
         serve("write", number, || {
-            let hand = owner.map_or(Hand::Anybody, Hand::Of);
-            let written = self.tree.write(handle, offset, bytes, hand).and_then(|count| {
+            let written = if how.contains(WriteFlags::FUSE_WRITE_CACHE) {
+                self.tree.write_back(handle, offset, bytes)
+            } else {
+                self.tree.write(handle, offset, bytes, owner.map_or(Hand::Anybody, Hand::Of))
+            };
+            let written = written.and_then(|count| {
                 if how.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
                     self.tree.drop_privileges(handle)?;
                 }

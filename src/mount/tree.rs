@@ -102,6 +102,8 @@ pub(super) struct Tree {
     spool: Spool,
     notes: Arc<dyn Notes>,
     names: RwLock<()>,
+    /// Held to empty a file at its opening, and shared by whoever writes what belongs before a file's end.
+    ends: RwLock<()>,
     inodes: Mutex<Inodes>,
     handles: Handles,
     listings: Listings,
@@ -113,9 +115,10 @@ pub(super) struct Tree {
 impl Tree {
     pub(super) fn new(spool: Spool, notes: Arc<dyn Notes>) -> Result<Self, SpoolError> {
         let top = spool.facts(&Place::Top)?.id;
-        let (names, inodes, handles) = (RwLock::new(()), Mutex::new(Inodes::new(top)), Handles::default());
+        let (names, ends) = (RwLock::new(()), RwLock::new(()));
+        let (inodes, handles) = (Mutex::new(Inodes::new(top)), Handles::default());
         let (listings, marks) = (Listings::default(), Marks::new(spool.marker().clone()));
-        Ok(Self { spool, notes, names, inodes, handles, listings, marks, passage: Arc::default(), recall: None })
+        Ok(Self { spool, notes, names, ends, inodes, handles, listings, marks, passage: Arc::default(), recall: None })
     }
 
     /// Fetches what is missing of placeholders.

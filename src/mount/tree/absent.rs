@@ -82,9 +82,9 @@ impl Tree {
     pub(super) fn empty_to_read(&self, open: &OpenFile) -> Result<(), TreeError> {
         let opening = Opening { access: Access::Write, durability: Durability::Lazy };
         let file = spool::reopen(&open.file, opening).map_err(during("truncate"))?;
-        let Some(absent) = open.absent() else { return file.set_len(0).map_err(during("truncate")) };
+        let Some(absent) = open.absent() else { return self.empty(&file) };
         self.forsake(absent, &file)?;
-        file.set_len(0).map_err(during("truncate"))?;
+        self.empty(&file)?;
         self.spool.marker().closed(&file).map_err(during("mark"))
     }
 

@@ -1,10 +1,11 @@
 //! Files: opening, bytes, closing.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 
 use fuser::{FileHandle, INodeNo};
 use rustix::fs::{FallocateFlags, SeekFrom};
@@ -98,7 +99,13 @@ impl Tree {
     pub(super) fn empty_to_write(&self, open: &OpenFile) -> Result<(), TreeError> {
         self.begin_change(open, Hand::Anybody)?;
         open.forsake()?;
-        open.file.set_len(0).map_err(during("truncate"))
+        self.empty(&open.file)
+    }
+
+    /// Nothing that was under way to the file comes after this.
+    pub(super) fn empty(&self, file: &File) -> Result<(), TreeError> {
+        let _alone = self.ends.write().unwrap_or_else(PoisonError::into_inner);
+        file.set_len(0).map_err(during("truncate"))
     }
 
     /// Fills `buffer`; answers how much of it, which is less than all only at the end of the file.
@@ -146,7 +153,17 @@ impl Tree {
             }
         }
         open.pen.iter().for_each(|pen| Marks::mend(pen, offset..offset.saturating_add(done as u64)));
-        Ok(u32::try_from(done).expect("the kernel writes at most 16 MiB at a time"))
+        Ok(written_count(done))
+    }
+
+    /// Writes pages of a mapping; answers as `write` does. A mapping makes no file longer: what lies beyond its end was under way when the
+    /// file was opened with `O_TRUNC`, for which the kernel does not hold such writes back, and is not wanted any more.
+    pub(in crate::mount) fn write_back(&self, handle: FileHandle, offset: u64, bytes: &[u8]) -> Result<u32, TreeError> {
+        let _end = self.ends.read().unwrap_or_else(PoisonError::into_inner);
+        let length = Facts::of(&self.opened(handle)?.file).map_err(during("stat"))?.size;
+        let kept = usize::try_from(length.saturating_sub(offset)).map_or(bytes.len(), |left| left.min(bytes.len()));
+        let written = if kept == 0 { 0 } else { self.write(handle, offset, &bytes[..kept], Hand::Anybody)? };
+        Ok(if written as usize == kept { written_count(bytes.len()) } else { written })
     }
 
     /// Who writes to a set-user-id file without being privileged takes that mark off it; we were asked to (`FUSE_HANDLE_KILLPRIV_V2`).
@@ -226,6 +243,10 @@ impl Tree {
     pub(in crate::mount) fn opened(&self, handle: FileHandle) -> Result<Arc<OpenFile>, TreeError> {
         self.handles.file(handle).ok_or(TreeError::NotOpen(handle))
     }
+}
+
+fn written_count(written: usize) -> u32 {
+    u32::try_from(written).expect("the kernel writes at most 16 MiB at a time")
 }
 
 /// What `create` does with a file that is there already.

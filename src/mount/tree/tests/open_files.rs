@@ -160,6 +160,18 @@ fn a_file_is_marked_from_the_first_write_to_the_flush_of_its_last_writer() {
 }
 
 #[test]
+fn what_a_mapping_had_under_way_when_its_file_was_emptied_is_dropped() {
+    let house = House::new();
+    let number = house.put(TOP, "a.jpg", b"0123456789");
+    let mapped = house.tree.open(number, BOTH, Truncate::No).unwrap();
+    assert_eq!(house.tree.write_back(mapped, 8, b"ABCD").unwrap(), 4, "its end is cut off, and nobody minds");
+    assert_eq!(house.bytes(mapped), b"01234567AB");
+    let emptied = house.tree.open(number, BOTH, Truncate::Yes).unwrap();
+    assert_eq!(house.tree.write_back(mapped, 4, b"late").unwrap(), 4);
+    assert_eq!(house.bytes(emptied), b"");
+}
+
+#[test]
 fn a_close_by_somebody_who_only_inherited_the_descriptor_ends_nothing() {
     let house = House::new();
     let (writer, other, child) = (LockOwner(1), LockOwner(2), LockOwner(3));
