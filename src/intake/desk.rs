@@ -69,7 +69,7 @@ const HELD_BACK_MAX: Duration = Duration::from_secs(1);
 pub(super) enum Comparison {
     /// To be made, because we just started.
     First,
-    /// To be made, because notes were dropped.
+    /// To be made, because notes were dropped, or led nowhere.
     Again,
     /// Being made.
     Running,
@@ -254,6 +254,12 @@ impl Desk {
         for telling in tellings.into_iter().rev() {
             state.tellings.push_front(telling);
         }
+    }
+
+    /// A file is not where its note says, and nobody told why: the comparison finds it, wherever it is.
+    pub(super) fn compare_again(&self) {
+        self.state().comparison = Comparison::Again;
+        self.room.notify_all();
     }
 
     /// The comparison is made; or, if notes were dropped meanwhile, has to be made again.

@@ -42,6 +42,8 @@ pub(super) struct Glance {
     renames: u32,
     /// How often in a row it could not be read.
     pub(super) failures: u32,
+    /// Whether it was not there already, the last time.
+    pub(super) was_missing: bool,
     pub(super) origin: Origin,
 }
 
@@ -52,6 +54,7 @@ struct Note {
     version: u64,
     renames: u32,
     failures: u32,
+    is_missing: bool,
     origin: Origin,
     stage: Stage,
 }
@@ -197,8 +200,8 @@ impl Notes {
             .filter_map(|id| {
                 self.stage(id, Stage::Taken);
                 let note = self.files.get(&id)?;
-                let Note { ref path, version, renames, failures, origin, .. } = *note;
-                Some(Glance { id, path: path.clone(), version, renames, failures, origin })
+                let Note { ref path, version, renames, failures, is_missing, origin, .. } = *note;
+                Some(Glance { id, path: path.clone(), version, renames, failures, was_missing: is_missing, origin })
             })
             .collect()
     }
@@ -242,6 +245,16 @@ impl Notes {
         }
     }
 
+    /// It was not where it should be: due again at `at`.
+    pub(super) fn miss(&mut self, glance: &Glance, at: Instant) {
+        if self.name_now(glance).is_some()
+            && let Some(note) = self.files.get_mut(&glance.id)
+        {
+            note.is_missing = true;
+            self.stage(glance.id, Stage::Due(at));
+        }
+    }
+
     /// It could not be read, and the journal says so: due again at `at`.
     pub(super) fn fail(&mut self, glance: &Glance, at: Instant) {
         if self.name_now(glance).is_some()
@@ -255,6 +268,12 @@ impl Notes {
     /// Whether somebody has this file open for writing.
     pub(super) fn is_open(&self, id: FileId) -> bool {
         self.files.get(&id).is_some_and(|note| note.writers > 0)
+    }
+
+    /// Whether it was not where it should be when a worker looked for it.
+    #[cfg(test)]
+    pub(super) fn is_missing(&self, id: FileId) -> bool {
+        self.files.get(&id).is_some_and(|note| note.is_missing)
     }
 
     /// Whether this file was noted and not looked at yet. One that could not be read was looked at.
@@ -284,11 +303,13 @@ impl Notes {
             version,
             renames: 0,
             failures: 0,
+            is_missing: false,
             origin: Origin::Told,
             stage: Stage::Taken,
         });
         note.version = version;
         note.failures = 0;
+        note.is_missing = false;
         noting
     }
 

@@ -78,7 +78,11 @@ impl Inside {
 
     pub(super) fn tally(&self) -> Tally {
         // While we hold the ledger, nobody but the uploader changes a file's state.
-        let _ledger = self.ledger();
+        let mut ledger = self.ledger();
+        // A note may have the name from before a change of names that was not followed yet.
+        if let Err(error) = self.catch_up(&mut ledger) {
+            tracing::warn!(error = &error as &dyn std::error::Error, "names could not be followed");
+        }
         let (awaiting, gone) = unsettled(&self.desk.state());
         let mut counted = Tally::default();
         for _ in 0..COUNTS_MAX {

@@ -148,6 +148,7 @@ impl Inside {
                     Afterwards::Settled => all.settle(&glance),
                     Afterwards::Again(at) => all.put_back(&glance, at),
                     Afterwards::Failing(at) => all.fail(&glance, at),
+                    Afterwards::Missing(at) => all.miss(&glance, at),
                 }
             }
         });

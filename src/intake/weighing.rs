@@ -23,6 +23,8 @@ pub(super) enum Afterwards {
     Again(Instant),
     /// The journal says that it failed; due again at this time.
     Failing(Instant),
+    /// It was not there; due again at this time.
+    Missing(Instant),
 }
 
 /// What a batch changes in the journal, and what becomes of its notes.
@@ -54,6 +56,8 @@ impl Inside {
             Found::Changed => Afterwards::Again(now + QUIET),
             // It is looked for under its new name.
             Found::Gone if was_renamed => Afterwards::Again(now),
+            // A rename may have been done and not told yet. What is not there the next time either, is gone.
+            Found::Gone if !glance.was_missing => Afterwards::Missing(now + QUIET),
             Found::Unreadable { error, .. } if is_transient(error) => {
                 Afterwards::Failing(now + read_retry(glance.failures))
             }
@@ -66,6 +70,7 @@ impl Inside {
             | Found::NotDurable { .. } => Afterwards::Settled,
         };
         if let (Found::Gone, Afterwards::Settled) = (&found, &afterwards) {
+            self.desk.compare_again();
             // Unless the journal knows it under another name: then it is there.
             entries.gone.extend(known.as_ref().filter(|it| it.path == path).map(|_| id));
         }

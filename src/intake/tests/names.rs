@@ -205,6 +205,32 @@ fn a_rename_while_nobody_watched_is_found() {
 }
 
 #[test]
+fn a_photo_that_is_looked_for_between_its_renaming_and_the_word_of_it_keeps_its_name_in_the_library() {
+    let house = House::new();
+    let id = house.write("a.jpg", &photo("a"));
+    house.settle();
+    house.back_up_all();
+    house.empty_outbox();
+    house.intake().touched(id, &path("a.jpg"));
+    fs::rename(house.place("a.jpg"), house.place("b.jpg")).unwrap();
+    house.wait("a worker to miss it", |house| house.intake().inside().desk.state().notes.is_missing(id));
+    house.intake().renamed_file(id, &path("a.jpg"), &path("b.jpg"), None);
+    house.settle();
+    assert_eq!(house.state("b.jpg"), backed_up(&photo("a")));
+    assert_eq!(house.empty_outbox(), [moved("a.jpg", "b.jpg")]);
+}
+
+#[test]
+fn a_note_that_leads_nowhere_has_the_tree_compared() {
+    let house = House::new();
+    let id = house.put("b.jpg");
+    // As a comparison notes it that met it under a name which changed that moment.
+    house.intake().touched(id, &path("a.jpg"));
+    house.settle();
+    assert_eq!(house.state("b.jpg"), pending(&photo("b.jpg")));
+}
+
+#[test]
 fn a_name_told_late_does_not_lead_a_new_file_astray() {
     let house = House::new();
     let ledger = house.intake().inside().ledger();
