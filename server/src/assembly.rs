@@ -175,8 +175,9 @@ impl Assembly {
     pub async fn check(&self, caller: &Caller, images: &[CheckImage]) -> Result<Vec<CheckedImage>, AssemblyError> {
         let fingerprints: Vec<_> = images.iter().map(|image| image.fingerprint).collect();
         let receipts = self.index.receipts(caller.user, &fingerprints).await.map_err(AssemblyError::Check)?;
-        let mut uploads = self.index.interrupted(caller.user, &fingerprints).await.map_err(AssemblyError::Check)?;
         let not_held: Vec<_> = images.iter().filter(|image| !receipts.contains_key(&image.fingerprint)).collect();
+        let begun: Vec<_> = not_held.iter().map(|image| image.fingerprint).collect();
+        let mut uploads = self.index.interrupted(caller.user, &begun).await.map_err(AssemblyError::Check)?;
         let brought = self.possession.brought(&not_held).await.map_err(AssemblyError::Possession)?;
         self.counters.images_checked.add(images.len() as u64);
 

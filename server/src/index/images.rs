@@ -40,7 +40,7 @@ impl Index {
         let query = row::among(
             "SELECT holdings.fingerprint, images.size, holdings.stored_at_ms
              FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint AND images.state = 0
-             WHERE holdings.user_id = $1 AND holdings.fingerprint IN",
+             WHERE holdings.user_id = ? AND holdings.fingerprint IN",
             user.0,
             fingerprints,
             row::bind_fingerprint,
@@ -56,7 +56,7 @@ impl Index {
         }
         let sound = 0;
         let query = row::among(
-            "SELECT fingerprint, size FROM images WHERE state = $1 AND fingerprint IN",
+            "SELECT fingerprint, size FROM images WHERE state = ? AND fingerprint IN",
             sound,
             fingerprints,
             row::bind_fingerprint,
@@ -148,7 +148,7 @@ async fn held_since(
     user: UserId,
     images: &[(Fingerprint, u64)],
 ) -> Result<HashMap<Fingerprint, i64>, IndexError> {
-    let head = "SELECT fingerprint, stored_at_ms FROM holdings WHERE user_id = $1 AND fingerprint IN";
+    let head = "SELECT fingerprint, stored_at_ms FROM holdings WHERE user_id = ? AND fingerprint IN";
     let query = row::among(head, user.0, images, |query, (fingerprint, _)| row::bind_fingerprint(query, fingerprint));
     let found = query.fetch_all(rows).await.map_err(IndexError::statement("read who holds an image"))?;
     found.iter().map(|row| Ok((row::fingerprint(row, 0)?, row::integer(row, 1)?))).collect()

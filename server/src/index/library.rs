@@ -136,7 +136,7 @@ impl ChangeLibrary {
             return Ok(HashMap::new());
         }
         let query = row::among(
-            "SELECT path, version, fingerprint, size, mtime_ns FROM library WHERE user_id = $1 AND path IN",
+            "SELECT path, version, fingerprint, size, mtime_ns FROM library WHERE user_id = ? AND path IN",
             self.user.0,
             paths,
             |query, path| query.bind(path.as_str().to_owned()),
@@ -157,7 +157,7 @@ impl ChangeLibrary {
         let query = row::among(
             "SELECT holdings.fingerprint, images.size
              FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint
-             WHERE holdings.user_id = $1 AND holdings.fingerprint IN",
+             WHERE holdings.user_id = ? AND holdings.fingerprint IN",
             self.user.0,
             fingerprints,
             row::bind_fingerprint,

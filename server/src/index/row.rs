@@ -1,7 +1,5 @@
 //! Rows: our types in columns and back, and lists of parameters.
 
-use std::fmt::Write as _;
-
 use heirloom_protocol::Fingerprint;
 use sqlx::Row as _;
 use sqlx::any::{AnyArguments, AnyRow};
@@ -39,7 +37,8 @@ pub(super) fn fingerprint(row: &AnyRow, column: usize) -> Result<Fingerprint, In
     Fingerprint::try_from(bytes(row, column)?).map_err(|_| IndexError::Damaged("fingerprint"))
 }
 
-/// A query for many keys: `head` ends before the list, `$1` is `first` (mostly the user), the keys follow.
+/// A query for many keys: `head` ends before the list, its one parameter is `first` (mostly the user), the keys follow. Parameters
+/// have no numbers here: SQLite would look up each among all.
 ///
 /// The list is filled up to a power of two with its last key, so that the database sees a dozen different statements
 /// and keeps them prepared, instead of one for each length.
@@ -50,11 +49,10 @@ pub(super) fn among<'q, K>(
     bind: fn(AnyQuery<'q>, &K) -> AnyQuery<'q>,
 ) -> AnyQuery<'q> {
     let length = keys.len().next_power_of_two();
-    let mut statement = String::with_capacity(head.len() + 6 * length);
+    let mut statement = String::with_capacity(head.len() + 2 * length + 3);
     statement.push_str(head);
-    for parameter in 2..length + 2 {
-        let opening = if parameter == 2 { " (" } else { "," };
-        write!(statement, "{opening}${parameter}").expect("a string takes all that is written to it");
+    for key in 0..length {
+        statement.push_str(if key == 0 { " (?" } else { ",?" });
     }
     statement.push(')');
     let query = query(statement).bind(first);

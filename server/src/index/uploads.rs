@@ -22,7 +22,7 @@ impl Index {
             return Ok(HashMap::new());
         }
         let query = row::among(
-            "SELECT fingerprint, size, received FROM uploads WHERE user_id = $1 AND fingerprint IN",
+            "SELECT fingerprint, size, received FROM uploads WHERE user_id = ? AND fingerprint IN",
             user.0,
             fingerprints,
             row::bind_fingerprint,
@@ -73,7 +73,7 @@ pub(super) async fn forget(
     user: UserId,
     fingerprints: &[Fingerprint],
 ) -> Result<(), IndexError> {
-    let head = "DELETE FROM uploads WHERE user_id = $1 AND fingerprint IN";
+    let head = "DELETE FROM uploads WHERE user_id = ? AND fingerprint IN";
     let done = row::among(head, user.0, fingerprints, row::bind_fingerprint).execute(rows).await;
     done.map(drop).map_err(IndexError::statement("forget interrupted uploads"))
 }
