@@ -24,7 +24,8 @@ impl Role {
     /// The settings of a connection (sqlite.org/pragma.html).
     ///
     /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is for the moments
-    /// when another process (`user add`) writes. Caches are a few MiB: the kernel caches the file anyway. The log is
+    /// when another process (`user add`) writes. Caches are small: the kernel caches the file anyway, and
+    /// with ten million images larger ones made lookups slower. The log is
     /// cut back after a burst, so that it does not keep the size of the largest one.
     const fn settings(self) -> &'static str {
         match self {
@@ -33,7 +34,7 @@ impl Role {
                  PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 33554432;"
             }
             Self::Reader => {
-                "PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL; PRAGMA cache_size = -2048; \
+                "PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL; PRAGMA cache_size = -512; \
                  PRAGMA query_only = ON;"
             }
         }
