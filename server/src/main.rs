@@ -117,7 +117,13 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let log = EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colours = io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(log).with_writer(io::stderr).with_ansi(colours).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(log)
+        .with_writer(io::stderr)
+        .with_ansi(colours)
+        // It would be said on stderr, which cannot be written: a panic.
+        .log_internal_errors(false)
+        .init();
     match carry_out(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => complain(&error),

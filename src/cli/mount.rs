@@ -83,7 +83,9 @@ impl Mount {
     fn stay(self) -> anyhow::Result<ExitCode> {
         let log = tracing_subscriber::fmt()
             .with_env_filter(EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER)))
-            .with_writer(io::stderr);
+            .with_writer(io::stderr)
+            // It would be said on stderr, which cannot be written: a panic.
+            .log_internal_errors(false);
         if self.detached {
             log.with_ansi(false).init();
         } else {

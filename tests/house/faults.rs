@@ -2,10 +2,12 @@
 //! is room. (Disks that fail are in `ailing`, and doors in the rooms' own tests.)
 
 use std::fs;
+use std::process::Command;
 
 use heirloom_protocol::Fingerprint;
 
-use crate::command::run;
+use crate::command::{Process, run};
+use crate::device::is_mounted;
 use crate::disk::SmallDisk;
 use crate::house::{House, Person};
 use crate::server::Server;
@@ -107,4 +109,22 @@ fn an_image_that_the_index_does_not_take_is_not_acknowledged_until_it_does() {
     tell("DROP TRIGGER ailing").succeeds();
     device.wait();
     assert_eq!(house.server.images().len(), 4);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_stops_nothing() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.unmounted(&anna, "laptop");
+    let inner = device.mount_command();
+    let mut command = Command::new("sh");
+    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]).arg(inner.get_program()).args(inner.get_args());
+    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let process = Process::start("a device without a log", command, &house.shelf("said").join("log"));
+    eventually(SOON, "it is mounted", || is_mounted(&device.mountpoint()));
+    let (photo, image) = house.photo("a.jpg", 100_000);
+    device.copy_in(&photo);
+    device.wait();
+    assert_eq!(house.ask(&anna).library().get("a.jpg"), Some(&image));
+    process.terminate();
 }

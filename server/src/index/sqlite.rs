@@ -24,9 +24,9 @@ impl Role {
     /// The settings of a connection (sqlite.org/pragma.html).
     ///
     /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is for the moments
-    /// when another process (`user add`) writes. Caches are small: the kernel caches the file anyway, and
-    /// with ten million images larger ones made lookups slower. The log is
-    /// cut back after a burst, so that it does not keep the size of the largest one.
+    /// when another process (`user add`) writes. Caches are small: the kernel caches the file anyway, and with ten
+    /// million images larger ones made lookups slower. The log is cut back after a burst, so that it does not keep
+    /// the size of the largest one.
     const fn settings(self) -> &'static str {
         match self {
             Self::Writer => {
