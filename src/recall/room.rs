@@ -66,9 +66,11 @@ impl Inside {
             return Err(Kept::Pinned);
         }
         let failed = |source| Kept::Disk(SpoolError::of("give up the room of", &record.path, source));
-        // Only one of ours: more would look like somebody else's.
-        let file = reopen_to_fill(&self.spool.read(&record.path)?, TO_FILL).map_err(failed)?;
-        let before = self.is_what_was_backed_up(&file, id, record, fingerprint)?;
+        let read = self.spool.read(&record.path)?;
+        let before = self.is_what_was_backed_up(&read, id, record, fingerprint)?;
+        let file = reopen_to_fill(&read, TO_FILL).map_err(failed)?;
+        // One that was kept would look like somebody else's.
+        drop(read);
         let _alone = self.desk.hollow(id).ok_or(Kept::InUse)?;
         // What a program has mapped is not open any more where the kernel reads it without us.
         if is_open_elsewhere(&file).map_err(failed)? {

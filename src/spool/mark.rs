@@ -20,7 +20,7 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::writers::{Writers, writers};
+use super::writers::{Others, writers};
 use super::{remove_xattr, set_xattr, xattr};
 
 /// The attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is its version. The longest, with its
@@ -83,19 +83,19 @@ impl Marker {
         }
     }
 
-    /// What the mark says of a file that nobody has open for writing now.
+    /// What the mark says of a file that nobody has open for writing now, nor who asks: `file` must be open for reading only.
     pub fn soundness(&self, file: &File) -> io::Result<Soundness> {
         Ok(match read(file)? {
             None => Soundness::Whole,
             Some(mark) if mark == self.text("closed").as_bytes() => Soundness::Whole,
             Some(mark) if mark == self.live().as_bytes() => match writers(file)? {
-                Writers::None | Writers::Unknown => Soundness::Whole,
-                Writers::Some => Soundness::Mapped,
+                Others::None | Others::Unknown => Soundness::Whole,
+                Others::Some => Soundness::Mapped,
             },
             Some(mark) if mark.starts_with(self.text("live").as_bytes()) => match writers(file)? {
-                Writers::None => Soundness::Whole,
-                Writers::Some => Soundness::InUse,
-                Writers::Unknown => Soundness::Unfinished,
+                Others::None => Soundness::Whole,
+                Others::Some => Soundness::InUse,
+                Others::Unknown => Soundness::Unfinished,
             },
             Some(mark) if mark.starts_with(b"1 closed ") || mark.starts_with(b"1 live ") => Soundness::Unsynced,
             // A mark of a version to come as well: we cannot vouch for that file.

@@ -14,9 +14,9 @@ use rustix::io::Errno;
 /// Linux's number of the command that chooses a signal; the libc crate does not have it everywhere.
 const F_SETSIG: libc::c_int = 10;
 
-/// Who can write to a file now.
+/// Who else has a file now, so that a lease is not granted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Writers {
+pub(super) enum Others {
     /// Nobody.
     None,
     /// Somebody.
@@ -27,26 +27,26 @@ pub(super) enum Writers {
 
 /// Asks; `file` must be open for reading only. Who opens the file for writing in the very moment of asking, and without waiting, may be
 /// turned away once (`EAGAIN`): ask only where nobody is expected to.
-pub(super) fn writers(file: &File) -> io::Result<Writers> {
+pub(super) fn writers(file: &File) -> io::Result<Others> {
     conflicting(file, libc::F_RDLCK)
 }
 
 /// Whether anybody else has this file, which is open for writing here, open or mapped. No, if this disk does not let us know.
 pub fn is_open_elsewhere(file: &File) -> io::Result<bool> {
-    Ok(conflicting(file, libc::F_WRLCK)? == Writers::Some)
+    Ok(conflicting(file, libc::F_WRLCK)? == Others::Some)
 }
 
-fn conflicting(file: &File, lease: libc::c_int) -> io::Result<Writers> {
+fn conflicting(file: &File, lease: libc::c_int) -> io::Result<Others> {
     // Whoever breaks the lease sends its holder a signal: this one is ignored unless somebody asks for it, SIGIO would end us.
     control(file, F_SETSIG, libc::SIGURG)?;
     match control(file, libc::F_SETLEASE, lease) {
         Ok(()) => {
             control(file, libc::F_SETLEASE, libc::F_UNLCK)?;
-            Ok(Writers::None)
+            Ok(Others::None)
         }
         Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::AGAIN) => Ok(Writers::Some),
-            Some(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(Writers::Unknown),
+            Some(Errno::AGAIN) => Ok(Others::Some),
+            Some(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(Others::Unknown),
             _ => Err(error),
         },
     }

@@ -5,7 +5,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::{finish, run};
-use crate::device::Device;
 use crate::house::House;
 use crate::waiting::{BACKED_UP_WITHIN, SOON, eventually};
 
@@ -39,12 +38,6 @@ impl Illness {
     }
 }
 
-/// One word about a file; empty if there is none.
-fn told(device: &Device, name: &str, attribute: &str) -> String {
-    let (file, attribute) = (device.path(name).display().to_string(), format!("user.heirloom.{attribute}"));
-    run("getfattr", ["--absolute-names", "--only-values", "-n", &attribute, &file]).stdout
-}
-
 #[test]
 fn a_photo_that_the_disk_does_not_give_or_keep_is_not_backed_up_until_it_does() {
     let mut house = House::new();
@@ -59,7 +52,7 @@ fn a_photo_that_the_disk_does_not_give_or_keep_is_not_backed_up_until_it_does() 
             device.copy_in(&house.photo(name, 300_000).0);
         }
         device.wait_for(&[&well]);
-        eventually(SOON, "it says why", || told(&device, &ill, "error").contains("Input/output error"));
+        eventually(SOON, "it says why", || device.attribute_if_any(&ill, "error").contains("Input/output error"));
         assert_ne!(device.attribute(&ill, "state"), "backed_up");
         illness.heals();
         if call == "sync" {
@@ -86,7 +79,7 @@ fn a_photo_that_cannot_be_read_while_it_is_sent_waits_for_its_disk() {
     for (name, bytes) in names.into_iter().zip([700_000, 9 << 20, 20_000]) {
         device.copy_in(&house.photo(name, bytes).0);
     }
-    let promised = |name: &&str| !told(&device, name, "fingerprint").is_empty();
+    let promised = |name: &&str| !device.attribute_if_any(name, "fingerprint").is_empty();
     eventually(SOON, "all are promised", || names.iter().all(promised));
     illness.strikes("read", "/spool/");
     link.mend();
@@ -106,16 +99,21 @@ fn a_server_whose_disk_ails_acknowledges_nothing_that_it_does_not_keep() {
     let illness = Illness::new(&house.shelf("illness"));
     house.server.with_variables(illness.variables());
     let device = house.device(&anna, "laptop");
-    for (number, (call, word)) in
-        [("write", "uploads/"), ("sync", "uploads/"), ("write", "index.sqlite"), ("sync", "index.sqlite")]
-            .into_iter()
-            .enumerate()
-    {
+    // As the system says it, and as SQLite does.
+    let (system, sqlite) = ("Input/output error", "disk I/O error");
+    let ills = [
+        ("write", "uploads/", system),
+        ("sync", "uploads/", system),
+        ("write", "index.sqlite", sqlite),
+        ("sync", "index.sqlite", sqlite),
+    ];
+    for (number, (call, word, said)) in ills.into_iter().enumerate() {
+        let mark = house.server.log().len();
         illness.strikes(call, word);
         for (kind, bytes) in [("small", 700_000), ("large", 9 << 20), ("tiny", 20_000)] {
             device.copy_in(&house.photo(&format!("{kind}-{number}.jpg"), bytes).0);
         }
-        eventually(SOON, "the server has failed", || house.server.log().contains("Input/output error"));
+        eventually(SOON, "the server has failed", || house.server.log()[mark..].contains(said));
         assert_eq!(device.status().files("backed_up"), 3 * number as u64, "{call} {word}");
         assert_eq!(device.status().files("failed"), 0, "{call} {word}");
         illness.heals();

@@ -205,10 +205,18 @@ impl Device {
     /// An attribute `user.heirloom.…` of a file in the mount, as a person asks for it.
     #[track_caller]
     pub fn attribute(&self, path: &str, name: &str) -> String {
+        self.ask_attribute(path, name).succeeds()
+    }
+
+    /// The same; empty if there is none.
+    pub fn attribute_if_any(&self, path: &str, name: &str) -> String {
+        self.ask_attribute(path, name).stdout
+    }
+
+    fn ask_attribute(&self, path: &str, name: &str) -> Ended {
         let attribute = format!("user.heirloom.{name}");
         let file = self.path(path);
         run("getfattr", ["--absolute-names", "--only-values", "-n", &attribute, file.to_str().expect("a plain path")])
-            .succeeds()
     }
 
     /// Copies a file into the mount, as the shell does.
