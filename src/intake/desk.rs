@@ -76,6 +76,13 @@ pub(super) enum Comparison {
     Done,
 }
 
+/// Whether the notes that were just looked after led to their files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Trail {
+    Found,
+    Lost,
+}
+
 /// Whether, and how, the work ends.
 #[derive(Clone, Copy, Debug)]
 enum Ending {
@@ -222,11 +229,14 @@ impl Desk {
         }
     }
 
-    /// Gives notes back or strikes them off.
-    pub(super) fn settle(&self, settle: impl FnOnce(&mut Notes)) {
+    /// Gives notes back or strikes them off. Where a file was not where its note said, and nobody told why, the comparison finds it, wherever
+    /// it is: not before the note is struck off, for it passes over what is noted.
+    pub(super) fn settle(&self, settle: impl FnOnce(&mut Notes) -> Trail) {
         let mut state = self.state();
         let before = state.notes.next_due();
-        settle(&mut state.notes);
+        if settle(&mut state.notes) == Trail::Lost {
+            state.comparison = Comparison::Again;
+        }
         self.wake_for_earlier(&state, before);
         self.room.notify_all();
         drop(state);
@@ -254,12 +264,6 @@ impl Desk {
         for telling in tellings.into_iter().rev() {
             state.tellings.push_front(telling);
         }
-    }
-
-    /// A file is not where its note says, and nobody told why: the comparison finds it, wherever it is.
-    pub(super) fn compare_again(&self) {
-        self.state().comparison = Comparison::Again;
-        self.room.notify_all();
     }
 
     /// The comparison is made; or, if notes were dropped meanwhile, has to be made again.

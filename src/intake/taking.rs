@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use heirloom_crash::Point;
 
-use super::desk::Desk;
+use super::desk::{Desk, Trail};
 use super::inside::Inside;
 use super::look::{Found, Look};
 use super::notes::Glance;
@@ -143,14 +143,20 @@ impl Inside {
 
     fn settle(&self, notes: Vec<(Glance, Afterwards)>) {
         self.desk.settle(|all| {
+            let mut trail = Trail::Found;
             for (glance, afterwards) in notes {
                 match afterwards {
                     Afterwards::Settled => all.settle(&glance),
                     Afterwards::Again(at) => all.put_back(&glance, at),
                     Afterwards::Failing(at) => all.fail(&glance, at),
                     Afterwards::Missing(at) => all.miss(&glance, at),
+                    Afterwards::Lost => {
+                        all.settle(&glance);
+                        trail = Trail::Lost;
+                    }
                 }
             }
+            trail
         });
     }
 }

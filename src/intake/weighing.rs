@@ -25,6 +25,8 @@ pub(super) enum Afterwards {
     Failing(Instant),
     /// It was not there; due again at this time.
     Missing(Instant),
+    /// It is not there.
+    Lost,
 }
 
 /// What a batch changes in the journal, and what becomes of its notes.
@@ -58,19 +60,18 @@ impl Inside {
             Found::Gone if was_renamed => Afterwards::Again(now),
             // A rename may have been done and not told yet. What is not there the next time either, is gone.
             Found::Gone if !glance.was_missing => Afterwards::Missing(now + QUIET),
+            Found::Gone => Afterwards::Lost,
             Found::Unreadable { error, .. } if is_transient(error) => {
                 Afterwards::Failing(now + read_retry(glance.failures))
             }
-            Found::Gone
-            | Found::Unreadable { .. }
+            Found::Unreadable { .. }
             | Found::Left { .. }
             | Found::Placeholder { .. }
             | Found::Whole { .. }
             | Found::Torn { .. }
             | Found::NotDurable { .. } => Afterwards::Settled,
         };
-        if let (Found::Gone, Afterwards::Settled) = (&found, &afterwards) {
-            self.desk.compare_again();
+        if let Afterwards::Lost = afterwards {
             // Unless the journal knows it under another name: then it is there.
             entries.gone.extend(known.as_ref().filter(|it| it.path == path).map(|_| id));
         }
