@@ -10,6 +10,8 @@ pub mod daemon;
 pub mod control;
 /// The mounted directory: a thin door from kernel requests to the spool.
 pub mod mount;
+/// Lending files to the kernel, which then reads and writes them for programs without us.
+pub mod lending;
 /// From a closed file to a promise in the journal (M1, M2).
 pub mod intake;
 /// From a promise to a receipt (M3 to M8).

@@ -32,13 +32,13 @@ use heirloom_protocol::LibraryPath;
 
 use crate::intake::{FileStatus, Intake};
 use crate::journal::FileId;
+use crate::lending::Lender;
 use crate::recall::Recall;
 use crate::spool::{Spool, SpoolError};
 
 pub use passthrough::{IoChoice, IoPath};
 pub use shelf::MountedShelf;
 
-use backing::Device;
 use passthrough::Passage;
 use pool::{Pool, Spare};
 
@@ -250,7 +250,7 @@ impl Mount {
         let session = Session::new(door::Door::new(Arc::clone(&tree), choice), &mountpoint, &options())
             .map_err(|source| ground::explain(&mountpoint, source))?;
         let shelf = MountedShelf::new(&tree, session.notifier());
-        let device = choose_path(&session, choice, &passage, spares);
+        let lender = choose_path(&session, choice, &passage, spares);
         let io_path = passage.io_path();
         let ended = Arc::new(Ended::default());
         let (at_end, place) = (Arc::clone(&ended), mountpoint.clone());
@@ -261,7 +261,7 @@ impl Mount {
                     Ok(()) => tracing::info!("the mount has ended"),
                     Err(error) => clear_away(&place, &error),
                 }
-                drop(device);
+                drop(lender);
                 at_end.set();
             })
             .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
@@ -337,31 +337,39 @@ impl Ended {
     }
 }
 
-/// Tries whether the kernel takes a file from us, and begins to make files ahead. Both may fail, which costs speed and nothing else.
+/// Tries whether the kernel takes a file from us, or through the helper, and begins to make files ahead. All may fail, which costs speed and
+/// nothing else.
 fn choose_path(
     session: &Session<door::Door>,
     choice: IoChoice,
     passage: &Passage,
-    make: impl Fn(Option<&Arc<Device>>) -> io::Result<Spare> + Send + 'static,
-) -> Option<Arc<Device>> {
-    let device = match choice {
-        IoChoice::Auto => Device::of(session).and_then(|device| make(Some(&device)).map(|_spare| device)),
+    make: impl Fn(Option<&Arc<Lender>>) -> io::Result<Spare> + Send + 'static,
+) -> Option<Arc<Lender>> {
+    let tried = |lender: Lender| {
+        let lender = Arc::new(lender);
+        make(Some(&lender)).map(|_spare| lender)
+    };
+    let lender = match choice {
+        IoChoice::Auto => {
+            Lender::by_ourselves(session).and_then(tried).or_else(|_| Lender::by_helper(session).and_then(tried))
+        }
         IoChoice::Direct => Err(io::ErrorKind::Unsupported.into()),
     };
-    let device = device.inspect_err(|error| tracing::debug!(%error, "files are not passed through")).ok();
-    if let Some(device) = &device {
-        passage.open(device, session.notifier());
+    let lender = lender.inspect_err(|error| tracing::debug!(%error, "files are not passed through")).ok();
+    if let Some(lender) = &lender {
+        passage.open(lender, session.notifier());
     }
-    let lender = device.as_ref().map(Arc::downgrade);
-    let making = move || match &lender {
-        None => make(None),
-        Some(lender) => make(Some(&lender.upgrade().ok_or(io::ErrorKind::BrokenPipe)?)),
+    let lending = lender.as_ref().map(Arc::downgrade);
+    let making = move || {
+        let Some(lending) = &lending else { return make(None) };
+        // What cannot be lent now goes through us.
+        make(Some(&lending.upgrade().ok_or(io::ErrorKind::BrokenPipe)?)).or_else(|_| make(None))
     };
     match Pool::start(making) {
         Ok(pool) => passage.stock(pool),
         Err(error) => tracing::warn!(%error, "no files are made ahead"),
     }
-    device
+    lender
 }
 
 /// Nobody answers any more: what is left of the mount would only say "not connected".

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # The tests of the mount once more as an ordinary user, to whom the kernel grants less than to the administrator.
 
-# ordinary_tests NAME...: runs these test programs of the client as nobody. In a world of mounts of its own, where /dev/fuse may be used by
-# everybody, as systems with fuse3 have it (some containers do not).
+# ordinary_tests NAME...: runs these test programs of the client as nobody, then once more with the helper that lends files to the kernel.
+# In a world of mounts of its own, where /dev/fuse may be used by everybody, as systems with fuse3 have it (some containers do not).
 ordinary_tests() {
     local place name program tests=() ended=0
     for name; do tests+=(--test "$name"); done
@@ -10,6 +10,7 @@ ordinary_tests() {
     cargo test --no-run -p heirloom "${tests[@]}" 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p' >"$place/programs"
     while read -r program; do cp "$program" "$place/"; done <"$place/programs"
     rm "$place/programs"
+    cp "${CARGO_TARGET_DIR:-target}/debug/heirloom-lend" "$place/helper"
     mkdir -m 777 "$place/tmp"
     chmod 755 "$place"
     # shellcheck disable=SC2016 # The shell inside expands them.
@@ -18,9 +19,15 @@ ordinary_tests() {
         mknod -m 666 "$1/fuse" c 10 229
         mount --bind "$1/fuse" /dev/fuse
         cd "$1"
-        for program in ./mount_*; do
-            TMPDIR=$1/tmp HOME=$1/tmp setpriv --reuid=65534 --regid=65534 --clear-groups "$program"
-        done' sh "$place" || ended=$?
+        all() {
+            for program in ./mount_*; do
+                TMPDIR=$1/tmp HOME=$1/tmp setpriv --reuid=65534 --regid=65534 --clear-groups "$program"
+            done
+        }
+        all "$1"
+        mv helper heirloom-lend
+        PATH="$PATH:/usr/sbin:/sbin" setcap cap_sys_admin=ep heirloom-lend
+        all "$1"' sh "$place" || ended=$?
     as_root rm -rf "$place"
     return "$ended"
 }

@@ -1,52 +1,38 @@
-//! Backings: files of the spool that the kernel was given, to read and write them for programs without us (FUSE passthrough).
+//! Backings: files of the spool that the kernel was lent, to read and write them for programs without us (FUSE passthrough).
 //!
-//! A backing is a number that means an open file to one mount. The kernel gives numbers only to who has `CAP_SYS_ADMIN` in the first
-//! user namespace, and counts them as the mount's until they are given back or the mount ends.
-#![expect(unsafe_code, reason = "an ioctl without a wrapper, and numbers whose lifetime fuser cannot see")]
+//! A backing is a number that means an open file to one mount. The kernel counts it as the mount's until it is taken back or the mount
+//! ends.
+#![expect(unsafe_code, reason = "numbers whose lifetime fuser cannot see")]
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
-use fuser::{BackingId, FileAttr, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyOpen};
-use rustix::ioctl::{Setter, ioctl, opcode};
+use fuser::{FileAttr, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyOpen};
 
 use super::answer::KNOWN_FOR;
+use crate::lending::Lender;
 use crate::spool::{self, Access, Durability, Opening};
-
-/// `FUSE_DEV_IOC_BACKING_CLOSE` (linux/fuse.h).
-const GIVE_BACK: rustix::ioctl::Opcode = opcode::write::<u32>(229, 2);
 
 const READING: Opening = Opening { access: Access::Read, durability: Durability::Lazy };
 
-/// The device of one mount. Whoever keeps it keeps the mount's programs waiting for answers, so only the thread that answers does.
-#[derive(Debug)]
-pub(super) struct Device(OwnedFd);
-
-/// One file that the kernel has. Given back when dropped, unless the mount has ended.
+/// One file that the kernel has. Taken back when dropped, unless the mount has ended.
 #[derive(Debug)]
 pub(super) struct Backing {
     number: u32,
-    device: Weak<Device>,
-}
-
-impl Device {
-    pub(super) fn of(session: impl AsFd) -> io::Result<Arc<Self>> {
-        Ok(Arc::new(Self(session.as_fd().try_clone_to_owned()?)))
-    }
-
-    /// Gives the kernel a file; `EPERM` without the right to, `ELOOP` if the file's disk is itself stacked on another.
-    ///
-    /// What the kernel gets is open for reading only, whatever it then opens for programs: it keeps it until the mount is gone,
-    /// also of a process that was killed, and whoever asks then whether the file is still being written must not meet it.
-    pub(super) fn lend(self: &Arc<Self>, file: &File) -> io::Result<Backing> {
-        let number = BackingId::create_raw(&self.0, spool::reopen(file, READING)?)?;
-        Ok(Backing { number, device: Arc::downgrade(self) })
-    }
+    lender: Weak<Lender>,
 }
 
 impl Backing {
+    /// Lends the kernel a file.
+    ///
+    /// What the kernel gets is open for reading only, whatever it then opens for programs: it keeps it until the mount is gone,
+    /// also of a process that was killed, and whoever asks then whether the file is still being written must not meet it.
+    pub(super) fn of(file: &File, lender: &Arc<Lender>) -> io::Result<Self> {
+        let number = lender.lend(&spool::reopen(file, READING)?)?;
+        Ok(Self { number, lender: Arc::downgrade(lender) })
+    }
+
     /// Answers an open: the kernel serves this handle from now on.
     pub(super) fn answer_open(&self, reply: ReplyOpen, handle: FileHandle, flags: FopenFlags) {
         // SAFETY: the number is good, for `self` gives it back only when dropped, and it is taken out again below.
@@ -72,10 +58,8 @@ impl Backing {
 
 impl Drop for Backing {
     fn drop(&mut self) {
-        let Some(device) = self.device.upgrade() else { return };
-        // SAFETY: this command reads one 32-bit number through the pointer that it is given, and nothing else.
-        let given_back = unsafe { ioctl(&device.0, Setter::<GIVE_BACK, u32>::new(self.number)) };
-        if let Err(error) = given_back {
+        let Some(lender) = self.lender.upgrade() else { return };
+        if let Err(error) = lender.take_back(self.number) {
             tracing::warn!(%error, "the kernel does not take a file back");
         }
     }

@@ -98,11 +98,12 @@ fn check_fuse() -> Result<(), MountError> {
     device.map(drop).map_err(|source| MountError::NoFuse { source })
 }
 
-/// A mount whose program died answers everything with ENOTCONN until somebody unmounts it. Answers how many there were.
+/// A mount whose program died answers everything with ENOTCONN until somebody unmounts it, and with ECONNABORTED who asked in the very moment.
+/// Answers how many there were.
 pub(super) fn clear_stale(mountpoint: &Path) -> Result<usize, MountError> {
     for cleared in 0..STALE_MOUNTS_MAX {
         match fs::metadata(mountpoint) {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTCONN) => {}
+            Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::NOTCONN | Errno::CONNABORTED)) => {}
             Ok(_) | Err(_) => return Ok(cleared),
         }
         let place = absolute(mountpoint).map_err(|source| look(mountpoint, source))?;

@@ -1,23 +1,23 @@
 //! Passthrough: which open files the kernel serves by itself, straight from the spool.
 //!
-//! It needs the right to hand files to the kernel, so it is tried once when the mount starts, with a file that is then kept as the first
-//! spare; if that fails, all goes through us, as everywhere without that right.
+//! It needs the right to lend files to the kernel, so it is tried when the mount starts: by ourselves, and through a helper; if both fail,
+//! all goes through us.
 //!
 //! The kernel wants one way for all handles of a file while any is open, and one backing for all that take the kernel's way. So the
 //! way is chosen by who opens the file first, and kept by file.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io;
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use fuser::{INodeNo, Notifier};
 
-use super::backing::{Backing, Device};
+use super::backing::Backing;
 use super::handles::OpenFile;
 use super::locked;
 use super::pool::{Pool, Spare};
 use crate::journal::FileId;
+use crate::lending::Lender;
 
 /// How reads and writes of open files reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -32,7 +32,7 @@ pub enum IoPath {
 /// Which of them the person wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum IoChoice {
-    /// Passthrough where it is allowed (it needs the right to administer the system), else direct.
+    /// Passthrough where it is allowed (it needs the right to administer the system, or the helper that has it), else direct.
     #[default]
     Auto,
     /// Through this program, whatever is allowed.
@@ -60,7 +60,7 @@ pub(super) enum Wish {
 /// The ways of all open files of a mount, and the spare files.
 #[derive(Debug, Default)]
 pub(super) struct Passage {
-    device: OnceLock<Weak<Device>>,
+    lender: OnceLock<Weak<Lender>>,
     notifier: OnceLock<Notifier>,
     pool: OnceLock<Pool>,
     ways: Mutex<HashMap<FileId, Weak<Way>>>,
@@ -68,8 +68,8 @@ pub(super) struct Passage {
 
 impl Passage {
     /// The kernel takes files from us, and hears what we notice.
-    pub(super) fn open(&self, device: &Arc<Device>, notifier: Notifier) {
-        self.device.get_or_init(|| Arc::downgrade(device));
+    pub(super) fn open(&self, lender: &Arc<Lender>, notifier: Notifier) {
+        self.lender.get_or_init(|| Arc::downgrade(lender));
         self.notifier.get_or_init(|| notifier);
     }
 
@@ -99,29 +99,36 @@ impl Passage {
     }
 
     pub(super) fn io_path(&self) -> IoPath {
-        if self.device.get().is_some() { IoPath::Passthrough } else { IoPath::Direct }
+        if self.lender.get().is_some() { IoPath::Passthrough } else { IoPath::Direct }
     }
 
-    /// The way for one more handle of a file; `wish` decides if it is the first.
-    pub(super) fn way(&self, id: FileId, file: &File, wish: Wish) -> io::Result<Arc<Way>> {
-        let Some(device) = self.device.get() else { return Ok(Arc::new(Way::Ours)) };
+    /// The way for one more handle of a file; `wish` decides if it is the first, and the kernel takes the file.
+    pub(super) fn way(&self, id: FileId, file: &File, wish: Wish) -> Arc<Way> {
+        let Some(lender) = self.lender.get() else { return Arc::new(Way::Ours) };
         let mut ways = locked(&self.ways);
         if let Some(way) = ways.get(&id).and_then(Weak::upgrade) {
-            return Ok(way);
+            return way;
         }
-        let way = Arc::new(match (wish, device.upgrade()) {
-            (Wish::Fast, Some(device)) => Way::Kernel(device.lend(file)?),
+        let way = Arc::new(match (wish, lender.upgrade()) {
+            (Wish::Fast, Some(lender)) => Backing::of(file, &lender).map_or_else(
+                |error| {
+                    tracing::debug!(%error, "a file is not passed through");
+                    Way::Ours
+                },
+                Way::Kernel,
+            ),
             (Wish::Fast | Wish::Ours, _) => Way::Ours,
         });
         ways.insert(id, Arc::downgrade(&way));
-        Ok(way)
+        way
     }
 
     /// The way of a file that was spare, for its first handle.
     pub(super) fn way_of_spare(&self, id: FileId, backing: Option<Backing>) -> Arc<Way> {
-        let Some(backing) = backing else { return Arc::new(Way::Ours) };
-        let way = Arc::new(Way::Kernel(backing));
-        locked(&self.ways).insert(id, Arc::downgrade(&way));
+        let way = Arc::new(backing.map_or(Way::Ours, Way::Kernel));
+        if self.lender.get().is_some() {
+            locked(&self.ways).insert(id, Arc::downgrade(&way));
+        }
         way
     }
 
@@ -133,7 +140,7 @@ impl Passage {
     /// A handle is gone; its file is closed when this returns, unless somebody still uses it.
     pub(super) fn leave(&self, open: Arc<OpenFile>) {
         let id = open.id;
-        if self.device.get().is_none() {
+        if self.lender.get().is_none() {
             return drop(open);
         }
         let mut ways = locked(&self.ways);

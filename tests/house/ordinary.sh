@@ -1,6 +1,17 @@
 #!/bin/sh
 # What an ordinary user does with a mount, one line for each thing that was found to be so. $1: their folder; $2: the program; $3: the server.
 set -e
+
+# The process that lends files for the daemon, if there is one.
+helper() {
+    for it in /proc/[0-9]*; do
+        if grep -qs "^PPid:.$daemon\$" "$it/status" && grep -qs '^Name:.heirloom-lend' "$it/status"; then
+            echo "${it##*/}" && return
+        fi
+    done
+    false
+}
+
 cd "$1"
 export HOME="$1"
 "$2" mount mount --state "$1/state" --token-file token --server "$3"
@@ -14,11 +25,24 @@ mkdir mount/trip && mv mount/a.jpg mount/trip/b.jpg
 chmod 0 mount/trip/b.jpg && ! cat mount/trip/b.jpg >/dev/null 2>&1 && echo 'closed to its owner, too'
 chmod 600 mount/trip/b.jpg
 head -c 3000000 /dev/zero | dd of=mount/trip/b.jpg conv=notrunc bs=1M seek=1 2>/dev/null && echo 'written in place'
+cp photo.jpg mount/a.jpg
 "$2" wait mount >/dev/null
 getfattr --only-values -n user.heirloom.state mount/trip/b.jpg && echo
 "$2" free mount >/dev/null
 getfattr --only-values -n user.heirloom.state mount/trip/b.jpg && echo
 cp mount/trip/b.jpg back.jpg && sha256sum <back.jpg
 "$2" status mount --json
+daemon=$("$2" status mount --json | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p')
+if lends=$(helper); then
+    kill -9 "$lends"
+    cmp photo.jpg mount/a.jpg && echo 'read while nobody lends'
+    tries=0
+    until again=$(helper) && [ "$again" != "$lends" ]; do
+        tries=$((tries + 1)) && [ "$tries" -lt 100 ]
+        cmp photo.jpg mount/a.jpg
+        sleep 0.1
+    done
+    echo 'another one lends'
+fi
 "$2" unmount mount >/dev/null
 ! mountpoint -q mount && echo 'unmounted'

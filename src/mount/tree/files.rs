@@ -55,7 +55,7 @@ impl Tree {
         };
         super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
         let stay = self.stay(id, &file)?;
-        let open = self.taking(Made { file, id, way: None }, opening.access, Origin::Found, stay)?;
+        let open = self.taking(Made { file, id, way: None }, opening.access, Origin::Found, stay);
         self.announce(open, path.as_ref(), truncate)
     }
 
@@ -82,7 +82,7 @@ impl Tree {
             Origin::Made => self.stay_made(fresh.id),
             Origin::Found => self.stay(fresh.id, &fresh.file)?,
         };
-        let handle = self.announce(self.taking(fresh, opening.access, origin, stay)?, Some(&path), truncate)?;
+        let handle = self.announce(self.taking(fresh, opening.access, origin, stay), Some(&path), truncate)?;
         let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),

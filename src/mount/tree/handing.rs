@@ -11,7 +11,8 @@ use heirloom_protocol::LibraryPath;
 
 use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
 use crate::journal::FileId;
-use crate::mount::backing::Device;
+use crate::lending::Lender;
+use crate::mount::backing::Backing;
 use crate::mount::marks::{Carrier, Hand};
 use crate::mount::passthrough::{Passage, Way, Wish};
 use crate::mount::pool::Spare;
@@ -86,7 +87,7 @@ impl Tree {
     fn make_marked(&self, path: &LibraryPath, mode: u16, opening: Opening) -> Option<Made> {
         let file = self.spool.make_spare(opening, mode).ok()?;
         let id = Facts::of(&file).ok()?.id;
-        let way = self.passage.way(id, &file, self.wish(opening.access, None)).ok()?;
+        let way = self.passage.way(id, &file, self.wish(opening.access, None));
         let carrier = if way.is_the_kernels() { Carrier::Kernel } else { Carrier::Us };
         let marked = mark_new(&self.spool, &file, carrier);
         if marked.is_err() || self.spool.place_spare(&file, path, mode).is_err() {
@@ -97,24 +98,13 @@ impl Tree {
         Some(Made { file, id, way: Some(way) })
     }
 
-    pub(super) fn taking(
-        &self,
-        made: Made,
-        access: Access,
-        origin: Origin,
-        stay: Option<Opened>,
-    ) -> Result<OpenFile, TreeError> {
+    pub(super) fn taking(&self, made: Made, access: Access, origin: Origin, stay: Option<Opened>) -> OpenFile {
         let Made { file, id, way } = made;
         if origin == Origin::Made {
             heirloom_crash::pass(Point::FileNamed);
         }
         let is_prepared = way.is_some();
-        let way = match way {
-            Some(way) => way,
-            None => {
-                self.passage.way(id, &file, self.wish(access, stay.as_ref())).map_err(during("hand to the kernel"))?
-            }
-        };
+        let way = way.unwrap_or_else(|| self.passage.way(id, &file, self.wish(access, stay.as_ref())));
         let carrier = if way.is_the_kernels() { Carrier::Kernel } else { Carrier::Us };
         let pen = match (access.can_write(), is_prepared) {
             (false, _) => None,
@@ -122,7 +112,7 @@ impl Tree {
             (true, false) => Some(self.marks.pen(id, carrier)),
         };
         let name_is_new = AtomicBool::new(origin == Origin::Made);
-        Ok(OpenFile { file, id, access, name_is_new, pen, stay, way, is_prepared })
+        OpenFile { file, id, access, name_is_new, pen, stay, way, is_prepared }
     }
 
     /// What is missing of a file the kernel would read as zeros.
@@ -256,12 +246,12 @@ impl Tree {
         Arc::clone(&self.passage)
     }
 
-    /// Makes a spare file; `device` is where the kernel takes it from us, if it does.
-    pub(in crate::mount) fn spare_maker(&self) -> impl Fn(Option<&Arc<Device>>) -> io::Result<Spare> + Send + 'static {
+    /// Makes a spare file, and lends it to the kernel if there is a `lender`.
+    pub(in crate::mount) fn spare_maker(&self) -> impl Fn(Option<&Arc<Lender>>) -> io::Result<Spare> + Send + 'static {
         let spool = self.spool.clone();
-        move |device| {
+        move |lender| {
             let file = spool.make_spare(USUAL_OPENING, USUAL_MODE).map_err(|error| error.source)?;
-            let backing = device.map(|device| device.lend(&file)).transpose()?;
+            let backing = lender.map(|lender| Backing::of(&file, lender)).transpose()?;
             mark_new(&spool, &file, backing.as_ref().map_or(Carrier::Us, |_| Carrier::Kernel))?;
             Ok(Spare { id: Facts::of(&file)?.id, file, backing })
         }
