@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use heirloom_protocol::message::CrossUser;
 
+use crate::reserve::Reserve;
+
 /// How long an interrupted upload waits for its next shard: a device that was away for the weekend goes on where it
 /// stopped.
 pub const UPLOAD_EXPIRY: Duration = Duration::from_hours(7 * 24);
@@ -155,6 +157,7 @@ impl DataDir {
         }
         close_to_others(&root)?;
         let data = Self { root };
+        Reserve::at(data.root.join("reserve")).review();
         for folder in [data.images(), data.uploads(), data.quarantine()] {
             make(&folder)?;
         }

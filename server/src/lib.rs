@@ -24,6 +24,8 @@ pub mod index;
 pub mod blobs;
 /// The data directory, and what the administrator decided.
 pub mod config;
+/// Room that is kept for when a disk is full.
+pub mod reserve;
 /// How often each may ask.
 pub mod rates;
 /// Who writes what, one after another.

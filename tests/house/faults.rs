@@ -53,6 +53,44 @@ fn a_full_disk_of_the_server_keeps_photos_pending_until_there_is_room() {
 }
 
 #[test]
+fn a_server_whose_disk_has_no_room_left_starts_answers_and_is_given_room_by_its_own_command() {
+    let mut house = House::new();
+    let folder = house.shelf("disk");
+    // Without its log, which could not say that it listens.
+    let disk = SmallDisk::new(&folder.join("image"), &folder.join("server").join("data"), 96 << 20);
+    let mut server = Server::start(&folder.join("server"));
+    let anna = Person::new("anna", &server.add_user("anna"));
+    let mut device = house.device_of_server(&anna, "laptop", &server);
+    device.mount();
+    let [kept, removed] = ["kept.jpg", "removed.jpg"].map(|name| house.photo(name, 2_000_000));
+    for (photo, _) in [&kept, &removed] {
+        device.copy_in(photo);
+    }
+    device.wait();
+    fs::remove_file(device.path("removed.jpg")).expect("our own photo");
+    let asker = crate::ask::Asker::new(server.address(), &anna.token);
+    eventually(SOON, "it is in the trash", || asker.library().len() == 1);
+    server.stop();
+
+    let filler = disk.fill();
+    server.start_again();
+    let asker = crate::ask::Asker::new(server.address(), &anna.token);
+    assert_eq!(Fingerprint::of(&asker.image(kept.1).expect("it answers")), kept.1);
+    // What is sent meanwhile does not take the last of the room.
+    device.copy_in(&house.photo("later.jpg", 500_000).0);
+    eventually(SOON, "it says why nothing goes on", || {
+        let status = device.status();
+        status.word("/connection/state") == "offline" && status.word("/connection/why").contains("no room")
+    });
+    let said = server.administer(&["trash", "purge", "--grace", "0s"]).succeeds();
+    assert!(said.starts_with("purged 1 photos\nfreed 1 images, 2000000 bytes"), "{said}");
+    fs::remove_file(filler).expect("our own file");
+    device.wait();
+    device.unmount();
+    server.end();
+}
+
+#[test]
 fn a_full_disk_under_spool_and_journal_loses_no_photo_that_was_closed() {
     let mut house = House::new();
     let anna = house.person("anna");

@@ -1,9 +1,10 @@
 //! A full disk: the writer is told at once, photos that the server has make room, and nothing truncated is ever backed up as whole.
 
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::command::run;
+use crate::command::{finish, run};
 use crate::disk::SmallDisk;
 use crate::house::House;
 use crate::waiting::{SOON, eventually};
@@ -82,4 +83,44 @@ fn the_room_that_is_to_stay_free_stays_free() {
     assert!(fs::read(device.path("0.jpg")).expect("it comes back") == original);
     eventually(SOON, "another makes room for what came back", || free() >= FLOOR);
     device.unmount();
+}
+
+#[test]
+fn a_disk_without_any_room_is_mounted_and_given_room_through_us() {
+    for io in ["direct", "auto"] {
+        let mut house = House::new();
+        let anna = house.person("anna");
+        let mut device = house.unmounted(&anna, "anna").with_options(&["--io", io]);
+        let disk = SmallDisk::new(&house.shelf("disk").join("image"), &device.state(), 96 << 20);
+        device.mount();
+        let photos: Vec<_> = (0..5).map(|number| house.photo(&format!("{number}.jpg"), 2_000_000)).collect();
+        for (photo, _) in &photos {
+            device.copy_in(photo);
+        }
+        device.wait();
+        device.unmount();
+        let reserve = device.state().join("reserve");
+        assert!(reserve.exists(), "{io}: room is kept for this");
+        let filler = disk.fill();
+        device.mount();
+        assert!(!reserve.exists(), "{io}: and given up");
+        for (number, (photo, _)) in photos.iter().enumerate() {
+            let here = fs::read(device.path(format!("{number}.jpg"))).expect("it is here");
+            assert!(here == fs::read(photo).expect("the original"), "{io}: {number}");
+        }
+        assert_eq!(device.status().files("backed_up"), 5, "{io}");
+        finish(device.heirloom([Path::new("free"), &device.mountpoint()])).succeeds();
+        eventually(SOON, "they gave their room up", || device.status().files("placeholder") == 5);
+        // Five photos have made room for three.
+        for number in 5..8 {
+            device.copy_in(&house.photo(&format!("{number}.jpg"), 2_000_000).0);
+        }
+        device.wait();
+        assert_eq!(device.status().files("backed_up"), 3, "{io}");
+        fs::remove_file(filler).expect("our own file");
+        device.unmount();
+        device.mount();
+        assert!(reserve.exists(), "{io}: and kept again when there is plenty");
+        device.unmount();
+    }
 }

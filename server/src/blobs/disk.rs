@@ -8,7 +8,10 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::fs::{CWD, RenameFlags, fstatvfs, renameat_with};
+
+/// So much of a disk is left to the index: who removes photos to make room needs it to take note of that.
+const LEFT_BYTES: u64 = 16 << 20;
 
 /// The calls that durability hangs on.
 pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
@@ -32,6 +35,10 @@ pub(super) struct KernelDisk;
 
 impl Disk for KernelDisk {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let disk = fstatvfs(file)?;
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < LEFT_BYTES {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         file.write_all_at(bytes, offset)
     }
 
