@@ -222,7 +222,7 @@ impl Journal {
     pub fn confirm_names(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), JournalError> {
         self.write(move |tables| {
             done.iter().try_for_each(|sequence| tables.confirm_name(*sequence))?;
-            versions.iter().try_for_each(|(path, version)| tables.set_version(path, *version))
+            tables.set_versions(&versions)
         })
     }
 

@@ -15,6 +15,14 @@ pub enum JournalError {
         /// The journal.
         path: PathBuf,
     },
+    /// Its disk is full, to the last of what was kept for that.
+    #[error("there is no room for the journal {path:?}: free some megabytes on its disk, then start again")]
+    Full {
+        /// The journal.
+        path: PathBuf,
+        /// What the disk said.
+        source: Arc<io::Error>,
+    },
     /// It is there, seems sound, and cannot be opened.
     #[error("open the journal {path:?}")]
     Open {
@@ -65,6 +73,7 @@ impl JournalError {
         match self {
             Self::Read(_) | Self::Write(_) => true,
             Self::InUse { .. }
+            | Self::Full { .. }
             | Self::Open { .. }
             | Self::File { .. }
             | Self::Thread(_)

@@ -1,6 +1,6 @@
 //! Names: what the library on the server is to hear of them, and what it has confirmed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use heirloom_protocol::LibraryPath;
 use redb::ReadableTable as _;
@@ -113,12 +113,27 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// What the server confirmed of a path; none: nothing stands there.
-    pub(super) fn set_version(&mut self, path: &LibraryPath, version: Option<u64>) -> Result<(), Fault> {
-        match version {
-            Some(version) => self.versions.insert(path.as_str(), version)?,
-            None => self.versions.remove(path.as_str())?,
-        };
+    /// What the server confirmed of these paths; none: nothing stands there. What is still on its way there keeps its mark.
+    pub(super) fn set_versions(&mut self, versions: &[(LibraryPath, Option<u64>)]) -> Result<(), Fault> {
+        for (path, version) in versions {
+            match version {
+                Some(version) => self.versions.insert(path.as_str(), version)?,
+                None => self.versions.remove(path.as_str())?,
+            };
+        }
+        let gone: HashSet<_> = versions.iter().filter(|(_, version)| version.is_none()).map(|(path, _)| path).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        for entry in self.names.iter()? {
+            let change = record::decode_change(entry?.1.value());
+            if let Ok(NameChange::Put { path, .. } | NameChange::Move { to: path, .. }) = change
+                && gone.contains(&path)
+                && self.versions.get(path.as_str())?.is_none()
+            {
+                self.versions.insert(path.as_str(), UNCONFIRMED)?;
+            }
+        }
         Ok(())
     }
 
@@ -137,7 +152,7 @@ impl Tables<'_> {
     pub(super) fn arrive(&mut self, arrived: &Arrived) -> Result<(), Fault> {
         arrived.forgotten.iter().try_for_each(|id| self.forget(*id))?;
         arrived.records.iter().try_for_each(|(id, file)| self.record(*id, file))?;
-        arrived.versions.iter().try_for_each(|(path, version)| self.set_version(path, *version))?;
+        self.set_versions(&arrived.versions)?;
         arrived.puts.iter().try_for_each(|change| self.queue_name(change))?;
         self.counters.insert(FEED, arrived.position)?;
         Ok(())

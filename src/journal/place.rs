@@ -163,6 +163,9 @@ fn refused(path: &Path, source: redb::Error) -> JournalError {
     let path = path.to_owned();
     match source {
         redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => JournalError::InUse { path },
+        redb::Error::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+            JournalError::Full { path, source: Arc::new(source) }
+        }
         source => JournalError::Open { path, source: Arc::new(source) },
     }
 }

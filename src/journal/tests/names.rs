@@ -108,3 +108,16 @@ fn the_feed_is_passed_over_our_own_changes_as_far_as_they_follow_upon_it() {
     journal.pass_over([4, 5, 6].into()).unwrap();
     assert_eq!(journal.feed_position().unwrap(), 6);
 }
+
+#[test]
+fn a_name_that_is_put_again_is_known_to_the_library_though_its_removal_is_confirmed_meanwhile() {
+    let (_folder, journal) = open();
+    let remove = NameChange::Remove { path: path(1) };
+    let put = NameChange::Put { path: path(1), fingerprint: fingerprint(1), mtime_ns: 1 };
+    journal.queue_names(vec![remove, put.clone()]).unwrap();
+    journal.confirm_names(vec![0], vec![(path(1), None)]).unwrap();
+    // Changed since, so the name is all that the library has of it.
+    journal.record(vec![pending(1)]).unwrap();
+    journal.follow(vec![NameStep::Move { id: FileId(1), to: path(2) }]).unwrap();
+    assert_eq!(outbox(&journal), [put, moved(1, 2)]);
+}
