@@ -107,10 +107,9 @@ busy_round() {
 }
 
 busy_line() { printf '| %s | %s | %s | %s |\n' "$1" "$2" "$3" "$(paste -sd ' ' "$4")"; }
-ratio() { awk -v it="$1" -v other="$2" 'BEGIN { printf "%.2f", it / other }'; }
 
 measure_busy_server() {
-    local kept ours
+    local kept
     kept=$(busy_index)
     cp -r "$kept" "$work/data"
     sync
@@ -121,15 +120,14 @@ measure_busy_server() {
         say "Round $round of $rounds ..."
         busy_round
     done
-    ours=$(median "$work/put.heirloom")
     printf '%s, %s cores, Linux %s; medians of %s rounds, interleaved; an index of %s images; load and servers on this machine\n\n' \
         "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$rounds" "$busy_images"
     printf '| What | found | aim | all rounds |\n|---|---|---|---|\n'
     busy_line "images checked per second, $busy_connections connections, 500 in a check" "$(median "$work/rate")" "80000" "$work/rate"
     busy_line "an answer meanwhile, median, ms" "$(median "$work/median")" "" "$work/median"
     busy_line "99th percentile of a check while 4 connections upload, $busy_calm_rate checks a second, ms" "$(median "$work/slow")" "50" "$work/slow"
-    busy_line "images of 2 MB, each synced, MB/s" "$ours" "" "$work/put.heirloom"
-    busy_line "times nginx, which syncs nothing" "$(ratio "$ours" "$(median "$work/put.nginx")")" "0.6" "$work/put.nginx"
-    busy_line "times nginx and one \`syncfs\` at the end" "$(ratio "$ours" "$(median "$work/put.synced")")" "0.8" "$work/put.synced"
+    busy_line "images of 2 MB, each synced, MB/s" "$(median "$work/put.heirloom")" "" "$work/put.heirloom"
+    busy_line "times nginx, which syncs nothing" "$(ratio "$work/put.heirloom" "$work/put.nginx")" "0.6" "$work/put.nginx"
+    busy_line "times nginx and one \`syncfs\` at the end" "$(ratio "$work/put.heirloom" "$work/put.synced")" "0.8" "$work/put.synced"
     printf '\nPeak memory of the server: %s MB.\n' "$(($(peak_kib "$busy_pid") / 1024))"
 }

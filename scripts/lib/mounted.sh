@@ -186,7 +186,7 @@ measure_column() {
     done
 }
 
-# One line for each way: the median, how many times the first way's median, and all rounds.
+# One line for each way: the median, how many times the first way, and all rounds.
 print_column() {
     local column=$1 way one=
     printf '\n| %s | s | times | all rounds |\n|---|---|---|---|\n' "${mount_title[$column]}"
@@ -194,7 +194,7 @@ print_column() {
         [ -e "$work/$column.$way" ] || continue
         one=${one:-$way}
         printf '| %s | %s | %s | %s |\n' "${mount_label[$way]}" "$(median "$work/$column.$way")" \
-            "$(awk -v it="$(median "$work/$column.$way")" -v one="$(median "$work/$column.$one")" 'BEGIN { printf "%.2f", it / one }')" \
+            "$(ratio "$work/$column.$way" "$work/$column.$one")" \
             "$(paste -sd ' ' "$work/$column.$way")"
     done
 }

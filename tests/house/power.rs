@@ -33,16 +33,21 @@ const BETWEEN_MS_MAX: u64 = 1_500;
 /// The mark of a file whose bytes may not be on the disk; see docs/FORMAT.md.
 const MARK: &str = "user.heirloom.mark";
 
+/// Photos by name.
+type Named = BTreeMap<String, Fingerprint>;
+
 /// Somebody who copies photos into a mount for as long as the test goes on.
 #[derive(Debug, Default)]
 struct Work {
     enough: AtomicBool,
+    /// Held for each photo, and by whoever looks at what a cut left: the disk is not to be full before the last one.
+    turn: Mutex<()>,
     /// Every photo that was begun, with its length.
     begun: Mutex<BTreeMap<Fingerprint, u64>>,
     /// The names whose `fsync` returned.
-    synced: Mutex<BTreeMap<String, Fingerprint>>,
+    synced: Mutex<Named>,
     /// The names that were said to be backed up.
-    reported: Mutex<BTreeMap<String, Fingerprint>>,
+    reported: Mutex<Named>,
 }
 
 impl Work {
@@ -50,6 +55,7 @@ impl Work {
     fn go_on(&self, mountpoint: &Path, seed: u64) {
         let (mut camera, mut chance) = (Camera::new(seed), fastrand::Rng::with_seed(seed));
         for number in 0.. {
+            let turn = self.turn.lock().expect("no panic there");
             if self.enough.load(SeqCst) {
                 return;
             }
@@ -67,6 +73,7 @@ impl Work {
             }
             drop(file);
             self.ask(mountpoint, &format!("IMG_{:05}.jpg", chance.usize(..=number)));
+            drop(turn);
             thread::sleep(Duration::from_millis(chance.u64(..60)));
         }
     }
@@ -87,17 +94,24 @@ impl Work {
         self.begun.lock().expect("no panic there").clone()
     }
 
-    fn synced(&self) -> BTreeMap<String, Fingerprint> {
+    fn synced(&self) -> Named {
         self.synced.lock().expect("no panic there").clone()
     }
 
-    fn reported(&self) -> BTreeMap<String, Fingerprint> {
+    fn reported(&self) -> Named {
         self.reported.lock().expect("no panic there").clone()
     }
 }
 
-/// Cuts the power at random moments while somebody works in `device`; `cut` looks at what is left each time.
-fn cut_under_load(device: &Device, chance: &mut fastrand::Rng, work: &Work, mut cut: impl FnMut(usize)) {
+/// Cuts the power of `disk` at random moments while somebody works in `device`; `look` looks at what is left each time, and is told what was
+/// durable and what was said to be backed up before.
+fn cut_under_load(
+    (yard, disk): (&Yard, &Disk),
+    device: &Device,
+    chance: &mut fastrand::Rng,
+    work: &Work,
+    mut look: impl FnMut(&Disk, &Named, &Named),
+) {
     let (mountpoint, seed) = (device.mountpoint(), chance.u64(..));
     thread::scope(|scope| {
         scope.spawn(|| work.go_on(&mountpoint, seed));
@@ -105,7 +119,12 @@ fn cut_under_load(device: &Device, chance: &mut fastrand::Rng, work: &Work, mut 
         let _end = Enough(&work.enough);
         for number in 1..=rounds(CUTS) {
             thread::sleep(Duration::from_millis(chance.u64(100..BETWEEN_MS_MAX)));
-            cut(number);
+            let (synced, reported) = (work.synced(), work.reported());
+            let left = yard.cut(disk, &format!("cut-{number}"));
+            let rest = work.turn.lock().expect("no panic there");
+            look(&left, &synced, &reported);
+            left.discard();
+            drop(rest);
         }
     });
 }
@@ -129,11 +148,8 @@ fn what_was_durable_survives_a_power_cut_of_the_client() {
     let mut device = house.device_in(&anna, "laptop", disk.folder());
     device.mount();
     let (work, mut torn) = (Work::default(), 0);
-    cut_under_load(&device, &mut chance, &work, |number| {
-        let (synced, reported) = (work.synced(), work.reported());
-        let left = yard.cut(&disk, &format!("cut-{number}"));
-        torn += look_at_client(&house, &anna, &left, &synced, &reported, &work);
-        left.discard();
+    cut_under_load((&yard, &disk), &device, &mut chance, &work, |left, synced, reported| {
+        torn += look_at_client(&house, &anna, left, synced, reported, &work);
     });
     let strange: Vec<_> = house.server.images().into_keys().filter(|image| !work.begun().contains_key(image)).collect();
     assert!(strange.is_empty(), "on the server, and never a photo: {strange:?}");
@@ -141,14 +157,7 @@ fn what_was_durable_survives_a_power_cut_of_the_client() {
 }
 
 /// Starts the client on what a cut left. Answers how many files were torn.
-fn look_at_client(
-    house: &House,
-    anna: &Person,
-    left: &Disk,
-    synced: &BTreeMap<String, Fingerprint>,
-    reported: &BTreeMap<String, Fingerprint>,
-    work: &Work,
-) -> usize {
+fn look_at_client(house: &House, anna: &Person, left: &Disk, synced: &Named, reported: &Named, work: &Work) -> usize {
     after_another_boot(&left.folder().join("state/spool"));
     let mut device = house.device_in(anna, "laptop", left.folder());
     device.mount();
@@ -206,11 +215,8 @@ fn what_was_backed_up_survives_a_power_cut_of_the_server() {
     let mut device = house.device_of_server(&anna, "laptop", &server);
     device.mount();
     let work = Work::default();
-    cut_under_load(&device, &mut chance, &work, |number| {
-        let reported = work.reported();
-        let left = yard.cut(&disk, &format!("cut-{number}"));
-        look_at_server(&left, &token, &reported, &work);
-        left.discard();
+    cut_under_load((&yard, &disk), &device, &mut chance, &work, |left, _, reported| {
+        look_at_server(left, &token, reported, &work);
     });
     device.wait();
     assert_eq!(fingerprints_below(&device.mountpoint()).len(), work.begun().len(), "nobody stood in its way");
@@ -218,7 +224,7 @@ fn what_was_backed_up_survives_a_power_cut_of_the_server() {
 }
 
 /// Starts the server on what a cut left.
-fn look_at_server(left: &Disk, token: &str, reported: &BTreeMap<String, Fingerprint>, work: &Work) {
+fn look_at_server(left: &Disk, token: &str, reported: &Named, work: &Work) {
     let server = Server::start(left.folder());
     let asker = Asker::new(server.address(), token);
     let begun = work.begun();
