@@ -99,6 +99,8 @@ pub struct Mount {
     io_path: IoPath,
     shelf: MountedShelf,
     ended: Arc<Ended>,
+    /// Held while somebody unmounts: of a tree of which the kernel knows very much, that takes seconds after the end.
+    unmounting: Mutex<()>,
 }
 
 /// Set once, when the kernel has let go.
@@ -265,7 +267,7 @@ impl Mount {
                 at_end.set();
             })
             .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
-        Ok(Self { mountpoint, io_path, shelf, ended })
+        Ok(Self { mountpoint, io_path, shelf, ended, unmounting: Mutex::default() })
     }
 
     /// How reads and writes of open files reach the disk.
@@ -283,14 +285,17 @@ impl Mount {
         &self.mountpoint
     }
 
-    /// Returns when the kernel has let go of the mount (umount, `fusermount3 -u`, or `unmount`). Blocks.
+    /// Returns when the kernel has let go of the mount (umount, `fusermount3 -u`, or `unmount`), and who asked us to unmount it knows.
+    /// Blocks.
     pub fn wait(&self) {
         let ended = locked(&self.ended.ended);
         drop(self.ended.changed.wait_while(ended, |ended| !*ended).unwrap_or_else(PoisonError::into_inner));
+        drop(locked(&self.unmounting));
     }
 
     /// Unmounts, from any thread; `Busy` while any program has something open in it or stands in it.
     pub fn unmount(&self) -> Result<(), MountError> {
+        let _unmounting = locked(&self.unmounting);
         if self.has_ended() {
             return Ok(());
         }
