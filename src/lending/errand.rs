@@ -94,7 +94,7 @@ impl Helper {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let answer = i32::from_le_bytes(bytes);
-        Ok(u32::try_from(answer).map_err(|_| io::Error::from_raw_os_error(-answer)))
+        Ok(u32::try_from(answer).map_err(|_| io::Error::from_raw_os_error(answer.saturating_neg())))
     }
 }
 
