@@ -79,9 +79,13 @@ impl Possession {
         Self { policy, nonces, index, blobs, clock, counters, inspections, askers: Turns::default() }
     }
 
-    /// What holds for images of other users.
-    pub const fn policy(&self) -> CrossUser {
-        self.policy
+    /// What the caller should do about images of other users. Where there are none, a proof could link nothing, and making it
+    /// costs a reading of every photo.
+    pub async fn policy_for(&self, caller: &Caller) -> Result<CrossUser, IndexError> {
+        match self.policy {
+            CrossUser::Proof if self.index.has_others_than(caller.user).await? => Ok(CrossUser::Proof),
+            CrossUser::Proof | CrossUser::Off => Ok(CrossUser::Off),
+        }
     }
 
     /// The nonce to make proofs with, and for how many more seconds it is the newest.

@@ -8,7 +8,7 @@ use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use rustix::fs::{CWD, RenameFlags, fstatvfs, renameat_with};
+use rustix::fs::{Advice, CWD, RenameFlags, fadvise, fstatvfs, renameat_with};
 
 /// So much of a disk is left to the index: who removes photos to make room needs it to take note of that.
 const LEFT_BYTES: u64 = 16 << 20;
@@ -60,5 +60,14 @@ impl Disk for KernelDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+}
+
+/// Has the kernel begin to write what is dirty of a file and drop what is not (`posix_fadvise(2)`). What was just stored is hardly ever read
+/// soon, and a family's photos must not push out of memory what this machine works with.
+pub(super) fn leave_memory(file: &File, path: &Path) {
+    if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
+        // Only time or memory is lost; the sync that decides reports for itself.
+        tracing::debug!(path = %path.display(), %error, "advice was refused");
     }
 }

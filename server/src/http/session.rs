@@ -28,20 +28,21 @@ pub(super) async fn session(
     State(clock): State<Clock>,
     State(signer): State<Signer>,
     Asking(caller): Asking,
-) -> Json<Session> {
+) -> Result<Json<Session>, Refusal> {
+    let cross_user = possession.policy_for(&caller).await?;
     let (nonce, nonce_renewal_s) = possession.nonce(&caller);
-    Json(Session {
+    Ok(Json(Session {
         user: caller.user,
         name: caller.name,
         scope: caller.scope,
         installation: installation.0.as_ref().to_owned(),
         nonce,
         nonce_renewal_s,
-        cross_user: possession.policy(),
+        cross_user,
         receipt_key: Some(signer.key()),
         limits: LIMITS,
         server_time_ms: clock.now_ms(),
-    })
+    }))
 }
 
 /// `GET /v1/status`

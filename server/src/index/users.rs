@@ -23,6 +23,15 @@ impl Index {
         row.map(|row| row::integer(&row, 0).map(UserId)).transpose()
     }
 
+    /// Whether there is any other user, active or not.
+    pub async fn has_others_than(&self, user: UserId) -> Result<bool, IndexError> {
+        let found = sqlx::query("SELECT 1 FROM users WHERE id <> $1 LIMIT 1")
+            .bind(user.0)
+            .fetch_optional(self.database.reads())
+            .await;
+        found.map(|row| row.is_some()).map_err(IndexError::statement("look for other users"))
+    }
+
     /// All users, by name.
     pub async fn users(&self) -> Result<Vec<UserEntry>, IndexError> {
         let rows = sqlx::query(

@@ -232,3 +232,14 @@ async fn an_image_that_is_gone_is_asked_for_again() {
     assert!(anna.has(&photo).await);
     house.close().await;
 }
+
+#[tokio::test]
+async fn whoever_is_alone_on_a_server_is_asked_for_no_proofs() {
+    let house = House::open().await;
+    let anna = house.guest("anna").await;
+    assert_eq!(anna.session().await.cross_user, CrossUser::Off);
+    let ben = house.guest("ben").await;
+    assert_eq!(anna.session().await.cross_user, CrossUser::Proof);
+    assert_eq!(ben.session().await.cross_user, CrossUser::Proof);
+    house.close().await;
+}

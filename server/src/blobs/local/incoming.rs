@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use heirloom_crash::Point;
 use heirloom_protocol::{Fingerprint, Fingerprinter};
-use rustix::fs::{Advice, FlockOperation, fadvise, flock};
+use rustix::fs::{FlockOperation, flock};
 
-use super::super::disk::Disk;
+use super::super::disk::{Disk, leave_memory};
 use super::super::{BlobError, Stay, UploadKey};
 use super::shelf::{Shared, Shelf, stands_at};
 use super::unfinished::Unfinished;
@@ -64,12 +64,9 @@ impl Incoming {
         Ok(())
     }
 
-    /// Lets the disk begin while others are written: `posix_fadvise(2)` starts to write dirty pages before it drops clean ones.
+    /// Lets the disk begin while others are written.
     pub(super) fn begin_writeback(&self) {
-        if let Err(error) = fadvise(&self.file, 0, None, Advice::DontNeed) {
-            // Only a head start is lost; the sync that decides comes later and reports for itself.
-            tracing::debug!(path = %self.path.display(), %error, "early write-back was refused");
-        }
+        leave_memory(&self.file, &self.path);
     }
 
     /// Makes the image durable under its name: content first, then the name.
@@ -110,6 +107,7 @@ impl Incoming {
         heirloom_crash::pass(Point::ImageHashed);
         self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
         heirloom_crash::pass(Point::ImageSynced);
+        leave_memory(&self.file, &self.path);
         Ok(())
     }
 

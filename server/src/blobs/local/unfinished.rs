@@ -16,7 +16,7 @@ use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::disk::Disk;
+use super::super::disk::{Disk, leave_memory};
 use super::super::{BlobError, Stay, UploadKey};
 use super::shelf::{Shelf, hash, stands_at};
 
@@ -78,6 +78,7 @@ impl Unfinished {
         heirloom_crash::pass(Point::ImageHashed);
         self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
         heirloom_crash::pass(Point::ImageSynced);
+        leave_memory(&file, &path);
         self.durable_names().remove(&upload);
         let shared = images.place(&path, upload.fingerprint)?;
         images.sync(upload.fingerprint)?;
