@@ -16,6 +16,7 @@ mod later;
 mod listings;
 mod manner;
 mod marks;
+mod parting;
 mod passthrough;
 mod pool;
 mod shape;
@@ -231,7 +232,7 @@ impl Mount {
     ///
     /// Placeholders are shown, and cannot be read.
     pub fn start(mountpoint: &Path, spool: Spool, notes: impl Notes, choice: IoChoice) -> Result<Self, MountError> {
-        Self::begin(mountpoint, tree::Tree::new(spool, Arc::new(notes))?, choice)
+        Self::begin(mountpoint, &Arc::new(tree::Tree::new(spool, Arc::new(notes))?), choice)
     }
 
     /// Mounts like [`Self::start`]; what is missing of placeholders is fetched through `recall`.
@@ -242,16 +243,17 @@ impl Mount {
         choice: IoChoice,
         recall: Recall,
     ) -> Result<Self, MountError> {
-        Self::begin(mountpoint, tree::Tree::new(spool, Arc::new(notes))?.recalling(recall), choice)
+        Self::begin(mountpoint, &Arc::new(tree::Tree::new(spool, Arc::new(notes))?.recalling(recall)), choice)
     }
 
-    fn begin(mountpoint: &Path, tree: tree::Tree, choice: IoChoice) -> Result<Self, MountError> {
+    fn begin(mountpoint: &Path, tree: &Arc<tree::Tree>, choice: IoChoice) -> Result<Self, MountError> {
         let mountpoint = ground::prepare(mountpoint, tree.spool_root())?;
         let (passage, spares) = (tree.passage(), tree.spare_maker());
-        let tree = Arc::new(tree);
-        let session = Session::new(door::Door::new(Arc::clone(&tree), choice), &mountpoint, &options())
+        let session = Session::new(door::Door::new(Arc::clone(tree), choice), &mountpoint, &options())
             .map_err(|source| ground::explain(&mountpoint, source))?;
-        let shelf = MountedShelf::new(&tree, session.notifier());
+        let shelf = MountedShelf::new(tree, session.notifier());
+        parting::keep_limit(tree, session.notifier())
+            .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
         let lender = choose_path(&session, choice, &passage, spares);
         let io_path = passage.io_path();
         let ended = Arc::new(Ended::default());

@@ -7,7 +7,7 @@
 //! A number may come back: the disk gives a removed file's number to the next new one while the kernel still knows the old.
 //! Then the *generation* tells them apart.
 //!
-//! A full tree may be known at once, so an entry is 28 bytes, its index 5 to 10, and its name no more than its bytes.
+//! Hundreds of thousands may be known at once, so an entry is 28 bytes, its index 5 to 10, and its name no more than its bytes.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -16,7 +16,7 @@ use hashbrown::HashTable;
 use heirloom_protocol::LibraryPath;
 
 use crate::journal::FileId;
-use crate::spool::Place;
+use crate::spool::{Kind, Place};
 
 mod texts;
 
@@ -31,6 +31,8 @@ pub(super) struct Inodes {
     by_id: HashTable<u32>,
     hasher: RandomState,
     texts: Texts,
+    /// Where the choice of those to part with goes on.
+    hand: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +45,7 @@ struct Slot {
     text: Text,
     generation: u16,
     standing: Standing,
+    is_folder: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +85,7 @@ impl Inodes {
             by_id: HashTable::new(),
             hasher: RandomState::new(),
             texts: Texts::default(),
+            hand: TOP,
         };
         this.insert(top);
         this.slots[TOP as usize].holders = 1;
@@ -132,13 +136,37 @@ impl Inodes {
         LibraryPath::new(names.join("/")).map(Place::At).map_err(|_| Lost::TooLong)
     }
 
+    /// How many the kernel knows, the top among them.
+    pub(super) fn known(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Up to `most` names that the kernel could let go of, with the number of their folder: of those that are no folders, the ones that it has
+    /// known longest, and never the same twice before all others.
+    pub(super) fn longest_known(&mut self, most: usize) -> Vec<(FileId, INodeNo, String)> {
+        let mut chosen = Vec::new();
+        for _ in 0..self.slots.len() {
+            if chosen.len() == most {
+                break;
+            }
+            let slot = self.slots[self.hand as usize];
+            self.hand = if self.hand as usize + 1 < self.slots.len() { self.hand + 1 } else { TOP };
+            if slot.holders > 0 && slot.standing == Standing::Named && !slot.is_folder {
+                let folder = self.number(self.slots[slot.folder as usize].id());
+                chosen.push((slot.id(), folder, self.texts.get(slot.text).to_owned()));
+            }
+        }
+        chosen
+    }
+
     /// The kernel is told that `name` in `folder` is `id`: it holds it once more.
-    pub(super) fn tell(&mut self, id: FileId, folder: FileId, name: &str) -> Result<Generation, Lost> {
+    pub(super) fn tell(&mut self, id: FileId, folder: FileId, name: &str, kind: Kind) -> Result<Generation, Lost> {
         let folder = self.find(folder).ok_or(Lost::Unknown)?;
         let at = self.find(id).unwrap_or_else(|| self.insert(id));
         self.put(at, folder, name);
         let slot = &mut self.slots[at as usize];
         slot.holders = slot.holders.saturating_add(1);
+        slot.is_folder = kind == Kind::Folder;
         Ok(slot.generation())
     }
 
@@ -275,6 +303,7 @@ impl Inodes {
             slot.folder = moved_to[slot.folder as usize];
         }
         self.slots = packed;
+        self.hand = TOP;
         self.free = Vec::new();
         self.by_id = HashTable::with_capacity(self.slots.len());
         for at in 0..u32::try_from(self.slots.len()).expect("fewer than there were") {
@@ -286,7 +315,7 @@ impl Inodes {
 impl Slot {
     fn new(FileId(id): FileId) -> Self {
         let (text, standing) = (Text::default(), Standing::Nameless);
-        Self { id: id.to_ne_bytes(), folder: TOP, holders: 0, text, generation: 0, standing }
+        Self { id: id.to_ne_bytes(), folder: TOP, holders: 0, text, generation: 0, standing, is_folder: false }
     }
     fn id(&self) -> FileId {
         FileId(u64::from_ne_bytes(self.id))

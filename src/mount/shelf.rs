@@ -20,7 +20,7 @@ pub struct MountedShelf {
     notifier: Notifier,
 }
 
-/// A name that is gone, and the folder that it stood in, as the kernel numbers it.
+/// A name that the kernel is not to know any more, and the folder that it stands or stood in, as the kernel numbers it.
 #[derive(Debug)]
 pub(super) struct Gone {
     pub(super) folder: INodeNo,
@@ -34,6 +34,15 @@ pub(super) struct Put {
     pub(super) folders: Vec<INodeNo>,
 }
 
+impl Gone {
+    /// Has the kernel drop the name. Not with a lock of ours held.
+    pub(super) fn tell(&self, notifier: &Notifier) {
+        if let Err(error) = notifier.inval_entry(self.folder, self.name.as_ref()) {
+            tracing::trace!(%error, "the kernel does not know this name any more");
+        }
+    }
+}
+
 impl MountedShelf {
     pub(super) fn new(tree: &Arc<Tree>, notifier: Notifier) -> Self {
         Self { tree: Arc::downgrade(tree), notifier }
@@ -45,10 +54,8 @@ impl MountedShelf {
     }
 
     fn tell_of_gone(&self, gone: &[Gone]) {
-        for Gone { folder, name } in gone {
-            if let Err(error) = self.notifier.inval_entry(*folder, name.as_ref()) {
-                tracing::trace!(%error, "the kernel does not know this name any more");
-            }
+        for name in gone {
+            name.tell(&self.notifier);
         }
         self.tell_of_changed(gone.iter().map(|gone| gone.folder));
     }

@@ -27,7 +27,9 @@ use super::handles::{Handles, OpenFile};
 use super::inodes::{Inodes, Lost};
 use super::listings::Listings;
 use super::marks::{Hand, Marks};
+use super::parting::Limit;
 use super::passthrough::Passage;
+use super::shelf::Gone;
 use super::{Notes, locked};
 use crate::journal::FileId;
 use crate::recall::{Absent, Recall, RecallError};
@@ -110,6 +112,7 @@ pub(super) struct Tree {
     marks: Marks,
     passage: Arc<Passage>,
     recall: Option<Recall>,
+    limit: Limit,
 }
 
 impl Tree {
@@ -118,12 +121,40 @@ impl Tree {
         let (names, ends) = (RwLock::new(()), RwLock::new(()));
         let (inodes, handles) = (Mutex::new(Inodes::new(top)), Handles::default());
         let (listings, marks) = (Listings::default(), Marks::new(spool.marker().clone()));
-        Ok(Self { spool, notes, names, ends, inodes, handles, listings, marks, passage: Arc::default(), recall: None })
+        let (passage, recall, limit) = (Arc::default(), None, Limit::default());
+        Ok(Self { spool, notes, names, ends, inodes, handles, listings, marks, passage, recall, limit })
     }
 
     /// Fetches what is missing of placeholders.
     pub(super) fn recalling(self, recall: Recall) -> Self {
         Self { recall: Some(recall), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn knowing_at_most(self, most: usize) -> Self {
+        Self { limit: Limit::of(most), ..self }
+    }
+
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        locked(&self.inodes).known()
+    }
+
+    /// How many the kernel may know.
+    pub(super) fn limit(&self) -> &Limit {
+        &self.limit
+    }
+
+    /// How many files too many the kernel knows.
+    pub(super) fn excess(&self) -> usize {
+        self.limit.excess(locked(&self.inodes).known())
+    }
+
+    /// Up to `most` names that the kernel has known longest, of files that are not open.
+    pub(super) fn longest_known(&self, most: usize) -> Vec<Gone> {
+        let chosen = locked(&self.inodes).longest_known(most);
+        let closed = chosen.into_iter().filter(|(id, ..)| self.handles.file_of(*id).is_none());
+        closed.map(|(_, folder, name)| Gone { folder, name }).collect()
     }
 
     pub(super) fn spool_root(&self) -> &std::path::Path {
@@ -250,8 +281,10 @@ impl Tree {
     fn tell(&self, folder: INodeNo, name: Name<'_>, facts: Facts) -> Result<Entry, TreeError> {
         let mut inodes = locked(&self.inodes);
         let folder = inodes.id(folder);
-        let generation = inodes.tell(facts.id, folder, name.0).map_err(|_| TreeError::Stale(folder))?;
+        let told = inodes.tell(facts.id, folder, name.0, facts.kind);
+        let generation = told.map_err(|_| TreeError::Stale(folder))?;
         let number = inodes.number(facts.id);
+        self.limit.look(inodes.known());
         drop(inodes);
         Ok(Entry { number, generation, facts: self.shown(facts) })
     }

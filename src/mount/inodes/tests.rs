@@ -15,9 +15,9 @@ fn path(inodes: &Inodes, id: u64) -> Result<String, Lost> {
 #[test]
 fn a_folder_is_renamed_in_one_step_with_all_that_is_in_it() {
     let mut inodes = inodes();
-    inodes.tell(FileId(2), ROOT, "2026").unwrap();
-    inodes.tell(FileId(3), FileId(2), "May").unwrap();
-    inodes.tell(FileId(4), FileId(3), "a.jpg").unwrap();
+    inodes.tell(FileId(2), ROOT, "2026", Kind::Folder).unwrap();
+    inodes.tell(FileId(3), FileId(2), "May", Kind::Folder).unwrap();
+    inodes.tell(FileId(4), FileId(3), "a.jpg", Kind::File).unwrap();
     assert_eq!(path(&inodes, 4).unwrap(), "2026/May/a.jpg");
     inodes.moved(FileId(3), ROOT, "Mai");
     assert_eq!(path(&inodes, 4).unwrap(), "Mai/a.jpg");
@@ -37,11 +37,11 @@ fn the_top_is_number_one_and_nothing_else_is() {
 #[test]
 fn a_number_that_comes_back_gets_another_generation() {
     let mut inodes = inodes();
-    let first = inodes.tell(FileId(7), ROOT, "old").unwrap();
-    assert_eq!(inodes.tell(FileId(7), ROOT, "old").unwrap(), first, "the same file, looked up twice");
+    let first = inodes.tell(FileId(7), ROOT, "old", Kind::File).unwrap();
+    assert_eq!(inodes.tell(FileId(7), ROOT, "old", Kind::File).unwrap(), first, "the same file, looked up twice");
     inodes.removed(FileId(7));
     assert_eq!(path(&inodes, 7), Err(Lost::Nameless));
-    let second = inodes.tell(FileId(7), ROOT, "new").unwrap();
+    let second = inodes.tell(FileId(7), ROOT, "new", Kind::File).unwrap();
     assert_ne!(second, first);
     inodes.forget(FileId(7), 2);
     assert_eq!(path(&inodes, 7).unwrap(), "new", "only the old one was forgotten");
@@ -52,16 +52,16 @@ fn a_number_that_comes_back_gets_another_generation() {
 #[test]
 fn a_second_name_of_the_same_file_is_no_other_file() {
     let mut inodes = inodes();
-    let first = inodes.tell(FileId(7), ROOT, "one").unwrap();
+    let first = inodes.tell(FileId(7), ROOT, "one", Kind::File).unwrap();
     inodes.lost_a_name(FileId(7));
-    assert_eq!(inodes.tell(FileId(7), ROOT, "two").unwrap(), first);
+    assert_eq!(inodes.tell(FileId(7), ROOT, "two", Kind::File).unwrap(), first);
 }
 
 #[test]
 fn a_folder_is_kept_as_long_as_something_known_is_in_it() {
     let mut inodes = inodes();
-    inodes.tell(FileId(2), ROOT, "folder").unwrap();
-    inodes.tell(FileId(3), FileId(2), "file").unwrap();
+    inodes.tell(FileId(2), ROOT, "folder", Kind::Folder).unwrap();
+    inodes.tell(FileId(3), FileId(2), "file", Kind::File).unwrap();
     inodes.forget(FileId(2), 1);
     assert_eq!(path(&inodes, 3).unwrap(), "folder/file");
     inodes.forget(FileId(3), 1);
@@ -75,7 +75,7 @@ fn a_path_that_has_grown_too_long_says_so() {
     let name = "n".repeat(255);
     let mut folder = ROOT;
     for id in 1000..1017 {
-        inodes.tell(FileId(id), folder, &name).unwrap();
+        inodes.tell(FileId(id), folder, &name, Kind::Folder).unwrap();
         folder = FileId(id);
     }
     assert_eq!(path(&inodes, 1015).unwrap().len(), 16 * 256 - 1);
@@ -87,7 +87,7 @@ fn a_million_photos_fit_into_little_memory_and_give_it_back() {
     // A quarter of them, in a quarter of the memory: the tables grow by doubling, and are as full then.
     let mut inodes = inodes();
     for id in 0..250_000 {
-        inodes.tell(FileId(1000 + id), ROOT, &format!("IMG_{id:07}.JPG")).unwrap();
+        inodes.tell(FileId(1000 + id), ROOT, &format!("IMG_{id:07}.JPG"), Kind::File).unwrap();
     }
     // The index keeps a number and a byte for each of twice as many places.
     let index = inodes.by_id.capacity() / 7 * 8 * 5;
@@ -114,7 +114,7 @@ fn random_changes_agree_with_a_plain_model() {
         match random.u8(0..4) {
             0 | 1 => {
                 let name = format!("name {step} {}", "x".repeat(random.usize(0..40)));
-                inodes.tell(FileId(id), ROOT, &name).unwrap();
+                inodes.tell(FileId(id), ROOT, &name, Kind::File).unwrap();
                 let known = model.entry(id).or_default();
                 *known = (name, known.1 + 1);
             }
@@ -134,4 +134,20 @@ fn random_changes_agree_with_a_plain_model() {
         let want = model.get(&id).map(|known| known.0.clone()).ok_or(Lost::Unknown);
         assert_eq!(path(&inodes, id), want);
     }
+}
+
+#[test]
+fn whom_the_kernel_has_known_longest_is_parted_with_first_and_no_folder_ever() {
+    let mut inodes = inodes();
+    inodes.tell(FileId(2), ROOT, "2026", Kind::Folder).unwrap();
+    for id in 10..20 {
+        inodes.tell(FileId(id), FileId(2), &format!("{id}.jpg"), Kind::File).unwrap();
+    }
+    let ids = |chosen: Vec<(FileId, INodeNo, String)>| chosen.into_iter().map(|(id, ..)| id.0).collect::<Vec<_>>();
+    assert_eq!(inodes.longest_known(2)[..1], [(FileId(10), INodeNo(2), "10.jpg".to_owned())]);
+    inodes.forget(FileId(10), 1);
+    inodes.removed(FileId(13));
+    assert_eq!(ids(inodes.longest_known(4)), [12, 14, 15, 16]);
+    assert_eq!(ids(inodes.longest_known(100)), [17, 18, 19, 11, 12, 14, 15, 16], "each once");
+    assert_eq!(inodes.known(), 11);
 }

@@ -1,0 +1,83 @@
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use heirloom_protocol::LibraryPath;
+
+use super::*;
+use crate::intake::{FileStatus, StateWord};
+use crate::journal::FileId;
+use crate::mount::{IoChoice, Mount, Notes};
+use crate::spool::Spool;
+
+/// How long the kernel may take to let go.
+const LETTING_GO_MAX: Duration = Duration::from_secs(20);
+
+/// Nobody who hears of anything.
+struct Deaf;
+
+impl Notes for Deaf {
+    fn writing(&self, _: FileId, _: &LibraryPath) {}
+    fn written(&self, _: FileId, _: &LibraryPath) {}
+    fn touched(&self, _: FileId, _: &LibraryPath) {}
+    fn renamed_file(&self, _: FileId, _: &LibraryPath, _: &LibraryPath, _: Option<FileId>) {}
+    fn renamed_folder(&self, _: &LibraryPath, _: &LibraryPath) {}
+    fn exchanged(&self, _: &LibraryPath, _: &LibraryPath) {}
+    fn removed(&self, _: FileId, _: &LibraryPath) {}
+    fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
+        FileStatus { state: StateWord::Local, fingerprint: None, progress: None, why: None }
+    }
+}
+
+/// Every file of the tree: its name, and its number.
+fn look_at_all(top: &Path) -> Vec<(String, u64)> {
+    let mut all = Vec::new();
+    for folder in fs::read_dir(top).unwrap() {
+        for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+            let file = file.unwrap();
+            all.push((file.path().display().to_string(), file.metadata().unwrap().ino()));
+        }
+    }
+    all.sort();
+    all
+}
+
+#[test]
+fn however_many_files_there_are_the_kernel_knows_a_limited_number_and_nobody_notices() {
+    const LIMIT: usize = 200;
+    let home = tempfile::tempdir().unwrap();
+    let place = home.path().join("mount");
+    fs::create_dir(&place).unwrap();
+    for folder in 0..10 {
+        let folder = home.path().join("spool").join(folder.to_string());
+        fs::create_dir_all(&folder).unwrap();
+        (0..100).for_each(|file| fs::write(folder.join(file.to_string()), file.to_string()).unwrap());
+    }
+    let spool = Spool::open(&home.path().join("spool")).unwrap();
+    let tree = Arc::new(Tree::new(spool, Arc::new(Deaf)).unwrap().knowing_at_most(LIMIT));
+    let mount = Mount::begin(&place, &tree, IoChoice::Auto).unwrap();
+
+    let mut open = File::open(place.join("0/7")).unwrap();
+    let seen = look_at_all(&place);
+    assert_eq!(seen.len(), 1000);
+    let until = Instant::now() + LETTING_GO_MAX;
+    while tree.known() > LIMIT {
+        assert!(Instant::now() < until, "the kernel knows {} files", tree.known());
+        std::thread::yield_now();
+    }
+
+    let mut text = String::new();
+    open.read_to_string(&mut text).unwrap();
+    assert_eq!(text, "7", "an open file is read on");
+    let name = fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).unwrap();
+    assert_eq!(name, place.join("0/7"), "and keeps its name");
+    assert_eq!(look_at_all(&place), seen, "the same files under the same numbers");
+    assert_eq!(fs::read_to_string(place.join("9/99")).unwrap(), "99");
+    fs::rename(place.join("3/3"), place.join("3/three")).unwrap();
+    assert_eq!(fs::read_to_string(place.join("3/three")).unwrap(), "3");
+    drop(open);
+    mount.unmount().unwrap();
+}
