@@ -314,3 +314,6 @@ pub enum UnmountAnswer {
     /// Something in the mount is still in use.
     Busy,
 }
+
+#[cfg(test)]
+mod tests;
