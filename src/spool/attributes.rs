@@ -9,10 +9,11 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
 
-use super::Opening;
 use super::facts::only_regular;
+use super::{Facts, Kind, Opening};
 
 /// Sets permission bits (the low 12 of a mode). A symbolic link has none: `EOPNOTSUPP`.
 pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
@@ -41,10 +42,17 @@ pub fn check_access(file: impl AsFd, wanted: rustix::fs::Access) -> io::Result<(
 }
 
 /// Opens once more what is open or held already, be it without a name by now.
+///
+/// Who asks whether anybody else has the file ([`super::writers`]) has a lease on it for that moment, in which an opening that does not wait is
+/// turned away (`EAGAIN`). Then this one waits: of a regular file, nobody has to do anything more for it to end.
 pub fn reopen(file: impl AsFd, opening: Opening) -> io::Result<File> {
     // O_NOFOLLOW would refuse the link in /proc itself.
-    let flags = opening.flags() | rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK;
-    only_regular(File::from(rustix::fs::open(named(file.as_fd()), flags, Mode::empty())?))
+    let (name, flags) = (named(file.as_fd()), opening.flags() | OFlags::CLOEXEC);
+    let opened = match rustix::fs::open(&name, flags | OFlags::NONBLOCK, Mode::empty()) {
+        Err(Errno::AGAIN) if Facts::of(&file)?.kind == Kind::File => rustix::fs::open(&name, flags, Mode::empty()),
+        opened => opened,
+    };
+    only_regular(File::from(opened?))
 }
 
 /// The value of an extended attribute; `ENODATA` if there is none.

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::facts::only_regular;
-use super::{Facts, PLAIN, STAY_INSIDE, Spool, SpoolError};
+use super::{Facts, PLAIN, Place, STAY_INSIDE, Spool, SpoolError, reopen};
 
 /// What an open file may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +91,11 @@ impl Spool {
     /// Opens a regular file that exists.
     pub fn open_file(&self, path: &LibraryPath, opening: Opening) -> Result<File, SpoolError> {
         let failed = |source: std::io::Error| SpoolError::at("open spooled file", path, source);
-        let file = rustix::fs::openat2(&*self.top, path.as_str(), opening.flags() | PLAIN, Mode::empty(), STAY_INSIDE)
-            .map_err(|errno| failed(errno.into()))?;
-        only_regular(File::from(file)).map_err(failed)
+        match rustix::fs::openat2(&*self.top, path.as_str(), opening.flags() | PLAIN, Mode::empty(), STAY_INSIDE) {
+            Ok(file) => only_regular(File::from(file)).map_err(failed),
+            Err(Errno::AGAIN) => reopen(self.pin(&Place::At(path.clone()))?, opening).map_err(failed),
+            Err(errno) => Err(failed(errno.into())),
+        }
     }
 
     /// Makes a new, empty file; fails if anything has this name.

@@ -25,8 +25,8 @@ pub(super) enum Others {
     Unknown,
 }
 
-/// Asks; `file` must be open for reading only. Who opens the file for writing in the very moment of asking, and without waiting, may be
-/// turned away once (`EAGAIN`): ask only where nobody is expected to.
+/// Asks; `file` must be open for reading only. Who opens the file for writing in the very moment of asking waits for that moment, or, if
+/// they do not wait (`O_NONBLOCK`), is turned away with `EAGAIN`.
 pub(super) fn writers(file: &File) -> io::Result<Others> {
     conflicting(file, libc::F_RDLCK)
 }
@@ -40,7 +40,7 @@ fn conflicting(file: &File, lease: libc::c_int) -> io::Result<Others> {
     // Whoever breaks the lease sends its holder a signal: this one is ignored unless somebody asks for it, SIGIO would end us.
     control(file, F_SETSIG, libc::SIGURG)?;
     match control(file, libc::F_SETLEASE, lease) {
-        Ok(()) => {
+        Ok(_) => {
             control(file, libc::F_SETLEASE, libc::F_UNLCK)?;
             Ok(Others::None)
         }
@@ -52,8 +52,57 @@ fn conflicting(file: &File, lease: libc::c_int) -> io::Result<Others> {
     }
 }
 
-fn control(file: &File, command: libc::c_int, argument: libc::c_int) -> io::Result<()> {
+fn control(file: &File, command: libc::c_int, argument: libc::c_int) -> io::Result<libc::c_int> {
     // SAFETY: the descriptor is open as long as `file` is borrowed, and these commands take a plain number.
     let outcome = unsafe { libc::fcntl(file.as_raw_fd(), command, argument) };
-    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if outcome == -1 { Err(io::Error::last_os_error()) } else { Ok(outcome) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+    use std::time::{Duration, Instant};
+
+    use heirloom_protocol::LibraryPath;
+
+    use super::*;
+    use crate::spool::{Access, Durability, Opening, Spool, SpoolError, reopen};
+
+    /// How long the kernel may take to start another thread's call.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// Has a lease on `file` until the kernel wants it back for what `open` opens.
+    fn opened_meanwhile(
+        file: &File,
+        lease: libc::c_int,
+        open: impl FnOnce() -> Result<File, SpoolError> + Send,
+    ) -> Result<File, SpoolError> {
+        control(file, F_SETSIG, libc::SIGURG).unwrap();
+        control(file, libc::F_SETLEASE, lease).unwrap();
+        thread::scope(|scope| {
+            let opening = scope.spawn(open);
+            let until = Instant::now() + SOON;
+            while control(file, libc::F_GETLEASE, 0).unwrap() == lease {
+                assert!(Instant::now() < until, "nobody opens it");
+                thread::yield_now();
+            }
+            control(file, libc::F_SETLEASE, libc::F_UNLCK).unwrap();
+            opening.join().unwrap()
+        })
+    }
+
+    #[test]
+    fn who_opens_a_file_in_the_moment_of_asking_is_not_turned_away() {
+        let home = tempfile::tempdir().unwrap();
+        let (spool, path) = (Spool::open(home.path()).unwrap(), LibraryPath::new("photo.jpg").unwrap());
+        let to = |access| Opening { access, durability: Durability::Lazy };
+        drop(spool.create_file(&path, to(Access::Write), 0o600).unwrap());
+        let asking = spool.read(&path).unwrap();
+        opened_meanwhile(&asking, libc::F_RDLCK, || spool.open_file(&path, to(Access::Write))).unwrap();
+        let again = || reopen(&asking, to(Access::ReadWrite)).map_err(|error| SpoolError::of("reopen", &path, error));
+        opened_meanwhile(&asking, libc::F_RDLCK, again).unwrap();
+        drop(asking);
+        let emptying = spool.open_file(&path, to(Access::Write)).unwrap();
+        opened_meanwhile(&emptying, libc::F_WRLCK, || spool.read(&path)).unwrap();
+    }
 }
