@@ -6,11 +6,12 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::config::{Login, Mounts, ServerUrl, StateDir, Token, data_home};
+use crate::daemon::ServerChoice;
 
 /// A server and a token for it, as typed; or neither.
 #[derive(Debug, Args)]
 pub(super) struct Access {
-    /// The server; without it, the one that the mount uses
+    /// The server; without it, the one that the mount uses, whether it is up or not
     #[arg(long, value_name = "URL", requires = "token_file")]
     server: Option<ServerUrl>,
     /// A file whose first line is the token for the server
@@ -27,28 +28,36 @@ impl Access {
         self.server.is_some()
     }
 
-    /// The login to the server that is named, or to that of the mount at `mountpoint`, or of the only mount.
-    pub(super) fn login(&self, mountpoint: Option<&Path>) -> anyhow::Result<Login> {
+    /// The server that is named, or that of the mount at `mountpoint`, or of the only mount; where nothing was ever mounted, the one that
+    /// a mount would start.
+    pub(super) fn server(&self, mountpoint: Option<&Path>) -> anyhow::Result<ServerChoice> {
         if let (Some(server), Some(file)) = (self.server.clone(), &self.token_file) {
             let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
-            return Ok(Login { server, token: Token::read(file)?, ca_file });
+            return Ok(ServerChoice::At(Login { server, token: Token::read(file)?, ca_file }));
         }
-        let saved = match StateDir::open(&state_of(mountpoint)?)?.saved_login()? {
-            Some(login) => Some(login),
-            // The embedded server's: good while the mount it belongs to is up.
-            None => StateDir::open(&data_home()?.join("client"))?.saved_login()?,
-        };
-        saved.context("no login is saved; name a server with --server URL --token-file FILE")
+        let embedded = data_home()?;
+        let Some(state) = state_of(mountpoint)? else { return Ok(ServerChoice::Embedded(embedded)) };
+        if let Some(login) = StateDir::open(&state)?.saved_login()? {
+            return Ok(ServerChoice::At(login));
+        }
+        // Whoever logged out of a server does not mean this one, unless it was used before.
+        if StateDir::open(&embedded.join("client"))?.saved_login()?.is_none() {
+            bail!("no login is saved; name a server with --server URL --token-file FILE");
+        }
+        Ok(ServerChoice::Embedded(embedded))
     }
 }
 
-fn state_of(mountpoint: Option<&Path>) -> anyhow::Result<PathBuf> {
+/// The state of a mount; none if there never was any.
+fn state_of(mountpoint: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     let mounts = Mounts::open()?;
     if let Some(mountpoint) = mountpoint {
-        return mounts.find(mountpoint)?.with_context(|| format!("{} was never mounted", mountpoint.display()));
+        let state = mounts.find(mountpoint)?;
+        return state.map(Some).with_context(|| format!("{} was never mounted", mountpoint.display()));
     }
     match mounts.all()?.as_slice() {
-        [only] => Ok(only.state.clone()),
+        [] => Ok(None),
+        [only] => Ok(Some(only.state.clone())),
         mounts => bail!("name a server with --server URL --token-file FILE: {} mounts are known here", mounts.len()),
     }
 }

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use heirloom_protocol::LibraryPath;
 
-use crate::config::{Mounts, StateDir};
+use crate::config::{Login, Mounts, StateDir};
 use crate::control::Asker;
+use crate::daemon::{Reached, ServerChoice};
 
 /// The absolute path of a mountpoint as typed, with `.`, `..` and symbolic links resolved.
 /// The mountpoint itself is not looked into: a dead mount cannot be.
@@ -67,4 +68,17 @@ pub(super) fn all_inside_of(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<L
 pub(super) fn block_on<F: Future>(question: F) -> anyhow::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
     Ok(runtime.block_on(question))
+}
+
+/// Runs one errand at a server to its end.
+pub(super) fn with_server<T>(
+    choice: ServerChoice,
+    errand: impl AsyncFnOnce(&Login) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    block_on(async {
+        let reached = Reached::server(choice).await.context("cannot start the embedded server")?;
+        let done = errand(reached.login()).await;
+        reached.end().await;
+        done
+    })?
 }

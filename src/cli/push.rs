@@ -13,7 +13,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::access::Access;
-use super::ask::block_on;
+use super::ask::with_server;
 use super::words;
 use crate::config::Accept;
 use errand::Errand;
@@ -35,11 +35,11 @@ pub(super) struct Push {
 
 impl Push {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let login = self.access.login(None)?;
+        let server = self.access.server(None)?;
         let found = gather::gather(&self.paths, self.accept)?;
         let bar = ProgressBar::new(found.bytes);
         bar.set_style(ProgressStyle::with_template(BAR).context("the bar's template")?);
-        let outcome = block_on(Errand::new(&login, bar.clone())?.run(found.photos))??;
+        let outcome = with_server(server, async |login| Errand::new(login, bar.clone())?.run(found.photos).await)?;
         bar.finish_and_clear();
 
         for (path, why) in &found.left_out {

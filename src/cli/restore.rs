@@ -17,7 +17,7 @@ use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome, Tr
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
 
 use super::access::Access;
-use super::ask::block_on;
+use super::ask::with_server;
 use super::trash::{self, Place};
 use super::words;
 use crate::remote::{Remote, RemoteError};
@@ -49,14 +49,14 @@ struct Outcome {
 
 impl Restore {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Place { login, below } = Place::of(Some(&self.path), &self.access)?;
+        let Place { server, below } = Place::of(Some(&self.path), &self.access)?;
         let which = self.which()?;
-        let (found, outcome) = block_on(async {
-            let remote = Remote::new(&login)?;
+        let (found, outcome) = with_server(server, async |login| {
+            let remote = Remote::new(login)?;
             let chosen = choose(trash::read(&remote).await?.photos, below.as_ref(), which);
             let found = chosen.len();
-            Ok::<_, RemoteError>((found, put_back(&remote, chosen).await?))
-        })??;
+            Ok((found, put_back(&remote, chosen).await?))
+        })?;
         if found == 0 {
             bail!("nothing of {} is in the trash; `heirloom trash list` shows what is", self.path.display());
         }

@@ -10,9 +10,9 @@ use heirloom_protocol::message::TrashedPhoto;
 use serde::Serialize;
 
 use super::access::Access;
-use super::ask::{block_on, inside_of};
+use super::ask::{inside_of, with_server};
 use super::words;
-use crate::config::Login;
+use crate::daemon::ServerChoice;
 use crate::remote::{Remote, RemoteError};
 
 #[derive(Debug, Subcommand)]
@@ -44,8 +44,8 @@ pub(super) struct Contents {
 impl Trash {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::List(list) = self;
-        let Place { login, below } = Place::of(list.path.as_deref(), &list.access)?;
-        let mut contents = block_on(async { read(&Remote::new(&login)?).await })??;
+        let Place { server, below } = Place::of(list.path.as_deref(), &list.access)?;
+        let mut contents = with_server(server, async |login| Ok(read(&Remote::new(login)?).await?))?;
         contents.photos.retain(|photo| is_below(&photo.path, below.as_ref()));
         if list.json {
             println!("{}", serde_json::to_string_pretty(&contents)?);
@@ -58,7 +58,7 @@ impl Trash {
 
 /// A part of a library, as typed.
 pub(super) struct Place {
-    pub(super) login: Login,
+    pub(super) server: ServerChoice,
     /// None for all of it.
     pub(super) below: Option<LibraryPath>,
 }
@@ -66,13 +66,13 @@ pub(super) struct Place {
 impl Place {
     /// In a mount, or in the library of the server that is named.
     pub(super) fn of(typed: Option<&Path>, access: &Access) -> anyhow::Result<Self> {
-        let Some(typed) = typed else { return Ok(Self { login: access.login(None)?, below: None }) };
+        let Some(typed) = typed else { return Ok(Self { server: access.server(None)?, below: None }) };
         if access.is_named() {
             let text = typed.to_str().ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", typed.display()))?;
-            return Ok(Self { login: access.login(None)?, below: Some(LibraryPath::new(text)?) });
+            return Ok(Self { server: access.server(None)?, below: Some(LibraryPath::new(text)?) });
         }
         let (mountpoint, below) = inside_of(typed)?;
-        Ok(Self { login: access.login(Some(&mountpoint))?, below })
+        Ok(Self { server: access.server(Some(&mountpoint))?, below })
     }
 }
 

@@ -6,7 +6,9 @@ use std::path::Path;
 use heirloom_server::config::{Config, ConfigError as ServerConfigError, DataDir};
 use heirloom_server::serve::{ServeError, Server};
 
+use super::ServerChoice;
 use crate::config::{ConfigError, Login, ServerUrl, StateDir, TokenError};
+use crate::remote::Remote;
 
 /// The one user of an embedded server.
 const USER: &str = "me";
@@ -34,14 +36,55 @@ pub enum EmbeddedError {
     NoToken(#[from] TokenError),
 }
 
+/// A server that answers, for as long as this is held.
+#[derive(Debug)]
+pub struct Reached {
+    login: Login,
+    embedded: Option<Embedded>,
+}
+
+impl Reached {
+    /// Makes sure that a server can be spoken to. The embedded one is that of a mount, or, while none is up, one that runs in this process.
+    pub async fn server(choice: ServerChoice) -> Result<Self, EmbeddedError> {
+        let data = match choice {
+            ServerChoice::At(login) => return Ok(Self { login, embedded: None }),
+            ServerChoice::Embedded(data) => data,
+        };
+        if let Some(login) = keeper(&data)?.saved_login()?
+            && let Ok(remote) = Remote::new(&login)
+            && remote.session().await.is_ok()
+        {
+            return Ok(Self { login, embedded: None });
+        }
+        let (embedded, login) = Embedded::start(&data).await?;
+        Ok(Self { login, embedded: Some(embedded) })
+    }
+
+    /// How to speak to it.
+    pub const fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// Ends it, if it runs for us.
+    pub async fn end(self) {
+        if let Some(embedded) = self.embedded {
+            embedded.stop().await;
+        }
+    }
+}
+
+/// What the embedded server's token is kept in: beside the data that it opens, under the same lock and key.
+fn keeper(data: &Path) -> Result<StateDir, ConfigError> {
+    StateDir::open(&data.join("client"))
+}
+
 impl Embedded {
     /// Starts it on `data`; answers how to speak to it.
     pub(super) async fn start(data: &Path) -> Result<(Self, Login), EmbeddedError> {
         let server =
             Server::start(Config::new(DataDir::open(data)?), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
         let url = ServerUrl::on_this_machine(server.address());
-        // The token is kept beside the data that it opens, under the same lock and key.
-        let keeper = StateDir::open(&data.join("client"))?;
+        let keeper = keeper(data)?;
         let token = match keeper.saved_login()? {
             Some(login) => login.token,
             None => server.token_for(USER).await?.parse()?,

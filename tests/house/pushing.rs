@@ -5,6 +5,8 @@ use std::path::Path;
 use crate::command::finish;
 use crate::device::Device;
 use crate::house::House;
+use crate::server::files_below;
+use crate::waiting::{SOON, eventually};
 
 fn push(device: &Device, server: &str, paths: &[&Path]) -> crate::command::Ended {
     let mut command = device.heirloom([Path::new("push")]);
@@ -48,4 +50,35 @@ fn push_says_what_it_cannot_do() {
     let (photo, _) = house.photo("photo.jpg", 30_000);
     push(&device, &server, &[&photo]).refuses(&["login needed"]);
     assert!(house.server.images().is_empty());
+}
+
+#[test]
+fn push_needs_neither_a_mount_nor_a_server() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.unmounted(&anna, "laptop");
+    let data = house.shelf("data");
+    let (photo, image) = house.photo("photo.jpg", 40_000);
+    let run = |words: &[&str], paths: &[&Path]| {
+        let mut command = device.heirloom(words);
+        command.args(paths).env("XDG_DATA_HOME", &data);
+        finish(command)
+    };
+    let sent = run(&["push"], &[&photo]).succeeds();
+    assert!(sent.contains("1 sent"), "{sent}");
+    assert!(
+        files_below(&data).iter().any(|file| file.ends_with(image.to_string())),
+        "this computer's own server has it"
+    );
+
+    let mountpoint = device.mountpoint();
+    run(&["mount"], &[&mountpoint]).succeeds();
+    eventually(SOON, "what was pushed is shown", || mountpoint.join("photo.jpg").exists());
+    let again = run(&["push"], &[&photo]).succeeds();
+    assert!(again.contains("1 there already"), "{again}");
+    run(&["unmount"], &[&mountpoint]).succeeds();
+
+    let third = run(&["push"], &[&photo]).succeeds();
+    assert!(third.contains("1 there already"), "the mount is known and not up: {third}");
+    run(&["trash", "list"], &[]).succeeds();
 }
