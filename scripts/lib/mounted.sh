@@ -19,6 +19,9 @@ declare -A mount_title=(
     [busy]="cp -r, 200 x 5 MB"
 )
 
+# Memory that each fills, in MB, twice where everything is copied twice.
+declare -A mount_memory=([big]=5000 [medium]=3000 [small]=2000 [rsync]=2000 [busy]=7000)
+
 # rclone takes part in the first round only: it needs most of the time, and its figures are not close.
 rclone_rounds=1
 
@@ -101,6 +104,7 @@ measure_way() {
     local column=$1 way=$2 folder=$3
     mount_way "$way" "$folder"
     sync -f "$work"
+    ready_memory "${mount_memory[$column]}"
     case $column in
     big)
         timed big "$way" cp "$work/big" "$folder/t/big"
@@ -148,11 +152,17 @@ measure_busy() {
         server="http://127.0.0.1:$port"
         [ "$way" = beside ] || server=
         mount_way "$way" "$folder"
-        if [ "$way" = beside ]; then cp -r "$memory/queue" "$folder/t/"; fi
+        ready_memory "${mount_memory[busy]}"
+        if [ "$way" = beside ]; then
+            cp -r "$memory/queue" "$folder/t/"
+            until_true "photos are being sent" is_sending "$folder/t"
+        fi
         timed busy "$way" cp -r "$memory/medium" "$folder/t/"
         unmount_way "$way" "$folder"
     done
 }
+
+is_sending() { "$release/heirloom" status "$1" --json | grep -q '"sent_bytes": [1-9]'; }
 
 # The order of the ways in a round.
 turns_of() {
