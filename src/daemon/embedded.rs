@@ -7,8 +7,11 @@ use heirloom_server::config::{Config, ConfigError as ServerConfigError, DataDir}
 use heirloom_server::serve::{ServeError, Server};
 
 use super::ServerChoice;
-use crate::config::{ConfigError, Login, ServerUrl, StateDir, TokenError};
-use crate::remote::Remote;
+use crate::config::{ConfigError, Login, Mounts, ServerUrl, StateDir, TokenError};
+use crate::control::Asker;
+
+/// What its address follows where it is named to people.
+pub(super) const NAMED: &str = "embedded, ";
 
 /// The one user of an embedded server.
 const USER: &str = "me";
@@ -50,11 +53,10 @@ impl Reached {
             ServerChoice::At(login) => return Ok(Self { login, embedded: None }),
             ServerChoice::Embedded(data) => data,
         };
-        if let Some(login) = keeper(&data)?.saved_login()?
-            && let Ok(remote) = Remote::new(&login)
-            && remote.session().await.is_ok()
+        if let Some(saved) = keeper(&data)?.saved_login()?
+            && let Some(server) = running().await?
         {
-            return Ok(Self { login, embedded: None });
+            return Ok(Self { login: Login { server, ..saved }, embedded: None });
         }
         let (embedded, login) = Embedded::start(&data).await?;
         Ok(Self { login, embedded: Some(embedded) })
@@ -71,6 +73,20 @@ impl Reached {
             embedded.stop().await;
         }
     }
+}
+
+/// Where the embedded server of a mount listens, if one is up. Its daemon says so, through a socket that is its owner's alone: whoever took over a port
+/// that ours once had is shown no token.
+async fn running() -> Result<Option<ServerUrl>, ConfigError> {
+    for mount in Mounts::open()?.all()? {
+        let daemon = Asker::new(&StateDir::open(&mount.state)?.control_socket());
+        if let Ok(status) = daemon.status().await
+            && let Some(server) = status.server.strip_prefix(NAMED).and_then(|url| url.parse().ok())
+        {
+            return Ok(Some(server));
+        }
+    }
+    Ok(None)
 }
 
 /// What the embedded server's token is kept in: beside the data that it opens, under the same lock and key.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::embedded::{Embedded, EmbeddedError};
+use super::embedded::{Embedded, EmbeddedError, NAMED};
 use super::{memory, open_files};
 use crate::aside::step_aside;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
@@ -191,7 +191,7 @@ async fn open_server(choice: ServerChoice) -> Result<(Login, Option<Embedded>, S
         }
         ServerChoice::Embedded(data) => {
             let (embedded, login) = Embedded::start(&data).await?;
-            let name = format!("embedded, {}", login.server);
+            let name = format!("{NAMED}{}", login.server);
             (login, Some(embedded), name)
         }
     })

@@ -1,5 +1,7 @@
 //! Photos sent by hand, without a mount.
 
+use std::fs;
+use std::net::TcpListener;
 use std::path::Path;
 
 use crate::command::finish;
@@ -78,7 +80,14 @@ fn push_needs_neither_a_mount_nor_a_server() {
     assert!(again.contains("1 there already"), "{again}");
     run(&["unmount"], &[&mountpoint]).succeeds();
 
+    // Somebody has taken over the port that the mount's server had.
+    let saved = files_below(&data).into_iter().find(|file| file.ends_with("client/login.json")).expect("a login");
+    let saved: serde_json::Value = serde_json::from_slice(&fs::read(saved).expect("saved")).expect("JSON");
+    let address = saved["server"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address");
+    let stranger = TcpListener::bind(address).expect("the port is free");
+    stranger.set_nonblocking(true).expect("a socket");
     let third = run(&["push"], &[&photo]).succeeds();
     assert!(third.contains("1 there already"), "the mount is known and not up: {third}");
+    assert!(stranger.accept().is_err(), "a stranger is shown no token");
     run(&["trash", "list"], &[]).succeeds();
 }
