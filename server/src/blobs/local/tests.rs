@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::{FutureExt as _, future, stream};
 use heirloom_protocol::possession::UserId;
 
+use super::super::Beginning;
 use super::arrival::PIECE_BYTES;
 use super::incoming::Incoming;
 use super::*;
@@ -253,6 +254,29 @@ async fn a_sealed_image_is_synced_then_named_then_both_folders_synced_then_ackno
         Call::SyncFolder(Uploads),
     ];
     assert_eq!(house.calls(), order);
+}
+
+/// What came of an image before its sender broke off.
+async fn beginning(house: &House) -> Box<dyn Beginning> {
+    let came = [Ok(Bytes::from_static(&CONTENT[..8])), Err(io::ErrorKind::ConnectionReset.into())];
+    match house.blobs.store(fingerprint(), CONTENT.len() as u64, stream::iter(came).boxed()).await {
+        Err(BlobError::Sender { beginning, .. }) => beginning,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_kept_beginning_is_synced_then_named_then_its_folder_synced_then_acknowledged() {
+    let house = House::new().await;
+    let kept = beginning(&house).await.keep(key()).await.unwrap();
+    assert_eq!(kept, ByteRange::new(0, 8).ok());
+    let order = [Call::Sync(IncomingFile), Call::Rename(IncomingFile, Upload), Call::SyncFolder(Uploads)];
+    assert_eq!(house.calls(), order);
+    for call in order {
+        let house = House::new().await;
+        house.fail(call, io::ErrorKind::Other);
+        beginning(&house).await.keep(key()).await.unwrap_err();
+    }
 }
 
 #[tokio::test]
