@@ -256,6 +256,24 @@ async fn a_sealed_image_is_synced_then_named_then_both_folders_synced_then_ackno
     assert_eq!(house.calls(), order);
 }
 
+#[tokio::test]
+async fn an_image_that_was_sealed_before_has_both_folders_synced_before_it_is_acknowledged() {
+    let house = House::new().await;
+    write(&house).await.unwrap();
+    // The first sealing comes as far as the name.
+    house.fail(Call::SyncFolder(FolderOfImages), io::ErrorKind::Other);
+    seal(&house).await.unwrap_err();
+    assert!(house.blobs.size(fingerprint()).await.unwrap().is_some());
+    for call in [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)] {
+        house.fail(call, io::ErrorKind::Other);
+        seal(&house).await.unwrap_err();
+    }
+    *house.disk.failing.lock().unwrap() = None;
+    house.calls();
+    seal(&house).await.unwrap();
+    assert_eq!(house.calls(), [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)]);
+}
+
 /// What came of an image before its sender broke off.
 async fn beginning(house: &House) -> Box<dyn Beginning> {
     let came = [Ok(Bytes::from_static(&CONTENT[..8])), Err(io::ErrorKind::ConnectionReset.into())];
