@@ -274,6 +274,20 @@ async fn an_image_that_was_sealed_before_has_both_folders_synced_before_it_is_ac
     assert_eq!(house.calls(), [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)]);
 }
 
+#[tokio::test]
+async fn the_name_of_an_upload_that_another_server_dropped_is_synced_again() {
+    let house = House::new().await;
+    write(&house).await.unwrap();
+    let name = fs::read_dir(house.data.uploads()).unwrap().next().unwrap().unwrap().path();
+    // Nobody gets its inode as long as it is open.
+    let dropped = File::open(name).unwrap();
+    LocalBlobs::open(&house.data).await.unwrap().discard(key()).await.unwrap();
+    house.calls();
+    write(&house).await.unwrap();
+    assert_eq!(house.calls(), [Call::Sync(Upload), Call::SyncFolder(Uploads)], "a new file has a new name");
+    drop(dropped);
+}
+
 /// What came of an image before its sender broke off.
 async fn beginning(house: &House) -> Box<dyn Beginning> {
     let came = [Ok(Bytes::from_static(&CONTENT[..8])), Err(io::ErrorKind::ConnectionReset.into())];
