@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt as _, future, stream};
 use heirloom_protocol::possession::UserId;
+use rustix::fs::{CWD, FileType, Mode};
 
 use super::super::Beginning;
 use super::arrival::PIECE_BYTES;
@@ -321,6 +322,26 @@ async fn a_damaged_image_leaves_with_both_folders_synced() {
     house.blobs.quarantine(fingerprint()).await.unwrap();
     let order = [Call::Rename(Thing::Image, Damaged), Call::SyncFolder(FolderOfImages), Call::SyncFolder(Quarantine)];
     assert_eq!(house.calls(), order);
+}
+
+#[tokio::test]
+async fn an_image_that_is_healed_while_it_is_looked_at_is_not_carried_off() {
+    let house = House::new().await;
+    store(&house).await.unwrap();
+    let name = fingerprint().to_string();
+    let image = house.data.images().join(&name[..2]).join(&name);
+    // A pipe in its place: whoever hashes it comes to its end when we let them.
+    fs::remove_file(&image).unwrap();
+    rustix::fs::mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let blobs = house.blobs.clone();
+    let quarantine = tokio::spawn(async move { blobs.quarantine(fingerprint()).await });
+    let pipe = image.clone();
+    let pipe = spawn_blocking(move || File::options().write(true).open(pipe)).await.unwrap().unwrap();
+    store(&house).await.unwrap();
+    drop(pipe);
+    quarantine.await.unwrap().unwrap();
+    assert_eq!(fs::read(&image).unwrap(), CONTENT);
+    assert_eq!(fs::read_dir(house.data.quarantine()).unwrap().count(), 0);
 }
 
 #[tokio::test]
