@@ -345,6 +345,27 @@ async fn an_image_that_is_healed_while_it_is_looked_at_is_not_carried_off() {
 }
 
 #[tokio::test]
+async fn a_removed_image_leaves_with_both_folders_synced() {
+    let house = House::new().await;
+    let order = [Call::Remove(Thing::Image), Call::SyncFolder(FolderOfImages), Call::SyncFolder(Quarantine)];
+    for failing in order {
+        store(&house).await.unwrap();
+        house.fail(failing, io::ErrorKind::Other);
+        remove(&house).await.unwrap_err();
+        *house.disk.failing.lock().unwrap() = None;
+    }
+    store(&house).await.unwrap();
+    house.calls();
+    assert_eq!(remove(&house).await.unwrap().images, 1);
+    assert_eq!(house.calls(), order);
+}
+
+async fn remove(house: &House) -> Result<Freed, BlobError> {
+    let alone = house.blobs.seclude(Section::of(fingerprint())).await.unwrap().expect("nobody is storing");
+    house.blobs.remove(alone, vec![fingerprint()]).await
+}
+
+#[tokio::test]
 async fn no_store_is_acknowledged_when_a_call_fails() {
     for call in [
         Call::Write,
