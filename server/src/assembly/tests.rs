@@ -133,6 +133,19 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
 }
 
 #[tokio::test]
+async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    let longer = Shard { fingerprint: Fingerprint::of(&photo), ..shard(&[7; 2000], 1500, 2000) };
+    let refused = workshop.assembly.receive(&anna, longer).await;
+    assert!(matches!(refused, Err(AssemblyError::LengthMismatch { first: 1000, now: 2000 })), "{refused:?}");
+    let state = workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.unwrap();
+    assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
+}
+
+#[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
