@@ -133,6 +133,31 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
 }
 
 #[tokio::test]
+async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let (go_on, gone_on) = tokio::sync::oneshot::channel::<()>();
+    let (asked, was_asked) = tokio::sync::oneshot::channel::<()>();
+    let late = shard(&photo, 0, 500);
+    let body = stream::once(async { asked.send(()).map_err(|()| io::Error::other("nobody waits")) })
+        .chain(stream::once(async { gone_on.await.map_err(io::Error::other) }))
+        .map(|step| step.map(|()| Bytes::new()))
+        .chain(late.body);
+    let late = Shard { body: body.boxed(), ..late };
+    let whole = async {
+        was_asked.await.unwrap();
+        workshop.assembly.receive(&anna, shard(&photo, 0, 1000)).await.unwrap();
+        go_on.send(()).unwrap();
+    };
+    let (state, ()) =
+        timeout(LIMIT, async { tokio::join!(workshop.assembly.receive(&anna, late), whole) }).await.unwrap();
+    assert!(matches!(state, Ok(UploadState::Stored { .. })), "{state:?}");
+    assert_eq!(workshop.received(&anna, &photo).await, None);
+    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
