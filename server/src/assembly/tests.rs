@@ -133,6 +133,34 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
 }
 
 #[tokio::test]
+async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
+    for came in [900_000, 100_000] {
+        let workshop = Workshop::open().await;
+        let anna = workshop.user("anna").await;
+        let photo = photo(900_000);
+        let held = workshop.blobs.hold_writes().await;
+        let mut writing = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 500_000, 600_000)));
+        let begun = async {
+            tokio::select! {
+                state = &mut writing => panic!("{state:?}"),
+                permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+            }
+        };
+        timeout(LIMIT, begun).await.unwrap();
+        // All of it, or what came before its sender broke off.
+        let body = shard(&photo, 0, came).body;
+        let mut whole = Box::pin(workshop.assembly.receive(&anna, Shard { body, ..shard(&photo, 0, 900_000) }));
+        assert!(timeout(Duration::from_millis(200), &mut whole).await.is_err());
+        drop(held);
+        let (part, whole) = timeout(LIMIT, async { tokio::join!(writing, whole) }).await.unwrap();
+        part.unwrap();
+        assert_eq!(whole.is_ok(), came == 900_000, "{whole:?}");
+        let left = usize::from(came < 900_000);
+        assert_eq!(workshop.blobs.uploads().await.unwrap().len(), left, "no part is left beside the image");
+    }
+}
+
+#[tokio::test]
 async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
