@@ -93,6 +93,17 @@ async fn the_beginning_of_an_image_never_takes_the_place_of_what_had_arrived() {
 }
 
 #[tokio::test]
+async fn the_beginning_of_an_image_that_is_whole_already_is_not_kept() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(200_000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 200_000)).await.unwrap();
+    breaks(&workshop, &anna, cut(&photo, 0, 200_000, CAME)).await;
+    assert_eq!(workshop.received(&anna, &photo).await, None, "nobody would go on with it");
+    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_sending() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
