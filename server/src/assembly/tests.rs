@@ -199,6 +199,20 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
 }
 
 #[tokio::test]
+async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let announced = shard(&photo, 0, 500);
+    let more = stream::once(async { Ok(Bytes::from_static(b"!")) });
+    let touched =
+        stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> { panic!("there is no memory for it") });
+    let body = announced.body.chain(more).chain(touched).boxed();
+    let refused = workshop.assembly.receive(&anna, Shard { body, ..shard(&photo, 0, 500) }).await;
+    assert!(matches!(refused, Err(AssemblyError::Sender(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
