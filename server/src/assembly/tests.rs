@@ -213,6 +213,23 @@ async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
 }
 
 #[tokio::test]
+async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    let held = workshop.blobs.hold_writes().await;
+    let last = || workshop.assembly.receive(&anna, shard(&photo, 500, 1000));
+    let mut both = Box::pin(async { tokio::join!(last(), last()) });
+    assert!(timeout(Duration::from_millis(100), &mut both).await.is_err());
+    drop(held);
+    let (one, other) = timeout(LIMIT, both).await.unwrap();
+    for state in [one.unwrap(), other.unwrap()] {
+        assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
+    }
+}
+
+#[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
