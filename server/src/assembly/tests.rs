@@ -230,6 +230,20 @@ async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
 }
 
 #[tokio::test]
+async fn an_upload_is_off_the_list_before_its_bytes_go() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    workshop.blobs.fail_next("discard");
+    workshop.assembly.give_up(&anna, Fingerprint::of(&photo)).await.unwrap_err();
+    assert_eq!(workshop.received(&anna, &photo).await, None);
+    // What is left are bytes that nobody knows of.
+    workshop.assembly.reconcile().await.unwrap();
+    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
