@@ -244,6 +244,20 @@ async fn an_upload_is_off_the_list_before_its_bytes_go() {
 }
 
 #[tokio::test]
+async fn an_upload_whose_bytes_are_gone_starts_over() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let (fingerprint, whole) = (Fingerprint::of(&photo), ByteRange::new(0, 1000).unwrap());
+    workshop.index.note_shard(anna.user, fingerprint, 1000, whole).await.unwrap();
+    let state = workshop.assembly.upload(&anna, fingerprint).await.unwrap();
+    assert_eq!(state, Some(UploadState::Receiving { size: 1000, received: RangeSet::new() }));
+    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    let state = workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.unwrap();
+    assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
+}
+
+#[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
