@@ -9,7 +9,7 @@ use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, future, stream};
 use heirloom_protocol::message::{CrossUser, Scope};
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ContentDigest, RangeSet};
@@ -327,6 +327,20 @@ async fn a_proof_costs_one_reading_and_after_three_failures_none() {
     let mine = asked(&workshop, &anna, &photo);
     assert!(matches!(workshop.assembly.check(&anna, &[mine]).await.unwrap()[0], CheckedImage::Owned { .. }));
     assert_eq!(workshop.blobs.count("read"), 3);
+}
+
+#[tokio::test]
+async fn of_wrong_proofs_that_come_at_once_no_more_are_read_for_than_one_by_one() {
+    let workshop = Workshop::open().await;
+    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let photo = photo(100_000);
+    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
+    let wrong = CheckImage { proof: Some(Proof::from([0; 32])), ..asked(&workshop, &ben, &photo) };
+    let checks = (0..10).map(|_| workshop.assembly.check(&ben, std::slice::from_ref(&wrong)));
+    for checked in future::join_all(checks).await {
+        assert!(matches!(checked.unwrap()[0], CheckedImage::Absent { .. }));
+    }
+    assert_eq!(workshop.blobs.count("read"), usize::try_from(PROOF_FAILURES_PER_DAY).unwrap());
 }
 
 #[tokio::test]
