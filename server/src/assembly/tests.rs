@@ -258,6 +258,23 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let (fingerprint, name) = (Fingerprint::of(&photo), Fingerprint::of(&photo).to_string());
+    workshop.assembly.receive(&anna, shard(&photo, 0, 1000)).await.unwrap();
+    let images = DataDir::open(workshop.data.path()).unwrap().images();
+    std::fs::remove_file(images.join(&name[..2]).join(&name)).unwrap();
+    let image = workshop.assembly.image(&anna, fingerprint).await.unwrap().unwrap();
+    let Err(error) = image.read(ByteRange::new(0, 1000).unwrap()).await else { panic!("it is gone") };
+    assert!(matches!(error, AssemblyError::Blobs { source: BlobError::Missing(_), .. }), "{error}");
+    let asked = CheckImage { fingerprint, size: 1000, proof: None };
+    let checked = workshop.assembly.check(&anna, &[asked]).await.unwrap();
+    assert_eq!(checked, [CheckedImage::Absent { fingerprint }]);
+}
+
+#[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
