@@ -258,6 +258,30 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
 }
 
 #[tokio::test]
+async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let held = workshop.blobs.hold_writes().await;
+    let mut writing = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 0, 500)));
+    let begun = async {
+        tokio::select! {
+            state = &mut writing => panic!("{state:?}"),
+            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+        }
+    };
+    timeout(LIMIT, begun).await.unwrap();
+    let mut dropping = Box::pin(workshop.assembly.give_up(&anna, Fingerprint::of(&photo)));
+    assert!(timeout(Duration::from_millis(200), &mut dropping).await.is_err());
+    drop(held);
+    let (part, dropped) = timeout(LIMIT, async { tokio::join!(writing, dropping) }).await.unwrap();
+    part.unwrap();
+    dropped.unwrap();
+    assert_eq!(workshop.received(&anna, &photo).await, None);
+    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
