@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
 use heirloom_protocol::message::{CrossUser, Scope};
+use heirloom_protocol::parcel::{Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ContentDigest, RangeSet};
 use tempfile::TempDir;
@@ -255,6 +256,38 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
     workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
     let state = workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
+}
+
+/// A parcel with one image, and its length.
+fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
+    let list = PackingList { images: vec![Packed { fingerprint: Fingerprint::of(photo), size: photo.len() as u64 }] };
+    let bytes = Bytes::from([&list.line()[..], photo].concat());
+    (bytes.len() as u64, stream::once(async { Ok(bytes) }).boxed())
+}
+
+#[tokio::test]
+async fn a_parcel_waits_for_the_parts_that_are_being_written() {
+    let workshop = Workshop::open().await;
+    let anna = workshop.user("anna").await;
+    let photo = photo(1000);
+    let held = workshop.blobs.hold_writes().await;
+    let mut writing = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 500, 600)));
+    let begun = async {
+        tokio::select! {
+            state = &mut writing => panic!("{state:?}"),
+            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+        }
+    };
+    timeout(LIMIT, begun).await.unwrap();
+    let (length, body) = parcel(&photo);
+    let mut unpacking = Box::pin(workshop.assembly.receive_parcel(&anna, length, body));
+    assert!(timeout(Duration::from_millis(200), &mut unpacking).await.is_err());
+    drop(held);
+    let (part, unpacked) = timeout(LIMIT, async { tokio::join!(writing, unpacking) }).await.unwrap();
+    part.unwrap();
+    assert!(matches!(unpacked.unwrap()[..], [Unpacked::Stored { .. }]));
+    assert_eq!(workshop.received(&anna, &photo).await, None);
+    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]

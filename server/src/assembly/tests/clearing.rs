@@ -251,6 +251,20 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
 }
 
 #[tokio::test]
+async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
+    let workshop = Workshop::open().await;
+    let mut anna = workshop.user("anna").await;
+    workshop.index.set_quota(anna.user, Some(100)).await.unwrap();
+    // A token that was looked up before there was a quota.
+    anna.quota = None;
+    let photo = photo(1000);
+    let (length, body) = parcel(&photo);
+    let refused = workshop.assembly.receive_parcel(&anna, length, body).await;
+    assert!(matches!(refused, Err(AssemblyError::Index { source: IndexError::OverQuota { .. }, .. })), "{refused:?}");
+    assert_eq!(workshop.blobs.size(Fingerprint::of(&photo)).await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
     let workshop = Workshop::open().await;
     let ben = workshop.user("ben").await;
