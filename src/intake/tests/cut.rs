@@ -86,6 +86,36 @@ fn a_photo_that_is_shorter_than_it_was_promised_is_flagged_where_its_bytes_do_no
     assert_eq!(house.state("c.jpg"), local("empty file"));
 }
 
+/// A photo that is failed for want of its end.
+fn house_with_a_cut_photo() -> House {
+    let mut house = House::new();
+    house.kill();
+    fs::write(house.place("cut.jpg"), cut("cut")).unwrap();
+    house.open();
+    house.settle();
+    assert_eq!(house.state("cut.jpg"), failed(END_IS_MISSING));
+    house
+}
+
+#[test]
+fn nobody_vouches_for_a_photo_while_it_is_written() {
+    let house = house_with_a_cut_photo();
+    house.intake().writing(house.id("cut.jpg"), &path("cut.jpg"));
+    let retried = house.intake().retry(&[]).unwrap();
+    assert!(matches!(retried.refused.as_slice(), [(_, RetryError::InUse)]), "{retried:?}");
+    assert_eq!(retried.again.files, 0);
+}
+
+#[test]
+fn who_vouches_for_a_photo_vouches_for_no_other_in_its_place() {
+    let house = house_with_a_cut_photo();
+    fs::write(house.place("other.jpg"), cut("other")).unwrap();
+    fs::rename(house.place("other.jpg"), house.place("cut.jpg")).unwrap();
+    let retried = house.intake().retry(&[]).unwrap();
+    assert!(matches!(retried.refused.as_slice(), [(_, RetryError::Moved)]), "{retried:?}");
+    assert_eq!(retried.again.files, 0);
+}
+
 #[test]
 fn a_lost_journal_tears_no_photo() {
     let mut house = House::new();
