@@ -109,6 +109,19 @@ fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
 }
 
 #[test]
+fn what_is_left_for_its_name_keeps_its_mark_for_the_next_name() {
+    let house = House::new();
+    let marker = Marker::of_this_boot().unwrap();
+    let id = put(&house, ".a.jpg", &photo("a")).0;
+    let file = fs::File::options().write(true).open(house.place(".a.jpg")).unwrap();
+    marker.closed(&file).unwrap();
+    house.intake().touched(id, &path(".a.jpg"));
+    house.settle();
+    assert_eq!(house.state(".a.jpg"), local("hidden file"));
+    assert!(marker.is_marked(&file).unwrap(), "nobody has made it durable");
+}
+
+#[test]
 fn no_mark_is_taken_off_a_file_that_was_opened_again() {
     let house = House::new();
     put(&house, "a.jpg", &photo("a"));
