@@ -122,6 +122,21 @@ fn what_is_left_for_its_name_keeps_its_mark_for_the_next_name() {
 }
 
 #[test]
+fn a_file_that_a_program_can_still_write_without_us_is_not_promised() {
+    let house = House::new();
+    let id = put(&house, "a.jpg", &photo("a")).0;
+    let mapped = fs::File::options().write(true).open(house.place("a.jpg")).unwrap();
+    house.intake().inside().marker.opened_live(&mapped).unwrap();
+    let glance = glance(&house, "a.jpg");
+    let found = house.intake().inside().look_at(vec![glance.clone()], &mut Vec::new());
+    assert!(matches!(found.as_slice(), [(_, Found::Changed)]), "{found:?}");
+    drop(mapped);
+    let found = house.intake().inside().look_at(vec![glance], &mut Vec::new());
+    assert!(matches!(found.as_slice(), [(_, Found::Whole { .. })]), "{found:?}");
+    assert_eq!(house.id("a.jpg"), id);
+}
+
+#[test]
 fn no_mark_is_taken_off_a_file_that_was_opened_again() {
     let house = House::new();
     put(&house, "a.jpg", &photo("a"));
