@@ -137,6 +137,17 @@ fn a_file_that_a_program_can_still_write_without_us_is_not_promised() {
 }
 
 #[test]
+fn what_stands_under_a_name_now_is_not_taken_for_what_was_noted_there() {
+    let house = House::new();
+    put(&house, "a.jpg", &photo("a"));
+    let glance = glance(&house, "a.jpg");
+    put(&house, "b.jpg", &photo("b"));
+    fs::rename(house.place("b.jpg"), house.place("a.jpg")).unwrap();
+    let found = house.intake().inside().look_at(vec![glance], &mut Vec::new());
+    assert!(matches!(found.as_slice(), [(_, Found::Gone)]), "{found:?}");
+}
+
+#[test]
 fn no_mark_is_taken_off_a_file_that_was_opened_again() {
     let house = House::new();
     put(&house, "a.jpg", &photo("a"));
