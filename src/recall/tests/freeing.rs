@@ -1,5 +1,7 @@
 //! Giving room up: what goes, and what never does.
 
+use heirloom_protocol::message::Receipt;
+
 use super::*;
 
 async fn free(house: &House, names: &[&str]) -> Freed {
@@ -130,6 +132,18 @@ async fn without_a_receipt_no_room_is_made() {
     let content = photo(20_000_000);
     house.backed_up("a.jpg", &content);
     house.journal.forget_receipts(vec![Fingerprint::of(&content)]).unwrap();
+    let recall = house.recall.clone();
+    assert!(!tokio::task::spawn_blocking(move || recall.make_room(1)).await.unwrap());
+    assert_eq!(house.placeholder("a.jpg"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_receipt_for_other_bytes_no_room_is_made() {
+    let house = House::new().await;
+    let content = photo(20_000_000);
+    house.backed_up("a.jpg", &content);
+    let receipt = crate::remote::fake::receipt(&content);
+    house.journal.keep_receipts(vec![Receipt { size: receipt.size - 1, ..receipt }]).unwrap();
     let recall = house.recall.clone();
     assert!(!tokio::task::spawn_blocking(move || recall.make_room(1)).await.unwrap());
     assert_eq!(house.placeholder("a.jpg"), None);
