@@ -73,6 +73,23 @@ async fn nothing_goes_that_is_open_pinned_small_or_not_backed_up() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn nothing_goes_that_is_open_to_the_mount_or_to_anybody_else() {
+    let house = House::new().await;
+    let content = photo(200_000);
+    house.backed_up("a.jpg", &content);
+    // The mount has it open for a program, and nothing on the disk says so.
+    let (opened, file) = house.open("a.jpg");
+    drop(file);
+    assert!(matches!(reason(&free(&house, &[]).await), Kept::InUse));
+    drop(opened);
+    // The disk knows of it, and the mount does not: a mapping that outlived its descriptor.
+    let held = File::open(house.spool.root().join("a.jpg")).unwrap();
+    assert!(matches!(reason(&free(&house, &[]).await), Kept::InUse));
+    drop(held);
+    assert_eq!(free(&house, &[]).await.files, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_not_what_was_backed_up_are_kept_whatever_their_size_and_time_say() {
     let house = House::new().await;
     let id = house.backed_up("a.jpg", &photo(200_000));
