@@ -105,6 +105,16 @@ async fn bytes_that_are_not_what_was_backed_up_are_kept_whatever_their_size_and_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_photo_whose_time_was_set_since_its_backup_keeps_its_bytes_until_the_library_knows() {
+    let house = House::new().await;
+    let id = house.backed_up("a.jpg", &photo(200_000));
+    let stamp = Stamp { mtime_ns: TIME_NS, ..house.journal.file(id).unwrap().unwrap().stamp };
+    Placeholder::new(Fingerprint::of(b""), stamp).restore_time(&house.spool.read(&path("a.jpg")).unwrap()).unwrap();
+    assert!(matches!(reason(&free(&house, &[]).await), Kept::Changed));
+    assert_eq!(house.placeholder("a.jpg"), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_named_goes() {
     let house = House::new().await;
     std::fs::create_dir_all(house.spool.root().join("trip/day")).unwrap();
