@@ -115,6 +115,20 @@ async fn a_photo_whose_time_was_set_since_its_backup_keeps_its_bytes_until_the_l
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_opens_a_photo_that_is_giving_its_room_up_waits_until_it_has() {
+    let house = House::new().await;
+    let id = house.backed_up("a.jpg", &photo(200_000));
+    let hollowing = house.recall.inside.desk.hollow(id).unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        scope.spawn(|| tell.send(house.open("a.jpg").0.id()).unwrap());
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err());
+        drop(hollowing);
+        assert_eq!(told.recv_timeout(SURELY), Ok(id));
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_named_goes() {
     let house = House::new().await;
     std::fs::create_dir_all(house.spool.root().join("trip/day")).unwrap();
