@@ -119,6 +119,27 @@ fn a_delivery_settles_only_the_file_that_was_delivered() {
 }
 
 #[test]
+fn only_what_was_meant_is_restated() {
+    let house = house();
+    let journal = house.open();
+    journal.record(vec![backed_up(1), pending(2)]).unwrap();
+    let (image, stamp) = (fingerprint(1), backed_up(1).1.stamp);
+    let (from, to) = (FileState::BackedUp { fingerprint: image }, FileState::Placeholder { fingerprint: image });
+    let restated = Restated { id: FileId(1), stamp, from, to };
+    let wrong = [
+        Restated { id: FileId(2), ..restated.clone() },
+        Restated { id: FileId(3), ..restated.clone() },
+        Restated { stamp: Stamp { mtime_ns: stamp.mtime_ns + 1, ..stamp }, ..restated.clone() },
+        Restated { from: FileState::BackedUp { fingerprint: fingerprint(2) }, ..restated.clone() },
+    ];
+    assert_eq!(journal.restate(wrong.to_vec()).unwrap(), [false; 4]);
+    assert_eq!(journal.file(FileId(1)).unwrap(), Some(backed_up(1).1));
+    assert_eq!(journal.file(FileId(2)).unwrap(), Some(pending(2).1));
+    assert_eq!(journal.restate(vec![restated.clone()]).unwrap(), [true]);
+    assert_eq!(journal.file(FileId(1)).unwrap().unwrap().state, restated.to);
+}
+
+#[test]
 fn a_failed_delivery_leaves_the_queue_and_says_why() {
     let house = house();
     let journal = house.open();
