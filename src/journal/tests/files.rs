@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use heirloom_protocol::RangeSet;
+use heirloom_protocol::signature::Signature;
 use tempfile::TempDir;
 
 use super::*;
@@ -137,6 +138,19 @@ fn only_what_was_meant_is_restated() {
     assert_eq!(journal.file(FileId(2)).unwrap(), Some(pending(2).1));
     assert_eq!(journal.restate(vec![restated.clone()]).unwrap(), [true]);
     assert_eq!(journal.file(FileId(1)).unwrap().unwrap().state, restated.to);
+}
+
+#[test]
+fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
+    let house = house();
+    let journal = house.open();
+    let signed = Receipt { signature: Some(Signature::from([7; 64])), ..receipt(1) };
+    journal.keep_receipts(vec![signed]).unwrap();
+    journal.keep_receipts(vec![receipt(1)]).unwrap();
+    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(signed));
+    let other = Receipt { stored_at_ms: signed.stored_at_ms + 1, ..receipt(1) };
+    journal.keep_receipts(vec![other]).unwrap();
+    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(other), "that is another one");
 }
 
 #[test]
