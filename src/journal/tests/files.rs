@@ -154,6 +154,15 @@ fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
 }
 
 #[test]
+fn of_an_image_with_a_receipt_no_shards_are_noted() {
+    let house = house();
+    let journal = house.open();
+    journal.keep_receipts(vec![receipt(1)]).unwrap();
+    journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
+    assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
+}
+
+#[test]
 fn a_failed_delivery_leaves_the_queue_and_says_why() {
     let house = house();
     let journal = house.open();
