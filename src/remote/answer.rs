@@ -172,11 +172,30 @@ pub fn trial(bytes: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use heirloom_protocol::message::Receipt;
+
     use super::*;
 
     #[test]
     fn no_answer_is_misread() {
         heirloom_fuzz::replay("answers", super::trial);
+    }
+
+    #[test]
+    fn a_receipt_for_another_image_or_another_size_is_no_receipt() {
+        let (one, other) = (Fingerprint::of(b"one"), Fingerprint::of(b"other"));
+        let asked = CheckImage { fingerprint: one, size: 3, proof: None };
+        let packed = Packed { fingerprint: one, size: 3 };
+        for (fingerprint, size, agrees) in [(one, 3, true), (other, 3, false), (one, 4, false)] {
+            let receipt = Receipt { fingerprint, size, stored_at_ms: 1, signature: None };
+            for checked in [CheckedImage::Owned { receipt }, CheckedImage::Linked { receipt }] {
+                assert_eq!(agree_on_images("try", std::slice::from_ref(&asked), &[checked]).is_ok(), agrees);
+            }
+            let stored = UploadState::Stored { receipt };
+            assert_eq!(agree_on_upload("try", one, Some(3), &stored).is_ok(), agrees);
+            let unpacked = Unpacked::Stored { receipt };
+            assert_eq!(agree_on_parcel(std::slice::from_ref(&packed), &[unpacked]).is_ok(), agrees);
+        }
     }
 
     fn asked(retry_after: &str, date: Option<&str>) -> Option<Duration> {
