@@ -78,3 +78,46 @@ fn is_lost(error: &BlobError) -> bool {
         | BlobError::Full { .. } => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::blobs::LocalBlobs;
+    use crate::config::DataDir;
+
+    const CONTENT: &[u8] = b"not much of a photo";
+
+    #[tokio::test]
+    async fn an_image_is_sound_that_has_its_bytes_and_no_others() {
+        let root = tempfile::tempdir().unwrap();
+        let data = DataDir::open(root.path()).unwrap();
+        let blobs = LocalBlobs::open(&data).await.unwrap();
+        let (fingerprint, size) = (Fingerprint::of(CONTENT), CONTENT.len() as u64);
+        drop(blobs.store_several(vec![(fingerprint, Bytes::from_static(CONTENT))]).await.unwrap());
+        let name = fingerprint.to_string();
+        let image = data.images().join(&name[..2]).join(&name);
+        let others: [&[u8]; 4] = [b"not much of a Photo", b"not much of a phot", b"not much of a photo!", b""];
+        for (stands, verdict) in
+            others.map(|other| (other, Verdict::Damaged)).into_iter().chain([(CONTENT, Verdict::Sound)])
+        {
+            fs::write(&image, stands).unwrap();
+            assert_eq!(look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await, verdict, "{stands:?}");
+        }
+        fs::remove_file(&image).unwrap();
+        assert_eq!(look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await, Verdict::Damaged);
+    }
+
+    #[test]
+    fn what_a_disk_lost_is_damage_and_what_it_does_not_give_now_is_not() {
+        let failed = |source| BlobError::Io { doing: "read image", path: "image".into(), source };
+        assert!(is_lost(&failed(io::Error::from_raw_os_error(EIO))));
+        assert!(is_lost(&failed(io::ErrorKind::UnexpectedEof.into())));
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::TimedOut, io::ErrorKind::OutOfMemory] {
+            assert!(!is_lost(&failed(kind.into())), "{kind}");
+        }
+    }
+}
