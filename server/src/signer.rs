@@ -129,6 +129,15 @@ mod tests {
     }
 
     #[test]
+    fn of_two_that_make_a_hand_both_use_the_first() {
+        let root = tempfile::tempdir().unwrap();
+        let path = DataDir::open(root.path()).unwrap().receipt_key();
+        let first = make(&path).unwrap();
+        assert_eq!(make(&path).unwrap(), first);
+        assert_eq!(read(&path).unwrap(), Some(first));
+    }
+
+    #[test]
     fn another_file_in_its_place_is_not_guessed_at() {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();
