@@ -204,7 +204,7 @@ impl Spool {
     /// Makes the names in a folder survive a power cut.
     pub fn sync_folder(&self, place: &Place) -> Result<(), SpoolError> {
         let folder = self.open_folder(place)?;
-        rustix::fs::fsync(folder).map_err(|source| SpoolError::within("sync folder", place, source))
+        File::from(folder).sync_all().map_err(|source| SpoolError::within("sync folder", place, source))
     }
 
     fn open_folder(&self, place: &Place) -> Result<OwnedFd, SpoolError> {

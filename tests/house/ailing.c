@@ -1,7 +1,7 @@
 /* A disk that ails: with this library loaded first (LD_PRELOAD), reading, writing or syncing some files fails with EIO.
  *
- * HEIRLOOM_AILS names a file. Each of its lines has a call (read, write, sync) and a word: that call fails on files with
- * the word in their path. No such file: all is well. It is read anew at every call, so that a disk can fall ill and get well. */
+ * HEIRLOOM_AILS names a file. Each of its lines has a call (read, write, sync, sync-folder) and a word: that call fails on files with
+ * the word in their path. What fails to be synced is a file or a folder, or with sync-folder a folder only. No such file: all is well. It is read anew at every call, so that a disk can fall ill and get well. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -34,6 +35,12 @@ static int ails(const char *call, int descriptor)
     return 0;
 }
 
+static const char *syncing(int descriptor)
+{
+    struct stat found;
+    return !fstat(descriptor, &found) && S_ISDIR(found.st_mode) ? "sync-folder" : "sync";
+}
+
 #define AILING(type, name, call, parameters, arguments)                       \
     type name parameters                                                      \
     {                                                                         \
@@ -55,5 +62,5 @@ AILING(ssize_t, pread64, "read", (int descriptor, void *to, size_t most, off64_t
 AILING(ssize_t, write, "write", (int descriptor, const void *from, size_t most), (descriptor, from, most))
 AILING(ssize_t, pwrite, "write", (int descriptor, const void *from, size_t most, off_t at), (descriptor, from, most, at))
 AILING(ssize_t, pwrite64, "write", (int descriptor, const void *from, size_t most, off64_t at), (descriptor, from, most, at))
-AILING(int, fsync, "sync", (int descriptor), (descriptor))
+AILING(int, fsync, syncing(descriptor), (int descriptor), (descriptor))
 AILING(int, fdatasync, "sync", (int descriptor), (descriptor))

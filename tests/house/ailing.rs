@@ -28,7 +28,7 @@ impl Illness {
         vec![("LD_PRELOAD", self.library.clone()), ("HEIRLOOM_AILS", self.rules.clone())]
     }
 
-    /// From now on `call` (read, write, sync) fails with EIO on files with `word` in their path.
+    /// From now on `call` (read, write, sync, sync-folder) fails with EIO on files with `word` in their path.
     fn strikes(&self, call: &str, word: &str) {
         fs::write(&self.rules, format!("{call} {word}\n")).expect("a file of ours");
     }
@@ -63,6 +63,31 @@ fn a_photo_that_the_disk_does_not_give_or_keep_is_not_backed_up_until_it_does() 
     }
     device.wait();
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
+}
+
+#[test]
+fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let illness = Illness::new(&house.shelf("illness"));
+    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
+    device.mount();
+    let (photo, _) = house.photo("a.jpg", 300_000);
+    for album in ["ill", "well"] {
+        fs::create_dir(device.path(album)).expect("an album");
+    }
+    illness.strikes("sync-folder", "/spool/ill");
+    for album in ["ill", "well"] {
+        fs::copy(&photo, device.path(album).join("a.jpg")).expect("a copy");
+    }
+    device.wait_for(&["well/a.jpg"]);
+    let why = || device.attribute_if_any("ill/a.jpg", "error");
+    eventually(SOON, "it says why", || why().contains("this disk failed to store it"));
+    assert_ne!(device.attribute("ill/a.jpg", "state"), "backed_up");
+    illness.heals();
+    fs::copy(&photo, device.path("ill/a.jpg")).expect("a copy");
+    device.wait();
+    assert_eq!(device.attribute("ill/a.jpg", "state"), "backed_up");
 }
 
 #[test]
