@@ -129,6 +129,8 @@ fn a_server_whose_disk_ails_acknowledges_nothing_that_it_does_not_keep() {
     let ills = [
         ("write", "uploads/", system),
         ("sync", "uploads/", system),
+        // Nothing is synced below it but folders: an image is synced before it has its name there.
+        ("sync-folder", "/images/", system),
         ("write", "index.sqlite", sqlite),
         ("sync", "index.sqlite", sqlite),
     ];
