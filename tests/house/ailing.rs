@@ -91,6 +91,25 @@ fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
 }
 
 #[test]
+fn a_photo_keeps_its_bytes_where_the_disk_does_not_keep_that_it_is_a_placeholder() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let illness = Illness::new(&house.shelf("illness"));
+    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
+    device.mount();
+    let (photo, _) = house.photo("a.jpg", 3_000_000);
+    device.copy_in(&photo);
+    device.wait();
+    illness.strikes("sync", "/spool/a.jpg");
+    let told = finish(device.heirloom([Path::new("free"), &device.path("a.jpg")]));
+    let spooled = device.state().join("spool/a.jpg");
+    let original = fs::read(&photo).expect("the original");
+    assert!(fs::read(&spooled).expect("spooled") == original, "{told:?}");
+    illness.heals();
+    assert!(fs::read(device.path("a.jpg")).expect("it is read") == original);
+}
+
+#[test]
 fn a_photo_that_cannot_be_read_while_it_is_sent_waits_for_its_disk() {
     let mut house = House::new();
     let anna = house.person("anna");
