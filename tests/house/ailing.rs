@@ -110,6 +110,25 @@ fn a_photo_keeps_its_bytes_where_the_disk_does_not_keep_that_it_is_a_placeholder
 }
 
 #[test]
+fn what_the_disk_does_not_keep_of_a_fetched_photo_is_not_noted_as_here() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let illness = Illness::new(&house.shelf("illness"));
+    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
+    device.mount();
+    let (photo, _) = house.photo("a.jpg", 3_000_000);
+    device.copy_in(&photo);
+    device.wait();
+    finish(device.heirloom([Path::new("free"), &device.path("a.jpg")])).succeeds();
+    assert_eq!(device.attribute("a.jpg", "state"), "placeholder");
+    illness.strikes("sync", "/spool/a.jpg");
+    assert!(fs::read(device.path("a.jpg")).is_err(), "its disk does not keep it");
+    illness.heals();
+    assert!(fs::read(device.path("a.jpg")).expect("it comes back") == fs::read(&photo).expect("the original"));
+    eventually(SOON, "it is an ordinary file again", || device.attribute("a.jpg", "state") == "backed_up");
+}
+
+#[test]
 fn a_photo_that_cannot_be_read_while_it_is_sent_waits_for_its_disk() {
     let mut house = House::new();
     let anna = house.person("anna");
