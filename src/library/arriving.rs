@@ -336,3 +336,60 @@ fn is_about_the_name(error: &SpoolError) -> bool {
 
     matches!(error.source.kind(), InvalidFilename | InvalidInput | NotADirectory | AlreadyExists | IsADirectory)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// Takes away whatever it is told to.
+    #[derive(Clone, Debug, Default)]
+    struct Eager(Arc<Mutex<Vec<FileId>>>);
+
+    impl Shelf for Eager {
+        fn put(&self, _: &LibraryPath, _: &Placeholder) -> Result<Option<FileId>, SpoolError> {
+            Ok(None)
+        }
+
+        fn take(&self, _: &LibraryPath, id: FileId, _: Stamp) -> Result<bool, SpoolError> {
+            self.0.lock().unwrap().push(id);
+            Ok(true)
+        }
+
+        fn retime(&self, _: &LibraryPath, _: FileId, _: Stamp, _: i64) -> Result<Option<Stamp>, SpoolError> {
+            Ok(None)
+        }
+    }
+
+    #[test]
+    fn what_another_device_removed_stays_unless_it_is_exactly_what_the_library_had() {
+        let home = tempfile::tempdir().unwrap();
+        let spool = Spool::open(&home.path().join("spool")).unwrap();
+        let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());
+        let (shelf, path) = (Eager::default(), LibraryPath::new("a.jpg").unwrap());
+        let arriving = Arriving::new(spool.clone(), Arc::clone(&journal), Box::new(shelf.clone()));
+        std::fs::write(spool.root().join("a.jpg"), b"a photo").unwrap();
+        let (id, stamp) = Spool::identify(&spool.read(&path).unwrap()).unwrap();
+        let fingerprint = Fingerprint::of(b"a photo");
+        let older = Stamp { mtime_ns: stamp.mtime_ns - 1, ..stamp };
+        let why = "no reason".to_owned();
+        for (version, (state, stamp, goes)) in (1..).step_by(2).zip([
+            (FileState::Pending { fingerprint }, stamp, false),
+            (FileState::Local { why: why.clone() }, stamp, false),
+            (FileState::Failed { fingerprint: Some(fingerprint), why }, stamp, false),
+            (FileState::BackedUp { fingerprint }, older, false),
+            (FileState::BackedUp { fingerprint }, stamp, true),
+        ]) {
+            let record = FileRecord { path: path.clone(), stamp, state };
+            journal.record(vec![(id, record.clone())]).unwrap();
+            let known = vec![(path.clone(), Some(version))];
+            journal.arrive(Arrived { versions: known, position: version, ..Arrived::default() }).unwrap();
+            let removed = LibraryEntry { version: version + 1, path: path.clone(), photo: None };
+            let feed = LibraryFeed { entries: vec![removed], next: version + 1, more: false, wanted: 0 };
+            arriving.show(feed).unwrap();
+            assert_eq!(!shelf.0.lock().unwrap().is_empty(), goes, "{record:?}");
+            assert_eq!(journal.file(id).unwrap().is_none(), goes, "{record:?}");
+        }
+    }
+}
