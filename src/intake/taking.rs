@@ -79,7 +79,12 @@ impl Inside {
                 *found = match error.kind() {
                     // The folder has another name now; so does the file.
                     io::ErrorKind::NotFound => Found::Interrupted,
-                    kind => Found::NotDurable { stamp: *stamp, fingerprint: *fingerprint, error: kind.into() },
+                    // Of its kind and in its words, for each of the photos in that folder.
+                    kind => Found::NotDurable {
+                        stamp: *stamp,
+                        fingerprint: *fingerprint,
+                        error: io::Error::new(kind, error.to_string()),
+                    },
                 };
             }
         }

@@ -82,7 +82,7 @@ fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
     }
     device.wait_for(&["well/a.jpg"]);
     let why = || device.attribute_if_any("ill/a.jpg", "error");
-    eventually(SOON, "it says why", || why().contains("this disk failed to store it"));
+    eventually(SOON, "it says why", || why().contains("this disk failed to store it (Input/output error"));
     assert_ne!(device.attribute("ill/a.jpg", "state"), "backed_up");
     illness.heals();
     fs::copy(&photo, device.path("ill/a.jpg")).expect("a copy");
