@@ -7,6 +7,7 @@
 //! It is done by a thread of its own, which holds none of our locks: the kernel takes its lock on the folder, and whoever holds that may be
 //! waiting for us.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock, Weak};
 use std::{io, thread};
@@ -21,38 +22,49 @@ const KNOWN_MAX: usize = 400_000;
 /// When it knows more, it lets go of this part of them at once: who goes through a library is not held up at every name.
 const PART_TO_GO: usize = 8;
 
-/// So many names are chosen at a time, under the lock that every request takes.
-const CHOSEN_AT_A_TIME: usize = 1000;
-
 /// How many files the kernel may know, and the bell for when it knows more.
 #[derive(Debug)]
 pub(super) struct Limit {
     most: usize,
+    /// The bell rings when more are known. More than `most` where too few could be parted with: of folders, or of what is open.
+    quiet_to: AtomicUsize,
     bell: OnceLock<SyncSender<()>>,
 }
 
 impl Default for Limit {
     fn default() -> Self {
-        Self { most: KNOWN_MAX, bell: OnceLock::new() }
+        Self::of(KNOWN_MAX)
     }
 }
 
 impl Limit {
-    #[cfg(test)]
     pub(super) fn of(most: usize) -> Self {
-        Self { most, ..Self::default() }
+        Self { most, quiet_to: AtomicUsize::new(most), bell: OnceLock::new() }
     }
 
     /// The kernel knows so many now. Never waits.
     pub(super) fn look(&self, known: usize) {
-        if known > self.most && self.bell.get().is_some_and(|bell| bell.try_send(()).is_err()) {
+        if self.is_exceeded(known) && self.bell.get().is_some_and(|bell| bell.try_send(()).is_err()) {
             tracing::trace!("it rings already");
         }
     }
 
-    /// So many too many; none if there is room.
-    pub(super) fn excess(&self, known: usize) -> usize {
-        known.saturating_sub(self.most - self.most / PART_TO_GO)
+    fn is_exceeded(&self, known: usize) -> bool {
+        known > self.quiet_to.load(Ordering::Relaxed)
+    }
+
+    /// How many of those known are to be parted with.
+    fn excess(&self, known: usize) -> usize {
+        known.saturating_sub(self.most - self.step())
+    }
+
+    /// So many are left: the bell is quiet until there is work again.
+    fn settle(&self, left: usize) {
+        self.quiet_to.store(self.most.max(left + self.step()), Ordering::Relaxed);
+    }
+
+    const fn step(&self) -> usize {
+        self.most / PART_TO_GO
     }
 }
 
@@ -67,15 +79,18 @@ pub(super) fn keep_limit(tree: &Arc<Tree>, notifier: Notifier) -> io::Result<()>
 
 fn part(tree: &Weak<Tree>, rings: &Receiver<()>, notifier: &Notifier) {
     while rings.recv().is_ok() {
-        let mut left = tree.upgrade().map_or(0, |tree| tree.excess());
-        while left > 0 {
-            let Some(chosen) = tree.upgrade().map(|tree| tree.longest_known(left.min(CHOSEN_AT_A_TIME))) else {
-                return;
-            };
-            left = left.saturating_sub(chosen.len().max(1));
-            for name in &chosen {
-                name.tell(notifier);
-            }
+        let Some(tree) = tree.upgrade() else { return };
+        let known = tree.known();
+        if !tree.limit().is_exceeded(known) {
+            // It rang before the kernel had let go of the last ones.
+            continue;
+        }
+        // All at once, some milliseconds under the lock that every request takes: none is chosen twice.
+        let parted = tree.longest_known(tree.limit().excess(known));
+        tree.limit().settle(known.saturating_sub(parted.len()));
+        drop(tree);
+        for name in &parted {
+            name.tell(notifier);
         }
     }
 }

@@ -135,19 +135,14 @@ impl Tree {
         Self { limit: Limit::of(most), ..self }
     }
 
-    #[cfg(test)]
-    pub(super) fn known(&self) -> usize {
-        locked(&self.inodes).known()
-    }
-
     /// How many the kernel may know.
     pub(super) fn limit(&self) -> &Limit {
         &self.limit
     }
 
-    /// How many files too many the kernel knows.
-    pub(super) fn excess(&self) -> usize {
-        self.limit.excess(locked(&self.inodes).known())
+    /// How many files and folders the kernel knows.
+    pub(super) fn known(&self) -> usize {
+        locked(&self.inodes).known()
     }
 
     /// Up to `most` names that the kernel has known longest, of files that are not open.

@@ -81,3 +81,21 @@ fn however_many_files_there_are_the_kernel_knows_a_limited_number_and_nobody_not
     drop(open);
     mount.unmount().unwrap();
 }
+
+#[test]
+fn what_cannot_be_parted_with_does_not_keep_the_bell_ringing() {
+    let limit = Limit::of(800);
+    let (bell, rings) = sync_channel(1);
+    limit.bell.get_or_init(|| bell);
+    let rings_at = |known| {
+        limit.look(known);
+        rings.try_recv().is_ok()
+    };
+    assert_eq!((rings_at(800), rings_at(801), limit.excess(801)), (false, true, 101));
+    limit.settle(700);
+    assert_eq!((rings_at(800), rings_at(801)), (false, true), "all went");
+    limit.settle(801);
+    assert_eq!((rings_at(801), rings_at(901), rings_at(902)), (false, false, true), "none went");
+    limit.settle(650);
+    assert!(rings_at(801), "they could go after all");
+}
