@@ -154,3 +154,14 @@ fn a_name_in_a_folder_that_is_gone_is_refused_as_that() {
     assert_eq!(made.unwrap_err().raw_os_error(), libc::ENOENT);
     assert!(!mounted.at("a.jpg").exists());
 }
+
+#[test]
+fn programs_write_in_the_disks_own_pieces_where_the_kernel_writes_and_in_larger_ones_elsewhere() {
+    let mounted = Mounted::new();
+    fs::write(mounted.at("f"), "x").unwrap();
+    let wanted = match mounted.handle().io_path() {
+        IoPath::Passthrough => fs::metadata(mounted.spooled("f")).unwrap().blksize(),
+        IoPath::Direct => 1 << 20,
+    };
+    assert_eq!(fs::metadata(mounted.at("f")).unwrap().blksize(), wanted);
+}

@@ -8,10 +8,6 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
 use super::tree::{TreeError, Truncate};
 use crate::spool::{Access, Durability, Facts, Kind, Moment, Opening, Replace};
 
-/// What programs are told to read and write at a time (`st_blksize`): as much as the kernel passes to us in one request.
-/// `cp` then asks 40 times for a 40 MB photo and not 320 times.
-const BLOCK_BYTES: u32 = 1 << 20;
-
 pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
     FileAttr {
         ino: number,
@@ -28,7 +24,7 @@ pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
         uid: facts.uid,
         gid: facts.gid,
         rdev: 0,
-        blksize: BLOCK_BYTES,
+        blksize: facts.piece_bytes,
         flags: 0,
     }
 }
@@ -49,6 +45,7 @@ pub(super) fn nothing() -> FileAttr {
         accessed: never,
         modified: never,
         changed: never,
+        piece_bytes: 0,
     };
     attributes(INodeNo(0), &facts)
 }

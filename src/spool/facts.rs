@@ -33,6 +33,8 @@ pub struct Facts {
     pub modified: Moment,
     /// Last change of bytes or facts.
     pub changed: Moment,
+    /// What programs are told to read and write at a time, in bytes (`st_blksize`).
+    pub piece_bytes: u32,
 }
 
 /// The kinds of things in a tree.
@@ -90,6 +92,7 @@ impl From<&Stat> for Facts {
             accessed: Moment::new(stat.st_atime, stat.st_atime_nsec),
             modified: Moment::new(stat.st_mtime, stat.st_mtime_nsec),
             changed: Moment::new(stat.st_ctime, stat.st_ctime_nsec),
+            piece_bytes: u32::try_from(stat.st_blksize).unwrap_or(u32::MAX),
         }
     }
 }

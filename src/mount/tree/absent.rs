@@ -12,11 +12,17 @@ use rustix::fs::{SeekFrom, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::{Change, OpenFile, Target, Tree, TreeError, during};
 use crate::journal::{FileId, Stamp};
+use crate::mount::passthrough::IoPath;
 use crate::recall::{Absent, Opened};
 use crate::spool::{self, Access, Durability, Facts, Kind, Moment, Opening, Placeholder};
 
 /// Sizes of allocation in stat(2) are in this unit, in bytes.
 const BLOCK_UNIT: u64 = 512;
+
+/// What programs are told to read and write at a time where that comes to us, in bytes: as much as the kernel passes on in one request. `cp` then
+/// asks 40 times for a 40 MB photo and not 320 times. Where the kernel serves the file, the disk's own word is better: a program that writes a megabyte at
+/// a time takes six times as long on a machine whose large pages have to be got from its host.
+const DIRECT_PIECE_BYTES: u32 = 1 << 20;
 
 /// A file that is about to be cut off and was a placeholder: what has to be undone afterwards.
 pub(super) struct Emptying {
@@ -48,7 +54,10 @@ impl Tree {
     }
 
     /// What is known of a file as its owner knows it: one that is being filled this moment has the time of the whole one.
-    pub(super) fn shown(&self, facts: Facts) -> Facts {
+    pub(super) fn shown(&self, mut facts: Facts) -> Facts {
+        if self.passage.io_path() == IoPath::Direct {
+            facts.piece_bytes = DIRECT_PIECE_BYTES;
+        }
         let being_filled = self.recall.as_ref().filter(|_| facts.kind == Kind::File);
         match being_filled.and_then(|recall| recall.true_stamp(facts.id)) {
             Some(stamp) => Facts { modified: moment(stamp.mtime_ns), ..facts },
