@@ -10,5 +10,5 @@ mod memory;
 mod open_files;
 
 pub use detach::{DetachError, detach, report_failure, report_ready};
-pub use embedded::{EmbeddedError, Reached};
+pub use embedded::{EmbeddedError, Reached, was_used};
 pub use house::{House, HouseError, Plan, ServerChoice};

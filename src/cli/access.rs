@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 
 use crate::config::{Login, Mounts, ServerUrl, StateDir, Token, data_home};
-use crate::daemon::ServerChoice;
+use crate::daemon::{ServerChoice, was_used};
 
 /// A server and a token for it, as typed; or neither.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ impl Access {
             return Ok(ServerChoice::At(login));
         }
         // Whoever logged out of a server does not mean this one, unless it was used before.
-        if StateDir::open(&embedded.join("client"))?.saved_login()?.is_none() {
+        if !was_used(&embedded)? {
             bail!("no login is saved; name a server with --server URL --token-file FILE");
         }
         Ok(ServerChoice::Embedded(embedded))

@@ -89,6 +89,11 @@ async fn running() -> Result<Option<ServerUrl>, ConfigError> {
     Ok(None)
 }
 
+/// Whether the embedded server with its data in this directory was ever started.
+pub fn was_used(data: &Path) -> Result<bool, ConfigError> {
+    Ok(keeper(data)?.saved_login()?.is_some())
+}
+
 /// What the embedded server's token is kept in: beside the data that it opens, under the same lock and key.
 fn keeper(data: &Path) -> Result<StateDir, ConfigError> {
     StateDir::open(&data.join("client"))

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::command::{finish, run};
+use crate::device::Device;
 use crate::house::House;
 use crate::waiting::{BACKED_UP_WITHIN, SOON, eventually};
 
@@ -65,13 +66,19 @@ fn a_photo_that_the_disk_does_not_give_or_keep_is_not_backed_up_until_it_does() 
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }
 
-#[test]
-fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
-    let mut house = House::new();
+/// A laptop whose disk ails on demand.
+fn ill_laptop() -> (House, Illness, Device) {
+    let house = House::new();
     let anna = house.person("anna");
     let illness = Illness::new(&house.shelf("illness"));
     let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
     device.mount();
+    (house, illness, device)
+}
+
+#[test]
+fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
+    let (mut house, illness, device) = ill_laptop();
     let (photo, _) = house.photo("a.jpg", 300_000);
     for album in ["ill", "well"] {
         fs::create_dir(device.path(album)).expect("an album");
@@ -92,11 +99,7 @@ fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
 
 #[test]
 fn a_photo_keeps_its_bytes_where_the_disk_does_not_keep_that_it_is_a_placeholder() {
-    let mut house = House::new();
-    let anna = house.person("anna");
-    let illness = Illness::new(&house.shelf("illness"));
-    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
-    device.mount();
+    let (mut house, illness, device) = ill_laptop();
     let (photo, _) = house.photo("a.jpg", 3_000_000);
     device.copy_in(&photo);
     device.wait();
@@ -111,11 +114,7 @@ fn a_photo_keeps_its_bytes_where_the_disk_does_not_keep_that_it_is_a_placeholder
 
 #[test]
 fn what_the_disk_does_not_keep_of_a_fetched_photo_is_not_noted_as_here() {
-    let mut house = House::new();
-    let anna = house.person("anna");
-    let illness = Illness::new(&house.shelf("illness"));
-    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
-    device.mount();
+    let (mut house, illness, device) = ill_laptop();
     let (photo, _) = house.photo("a.jpg", 3_000_000);
     device.copy_in(&photo);
     device.wait();
