@@ -7,6 +7,7 @@
 
 mod answer;
 mod backing;
+mod beside;
 mod door;
 mod errno;
 mod ground;

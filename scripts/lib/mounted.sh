@@ -66,7 +66,6 @@ mount_way() {
         ;;
     esac
     until_true "$way is mounted" mountpoint -q "$folder/t"
-    answers_first $!
 }
 
 # Mass removals slow the disk's next creations down for minutes: files are emptied now, and all goes at the end.
@@ -77,25 +76,11 @@ unmount_way() {
     find "$2" -xdev -type f -size +0 -exec truncate -s 0 {} + 2>/dev/null || true
 }
 
-# The program that is measured, and whoever answers the kernel for it, go before everything else on this machine, where we may say so:
-# what else it does is not to be measured. (Not so the threads that hash: they step back for the copy, and are to be seen doing that.)
-before_others=()
-! chrt -r 1 true 2>/dev/null || before_others=(chrt -r 1)
-
-# answers_first PROCESS: the threads that answer the kernel.
-answers_first() {
-    local thread
-    [ ${#before_others[@]} -gt 0 ] || return 0
-    for thread in /proc/"$1"/task/*; do
-        case $(cat "$thread/comm") in fuser-* | rclone) chrt -r -p 1 "${thread##*/}" ;; esac
-    done
-}
-
 # timed COLUMN WAY COMMAND...
 timed() {
     local column=$1 way=$2 begun=$EPOCHREALTIME
     shift 2
-    "${before_others[@]}" "$@" >/dev/null
+    "$@" >/dev/null
     awk -v from="$begun" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.3f\n", to - from }' >>"$work/$column.$way"
 }
 

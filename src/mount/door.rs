@@ -23,6 +23,7 @@ use super::answer::{
     KNOWN_FOR, answer_created, answer_empty, answer_entry, answer_facts, answer_open, answer_written, answer_xattr,
     refusal, serve,
 };
+use super::beside::Beside;
 use super::later::{Creation, Later};
 use super::manner::{agree, listing};
 use super::marks::Hand;
@@ -44,11 +45,17 @@ thread_local! {
 pub(super) struct Door {
     tree: Arc<Tree>,
     choice: IoChoice,
+    beside: Beside,
 }
 
 impl Door {
     pub(super) fn new(tree: Arc<Tree>, choice: IoChoice) -> Self {
-        Self { tree, choice }
+        Self { tree, choice, beside: Beside::default() }
+    }
+
+    fn serve(&self, operation: &'static str, request: &Request, number: INodeNo, answer: impl FnOnce()) {
+        serve(operation, number, answer);
+        self.beside.answered(request.pid());
     }
 
     /// For a request that has to wait for bytes.
@@ -67,20 +74,20 @@ impl Filesystem for Door {
         serve("destroy", INodeNo::ROOT, || self.tree.close_all());
     }
 
-    fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        serve("lookup", parent, || match self.tree.lookup(parent, name) {
+    fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
+        self.serve("lookup", request, parent, || match self.tree.lookup(parent, name) {
             Ok(None) => reply.entry_with_ttls(&MISSING_FOR, &MISSING_FOR, &nothing(), Generation(0)),
             Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
             Err(error) => answer_entry(reply, Err(error)),
         });
     }
 
-    fn forget(&self, _request: &Request, number: INodeNo, times: u64) {
-        serve("forget", number, || self.tree.forget(number, times));
+    fn forget(&self, request: &Request, number: INodeNo, times: u64) {
+        self.serve("forget", request, number, || self.tree.forget(number, times));
     }
 
-    fn getattr(&self, _request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        serve("getattr", number, || answer_facts(reply, number, self.tree.facts(number, handle)));
+    fn getattr(&self, request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
+        self.serve("getattr", request, number, || answer_facts(reply, number, self.tree.facts(number, handle)));
     }
 
     fn setattr(
@@ -101,7 +108,7 @@ impl Filesystem for Door {
         _flags: Option<BsdFileFlags>,
         reply: ReplyAttr,
     ) {
-        serve("setattr", number, || {
+        self.serve("setattr", request, number, || {
             let change = Change { mode: mode.map(permissions), uid, gid, size, times: times(accessed, modified) };
             match self.tree.change(number, handle, &change) {
                 Err(TreeError::Absent(absent)) => self.later(absent, request).change(number, change, reply),
@@ -110,8 +117,8 @@ impl Filesystem for Door {
         });
     }
 
-    fn readlink(&self, _request: &Request, number: INodeNo, reply: ReplyData) {
-        serve("readlink", number, || match self.tree.read_link(number) {
+    fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
+        self.serve("readlink", request, number, || match self.tree.read_link(number) {
             Ok(target) => reply.data(target.as_bytes()),
             Err(error) => reply.error(refusal(&error)),
         });
@@ -119,7 +126,7 @@ impl Filesystem for Door {
 
     fn mknod(
         &self,
-        _: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         mode: u32,
@@ -127,7 +134,7 @@ impl Filesystem for Door {
         _device: u32,
         reply: ReplyEntry,
     ) {
-        serve("mknod", parent, || {
+        self.serve("mknod", request, parent, || {
             let entry = match mode & libc::S_IFMT {
                 0 | libc::S_IFREG => self.tree.create_empty_file(parent, name, permissions(mode)),
                 _ => Err(TreeError::SpecialFile),
@@ -136,25 +143,27 @@ impl Filesystem for Door {
         });
     }
 
-    fn mkdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
-        serve("mkdir", parent, || answer_entry(reply, self.tree.create_folder(parent, name, permissions(mode))));
+    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+        self.serve("mkdir", request, parent, || {
+            answer_entry(reply, self.tree.create_folder(parent, name, permissions(mode)));
+        });
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        serve("unlink", parent, || answer_empty(reply, self.tree.remove_file(parent, name)));
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.serve("unlink", request, parent, || answer_empty(reply, self.tree.remove_file(parent, name)));
     }
 
-    fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        serve("rmdir", parent, || answer_empty(reply, self.tree.remove_folder(parent, name)));
+    fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.serve("rmdir", request, parent, || answer_empty(reply, self.tree.remove_folder(parent, name)));
     }
 
-    fn symlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        serve("symlink", parent, || answer_entry(reply, self.tree.create_link(parent, name, target)));
+    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
+        self.serve("symlink", request, parent, || answer_entry(reply, self.tree.create_link(parent, name, target)));
     }
 
     fn rename(
         &self,
-        _request: &Request,
+        request: &Request,
         parent: INodeNo,
         name: &OsStr,
         new_parent: INodeNo,
@@ -162,19 +171,19 @@ impl Filesystem for Door {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        serve("rename", parent, || {
+        self.serve("rename", request, parent, || {
             let renamed =
                 replacing(flags).and_then(|replace| self.tree.rename((parent, name), (new_parent, new_name), replace));
             answer_empty(reply, renamed);
         });
     }
 
-    fn link(&self, _request: &Request, number: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        serve("link", number, || answer_entry(reply, Err(TreeError::HardLink)));
+    fn link(&self, request: &Request, number: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
+        self.serve("link", request, number, || answer_entry(reply, Err(TreeError::HardLink)));
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        serve("open", number, || {
+        self.serve("open", request, number, || {
             let how = opening(flags.0);
             match self.tree.open(number, how, truncate(flags.0)) {
                 Err(TreeError::Absent(absent)) => self.later(absent, request).open(number, how, reply),
@@ -193,7 +202,7 @@ impl Filesystem for Door {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        serve("create", parent, || {
+        self.serve("create", request, parent, || {
             let how = opening(flags);
             let existing = if flags & libc::O_EXCL == 0 { Existing::Open(truncate(flags)) } else { Existing::Refuse };
             match self.tree.create(parent, name, permissions(mode), how, existing) {
@@ -217,7 +226,7 @@ impl Filesystem for Door {
         _owner: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        serve("read", number, || {
+        self.serve("read", request, number, || {
             if let Some(absent) = self.tree.missing(handle, offset, u64::from(size)) {
                 return self.later(absent, request).read(number, handle, offset, size, reply);
             }
@@ -236,7 +245,7 @@ impl Filesystem for Door {
 
     fn write(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -246,7 +255,7 @@ impl Filesystem for Door {
         owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        serve("write", number, || {
+        self.serve("write", request, number, || {
             let written = if how.contains(WriteFlags::FUSE_WRITE_CACHE) {
                 self.tree.write_back(handle, offset, bytes)
             } else {
@@ -262,13 +271,13 @@ impl Filesystem for Door {
         });
     }
 
-    fn flush(&self, _request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
-        serve("flush", number, || answer_empty(reply, self.tree.flush(handle, owner)));
+    fn flush(&self, request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
+        self.serve("flush", request, number, || answer_empty(reply, self.tree.flush(handle, owner)));
     }
 
     fn release(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         _flags: OpenFlags,
@@ -276,28 +285,28 @@ impl Filesystem for Door {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        serve("release", number, || {
+        self.serve("release", request, number, || {
             self.tree.close(handle);
             reply.ok();
         });
     }
 
-    fn fsync(&self, _request: &Request, number: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
-        serve("fsync", number, || {
+    fn fsync(&self, request: &Request, number: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
+        self.serve("fsync", request, number, || {
             let extent = if datasync { Extent::Bytes } else { Extent::All };
             answer_empty(reply, self.tree.sync(handle, extent));
         });
     }
 
-    fn opendir(&self, _request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        serve("opendir", number, || match self.tree.open_folder(number) {
+    fn opendir(&self, request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
+        self.serve("opendir", request, number, || match self.tree.open_folder(number) {
             Ok((handle, list)) => reply.opened(handle, listing(list)),
             Err(error) => reply.error(refusal(&error)),
         });
     }
 
-    fn readdir(&self, _: &Request, number: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
-        serve("readdir", number, || {
+    fn readdir(&self, request: &Request, number: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+        self.serve("readdir", request, number, || {
             let listed = self.tree.list(handle, offset, |found| {
                 if reply.add(found.number, found.next, kind(found.kind), &found.name) { Room::None } else { Room::Left }
             });
@@ -310,13 +319,13 @@ impl Filesystem for Door {
 
     fn readdirplus(
         &self,
-        _: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        serve("readdirplus", number, || {
+        self.serve("readdirplus", request, number, || {
             let listed = self.tree.list_entries(handle, offset, |found, entry| {
                 let (shape, generation) = match entry {
                     Some(entry) => (attributes(entry.number, &entry.facts), entry.generation),
@@ -332,26 +341,19 @@ impl Filesystem for Door {
         });
     }
 
-    fn releasedir(
-        &self,
-        _request: &Request,
-        number: INodeNo,
-        handle: FileHandle,
-        _flags: OpenFlags,
-        reply: ReplyEmpty,
-    ) {
-        serve("releasedir", number, || {
+    fn releasedir(&self, request: &Request, number: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+        self.serve("releasedir", request, number, || {
             self.tree.close_folder(handle);
             reply.ok();
         });
     }
 
-    fn fsyncdir(&self, _request: &Request, number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        serve("fsyncdir", number, || answer_empty(reply, self.tree.sync_folder(handle)));
+    fn fsyncdir(&self, request: &Request, number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
+        self.serve("fsyncdir", request, number, || answer_empty(reply, self.tree.sync_folder(handle)));
     }
 
-    fn statfs(&self, _request: &Request, number: INodeNo, reply: ReplyStatfs) {
-        serve("statfs", number, || match self.tree.disk() {
+    fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
+        self.serve("statfs", request, number, || match self.tree.disk() {
             Ok(disk) => {
                 let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
                 let (block, fragment, name) = (small(disk.f_bsize), small(disk.f_frsize), small(disk.f_namemax));
@@ -372,7 +374,7 @@ impl Filesystem for Door {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -380,27 +382,29 @@ impl Filesystem for Door {
         _position: u32,
         reply: ReplyEmpty,
     ) {
-        serve("setxattr", number, || answer_empty(reply, self.tree.set_xattr(number, name, value, flags)));
+        self.serve("setxattr", request, number, || {
+            answer_empty(reply, self.tree.set_xattr(number, name, value, flags));
+        });
     }
 
-    fn getxattr(&self, _request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        serve("getxattr", number, || answer_xattr(reply, size, self.tree.xattr(number, name)));
+    fn getxattr(&self, request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
+        self.serve("getxattr", request, number, || answer_xattr(reply, size, self.tree.xattr(number, name)));
     }
 
-    fn listxattr(&self, _request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
-        serve("listxattr", number, || {
+    fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
+        self.serve("listxattr", request, number, || {
             let names = self.tree.list_xattrs(number);
             let joined = names.map(|names| names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect());
             answer_xattr(reply, size, joined);
         });
     }
 
-    fn removexattr(&self, _request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        serve("removexattr", number, || answer_empty(reply, self.tree.remove_xattr(number, name)));
+    fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.serve("removexattr", request, number, || answer_empty(reply, self.tree.remove_xattr(number, name)));
     }
 
-    fn access(&self, _request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
-        serve("access", number, || {
+    fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {
+        self.serve("access", request, number, || {
             let wanted = rustix::fs::Access::from_bits_retain(mask.bits().cast_unsigned());
             answer_empty(reply, self.tree.check_access(number, wanted));
         });
@@ -408,7 +412,7 @@ impl Filesystem for Door {
 
     fn ioctl(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         _handle: FileHandle,
         _flags: IoctlFlags,
@@ -417,12 +421,12 @@ impl Filesystem for Door {
         _out: u32,
         reply: ReplyIoctl,
     ) {
-        serve("ioctl", number, || reply.error(Errno::ENOTTY));
+        self.serve("ioctl", request, number, || reply.error(Errno::ENOTTY));
     }
 
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         offset: u64,
@@ -430,19 +434,21 @@ impl Filesystem for Door {
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        serve("fallocate", number, || answer_empty(reply, self.tree.allocate(handle, offset, length, mode)));
+        self.serve("fallocate", request, number, || {
+            answer_empty(reply, self.tree.allocate(handle, offset, length, mode));
+        });
     }
 
     fn lseek(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         handle: FileHandle,
         offset: i64,
         whence: i32,
         reply: ReplyLseek,
     ) {
-        serve("lseek", number, || {
+        self.serve("lseek", request, number, || {
             let to = match (whence, u64::try_from(offset)) {
                 (libc::SEEK_DATA, Ok(offset)) => Ok(SeekFrom::Data(offset)),
                 (libc::SEEK_HOLE, Ok(offset)) => Ok(SeekFrom::Hole(offset)),
@@ -457,7 +463,7 @@ impl Filesystem for Door {
 
     fn copy_file_range(
         &self,
-        _request: &Request,
+        request: &Request,
         number: INodeNo,
         from: FileHandle,
         at: u64,
@@ -468,6 +474,8 @@ impl Filesystem for Door {
         _flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        serve("copy_file_range", number, || answer_written(reply, self.tree.copy((from, at), (to, put), length)));
+        self.serve("copy_file_range", request, number, || {
+            answer_written(reply, self.tree.copy((from, at), (to, put), length));
+        });
     }
 }

@@ -26,6 +26,7 @@ mod waiting;
 mod ailing;
 mod arriving;
 mod cameras;
+mod company;
 mod copying;
 mod crashing;
 mod editing;
