@@ -33,6 +33,10 @@ pub(in crate::mount) struct Created {
 /// The most that one `copy_file_range` copies. The caller asks again for the rest; meanwhile, others get their turn.
 const COPY_BYTES_MAX: u64 = 64 << 20;
 
+/// So much is written to the disk's file at a time, however much the kernel passes on: as `cp` writes by itself. For more at once the page cache takes larger
+/// pages, and a virtual machine has to get those from its host, which takes longer than the copy.
+const PIECE_BYTES: usize = 128 << 10;
+
 /// Set-user-id and set-group-id.
 const PRIVILEGE_BITS: u16 = 0o6000;
 
@@ -141,7 +145,8 @@ impl Tree {
         let mut done = 0;
         while done < bytes.len() {
             let at = offset.saturating_add(done as u64);
-            match self.write_or_make_room(&open.file, &bytes[done..], at) {
+            let piece = bytes.len().min(done + PIECE_BYTES);
+            match self.write_or_make_room(&open.file, &bytes[done..piece], at) {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
