@@ -1,6 +1,7 @@
 //! Disks forget: what the server stored and lost is found, moved aside, asked for, and healed, without anybody doing anything.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use heirloom_protocol::Fingerprint;
@@ -162,4 +163,27 @@ fn the_administrators_scrub_finds_what_is_gone_or_rotten_beside_a_running_server
     assert_eq!(status.damaged_images, 2);
     device.mount();
     eventually(SOON, "both are healed", || house.server.images().len() == 2);
+}
+
+#[test]
+fn what_cannot_be_read_now_is_told_and_is_no_damage() {
+    let mut house = House::new();
+    let anna = house.person("anna");
+    let device = house.device(&anna, "laptop");
+    let (photo, image) = house.photo("a.jpg", 100_000);
+    device.copy_in(&photo);
+    device.wait();
+    let (place, aside) = (stored(&house, image), house.server.data().join("aside"));
+    fs::rename(&place, &aside).expect("moved");
+    // A link to itself cannot be opened (ELOOP), which says nothing of the photo.
+    symlink(&place, &place).expect("a link");
+
+    let said = house.server.administer(&["scrub"]).succeeds();
+
+    assert!(said.contains("1 could not be read now: see the log\n"), "{said}");
+    assert!(said.ends_with("0 are damaged and asked for again\n"), "{said}");
+    let status: ServerStatus = house.ask(&anna).message(route::STATUS);
+    assert_eq!(status.damaged_images, 0);
+    fs::rename(&aside, &place).expect("moved back");
+    assert_eq!(house.ask(&anna).image(image), Some(fs::read(&photo).expect("the photo")), "as if nothing had been");
 }

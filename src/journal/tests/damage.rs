@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use fastrand::Rng;
@@ -192,4 +193,13 @@ fn a_journal_that_may_not_be_read_is_not_thrown_away() {
     let refused = Journal::open(&path).unwrap_err();
     assert!(matches!(refused, JournalError::Open { .. }), "{refused:?}");
     assert_eq!(names(folder.path()), ["journal.redb"]);
+}
+
+#[test]
+fn a_journal_is_for_its_owner_alone() {
+    let (folder, _) = house();
+    for name in names(folder.path()) {
+        let mode = fs::metadata(folder.path().join(&name)).unwrap().mode();
+        assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+    }
 }
