@@ -83,7 +83,18 @@ impl<S: Sync> FromRequestParts<S> for Owning {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::http::StatusCode;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::get;
+    use hyper::service::Service as _;
+    use hyper_util::service::TowerToHyperService;
+
     use super::*;
+    use crate::config::{DataDir, RateLimits};
+    use crate::counters::SharedCounters;
+    use crate::index::Index;
 
     #[test]
     fn a_token_is_read_from_exactly_one_bearer_header() {
@@ -96,5 +107,36 @@ mod tests {
         let mut two = one("Bearer abc");
         two.append(AUTHORIZATION, "Bearer def".parse().unwrap());
         assert_eq!(bearer(&two), None);
+    }
+
+    #[tokio::test]
+    async fn an_address_that_guesses_tokens_is_asked_to_wait_and_a_right_one_is_let_in_all_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = DataDir::open(folder.path()).unwrap();
+        let accounts = Accounts::new(Index::open(&data.index_url()).await.unwrap());
+        let token = accounts.add_user("anna").await.unwrap();
+        let limits = RateLimits { strangers_per_second: 5, ..RateLimits::default() };
+        let restraint = Restraint::new(limits, SharedCounters::default());
+        let door = Router::new()
+            .route("/", get(|| async { "in" }))
+            .layer(from_fn_with_state((accounts, restraint), let_in))
+            .layer(Extension(Peer("192.0.2.1".parse().unwrap())));
+        let door = TowerToHyperService::new(door);
+        let ask = async |token: &str| {
+            let request = Request::builder().uri("/").header(AUTHORIZATION, format!("Bearer {token}"));
+            door.call(request.body(Body::empty()).unwrap()).await.unwrap().status()
+        };
+
+        // Five in a second are let pass: a thousand take less time than that would.
+        let mut refused = StatusCode::UNAUTHORIZED;
+        for guess in 0..1000 {
+            refused = ask(&format!("guess-{guess}")).await;
+            if refused != StatusCode::UNAUTHORIZED {
+                break;
+            }
+        }
+
+        assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(ask(&token).await, StatusCode::OK);
     }
 }
