@@ -87,7 +87,8 @@ impl Company {
         if !KNOWN.replace(true) {
             self.threads.push(gettid());
             if let Some(place) = self.following.place {
-                self.bind(&only(place))?;
+                // The others are there.
+                sched_setaffinity(None, &only(place))?;
             }
         }
         let now = Instant::now();
