@@ -1,12 +1,14 @@
-//! Aside: where work goes that nobody stands and waits for. What blocks on the disk leaves the async threads, and whole
-//! threads step behind those that serve the mount.
+//! Aside: where work goes that nobody stands and waits for. What blocks on the disk leaves the
+//! async threads, and whole threads step behind those that serve the mount.
 
 use std::panic;
 
-/// How far a thread steps back (nice(2)): whoever serves a program's write comes first, by a factor of about ten.
+/// How far a thread steps back (nice(2)): whoever serves a program's write comes first, by a factor
+/// of about ten.
 const STEP: i32 = 10;
 
-/// Runs `work` on a thread that may block, and waits for it. If this is dropped, the work still ends, unseen.
+/// Runs `work` on a thread that may block, and waits for it. If this is dropped, the work still
+/// ends, unseen.
 pub(crate) async fn aside<Work, Output>(work: Work) -> Output
 where
     Work: FnOnce() -> Output + Send + 'static,
@@ -22,7 +24,8 @@ where
     }
 }
 
-/// Puts the calling thread behind those that serve the mount: a copy into the mount is not to feel the upload.
+/// Puts the calling thread behind those that serve the mount: a copy into the mount is not to feel
+/// the upload.
 pub(crate) fn step_aside() {
     // nice(2) is for the calling thread alone on Linux.
     if let Err(error) = rustix::process::nice(STEP) {

@@ -3,7 +3,11 @@
 //! One file for each command: its arguments as typed, then what it does with them. Errors end here:
 //! one sentence that says what happened, to what, and what to do next; exit code 1. A wrong command
 //! line is clap's affair: exit code 2.
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "this room is where the program speaks")]
+#![expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this room is where the program speaks"
+)]
 
 mod access;
 mod ask;

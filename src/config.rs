@@ -1,8 +1,9 @@
 //! Where things are, and what the person decided.
 //!
-//! Everything of one mount lies in one directory, its state directory: spool, journal, log, control socket, login.
-//! Which directory that is follows from the mountpoint, or was said with `--state`; the registry of mounts remembers
-//! it, so that `heirloom status ~/Cloud` finds the process that serves it.
+//! Everything of one mount lies in one directory, its state directory: spool, journal, log, control
+//! socket, login. Which directory that is follows from the mountpoint, or was said with `--state`;
+//! the registry of mounts remembers it, so that `heirloom status ~/Cloud` finds the process that
+//! serves it.
 
 mod homes;
 mod login;
@@ -50,7 +51,9 @@ pub enum ConfigError {
         source: io::Error,
     },
     /// A directory that must be ours belongs to somebody else.
-    #[error("{path:?} belongs to user {owner}, not to you ({you}); choose another directory with --state")]
+    #[error(
+        "{path:?} belongs to user {owner}, not to you ({you}); choose another directory with --state"
+    )]
     ForeignOwner {
         /// The directory.
         path: PathBuf,
@@ -59,7 +62,8 @@ pub enum ConfigError {
         /// Who asks, as user id.
         you: u32,
     },
-    /// A directory that must be ours alone can be written by others, who could put their files in place of ours.
+    /// A directory that must be ours alone can be written by others, who could put their files in
+    /// place of ours.
     #[error("{path:?} can be written by others (mode {mode:03o}); run: chmod go-w {path:?}")]
     Writable {
         /// The directory.

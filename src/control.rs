@@ -14,7 +14,8 @@ mod verifying;
 pub use answer::{Control, Desk};
 pub use ask::{AskError, Asker};
 pub use message::{
-    Amounts, CopyHere, CopyThere, FailingFile, FileReport, FreeAnswer, FreeRequest, KeyChoice, KeyStanding, PinRequest,
-    RecallReport, RetryAnswer, RetryRequest, SavedBytes, Status, UnmountAnswer, VERIFIED_AT_ONCE, VerifiedFile,
-    VerifyAnswer, VerifyRequest, WaitAnswer, WaitRequest, Witness,
+    Amounts, CopyHere, CopyThere, FailingFile, FileReport, FreeAnswer, FreeRequest, KeyChoice,
+    KeyStanding, PinRequest, RecallReport, RetryAnswer, RetryRequest, SavedBytes, Status,
+    UnmountAnswer, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer, VerifyRequest, WaitAnswer,
+    WaitRequest, Witness,
 };

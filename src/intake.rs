@@ -1,11 +1,13 @@
 //! From a closed file to a promise in the journal (M1, M2).
 //!
-//! The mount says what happens to files; each call only takes a note. When a file is quiet (`notes`), a worker looks
-//! at it (`look`): is it to be kept (`name`, `kind`), what is its fingerprint? It is made durable, name and all
-//! (`folders`), and promised (`taking`). Names are followed in their order (`follow`). What happened while nobody
-//! watched is found by comparing the tree with the journal (`compare`).
+//! The mount says what happens to files; each call only takes a note. When a file is quiet
+//! (`notes`), a worker looks at it (`look`): is it to be kept (`name`, `kind`), what is its
+//! fingerprint? It is made durable, name and all (`folders`), and promised (`taking`). Names are
+//! followed in their order (`follow`). What happened while nobody watched is found by comparing the
+//! tree with the journal (`compare`).
 //!
-//! A promise is made only of bytes that are on the disk and were the same before and after they were read.
+//! A promise is made only of bytes that are on the disk and were the same before and after they
+//! were read.
 
 use std::io;
 use std::sync::Arc;
@@ -51,8 +53,8 @@ use neighbours::Below;
 use notes::{NOTES_MAX, Noting};
 use staff::Staff;
 
-/// The room, as its users hold it. When the last clone is dropped its threads end at once, as in a crash; `stop` ends
-/// them in order.
+/// The room, as its users hold it. When the last clone is dropped its threads end at once, as in a
+/// crash; `stop` ends them in order.
 #[derive(Clone, Debug)]
 pub struct Intake {
     staff: Arc<Staff>,
@@ -103,12 +105,20 @@ pub enum IntakeError {
     },
 }
 
-/// Starting and stopping.
-/// Why a file of this name that begins with `head` would be left out under `accept`; nothing if it is backed up.
-/// The first [`HEAD_BYTES`] are enough of a head; an empty one is an empty file.
+/// Starting and stopping. Why a file of this name that begins with `head` would be left out under
+/// `accept`; nothing if it is backed up. The first [`HEAD_BYTES`] are enough of a head; an empty
+/// one is an empty file.
 pub fn left_out(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<String> {
-    let by_content = || if head.is_empty() { Some(kind::Left::Empty) } else { kind::left_by_kind(accept, path, head) };
-    name::left_alone(path).or_else(by_content).map(|left| left.to_string())
+    let by_content = || {
+        if head.is_empty() {
+            Some(kind::Left::Empty)
+        } else {
+            kind::left_by_kind(accept, path, head)
+        }
+    };
+    name::left_alone(path)
+        .or_else(by_content)
+        .map(|left| left.to_string())
 }
 
 impl Intake {
@@ -122,24 +132,30 @@ impl Intake {
     ) -> Result<Self, IntakeError> {
         let below = Box::new(Below { uploader, library });
         let marker = spool.marker().clone();
-        Self::open(Inside::new(spool, marker, journal, below, accept, NOTES_MAX))
+        Self::open(Inside::new(
+            spool, marker, journal, below, accept, NOTES_MAX,
+        ))
     }
 
     fn open(inside: Inside) -> Result<Self, IntakeError> {
-        Ok(Self { staff: Arc::new(Staff::hire(inside)?) })
+        Ok(Self {
+            staff: Arc::new(Staff::hire(inside)?),
+        })
     }
 
-    /// Takes in what is closed, for a few seconds at most, then stops the workers. What is left is found by the next
-    /// comparison. Blocks; to be called when the mount tells no more.
+    /// Takes in what is closed, for a few seconds at most, then stops the workers. What is left is
+    /// found by the next comparison. Blocks; to be called when the mount tells no more.
     pub fn stop(&self) {
         self.staff.dismiss();
     }
 }
 
-/// Told by the mount, on its threads: each call only takes a note, in memory; none touches disk or network.
+/// Told by the mount, on its threads: each call only takes a note, in memory; none touches disk or
+/// network.
 impl Intake {
-    /// A handle that can write was opened (or made the file). From now on the file counts as pending. To be told
-    /// before the file is marked as open (`spool::Marker`), and `written` after it was marked as closed.
+    /// A handle that can write was opened (or made the file). From now on the file counts as
+    /// pending. To be told before the file is marked as open (`spool::Marker`), and `written` after
+    /// it was marked as closed.
     pub fn writing(&self, id: FileId, path: &LibraryPath) {
         self.inside().desk.note_opening(id, path);
         self.inside().neighbours.abandon(id);
@@ -147,24 +163,43 @@ impl Intake {
 
     /// That handle was released.
     pub fn written(&self, id: FileId, path: &LibraryPath) {
-        self.inside().desk.note(|notes, now| notes.close(id, path, now));
+        self.inside()
+            .desk
+            .note(|notes, now| notes.close(id, path, now));
     }
 
     /// Content or times changed without a handle (truncate, utimens).
     pub fn touched(&self, id: FileId, path: &LibraryPath) {
-        self.inside().desk.note(|notes, now| notes.touch(id, path, now));
+        self.inside()
+            .desk
+            .note(|notes, now| notes.touch(id, path, now));
         self.inside().neighbours.abandon(id);
     }
 
     /// A file has another name. If it replaced one at `to`, that one's id is `replaced`.
-    pub fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
-        let telling = Telling::RenamedFile { id, from: from.clone(), to: to.clone(), replaced };
+    pub fn renamed_file(
+        &self,
+        id: FileId,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replaced: Option<FileId>,
+    ) {
+        let telling = Telling::RenamedFile {
+            id,
+            from: from.clone(),
+            to: to.clone(),
+            replaced,
+        };
         self.inside().desk.tell(telling, |notes, now| {
             if let Some(replaced) = replaced {
                 notes.remove(replaced);
             }
             notes.rename(id, to);
-            if judged_differently(from, to) { notes.touch(id, to, now) } else { Noting::Noted }
+            if judged_differently(from, to) {
+                notes.touch(id, to, now)
+            } else {
+                Noting::Noted
+            }
         });
         if let Some(replaced) = replaced {
             self.inside().neighbours.abandon(replaced);
@@ -174,7 +209,10 @@ impl Intake {
     /// A folder, with all that is in it, has another name.
     pub fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
         self.inside().folders.forget();
-        let telling = Telling::RenamedFolder { from: from.clone(), to: to.clone() };
+        let telling = Telling::RenamedFolder {
+            from: from.clone(),
+            to: to.clone(),
+        };
         self.inside().desk.tell(telling, |notes, _| {
             notes.rename_folder(from, to);
             Noting::Noted
@@ -184,7 +222,10 @@ impl Intake {
     /// Two names have changed places, with all that is below them.
     pub fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
         self.inside().folders.forget();
-        let telling = Telling::Exchanged { one: one.clone(), other: other.clone() };
+        let telling = Telling::Exchanged {
+            one: one.clone(),
+            other: other.clone(),
+        };
         self.inside().desk.tell(telling, |notes, _| {
             notes.exchange(one, other);
             Noting::Noted
@@ -193,10 +234,16 @@ impl Intake {
 
     /// A file was removed.
     pub fn removed(&self, id: FileId, path: &LibraryPath) {
-        self.inside().desk.tell(Telling::Removed { id, path: path.clone() }, |notes, _| {
-            notes.remove(id);
-            Noting::Noted
-        });
+        self.inside().desk.tell(
+            Telling::Removed {
+                id,
+                path: path.clone(),
+            },
+            |notes, _| {
+                notes.remove(id);
+                Noting::Noted
+            },
+        );
         self.inside().neighbours.abandon(id);
     }
 }
@@ -218,7 +265,8 @@ impl Intake {
         self.inside().desk.compared()
     }
 
-    /// Whether any noted file has not been looked at yet (or is open for writing), or any name not been followed.
+    /// Whether any noted file has not been looked at yet (or is open for writing), or any name not
+    /// been followed.
     pub fn busy(&self) -> bool {
         self.inside().desk.is_busy()
     }
@@ -228,8 +276,8 @@ impl Intake {
         self.inside().desk.watch()
     }
 
-    /// Takes failed files in once more: these, and those below these folders; all if there is none. What is torn counts as whole from
-    /// now on. Blocks on the disk.
+    /// Takes failed files in once more: these, and those below these folders; all if there is none.
+    /// What is torn counts as whole from now on. Blocks on the disk.
     pub fn retry(&self, paths: &[LibraryPath]) -> Result<Retried, JournalError> {
         self.inside().retry(paths)
     }

@@ -1,12 +1,14 @@
-//! What is remembered, in redb: files and how far they are, the queue, the sync list with receipts (M3), the shard
-//! list (M6), the outbox of library changes.
+//! What is remembered, in redb: files and how far they are, the queue, the sync list with receipts
+//! (M3), the shard list (M6), the outbox of library changes.
 //!
-//! An index over the spool, never the only copy of a photo: it may be deleted, at the cost of time. What it says is
-//! durable all the same. Every write has reached the disk when it returns, because after a power cut a promise that
-//! was forgotten would be a photo that nobody uploads until somebody compares the whole tree.
+//! An index over the spool, never the only copy of a photo: it may be deleted, at the cost of time.
+//! What it says is durable all the same. Every write has reached the disk when it returns, because
+//! after a power cut a promise that was forgotten would be a photo that nobody uploads until
+//! somebody compares the whole tree.
 //!
-//! Many read side by side; one thread writes, and commits what came together as one (see `writer`). All functions
-//! block on the disk: async callers use `spawn_blocking`. `docs/FORMAT.md` describes the bytes.
+//! Many read side by side; one thread writes, and commits what came together as one (see `writer`).
+//! All functions block on the disk: async callers use `spawn_blocking`. `docs/FORMAT.md` describes
+//! the bytes.
 
 mod entry;
 mod error;
@@ -28,7 +30,9 @@ use std::sync::Arc;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
-pub use entry::{Arrived, FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Restated, Settled, Stamp};
+pub use entry::{
+    Arrived, FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Restated, Settled, Stamp,
+};
 pub use error::JournalError;
 pub use names::Bound;
 pub use record::RecordError;
@@ -51,8 +55,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes one. One that cannot be read is moved aside (`<path>.damaged-N`), reported
-    /// by `was_rebuilt`, and a new one begun: it is derived data.
+    /// Opens the journal at `path`, or makes one. One that cannot be read is moved aside
+    /// (`<path>.damaged-N`), reported by `was_rebuilt`, and a new one begun: it is derived data.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
         let (store, origin) = place::open_or_begin(path)?;
         Self::start(store, origin)
@@ -60,7 +64,11 @@ impl Journal {
 
     fn start(store: Store, origin: Origin) -> Result<Self, JournalError> {
         let store = Arc::new(store);
-        Ok(Self { writer: Writer::start(Arc::clone(&store))?, store, origin })
+        Ok(Self {
+            writer: Writer::start(Arc::clone(&store))?,
+            store,
+            origin,
+        })
     }
 
     /// Whether a damaged journal was replaced by an empty one at `open`.
@@ -68,8 +76,8 @@ impl Journal {
         self.origin == Origin::Rebuilt
     }
 
-    /// Writes what is on its way and closes the file cleanly; dropping does the same, but cannot tell of an error.
-    /// Everything asked afterwards is answered with `Closed`.
+    /// Writes what is on its way and closes the file cleanly; dropping does the same, but cannot
+    /// tell of an error. Everything asked afterwards is answered with `Closed`.
     pub fn close(&self) -> Result<(), JournalError> {
         self.writer.stop();
         self.store.close()
@@ -78,9 +86,10 @@ impl Journal {
 
 /// Whose word the journal keeps.
 impl Journal {
-    /// Says which library sync list, shard list and outbox are about: an installation and a user of it, in any words
-    /// that stay the same. If they were about another one, all they say is forgotten and every backed up file is
-    /// promised anew: what one server has says nothing about another.
+    /// Says which library sync list, shard list and outbox are about: an installation and a user of
+    /// it, in any words that stay the same. If they were about another one, all they say is
+    /// forgotten and every backed up file is promised anew: what one server has says nothing about
+    /// another.
     pub fn bind(&self, library: &str) -> Result<Bound, JournalError> {
         let library = library.to_owned();
         self.write(move |tables| tables.bind(&library))
@@ -99,25 +108,31 @@ impl Journal {
 
     /// Replaces what is known of these files. A pending one goes to the newest end of the queue.
     pub fn record(&self, files: Vec<(FileId, FileRecord)>) -> Result<(), JournalError> {
-        self.write(move |tables| files.iter().try_for_each(|(id, file)| tables.record(*id, file)))
+        self.write(move |tables| {
+            files
+                .iter()
+                .try_for_each(|(id, file)| tables.record(*id, file))
+        })
     }
 
     /// Enters the ends of deliveries, in one durable transaction.
     ///
-    /// Answers for each whether the file was still the one delivered (this stamp, a pending promise of this
-    /// fingerprint); only then its state changes, it leaves the queue, and the name of a backed up one goes to the
-    /// outbox. A receipt enters the sync list and ends the shard list's entry in any case: it is about the image.
+    /// Answers for each whether the file was still the one delivered (this stamp, a pending promise
+    /// of this fingerprint); only then its state changes, it leaves the queue, and the name of a
+    /// backed up one goes to the outbox. A receipt enters the sync list and ends the shard list's
+    /// entry in any case: it is about the image.
     pub fn settle(&self, settled: Vec<Settled>) -> Result<Vec<bool>, JournalError> {
         self.write(move |tables| settled.iter().map(|end| tables.settle(end)).collect())
     }
 
-    /// Changes what is said of files, of each only if that is still the same; answers for each whether it was.
+    /// Changes what is said of files, of each only if that is still the same; answers for each
+    /// whether it was.
     pub fn restate(&self, restated: Vec<Restated>) -> Result<Vec<bool>, JournalError> {
         self.write(move |tables| restated.iter().map(|it| tables.restate(it)).collect())
     }
 
-    /// Follows changes of names in their order, in one durable transaction: here and, where the library has the old name,
-    /// in the outbox. Answers what was known of each file just before.
+    /// Follows changes of names in their order, in one durable transaction: here and, where the
+    /// library has the old name, in the outbox. Answers what was known of each file just before.
     pub fn follow(&self, steps: Vec<NameStep>) -> Result<Vec<Option<FileRecord>>, JournalError> {
         self.write(move |tables| steps.iter().map(|step| tables.follow(step)).collect())
     }
@@ -127,15 +142,23 @@ impl Journal {
         self.write(move |tables| ids.iter().try_for_each(|id| tables.forget(*id)))
     }
 
-    /// All files, a page of at most `limit` at a time, by ascending id. Files with a record that cannot be read are
-    /// left out, as if they were not known: whoever compares will record them anew.
-    pub fn files_after(&self, after: Option<FileId>, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-        let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else { return Ok(Vec::new()) };
-        self.store.read(|journal| look::files_from(&journal.open_table(tables::FILES)?, first, limit))
+    /// All files, a page of at most `limit` at a time, by ascending id. Files with a record that
+    /// cannot be read are left out, as if they were not known: whoever compares will record them
+    /// anew.
+    pub fn files_after(
+        &self,
+        after: Option<FileId>,
+        limit: usize,
+    ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+        let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else {
+            return Ok(Vec::new());
+        };
+        self.store
+            .read(|journal| look::files_from(&journal.open_table(tables::FILES)?, first, limit))
     }
 
-    /// From the queue: up to `newest` from its newest end, then up to `oldest` from its oldest, none of `except`, none
-    /// twice. Reads no more of the queue than that.
+    /// From the queue: up to `newest` from its newest end, then up to `oldest` from its oldest,
+    /// none of `except`, none twice. Reads no more of the queue than that.
     pub fn pending(
         &self,
         newest: usize,
@@ -155,10 +178,21 @@ impl Journal {
     }
 
     /// All files that need a person, a page of at most `limit` at a time, by ascending id.
-    pub fn failed_after(&self, after: Option<FileId>, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-        let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else { return Ok(Vec::new()) };
+    pub fn failed_after(
+        &self,
+        after: Option<FileId>,
+        limit: usize,
+    ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+        let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else {
+            return Ok(Vec::new());
+        };
         self.store.read(|journal| {
-            look::failed_from(&journal.open_table(tables::FILES)?, &journal.open_table(tables::FAILED)?, first, limit)
+            look::failed_from(
+                &journal.open_table(tables::FILES)?,
+                &journal.open_table(tables::FAILED)?,
+                first,
+                limit,
+            )
         })
     }
 
@@ -172,17 +206,26 @@ impl Journal {
 impl Journal {
     /// The server's word that it has this image, if it ever gave it to this client.
     pub fn receipt(&self, fingerprint: Fingerprint) -> Result<Option<Receipt>, JournalError> {
-        self.store.read(|journal| look::receipt(&journal.open_table(tables::RECEIPTS)?, fingerprint))
+        self.store
+            .read(|journal| look::receipt(&journal.open_table(tables::RECEIPTS)?, fingerprint))
     }
 
     /// Keeps the server's word on images, wherever they are.
     pub fn keep_receipts(&self, receipts: Vec<Receipt>) -> Result<(), JournalError> {
-        self.write(move |tables| receipts.iter().try_for_each(|receipt| tables.enter_receipt(receipt)))
+        self.write(move |tables| {
+            receipts
+                .iter()
+                .try_for_each(|receipt| tables.enter_receipt(receipt))
+        })
     }
 
     /// The server does not stand by these any more.
     pub fn forget_receipts(&self, fingerprints: Vec<Fingerprint>) -> Result<(), JournalError> {
-        self.write(move |tables| fingerprints.iter().try_for_each(|fingerprint| tables.forget_receipt(*fingerprint)))
+        self.write(move |tables| {
+            fingerprints
+                .iter()
+                .try_for_each(|fingerprint| tables.forget_receipt(*fingerprint))
+        })
     }
 }
 
@@ -190,16 +233,25 @@ impl Journal {
 impl Journal {
     /// What the server acknowledged of an image; empty if nothing.
     pub fn shards(&self, fingerprint: Fingerprint) -> Result<RangeSet, JournalError> {
-        self.store.read(|journal| look::shards(&journal.open_table(tables::SHARDS)?, fingerprint))
+        self.store
+            .read(|journal| look::shards(&journal.open_table(tables::SHARDS)?, fingerprint))
     }
 
     /// Adds a range that the server acknowledged.
-    pub fn note_shard(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<(), JournalError> {
+    pub fn note_shard(
+        &self,
+        fingerprint: Fingerprint,
+        range: ByteRange,
+    ) -> Result<(), JournalError> {
         self.write(move |tables| tables.note_shard(fingerprint, range))
     }
 
     /// The server's word, which wins. The empty set ends the entry.
-    pub fn replace_shards(&self, fingerprint: Fingerprint, received: &RangeSet) -> Result<(), JournalError> {
+    pub fn replace_shards(
+        &self,
+        fingerprint: Fingerprint,
+        received: &RangeSet,
+    ) -> Result<(), JournalError> {
         let received = received.clone();
         self.write(move |tables| tables.replace_shards(fingerprint, &received))
     }
@@ -209,25 +261,35 @@ impl Journal {
 impl Journal {
     /// Puts changes of names into the outbox, in this order.
     pub fn queue_names(&self, changes: Vec<NameChange>) -> Result<(), JournalError> {
-        self.write(move |tables| changes.iter().try_for_each(|change| tables.queue_name(change)))
+        self.write(move |tables| {
+            changes
+                .iter()
+                .try_for_each(|change| tables.queue_name(change))
+        })
     }
 
     /// The oldest changes in the outbox with their sequence numbers, which are never used twice.
     pub fn queued_names(&self, limit: usize) -> Result<Vec<(u64, NameChange)>, JournalError> {
-        self.store.read(|journal| look::queued_names(&journal.open_table(tables::NAMES)?, limit))
+        self.store
+            .read(|journal| look::queued_names(&journal.open_table(tables::NAMES)?, limit))
     }
 
-    /// Takes confirmed changes out of the outbox and writes the versions that paths have now (None: nothing stands
-    /// there).
-    pub fn confirm_names(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), JournalError> {
+    /// Takes confirmed changes out of the outbox and writes the versions that paths have now (None:
+    /// nothing stands there).
+    pub fn confirm_names(
+        &self,
+        done: Vec<u64>,
+        versions: Vec<(LibraryPath, Option<u64>)>,
+    ) -> Result<(), JournalError> {
         self.write(move |tables| {
-            done.iter().try_for_each(|sequence| tables.confirm_name(*sequence))?;
+            done.iter()
+                .try_for_each(|sequence| tables.confirm_name(*sequence))?;
             tables.set_versions(&versions)
         })
     }
 
-    /// Changes of the library with these numbers are ours, and known here: where they follow upon what the change feed
-    /// brought, it need not bring them.
+    /// Changes of the library with these numbers are ours, and known here: where they follow upon
+    /// what the change feed brought, it need not bring them.
     pub fn pass_over(&self, ours: BTreeSet<u64>) -> Result<(), JournalError> {
         self.write(move |tables| tables.pass_over(&ours))
     }
@@ -236,7 +298,9 @@ impl Journal {
     pub fn name_version(&self, path: &LibraryPath) -> Result<Option<u64>, JournalError> {
         self.store.read(|journal| {
             let versions = journal.open_table(tables::VERSIONS)?;
-            Ok(versions.get(path.as_str())?.and_then(|version| names::confirmed(version.value())))
+            Ok(versions
+                .get(path.as_str())?
+                .and_then(|version| names::confirmed(version.value())))
         })
     }
 
@@ -244,8 +308,11 @@ impl Journal {
     pub fn name_versions(&self, paths: &[LibraryPath]) -> Result<Vec<Option<u64>>, JournalError> {
         self.store.read(|journal| {
             let versions = journal.open_table(tables::VERSIONS)?;
-            let version =
-                |path: &LibraryPath| Ok(versions.get(path.as_str())?.and_then(|it| names::confirmed(it.value())));
+            let version = |path: &LibraryPath| {
+                Ok(versions
+                    .get(path.as_str())?
+                    .and_then(|it| names::confirmed(it.value())))
+            };
             paths.iter().map(version).collect()
         })
     }
@@ -254,7 +321,9 @@ impl Journal {
     pub fn feed_position(&self) -> Result<u64, JournalError> {
         self.store.read(|journal| {
             let counters = journal.open_table(tables::COUNTERS)?;
-            Ok(counters.get(names::FEED)?.map_or(0, |position| position.value()))
+            Ok(counters
+                .get(names::FEED)?
+                .map_or(0, |position| position.value()))
         })
     }
 
@@ -282,7 +351,10 @@ impl Journal {
 impl Drop for Journal {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the journal was not closed cleanly");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the journal was not closed cleanly"
+            );
         }
     }
 }

@@ -24,7 +24,8 @@ pub mod recall;
 pub mod remote;
 /// The ordinary directory tree behind the mount.
 pub mod spool;
-/// What is remembered: queue, sync list, shard list, receipts. An index over the spool, never the only copy of anything.
+/// What is remembered: queue, sync list, shard list, receipts. An index over the spool, never the
+/// only copy of anything.
 pub mod journal;
 /// Where things are, and what the person decided.
 pub mod config;

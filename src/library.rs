@@ -1,8 +1,9 @@
 //! The library: the names of photos, as the server should know them (M11).
 //!
-//! Every change of a name goes into the journal's outbox first and from there to the server, in order and in
-//! batches; so a name outlives a crash as an image does. A change says which version it was based on. If
-//! another device was faster, the change is based anew and sent again: what stood there is in the server's trash.
+//! Every change of a name goes into the journal's outbox first and from there to the server, in
+//! order and in batches; so a name outlives a crash as an image does. A change says which version
+//! it was based on. If another device was faster, the change is based anew and sent again: what
+//! stood there is in the server's trash.
 //!
 //! The other way round, what other devices changed is followed and shown (`arrivals`).
 
@@ -67,14 +68,25 @@ impl Library {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
         let (requeue, (confirm, confirmed)) = (watch::Sender::new(0), watch::channel(0));
         let (send, sending) = watch::channel(false);
-        let bells = Bells { requeued: requeue.clone(), confirmed: confirm, sending: send };
+        let bells = Bells {
+            requeued: requeue.clone(),
+            confirmed: confirm,
+            sending: send,
+        };
         let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
         let (spoken_to, followed) = (remote.clone(), Following::default());
-        let outbox =
-            Outbox::new(Arc::clone(&journal), Arc::clone(&bond), remote, Arc::clone(&wake), bells, followed.clone());
+        let outbox = Outbox::new(
+            Arc::clone(&journal),
+            Arc::clone(&bond),
+            remote,
+            Arc::clone(&wake),
+            bells,
+            followed.clone(),
+        );
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
-            // Dropped half-way, a batch was carried out or not; it is sent again, and a change may be sent twice.
+            // Dropped half-way, a batch was carried out or not; it is sent again, and a change may
+            // be sent twice.
             stopped.run_until_cancelled_owned(outbox.run()).await;
         });
         Self {
@@ -93,29 +105,44 @@ impl Library {
         }
     }
 
-    /// Keeps the key that the server signs receipts with, when it is first seen, in this directory. To be called once, before anything
-    /// asks for a session.
+    /// Keeps the key that the server signs receipts with, when it is first seen, in this directory.
+    /// To be called once, before anything asks for a session.
     pub fn keep_keys_in(&self, state: StateDir) {
         self.bond.keep_keys_in(state);
     }
 
-    /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be called once, on a runtime's thread.
+    /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be
+    /// called once, on a runtime's thread.
     pub fn follow(&self, spool: Spool, shelf: impl Shelf) {
-        let rooms = (Arc::clone(&self.journal), Arc::clone(&self.bond), self.remote.clone());
+        let rooms = (
+            Arc::clone(&self.journal),
+            Arc::clone(&self.bond),
+            self.remote.clone(),
+        );
         let bells = arrivals::Bells {
             outbox: self.watch(),
             sending: self.sending.clone(),
             wake_outbox: Arc::clone(&self.wake),
             requeued: self.requeue.clone(),
         };
-        let arrivals = Arrivals::new(rooms, (spool, Box::new(shelf)), bells, Arc::clone(&self.arrivals));
-        self.followed.0.store(true, std::sync::atomic::Ordering::Release);
+        let arrivals = Arrivals::new(
+            rooms,
+            (spool, Box::new(shelf)),
+            bells,
+            Arc::clone(&self.arrivals),
+        );
+        self.followed
+            .0
+            .store(true, std::sync::atomic::Ordering::Release);
         let stopped = self.stop.clone();
         let task = tokio::spawn(async move {
             // Dropped half-way, a page is shown again.
             stopped.run_until_cancelled_owned(arrivals.run()).await;
         });
-        *self.following.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        *self
+            .following
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(task);
     }
 
     /// How far the names of the library are shown here.
@@ -123,12 +150,17 @@ impl Library {
         *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not on the network.
+    /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not
+    /// on the network.
     pub fn moved(&self, from: &LibraryPath, to: &LibraryPath) -> Result<(), JournalError> {
-        self.queue(NameChange::Move { from: from.clone(), to: to.clone() })
+        self.queue(NameChange::Move {
+            from: from.clone(),
+            to: to.clone(),
+        })
     }
 
-    /// A photo was removed in the mount: to the server's trash. Durable in the outbox when it returns.
+    /// A photo was removed in the mount: to the server's trash. Durable in the outbox when it
+    /// returns.
     pub fn removed(&self, path: &LibraryPath) -> Result<(), JournalError> {
         self.queue(NameChange::Remove { path: path.clone() })
     }
@@ -144,13 +176,15 @@ impl Library {
         self.wake.notify_one();
     }
 
-    /// The session of the server that journal and library speak of. Whoever uses the sync list or the shard list asks for
-    /// this first: if another installation answers than before, the journal forgets what the other one said.
+    /// The session of the server that journal and library speak of. Whoever uses the sync list or
+    /// the shard list asks for this first: if another installation answers than before, the journal
+    /// forgets what the other one said.
     pub async fn session(&self) -> Result<Session, LibraryError> {
         self.bond.session().await
     }
 
-    /// Changes when files went back to the upload queue, because the server does not hold what a receipt of ours said.
+    /// Changes when files went back to the upload queue, because the server does not hold what a
+    /// receipt of ours said.
     pub fn requeued(&self) -> watch::Receiver<u64> {
         self.requeue.subscribe()
     }
@@ -168,7 +202,10 @@ impl Library {
             if let Some(task) = task
                 && let Err(error) = task.await
             {
-                tracing::error!(error = &error as &dyn std::error::Error, "the library did not end well");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the library did not end well"
+                );
             }
         }
     }

@@ -1,9 +1,10 @@
-//! The mounted directory: a thin door (`mount/door.rs`, fuser) from kernel requests to plain operations on the spool
-//! (`mount/tree.rs`, testable without a mount).
+//! The mounted directory: a thin door (`mount/door.rs`, fuser) from kernel requests to plain
+//! operations on the spool (`mount/tree.rs`, testable without a mount).
 //!
-//! Nothing here waits for the network, but for requests that need bytes which are only on the server: those are put aside
-//! (`mount/later.rs`) and answered when the bytes have come. Nothing here knows of uploads: what happened to which file is noted to the room below,
-//! in memory, and the kernel has its answer.
+//! Nothing here waits for the network, but for requests that need bytes which are only on the
+//! server: those are put aside (`mount/later.rs`) and answered when the bytes have come. Nothing
+//! here knows of uploads: what happened to which file is noted to the room below, in memory, and
+//! the kernel has its answer.
 
 mod answer;
 mod backing;
@@ -46,8 +47,9 @@ use pool::{Pool, Spare};
 
 /// Whoever is told what happens in the mount: intake, or a test.
 ///
-/// Called on the threads that answer the kernel, in the order in which things happened to one file, with locks held: a note is
-/// taken in memory, and never calls back. Only `status` may look something up. Symbolic links are never told of.
+/// Called on the threads that answer the kernel, in the order in which things happened to one file,
+/// with locks held: a note is taken in memory, and never calls back. Only `status` may look
+/// something up. Symbolic links are never told of.
 pub trait Notes: Send + Sync + 'static {
     /// A handle that can write was opened, or made the file. No byte has changed yet.
     fn writing(&self, id: FileId, path: &LibraryPath);
@@ -55,11 +57,19 @@ pub trait Notes: Send + Sync + 'static {
     fn written(&self, id: FileId, path: &LibraryPath);
     /// Content or times changed, or an empty file was made, without a handle.
     fn touched(&self, id: FileId, path: &LibraryPath);
-    /// A file has another name. If it took that name from another file, that one's id is `replaced`.
-    fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>);
+    /// A file has another name. If it took that name from another file, that one's id is
+    /// `replaced`.
+    fn renamed_file(
+        &self,
+        id: FileId,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replaced: Option<FileId>,
+    );
     /// A folder, with all that is in it, has another name.
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath);
-    /// Two names have changed places, with all that is below them; a file or a folder stands under each.
+    /// Two names have changed places, with all that is below them; a file or a folder stands under
+    /// each.
     fn exchanged(&self, one: &LibraryPath, other: &LibraryPath);
     /// A file has no name any more.
     fn removed(&self, id: FileId, path: &LibraryPath);
@@ -77,7 +87,13 @@ impl Notes for Intake {
     fn touched(&self, id: FileId, path: &LibraryPath) {
         Self::touched(self, id, path);
     }
-    fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
+    fn renamed_file(
+        &self,
+        id: FileId,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replaced: Option<FileId>,
+    ) {
         Self::renamed_file(self, id, from, to, replaced);
     }
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
@@ -101,7 +117,8 @@ pub struct Mount {
     io_path: IoPath,
     shelf: MountedShelf,
     ended: Arc<Ended>,
-    /// Held while somebody unmounts: of a tree of which the kernel knows very much, that takes seconds after the end.
+    /// Held while somebody unmounts: of a tree of which the kernel knows very much, that takes
+    /// seconds after the end.
     unmounting: Mutex<()>,
 }
 
@@ -116,7 +133,9 @@ struct Ended {
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
     /// The kernel offers no FUSE here.
-    #[error("cannot use /dev/fuse; load it with \"modprobe fuse\", or give this container access to it")]
+    #[error(
+        "cannot use /dev/fuse; load it with \"modprobe fuse\", or give this container access to it"
+    )]
     NoFuse {
         /// Why it cannot be opened.
         #[source]
@@ -138,7 +157,9 @@ pub enum MountError {
         mountpoint: PathBuf,
     },
     /// What is in it would be hidden.
-    #[error("{mountpoint:?} is not empty, and a mount would hide what is in it; choose an empty directory")]
+    #[error(
+        "{mountpoint:?} is not empty, and a mount would hide what is in it; choose an empty directory"
+    )]
     NotEmpty {
         /// Where.
         mountpoint: PathBuf,
@@ -215,8 +236,8 @@ impl MountError {
     }
 }
 
-/// One thread may wait for a slow sync and one for a large removal while two others answer. More only compete for two cores:
-/// a single copy has one request under way at a time.
+/// One thread may wait for a slow sync and one for a large removal while two others answer. More
+/// only compete for two cores: a single copy has one request under way at a time.
 const EVENT_THREADS: usize = 4;
 
 /// How long the end may take after the kernel has unmounted: what is left to do is in memory.
@@ -228,12 +249,22 @@ impl Mount {
         Ok(ground::clear_stale(mountpoint)? > 0)
     }
 
-    /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory, not empty, already mounted. Cleans up
-    /// a stale mount of a crashed daemon first (`ENOTCONN`). When it returns, the mount can be used.
+    /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory,
+    /// not empty, already mounted. Cleans up a stale mount of a crashed daemon first (`ENOTCONN`).
+    /// When it returns, the mount can be used.
     ///
     /// Placeholders are shown, and cannot be read.
-    pub fn start(mountpoint: &Path, spool: Spool, notes: impl Notes, choice: IoChoice) -> Result<Self, MountError> {
-        Self::begin(mountpoint, &Arc::new(tree::Tree::new(spool, Arc::new(notes))?), choice)
+    pub fn start(
+        mountpoint: &Path,
+        spool: Spool,
+        notes: impl Notes,
+        choice: IoChoice,
+    ) -> Result<Self, MountError> {
+        Self::begin(
+            mountpoint,
+            &Arc::new(tree::Tree::new(spool, Arc::new(notes))?),
+            choice,
+        )
     }
 
     /// Mounts like [`Self::start`]; what is missing of placeholders is fetched through `recall`.
@@ -244,17 +275,31 @@ impl Mount {
         choice: IoChoice,
         recall: Recall,
     ) -> Result<Self, MountError> {
-        Self::begin(mountpoint, &Arc::new(tree::Tree::new(spool, Arc::new(notes))?.recalling(recall)), choice)
+        Self::begin(
+            mountpoint,
+            &Arc::new(tree::Tree::new(spool, Arc::new(notes))?.recalling(recall)),
+            choice,
+        )
     }
 
-    fn begin(mountpoint: &Path, tree: &Arc<tree::Tree>, choice: IoChoice) -> Result<Self, MountError> {
+    fn begin(
+        mountpoint: &Path,
+        tree: &Arc<tree::Tree>,
+        choice: IoChoice,
+    ) -> Result<Self, MountError> {
         let mountpoint = ground::prepare(mountpoint, tree.spool_root())?;
         let (passage, spares) = (tree.passage(), tree.spare_maker());
-        let session = Session::new(door::Door::new(Arc::clone(tree), choice), &mountpoint, &options())
-            .map_err(|source| ground::explain(&mountpoint, source))?;
+        let session = Session::new(
+            door::Door::new(Arc::clone(tree), choice),
+            &mountpoint,
+            &options(),
+        )
+        .map_err(|source| ground::explain(&mountpoint, source))?;
         let shelf = MountedShelf::new(tree, session.notifier());
-        parting::keep_limit(tree, session.notifier())
-            .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
+        parting::keep_limit(tree, session.notifier()).map_err(|source| MountError::Start {
+            mountpoint: mountpoint.clone(),
+            source,
+        })?;
         let lender = choose_path(&session, choice, &passage, spares);
         let io_path = passage.io_path();
         let ended = Arc::new(Ended::default());
@@ -269,8 +314,17 @@ impl Mount {
                 drop(lender);
                 at_end.set();
             })
-            .map_err(|source| MountError::Start { mountpoint: mountpoint.clone(), source })?;
-        Ok(Self { mountpoint, io_path, shelf, ended, unmounting: Mutex::default() })
+            .map_err(|source| MountError::Start {
+                mountpoint: mountpoint.clone(),
+                source,
+            })?;
+        Ok(Self {
+            mountpoint,
+            io_path,
+            shelf,
+            ended,
+            unmounting: Mutex::default(),
+        })
     }
 
     /// How reads and writes of open files reach the disk.
@@ -288,15 +342,21 @@ impl Mount {
         &self.mountpoint
     }
 
-    /// Returns when the kernel has let go of the mount (umount, `fusermount3 -u`, or `unmount`), and who asked us to unmount it knows.
-    /// Blocks.
+    /// Returns when the kernel has let go of the mount (umount, `fusermount3 -u`, or `unmount`),
+    /// and who asked us to unmount it knows. Blocks.
     pub fn wait(&self) {
         let ended = locked(&self.ended.ended);
-        drop(self.ended.changed.wait_while(ended, |ended| !*ended).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.ended
+                .changed
+                .wait_while(ended, |ended| !*ended)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
         drop(locked(&self.unmounting));
     }
 
-    /// Unmounts, from any thread; `Busy` while any program has something open in it or stands in it.
+    /// Unmounts, from any thread; `Busy` while any program has something open in it or stands in
+    /// it.
     pub fn unmount(&self) -> Result<(), MountError> {
         let _unmounting = locked(&self.unmounting);
         if self.has_ended() {
@@ -304,7 +364,10 @@ impl Mount {
         }
         ground::unmount(&self.mountpoint, ground::Unmount::IfIdle)?;
         let ended = locked(&self.ended.ended);
-        let waited = self.ended.changed.wait_timeout_while(ended, END_MAX, |ended| !*ended);
+        let waited = self
+            .ended
+            .changed
+            .wait_timeout_while(ended, END_MAX, |ended| !*ended);
         if waited.unwrap_or_else(PoisonError::into_inner).1.timed_out() {
             // Somebody took it out of sight before us, and its users are not done.
             return Err(MountError::Busy {
@@ -315,7 +378,8 @@ impl Mount {
         Ok(())
     }
 
-    /// Takes the mount out of sight at once; it ends (see `wait`) when the last program has closed what it has open in it.
+    /// Takes the mount out of sight at once; it ends (see `wait`) when the last program has closed
+    /// what it has open in it.
     pub fn unmount_lazily(&self) -> Result<(), MountError> {
         if self.has_ended() {
             return Ok(());
@@ -330,8 +394,13 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
-        let gone =
-            self.unmount().or_else(|error| if error.is_transient() { self.unmount_lazily() } else { Err(error) });
+        let gone = self.unmount().or_else(|error| {
+            if error.is_transient() {
+                self.unmount_lazily()
+            } else {
+                Err(error)
+            }
+        });
         if let Err(error) = gone {
             tracing::error!(%error, "a mount is left behind");
         }
@@ -345,8 +414,8 @@ impl Ended {
     }
 }
 
-/// Tries whether the kernel takes a file from us, or through the helper, and begins to make files ahead. All may fail, which costs speed and
-/// nothing else.
+/// Tries whether the kernel takes a file from us, or through the helper, and begins to make files
+/// ahead. All may fail, which costs speed and nothing else.
 fn choose_path(
     session: &Session<door::Door>,
     choice: IoChoice,
@@ -358,18 +427,22 @@ fn choose_path(
         make(Some(&lender)).map(|_spare| lender)
     };
     let lender = match choice {
-        IoChoice::Auto => {
-            Lender::by_ourselves(session).and_then(tried).or_else(|_| Lender::by_helper(session).and_then(tried))
-        }
+        IoChoice::Auto => Lender::by_ourselves(session)
+            .and_then(tried)
+            .or_else(|_| Lender::by_helper(session).and_then(tried)),
         IoChoice::Direct => Err(io::ErrorKind::Unsupported.into()),
     };
-    let lender = lender.inspect_err(|error| tracing::debug!(%error, "files are not passed through")).ok();
+    let lender = lender
+        .inspect_err(|error| tracing::debug!(%error, "files are not passed through"))
+        .ok();
     if let Some(lender) = &lender {
         passage.open(lender, session.notifier());
     }
     let lending = lender.as_ref().map(Arc::downgrade);
     let making = move || {
-        let Some(lending) = &lending else { return make(None) };
+        let Some(lending) = &lending else {
+            return make(None);
+        };
         // What cannot be lent now goes through us.
         make(Some(&lending.upgrade().ok_or(io::ErrorKind::BrokenPipe)?)).or_else(|_| make(None))
     };
@@ -390,8 +463,9 @@ fn clear_away(mountpoint: &Path, error: &io::Error) {
 
 fn options() -> Config {
     let mut config = Config::default();
-    // Only the owner may enter (the default), so every request is by whoever the spool's disk thinks we are: its own checks of
-    // permissions are the right ones, and the kernel need not repeat them (each repeat would cost a request per new file).
+    // Only the owner may enter (the default), so every request is by whoever the spool's disk
+    // thinks we are: its own checks of permissions are the right ones, and the kernel need not
+    // repeat them (each repeat would cost a request per new file).
     config.mount_options = vec![
         MountOption::FSName("heirloom".to_owned()),
         MountOption::Subtype("heirloom".to_owned()),
@@ -402,8 +476,8 @@ fn options() -> Config {
     config
 }
 
-/// Locks, also after a panic: a request that panicked was answered with EIO, and what these locks guard is whole between any two statements
-/// that change it or is derived again from the disk.
+/// Locks, also after a panic: a request that panicked was answered with EIO, and what these locks
+/// guard is whole between any two statements that change it or is derived again from the disk.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

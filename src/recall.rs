@@ -1,13 +1,16 @@
-//! Bringing photos back: what is only on the server is fetched when somebody reads it, and only then.
+//! Bringing photos back: what is only on the server is fetched when somebody reads it, and only
+//! then.
 //!
-//! The one place where a kernel request waits for the network. So each wait has a limit, and none of them is on the threads that
-//! answer the kernel: a request that has to wait is handed over, together with its answer, and others go on.
+//! The one place where a kernel request waits for the network. So each wait has a limit, and none
+//! of them is on the threads that answer the kernel: a request that has to wait is handed over,
+//! together with its answer, and others go on.
 //!
-//! A *fetch* (`fetch`) is one photo on its way back, piece by piece (`pieces`), into the placeholder itself. What has come is noted on
-//! the file as soon as it is on the disk, so an interrupted fetch goes on from there, after a restart too. When all is there its SHA-256 is
-//! computed (`sealing`); only if that is the photo's fingerprint the file becomes an ordinary one. The *desk* knows what is open:
-//! nobody reads from under a photo whose room is being given back (`room`), which happens when somebody asks for it or when room is short
-//! (`freeing`, `keeping`).
+//! A *fetch* (`fetch`) is one photo on its way back, piece by piece (`pieces`), into the
+//! placeholder itself. What has come is noted on the file as soon as it is on the disk, so an
+//! interrupted fetch goes on from there, after a restart too. When all is there its SHA-256 is
+//! computed (`sealing`); only if that is the photo's fingerprint the file becomes an ordinary one.
+//! The *desk* knows what is open: nobody reads from under a photo whose room is being given back
+//! (`room`), which happens when somebody asks for it or when room is short (`freeing`, `keeping`).
 
 mod asker;
 mod desk;
@@ -50,12 +53,13 @@ use fetch::Fetch;
 use holding::Wanted;
 use pinned::Pinned;
 
-/// The first bytes of a photo, which file managers and `file` read to learn what it is: kept, and fetched alone.
+/// The first bytes of a photo, which file managers and `file` read to learn what it is: kept, and
+/// fetched alone.
 pub const HEAD_BYTES: u64 = 64 << 10;
 /// How long a reader waits while nothing comes.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes in one request: large enough that a round trip of 50 ms does not count with several in flight, small enough that a reader
-/// does not wait long for the one that holds its bytes.
+/// Bytes in one request: large enough that a round trip of 50 ms does not count with several in
+/// flight, small enough that a reader does not wait long for the one that holds its bytes.
 const PIECE_BYTES: u64 = 1 << 20;
 /// Pieces of one photo on their way at a time.
 const PIECES_IN_FLIGHT: usize = 4;
@@ -75,7 +79,11 @@ pub struct Manner {
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { patience: PATIENCE, head_bytes: HEAD_BYTES, piece_bytes: PIECE_BYTES }
+        Self {
+            patience: PATIENCE,
+            head_bytes: HEAD_BYTES,
+            piece_bytes: PIECE_BYTES,
+        }
     }
 }
 
@@ -133,7 +141,13 @@ pub struct Activity {
 
 impl Recall {
     /// Prepares to fetch; nothing is asked before somebody reads.
-    pub fn start(runtime: &Handle, spool: Spool, journal: Arc<Journal>, remote: Remote, manner: Manner) -> Self {
+    pub fn start(
+        runtime: &Handle,
+        spool: Spool,
+        journal: Arc<Journal>,
+        remote: Remote,
+        manner: Manner,
+    ) -> Self {
         let inside = Inside {
             runtime: runtime.clone(),
             spool,
@@ -148,14 +162,19 @@ impl Recall {
             making_room: Mutex::default(),
             stop: CancellationToken::new(),
         };
-        Self { inside: Arc::new(inside) }
+        Self {
+            inside: Arc::new(inside),
+        }
     }
 
-    /// A regular file was opened, whatever for. Costs two system calls where nothing is missing; waits only while the room of this very
-    /// file is being given back. Fetches nothing.
+    /// A regular file was opened, whatever for. Costs two system calls where nothing is missing;
+    /// waits only while the room of this very file is being given back. Fetches nothing.
     pub fn opened(&self, id: FileId, file: &File) -> io::Result<Opened> {
         let (presence, fetch) = self.inside.desk.open(id, file)?;
-        let absent = fetch.map(|fetch| Absent { inside: Arc::clone(&self.inside), fetch });
+        let absent = fetch.map(|fetch| Absent {
+            inside: Arc::clone(&self.inside),
+            fetch,
+        });
         if let Some(absent) = &absent {
             absent.fetch.reader_came();
             absent.inside.seal_if_all_is_here(&absent.fetch);
@@ -165,10 +184,14 @@ impl Recall {
 
     /// A regular file was made, and is open.
     pub fn made(&self, id: FileId) -> Opened {
-        Opened { presence: self.inside.desk.made(id), absent: None }
+        Opened {
+            presence: self.inside.desk.made(id),
+            absent: None,
+        }
     }
 
-    /// The size and time that a file has for its owner, if they are not what the disk says because it is being filled this moment.
+    /// The size and time that a file has for its owner, if they are not what the disk says because
+    /// it is being filled this moment.
     pub fn true_stamp(&self, id: FileId) -> Option<Stamp> {
         self.inside.desk.fetch_of(id).map(|fetch| fetch.stamp())
     }
@@ -203,7 +226,8 @@ impl Recall {
 }
 
 impl Opened {
-    /// What is missing of the file; nothing if it was an ordinary one when it was opened. Only such a one may be read past us.
+    /// What is missing of the file; nothing if it was an ordinary one when it was opened. Only such
+    /// a one may be read past us.
     pub fn absent(&self) -> Option<&Absent> {
         self.absent.as_ref()
     }
@@ -233,8 +257,8 @@ impl Absent {
         self.fetch.is_whole()
     }
 
-    /// Fetches these bytes if they are missing, then calls back, on a thread that may block. Calls back with an error after the limit, or when
-    /// the asker is being killed.
+    /// Fetches these bytes if they are missing, then calls back, on a thread that may block. Calls
+    /// back with an error after the limit, or when the asker is being killed.
     pub fn fetch(
         &self,
         offset: u64,
@@ -246,12 +270,22 @@ impl Absent {
         self.wait_for(wanted, asker, then);
     }
 
-    /// Fetches all that is missing, then calls back as [`Self::fetch`] does: the file is an ordinary one then.
-    pub fn fetch_whole(&self, asker: Asker, then: impl FnOnce(Result<(), RecallError>) + Send + 'static) {
+    /// Fetches all that is missing, then calls back as [`Self::fetch`] does: the file is an
+    /// ordinary one then.
+    pub fn fetch_whole(
+        &self,
+        asker: Asker,
+        then: impl FnOnce(Result<(), RecallError>) + Send + 'static,
+    ) {
         self.wait_for(Wanted::Whole, asker, then);
     }
 
-    fn wait_for(&self, wanted: Wanted, asker: Asker, then: impl FnOnce(Result<(), RecallError>) + Send + 'static) {
+    fn wait_for(
+        &self,
+        wanted: Wanted,
+        asker: Asker,
+        then: impl FnOnce(Result<(), RecallError>) + Send + 'static,
+    ) {
         let (inside, fetch) = (Arc::clone(&self.inside), Arc::clone(&self.fetch));
         self.inside.runtime.spawn(async move {
             let held = inside.hold(&fetch, wanted, asker).await;
@@ -259,14 +293,15 @@ impl Absent {
         });
     }
 
-    /// The owner does not want the content any more: the file is about to be emptied. It is an ordinary one when this returns, and
-    /// nothing will be written into it.
+    /// The owner does not want the content any more: the file is about to be emptied. It is an
+    /// ordinary one when this returns, and nothing will be written into it.
     pub fn abandon(&self) -> io::Result<()> {
         self.fetch.abandon()
     }
 }
 
-/// Locks, also after a panic: what these locks guard is whole between any two statements that change it.
+/// Locks, also after a panic: what these locks guard is whole between any two statements that
+/// change it.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

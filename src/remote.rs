@@ -1,9 +1,9 @@
 //! The server, as seen from here: what it can be asked, and how long an answer may take.
 //!
-//! One `Remote` is one login. It is cheap to clone; all clones share the connections and the session.
-//! Nothing here retries for long or decides what a refusal means: that is for the rooms above. Two
-//! things are settled here for good: no redirect is ever followed (the token would go with it), and
-//! no answer is believed that speaks of something else than what was asked.
+//! One `Remote` is one login. It is cheap to clone; all clones share the connections and the
+//! session. Nothing here retries for long or decides what a refusal means: that is for the rooms
+//! above. Two things are settled here for good: no redirect is ever followed (the token would go
+//! with it), and no answer is believed that speaks of something else than what was asked.
 
 mod answer;
 mod backoff;
@@ -22,7 +22,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use heirloom_protocol::message::{
-    CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus, Session, UploadState,
+    CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus,
+    Session, UploadState,
 };
 use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
@@ -39,8 +40,8 @@ pub use payload::Payload;
 use crate::config::Login;
 use exchange::{Ask, Exchange};
 
-/// What a server can surely read and hash in a second, from a slow disk: a request that makes it read
-/// an image back gets so much more time.
+/// What a server can surely read and hash in a second, from a slow disk: a request that makes it
+/// read an image back gets so much more time.
 const SERVER_READS_PER_SECOND: u64 = 32 << 20;
 
 /// A server, and the right to speak to it.
@@ -58,10 +59,13 @@ struct HeldSession {
 }
 
 impl Remote {
-    /// Prepares to speak to a server; connects when first asked. Reads the certificate authorities to
-    /// trust, so it blocks for a moment.
+    /// Prepares to speak to a server; connects when first asked. Reads the certificate authorities
+    /// to trust, so it blocks for a moment.
     pub fn new(login: &Login) -> Result<Self, RemoteError> {
-        Ok(Self { exchange: Arc::new(Exchange::new(login)?), session: Arc::default() })
+        Ok(Self {
+            exchange: Arc::new(Exchange::new(login)?),
+            session: Arc::default(),
+        })
     }
 
     /// Whether the server is this machine.
@@ -69,7 +73,8 @@ impl Remote {
         self.exchange.is_loopback()
     }
 
-    /// Who we are, and what holds for us. Kept until its nonce runs out; at most one request at a time.
+    /// Who we are, and what holds for us. Kept until its nonce runs out; at most one request at a
+    /// time.
     pub async fn session(&self) -> Result<Session, RemoteError> {
         let mut held = self.session.lock().await;
         match &*held {
@@ -85,23 +90,36 @@ impl Remote {
 
     async fn ask_session(&self, held: &mut Option<HeldSession>) -> Result<Session, RemoteError> {
         *held = None;
-        let session: Session = self.exchange.json(Ask::get("ask for the session", route::SESSION)).await?;
-        let renewal = Instant::now() + Duration::from_secs(session.nonce_renewal_s.min(MAX_SESSION_S));
-        *held = Some(HeldSession { session: session.clone(), renewal });
+        let session: Session = self
+            .exchange
+            .json(Ask::get("ask for the session", route::SESSION))
+            .await?;
+        let renewal =
+            Instant::now() + Duration::from_secs(session.nonce_renewal_s.min(MAX_SESSION_S));
+        *held = Some(HeldSession {
+            session: session.clone(),
+            renewal,
+        });
         Ok(session)
     }
 
     /// The detection request (M4): what the server has of each image, in the order asked.
     pub async fn check(&self, images: &[CheckImage]) -> Result<Vec<CheckedImage>, RemoteError> {
-        let proven = images.iter().filter(|image| image.proof.is_some()).map(|image| image.size).sum();
-        let ask = Ask::json("check images", Method::POST, route::CHECK, images)?.patient(reading_time(proven));
+        let proven = images
+            .iter()
+            .filter(|image| image.proof.is_some())
+            .map(|image| image.size)
+            .sum();
+        let ask = Ask::json("check images", Method::POST, route::CHECK, images)?
+            .patient(reading_time(proven));
         let checked: Vec<CheckedImage> = self.exchange.json(ask).await?;
         answer::agree_on_images("check images", images, &checked)?;
         Ok(checked)
     }
 
-    /// Sends one shard (M5): the bytes at `offset` of an image of `size` bytes. When it returns, the
-    /// server has made durable what it says. May be dropped half-way; then the server has the shard or not.
+    /// Sends one shard (M5): the bytes at `offset` of an image of `size` bytes. When it returns,
+    /// the server has made durable what it says. May be dropped half-way; then the server has the
+    /// shard or not.
     pub async fn put_shard(
         &self,
         fingerprint: Fingerprint,
@@ -110,7 +128,8 @@ impl Remote {
         digest: ContentDigest,
         bytes: Payload,
     ) -> Result<UploadState, RemoteError> {
-        let ask = Ask::shard(&route::shard(fingerprint, offset), size, digest, bytes).patient(reading_time(size));
+        let ask = Ask::shard(&route::shard(fingerprint, offset), size, digest, bytes)
+            .patient(reading_time(size));
         let state = self.exchange.json(ask).await?;
         answer::agree_on_upload("send a shard", fingerprint, Some(size), &state)?;
         Ok(state)
@@ -121,30 +140,56 @@ impl Remote {
         self.exchange.photo_bytes_sent()
     }
 
-    /// Sends several images, whole, in one request: `body` is their parcel. What became of each, in order; what is stored
-    /// is durable. May be dropped half-way; then the server has them or not.
-    pub async fn send_parcel(&self, packed: &[Packed], body: Payload) -> Result<Vec<Unpacked>, RemoteError> {
+    /// Sends several images, whole, in one request: `body` is their parcel. What became of each, in
+    /// order; what is stored is durable. May be dropped half-way; then the server has them or not.
+    pub async fn send_parcel(
+        &self,
+        packed: &[Packed],
+        body: Payload,
+    ) -> Result<Vec<Unpacked>, RemoteError> {
         let patience = reading_time(body.len() as u64);
-        let unpacked: Vec<Unpacked> = self.exchange.json(Ask::parcel(packed, body).patient(patience)).await?;
+        let unpacked: Vec<Unpacked> = self
+            .exchange
+            .json(Ask::parcel(packed, body).patient(patience))
+            .await?;
         answer::agree_on_parcel(packed, &unpacked)?;
         Ok(unpacked)
     }
 
     /// The server's interruption list for an image (M6); nothing if it has no such upload.
-    pub async fn upload(&self, fingerprint: Fingerprint) -> Result<Option<UploadState>, RemoteError> {
+    pub async fn upload(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<UploadState>, RemoteError> {
         const DOING: &str = "ask how far an upload is";
-        match self.exchange.json(Ask::get(DOING, &route::upload(fingerprint))).await {
-            Ok(state) => answer::agree_on_upload(DOING, fingerprint, None, &state).map(|()| Some(state)),
+        match self
+            .exchange
+            .json(Ask::get(DOING, &route::upload(fingerprint)))
+            .await
+        {
+            Ok(state) => {
+                answer::agree_on_upload(DOING, fingerprint, None, &state).map(|()| Some(state))
+            }
             Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     /// Carries out changes to the library (M11): an outcome for each, in order.
-    pub async fn change_library(&self, batch: &LibraryBatch) -> Result<LibraryOutcomes, RemoteError> {
+    pub async fn change_library(
+        &self,
+        batch: &LibraryBatch,
+    ) -> Result<LibraryOutcomes, RemoteError> {
         const DOING: &str = "change the library";
-        let outcomes: LibraryOutcomes =
-            self.exchange.json(Ask::json(DOING, Method::POST, route::LIBRARY_CHANGES, batch)?).await?;
+        let outcomes: LibraryOutcomes = self
+            .exchange
+            .json(Ask::json(
+                DOING,
+                Method::POST,
+                route::LIBRARY_CHANGES,
+                batch,
+            )?)
+            .await?;
         answer::agree_on_count(DOING, batch.changes.len(), outcomes.outcomes.len())?;
         Ok(outcomes)
     }
@@ -152,12 +197,16 @@ impl Remote {
     /// What changed in the library behind `since`, waiting up to `wait_s` seconds for news.
     pub async fn library_feed(&self, since: u64, wait_s: u64) -> Result<LibraryFeed, RemoteError> {
         let path = route::library_feed(since, wait_s);
-        self.exchange.json(Ask::get("read the change feed", &path).patient(Duration::from_secs(wait_s))).await
+        self.exchange
+            .json(Ask::get("read the change feed", &path).patient(Duration::from_secs(wait_s)))
+            .await
     }
 
     /// What this user has on the server.
     pub async fn status(&self) -> Result<ServerStatus, RemoteError> {
-        self.exchange.json(Ask::get("ask for the server's status", route::STATUS)).await
+        self.exchange
+            .json(Ask::get("ask for the server's status", route::STATUS))
+            .await
     }
 }
 

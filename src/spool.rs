@@ -1,10 +1,12 @@
 //! The ordinary directory tree behind the mount: one file for one file.
 //!
-//! It is what is left when our program is away: same names, same bytes, same times, for any file manager to see.
-//! So nothing here knows of uploads, and nothing here is written that is not a user's file.
+//! It is what is left when our program is away: same names, same bytes, same times, for any file
+//! manager to see. So nothing here knows of uploads, and nothing here is written that is not a
+//! user's file.
 //!
-//! Every name is resolved below one open directory, and never through a symbolic link: links are kept for their owner,
-//! but they may point anywhere, and what lies elsewhere is no photo of this tree.
+//! Every name is resolved below one open directory, and never through a symbolic link: links are
+//! kept for their owner, but they may point anywhere, and what lies elsewhere is no photo of this
+//! tree.
 
 mod attributes;
 mod content;
@@ -31,7 +33,8 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 use crate::journal::{FileId, Stamp};
 
 pub use attributes::{
-    check_access, list_xattrs, remove_xattr, reopen, set_mode, set_owner, set_times, set_xattr, xattr,
+    check_access, list_xattrs, remove_xattr, reopen, set_mode, set_owner, set_times, set_xattr,
+    xattr,
 };
 pub use content::fingerprint_of;
 pub use facts::{Facts, Kind, Moment};
@@ -98,33 +101,52 @@ impl SpoolError {
         Self::at(doing, path, source)
     }
     fn at(doing: &'static str, path: &LibraryPath, source: impl Into<io::Error>) -> Self {
-        Self { doing, path: PathBuf::from(path.as_str()), source: source.into() }
+        Self {
+            doing,
+            path: PathBuf::from(path.as_str()),
+            source: source.into(),
+        }
     }
     fn within(doing: &'static str, place: &Place, source: impl Into<io::Error>) -> Self {
         let path = match place {
             Place::Top => PathBuf::new(),
             Place::At(path) => PathBuf::from(path.as_str()),
         };
-        Self { doing, path, source: source.into() }
+        Self {
+            doing,
+            path,
+            source: source.into(),
+        }
     }
 }
 
-/// No path component may be a symbolic link, of `/proc` or otherwise; nothing above the root; nothing that somebody mounted
-/// inside the tree, for its inode numbers would collide with ours.
+/// No path component may be a symbolic link, of `/proc` or otherwise; nothing above the root;
+/// nothing that somebody mounted inside the tree, for its inode numbers would collide with ours.
 const STAY_INSIDE: ResolveFlags = ResolveFlags::NO_SYMLINKS
     .union(ResolveFlags::NO_MAGICLINKS)
     .union(ResolveFlags::BENEATH)
     .union(ResolveFlags::NO_XDEV);
 
-/// How everything is opened: not inherited by children, not through a link, and without waiting for the other end of a FIFO.
-const PLAIN: OFlags = OFlags::CLOEXEC.union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+/// How everything is opened: not inherited by children, not through a link, and without waiting for
+/// the other end of a FIFO.
+const PLAIN: OFlags = OFlags::CLOEXEC
+    .union(OFlags::NOFOLLOW)
+    .union(OFlags::NONBLOCK);
 
 impl Spool {
     /// Opens the tree, making its directory if it is missing.
     pub fn open(root: &Path) -> Result<Self, SpoolError> {
-        let failed = |doing| move |source: io::Error| SpoolError { doing, path: root.to_owned(), source };
+        let failed = |doing| {
+            move |source: io::Error| SpoolError {
+                doing,
+                path: root.to_owned(),
+                source,
+            }
+        };
         std::fs::create_dir_all(root).map_err(failed("make spool directory"))?;
-        let root = root.canonicalize().map_err(failed("find spool directory"))?;
+        let root = root
+            .canonicalize()
+            .map_err(failed("find spool directory"))?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = rustix::fs::open(&root, flags, Mode::empty()).map_err(|source| SpoolError {
             doing: "open spool directory",
@@ -132,7 +154,11 @@ impl Spool {
             source: source.into(),
         })?;
         let marker = Marker::of_this_boot().map_err(failed("mark files of spool directory"))?;
-        Ok(Self { root, top: Arc::new(top), marker })
+        Ok(Self {
+            root,
+            top: Arc::new(top),
+            marker,
+        })
     }
 
     /// Marks files whose bytes may not all be there.
@@ -145,14 +171,21 @@ impl Spool {
         &self.root
     }
 
-    /// Where a path lies on the local disk: for people and messages. Our own code opens through the tree instead.
+    /// Where a path lies on the local disk: for people and messages. Our own code opens through the
+    /// tree instead.
     pub fn locate(&self, path: &LibraryPath) -> PathBuf {
         self.root.join(path.as_str())
     }
 
     /// Opens a regular file for reading; never follows a symbolic link.
     pub fn read(&self, path: &LibraryPath) -> Result<File, SpoolError> {
-        self.open_file(path, Opening { access: Access::Read, durability: Durability::Lazy })
+        self.open_file(
+            path,
+            Opening {
+                access: Access::Read,
+                durability: Durability::Lazy,
+            },
+        )
     }
 
     /// Which file this is, and its stamp, by fstat.
@@ -173,12 +206,14 @@ impl Spool {
         .map_err(|source| SpoolError::within("look up", place, source))
     }
 
-    /// Holds whatever stands at `place` without opening it: while it is held, its inode number cannot come back as another file.
+    /// Holds whatever stands at `place` without opening it: while it is held, its inode number
+    /// cannot come back as another file.
     pub fn pin(&self, place: &Place) -> Result<OwnedFd, SpoolError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match place {
             Place::Top => rustix::fs::openat(&*self.top, ".", flags, Mode::empty()),
-            // `openat2` would refuse the last name too if it were a link; `openat` with O_PATH holds the link itself.
+            // `openat2` would refuse the last name too if it were a link; `openat` with O_PATH
+            // holds the link itself.
             Place::At(path) => {
                 let (folder, name) = self.enter(path, "hold")?;
                 rustix::fs::openat(folder.as_fd(), name, flags, Mode::empty())
@@ -192,7 +227,9 @@ impl Spool {
         let (folder, name) = self.enter(path, "read symbolic link")?;
         let target = rustix::fs::readlinkat(folder.as_fd(), name, Vec::new())
             .map_err(|source| SpoolError::at("read symbolic link", path, source))?;
-        Ok(std::os::unix::ffi::OsStringExt::from_vec(target.into_bytes()))
+        Ok(std::os::unix::ffi::OsStringExt::from_vec(
+            target.into_bytes(),
+        ))
     }
 
     /// The disk that the tree lies on: its size and what is free, for `statfs`.
@@ -204,7 +241,9 @@ impl Spool {
     /// Makes the names in a folder survive a power cut.
     pub fn sync_folder(&self, place: &Place) -> Result<(), SpoolError> {
         let folder = self.open_folder(place)?;
-        File::from(folder).sync_all().map_err(|source| SpoolError::within("sync folder", place, source))
+        File::from(folder)
+            .sync_all()
+            .map_err(|source| SpoolError::within("sync folder", place, source))
     }
 
     fn open_folder(&self, place: &Place) -> Result<OwnedFd, SpoolError> {
@@ -217,8 +256,13 @@ impl Spool {
             .map_err(|source| SpoolError::within("open folder", place, source))
     }
 
-    /// The folder that `path` stands in, held, and its name there: the pair that the `*at` calls want.
-    fn enter<'a>(&self, path: &'a LibraryPath, doing: &'static str) -> Result<(Entered<'_>, &'a str), SpoolError> {
+    /// The folder that `path` stands in, held, and its name there: the pair that the `*at` calls
+    /// want.
+    fn enter<'a>(
+        &self,
+        path: &'a LibraryPath,
+        doing: &'static str,
+    ) -> Result<(Entered<'_>, &'a str), SpoolError> {
         let Some((folder, name)) = path.as_str().rsplit_once('/') else {
             return Ok((Entered::Top(self.top.as_fd()), path.as_str()));
         };

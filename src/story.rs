@@ -2,7 +2,8 @@
 
 use std::error::Error;
 
-/// Message and causes, the nearest first. Some crates print their cause in their own message; once is enough.
+/// Message and causes, the nearest first. Some crates print their cause in their own message; once
+/// is enough.
 pub(crate) fn story(error: &dyn Error) -> String {
     let mut story = error.to_string();
     let mut source = error.source();
@@ -34,6 +35,9 @@ mod tests {
     fn every_cause_is_told_once() {
         let error = Open(io::Error::other("the disk is gone"));
         assert_eq!(story(&error), "open the album: the disk is gone");
-        assert_eq!(story(&Show(error)), "show it: open the album: the disk is gone");
+        assert_eq!(
+            story(&Show(error)),
+            "show it: open the album: the disk is gone"
+        );
     }
 }

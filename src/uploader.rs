@@ -1,9 +1,11 @@
-//! The uploader: from a promise to a receipt. Sync list, batched check with proofs, shards where they are missing (M3 to M8).
+//! The uploader: from a promise to a receipt. Sync list, batched check with proofs, shards where
+//! they are missing (M3 to M8).
 //!
-//! The walk of a file: `asking` takes it from the queue and finds out whether it has to be sent; `carrying` opens
-//! it; `delivery` cuts it into shards within the `budget`, sized by the `pace`; `settling` writes the receipt. The `line`
-//! decides what happens next. What is in hand lives in memory only: a crash at any point leaves the promise in the
-//! journal, and what arrived in the server's list and ours.
+//! The walk of a file: `asking` takes it from the queue and finds out whether it has to be sent;
+//! `carrying` opens it; `delivery` cuts it into shards within the `budget`, sized by the `pace`;
+//! `settling` writes the receipt. The `line` decides what happens next. What is in hand lives in
+//! memory only: a crash at any point leaves the promise in the journal, and what arrived in the
+//! server's list and ours.
 
 mod asking;
 mod board;
@@ -120,7 +122,11 @@ impl Uploader {
     ) -> Self {
         let (board, carrier) = (Arc::new(Board::new()), Carrier::new(remote));
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let settler = Settler { journal: Arc::clone(&journal), library: library.clone(), board: Arc::clone(&board) };
+        let settler = Settler {
+            journal: Arc::clone(&journal),
+            library: library.clone(),
+            board: Arc::clone(&board),
+        };
         let (ends, received) = Settler::open();
         let desk = Desk {
             spool,
@@ -136,11 +142,18 @@ impl Uploader {
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             let settling = settler.run(received);
-            // The line's end drops every sender but those of tasks that are being dropped; then settling ends too.
+            // The line's end drops every sender but those of tasks that are being dropped; then
+            // settling ends too.
             let working = async move { stopped.run_until_cancelled_owned(line.run()).await };
             tokio::join!(working, settling);
         });
-        Self { board, carrier, wake, stop, task: Arc::new(Mutex::new(Some(task))) }
+        Self {
+            board,
+            carrier,
+            wake,
+            stop,
+            task: Arc::new(Mutex::new(Some(task))),
+        }
     }
 
     /// There is something new in the queue.
@@ -180,15 +193,22 @@ impl Uploader {
         self.board.watch()
     }
 
-    /// Drops what is under way (the server keeps what it acknowledged), writes the receipts that are there, and
-    /// returns when nothing is sent any more.
+    /// Drops what is under way (the server keeps what it acknowledged), writes the receipts that
+    /// are there, and returns when nothing is sent any more.
     pub async fn stop(&self) {
         self.stop.cancel();
-        let task = self.task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(task) = task
             && let Err(error) = task.await
         {
-            tracing::error!(error = &error as &dyn std::error::Error, "the uploader did not end well");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "the uploader did not end well"
+            );
         }
     }
 }

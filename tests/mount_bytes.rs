@@ -1,4 +1,5 @@
-//! Bytes of a file in the mount, changed in every way that Linux offers, are what they would be in any directory.
+//! Bytes of a file in the mount, changed in every way that Linux offers, are what they would be in
+//! any directory.
 
 mod mounted;
 
@@ -27,18 +28,33 @@ fn pattern(count: u32) -> Vec<u8> {
 fn appended_bytes_come_after_whatever_is_there() {
     let seen = Mounted::new().alike(|root| {
         let path = root.join("log");
-        let append = |read| File::options().read(read).append(true).create(true).open(&path).unwrap();
+        let append = |read| {
+            File::options()
+                .read(read)
+                .append(true)
+                .create(true)
+                .open(&path)
+                .unwrap()
+        };
         let (mut one, mut two) = (append(false), append(true));
         one.write_all(b"one ").unwrap();
         two.write_all(b"two ").unwrap();
         // Linux appends even what is written at a position (pwrite(2), BUGS).
         one.write_all_at(b"at 0 ", 0).unwrap();
-        options().open(&path).unwrap().write_all_at(b"ONE", 0).unwrap();
+        options()
+            .open(&path)
+            .unwrap()
+            .write_all_at(b"ONE", 0)
+            .unwrap();
         one.set_len(8).unwrap();
         two.write_all(b"more").unwrap();
         let mut after = String::new();
         two.read_to_string(&mut after).unwrap();
-        (fs::read_to_string(&path).unwrap(), after, two.stream_position().unwrap())
+        (
+            fs::read_to_string(&path).unwrap(),
+            after,
+            two.stream_position().unwrap(),
+        )
     });
     assert_eq!(seen, ("ONE two more".to_owned(), String::new(), 12));
 }
@@ -54,10 +70,20 @@ fn a_file_made_shorter_and_longer_again_ends_in_zeros() {
         file.set_len(9_000).unwrap();
         rustix::fs::ftruncate(&file, 9_001).unwrap();
         let read_only = File::open(root.join("a.bin")).unwrap();
-        assert_eq!(numbered(rustix::fs::ftruncate(&read_only, 1)), Err(libc::EINVAL));
-        (fs::read(root.join("a.bin")).unwrap(), file.metadata().unwrap().len())
+        assert_eq!(
+            numbered(rustix::fs::ftruncate(&read_only, 1)),
+            Err(libc::EINVAL)
+        );
+        (
+            fs::read(root.join("a.bin")).unwrap(),
+            file.metadata().unwrap().len(),
+        )
     });
-    assert!(seen.1 == 9_001 && seen.0[..4_100] == pattern(4_100) && seen.0[4_100..].iter().all(|byte| *byte == 0));
+    assert!(
+        seen.1 == 9_001
+            && seen.0[..4_100] == pattern(4_100)
+            && seen.0[4_100..].iter().all(|byte| *byte == 0)
+    );
 }
 
 #[test]
@@ -80,10 +106,17 @@ fn a_write_in_place_changes_these_bytes_and_no_others() {
         fs::write(&path, pattern(20_000)).unwrap();
         let write_only = File::options().write(true).open(&path).unwrap();
         write_only.write_all_at(b"through a writer", 4_090).unwrap();
-        options().open(&path).unwrap().write_all_at(b"through the cache", 12_280).unwrap();
+        options()
+            .open(&path)
+            .unwrap()
+            .write_all_at(b"through the cache", 12_280)
+            .unwrap();
         let mut byte = [0];
         assert_eq!(numbered(write_only.read_at(&mut byte, 0)), Err(libc::EBADF));
-        assert_eq!(numbered(File::open(&path).unwrap().write_at(&byte, 0)), Err(libc::EBADF));
+        assert_eq!(
+            numbered(File::open(&path).unwrap().write_at(&byte, 0)),
+            Err(libc::EBADF)
+        );
         fs::read(&path).unwrap()
     });
     let mut wanted = pattern(20_000);
@@ -98,7 +131,11 @@ fn a_position_that_no_file_has_is_refused() {
         let file = options().open(root.join("a.bin")).unwrap();
         assert_eq!(numbered(file.write_at(b"1", 1 << 62)), Err(libc::EFBIG));
         let last = numbered(file.write_at(b"1", u64::MAX >> 1));
-        (last, numbered(file.set_len(1 << 62)), file.metadata().unwrap().len())
+        (
+            last,
+            numbered(file.set_len(1 << 62)),
+            file.metadata().unwrap().len(),
+        )
     });
     assert_eq!(seen, (Err(libc::EINVAL), Err(libc::EFBIG), 0));
 }
@@ -109,21 +146,43 @@ fn what_is_written_through_a_mapping_is_in_the_file_and_the_other_way_round() {
     for root in [mounted.plain(""), mounted.at("")] {
         let path = root.join("a.bin");
         fs::write(&path, pattern(10_000)).unwrap();
-        let (one, two) = (options().open(&path).unwrap(), options().open(&path).unwrap());
-        let (first, second) = (Mapping::of(&one, 10_000).unwrap(), Mapping::of(&two, 10_000).unwrap());
+        let (one, two) = (
+            options().open(&path).unwrap(),
+            options().open(&path).unwrap(),
+        );
+        let (first, second) = (
+            Mapping::of(&one, 10_000).unwrap(),
+            Mapping::of(&two, 10_000).unwrap(),
+        );
         first.write(5_000, b"mapped");
         assert_eq!(second.read(5_000, 6), b"mapped", "another mapping");
         let mut bytes = [0; 6];
         two.read_exact_at(&mut bytes, 5_000).unwrap();
         assert_eq!(&bytes, b"mapped", "a read");
         one.write_all_at(b"written", 8_190).unwrap();
-        assert_eq!(first.read(8_190, 7), b"written", "a write through the cache");
-        File::options().write(true).open(&path).unwrap().write_all_at(b"direct", 5_003).unwrap();
-        assert_eq!(second.read(5_000, 9), b"mapdirect", "a write past the cache");
+        assert_eq!(
+            first.read(8_190, 7),
+            b"written",
+            "a write through the cache"
+        );
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .write_all_at(b"direct", 5_003)
+            .unwrap();
+        assert_eq!(
+            second.read(5_000, 9),
+            b"mapdirect",
+            "a write past the cache"
+        );
         first.sync().unwrap();
         assert_eq!(&fs::read(&path).unwrap()[5_000..5_009], b"mapdirect");
     }
-    assert_eq!(&fs::read(mounted.spooled("a.bin")).unwrap()[8_190..8_197], b"written");
+    assert_eq!(
+        &fs::read(mounted.spooled("a.bin")).unwrap()[8_190..8_197],
+        b"written"
+    );
 }
 
 #[test]
@@ -136,16 +195,29 @@ fn a_mapping_outlives_its_descriptor_and_its_file_is_not_taken_for_whole_until_t
     drop(file);
     mapping.write(100, b"late");
     mapping.sync().unwrap();
-    assert_eq!(&fs::read(mounted.spooled("a.bin")).unwrap()[100..104], b"late");
+    assert_eq!(
+        &fs::read(mounted.spooled("a.bin")).unwrap()[100..104],
+        b"late"
+    );
     // Where the kernel carries, we hear of the close of the descriptor, and of no other.
-    let written = mounted.notes_until_count("writing a.bin", 2).iter().filter(|note| *note == "written a.bin").count();
+    let written = mounted
+        .notes_until_count("writing a.bin", 2)
+        .iter()
+        .filter(|note| *note == "written a.bin")
+        .count();
     let spooled = File::open(mounted.spooled("a.bin")).unwrap();
     let soundness = Marker::of_this_boot().unwrap().soundness(&spooled).unwrap();
-    assert!(written == 1 || soundness == Soundness::InUse, "{written} {soundness:?}");
+    assert!(
+        written == 1 || soundness == Soundness::InUse,
+        "{written} {soundness:?}"
+    );
     drop(mapping);
     mounted.notes_until_count("written a.bin", 2);
     let mark = mounted::xattr(&mounted.spooled("a.bin"), "user.heirloom.mark");
-    assert!(!mark.as_ref().is_ok_and(|mark| mark.starts_with("1 open ")), "{mark:?}");
+    assert!(
+        !mark.as_ref().is_ok_and(|mark| mark.starts_with("1 open ")),
+        "{mark:?}"
+    );
 }
 
 #[test]
@@ -158,14 +230,24 @@ fn space_is_set_aside_punched_and_zeroed_as_on_the_disk() {
         let space = |flags, at, count| numbered(fallocate(&file, flags, at, count));
         let keep = FallocateFlags::KEEP_SIZE;
         space(keep, 0, 1 << 20).unwrap();
-        let kept = (file.metadata().unwrap().len(), file.metadata().unwrap().blocks() >= 2048);
+        let kept = (
+            file.metadata().unwrap().len(),
+            file.metadata().unwrap().blocks() >= 2048,
+        );
         space(FallocateFlags::PUNCH_HOLE | keep, 5_000, 20_000).unwrap();
         space(FallocateFlags::ZERO_RANGE | keep, 39_000, 5_000).unwrap();
         let same_size = file.metadata().unwrap().len();
         space(FallocateFlags::empty(), 30_000, 20_000).unwrap();
-        let refused = [space(FallocateFlags::PUNCH_HOLE, 0, 1), space(keep, 0, 0), space(keep, 1 << 62, 1)];
+        let refused = [
+            space(FallocateFlags::PUNCH_HOLE, 0, 1),
+            space(keep, 0, 0),
+            space(keep, 1 << 62, 1),
+        ];
         let read_only = File::open(&path).unwrap();
-        assert_eq!(numbered(fallocate(&read_only, keep, 0, 1)), Err(libc::EBADF));
+        assert_eq!(
+            numbered(fallocate(&read_only, keep, 0, 1)),
+            Err(libc::EBADF)
+        );
         (kept, same_size, refused, fs::read(&path).unwrap())
     });
     let mut wanted = pattern(40_000);
@@ -185,7 +267,13 @@ fn a_punched_hole_is_seen_by_every_reader_at_once() {
     let mapping = Mapping::of(&reader, 20_000).unwrap();
     assert_eq!(mapping.read(8_192, 3), pattern(20_000)[8_192..8_195]);
     let writer = File::options().write(true).open(&path).unwrap();
-    fallocate(&writer, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 8_000, 1_000).unwrap();
+    fallocate(
+        &writer,
+        FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        8_000,
+        1_000,
+    )
+    .unwrap();
     assert_eq!(mapping.read(8_192, 3), [0; 3]);
     let mut bytes = [1; 3];
     reader.read_exact_at(&mut bytes, 8_997).unwrap();
@@ -215,26 +303,72 @@ fn holes_and_data_are_found_where_the_disk_has_them() {
         ]
     });
     let (data, after, gone) = (Ok(1 << 20), Ok((1 << 20) + 4096), Err(libc::ENXIO));
-    assert_eq!(seen, [data, Ok(0), after, Ok(5 << 20), gone, Ok(6 << 20), gone, gone]);
+    assert_eq!(
+        seen,
+        [
+            data,
+            Ok(0),
+            after,
+            Ok(5 << 20),
+            gone,
+            Ok(6 << 20),
+            gone,
+            gone
+        ]
+    );
 }
 
 #[test]
 fn a_range_is_copied_between_files_and_within_one() {
     let seen = Mounted::new().alike(|root| {
         fs::write(root.join("from"), pattern(300_000)).unwrap();
-        let (from, to) = (File::open(root.join("from")).unwrap(), options().open(root.join("to")).unwrap());
+        let (from, to) = (
+            File::open(root.join("from")).unwrap(),
+            options().open(root.join("to")).unwrap(),
+        );
         let (mut at, mut put) = (1_000, 5);
-        let copied = numbered(copy_file_range(&from, Some(&mut at), &to, Some(&mut put), 250_000));
-        let past_the_end = numbered(copy_file_range(&from, Some(&mut 300_000), &to, Some(&mut 0), 10));
-        let short = numbered(copy_file_range(&from, Some(&mut 299_990), &to, Some(&mut 0), 100));
+        let copied = numbered(copy_file_range(
+            &from,
+            Some(&mut at),
+            &to,
+            Some(&mut put),
+            250_000,
+        ));
+        let past_the_end = numbered(copy_file_range(
+            &from,
+            Some(&mut 300_000),
+            &to,
+            Some(&mut 0),
+            10,
+        ));
+        let short = numbered(copy_file_range(
+            &from,
+            Some(&mut 299_990),
+            &to,
+            Some(&mut 0),
+            100,
+        ));
         let overlap = numbered(copy_file_range(&to, Some(&mut 0), &to, Some(&mut 10), 100));
-        let within = numbered(copy_file_range(&to, Some(&mut 0), &to, Some(&mut 400_000), 100));
+        let within = numbered(copy_file_range(
+            &to,
+            Some(&mut 0),
+            &to,
+            Some(&mut 400_000),
+            100,
+        ));
         let appending = File::options().append(true).open(root.join("to")).unwrap();
         let refused = numbered(copy_file_range(&from, None, &appending, None, 10));
-        ((copied, at, put), [past_the_end, short, overlap, within, refused], fs::read(root.join("to")).unwrap())
+        (
+            (copied, at, put),
+            [past_the_end, short, overlap, within, refused],
+            fs::read(root.join("to")).unwrap(),
+        )
     });
     assert_eq!(seen.0, (Ok(250_000), 251_000, 250_005));
-    assert_eq!(seen.1, [Ok(0), Ok(10), Err(libc::EINVAL), Ok(100), Err(libc::EBADF)]);
+    assert_eq!(
+        seen.1,
+        [Ok(0), Ok(10), Err(libc::EINVAL), Ok(100), Err(libc::EBADF)]
+    );
     assert!(seen.2[10..250_005] == pattern(300_000)[1_005..251_000]);
 }
 
@@ -242,7 +376,8 @@ fn a_range_is_copied_between_files_and_within_one() {
 fn programs_that_copy_in_the_kernel_bring_whole_files_in_and_out() {
     let mounted = Mounted::new();
     fs::write(mounted.plain("a.bin"), pattern(3_000_001)).unwrap();
-    // From elsewhere: copy_file_range is refused by the kernel, and whoever copies does it in another way.
+    // From elsewhere: copy_file_range is refused by the kernel, and whoever copies does it in
+    // another way.
     fs::copy(mounted.plain("a.bin"), mounted.at("a.bin")).unwrap();
     fs::copy(mounted.at("a.bin"), mounted.at("b.bin")).unwrap();
     fs::copy(mounted.at("b.bin"), mounted.plain("b.bin")).unwrap();
@@ -265,12 +400,22 @@ fn every_descriptor_is_released_once_and_a_copy_of_one_is_not() {
     let reader = File::open(&path).unwrap();
     drop(copies);
     let notes = mounted.notes_until_count("written a.bin", 5);
-    assert_eq!(notes.iter().filter(|note| *note == "writing a.bin").count(), 5);
+    assert_eq!(
+        notes.iter().filter(|note| *note == "writing a.bin").count(),
+        5
+    );
     drop(reader);
     fs::write(mounted.at("last"), "").unwrap();
     let notes = mounted.notes_until("written last");
-    assert_eq!(notes.iter().filter(|note| *note == "written a.bin").count(), 5, "{notes:?}");
-    assert_eq!(fs::read(&path).unwrap(), [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]);
+    assert_eq!(
+        notes.iter().filter(|note| *note == "written a.bin").count(),
+        5,
+        "{notes:?}"
+    );
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        [1, 2, 3, 4, 5, 11, 12, 13, 14, 15]
+    );
 }
 
 #[test]
@@ -284,17 +429,35 @@ fn a_removed_file_that_is_open_is_used_in_every_way() {
         let mapping = Mapping::of(&file, 10_000).unwrap();
         mapping.write(10, b"mapped");
         mapping.sync().unwrap();
-        fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 5).unwrap();
-        let again = File::options().append(true).open(through_proc(&file)).unwrap();
+        fallocate(
+            &file,
+            FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+            0,
+            5,
+        )
+        .unwrap();
+        let again = File::options()
+            .append(true)
+            .open(through_proc(&file))
+            .unwrap();
         (&again).write_all(b"end").unwrap();
-        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+            .unwrap();
         rustix::fs::fsetxattr(&file, "user.note", b"1", rustix::fs::XattrFlags::empty()).unwrap();
         let mut bytes = vec![0; 20_000];
         let count = file.read_at(&mut bytes, 0).unwrap();
         let facts = file.metadata().unwrap();
-        (bytes[..count].to_vec(), facts.mode(), facts.nlink(), fs::read_to_string(&path).unwrap())
+        (
+            bytes[..count].to_vec(),
+            facts.mode(),
+            facts.nlink(),
+            fs::read_to_string(&path).unwrap(),
+        )
     });
-    assert_eq!((seen.0.len(), seen.1 & 0o777, seen.2, seen.3.as_str()), (10_003, 0o600, 0, "another under its name"));
+    assert_eq!(
+        (seen.0.len(), seen.1 & 0o777, seen.2, seen.3.as_str()),
+        (10_003, 0o600, 0, "another under its name")
+    );
     assert_eq!(seen.0[..16], *b"\0\0\0\0\0\x05\x06\x07\x08\x09mapped");
 }
 
@@ -310,7 +473,13 @@ fn emptying_by_opening_is_seen_by_who_has_it_open() {
         let reader = options().open(&path).unwrap();
         let mut byte = [0];
         reader.read_exact_at(&mut byte, 100).unwrap();
-        File::options().write(true).custom_flags(libc::O_TRUNC).open(&path).unwrap().write_all_at(b"x", 200).unwrap();
+        File::options()
+            .write(true)
+            .custom_flags(libc::O_TRUNC)
+            .open(&path)
+            .unwrap()
+            .write_all_at(b"x", 200)
+            .unwrap();
         reader.read_exact_at(&mut byte, 100).unwrap();
         (byte, reader.metadata().unwrap().len())
     });

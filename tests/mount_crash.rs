@@ -33,7 +33,12 @@ impl Victim {
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        assert!(lines.map_while(Result::ok).any(|line| line.contains(CRASH_READY)), "the child mounted");
+        assert!(
+            lines
+                .map_while(Result::ok)
+                .any(|line| line.contains(CRASH_READY)),
+            "the child mounted"
+        );
         Self { child, mounted }
     }
 
@@ -47,7 +52,10 @@ impl Victim {
 /// What the next start will think of a file.
 fn soundness(mounted: &Mounted, name: &str) -> Soundness {
     let spool = Spool::open(&mounted.spooled("")).unwrap();
-    spool.marker().soundness(&File::open(mounted.spooled(name)).unwrap()).unwrap()
+    spool
+        .marker()
+        .soundness(&File::open(mounted.spooled(name)).unwrap())
+        .unwrap()
 }
 
 #[test]
@@ -55,12 +63,24 @@ fn a_mount_left_by_a_crash_is_cleaned_up_and_nothing_is_lost() {
     let victim = Victim::new();
     fs::write(victim.mounted.at("a.jpg"), "before the crash").unwrap();
     let mut mounted = victim.kill();
-    assert_eq!(mounted::errno(fs::metadata(mounted.at("a.jpg"))), libc::ENOTCONN);
+    assert_eq!(
+        mounted::errno(fs::metadata(mounted.at("a.jpg"))),
+        libc::ENOTCONN
+    );
     mounted.mount().unwrap();
-    assert_eq!(fs::read_to_string(mounted.at("a.jpg")).unwrap(), "before the crash");
+    assert_eq!(
+        fs::read_to_string(mounted.at("a.jpg")).unwrap(),
+        "before the crash"
+    );
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let place = mounted.home().join("mount");
-    assert_eq!(table.lines().filter(|line| line.split(' ').nth(4) == place.to_str()).count(), 1);
+    assert_eq!(
+        table
+            .lines()
+            .filter(|line| line.split(' ').nth(4) == place.to_str())
+            .count(),
+        1
+    );
 }
 
 #[test]
@@ -69,7 +89,11 @@ fn when_cp_has_returned_its_photo_counts_as_whole() {
         let victim = Victim::new();
         fs::write(victim.mounted.at("a.jpg"), "photo").unwrap();
         let mounted = victim.kill();
-        assert_eq!(soundness(&mounted, "a.jpg"), Soundness::Whole, "round {round}");
+        assert_eq!(
+            soundness(&mounted, "a.jpg"),
+            Soundness::Whole,
+            "round {round}"
+        );
     }
 }
 
@@ -79,18 +103,30 @@ fn half_a_photo_is_known_for_that_until_its_program_has_written_it_all() {
     let mut file = File::create(victim.mounted.at("a.jpg")).unwrap();
     file.write_all(b"half a ").unwrap();
     let mut mounted = victim.kill();
-    let (meanwhile, goes_on) = (soundness(&mounted, "a.jpg"), file.write_all(b"photo").is_ok());
+    let (meanwhile, goes_on) = (
+        soundness(&mounted, "a.jpg"),
+        file.write_all(b"photo").is_ok(),
+    );
     drop(file);
     let at_last = soundness(&mounted, "a.jpg");
     mounted.mount().unwrap();
     match mounted.handle().io_path() {
         // The kernel went on without us.
         IoPath::Passthrough => {
-            assert_eq!((meanwhile, goes_on, at_last), (Soundness::InUse, true, Soundness::Whole));
-            assert_eq!(fs::read_to_string(mounted.at("a.jpg")).unwrap(), "half a photo");
+            assert_eq!(
+                (meanwhile, goes_on, at_last),
+                (Soundness::InUse, true, Soundness::Whole)
+            );
+            assert_eq!(
+                fs::read_to_string(mounted.at("a.jpg")).unwrap(),
+                "half a photo"
+            );
         }
         IoPath::Direct => {
-            assert_eq!((meanwhile, goes_on, at_last), (Soundness::Unfinished, false, Soundness::Unfinished));
+            assert_eq!(
+                (meanwhile, goes_on, at_last),
+                (Soundness::Unfinished, false, Soundness::Unfinished)
+            );
         }
     }
 }
@@ -109,7 +145,9 @@ const CRASH_READY: &str = "mounted and waiting for the end";
 /// Not a test of its own: the process that the tests above kill.
 #[test]
 fn the_child_that_crashes() {
-    let Some(home) = std::env::var_os(CRASH_IN) else { return };
+    let Some(home) = std::env::var_os(CRASH_IN) else {
+        return;
+    };
     let home = Path::new(&home);
     let spool = Spool::open(&home.join("spool")).unwrap();
     let mount = Mount::start(&home.join("mount"), spool, mounted::silent(), mounted::io()).unwrap();

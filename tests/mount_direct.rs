@@ -1,6 +1,10 @@
-//! All that is asked of a mounted directory, once more on the path that needs no privilege: every byte through this process.
+//! All that is asked of a mounted directory, once more on the path that needs no privilege: every
+//! byte through this process.
 
-#![expect(clippy::duplicate_mod, reason = "each of them brings its ground with it")]
+#![expect(
+    clippy::duplicate_mod,
+    reason = "each of them brings its ground with it"
+)]
 
 #[path = "mount_bytes.rs"]
 mod bytes;

@@ -1,4 +1,5 @@
-//! A mounted directory keeps files as any disk would: the calls that programs make, on a real mount.
+//! A mounted directory keeps files as any disk would: the calls that programs make, on a real
+//! mount.
 
 mod mounted;
 
@@ -11,13 +12,18 @@ use mounted::{Mounted, errno, run};
 #[test]
 fn a_copied_photo_is_whole_in_the_mount_and_in_the_spool() {
     let mounted = Mounted::new();
-    let bytes: Vec<u8> = (0..3_000_001_u32).map(|count| (count % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..3_000_001_u32)
+        .map(|count| (count % 251) as u8)
+        .collect();
     let source = mounted.home().join("source.jpg");
     fs::write(&source, &bytes).unwrap();
     run("cp", &[source.as_os_str(), mounted.at("a.jpg").as_os_str()]);
     assert!(fs::read(mounted.at("a.jpg")).unwrap() == bytes);
     assert!(fs::read(mounted.spooled("a.jpg")).unwrap() == bytes);
-    assert_eq!(mounted.notes_until("written a.jpg"), ["writing a.jpg", "written a.jpg"]);
+    assert_eq!(
+        mounted.notes_until("written a.jpg"),
+        ["writing a.jpg", "written a.jpg"]
+    );
 }
 
 #[test]
@@ -26,12 +32,35 @@ fn cp_p_keeps_times_and_mode() {
     let source = mounted.home().join("source.jpg");
     fs::write(&source, "photo").unwrap();
     fs::set_permissions(&source, fs::Permissions::from_mode(0o640)).unwrap();
-    run("touch", &["-d".as_ref(), "2019-05-04 03:02:01.123456789 UTC".as_ref(), source.as_os_str()]);
-    run("cp", &["-p".as_ref(), source.as_os_str(), mounted.at("a.jpg").as_os_str()]);
-    let (want, have) = (fs::metadata(&source).unwrap(), fs::metadata(mounted.at("a.jpg")).unwrap());
-    assert_eq!((have.mtime(), have.mtime_nsec(), have.mode()), (want.mtime(), want.mtime_nsec(), want.mode()));
+    run(
+        "touch",
+        &[
+            "-d".as_ref(),
+            "2019-05-04 03:02:01.123456789 UTC".as_ref(),
+            source.as_os_str(),
+        ],
+    );
+    run(
+        "cp",
+        &[
+            "-p".as_ref(),
+            source.as_os_str(),
+            mounted.at("a.jpg").as_os_str(),
+        ],
+    );
+    let (want, have) = (
+        fs::metadata(&source).unwrap(),
+        fs::metadata(mounted.at("a.jpg")).unwrap(),
+    );
+    assert_eq!(
+        (have.mtime(), have.mtime_nsec(), have.mode()),
+        (want.mtime(), want.mtime_nsec(), want.mode())
+    );
     let spooled = fs::metadata(mounted.spooled("a.jpg")).unwrap();
-    assert_eq!((spooled.mtime(), spooled.mtime_nsec()), (want.mtime(), want.mtime_nsec()));
+    assert_eq!(
+        (spooled.mtime(), spooled.mtime_nsec()),
+        (want.mtime(), want.mtime_nsec())
+    );
 }
 
 #[test]
@@ -43,7 +72,14 @@ fn touch_sets_times_of_any_age() {
         ("1826-01-01 00:00:00.25 UTC", -4_544_208_000, 250_000_000),
         ("2038-01-19 03:14:08 UTC", 2_147_483_648, 0),
     ] {
-        run("touch", &["-d".as_ref(), text.as_ref(), mounted.at("a.jpg").as_os_str()]);
+        run(
+            "touch",
+            &[
+                "-d".as_ref(),
+                text.as_ref(),
+                mounted.at("a.jpg").as_os_str(),
+            ],
+        );
         let spooled = fs::metadata(mounted.spooled("a.jpg")).unwrap();
         if spooled.mtime() == seconds {
             assert_eq!(spooled.mtime_nsec(), nanoseconds, "{text}");
@@ -52,7 +88,11 @@ fn touch_sets_times_of_any_age() {
             assert!(seconds < -2_147_483_648, "{text}: {}", spooled.mtime());
         }
         let shown = fs::metadata(mounted.at("a.jpg")).unwrap();
-        assert_eq!((shown.mtime(), shown.mtime_nsec()), (spooled.mtime(), spooled.mtime_nsec()), "{text}");
+        assert_eq!(
+            (shown.mtime(), shown.mtime_nsec()),
+            (spooled.mtime(), spooled.mtime_nsec()),
+            "{text}"
+        );
     }
 }
 
@@ -96,10 +136,18 @@ fn what_one_program_writes_another_reads_at_once() {
 fn a_hole_stays_a_hole() {
     let mounted = Mounted::new();
     let path = mounted.at("sparse");
-    let mut file = fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
     file.write_all_at(b"end", 10 << 20).unwrap();
     assert!(fs::metadata(&path).unwrap().blocks() * 512 < 1 << 20);
-    assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(0)).unwrap(), 10 << 20);
+    assert_eq!(
+        rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(0)).unwrap(),
+        10 << 20
+    );
     file.seek(SeekFrom::Start((10 << 20) - 1)).unwrap();
     let mut rest = Vec::new();
     file.read_to_end(&mut rest).unwrap();
@@ -112,7 +160,12 @@ fn a_hole_stays_a_hole() {
 fn a_removed_file_is_usable_while_open() {
     let mounted = Mounted::new();
     let path = mounted.at("a.jpg");
-    let mut file = fs::File::options().read(true).write(true).create_new(true).open(&path).unwrap();
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&path)
+        .unwrap();
     file.write_all(b"still here").unwrap();
     fs::remove_file(&path).unwrap();
     assert!(!path.exists() && !mounted.spooled("a.jpg").exists());
@@ -134,9 +187,22 @@ fn a_mapped_file_is_written_and_read() {
     let mounted = Mounted::new();
     fs::write(mounted.at("a.bin"), vec![b'.'; 10_000]).unwrap();
     let script = "import mmap,sys; f=open(sys.argv[1],'r+b'); m=mmap.mmap(f.fileno(),0); m[5000:5004]=b'here'; m.flush(); m.close()";
-    run("python3", &["-c".as_ref(), script.as_ref(), mounted.at("a.bin").as_os_str()]);
-    assert_eq!(&fs::read(mounted.spooled("a.bin")).unwrap()[4999..5005], b".here.");
-    assert_eq!(&fs::read(mounted.at("a.bin")).unwrap()[4999..5005], b".here.");
+    run(
+        "python3",
+        &[
+            "-c".as_ref(),
+            script.as_ref(),
+            mounted.at("a.bin").as_os_str(),
+        ],
+    );
+    assert_eq!(
+        &fs::read(mounted.spooled("a.bin")).unwrap()[4999..5005],
+        b".here."
+    );
+    assert_eq!(
+        &fs::read(mounted.at("a.bin")).unwrap()[4999..5005],
+        b".here."
+    );
 }
 
 #[test]
@@ -147,13 +213,24 @@ fn fsync_is_done_by_the_disk_and_direct_and_synchronous_writes_work() {
     file.sync_all().unwrap();
     file.sync_data().unwrap();
     fs::File::open(mounted.at("")).unwrap().sync_all().unwrap();
-    let write = |path, flag| fs::File::options().write(true).custom_flags(flag).open(path)?.write_all_at(b"PHOTO", 0);
+    let write = |path, flag| {
+        fs::File::options()
+            .write(true)
+            .custom_flags(flag)
+            .open(path)?
+            .write_all_at(b"PHOTO", 0)
+    };
     for flag in [libc::O_SYNC, libc::O_DSYNC] {
         write(mounted.at("a.jpg"), flag).unwrap();
     }
     // Five bytes are no block: what the disk says to that, the mount may say too.
     if let Err(error) = write(mounted.at("a.jpg"), libc::O_DIRECT) {
-        assert_eq!(error.raw_os_error(), write(mounted.spooled("a.jpg"), libc::O_DIRECT).unwrap_err().raw_os_error());
+        assert_eq!(
+            error.raw_os_error(),
+            write(mounted.spooled("a.jpg"), libc::O_DIRECT)
+                .unwrap_err()
+                .raw_os_error()
+        );
     }
     assert_eq!(fs::read(mounted.spooled("a.jpg")).unwrap(), b"PHOTO");
 }
@@ -162,7 +239,10 @@ fn fsync_is_done_by_the_disk_and_direct_and_synchronous_writes_work() {
 fn exclusive_create_finds_what_is_there() {
     let mounted = Mounted::new();
     fs::write(mounted.at("a.jpg"), "1").unwrap();
-    let again = fs::File::options().write(true).create_new(true).open(mounted.at("a.jpg"));
+    let again = fs::File::options()
+        .write(true)
+        .create_new(true)
+        .open(mounted.at("a.jpg"));
     assert_eq!(errno(again), libc::EEXIST);
 }
 
@@ -170,13 +250,24 @@ fn exclusive_create_finds_what_is_there() {
 fn hard_links_and_special_files_are_refused_and_symbolic_links_kept() {
     let mounted = Mounted::new();
     fs::write(mounted.at("a.jpg"), "photo").unwrap();
-    assert_eq!(errno(fs::hard_link(mounted.at("a.jpg"), mounted.at("b.jpg"))), libc::EPERM);
-    let fifo =
-        rustix::fs::mknodat(rustix::fs::CWD, mounted.at("fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0);
+    assert_eq!(
+        errno(fs::hard_link(mounted.at("a.jpg"), mounted.at("b.jpg"))),
+        libc::EPERM
+    );
+    let fifo = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        mounted.at("fifo"),
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RWXU,
+        0,
+    );
     assert_eq!(fifo.unwrap_err().raw_os_error(), libc::EPERM);
     symlink("a.jpg", mounted.at("link")).unwrap();
     assert_eq!(fs::read_to_string(mounted.at("link")).unwrap(), "photo");
-    assert_eq!(fs::read_link(mounted.spooled("link")).unwrap().to_str(), Some("a.jpg"));
+    assert_eq!(
+        fs::read_link(mounted.spooled("link")).unwrap().to_str(),
+        Some("a.jpg")
+    );
 }
 
 #[test]
@@ -184,20 +275,67 @@ fn attributes_of_users_are_kept_and_ours_can_be_read() {
     let mounted = Mounted::new();
     let path = mounted.at("a.jpg");
     fs::write(&path, "photo").unwrap();
-    rustix::fs::setxattr(&path, "user.xdg.tags", b"holiday", rustix::fs::XattrFlags::CREATE).unwrap();
-    let twice = rustix::fs::setxattr(&path, "user.xdg.tags", b"again", rustix::fs::XattrFlags::CREATE);
+    rustix::fs::setxattr(
+        &path,
+        "user.xdg.tags",
+        b"holiday",
+        rustix::fs::XattrFlags::CREATE,
+    )
+    .unwrap();
+    let twice = rustix::fs::setxattr(
+        &path,
+        "user.xdg.tags",
+        b"again",
+        rustix::fs::XattrFlags::CREATE,
+    );
     assert_eq!(twice.unwrap_err().raw_os_error(), libc::EEXIST);
     assert_eq!(mounted::xattr(&path, "user.xdg.tags").unwrap(), "holiday");
-    assert_eq!(mounted::xattr(&mounted.spooled("a.jpg"), "user.xdg.tags").unwrap(), "holiday");
-    assert_eq!(mounted::xattr(&path, "user.heirloom.state").unwrap(), "pending");
-    assert_eq!(mounted::xattr(&path, "user.heirloom.error").unwrap_err().raw_os_error(), libc::ENODATA);
-    assert_eq!(mounted::xattr(&path, "security.capability").unwrap_err().raw_os_error(), libc::EOPNOTSUPP);
-    let ours = rustix::fs::setxattr(&path, "user.heirloom.state", b"backed_up", rustix::fs::XattrFlags::empty());
+    assert_eq!(
+        mounted::xattr(&mounted.spooled("a.jpg"), "user.xdg.tags").unwrap(),
+        "holiday"
+    );
+    assert_eq!(
+        mounted::xattr(&path, "user.heirloom.state").unwrap(),
+        "pending"
+    );
+    assert_eq!(
+        mounted::xattr(&path, "user.heirloom.error")
+            .unwrap_err()
+            .raw_os_error(),
+        libc::ENODATA
+    );
+    assert_eq!(
+        mounted::xattr(&path, "security.capability")
+            .unwrap_err()
+            .raw_os_error(),
+        libc::EOPNOTSUPP
+    );
+    let ours = rustix::fs::setxattr(
+        &path,
+        "user.heirloom.state",
+        b"backed_up",
+        rustix::fs::XattrFlags::empty(),
+    );
     assert_eq!(ours.unwrap_err().raw_os_error(), libc::EPERM);
-    run("cp", &["-a".as_ref(), path.as_os_str(), mounted.at("b.jpg").as_os_str()]);
-    assert_eq!(mounted::xattr(&mounted.at("b.jpg"), "user.xdg.tags").unwrap(), "holiday");
+    run(
+        "cp",
+        &[
+            "-a".as_ref(),
+            path.as_os_str(),
+            mounted.at("b.jpg").as_os_str(),
+        ],
+    );
+    assert_eq!(
+        mounted::xattr(&mounted.at("b.jpg"), "user.xdg.tags").unwrap(),
+        "holiday"
+    );
     rustix::fs::removexattr(&path, "user.xdg.tags").unwrap();
-    assert_eq!(mounted::xattr(&path, "user.xdg.tags").unwrap_err().raw_os_error(), libc::ENODATA);
+    assert_eq!(
+        mounted::xattr(&path, "user.xdg.tags")
+            .unwrap_err()
+            .raw_os_error(),
+        libc::ENODATA
+    );
 }
 
 #[test]
@@ -207,8 +345,18 @@ fn the_mark_of_a_file_is_not_shown_and_not_copied() {
     fs::write(mounted.at("a.jpg"), "photo").unwrap();
     mounted.notes_until("written a.jpg");
     assert!(mark(mounted.spooled("a.jpg")).is_ok());
-    assert_eq!(mark(mounted.at("a.jpg")).unwrap_err().raw_os_error(), libc::ENODATA);
-    run("cp", &["-a".as_ref(), mounted.at("a.jpg").as_os_str(), mounted.at("b.jpg").as_os_str()]);
+    assert_eq!(
+        mark(mounted.at("a.jpg")).unwrap_err().raw_os_error(),
+        libc::ENODATA
+    );
+    run(
+        "cp",
+        &[
+            "-a".as_ref(),
+            mounted.at("a.jpg").as_os_str(),
+            mounted.at("b.jpg").as_os_str(),
+        ],
+    );
 }
 
 #[test]
@@ -217,7 +365,12 @@ fn access_is_what_the_disk_says() {
     fs::write(mounted.at("a.sh"), "#!/bin/sh\nexit 0\n").unwrap();
     let access = |wanted| rustix::fs::access(mounted.at("a.sh"), wanted);
     assert!(access(rustix::fs::Access::READ_OK | rustix::fs::Access::WRITE_OK).is_ok());
-    assert_eq!(access(rustix::fs::Access::EXEC_OK).unwrap_err().raw_os_error(), libc::EACCES);
+    assert_eq!(
+        access(rustix::fs::Access::EXEC_OK)
+            .unwrap_err()
+            .raw_os_error(),
+        libc::EACCES
+    );
     fs::set_permissions(mounted.at("a.sh"), fs::Permissions::from_mode(0o755)).unwrap();
     assert!(access(rustix::fs::Access::EXEC_OK).is_ok());
     run(mounted.at("a.sh").to_str().unwrap(), &[]);

@@ -1,4 +1,5 @@
-//! Folders in the mount are listed, filled and removed as any: to the limits of names and paths, and while they change.
+//! Folders in the mount are listed, filled and removed as any: to the limits of names and paths,
+//! and while they change.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -27,7 +28,13 @@ fn a_name_of_255_bytes_is_kept_and_of_256_refused_by_every_call() {
                 numbered(File::create(name("a")).map(drop)),
                 numbered(fs::create_dir(name("b"))),
                 numbered(symlink("file", name("c"))),
-                numbered(rustix::fs::mknodat(CWD, name("d"), FileType::RegularFile, Mode::RWXU, 0)),
+                numbered(rustix::fs::mknodat(
+                    CWD,
+                    name("d"),
+                    FileType::RegularFile,
+                    Mode::RWXU,
+                    0,
+                )),
                 numbered(fs::rename(root.join("file"), name("e"))),
                 numbered(fs::rename(root.join("folder"), name("f"))),
                 numbered(fs::metadata(name("a")).map(drop)),
@@ -37,10 +44,14 @@ fn a_name_of_255_bytes_is_kept_and_of_256_refused_by_every_call() {
             ]
         })
     });
-    assert_eq!((seen[0], seen[1]), ([Ok(()); 10], [Err(libc::ENAMETOOLONG); 10]));
+    assert_eq!(
+        (seen[0], seen[1]),
+        ([Ok(()); 10], [Err(libc::ENAMETOOLONG); 10])
+    );
 }
 
-/// Opens a chain of new folders below `root`, their names 200 bytes each, as far down as `bytes` of path allow.
+/// Opens a chain of new folders below `root`, their names 200 bytes each, as far down as `bytes` of
+/// path allow.
 fn descend(root: &Path, bytes: usize) -> (OwnedFd, usize) {
     const NAME: usize = 200;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -68,9 +79,17 @@ fn paths_are_kept_up_to_path_max() {
     let longest = "f".repeat(PATH_MAX - 1 - length);
     let file = make(&longest).unwrap();
     rustix::io::write(&file, b"deep").unwrap();
-    let size = rustix::fs::statat(&folder, &longest, AtFlags::empty()).unwrap().st_size;
-    assert_eq!((size, make(&(longest + "f")).map(drop)), (4, Err(libc::ENAMETOOLONG)));
-    run("rm", &["-r".as_ref(), mounted.at("d".repeat(200)).as_os_str()]);
+    let size = rustix::fs::statat(&folder, &longest, AtFlags::empty())
+        .unwrap()
+        .st_size;
+    assert_eq!(
+        (size, make(&(longest + "f")).map(drop)),
+        (4, Err(libc::ENAMETOOLONG))
+    );
+    run(
+        "rm",
+        &["-r".as_ref(), mounted.at("d".repeat(200)).as_os_str()],
+    );
     assert_eq!(fs::read_dir(mounted.spooled("")).unwrap().count(), 0);
 }
 
@@ -85,7 +104,10 @@ fn what_a_rename_moved_beyond_path_max_comes_back_with_the_folder() {
     let found = numbered(rustix::fs::statat(&deep, &below, AtFlags::empty()).map(drop));
     assert_eq!(found, Err(libc::ENAMETOOLONG));
     rustix::fs::renameat(&deep, "a", CWD, mounted.at("b")).unwrap();
-    assert_eq!(fs::read_to_string(mounted.at(below.replacen('a', "b", 1))).unwrap(), "1");
+    assert_eq!(
+        fs::read_to_string(mounted.at(below.replacen('a', "b", 1))).unwrap(),
+        "1"
+    );
 }
 
 #[test]
@@ -94,9 +116,21 @@ fn only_empty_folders_go() {
         fs::create_dir_all(root.join("full/below")).unwrap();
         fs::write(root.join("file"), "1").unwrap();
         symlink("full/below", root.join("link")).unwrap();
-        let removed = ["full", "file", "link", "missing", "full/below", "full", "full/"]
-            .map(|name| numbered(fs::remove_dir(root.join(name))));
-        (removed, numbered(fs::remove_dir(root.join("."))), numbered(fs::remove_file(root.join("link"))))
+        let removed = [
+            "full",
+            "file",
+            "link",
+            "missing",
+            "full/below",
+            "full",
+            "full/",
+        ]
+        .map(|name| numbered(fs::remove_dir(root.join(name))));
+        (
+            removed,
+            numbered(fs::remove_dir(root.join("."))),
+            numbered(fs::remove_file(root.join("link"))),
+        )
     });
     let (not, no, gone) = (Err(libc::ENOTDIR), Err(libc::ENOENT), Ok(()));
     assert_eq!(seen.0, [Err(libc::ENOTEMPTY), not, not, no, gone, gone, no]);
@@ -113,7 +147,12 @@ fn a_removed_folder_that_is_open_is_empty_and_stays_so() {
         let made = rustix::fs::openat(&folder, "x", OFlags::CREATE | OFlags::WRONLY, Mode::RWXU);
         let found = rustix::fs::statat(&folder, "new", AtFlags::empty());
         let synced = numbered(folder.sync_all());
-        (numbered(made.map(drop)), numbered(found.map(drop)), synced, folder.metadata().unwrap().is_dir())
+        (
+            numbered(made.map(drop)),
+            numbered(found.map(drop)),
+            synced,
+            folder.metadata().unwrap().is_dir(),
+        )
     });
     assert_eq!(seen, (Err(libc::ENOENT), Err(libc::ENOENT), Ok(()), true));
 }
@@ -141,17 +180,29 @@ fn a_listing_goes_on_from_every_position_that_it_gave_out() {
         directory.seek(all[at].1).unwrap();
         assert_eq!(listing(&mut directory), all[at + 1..], "from {at}");
     }
-    // What goes and comes meanwhile does not move the rest; it may be told of or not, until the beginning is asked for again.
-    for (name, _) in all.iter().filter(|(name, _)| name.to_bytes().ends_with(b"7")) {
+    // What goes and comes meanwhile does not move the rest; it may be told of or not, until the
+    // beginning is asked for again.
+    for (name, _) in all
+        .iter()
+        .filter(|(name, _)| name.to_bytes().ends_with(b"7"))
+    {
         rustix::fs::unlinkat(CWD, mounted.at(name.to_str().unwrap()), AtFlags::empty()).unwrap();
     }
     File::create(mounted.at("new")).unwrap();
     directory.seek(all[100].1).unwrap();
-    let came_or_went = |name: &CString| name.to_bytes() == b"new" || name.to_bytes().ends_with(b"7");
+    let came_or_went =
+        |name: &CString| name.to_bytes() == b"new" || name.to_bytes().ends_with(b"7");
     let staying = |names: Vec<(CString, i64)>| -> Vec<CString> {
-        names.into_iter().map(|(name, _)| name).filter(|name| !came_or_went(name)).collect()
+        names
+            .into_iter()
+            .map(|(name, _)| name)
+            .filter(|name| !came_or_went(name))
+            .collect()
     };
-    assert_eq!(staying(listing(&mut directory)), staying(all[101..].to_vec()));
+    assert_eq!(
+        staying(listing(&mut directory)),
+        staying(all[101..].to_vec())
+    );
     directory.rewind();
     assert_eq!(listing(&mut directory).len(), 302 - 30 + 1);
 }
@@ -166,12 +217,19 @@ fn two_readers_of_one_folder_do_not_disturb_each_other() {
     let (mut one, mut two) = (open(), open());
     let mut seen: BTreeMap<CString, u32> = BTreeMap::new();
     while let Some(entry) = one.read() {
-        *seen.entry(entry.unwrap().file_name().to_owned()).or_default() += 1;
+        *seen
+            .entry(entry.unwrap().file_name().to_owned())
+            .or_default() += 1;
         if let Some(entry) = two.read() {
-            *seen.entry(entry.unwrap().file_name().to_owned()).or_default() += 1;
+            *seen
+                .entry(entry.unwrap().file_name().to_owned())
+                .or_default() += 1;
         }
     }
-    assert_eq!((seen.len(), seen.values().all(|times| *times == 2)), (502, true));
+    assert_eq!(
+        (seen.len(), seen.values().all(|times| *times == 2)),
+        (502, true)
+    );
 }
 
 #[test]
@@ -184,7 +242,10 @@ fn a_listing_tells_what_kind_of_thing_each_name_is() {
         let mut kinds = BTreeMap::new();
         while let Some(entry) = directory.read() {
             let entry = entry.unwrap();
-            kinds.insert(entry.file_name().to_owned(), format!("{:?}", entry.file_type()));
+            kinds.insert(
+                entry.file_name().to_owned(),
+                format!("{:?}", entry.file_type()),
+            );
         }
         kinds
     });
@@ -195,29 +256,43 @@ fn a_listing_tells_what_kind_of_thing_each_name_is() {
 fn symbolic_links_lead_where_they_say() {
     let seen = Mounted::new().alike(|root| {
         fs::create_dir(root.join("folder")).unwrap();
-        for (target, name) in
-            [("folder", "to folder"), ("../x/folder", "out"), ("loop", "loop"), ("missing", "dangling")]
-        {
+        for (target, name) in [
+            ("folder", "to folder"),
+            ("../x/folder", "out"),
+            ("loop", "loop"),
+            ("missing", "dangling"),
+        ] {
             symlink(target, root.join(name)).unwrap();
         }
         fs::write(root.join("to folder/a"), "1").unwrap();
-        let exclusive = File::options().write(true).create_new(true).open(root.join("dangling"));
+        let exclusive = File::options()
+            .write(true)
+            .create_new(true)
+            .open(root.join("dangling"));
         fs::write(root.join("dangling"), "made through it").unwrap();
         [
             numbered(fs::read_to_string(root.join("folder/a"))),
             numbered(fs::read_to_string(root.join("loop"))),
             numbered(fs::read_to_string(root.join("missing"))),
             numbered(exclusive.map(|_| String::new())),
-            numbered(fs::read_link(root.join("out")).map(|target| target.to_str().unwrap().to_owned())),
+            numbered(
+                fs::read_link(root.join("out")).map(|target| target.to_str().unwrap().to_owned()),
+            ),
             numbered(symlink("", root.join("empty")).map(|()| String::new())),
             numbered(symlink("l".repeat(4096), root.join("long")).map(|()| String::new())),
         ]
     });
-    assert_eq!((seen[0].as_deref(), seen[1].as_deref()), (Ok("1"), Err(&libc::ELOOP)));
+    assert_eq!(
+        (seen[0].as_deref(), seen[1].as_deref()),
+        (Ok("1"), Err(&libc::ELOOP))
+    );
 }
 
 fn names_in(folder: &Path) -> BTreeSet<String> {
-    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+    fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect()
 }
 
 /// A folder with a few files, whose list the kernel keeps.
@@ -228,9 +303,18 @@ fn with_kept_list(mounted: &Mounted) -> PathBuf {
         fs::write(folder.join(format!("{number}.txt")), "1").unwrap();
     }
     // Only of a folder that has not changed for a while a list is kept.
-    let changed = mounted.spooled("folder").metadata().unwrap().modified().unwrap();
+    let changed = mounted
+        .spooled("folder")
+        .metadata()
+        .unwrap()
+        .modified()
+        .unwrap();
     let settled = changed + Duration::from_millis(1100);
-    thread::sleep(settled.duration_since(SystemTime::now()).unwrap_or_default());
+    thread::sleep(
+        settled
+            .duration_since(SystemTime::now())
+            .unwrap_or_default(),
+    );
     for _ in 0..3 {
         assert_eq!(names_in(&folder).len(), 10);
     }
@@ -254,7 +338,11 @@ fn a_kept_list_shows_every_change_through_the_mount() {
         let before = names_in(&folder);
         change(&folder);
         let after = names_in(&folder);
-        assert_eq!(after, names_in(&mounted.spooled("folder")), "change {number}");
+        assert_eq!(
+            after,
+            names_in(&mounted.spooled("folder")),
+            "change {number}"
+        );
         // The fourth puts a file in another's place.
         assert!(after != before || number == 3, "change {number}");
     }

@@ -1,4 +1,5 @@
-//! Locks on files in the mount exclude other processes as they do in any directory: the kernel keeps them.
+//! Locks on files in the mount exclude other processes as they do in any directory: the kernel
+//! keeps them.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -12,8 +13,9 @@ use std::process::{Child, Command, Stdio};
 use mounted::{Mounted, numbered};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 
-/// What another process does: takes a lock of a kind (`flock`, `posix`, `ofd`) on ten bytes from a position on, shared or exclusive,
-/// says how that went, and keeps it until its input ends. `wait` waits for the lock.
+/// What another process does: takes a lock of a kind (`flock`, `posix`, `ofd`) on ten bytes from a
+/// position on, shared or exclusive, says how that went, and keeps it until its input ends. `wait`
+/// waits for the lock.
 const OTHER: &str = r#"
 import fcntl, struct, sys
 path, kind, how, start, patience = sys.argv[1:6]
@@ -46,9 +48,21 @@ struct Other {
 
 impl Other {
     fn start(path: &Path, kind: &str, how: &str, from: u32, patience: &str) -> Self {
-        let arguments = ["-c", OTHER, path.to_str().unwrap(), kind, how, &from.to_string(), patience];
-        let mut program =
-            Command::new("python3").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let arguments = [
+            "-c",
+            OTHER,
+            path.to_str().unwrap(),
+            kind,
+            how,
+            &from.to_string(),
+            patience,
+        ];
+        let mut program = Command::new("python3")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         let said = BufReader::new(program.stdout.take().unwrap());
         Self { program, said }
     }
@@ -87,7 +101,11 @@ fn a_lock_excludes_another_process_until_it_is_let_go() {
                 assert_eq!(Other::tries(&path, kind, how, 0).1, TAKEN, "{kind} {how}");
             }
             drop(holder);
-            assert_eq!(Other::tries(&path, kind, "exclusive", 0).1, HAS_IT, "{kind} again");
+            assert_eq!(
+                Other::tries(&path, kind, "exclusive", 0).1,
+                HAS_IT,
+                "{kind} again"
+            );
         }
     });
 }
@@ -117,7 +135,11 @@ fn locks_of_different_bytes_do_not_meet() {
             let (_three, third) = Other::tries(&path, kind, "exclusive", 5);
             // Beyond the end of the file, too: SQLite locks there.
             let (_four, fourth) = Other::tries(&path, kind, "exclusive", 1 << 30);
-            assert_eq!([first, second, third, fourth], [HAS_IT, HAS_IT, TAKEN, HAS_IT], "{kind}");
+            assert_eq!(
+                [first, second, third, fourth],
+                [HAS_IT, HAS_IT, TAKEN, HAS_IT],
+                "{kind}"
+            );
         }
     });
 }
@@ -129,7 +151,10 @@ fn locks_of_the_two_kinds_of_fcntl_meet_and_those_of_flock_are_apart() {
         fs::write(&path, "0123456789").unwrap();
         let (_one, first) = Other::tries(&path, "posix", "exclusive", 0);
         let others = ["ofd", "flock"].map(|kind| Other::tries(&path, kind, "exclusive", 0).1);
-        assert_eq!((first.as_str(), others.each_ref().map(String::as_str)), (HAS_IT, [TAKEN, HAS_IT]));
+        assert_eq!(
+            (first.as_str(), others.each_ref().map(String::as_str)),
+            (HAS_IT, [TAKEN, HAS_IT])
+        );
     });
 }
 
@@ -141,7 +166,11 @@ fn who_waits_for_a_lock_gets_it_when_its_holder_is_killed() {
         for kind in KINDS {
             let (mut holder, said) = Other::tries(&path, kind, "exclusive", 0);
             let mut waiting = Other::start(&path, kind, "exclusive", 0, "wait");
-            assert_eq!((said.as_str(), waiting.hear().as_str()), (HAS_IT, "waiting"), "{kind}");
+            assert_eq!(
+                (said.as_str(), waiting.hear().as_str()),
+                (HAS_IT, "waiting"),
+                "{kind}"
+            );
             holder.program.kill().unwrap();
             assert_eq!(waiting.hear(), HAS_IT, "{kind}");
         }
@@ -157,7 +186,10 @@ fn a_lock_is_on_the_file_and_not_on_its_name() {
         assert_eq!(said, HAS_IT);
         fs::rename(&path, &renamed).unwrap();
         fs::write(&path, "a new file").unwrap();
-        let outcomes = [Other::tries(&renamed, "ofd", "exclusive", 0).1, Other::tries(&path, "ofd", "exclusive", 0).1];
+        let outcomes = [
+            Other::tries(&renamed, "ofd", "exclusive", 0).1,
+            Other::tries(&path, "ofd", "exclusive", 0).1,
+        ];
         assert_eq!(outcomes, [TAKEN, HAS_IT]);
     });
 }
@@ -170,7 +202,8 @@ fn locks_go_with_their_descriptors_as_each_kind_has_it() {
         let open = || File::options().read(true).write(true).open(&path).unwrap();
         let (one, two) = (open(), open());
         let exclusive = FlockOperation::NonBlockingLockExclusive;
-        // flock(2): two descriptors of one process are strangers, unless one is a copy of the other.
+        // flock(2): two descriptors of one process are strangers, unless one is a copy of the
+        // other.
         flock(&one, exclusive).unwrap();
         let strangers = numbered(flock(&two, exclusive));
         let copy = one.try_clone().unwrap();
@@ -186,5 +219,8 @@ fn locks_go_with_their_descriptors_as_each_kind_has_it() {
         (strangers, kept_by_copy, free, before, after)
     });
     let taken = Err(libc::EAGAIN);
-    assert_eq!(seen, (taken, taken, Ok(()), TAKEN.to_owned(), HAS_IT.to_owned()));
+    assert_eq!(
+        seen,
+        (taken, taken, Ok(()), TAKEN.to_owned(), HAS_IT.to_owned())
+    );
 }

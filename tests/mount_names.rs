@@ -1,4 +1,5 @@
-//! A mounted directory keeps names as any disk would: folders, renames and listings, on a real mount.
+//! A mounted directory keeps names as any disk would: folders, renames and listings, on a real
+//! mount.
 
 mod mounted;
 
@@ -35,11 +36,18 @@ fn a_file_renamed_while_open_is_still_the_same_file() {
     fs::rename(mounted.at("a.part"), mounted.at("folder/a.jpg")).unwrap();
     fs::rename(mounted.at("folder"), mounted.at("2026")).unwrap();
     file.write_all(b"two").unwrap();
-    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o600))
+        .unwrap();
     drop(file);
     mounted.notes_until("written 2026/a.jpg");
-    assert_eq!(fs::read_to_string(mounted.spooled("2026/a.jpg")).unwrap(), "onetwo");
-    assert_eq!(fs::metadata(mounted.at("2026/a.jpg")).unwrap().mode() & 0o777, 0o600);
+    assert_eq!(
+        fs::read_to_string(mounted.spooled("2026/a.jpg")).unwrap(),
+        "onetwo"
+    );
+    assert_eq!(
+        fs::metadata(mounted.at("2026/a.jpg")).unwrap().mode() & 0o777,
+        0o600
+    );
 }
 
 #[test]
@@ -49,11 +57,17 @@ fn flags_of_rename_are_honoured() {
     fs::write(mounted.at("one"), "1").unwrap();
     fs::write(mounted.at("two"), "2").unwrap();
     let rename = |flags| renameat_with(CWD, mounted.at("one"), CWD, mounted.at("two"), flags);
-    assert_eq!(rename(RenameFlags::NOREPLACE).unwrap_err().raw_os_error(), libc::EEXIST);
+    assert_eq!(
+        rename(RenameFlags::NOREPLACE).unwrap_err().raw_os_error(),
+        libc::EEXIST
+    );
     rename(RenameFlags::EXCHANGE).unwrap();
     assert_eq!(fs::read_to_string(mounted.at("one")).unwrap(), "2");
     assert_eq!(fs::read_to_string(mounted.spooled("two")).unwrap(), "1");
-    assert_eq!(rename(RenameFlags::WHITEOUT).unwrap_err().raw_os_error(), libc::EINVAL);
+    assert_eq!(
+        rename(RenameFlags::WHITEOUT).unwrap_err().raw_os_error(),
+        libc::EINVAL
+    );
 }
 
 #[test]
@@ -63,10 +77,30 @@ fn mv_and_rm_work_on_whole_trees() {
     for name in ["a/1.jpg", "a/b/2.jpg", "a/b/c/3.jpg"] {
         fs::write(mounted.at(name), name).unwrap();
     }
-    run("mv", &[mounted.at("a").as_os_str(), mounted.at("z").as_os_str()]);
-    assert_eq!(fs::read_to_string(mounted.at("z/b/c/3.jpg")).unwrap(), "a/b/c/3.jpg");
-    run("cp", &["-r".as_ref(), mounted.at("z").as_os_str(), mounted.at("y").as_os_str()]);
-    run("diff", &["-r".as_ref(), mounted.at("y").as_os_str(), mounted.spooled("z").as_os_str()]);
+    run(
+        "mv",
+        &[mounted.at("a").as_os_str(), mounted.at("z").as_os_str()],
+    );
+    assert_eq!(
+        fs::read_to_string(mounted.at("z/b/c/3.jpg")).unwrap(),
+        "a/b/c/3.jpg"
+    );
+    run(
+        "cp",
+        &[
+            "-r".as_ref(),
+            mounted.at("z").as_os_str(),
+            mounted.at("y").as_os_str(),
+        ],
+    );
+    run(
+        "diff",
+        &[
+            "-r".as_ref(),
+            mounted.at("y").as_os_str(),
+            mounted.spooled("z").as_os_str(),
+        ],
+    );
     assert_eq!(errno(fs::remove_dir(mounted.at("z"))), libc::ENOTEMPTY);
     run("rm", &["-r".as_ref(), mounted.at("z").as_os_str()]);
     assert!(!mounted.spooled("z").exists());
@@ -104,7 +138,15 @@ fn a_listing_shows_what_stays_exactly_once_while_the_rest_changes() {
     });
     // Reads facts with the names (readdirplus), and removes while listing.
     run("ls", &["-l".as_ref(), mounted.at("").as_os_str()]);
-    run("find", &[mounted.at("").as_os_str(), "-type".as_ref(), "f".as_ref(), "-delete".as_ref()]);
+    run(
+        "find",
+        &[
+            mounted.at("").as_os_str(),
+            "-type".as_ref(),
+            "f".as_ref(),
+            "-delete".as_ref(),
+        ],
+    );
     assert_eq!(fs::read_dir(mounted.spooled("")).unwrap().count(), 0);
 }
 
@@ -115,12 +157,29 @@ fn names_up_to_the_limits_are_kept_and_no_others() {
     assert_eq!(longest.len(), 255);
     fs::write(mounted.at(&longest), "fits").unwrap();
     assert_eq!(fs::read_to_string(mounted.at(&longest)).unwrap(), "fits");
-    assert_eq!(errno(fs::write(mounted.at(longest + "y"), "")), libc::ENAMETOOLONG);
+    assert_eq!(
+        errno(fs::write(mounted.at(longest + "y"), "")),
+        libc::ENAMETOOLONG
+    );
     let latin = OsStr::from_bytes(b"caf\xe9.jpg");
     assert_eq!(errno(fs::write(mounted.at(latin), "")), libc::EILSEQ);
     assert_eq!(errno(fs::create_dir(mounted.at(latin))), libc::EILSEQ);
-    assert_eq!(errno(fs::rename(mounted.at("\u{e9}".repeat(127) + "x"), mounted.at(latin))), libc::EILSEQ);
-    for name in ["a\nb", " ", "-rf", "\\", "con", "\u{202e}gpj.exe", "\u{1f4f7}"] {
+    assert_eq!(
+        errno(fs::rename(
+            mounted.at("\u{e9}".repeat(127) + "x"),
+            mounted.at(latin)
+        )),
+        libc::EILSEQ
+    );
+    for name in [
+        "a\nb",
+        " ",
+        "-rf",
+        "\\",
+        "con",
+        "\u{202e}gpj.exe",
+        "\u{1f4f7}",
+    ] {
         fs::write(mounted.at(name), name).unwrap();
         assert_eq!(fs::read_to_string(mounted.spooled(name)).unwrap(), name);
     }
@@ -131,13 +190,20 @@ fn numbers_are_the_same_after_a_remount() {
     let mut mounted = Mounted::new();
     fs::create_dir(mounted.at("folder")).unwrap();
     fs::write(mounted.at("folder/a.jpg"), "photo").unwrap();
-    let numbers =
-        |mounted: &Mounted| ["", "folder", "folder/a.jpg"].map(|name| fs::metadata(mounted.at(name)).unwrap().ino());
+    let numbers = |mounted: &Mounted| {
+        ["", "folder", "folder/a.jpg"].map(|name| fs::metadata(mounted.at(name)).unwrap().ino())
+    };
     let before = numbers(&mounted);
     mounted.remount();
     assert_eq!(numbers(&mounted), before);
-    assert_eq!(before[2], fs::metadata(mounted.spooled("folder/a.jpg")).unwrap().ino());
-    assert_eq!(fs::read_to_string(mounted.at("folder/a.jpg")).unwrap(), "photo");
+    assert_eq!(
+        before[2],
+        fs::metadata(mounted.spooled("folder/a.jpg")).unwrap().ino()
+    );
+    assert_eq!(
+        fs::read_to_string(mounted.at("folder/a.jpg")).unwrap(),
+        "photo"
+    );
 }
 
 #[test]
@@ -157,10 +223,21 @@ fn a_thousand_files_made_and_removed_again_are_never_mixed_up() {
 #[test]
 fn the_free_space_is_the_spool_disks() {
     let mounted = Mounted::new();
-    let (mount, spool) =
-        (rustix::fs::statvfs(mounted.at("")).unwrap(), rustix::fs::statvfs(mounted.spooled("")).unwrap());
-    assert_eq!((mount.f_blocks, mount.f_frsize, mount.f_files), (spool.f_blocks, spool.f_frsize, spool.f_files));
+    let (mount, spool) = (
+        rustix::fs::statvfs(mounted.at("")).unwrap(),
+        rustix::fs::statvfs(mounted.spooled("")).unwrap(),
+    );
+    assert_eq!(
+        (mount.f_blocks, mount.f_frsize, mount.f_files),
+        (spool.f_blocks, spool.f_frsize, spool.f_files)
+    );
     assert_eq!(mount.f_namemax, 255);
-    let (shown, true_free) = (mount.f_bavail * mount.f_frsize, spool.f_bavail * spool.f_frsize);
-    assert!(shown.abs_diff(true_free) < spool.f_blocks * spool.f_frsize / 20, "{shown} and {true_free}");
+    let (shown, true_free) = (
+        mount.f_bavail * mount.f_frsize,
+        spool.f_bavail * spool.f_frsize,
+    );
+    assert!(
+        shown.abs_diff(true_free) < spool.f_blocks * spool.f_frsize / 20,
+        "{shown} and {true_free}"
+    );
 }

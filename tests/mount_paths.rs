@@ -1,5 +1,5 @@
-//! Whichever way reads and writes take, programs see one file: several handles of it, files made ahead, files in use while they are
-//! written.
+//! Whichever way reads and writes take, programs see one file: several handles of it, files made
+//! ahead, files in use while they are written.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -13,10 +13,14 @@ use std::time::{Duration, SystemTime};
 use heirloom::mount::{IoChoice, IoPath};
 use mounted::Mounted;
 
-/// Whether we have `CAP_SYS_ADMIN` (bit 21) in the first user namespace, where all numbers mean themselves.
+/// Whether we have `CAP_SYS_ADMIN` (bit 21) in the first user namespace, where all numbers mean
+/// themselves.
 fn administers_the_system() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
-    let rights = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
+    let rights = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .unwrap();
     let users = fs::read_to_string("/proc/self/uid_map").unwrap();
     let is_first = users.split_whitespace().eq(["0", "0", "4294967295"]);
     is_first && u64::from_str_radix(rights.trim(), 16).unwrap() & (1 << 21) != 0
@@ -59,9 +63,17 @@ fn many_files_made_at_once_are_each_as_they_were_asked_for() {
     for count in 0..MANY {
         let path = mounted.at(count.to_string());
         assert_eq!(fs::read_to_string(&path).unwrap(), count.to_string());
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, if count % 2 == 0 { 0o644 } else { 0o600 }, "{count}");
+        assert_eq!(
+            fs::metadata(&path).unwrap().mode() & 0o777,
+            if count % 2 == 0 { 0o644 } else { 0o600 },
+            "{count}"
+        );
     }
-    assert_eq!(fs::read_dir(mounted.spooled("")).unwrap().count(), MANY, "and nothing else is there");
+    assert_eq!(
+        fs::read_dir(mounted.spooled("")).unwrap().count(),
+        MANY,
+        "and nothing else is there"
+    );
 }
 
 #[test]
@@ -71,7 +83,13 @@ fn a_file_made_ahead_has_the_time_at_which_it_was_made() {
     std::thread::sleep(Duration::from_millis(50));
     let before = SystemTime::now() - Duration::from_millis(20);
     File::create(mounted.at("empty.jpg")).unwrap();
-    assert!(fs::metadata(mounted.at("empty.jpg")).unwrap().modified().unwrap() >= before);
+    assert!(
+        fs::metadata(mounted.at("empty.jpg"))
+            .unwrap()
+            .modified()
+            .unwrap()
+            >= before
+    );
 }
 
 #[test]
@@ -106,9 +124,15 @@ fn size_and_time_are_right_while_a_file_is_written() {
     let mut file = File::create(&path).unwrap();
     for round in 1..50_u64 {
         file.write_all(&[7; 1000]).unwrap();
-        let (shown, spooled) = (fs::metadata(&path).unwrap(), fs::metadata(mounted.spooled("a.jpg")).unwrap());
+        let (shown, spooled) = (
+            fs::metadata(&path).unwrap(),
+            fs::metadata(mounted.spooled("a.jpg")).unwrap(),
+        );
         assert_eq!(shown.len(), round * 1000);
-        assert_eq!((shown.mtime(), shown.mtime_nsec()), (spooled.mtime(), spooled.mtime_nsec()));
+        assert_eq!(
+            (shown.mtime(), shown.mtime_nsec()),
+            (spooled.mtime(), spooled.mtime_nsec())
+        );
     }
 }
 
@@ -120,11 +144,18 @@ fn what_was_mapped_and_written_is_dated_when_it_is_closed() {
     fs::metadata(&path).unwrap();
     let script = "import mmap,sys,time; time.sleep(0.05); f=open(sys.argv[1],'r+b'); m=mmap.mmap(f.fileno(),0); \
                   m[5000:5004]=b'here'; m.flush(); m.close()";
-    mounted::run("python3", &["-c".as_ref(), script.as_ref(), path.as_os_str()]);
+    mounted::run(
+        "python3",
+        &["-c".as_ref(), script.as_ref(), path.as_os_str()],
+    );
     mounted.notes_until("written a.bin");
-    // Told once by its first writer and once by this one; the kernel hears of the time after the note.
+    // Told once by its first writer and once by this one; the kernel hears of the time after the
+    // note.
     let right = || {
-        let (shown, spooled) = (fs::metadata(&path).unwrap(), fs::metadata(mounted.spooled("a.bin")).unwrap());
+        let (shown, spooled) = (
+            fs::metadata(&path).unwrap(),
+            fs::metadata(mounted.spooled("a.bin")).unwrap(),
+        );
         (shown.mtime(), shown.mtime_nsec()) == (spooled.mtime(), spooled.mtime_nsec())
     };
     mounted::soon("the time of the last write is shown", right);

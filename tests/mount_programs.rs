@@ -1,4 +1,5 @@
-//! Programs that ask much of a filesystem work in the mount: a database that several processes use, and version control.
+//! Programs that ask much of a filesystem work in the mount: a database that several processes use,
+//! and version control.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -21,10 +22,21 @@ struct Database {
 impl Database {
     fn open(path: &Path) -> Self {
         let mut command = Command::new("sqlite3");
-        command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .arg(path)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         let mut program = command.spawn().expect("the package sqlite3 is installed");
-        let (input, output) = (program.stdin.take().unwrap(), BufReader::new(program.stdout.take().unwrap()));
-        Self { program, input, output }
+        let (input, output) = (
+            program.stdin.take().unwrap(),
+            BufReader::new(program.stdout.take().unwrap()),
+        );
+        Self {
+            program,
+            input,
+            output,
+        }
     }
 
     /// Carries out statements; what they print, in one line.
@@ -33,7 +45,10 @@ impl Database {
         let mut said = Vec::new();
         loop {
             let mut line = String::new();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "sqlite3 ended at {statements:?}");
+            assert!(
+                self.output.read_line(&mut line).unwrap() > 0,
+                "sqlite3 ended at {statements:?}"
+            );
             match line.trim() {
                 "done" => return said.join(" "),
                 line => said.push(line.to_owned()),
@@ -51,15 +66,27 @@ impl Drop for Database {
 
 /// Runs statements in a process of their own; what it prints, or the error that it reports.
 fn run_sql(path: &Path, statements: &str) -> Result<String, String> {
-    let output = Command::new("sqlite3").arg("-bail").arg(path).arg(statements).output().unwrap();
+    let output = Command::new("sqlite3")
+        .arg("-bail")
+        .arg(path)
+        .arg(statements)
+        .output()
+        .unwrap();
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().replace('\n', " ");
-    if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    if output.status.success() {
+        Ok(text(&output.stdout))
+    } else {
+        Err(text(&output.stderr))
+    }
 }
 
 const MODES: [&str; 3] = ["delete", "truncate", "wal"];
 
 fn create(path: &Path, mode: &str) {
-    let outcome = run_sql(path, &format!("PRAGMA journal_mode={mode}; CREATE TABLE photos(name TEXT, size INTEGER);"));
+    let outcome = run_sql(
+        path,
+        &format!("PRAGMA journal_mode={mode}; CREATE TABLE photos(name TEXT, size INTEGER);"),
+    );
     assert_eq!(outcome.as_deref(), Ok(mode));
 }
 
@@ -79,7 +106,11 @@ fn a_database_is_locked_while_another_process_writes() {
         writer.ask("BEGIN IMMEDIATE; INSERT INTO photos VALUES('a', 1);");
         let refused = run_sql(&path, "INSERT INTO photos VALUES('b', 2);").unwrap_err();
         assert!(refused.contains("database is locked"), "{mode}: {refused}");
-        assert_eq!(run_sql(&path, "SELECT count(*) FROM photos;").as_deref(), Ok("0"), "{mode}: not committed yet");
+        assert_eq!(
+            run_sql(&path, "SELECT count(*) FROM photos;").as_deref(),
+            Ok("0"),
+            "{mode}: not committed yet"
+        );
         writer.ask("COMMIT;");
         run_sql(&path, "INSERT INTO photos VALUES('b', 2);").unwrap();
         must_be_whole(&path, 2);
@@ -96,9 +127,16 @@ fn readers_of_a_write_ahead_log_keep_their_view_while_others_write() {
     assert_eq!(reader.ask("BEGIN; SELECT count(*) FROM photos;"), "1");
     let mut writer = Database::open(&path);
     writer.ask("INSERT INTO photos VALUES('b', 2);");
-    assert_eq!(reader.ask("SELECT count(*) FROM photos;"), "1", "its own view");
+    assert_eq!(
+        reader.ask("SELECT count(*) FROM photos;"),
+        "1",
+        "its own view"
+    );
     assert_eq!(reader.ask("COMMIT; SELECT count(*) FROM photos;"), "2");
-    assert!(mounted.at("photos.db-shm").exists() && mounted.at("photos.db-wal").exists(), "in use, in the mount");
+    assert!(
+        mounted.at("photos.db-shm").exists() && mounted.at("photos.db-wal").exists(),
+        "in use, in the mount"
+    );
     assert_eq!(writer.ask("PRAGMA wal_checkpoint(TRUNCATE);"), "0|0|0");
     must_be_whole(&path, 2);
 }
@@ -111,7 +149,8 @@ fn two_processes_write_one_database_at_the_same_time() {
         let path = mounted.at(mode);
         create(&path, mode);
         let insert = ".timeout 60000\n".to_owned()
-            + &"BEGIN IMMEDIATE; INSERT INTO photos SELECT 'x', count(*) FROM photos; COMMIT;\n".repeat(EACH as usize);
+            + &"BEGIN IMMEDIATE; INSERT INTO photos SELECT 'x', count(*) FROM photos; COMMIT;\n"
+                .repeat(EACH as usize);
         std::thread::scope(|scope| {
             for _ in 0..2 {
                 scope.spawn(|| Database::open(&path).ask(&insert));
@@ -146,7 +185,11 @@ fn a_writer_that_is_killed_leaves_a_whole_database() {
 fn a_database_outlives_the_mount() {
     let mut mounted = Mounted::new();
     create(&mounted.at("photos.db"), "wal");
-    run_sql(&mounted.at("photos.db"), "INSERT INTO photos VALUES('a', 1);").unwrap();
+    run_sql(
+        &mounted.at("photos.db"),
+        "INSERT INTO photos VALUES('a', 1);",
+    )
+    .unwrap();
     mounted.remount();
     must_be_whole(&mounted.at("photos.db"), 1);
     must_be_whole(&mounted.spooled("photos.db"), 1);
@@ -156,12 +199,22 @@ fn a_database_outlives_the_mount() {
 #[track_caller]
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
-    command.current_dir(folder).args(arguments).env("HOME", folder).env("GIT_CONFIG_NOSYSTEM", "1");
+    command
+        .current_dir(folder)
+        .args(arguments)
+        .env("HOME", folder)
+        .env("GIT_CONFIG_NOSYSTEM", "1");
     for (name, value) in [("NAME", "Anna"), ("EMAIL", "anna@example.org")] {
-        command.env(format!("GIT_AUTHOR_{name}"), value).env(format!("GIT_COMMITTER_{name}"), value);
+        command
+            .env(format!("GIT_AUTHOR_{name}"), value)
+            .env(format!("GIT_COMMITTER_{name}"), value);
     }
     let output = command.output().expect("the package git is installed");
-    assert!(output.status.success(), "git {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "git {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -172,7 +225,11 @@ fn a_repository_is_made_filled_checked_packed_and_cloned() {
     fs::create_dir_all(folder.join("deep/er")).unwrap();
     git(&folder, &["init", "-q", "-b", "main"]);
     for count in 0..40 {
-        fs::write(folder.join(format!("deep/er/{count}.txt")), format!("text {count}\n").repeat(50)).unwrap();
+        fs::write(
+            folder.join(format!("deep/er/{count}.txt")),
+            format!("text {count}\n").repeat(50),
+        )
+        .unwrap();
     }
     git(&folder, &["add", "."]);
     git(&folder, &["commit", "-q", "-m", "first"]);
@@ -184,9 +241,16 @@ fn a_repository_is_made_filled_checked_packed_and_cloned() {
     git(&folder, &["fsck", "--full", "--strict"]);
     // Wants hard links inside one filesystem, and does without.
     git(&mounted.at(""), &["clone", "-q", "repository", "clone"]);
-    let (one, two) = (git(&folder, &["rev-parse", "HEAD"]), git(&mounted.at("clone"), &["rev-parse", "HEAD"]));
+    let (one, two) = (
+        git(&folder, &["rev-parse", "HEAD"]),
+        git(&mounted.at("clone"), &["rev-parse", "HEAD"]),
+    );
     assert_eq!(one, two);
     git(&folder, &["checkout", "-q", "HEAD~1"]);
     assert!(folder.join("deep/er/39.txt").exists() && !folder.join("moved").exists());
-    assert_eq!(git(&folder, &["status", "--porcelain"]), "", "times and numbers that git remembered are still right");
+    assert_eq!(
+        git(&folder, &["status", "--porcelain"]),
+        "",
+        "times and numbers that git remembered are still right"
+    );
 }

@@ -14,7 +14,13 @@ use mounted::{Mounted, numbered};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 fn rename(root: &Path, from: &str, to: &str, flags: RenameFlags) -> Result<(), i32> {
-    numbered(renameat_with(CWD, root.join(from), CWD, root.join(to), flags))
+    numbered(renameat_with(
+        CWD,
+        root.join(from),
+        CWD,
+        root.join(to),
+        flags,
+    ))
 }
 
 const PLAIN: RenameFlags = RenameFlags::empty();
@@ -28,9 +34,16 @@ fn tree(root: &Path) -> Vec<(String, String)> {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         if path.is_symlink() {
-            found.push((name, format!("-> {}", fs::read_link(&path).unwrap().display())));
+            found.push((
+                name,
+                format!("-> {}", fs::read_link(&path).unwrap().display()),
+            ));
         } else if path.is_dir() {
-            found.extend(tree(&path).into_iter().map(|(below, what)| (format!("{name}/{below}"), what)));
+            found.extend(
+                tree(&path)
+                    .into_iter()
+                    .map(|(below, what)| (format!("{name}/{below}"), what)),
+            );
             found.push((name, "folder".to_owned()));
         } else {
             found.push((name, fs::read_to_string(path).unwrap()));
@@ -51,7 +64,15 @@ fn furnish(root: &Path) {
 
 #[test]
 fn every_rename_of_every_kind_over_every_kind_ends_as_on_the_disk() {
-    let names = ["one", "full", "full/deep", "full/three", "empty", "link", "missing"];
+    let names = [
+        "one",
+        "full",
+        "full/deep",
+        "full/three",
+        "empty",
+        "link",
+        "missing",
+    ];
     let (mounted, mut done) = (Mounted::new(), 0);
     for (count, flags) in [PLAIN, SWAP].into_iter().enumerate() {
         for from in names {
@@ -77,9 +98,18 @@ fn nothing_is_replaced_where_that_is_not_wanted() {
         let taken = ["two", "empty", "link", "one"].map(|to| rename(root, "one", to, KEEP));
         let strange = [("one", "."), ("one", "two/below"), ("full", "full/deep/x")]
             .map(|(from, to)| rename(root, from, to, KEEP));
-        (taken, rename(root, "one", "new", KEEP), strange, rename(root, "new", "two", SWAP | KEEP), tree(root))
+        (
+            taken,
+            rename(root, "one", "new", KEEP),
+            strange,
+            rename(root, "new", "two", SWAP | KEEP),
+            tree(root),
+        )
     });
-    assert_eq!((seen.0, seen.1, seen.3), ([Err(libc::EEXIST); 4], Ok(()), Err(libc::EINVAL)));
+    assert_eq!(
+        (seen.0, seen.1, seen.3),
+        ([Err(libc::EEXIST); 4], Ok(()), Err(libc::EINVAL))
+    );
 }
 
 #[test]
@@ -103,32 +133,55 @@ fn exchanged_folders_keep_what_is_open_in_them() {
     }
     rename(&mounted.at(""), "x/1.jpg", "y", SWAP).unwrap();
     assert_eq!(fs::read_to_string(mounted.at("y")).unwrap(), "from y");
-    assert_eq!(fs::read_to_string(mounted.at("x/1.jpg/1.jpg")).unwrap(), "from x");
+    assert_eq!(
+        fs::read_to_string(mounted.at("x/1.jpg/1.jpg")).unwrap(),
+        "from x"
+    );
 }
 
 #[test]
 fn a_file_renamed_while_open_is_used_in_every_way() {
     let seen = Mounted::new().alike(|root| {
-        let file = File::options().read(true).write(true).create_new(true).open(root.join("a.part")).unwrap();
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(root.join("a.part"))
+            .unwrap();
         file.write_all_at(b"0123456789", 0).unwrap();
         let mapping = Mapping::of(&file, 10).unwrap();
         fs::rename(root.join("a.part"), root.join("a.jpg")).unwrap();
         mapping.write(2, b"mapped");
         mapping.sync().unwrap();
         file.set_len(11).unwrap();
-        let by_name = File::options().append(true).open(root.join("a.jpg")).unwrap();
+        let by_name = File::options()
+            .append(true)
+            .open(root.join("a.jpg"))
+            .unwrap();
         (&by_name).write_all(b"end").unwrap();
-        let same = file.metadata().unwrap().ino() == fs::metadata(root.join("a.jpg")).unwrap().ino();
+        let same =
+            file.metadata().unwrap().ino() == fs::metadata(root.join("a.jpg")).unwrap().ino();
         (same, tree(root))
     });
-    assert_eq!(seen, (true, vec![("a.jpg".to_owned(), "01mapped89\0end".to_owned())]));
+    assert_eq!(
+        seen,
+        (
+            true,
+            vec![("a.jpg".to_owned(), "01mapped89\0end".to_owned())]
+        )
+    );
 }
 
 #[test]
 fn bytes_written_to_a_replaced_file_do_not_reach_the_one_in_its_place() {
     let mounted = Mounted::new();
     let seen = mounted.alike(|root| {
-        let old = File::options().read(true).write(true).create_new(true).open(root.join("a.jpg")).unwrap();
+        let old = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(root.join("a.jpg"))
+            .unwrap();
         let new = File::create(root.join("a.part")).unwrap();
         new.write_all_at(b"new", 0).unwrap();
         old.write_all_at(b"old", 0).unwrap();
@@ -139,9 +192,24 @@ fn bytes_written_to_a_replaced_file_do_not_reach_the_one_in_its_place() {
         old.read_exact_at(&mut bytes, 0).unwrap();
         (bytes, old.metadata().unwrap().nlink(), tree(root))
     });
-    assert_eq!(seen, (*b"oldlate", 0, vec![("a.jpg".to_owned(), "newer".to_owned())]));
+    assert_eq!(
+        seen,
+        (
+            *b"oldlate",
+            0,
+            vec![("a.jpg".to_owned(), "newer".to_owned())]
+        )
+    );
     let notes = mounted.notes_until("written a.jpg");
-    assert_eq!(notes, ["writing a.jpg", "writing a.part", "renamed a.part to a.jpg over another", "written a.jpg"]);
+    assert_eq!(
+        notes,
+        [
+            "writing a.jpg",
+            "writing a.part",
+            "renamed a.part to a.jpg over another",
+            "written a.jpg"
+        ]
+    );
 }
 
 #[test]
@@ -152,15 +220,24 @@ fn a_folder_of_thousands_is_renamed_in_one_step() {
     for count in 0..FILES {
         File::create(mounted.at(format!("camera/DCIM/{count}.jpg"))).unwrap();
     }
-    let open = File::options().append(true).open(mounted.at("camera/DCIM/7.jpg")).unwrap();
+    let open = File::options()
+        .append(true)
+        .open(mounted.at("camera/DCIM/7.jpg"))
+        .unwrap();
     let numbers = |folder: &str| -> Vec<u64> {
         (0..FILES)
             .step_by(50)
-            .map(|count| fs::metadata(mounted.at(format!("{folder}/{count}.jpg"))).unwrap().ino())
+            .map(|count| {
+                fs::metadata(mounted.at(format!("{folder}/{count}.jpg")))
+                    .unwrap()
+                    .ino()
+            })
             .collect()
     };
     let before = numbers("camera/DCIM");
-    let told = mounted.notes_until_count("written camera/DCIM/1999.jpg", 1).len();
+    let told = mounted
+        .notes_until_count("written camera/DCIM/1999.jpg", 1)
+        .len();
     fs::rename(mounted.at("camera"), mounted.at("2026")).unwrap();
     let notes = mounted.notes_until("renamed folder camera to 2026");
     // One note and one entry of the inode table, whatever is below.
@@ -168,7 +245,10 @@ fn a_folder_of_thousands_is_renamed_in_one_step() {
     assert_eq!(numbers("2026/DCIM"), before);
     assert!(!mounted.at("camera/DCIM/7.jpg").exists());
     (&open).write_all(b"still the same").unwrap();
-    assert_eq!(fs::read_to_string(mounted.spooled("2026/DCIM/7.jpg")).unwrap(), "still the same");
+    assert_eq!(
+        fs::read_to_string(mounted.spooled("2026/DCIM/7.jpg")).unwrap(),
+        "still the same"
+    );
 }
 
 #[test]
@@ -177,7 +257,10 @@ fn who_stands_in_a_renamed_folder_goes_on_there() {
     fs::create_dir_all(mounted.at("a/b")).unwrap();
     let folder = File::open(mounted.at("a/b")).unwrap();
     let make = |name: &str| {
-        let (flags, mode) = (rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY, rustix::fs::Mode::RUSR);
+        let (flags, mode) = (
+            rustix::fs::OFlags::CREATE | rustix::fs::OFlags::WRONLY,
+            rustix::fs::Mode::RUSR,
+        );
         numbered(rustix::fs::openat(&folder, name, flags, mode)).map(drop)
     };
     fs::rename(mounted.at("a"), mounted.at("z")).unwrap();
@@ -186,5 +269,9 @@ fn who_stands_in_a_renamed_folder_goes_on_there() {
     make("two").unwrap();
     assert_eq!(tree(&mounted.spooled("y")).len(), 2);
     fs::remove_dir_all(mounted.at("y")).unwrap();
-    assert_eq!(make("three"), Err(libc::ENOENT), "nothing is made in a removed folder");
+    assert_eq!(
+        make("three"),
+        Err(libc::ENOENT),
+        "nothing is made in a removed folder"
+    );
 }

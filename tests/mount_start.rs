@@ -24,7 +24,10 @@ fn refusal(mountpoint: &Path) -> MountError {
 
 fn mounts_on(mountpoint: &Path) -> usize {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
-    table.lines().filter(|line| line.split(' ').nth(4) == mountpoint.to_str()).count()
+    table
+        .lines()
+        .filter(|line| line.split(' ').nth(4) == mountpoint.to_str())
+        .count()
 }
 
 /// Fails if the mount does not end in time.
@@ -43,20 +46,32 @@ fn wait_for_end(mounted: &Mounted) {
 fn a_mountpoint_must_be_an_empty_directory_that_exists() {
     let home = tempfile::tempdir().unwrap();
     let at = |name: &str| home.path().join(name);
-    assert!(matches!(refusal(&at("missing")), MountError::Missing { .. }));
+    assert!(matches!(
+        refusal(&at("missing")),
+        MountError::Missing { .. }
+    ));
     fs::write(at("file"), "").unwrap();
-    assert!(matches!(refusal(&at("file")), MountError::NotADirectory { .. }));
+    assert!(matches!(
+        refusal(&at("file")),
+        MountError::NotADirectory { .. }
+    ));
     fs::create_dir_all(at("full/of/things")).unwrap();
     let error = refusal(&at("full"));
     assert!(matches!(error, MountError::NotEmpty { .. }));
-    assert!(error.to_string().contains("choose an empty directory"), "{error} says what to do");
+    assert!(
+        error.to_string().contains("choose an empty directory"),
+        "{error} says what to do"
+    );
     assert_eq!(mounts_on(&at("full")), 0);
 }
 
 #[test]
 fn nothing_is_mounted_over_a_mount() {
     let mounted = Mounted::new();
-    assert!(matches!(refusal(&mounted.at("")), MountError::AlreadyMounted { .. }));
+    assert!(matches!(
+        refusal(&mounted.at("")),
+        MountError::AlreadyMounted { .. }
+    ));
     assert_eq!(mounts_on(&mounted.home().join("mount")), 1);
     fs::write(mounted.at("a.jpg"), "the first one still works").unwrap();
 }
@@ -66,7 +81,13 @@ fn the_spool_is_not_mounted_over_itself() {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(home.path()).unwrap();
     fs::create_dir(home.path().join("inside")).unwrap();
-    let error = Mount::start(&home.path().join("inside"), spool, mounted::silent(), mounted::io()).unwrap_err();
+    let error = Mount::start(
+        &home.path().join("inside"),
+        spool,
+        mounted::silent(),
+        mounted::io(),
+    )
+    .unwrap_err();
     assert!(matches!(error, MountError::InsideSpool { .. }));
 }
 
@@ -75,7 +96,10 @@ fn the_mount_is_named_after_us() {
     let mounted = Mounted::new();
     let table = fs::read_to_string("/proc/self/mounts").unwrap();
     let place = mounted.home().join("mount");
-    let line = table.lines().find(|line| line.contains(place.to_str().unwrap())).unwrap();
+    let line = table
+        .lines()
+        .find(|line| line.contains(place.to_str().unwrap()))
+        .unwrap();
     assert!(line.starts_with("heirloom "), "{line}");
     assert!(line.contains("nosuid") && line.contains("nodev"), "{line}");
 }
@@ -86,7 +110,10 @@ fn unmounting_waits_for_nobody_and_refuses_while_in_use() {
     let file = fs::File::create(mounted.at("a.jpg")).unwrap();
     let error = mounted.handle().unmount().unwrap_err();
     assert!(error.is_transient(), "{error}");
-    assert!(fs::metadata(mounted.at("a.jpg")).is_ok(), "a refused unmount changes nothing");
+    assert!(
+        fs::metadata(mounted.at("a.jpg")).is_ok(),
+        "a refused unmount changes nothing"
+    );
     drop(file);
     mounted.notes_until("written a.jpg");
     mounted.handle().unmount().unwrap();
@@ -103,7 +130,10 @@ fn a_lazy_unmount_lets_present_users_finish() {
     std::io::Write::write_all(&mut file, b"late").unwrap();
     drop(file);
     wait_for_end(&mounted);
-    assert_eq!(mounted.notes_until("written a.jpg"), ["writing a.jpg", "written a.jpg"]);
+    assert_eq!(
+        mounted.notes_until("written a.jpg"),
+        ["writing a.jpg", "written a.jpg"]
+    );
     assert_eq!(fs::read(mounted.spooled("a.jpg")).unwrap(), b"late");
 }
 
@@ -114,14 +144,21 @@ fn a_photo_copied_in_just_before_the_unmount_is_told_to_its_end() {
         fs::write(mounted.at("a.jpg"), "photo").unwrap();
         mounted.handle().unmount_lazily().unwrap();
         wait_for_end(&mounted);
-        assert_eq!(mounted.notes_until("written a.jpg"), ["writing a.jpg", "written a.jpg"], "round {round}");
+        assert_eq!(
+            mounted.notes_until("written a.jpg"),
+            ["writing a.jpg", "written a.jpg"],
+            "round {round}"
+        );
     }
 }
 
 #[test]
 fn an_unmount_by_hand_ends_the_mount() {
     let mounted = Mounted::new();
-    run("fusermount3", &["-u".as_ref(), mounted.home().join("mount").as_os_str()]);
+    run(
+        "fusermount3",
+        &["-u".as_ref(), mounted.home().join("mount").as_os_str()],
+    );
     wait_for_end(&mounted);
 }
 
@@ -138,7 +175,15 @@ fn a_dropped_mount_is_gone_even_if_in_use() {
 fn a_fault_of_ours_is_answered_and_the_mount_lives_on() {
     let mounted = Mounted::new();
     let regular = rustix::fs::FileType::RegularFile;
-    let make = |name| rustix::fs::mknodat(rustix::fs::CWD, mounted.at(name), regular, rustix::fs::Mode::RWXU, 0);
+    let make = |name| {
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            mounted.at(name),
+            regular,
+            rustix::fs::Mode::RWXU,
+            0,
+        )
+    };
     for _ in 0..10 {
         assert_eq!(make("panic").unwrap_err().raw_os_error(), libc::EIO);
         fs::remove_file(mounted.spooled("panic")).unwrap();

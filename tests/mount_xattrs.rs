@@ -1,4 +1,5 @@
-//! Extended attributes of users are kept as on any disk; those that tell how a backup stands are read and never set.
+//! Extended attributes of users are kept as on any disk; those that tell how a backup stands are
+//! read and never set.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -9,7 +10,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use mounted::{Mounted, numbered, run};
-use rustix::fs::{XattrFlags, getxattr, getxattr_query, lgetxattr, listxattr, lsetxattr, removexattr, setxattr};
+use rustix::fs::{
+    XattrFlags, getxattr, getxattr_query, lgetxattr, listxattr, lsetxattr, removexattr, setxattr,
+};
 
 const ANY: XattrFlags = XattrFlags::empty();
 
@@ -28,8 +31,12 @@ fn get(path: &Path, name: &str, room: usize) -> Result<Vec<u8>, i32> {
 fn list(path: &Path) -> Vec<String> {
     let mut buffer = vec![0; 65_536];
     let size = listxattr(path, &mut buffer).unwrap();
-    let names = buffer[..size].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
-    let mut names: Vec<_> = names.map(|name| String::from_utf8(name.to_vec()).unwrap()).collect();
+    let names = buffer[..size]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user."));
+    let mut names: Vec<_> = names
+        .map(|name| String::from_utf8(name.to_vec()).unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -49,9 +56,18 @@ fn attributes_are_set_read_listed_and_removed() {
                 set(&path, "user.a", b"333", ANY),
                 set(&path, "user.b", b"", ANY),
                 set(&path, "user.\u{e9} #1", b"\0\xff", ANY),
-                set(&path, "user.a", b"1", XattrFlags::CREATE | XattrFlags::REPLACE),
+                set(
+                    &path,
+                    "user.a",
+                    b"1",
+                    XattrFlags::CREATE | XattrFlags::REPLACE,
+                ),
             ];
-            let values = [get(&path, "user.a", 10), get(&path, "user.b", 10), get(&path, "user.none", 10)];
+            let values = [
+                get(&path, "user.a", 10),
+                get(&path, "user.b", 10),
+                get(&path, "user.none", 10),
+            ];
             let before = list(&path);
             let removed = ["user.a", "user.a"].map(|name| numbered(removexattr(&path, name)));
             (outcomes, values, before, removed, list(&path))
@@ -60,7 +76,10 @@ fn attributes_are_set_read_listed_and_removed() {
     let [folder, file] = seen;
     assert_eq!(folder, file);
     assert_eq!(file.0[..3], [Err(libc::ENODATA), Ok(()), Err(libc::EEXIST)]);
-    assert_eq!((file.1[0].as_deref(), file.2.len()), (Ok(b"333".as_slice()), 3));
+    assert_eq!(
+        (file.1[0].as_deref(), file.2.len()),
+        (Ok(b"333".as_slice()), 3)
+    );
 }
 
 #[test]
@@ -84,7 +103,13 @@ fn sizes_are_told_and_too_large_or_small_is_refused_with_the_right_number() {
             set(&path, "", b"1", ANY),
             set(&path, "user", b"1", ANY),
         ];
-        (reads, listed, sets, get(&path, "", 10), numbered(removexattr(&path, long(256))))
+        (
+            reads,
+            listed,
+            sets,
+            get(&path, "", 10),
+            numbered(removexattr(&path, long(256))),
+        )
     });
     assert_eq!(seen.0, [Err(libc::ERANGE), Ok(100), Ok(100)]);
     assert_eq!((seen.1, seen.2[0]), (Err(libc::ERANGE), Err(libc::E2BIG)));
@@ -125,19 +150,56 @@ fn what_tells_the_state_of_a_backup_is_read_and_not_set_listed_or_removed() {
     fs::write(&path, "photo").unwrap();
     set(&path, "user.kept", b"1", ANY).unwrap();
     assert_eq!(get(&path, "user.heirloom.state", 20).unwrap(), b"pending");
-    for name in ["state", "fingerprint", "progress", "error", "mark", "anything", ""] {
+    for name in [
+        "state",
+        "fingerprint",
+        "progress",
+        "error",
+        "mark",
+        "anything",
+        "",
+    ] {
         let name = format!("user.heirloom.{name}");
         for flags in [ANY, XattrFlags::CREATE, XattrFlags::REPLACE] {
-            assert_eq!(set(&path, &name, b"backed_up", flags), Err(libc::EPERM), "{name}");
+            assert_eq!(
+                set(&path, &name, b"backed_up", flags),
+                Err(libc::EPERM),
+                "{name}"
+            );
         }
-        assert_eq!(numbered(removexattr(&path, &name)), Err(libc::EPERM), "{name}");
+        assert_eq!(
+            numbered(removexattr(&path, &name)),
+            Err(libc::EPERM),
+            "{name}"
+        );
     }
     assert_eq!(list(&path), ["user.kept"]);
-    assert_eq!(get(&path, "user.heirloom.mark", 200), Err(libc::ENODATA), "the mark is between the disk and us");
-    assert!(list(&mounted.spooled("a.jpg")).contains(&"user.heirloom.mark".to_owned()), "and there it is");
+    assert_eq!(
+        get(&path, "user.heirloom.mark", 200),
+        Err(libc::ENODATA),
+        "the mark is between the disk and us"
+    );
+    assert!(
+        list(&mounted.spooled("a.jpg")).contains(&"user.heirloom.mark".to_owned()),
+        "and there it is"
+    );
     // So a copy of all that is listed works, into the mount and out of it.
-    run("cp", &["-a".as_ref(), path.as_os_str(), mounted.at("b.jpg").as_os_str()]);
-    run("cp", &["-a".as_ref(), path.as_os_str(), mounted.plain("c.jpg").as_os_str()]);
+    run(
+        "cp",
+        &[
+            "-a".as_ref(),
+            path.as_os_str(),
+            mounted.at("b.jpg").as_os_str(),
+        ],
+    );
+    run(
+        "cp",
+        &[
+            "-a".as_ref(),
+            path.as_os_str(),
+            mounted.plain("c.jpg").as_os_str(),
+        ],
+    );
     assert_eq!(
         (list(&mounted.at("b.jpg")), list(&mounted.plain("c.jpg"))),
         (vec!["user.kept".to_owned()], vec!["user.kept".to_owned()])
@@ -149,17 +211,46 @@ fn attributes_of_the_system_are_refused_so_that_programs_go_on_without() {
     let mounted = Mounted::new();
     fs::write(mounted.at("a.jpg"), "1").unwrap();
     // Version 2; owner rw, user 7 rw, group r, mask rw, others none: more than a mode can say.
-    let list = [(1, 6, u32::MAX), (2, 6, 7), (4, 4, u32::MAX), (0x10, 6, u32::MAX), (0x20, 0, u32::MAX)];
-    let entry =
-        |(tag, mode, id): (u16, u16, u32)| [&tag.to_le_bytes()[..], &mode.to_le_bytes(), &id.to_le_bytes()].concat();
-    let list = [2_u32.to_le_bytes().to_vec()].into_iter().chain(list.map(entry)).collect::<Vec<_>>().concat();
+    let list = [
+        (1, 6, u32::MAX),
+        (2, 6, 7),
+        (4, 4, u32::MAX),
+        (0x10, 6, u32::MAX),
+        (0x20, 0, u32::MAX),
+    ];
+    let entry = |(tag, mode, id): (u16, u16, u32)| {
+        [
+            &tag.to_le_bytes()[..],
+            &mode.to_le_bytes(),
+            &id.to_le_bytes(),
+        ]
+        .concat()
+    };
+    let list = [2_u32.to_le_bytes().to_vec()]
+        .into_iter()
+        .chain(list.map(entry))
+        .collect::<Vec<_>>()
+        .concat();
     for name in ["security.selinux", "system.posix_acl_access", "trusted.x"] {
         // Of what is the administrator's the kernel says so itself to others.
-        let is_ours_to_refuse = !name.starts_with("trusted.") || rustix::process::geteuid().is_root();
-        let refusal = if is_ours_to_refuse { libc::EOPNOTSUPP } else { libc::EPERM };
-        assert_eq!(set(&mounted.at("a.jpg"), name, &list, ANY), Err(refusal), "{name}");
+        let is_ours_to_refuse =
+            !name.starts_with("trusted.") || rustix::process::geteuid().is_root();
+        let refusal = if is_ours_to_refuse {
+            libc::EOPNOTSUPP
+        } else {
+            libc::EPERM
+        };
+        assert_eq!(
+            set(&mounted.at("a.jpg"), name, &list, ANY),
+            Err(refusal),
+            "{name}"
+        );
         // The kernel does not even ask for one that only the administrator may see.
-        let refusal = if is_ours_to_refuse { libc::EOPNOTSUPP } else { libc::ENODATA };
+        let refusal = if is_ours_to_refuse {
+            libc::EOPNOTSUPP
+        } else {
+            libc::ENODATA
+        };
         assert_eq!(get(&mounted.at("a.jpg"), name, 10), Err(refusal), "{name}");
     }
     fs::write(mounted.at("b.jpg"), "and attributes are still asked for").unwrap();

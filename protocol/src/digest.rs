@@ -8,7 +8,8 @@ use data_encoding::BASE64;
 
 use crate::fingerprint::Fingerprint;
 
-/// SHA-256 of one message's body, written `sha-256=:<base64>:` (RFC 9530 section 2, RFC 8941 byte sequence).
+/// SHA-256 of one message's body, written `sha-256=:<base64>:` (RFC 9530 section 2, RFC 8941 byte
+/// sequence).
 ///
 /// Of a shard that is the whole image it is the image's fingerprint: neither side hashes twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +49,18 @@ impl FromStr for ContentDigest {
 
     /// Reads a header's value. Other algorithms in the same dictionary are passed over.
     fn from_str(header: &str) -> Result<Self, DigestError> {
-        let ours = header.split(',').find_map(|member| member.trim().strip_prefix("sha-256=")).ok_or(DigestError)?;
-        let text = ours.strip_prefix(':').and_then(|rest| rest.strip_suffix(':')).ok_or(DigestError)?;
+        let ours = header
+            .split(',')
+            .find_map(|member| member.trim().strip_prefix("sha-256="))
+            .ok_or(DigestError)?;
+        let text = ours
+            .strip_prefix(':')
+            .and_then(|rest| rest.strip_suffix(':'))
+            .ok_or(DigestError)?;
         let digest = BASE64.decode(text.as_bytes()).map_err(|_| DigestError)?;
-        Fingerprint::try_from(digest.as_slice()).map(Self).map_err(|_| DigestError)
+        Fingerprint::try_from(digest.as_slice())
+            .map(Self)
+            .map_err(|_| DigestError)
     }
 }
 
@@ -63,7 +72,10 @@ mod tests {
     fn a_digest_is_written_as_rfc_9530_has_it() {
         // RFC 9530 appendix B.1: the body {"hello": "world"} and a newline.
         let digest = ContentDigest::of(b"{\"hello\": \"world\"}\n");
-        assert_eq!(digest.to_string(), "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:");
+        assert_eq!(
+            digest.to_string(),
+            "sha-256=:RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=:"
+        );
         assert_eq!(digest.to_string().parse(), Ok(digest));
         assert_eq!(format!("md5=:AAAA:, {digest}").parse(), Ok(digest));
     }
@@ -79,7 +91,11 @@ mod tests {
             "sha-256=RK/0qy18MlBSVnWgjwz6lZEWjP/lF5HF9bvEF8FabDg=",
             "sha-256=:€:",
         ] {
-            assert_eq!(wrong.parse::<ContentDigest>(), Err(DigestError), "{wrong:?}");
+            assert_eq!(
+                wrong.parse::<ContentDigest>(),
+                Err(DigestError),
+                "{wrong:?}"
+            );
         }
     }
 }

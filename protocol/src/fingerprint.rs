@@ -49,7 +49,9 @@ impl FromStr for Fingerprint {
 
     fn from_str(text: &str) -> Result<Self, FingerprintError> {
         // One spelling only: upper case would be a second name for the same image in logs and URLs.
-        let digest = HEXLOWER.decode(text.as_bytes()).map_err(|_| FingerprintError)?;
+        let digest = HEXLOWER
+            .decode(text.as_bytes())
+            .map_err(|_| FingerprintError)?;
         Self::try_from(digest.as_slice())
     }
 }
@@ -124,7 +126,10 @@ mod tests {
 
     #[test]
     fn only_the_one_spelling_is_read() {
-        assert_eq!(ABC.parse::<Fingerprint>().map(|it| it.to_string()), Ok(ABC.to_owned()));
+        assert_eq!(
+            ABC.parse::<Fingerprint>().map(|it| it.to_string()),
+            Ok(ABC.to_owned())
+        );
         for wrong in [
             "",
             "ab",
@@ -134,7 +139,11 @@ mod tests {
             &format!("{}g", &ABC[1..]),
             "../../etc/passwd",
         ] {
-            assert_eq!(wrong.parse::<Fingerprint>(), Err(FingerprintError), "{wrong:?}");
+            assert_eq!(
+                wrong.parse::<Fingerprint>(),
+                Err(FingerprintError),
+                "{wrong:?}"
+            );
         }
     }
 }

@@ -23,14 +23,17 @@ pub struct LoginRequest {
     pub user: String,
     /// What only its owner knows. `Debug` does not show it.
     pub password: String,
-    /// What to call the device that the token is for, in 1 to 64 visible ASCII characters. If the user has one of that name, the
-    /// new one gets a similar one.
+    /// What to call the device that the token is for, in 1 to 64 visible ASCII characters. If the
+    /// user has one of that name, the new one gets a similar one.
     pub device: String,
 }
 
 impl fmt::Debug for LoginRequest {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("LoginRequest").field("user", &self.user).finish_non_exhaustive()
+        formatter
+            .debug_struct("LoginRequest")
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -43,7 +46,9 @@ pub struct LoginAnswer {
 
 impl fmt::Debug for LoginAnswer {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("LoginAnswer").finish_non_exhaustive()
+        formatter
+            .debug_struct("LoginAnswer")
+            .finish_non_exhaustive()
     }
 }
 
@@ -57,8 +62,8 @@ pub struct Session {
     /// What the token may do. Servers before this word gave out none but full ones.
     #[serde(default)]
     pub scope: Scope,
-    /// Which installation this is, in 32 hex digits: a client that meets another one under the same address must not
-    /// take its own sync list for that one's.
+    /// Which installation this is, in 32 hex digits: a client that meets another one under the same
+    /// address must not take its own sync list for that one's.
     pub installation: String,
     /// What proofs are made with.
     pub nonce: Nonce,
@@ -82,7 +87,8 @@ pub enum Scope {
     /// All that its user may.
     #[default]
     Full,
-    /// Read, and add what was not there. Whoever steals it, or the machine that has it, can spoil nothing.
+    /// Read, and add what was not there. Whoever steals it, or the machine that has it, can spoil
+    /// nothing.
     AppendOnly,
     /// Read.
     ReadOnly,
@@ -177,8 +183,8 @@ pub struct Receipt {
     pub size: u64,
     /// When this user came to hold it, in milliseconds since the epoch, by the server's clock.
     pub stored_at_ms: i64,
-    /// The server's hand under it. Left out of what a check only repeats: a thousand signatures would cost more than a thousand
-    /// look-ups.
+    /// The server's hand under it. Left out of what a check only repeats: a thousand signatures
+    /// would cost more than a thousand look-ups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
 }
@@ -186,12 +192,17 @@ pub struct Receipt {
 impl Receipt {
     /// What a signature under it is about.
     pub const fn statement(&self, user: UserId) -> Statement {
-        Statement { user: user.0, fingerprint: self.fingerprint, size: self.size, stored_at_ms: self.stored_at_ms }
+        Statement {
+            user: user.0,
+            fingerprint: self.fingerprint,
+            size: self.size,
+            stored_at_ms: self.stored_at_ms,
+        }
     }
 }
 
-/// Answer of `GET /v1/images/{fingerprint}/receipt`: the server has just read the stored bytes and hashed them, and they are what
-/// they should be.
+/// Answer of `GET /v1/images/{fingerprint}/receipt`: the server has just read the stored bytes and
+/// hashed them, and they are what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreshReceipt {
     /// Signed.
@@ -262,7 +273,8 @@ pub enum LibraryChange {
     },
 }
 
-/// A change based on nothing need not say so: most are, and a photo that only gets another name costs little more than its name.
+/// A change based on nothing need not say so: most are, and a photo that only gets another name
+/// costs little more than its name.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
 fn is_nothing(base: &u64) -> bool {
     *base == 0
@@ -305,13 +317,14 @@ pub struct LibraryFeed {
     pub next: u64,
     /// Whether there is more right now.
     pub more: bool,
-    /// How many images of this user's the server found damaged: whoever has them is asked to send them again (see [`WantedPage`]). Left
-    /// out where there are none.
+    /// How many images of this user's the server found damaged: whoever has them is asked to send
+    /// them again (see [`WantedPage`]). Left out where there are none.
     #[serde(default, skip_serializing_if = "is_nothing")]
     pub wanted: u64,
 }
 
-/// Answer of `GET /v1/images/wanted`: images that this user holds and that the server found damaged.
+/// Answer of `GET /v1/images/wanted`: images that this user holds and that the server found
+/// damaged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedPage {
     /// By ascending fingerprint.
@@ -385,7 +398,8 @@ pub struct ServerStatus {
     pub trashed_photos: u64,
     /// The user's interrupted uploads.
     pub interrupted_uploads: u64,
-    /// Bytes that count for the quota: of every image that the user holds, in the library or in the trash.
+    /// Bytes that count for the quota: of every image that the user holds, in the library or in the
+    /// trash.
     #[serde(default)]
     pub held_bytes: u64,
     /// The most that they may hold, in bytes; nothing if there is no limit.

@@ -1,8 +1,9 @@
-//! Parcels: several small images in one request, whole (M5). A photo of a hundred kilobytes costs more in questions,
-//! answers and waits for the disk than in bytes; together, many cost one of each.
+//! Parcels: several small images in one request, whole (M5). A photo of a hundred kilobytes costs
+//! more in questions, answers and waits for the disk than in bytes; together, many cost one of
+//! each.
 //!
-//! The body is a packing list, as one line of JSON, and behind its line feed the images' bytes, one after another, in
-//! the list's order:
+//! The body is a packing list, as one line of JSON, and behind its line feed the images' bytes, one
+//! after another, in the list's order:
 //!
 //! ```text
 //! {"images":[{"fingerprint":"9f86...","size":4},{"fingerprint":"2c26...","size":3}]}
@@ -21,7 +22,8 @@ use crate::message::Receipt;
 
 /// The media type of a parcel.
 pub const PARCEL: &str = "application/vnd.heirloom.parcel";
-/// Images in one parcel, at most: each is an open file of the server's while it makes them durable together.
+/// Images in one parcel, at most: each is an open file of the server's while it makes them durable
+/// together.
 pub const IMAGES_MAX: usize = 64;
 /// Bytes of all images in one parcel, at most. Both sides hold them in memory.
 pub const BYTES_MAX: u64 = 4 << 20;
@@ -66,7 +68,9 @@ pub enum Unpacked {
 #[derive(Debug, thiserror::Error)]
 pub enum ParcelError {
     /// No line feed where the list must have ended.
-    #[error("a parcel begins with a packing list of at most {LIST_BYTES_MAX} bytes and a line feed")]
+    #[error(
+        "a parcel begins with a packing list of at most {LIST_BYTES_MAX} bytes and a line feed"
+    )]
     NoList,
     /// The list is not JSON of our shape.
     #[error("read the packing list")]
@@ -93,7 +97,8 @@ pub enum ParcelError {
 impl PackingList {
     /// The first line of the parcel, its line feed included.
     pub fn line(&self) -> Vec<u8> {
-        let mut line = serde_json::to_vec(self).expect("a packing list has only strings and numbers");
+        let mut line =
+            serde_json::to_vec(self).expect("a packing list has only strings and numbers");
         line.push(b'\n');
         line
     }
@@ -101,7 +106,10 @@ impl PackingList {
     /// Opens a parcel: each image, and where in the body its bytes are.
     pub fn open(body: &[u8]) -> Result<Vec<(Fingerprint, Range<usize>)>, ParcelError> {
         let front = &body[..body.len().min(LIST_BYTES_MAX)];
-        let end = front.iter().position(|byte| *byte == b'\n').ok_or(ParcelError::NoList)?;
+        let end = front
+            .iter()
+            .position(|byte| *byte == b'\n')
+            .ok_or(ParcelError::NoList)?;
         let list: Self = serde_json::from_slice(&body[..end]).map_err(ParcelError::Malformed)?;
         list.check((body.len() - end - 1) as u64)?;
         let mut at = end + 1;
@@ -122,11 +130,22 @@ impl PackingList {
             return Err(ParcelError::Empty);
         }
         let mut seen = HashSet::new();
-        if let Some(twice) = self.images.iter().find(|packed| !seen.insert(packed.fingerprint)) {
+        if let Some(twice) = self
+            .images
+            .iter()
+            .find(|packed| !seen.insert(packed.fingerprint))
+        {
             return Err(ParcelError::Twice(twice.fingerprint));
         }
-        let listed = self.images.iter().fold(0, |sum: u64, packed| sum.saturating_add(packed.size));
-        if listed == found { Ok(()) } else { Err(ParcelError::WrongLength { listed, found }) }
+        let listed = self
+            .images
+            .iter()
+            .fold(0, |sum: u64, packed| sum.saturating_add(packed.size));
+        if listed == found {
+            Ok(())
+        } else {
+            Err(ParcelError::WrongLength { listed, found })
+        }
     }
 }
 
@@ -137,39 +156,82 @@ mod tests {
     use super::*;
 
     fn parcel(images: &[&[u8]]) -> Vec<u8> {
-        let packed = |bytes: &&[u8]| Packed { fingerprint: Fingerprint::of(bytes), size: bytes.len() as u64 };
-        let list = PackingList { images: images.iter().map(packed).collect() };
+        let packed = |bytes: &&[u8]| Packed {
+            fingerprint: Fingerprint::of(bytes),
+            size: bytes.len() as u64,
+        };
+        let list = PackingList {
+            images: images.iter().map(packed).collect(),
+        };
         [list.line(), images.concat()].concat()
     }
 
     #[test]
     fn a_list_of_the_largest_parcel_fits_its_limit() {
-        let images = (0..IMAGES_MAX)
-            .map(|number| Packed { fingerprint: Fingerprint::of(&[u8::try_from(number).unwrap()]), size: BYTES_MAX });
-        assert!(PackingList { images: images.collect() }.line().len() <= LIST_BYTES_MAX);
+        let images = (0..IMAGES_MAX).map(|number| Packed {
+            fingerprint: Fingerprint::of(&[u8::try_from(number).unwrap()]),
+            size: BYTES_MAX,
+        });
+        assert!(
+            PackingList {
+                images: images.collect()
+            }
+            .line()
+            .len()
+                <= LIST_BYTES_MAX
+        );
     }
 
     #[test]
     fn what_is_no_parcel_is_refused() {
         let whole = parcel(&[b"one", b"other"]);
-        assert!(matches!(PackingList::open(&whole[..whole.len() - 1]), Err(ParcelError::WrongLength { .. })));
-        assert!(matches!(PackingList::open(&[&whole[..], b"x"].concat()), Err(ParcelError::WrongLength { .. })));
-        assert!(matches!(PackingList::open(&parcel(&[b"one", b"one"])), Err(ParcelError::Twice(_))));
-        assert!(matches!(PackingList::open(&parcel(&[])), Err(ParcelError::Empty)));
-        assert!(matches!(PackingList::open(&parcel(&[b""])), Err(ParcelError::Empty)));
+        assert!(matches!(
+            PackingList::open(&whole[..whole.len() - 1]),
+            Err(ParcelError::WrongLength { .. })
+        ));
+        assert!(matches!(
+            PackingList::open(&[&whole[..], b"x"].concat()),
+            Err(ParcelError::WrongLength { .. })
+        ));
+        assert!(matches!(
+            PackingList::open(&parcel(&[b"one", b"one"])),
+            Err(ParcelError::Twice(_))
+        ));
+        assert!(matches!(
+            PackingList::open(&parcel(&[])),
+            Err(ParcelError::Empty)
+        ));
+        assert!(matches!(
+            PackingList::open(&parcel(&[b""])),
+            Err(ParcelError::Empty)
+        ));
         assert!(matches!(PackingList::open(b""), Err(ParcelError::NoList)));
-        assert!(matches!(PackingList::open(&vec![b'x'; LIST_BYTES_MAX + 1]), Err(ParcelError::NoList)));
-        assert!(matches!(PackingList::open(b"{\"images\":[],\"x\":1}\n"), Err(ParcelError::Malformed(_))));
-        let many: Vec<Vec<u8>> = (0..=IMAGES_MAX).map(|number| vec![u8::try_from(number).unwrap()]).collect();
+        assert!(matches!(
+            PackingList::open(&vec![b'x'; LIST_BYTES_MAX + 1]),
+            Err(ParcelError::NoList)
+        ));
+        assert!(matches!(
+            PackingList::open(b"{\"images\":[],\"x\":1}\n"),
+            Err(ParcelError::Malformed(_))
+        ));
+        let many: Vec<Vec<u8>> = (0..=IMAGES_MAX)
+            .map(|number| vec![u8::try_from(number).unwrap()])
+            .collect();
         let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
-        assert!(matches!(PackingList::open(&parcel(&many)), Err(ParcelError::TooMany(65))));
+        assert!(matches!(
+            PackingList::open(&parcel(&many)),
+            Err(ParcelError::TooMany(65))
+        ));
         let huge = format!(
             "{{\"images\":[{{\"fingerprint\":\"{}\",\"size\":{}}},{{\"fingerprint\":\"{}\",\"size\":2}}]}}\n",
             Fingerprint::of(b"a"),
             u64::MAX,
             Fingerprint::of(b"b")
         );
-        assert!(matches!(PackingList::open(huge.as_bytes()), Err(ParcelError::WrongLength { .. })));
+        assert!(matches!(
+            PackingList::open(huge.as_bytes()),
+            Err(ParcelError::WrongLength { .. })
+        ));
     }
 
     proptest! {

@@ -7,8 +7,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 /// Where a photo stands in its user's library: names joined by `/`, relative to the mount.
 ///
-/// UTF-8; no empty name, no `.` or `..`, no NUL, no name over 255 bytes, at most 4,095 bytes in all.
-/// It never reaches a server's filesystem: there it is only a column.
+/// UTF-8; no empty name, no `.` or `..`, no NUL, no name over 255 bytes, at most 4,095 bytes in
+/// all. It never reaches a server's filesystem: there it is only a column.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LibraryPath(String);
 
@@ -65,12 +65,16 @@ impl LibraryPath {
 
     /// The path of the folder it stands in; none at the top.
     pub fn parent(&self) -> Option<Self> {
-        self.0.rsplit_once('/').map(|(parent, _)| Self(parent.to_owned()))
+        self.0
+            .rsplit_once('/')
+            .map(|(parent, _)| Self(parent.to_owned()))
     }
 
     /// Whether it is `place` itself, or something in that folder or in one below it.
     pub fn is_at_or_below(&self, place: &Self) -> bool {
-        self.0.strip_prefix(&*place.0).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        self.0
+            .strip_prefix(&*place.0)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The path of `name` in this folder.
@@ -118,8 +122,19 @@ mod tests {
 
     #[test]
     fn ordinary_paths_are_taken_as_they_are() {
-        for path in ["a.jpg", "2024/Sommer/IMG 0001.JPG", "é/美.heic", ".hidden/x", "..a/b..", "a\nb", "con"] {
-            assert_eq!(LibraryPath::new(path).map(|it| it.to_string()), Ok(path.to_owned()));
+        for path in [
+            "a.jpg",
+            "2024/Sommer/IMG 0001.JPG",
+            "é/美.heic",
+            ".hidden/x",
+            "..a/b..",
+            "a\nb",
+            "con",
+        ] {
+            assert_eq!(
+                LibraryPath::new(path).map(|it| it.to_string()),
+                Ok(path.to_owned())
+            );
         }
     }
 

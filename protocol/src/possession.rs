@@ -11,7 +11,8 @@ use std::fmt;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The context string of the key derivation (BLAKE3 section 6.2): names the purpose and its version.
+/// The context string of the key derivation (BLAKE3 section 6.2): names the purpose and its
+/// version.
 const CONTEXT: &str = "heirloom possession 1";
 
 /// Images below this are simply uploaded, in bytes: a small screenshot or form could be guessed
@@ -89,7 +90,8 @@ macro_rules! thirty_two_bytes {
 }
 
 thirty_two_bytes! {
-    /// What the server asks a proof to be made with: good for one user and token, this hour and the next.
+    /// What the server asks a proof to be made with: good for one user and token, this hour and the
+    /// next.
     Nonce
 }
 
@@ -106,7 +108,10 @@ impl Prover {
     /// Begins a proof that `user` has an image of `size` bytes.
     pub fn new(nonce: &Nonce, user: UserId, size: u64) -> Self {
         let mut derivation = blake3::Hasher::new_derive_key(CONTEXT);
-        derivation.update(&nonce.0).update(&user.0.to_be_bytes()).update(&size.to_be_bytes());
+        derivation
+            .update(&nonce.0)
+            .update(&user.0.to_be_bytes())
+            .update(&size.to_be_bytes());
         Self(blake3::Hasher::new_keyed(derivation.finalize().as_bytes()))
     }
 
@@ -175,6 +180,9 @@ mod tests {
 
     #[test]
     fn neither_nonce_nor_proof_shows_in_a_log() {
-        assert_eq!(format!("{:?} {:?}", Nonce([9; 32]), Proof([9; 32])), "Nonce(..) Proof(..)");
+        assert_eq!(
+            format!("{:?} {:?}", Nonce([9; 32]), Proof([9; 32])),
+            "Nonce(..) Proof(..)"
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! What went wrong, in the one form that every error answer has: RFC 9457 `application/problem+json`
-//! with a code from a closed list.
+//! What went wrong, in the one form that every error answer has: RFC 9457
+//! `application/problem+json` with a code from a closed list.
 
 use std::fmt;
 

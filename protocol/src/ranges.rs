@@ -22,7 +22,11 @@ pub struct RangeError {
 impl ByteRange {
     /// The bytes `start..end`.
     pub const fn new(start: u64, end: u64) -> Result<Self, RangeError> {
-        if start < end { Ok(Self { start, end }) } else { Err(RangeError { start, end }) }
+        if start < end {
+            Ok(Self { start, end })
+        } else {
+            Err(RangeError { start, end })
+        }
     }
 
     /// `length` bytes from `start`; an error if that is none, or past `u64::MAX`.
@@ -49,7 +53,10 @@ impl ByteRange {
     /// Its first `length` bytes (at least one), or all of it where it has fewer.
     #[must_use]
     pub fn first(self, length: u64) -> Self {
-        Self { start: self.start, end: self.end.min(self.start.saturating_add(length.max(1))) }
+        Self {
+            start: self.start,
+            end: self.end.min(self.start.saturating_add(length.max(1))),
+        }
     }
 }
 
@@ -102,7 +109,10 @@ impl RangeSet {
         let behind = self.0.partition_point(|range| range.start <= added.end);
         let melted = self.0[first..behind]
             .iter()
-            .fold(added, |sum, range| ByteRange { start: sum.start.min(range.start), end: sum.end.max(range.end) });
+            .fold(added, |sum, range| ByteRange {
+                start: sum.start.min(range.start),
+                end: sum.end.max(range.end),
+            });
         self.0.splice(first..behind, [melted]);
     }
 
@@ -110,8 +120,12 @@ impl RangeSet {
     pub fn remove(&mut self, removed: ByteRange) {
         let first = self.0.partition_point(|range| range.end <= removed.start);
         let behind = self.0.partition_point(|range| range.start < removed.end);
-        let left = self.0[first..behind].first().and_then(|range| ByteRange::new(range.start, removed.start).ok());
-        let right = self.0[first..behind].last().and_then(|range| ByteRange::new(removed.end, range.end).ok());
+        let left = self.0[first..behind]
+            .first()
+            .and_then(|range| ByteRange::new(range.start, removed.start).ok());
+        let right = self.0[first..behind]
+            .last()
+            .and_then(|range| ByteRange::new(removed.end, range.end).ok());
         self.0.splice(first..behind, left.into_iter().chain(right));
     }
 
@@ -132,7 +146,9 @@ impl RangeSet {
     /// Whether every byte of `range` is in the set.
     pub fn contains(&self, range: ByteRange) -> bool {
         let index = self.0.partition_point(|held| held.end < range.end);
-        self.0.get(index).is_some_and(|held| held.start <= range.start && range.end <= held.end)
+        self.0
+            .get(index)
+            .is_some_and(|held| held.start <= range.start && range.end <= held.end)
     }
 
     /// Whether the set is all of an image of `size` bytes.
@@ -190,7 +206,9 @@ impl Serialize for RangeSet {
 impl<'de> Deserialize<'de> for RangeSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         // Whatever order or overlap the sender chose, our invariant holds afterwards.
-        Ok(Vec::<ByteRange>::deserialize(deserializer)?.into_iter().collect())
+        Ok(Vec::<ByteRange>::deserialize(deserializer)?
+            .into_iter()
+            .collect())
     }
 }
 
@@ -205,16 +223,25 @@ mod tests {
 
     fn range() -> impl Strategy<Value = ByteRange> {
         (0..UNIVERSE, 1..UNIVERSE).prop_map(|(start, length)| {
-            ByteRange::new(start, (start + length).min(UNIVERSE)).expect("start is below the universe's end")
+            ByteRange::new(start, (start + length).min(UNIVERSE))
+                .expect("start is below the universe's end")
         })
     }
 
     fn bits(set: &RangeSet) -> Vec<bool> {
-        (0..UNIVERSE).map(|byte| set.iter().any(|range| (range.start()..range.end()).contains(&byte))).collect()
+        (0..UNIVERSE)
+            .map(|byte| {
+                set.iter()
+                    .any(|range| (range.start()..range.end()).contains(&byte))
+            })
+            .collect()
     }
 
     fn assert_canonical(set: &RangeSet) {
-        assert!(set.0.windows(2).all(|pair| pair[0].end < pair[1].start), "{set:?} is not in its fewest ranges");
+        assert!(
+            set.0.windows(2).all(|pair| pair[0].end < pair[1].start),
+            "{set:?} is not in its fewest ranges"
+        );
     }
 
     proptest! {

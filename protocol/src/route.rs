@@ -26,7 +26,8 @@ pub const HEALTH: &str = "/healthz";
 pub const UPLOAD_PATTERN: &str = "/v1/uploads/{fingerprint}";
 /// One shard, as a pattern for a router; see [`shard`].
 pub const SHARD_PATTERN: &str = "/v1/uploads/{fingerprint}/{offset}";
-/// The receipt of an image that was read again for it, as a pattern for a router; see [`fresh_receipt`].
+/// The receipt of an image that was read again for it, as a pattern for a router; see
+/// [`fresh_receipt`].
 pub const FRESH_RECEIPT_PATTERN: &str = "/v1/images/{fingerprint}/receipt";
 /// One image, as a pattern for a router; see [`image`].
 pub const IMAGE_PATTERN: &str = "/v1/images/{fingerprint}";
@@ -58,7 +59,10 @@ pub fn library_feed(since: u64, wait_s: u64) -> String {
 
 /// Images that are asked for again, behind this one.
 pub fn wanted(after: Option<Fingerprint>) -> String {
-    after.map_or_else(|| WANTED.to_owned(), |after| format!("{WANTED}?after={after}"))
+    after.map_or_else(
+        || WANTED.to_owned(),
+        |after| format!("{WANTED}?after={after}"),
+    )
 }
 
 /// The user's trash behind the version `after`.

@@ -72,7 +72,13 @@ pub enum LinkKind {
 pub struct LinkKindError;
 
 impl LinkKind {
-    const ALL: [Self; 5] = [Self::Cellular, Self::Wifi, Self::Ethernet, Self::Loopback, Self::Unknown];
+    const ALL: [Self; 5] = [
+        Self::Cellular,
+        Self::Wifi,
+        Self::Ethernet,
+        Self::Loopback,
+        Self::Unknown,
+    ];
 
     /// The kind as one word.
     pub const fn as_str(self) -> &'static str {
@@ -96,7 +102,10 @@ impl FromStr for LinkKind {
     type Err = LinkKindError;
 
     fn from_str(word: &str) -> Result<Self, LinkKindError> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word).ok_or(LinkKindError)
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == word)
+            .ok_or(LinkKindError)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Signatures: the server's hand under its word that a user's image is stored.
 //!
-//! A receipt without one says something only as long as the server that gave it is believed; a signed one can be shown to anybody who knows
-//! the server's public key. What is signed (Ed25519, RFC 8032): `heirloom receipt 1`, the user, the fingerprint, the size, and the time of storing.
+//! A receipt without one says something only as long as the server that gave it is believed; a
+//! signed one can be shown to anybody who knows the server's public key. What is signed (Ed25519,
+//! RFC 8032): `heirloom receipt 1`, the user, the fingerprint, the size, and the time of storing.
 
 use std::fmt;
 
@@ -11,7 +12,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::fingerprint::Fingerprint;
 
-/// Names the purpose of what is signed, and its version: no signature can be taken for one of something else.
+/// Names the purpose of what is signed, and its version: no signature can be taken for one of
+/// something else.
 const CONTEXT: &[u8] = b"heirloom receipt 1";
 
 /// Text that is not so many bytes of hex.
@@ -33,11 +35,23 @@ pub struct Statement {
 }
 
 impl Statement {
-    /// The bytes that are signed: context, then user, fingerprint, size and time, numbers as 8 bytes big-endian.
+    /// The bytes that are signed: context, then user, fingerprint, size and time, numbers as 8
+    /// bytes big-endian.
     pub fn bytes(&self) -> Vec<u8> {
-        let Self { user, fingerprint, size, stored_at_ms } = self;
-        [CONTEXT, &user.to_be_bytes(), fingerprint.as_bytes(), &size.to_be_bytes(), &stored_at_ms.to_be_bytes()]
-            .concat()
+        let Self {
+            user,
+            fingerprint,
+            size,
+            stored_at_ms,
+        } = self;
+        [
+            CONTEXT,
+            &user.to_be_bytes(),
+            fingerprint.as_bytes(),
+            &size.to_be_bytes(),
+            &stored_at_ms.to_be_bytes(),
+        ]
+        .concat()
     }
 }
 
@@ -95,8 +109,11 @@ bytes_in_hex! {
 impl ReceiptKey {
     /// Whether whoever has this key's secret signed this.
     pub fn vouches(&self, statement: &Statement, signature: &Signature) -> bool {
-        let Ok(key) = VerifyingKey::from_bytes(&self.0) else { return false };
-        key.verify_strict(&statement.bytes(), &Ed25519::from_bytes(&signature.0)).is_ok()
+        let Ok(key) = VerifyingKey::from_bytes(&self.0) else {
+            return false;
+        };
+        key.verify_strict(&statement.bytes(), &Ed25519::from_bytes(&signature.0))
+            .is_ok()
     }
 }
 
@@ -110,20 +127,35 @@ mod tests {
     fn a_signature_is_good_for_exactly_what_was_signed() {
         let secret = SigningKey::from_bytes(&[7; 32]);
         let key = ReceiptKey::from(secret.verifying_key().to_bytes());
-        let said = Statement { user: 42, fingerprint: Fingerprint::of(b"abc"), size: 3, stored_at_ms: 5 };
+        let said = Statement {
+            user: 42,
+            fingerprint: Fingerprint::of(b"abc"),
+            size: 3,
+            stored_at_ms: 5,
+        };
         let signature = Signature::from(secret.sign(&said.bytes()).to_bytes());
         assert!(key.vouches(&said, &signature));
         for other in [
             Statement { user: 43, ..said },
-            Statement { fingerprint: Fingerprint::of(b"abd"), ..said },
+            Statement {
+                fingerprint: Fingerprint::of(b"abd"),
+                ..said
+            },
             Statement { size: 4, ..said },
-            Statement { stored_at_ms: 6, ..said },
+            Statement {
+                stored_at_ms: 6,
+                ..said
+            },
         ] {
             assert!(!key.vouches(&other, &signature), "{other:?}");
         }
-        let stranger = ReceiptKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
+        let stranger =
+            ReceiptKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
         assert!(!stranger.vouches(&said, &signature));
-        assert!(!ReceiptKey::from([2; 32]).vouches(&said, &signature), "not even a point of the curve");
+        assert!(
+            !ReceiptKey::from([2; 32]).vouches(&said, &signature),
+            "not even a point of the curve"
+        );
         let mut spoiled = *signature.as_bytes();
         spoiled[63] ^= 1;
         assert!(!key.vouches(&said, &Signature::from(spoiled)));
@@ -131,7 +163,12 @@ mod tests {
 
     #[test]
     fn what_is_signed_keeps_its_bytes() {
-        let said = Statement { user: 1, fingerprint: Fingerprint::from([9; 32]), size: 2, stored_at_ms: -1 };
+        let said = Statement {
+            user: 1,
+            fingerprint: Fingerprint::from([9; 32]),
+            size: 2,
+            stored_at_ms: -1,
+        };
         let expected = [
             b"heirloom receipt 1".as_slice(),
             &[0, 0, 0, 0, 0, 0, 0, 1],

@@ -4,27 +4,38 @@
 use std::path::Path;
 
 use heirloom_protocol::message::{
-    CheckImage, CheckedImage, CrossUser, FreshReceipt, LibraryBatch, LibraryChange, LibraryEntry, LibraryFeed,
-    LibraryOutcome, LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest, Receipt, Scope, ServerStatus,
-    Session, TrashPage, TrashedPhoto, UploadState, WantedPage,
+    CheckImage, CheckedImage, CrossUser, FreshReceipt, LibraryBatch, LibraryChange, LibraryEntry,
+    LibraryFeed, LibraryOutcome, LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest,
+    Receipt, Scope, ServerStatus, Session, TrashPage, TrashedPhoto, UploadState, WantedPage,
 };
 use heirloom_protocol::parcel::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::signature::{ReceiptKey, Signature};
-use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route};
+use heirloom_protocol::{
+    ByteRange, ErrorCode, Fingerprint, LibraryPath, Problem, RangeSet, ShardSize, route,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Compares `message` with its golden file, both ways. A missing file is written and fails the test once.
+/// Compares `message` with its golden file, both ways. A missing file is written and fails the test
+/// once.
 #[track_caller]
 fn golden<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, message: &T) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{name}.json"));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/golden")
+        .join(format!("{name}.json"));
     let written = serde_json::to_string_pretty(message).unwrap() + "\n";
     let Ok(kept) = std::fs::read_to_string(&path) else {
         std::fs::write(&path, written).unwrap();
-        panic!("{} was missing and is written now: read it, then run again", path.display());
+        panic!(
+            "{} was missing and is written now: read it, then run again",
+            path.display()
+        );
     };
-    assert_eq!(kept, written, "{name} is spelled differently now: that breaks clients and servers in use");
+    assert_eq!(
+        kept, written,
+        "{name} is spelled differently now: that breaks clients and servers in use"
+    );
     assert_eq!(&serde_json::from_str::<T>(&kept).unwrap(), message);
 }
 
@@ -33,11 +44,19 @@ fn fingerprint() -> Fingerprint {
 }
 
 fn receipt() -> Receipt {
-    Receipt { fingerprint: fingerprint(), size: 6, stored_at_ms: 1_795_000_000_000, signature: None }
+    Receipt {
+        fingerprint: fingerprint(),
+        size: 6,
+        stored_at_ms: 1_795_000_000_000,
+        signature: None,
+    }
 }
 
 fn ranges() -> RangeSet {
-    [(0, 4096), (8192, 12288)].into_iter().map(|(start, end)| ByteRange::new(start, end).unwrap()).collect()
+    [(0, 4096), (8192, 12288)]
+        .into_iter()
+        .map(|(start, end)| ByteRange::new(start, end).unwrap())
+        .collect()
 }
 
 fn path(text: &str) -> LibraryPath {
@@ -46,11 +65,16 @@ fn path(text: &str) -> LibraryPath {
 
 #[test]
 fn every_message_keeps_its_spelling() {
-    let login =
-        LoginRequest { user: "anna".to_owned(), password: "correct horse".to_owned(), device: "laptop".to_owned() };
+    let login = LoginRequest {
+        user: "anna".to_owned(),
+        password: "correct horse".to_owned(),
+        device: "laptop".to_owned(),
+    };
     assert!(!format!("{login:?}").contains("horse"));
     golden("login_request", &login);
-    let answer = LoginAnswer { token: "hl_00".to_owned() };
+    let answer = LoginAnswer {
+        token: "hl_00".to_owned(),
+    };
     assert!(!format!("{answer:?}").contains("hl_"));
     golden("login_answer", &answer);
     golden(
@@ -78,8 +102,16 @@ fn every_message_keeps_its_spelling() {
     golden(
         "check_request",
         &vec![
-            CheckImage { fingerprint: fingerprint(), size: 6, proof: None },
-            CheckImage { fingerprint: fingerprint(), size: 6, proof: Some(Proof::from([2; 32])) },
+            CheckImage {
+                fingerprint: fingerprint(),
+                size: 6,
+                proof: None,
+            },
+            CheckImage {
+                fingerprint: fingerprint(),
+                size: 6,
+                proof: Some(Proof::from([2; 32])),
+            },
         ],
     );
     golden(
@@ -87,19 +119,42 @@ fn every_message_keeps_its_spelling() {
         &vec![
             CheckedImage::Owned { receipt: receipt() },
             CheckedImage::Linked { receipt: receipt() },
-            CheckedImage::Interrupted { fingerprint: fingerprint(), received: ranges() },
-            CheckedImage::Absent { fingerprint: fingerprint() },
+            CheckedImage::Interrupted {
+                fingerprint: fingerprint(),
+                received: ranges(),
+            },
+            CheckedImage::Absent {
+                fingerprint: fingerprint(),
+            },
         ],
     );
-    golden("upload_receiving", &UploadState::Receiving { size: 16_384, received: ranges() });
+    golden(
+        "upload_receiving",
+        &UploadState::Receiving {
+            size: 16_384,
+            received: ranges(),
+        },
+    );
     golden("upload_stored", &UploadState::Stored { receipt: receipt() });
     golden(
         "library_request",
         &LibraryBatch {
             changes: vec![
-                LibraryChange::Put { path: path("2026/a.jpg"), fingerprint: fingerprint(), mtime_ns: -1, base: 0 },
-                LibraryChange::Move { from: path("2026/a.jpg"), to: path("b.jpg"), base: 1 },
-                LibraryChange::Remove { path: path("b.jpg"), base: 2 },
+                LibraryChange::Put {
+                    path: path("2026/a.jpg"),
+                    fingerprint: fingerprint(),
+                    mtime_ns: -1,
+                    base: 0,
+                },
+                LibraryChange::Move {
+                    from: path("2026/a.jpg"),
+                    to: path("b.jpg"),
+                    base: 1,
+                },
+                LibraryChange::Remove {
+                    path: path("b.jpg"),
+                    base: 2,
+                },
             ],
         },
     );
@@ -109,7 +164,9 @@ fn every_message_keeps_its_spelling() {
             outcomes: vec![
                 LibraryOutcome::Applied { version: 1 },
                 LibraryOutcome::Conflict { current: 7 },
-                LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld },
+                LibraryOutcome::Refused {
+                    code: ErrorCode::ImageNotHeld,
+                },
             ],
         },
     );
@@ -120,9 +177,17 @@ fn every_message_keeps_its_spelling() {
                 LibraryEntry {
                     version: 1,
                     path: path("a.jpg"),
-                    photo: Some(LibraryPhoto { fingerprint: fingerprint(), size: 6, mtime_ns: 5 }),
+                    photo: Some(LibraryPhoto {
+                        fingerprint: fingerprint(),
+                        size: 6,
+                        mtime_ns: 5,
+                    }),
                 },
-                LibraryEntry { version: 2, path: path("gone.jpg"), photo: None },
+                LibraryEntry {
+                    version: 2,
+                    path: path("gone.jpg"),
+                    photo: None,
+                },
             ],
             next: 2,
             more: false,
@@ -143,20 +208,46 @@ fn every_message_keeps_its_spelling() {
             damaged_images: 1,
         },
     );
-    golden("problem", &Problem::new(ErrorCode::DigestMismatch).with_detail("shard 0..4096"));
+    golden(
+        "problem",
+        &Problem::new(ErrorCode::DigestMismatch).with_detail("shard 0..4096"),
+    );
 }
 
 #[test]
 fn a_signed_receipt_keeps_its_spelling() {
-    let receipt = Receipt { signature: Some(Signature::from([5; 64])), ..receipt() };
+    let receipt = Receipt {
+        signature: Some(Signature::from([5; 64])),
+        ..receipt()
+    };
     golden("upload_stored_signed", &UploadState::Stored { receipt });
-    golden("fresh_receipt", &FreshReceipt { receipt, hashed_at_ms: 1_795_000_000_001 });
+    golden(
+        "fresh_receipt",
+        &FreshReceipt {
+            receipt,
+            hashed_at_ms: 1_795_000_000_001,
+        },
+    );
 }
 
 #[test]
 fn what_is_asked_for_again_keeps_its_spelling() {
-    golden("wanted", &WantedPage { fingerprints: vec![fingerprint()], more: true });
-    golden("library_feed_wanting", &LibraryFeed { entries: Vec::new(), next: 2, more: false, wanted: 3 });
+    golden(
+        "wanted",
+        &WantedPage {
+            fingerprints: vec![fingerprint()],
+            more: true,
+        },
+    );
+    golden(
+        "library_feed_wanting",
+        &LibraryFeed {
+            entries: Vec::new(),
+            next: 2,
+            more: false,
+            wanted: 3,
+        },
+    );
 }
 
 #[test]
@@ -167,7 +258,11 @@ fn the_trash_keeps_its_spelling() {
             entries: vec![TrashedPhoto {
                 path: path("2026/a.jpg"),
                 version: 3,
-                photo: LibraryPhoto { fingerprint: fingerprint(), size: 6, mtime_ns: -1 },
+                photo: LibraryPhoto {
+                    fingerprint: fingerprint(),
+                    size: 6,
+                    mtime_ns: -1,
+                },
                 removed_at_ms: 1_795_000_000_000,
                 standing: 0,
             }],
@@ -180,26 +275,46 @@ fn the_trash_keeps_its_spelling() {
 
 #[test]
 fn every_parcel_keeps_its_spelling() {
-    golden("packing_list", &PackingList { images: vec![Packed { fingerprint: fingerprint(), size: 6 }] });
+    golden(
+        "packing_list",
+        &PackingList {
+            images: vec![Packed {
+                fingerprint: fingerprint(),
+                size: 6,
+            }],
+        },
+    );
     golden(
         "parcel_answer",
-        &vec![Unpacked::Stored { receipt: receipt() }, Unpacked::Damaged { fingerprint: fingerprint() }],
+        &vec![
+            Unpacked::Stored { receipt: receipt() },
+            Unpacked::Damaged {
+                fingerprint: fingerprint(),
+            },
+        ],
     );
 }
 
 #[test]
 fn every_error_code_has_one_word_and_a_fitting_status() {
     for code in ErrorCode::ALL {
-        assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
+        assert_eq!(
+            serde_json::to_string(&code).unwrap(),
+            format!("\"{}\"", code.as_str())
+        );
         assert!((400..600).contains(&code.status()), "{code:?}");
     }
-    let words: Vec<_> = ErrorCode::ALL.iter().map(|code| format!("{} {}", code.status(), code.as_str())).collect();
+    let words: Vec<_> = ErrorCode::ALL
+        .iter()
+        .map(|code| format!("{} {}", code.status(), code.as_str()))
+        .collect();
     golden("error_codes", &words);
 }
 
 #[test]
 fn a_request_with_an_unknown_field_is_refused() {
-    let image = serde_json::json!([{ "fingerprint": fingerprint(), "size": 6, "skip_verification": true }]);
+    let image =
+        serde_json::json!([{ "fingerprint": fingerprint(), "size": 6, "skip_verification": true }]);
     assert!(serde_json::from_value::<Vec<CheckImage>>(image).is_err());
     let batch = serde_json::json!({ "changes": [{ "change": "remove", "path": "a", "base": 0, "purge": true }] });
     assert!(serde_json::from_value::<LibraryBatch>(batch).is_err());
@@ -213,17 +328,26 @@ fn an_answer_with_an_unknown_field_is_read() {
 
 #[test]
 fn a_session_of_a_server_without_scopes_is_one_of_a_full_token() {
-    let kept =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/session.json")).unwrap();
+    let kept = std::fs::read_to_string(
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/session.json"),
+    )
+    .unwrap();
     let before = kept.replace("  \"scope\": \"append_only\",\n", "");
     assert_ne!(before, kept);
-    assert_eq!(serde_json::from_str::<Session>(&before).unwrap().scope, Scope::Full);
+    assert_eq!(
+        serde_json::from_str::<Session>(&before).unwrap().scope,
+        Scope::Full
+    );
 }
 
 #[test]
 fn a_path_that_leaves_the_library_is_refused_on_the_wire() {
     for path in ["../a", "/a", "a/../b", "a\u{0}b", ""] {
-        let batch = serde_json::json!({ "changes": [{ "change": "remove", "path": path, "base": 0 }] });
-        assert!(serde_json::from_value::<LibraryBatch>(batch).is_err(), "{path:?}");
+        let batch =
+            serde_json::json!({ "changes": [{ "change": "remove", "path": path, "base": 0 }] });
+        assert!(
+            serde_json::from_value::<LibraryBatch>(batch).is_err(),
+            "{path:?}"
+        );
     }
 }

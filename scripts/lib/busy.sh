@@ -1,6 +1,6 @@
-# shellcheck shell=bash
-# scripts/bench server: one server under the load of many devices. An index of ten million images is made once and kept in
-# ${XDG_CACHE_HOME:-~/.cache}/heirloom-bench; each run works on a copy of it.
+# shellcheck shell=bash scripts/bench server: one server under the load of many devices. An index of
+# ten million images is made once and kept in ${XDG_CACHE_HOME:-~/.cache}/heirloom-bench; each run
+# works on a copy of it.
 
 # Where cargo puts the programs, and where everything happens; scripts/bench says.
 : "${release:?}" "${work:?}" "${rounds:?}"
@@ -14,7 +14,8 @@ busy_put_count=150
 busy_put_bytes=2000000
 busy_put_connections=8
 
-# The index with all its images, made if it is not there; prints its folder. What stands in it says which schema it has.
+# The index with all its images, made if it is not there; prints its folder. What stands in it says
+# which schema it has.
 busy_index() {
     local kept name schema port
     mkdir "$work/empty"
@@ -22,7 +23,8 @@ busy_index() {
     start "$work/empty.log" "$release/heirloom-server" --data "$work/empty" --listen "127.0.0.1:$port"
     until_true "heirloom-server listens" listens "$port"
     "$release/heirloom-server" user add bench --data "$work/empty" >"$work/empty/token"
-    # Of nothing it is done at once; the images of the index have no bytes, which it is not to find out.
+    # Of nothing it is done at once; the images of the index have no bytes, which it is not to find
+    # out.
     until_true "the scrub is done" scrubbed "$work/empty/index.sqlite"
     end_all
     schema=$(sqlite3 "$work/empty/index.sqlite" "SELECT version FROM schema_version")
@@ -41,7 +43,8 @@ busy_index() {
 
 scrubbed() { [ "$(sqlite3 "$1" "SELECT count(*) FROM settings WHERE name = 'scrub'")" = 1 ]; }
 
-# In the order of their fingerprints, so that it takes a minute and not an hour; they are those that tests/bench/load.rs asks for.
+# In the order of their fingerprints, so that it takes a minute and not an hour; they are those that
+# tests/bench/load.rs asks for.
 fill_index() {
     python3 - "$1" "$busy_images" <<'END'
 import sqlite3, sys

@@ -1,5 +1,5 @@
-# shellcheck shell=bash
-# libFuzzer on the stable compiler: the flags that cargo-fuzz would give, less the sanitizers, which only a nightly one has.
+# shellcheck shell=bash libFuzzer on the stable compiler: the flags that cargo-fuzz would give, less
+# the sanitizers, which only a nightly one has.
 
 fuzz_flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
@@ -12,7 +12,8 @@ build_fuzz_targets() {
     RUSTFLAGS=$fuzz_flags cargo build --quiet --manifest-path tests/fuzz/targets/Cargo.toml --target "$fuzz_host" --target-dir target/fuzz
 }
 
-# fuzz_for SECONDS SEED: each target for so long, from its corpus. What breaks one is kept in target/fuzz/found.
+# fuzz_for SECONDS SEED: each target for so long, from its corpus. What breaks one is kept in
+# target/fuzz/found.
 fuzz_for() {
     local folder target output broken=()
     for folder in tests/fuzz/targets/fuzz_targets/*.rs; do
@@ -31,8 +32,8 @@ fuzz_for() {
     [ ${#broken[@]} -eq 0 ] || { say "Broken: ${broken[*]}; see target/fuzz/found"; return 1; }
 }
 
-# What libFuzzer reached at first and in the end, in edges, and in how many runs. No growth at all, from nothing, would mean that
-# it is blind.
+# What libFuzzer reached at first and in the end, in edges, and in how many runs. No growth at all,
+# from nothing, would mean that it is blind.
 fuzz_progress() {
     awk '/cov: / { for (i = 1; i < NF; i++) if ($i == "cov:") { if (first == "") first = $(i + 1); last = $(i + 1) } }
          /stat::number_of_executed_units/ { runs = $2 }

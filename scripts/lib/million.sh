@@ -1,6 +1,6 @@
-# shellcheck shell=bash
-# scripts/bench mount --million: a library of very many photos at a new device: how long until all of its names are shown, how long mounting
-# takes then, and how much memory the client needs to have shown every one of them.
+# shellcheck shell=bash scripts/bench mount --million: a library of very many photos at a new
+# device: how long until all of its names are shown, how long mounting takes then, and how much
+# memory the client needs to have shown every one of them.
 
 # Where cargo puts the programs, and where everything happens; scripts/bench says.
 : "${release:?}" "${work:?}"

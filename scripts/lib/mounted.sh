@@ -1,6 +1,7 @@
-# shellcheck shell=bash
-# scripts/bench mount: how fast a mounted directory is, beside the disk it stands on. Columns are measured one after the other, and
-# within a column the ways take turns, forwards in one round and backwards in the next. Nothing is uploaded, unless the column is about that.
+# shellcheck shell=bash scripts/bench mount: how fast a mounted directory is, beside the disk it
+# stands on. Columns are measured one after the other, and within a column the ways take turns,
+# forwards in one round and backwards in the next. Nothing is uploaded, unless the column is about
+# that.
 
 # Where cargo puts the programs, and where everything happens; scripts/bench says.
 : "${release:?}" "${work:?}" "${rounds:?}"
@@ -22,10 +23,12 @@ declare -A mount_title=(
 # Memory that each fills, in MB, twice where everything is copied twice.
 declare -A mount_memory=([big]=5000 [medium]=3000 [small]=2000 [rsync]=2000 [busy]=7000)
 
-# rclone takes part in the first round only: it needs most of the time, and its figures are not close.
+# rclone takes part in the first round only: it needs most of the time, and its figures are not
+# close.
 rclone_rounds=1
 
-# The photos lie in memory, as on another disk that is fast: cp within one disk lets the kernel copy, which it refuses into FUSE.
+# The photos lie in memory, as on another disk that is fast: cp within one disk lets the kernel
+# copy, which it refuses into FUSE.
 need_source() {
     memory=${memory:-$(mktemp -d /dev/shm/heirloom-bench-XXXXXX)}
     case $1 in
@@ -37,7 +40,8 @@ need_source() {
     [ "$1" != busy ] || [ -e "$memory/queue" ] || "$release/examples/photos" "$memory/queue" 200 5000000 3
 }
 
-# 100 folders of 1,000 small files that are nobody's photos, so that listing them is all that goes on.
+# 100 folders of 1,000 small files that are nobody's photos, so that listing them is all that goes
+# on.
 make_tree() {
     local folder
     for folder in {001..100}; do
@@ -68,7 +72,8 @@ mount_way() {
     until_true "$way is mounted" mountpoint -q "$folder/t"
 }
 
-# Mass removals slow the disk's next creations down for minutes: files are emptied now, and all goes at the end.
+# Mass removals slow the disk's next creations down for minutes: files are emptied now, and all goes
+# at the end.
 unmount_way() {
     [ ! -d "$2/t" ] || ! mountpoint -q "$2/t" || fusermount3 -u -z "$2/t"
     # What is left to hash or to send is of no interest.
@@ -101,8 +106,8 @@ measure_way() {
     unmount_way "$way" "$folder"
 }
 
-# Both ways list one tree, through a mount that stays for all rounds. (Of lists, both paths of the mount make the same; rclone takes
-# minutes.)
+# Both ways list one tree, through a mount that stays for all rounds. (Of lists, both paths of the
+# mount make the same; rclone takes minutes.)
 measure_tree() {
     local way round turns=("${mount_ways[@]}")
     mount_way passthrough "$work/tree.passthrough" "$work/tree"
@@ -124,7 +129,8 @@ list_tree() {
     timed find "$1" find "$top" -type f
 }
 
-# The same copy, with and without other photos on their way to a server. It stands for another machine, so it steps behind.
+# The same copy, with and without other photos on their way to a server. It stands for another
+# machine, so it steps behind.
 measure_busy() {
     local way folder port server
     for way in "${turns[@]}"; do

@@ -1,6 +1,6 @@
-# shellcheck shell=bash
-# scripts/bench link: how much of a narrow link uploads use. The server lives in a network namespace of its own, at the other end of a
-# pair of virtual cables that tc holds down to a rate; that is for root.
+# shellcheck shell=bash scripts/bench link: how much of a narrow link uploads use. The server lives
+# in a network namespace of its own, at the other end of a pair of virtual cables that tc holds down
+# to a rate; that is for root.
 
 # Where cargo puts the programs, and where everything happens; scripts/bench says.
 : "${release:?}" "${work:?}" "${rounds:?}"
@@ -44,7 +44,8 @@ cut_now_and_then() {
 
 sent_bytes() { "$release/heirloom" status "$1" --json | sed -n 's/^ *"sent_bytes": \([0-9]*\).*/\1/p'; }
 
-# link_round FOLDER steady|cuts: prints the share of the rate that was photo bytes, and how many bytes were sent again.
+# link_round FOLDER steady|cuts: prints the share of the rate that was photo bytes, and how many
+# bytes were sent again.
 link_round() {
     local folder=$1 how=$2 begun seconds bytes=$((link_photos * link_photo_bytes)) sent
     mkdir -p "$folder/mount"

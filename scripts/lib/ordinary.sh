@@ -1,8 +1,9 @@
-# shellcheck shell=bash
-# The tests of the mount once more as an ordinary user, to whom the kernel grants less than to the administrator.
+# shellcheck shell=bash The tests of the mount once more as an ordinary user, to whom the kernel
+# grants less than to the administrator.
 
-# ordinary_tests NAME...: runs these test programs of the client as nobody, then once more with the helper that lends files to the kernel.
-# In a world of mounts of its own, where /dev/fuse may be used by everybody, as systems with fuse3 have it (some containers do not).
+# ordinary_tests NAME...: runs these test programs of the client as nobody, then once more with the
+# helper that lends files to the kernel. In a world of mounts of its own, where /dev/fuse may be
+# used by everybody, as systems with fuse3 have it (some containers do not).
 ordinary_tests() {
     local place name program tests=() ended=0
     for name; do tests+=(--test "$name"); done

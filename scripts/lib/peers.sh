@@ -1,7 +1,7 @@
-# shellcheck shell=bash
-# The tools that scripts/bench compares, one function each. Each gets a fresh folder and the photos, starts what it needs,
-# prints the seconds from the first copy until every photo is at the server, and ends what it started.
-# Heirloom also writes `memory` and `again` into the folder.
+# shellcheck shell=bash The tools that scripts/bench compares, one function each. Each gets a fresh
+# folder and the photos, starts what it needs, prints the seconds from the first copy until every
+# photo is at the server, and ends what it started. Heirloom also writes `memory` and `again` into
+# the folder.
 
 # Where cargo puts the programs; scripts/bench says.
 : "${release:?}"

@@ -2,17 +2,18 @@
 //!
 //! Shards come in any order, side by side, overlapping, twice, from two devices at once. Each is
 //! durable and in the interruption list before it is acknowledged. When the list covers the image,
-//! the stored bytes are read back and hashed, made durable under their fingerprint, recorded as held
-//! by the user, and only then is there a receipt. An image that arrives whole in one shard skips the
-//! list: it is hashed as it arrives. What came of a shard whose sender broke off is listed, too ([`keeping`]).
+//! the stored bytes are read back and hashed, made durable under their fingerprint, recorded as
+//! held by the user, and only then is there a receipt. An image that arrives whole in one shard
+//! skips the list: it is hashed as it arrives. What came of a shard whose sender broke off is
+//! listed, too ([`keeping`]).
 //!
 //! Three rules keep good bytes good:
-//! 1. Bytes that the list has are never written again, so a late shard with other bytes cannot spoil
-//!    what was acknowledged ([`crate::turns`] keeps looking and writing together).
+//! 1. Bytes that the list has are never written again, so a late shard with other bytes cannot
+//!    spoil what was acknowledged ([`crate::turns`] keeps looking and writing together).
 //! 2. Bytes first, then the list. A list that promises less than is there costs a shard; one that
 //!    promises more would cost the image.
-//! 3. To drop an upload, the list first, then the bytes: bytes nobody knows of are swept at the next
-//!    start, while a full list without bytes would look like an image that was just sealed.
+//! 3. To drop an upload, the list first, then the bytes: bytes nobody knows of are swept at the
+//!    next start, while a full list without bytes would look like an image that was just sealed.
 
 mod arrival;
 mod keeping;
@@ -50,8 +51,9 @@ const SHARD_MEMORY_BYTES: u64 = 2 * ShardSize::MAX.bytes();
 /// How long a shard waits for its share of that memory before the sender is asked to come again.
 const SHARD_MEMORY_WAIT: Duration = Duration::from_secs(30);
 
-/// How long a shard may take to arrive once it has that memory: two slow senders must not keep all others out. A shard
-/// is meant to take about a second; whoever cannot send one in this time is told so, and makes its shards smaller.
+/// How long a shard may take to arrive once it has that memory: two slow senders must not keep all
+/// others out. A shard is meant to take about a second; whoever cannot send one in this time is
+/// told so, and makes its shards smaller.
 const SHARD_TIME_MAX: Duration = Duration::from_mins(5);
 
 /// How long one check goes on reading stored images for proofs. What is left then is uploaded: a
@@ -170,15 +172,35 @@ impl Assembly {
         }
     }
 
-    /// The detection request (M4): what the server has of each image, in the order asked. Three round trips to the index
-    /// for the whole batch; only what somebody else brought costs a look at its proof.
-    pub async fn check(&self, caller: &Caller, images: &[CheckImage]) -> Result<Vec<CheckedImage>, AssemblyError> {
+    /// The detection request (M4): what the server has of each image, in the order asked. Three
+    /// round trips to the index for the whole batch; only what somebody else brought costs a look
+    /// at its proof.
+    pub async fn check(
+        &self,
+        caller: &Caller,
+        images: &[CheckImage],
+    ) -> Result<Vec<CheckedImage>, AssemblyError> {
         let fingerprints: Vec<_> = images.iter().map(|image| image.fingerprint).collect();
-        let receipts = self.index.receipts(caller.user, &fingerprints).await.map_err(AssemblyError::Check)?;
-        let not_held: Vec<_> = images.iter().filter(|image| !receipts.contains_key(&image.fingerprint)).collect();
+        let receipts = self
+            .index
+            .receipts(caller.user, &fingerprints)
+            .await
+            .map_err(AssemblyError::Check)?;
+        let not_held: Vec<_> = images
+            .iter()
+            .filter(|image| !receipts.contains_key(&image.fingerprint))
+            .collect();
         let begun: Vec<_> = not_held.iter().map(|image| image.fingerprint).collect();
-        let mut uploads = self.index.interrupted(caller.user, &begun).await.map_err(AssemblyError::Check)?;
-        let brought = self.possession.brought(&not_held).await.map_err(AssemblyError::Possession)?;
+        let mut uploads = self
+            .index
+            .interrupted(caller.user, &begun)
+            .await
+            .map_err(AssemblyError::Check)?;
+        let brought = self
+            .possession
+            .brought(&not_held)
+            .await
+            .map_err(AssemblyError::Possession)?;
         self.counters.images_checked.add(images.len() as u64);
 
         let until = tokio::time::Instant::now() + PROOFS_TIME_MAX;
@@ -189,11 +211,18 @@ impl Assembly {
                 CheckedImage::Owned { receipt: *receipt }
             } else if let Some(receipt) = self.linked(caller, image, &brought, until).await? {
                 if uploads.contains_key(&fingerprint) {
-                    self.discard(UploadKey { user: caller.user, fingerprint }).await?;
+                    self.discard(UploadKey {
+                        user: caller.user,
+                        fingerprint,
+                    })
+                    .await?;
                 }
                 CheckedImage::Linked { receipt }
             } else if let Some(upload) = uploads.remove(&fingerprint) {
-                CheckedImage::Interrupted { fingerprint, received: upload.received }
+                CheckedImage::Interrupted {
+                    fingerprint,
+                    received: upload.received,
+                }
             } else {
                 CheckedImage::Absent { fingerprint }
             });
@@ -211,18 +240,26 @@ impl Assembly {
         if tokio::time::Instant::now() >= until {
             return Ok(None);
         }
-        self.possession.verify(caller, image, brought).await.map_err(AssemblyError::Possession)
+        self.possession
+            .verify(caller, image, brought)
+            .await
+            .map_err(AssemblyError::Possession)
     }
 
-    /// How far an upload is; none if there is nothing of it. One that has all its bytes is brought to its end first.
+    /// How far an upload is; none if there is nothing of it. One that has all its bytes is brought
+    /// to its end first.
     ///
-    /// Who asks has often just lost a connection, so whatever of this upload is on its way to the disk is waited for.
+    /// Who asks has often just lost a connection, so whatever of this upload is on its way to the
+    /// disk is waited for.
     pub async fn upload(
         &self,
         caller: &Caller,
         fingerprint: Fingerprint,
     ) -> Result<Option<UploadState>, AssemblyError> {
-        let key = UploadKey { user: caller.user, fingerprint };
+        let key = UploadKey {
+            user: caller.user,
+            fingerprint,
+        };
         drop(self.turns.take_all(key).await);
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(Some(UploadState::Stored { receipt }));
@@ -231,16 +268,29 @@ impl Assembly {
             Some(Interrupted { size, received }) if received.covers(size) => {
                 let room = self.clone();
                 let sealed = self.writes.spawn(async move { room.seal(key, size).await });
-                sealed.await.map_err(|_| AssemblyError::WriteLost(fingerprint))?.map(Some)
+                sealed
+                    .await
+                    .map_err(|_| AssemblyError::WriteLost(fingerprint))?
+                    .map(Some)
             }
-            Some(Interrupted { size, received }) => Ok(Some(UploadState::Receiving { size, received })),
+            Some(Interrupted { size, received }) => {
+                Ok(Some(UploadState::Receiving { size, received }))
+            }
             None => Ok(None),
         }
     }
 
     /// Drops what arrived of an upload, if anything did. An image that became whole stays.
-    pub async fn give_up(&self, caller: &Caller, fingerprint: Fingerprint) -> Result<(), AssemblyError> {
-        self.discard(UploadKey { user: caller.user, fingerprint }).await
+    pub async fn give_up(
+        &self,
+        caller: &Caller,
+        fingerprint: Fingerprint,
+    ) -> Result<(), AssemblyError> {
+        self.discard(UploadKey {
+            user: caller.user,
+            fingerprint,
+        })
+        .await
     }
 
     /// Drops an upload, alone with it, and to the end even if the caller does not wait for it.
@@ -250,13 +300,28 @@ impl Assembly {
             let _alone = room.turns.take_all(key).await;
             room.abandon(key).await
         });
-        dropped.await.map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
+        dropped
+            .await
+            .map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
     }
 
     /// An image to be read, if the caller holds it.
-    pub async fn image(&self, caller: &Caller, fingerprint: Fingerprint) -> Result<Option<HeldImage>, AssemblyError> {
-        let receipt = self.receipt_of(UploadKey { user: caller.user, fingerprint }).await?;
-        let held = |receipt| HeldImage { receipt, index: self.index.clone(), blobs: Arc::clone(&self.blobs) };
+    pub async fn image(
+        &self,
+        caller: &Caller,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<HeldImage>, AssemblyError> {
+        let receipt = self
+            .receipt_of(UploadKey {
+                user: caller.user,
+                fingerprint,
+            })
+            .await?;
+        let held = |receipt| HeldImage {
+            receipt,
+            index: self.index.clone(),
+            blobs: Arc::clone(&self.blobs),
+        };
         Ok(receipt.map(held))
     }
 
@@ -269,17 +334,22 @@ impl Assembly {
     async fn receipt_of(&self, key: UploadKey) -> Result<Option<Receipt>, AssemblyError> {
         let fingerprint = key.fingerprint;
         let found = self.index.receipts(key.user, &[fingerprint]).await;
-        found.map(|mut receipts| receipts.remove(&fingerprint)).map_err(|source| index_failed(fingerprint, source))
+        found
+            .map(|mut receipts| receipts.remove(&fingerprint))
+            .map_err(|source| index_failed(fingerprint, source))
     }
 
     async fn upload_of(&self, key: UploadKey) -> Result<Option<Interrupted>, AssemblyError> {
         let fingerprint = key.fingerprint;
         let found = self.index.interrupted(key.user, &[fingerprint]).await;
-        found.map(|mut uploads| uploads.remove(&fingerprint)).map_err(|source| index_failed(fingerprint, source))
+        found
+            .map(|mut uploads| uploads.remove(&fingerprint))
+            .map_err(|source| index_failed(fingerprint, source))
     }
 
-    /// Drops an upload that nobody goes on with. An image that was sealed and refused its record goes with it: whose list is full
-    /// has sent all of it. (Whoever has not must not have the bytes of an unknown image removed by naming it.)
+    /// Drops an upload that nobody goes on with. An image that was sealed and refused its record
+    /// goes with it: whose list is full has sent all of it. (Whoever has not must not have the
+    /// bytes of an unknown image removed by naming it.)
     async fn abandon(&self, key: UploadKey) -> Result<(), AssemblyError> {
         let is_full = |upload: Interrupted| upload.received.covers(upload.size);
         let sealed = self.upload_of(key).await?.is_some_and(is_full);
@@ -296,7 +366,13 @@ impl Assembly {
         let forgotten = self.index.forget_upload(key.user, fingerprint).await;
         forgotten.map_err(|source| index_failed(fingerprint, source))?;
         heirloom_crash::pass(Point::UploadForgotten);
-        self.blobs.discard(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })
+        self.blobs
+            .discard(key)
+            .await
+            .map_err(|source| AssemblyError::Blobs {
+                fingerprint,
+                source,
+            })
     }
 }
 
@@ -306,7 +382,8 @@ impl HeldImage {
         self.receipt
     }
 
-    /// Some of the image's bytes. If they are gone, the image is quarantined: the next check asks for it again.
+    /// Some of the image's bytes. If they are gone, the image is quarantined: the next check asks
+    /// for it again.
     pub async fn read(&self, range: ByteRange) -> Result<ByteStream<'static>, AssemblyError> {
         let fingerprint = self.receipt.fingerprint;
         let read = self.blobs.read(fingerprint, range).await;
@@ -315,12 +392,18 @@ impl HeldImage {
             let quarantined = self.index.quarantine(fingerprint).await;
             quarantined.map_err(|source| index_failed(fingerprint, source))?;
         }
-        read.map_err(|source| AssemblyError::Blobs { fingerprint, source })
+        read.map_err(|source| AssemblyError::Blobs {
+            fingerprint,
+            source,
+        })
     }
 }
 
 const fn index_failed(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
-    AssemblyError::Index { fingerprint, source }
+    AssemblyError::Index {
+        fingerprint,
+        source,
+    }
 }
 
 #[cfg(test)]

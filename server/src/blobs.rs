@@ -1,5 +1,5 @@
-//! The bytes of images and of unfinished uploads, behind a small door: a local directory today, an object store in
-//! another house. Every implementation passes `server/tests/blobs_contract.rs`.
+//! The bytes of images and of unfinished uploads, behind a small door: a local directory today, an
+//! object store in another house. Every implementation passes `server/tests/blobs_contract.rs`.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -42,26 +42,34 @@ pub struct Several {
 
 /// The door. Everything that returns `Ok` from a write is durable: file, folder and name.
 ///
-/// An image that nobody refers to any more is removed ([`Self::remove`]). Whoever has just stored one holds a [`Stay`] until the
-/// index refers to it, so that it is not removed in between.
+/// An image that nobody refers to any more is removed ([`Self::remove`]). Whoever has just stored
+/// one holds a [`Stay`] until the index refers to it, so that it is not removed in between.
 ///
-/// Every method may be called twice, by several tasks at once, and its future may be dropped half-way: what was begun
-/// is then finished or undone behind the scenes, and never left half.
+/// Every method may be called twice, by several tasks at once, and its future may be dropped
+/// half-way: what was begun is then finished or undone behind the scenes, and never left half.
 #[async_trait]
 pub trait Blobs: fmt::Debug + Send + Sync + 'static {
-    /// Stores an image that arrives whole and in order: hashes as it passes, checks length and fingerprint, makes it
-    /// durable under its name. On any error nothing unverified is left, but for what the [`Beginning`] in the error holds.
-    /// Storing what is there already is fine (and the sender's bytes are still verified; they replace what was there, which
-    /// heals it if it was damaged).
-    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<Stay, BlobError>;
-    /// Stores several small images that are in memory, each as `store` does: what waits for the disk waits once for all.
-    /// On an error any of those that have their fingerprint may be stored, whole.
+    /// Stores an image that arrives whole and in order: hashes as it passes, checks length and
+    /// fingerprint, makes it durable under its name. On any error nothing unverified is left, but
+    /// for what the [`Beginning`] in the error holds. Storing what is there already is fine (and
+    /// the sender's bytes are still verified; they replace what was there, which heals it if it was
+    /// damaged).
+    async fn store(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+        body: ByteStream<'_>,
+    ) -> Result<Stay, BlobError>;
+    /// Stores several small images that are in memory, each as `store` does: what waits for the
+    /// disk waits once for all. On an error any of those that have their fingerprint may be stored,
+    /// whole.
     async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError>;
     /// Writes a piece of an unfinished upload in place; durable on return.
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError>;
-    /// Reads the finished upload back, hashes it, makes it durable as an image. `WrongFingerprint` and `WrongLength`
-    /// leave no image; the caller then drops the upload. Fine if the image stands already and the upload is gone: it
-    /// was sealed before. No write reaches an image once its sealing has begun.
+    /// Reads the finished upload back, hashes it, makes it durable as an image. `WrongFingerprint`
+    /// and `WrongLength` leave no image; the caller then drops the upload. Fine if the image stands
+    /// already and the upload is gone: it was sealed before. No write reaches an image once its
+    /// sealing has begun.
     async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError>;
     /// Drops an unfinished upload. Fine if there is none.
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError>;
@@ -69,18 +77,23 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     async fn uploads(&self) -> Result<Vec<UploadKey>, BlobError>;
     /// The length of an image in bytes; none if it is not here.
     async fn size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, BlobError>;
-    /// The bytes of an image. `Missing` if it is not here, `TooShort` if it ends before the range does.
-    async fn read(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<ByteStream<'static>, BlobError>;
-    /// Moves a damaged image out of the way. What stands there is hashed once more: an image that was healed in the
-    /// meantime stays. Fine if there is none.
+    /// The bytes of an image. `Missing` if it is not here, `TooShort` if it ends before the range
+    /// does.
+    async fn read(
+        &self,
+        fingerprint: Fingerprint,
+        range: ByteRange,
+    ) -> Result<ByteStream<'static>, BlobError>;
+    /// Moves a damaged image out of the way. What stands there is hashed once more: an image that
+    /// was healed in the meantime stays. Fine if there is none.
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError>;
     /// What stands in a section, sound or not.
     async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError>;
-    /// Waits for nobody: none if a [`Stay`] of an image of this section is held just now. While the answer is held, whoever
-    /// wants to store an image of the section waits.
+    /// Waits for nobody: none if a [`Stay`] of an image of this section is held just now. While the
+    /// answer is held, whoever wants to store an image of the section waits.
     async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError>;
-    /// Removes images of the secluded section, out of the quarantine, too; ends the seclusion. Fine where there are none.
-    /// Durable on return.
+    /// Removes images of the secluded section, out of the quarantine, too; ends the seclusion. Fine
+    /// where there are none. Durable on return.
     async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError>;
 }
 
@@ -89,8 +102,8 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
 pub trait Beginning: fmt::Debug + Send + Sync {
     /// How much came, in bytes.
     fn byte_count(&self) -> u64;
-    /// Makes it an unfinished upload, durable on return, unless there is one already; answers which bytes of the
-    /// image that upload has. Nobody has looked at them: the sealing will.
+    /// Makes it an unfinished upload, durable on return, unless there is one already; answers which
+    /// bytes of the image that upload has. Nobody has looked at them: the sealing will.
     async fn keep(self: Box<Self>, upload: UploadKey) -> Result<Option<ByteRange>, BlobError>;
 }
 
@@ -172,10 +185,16 @@ impl BlobError {
     /// What `doing` something to `path` failed with.
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-                Self::Full { doing, path: path.to_owned(), source }
-            }
-            _ => Self::Io { doing, path: path.to_owned(), source },
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full {
+                doing,
+                path: path.to_owned(),
+                source,
+            },
+            _ => Self::Io {
+                doing,
+                path: path.to_owned(),
+                source,
+            },
         }
     }
 }

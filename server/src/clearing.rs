@@ -1,13 +1,16 @@
-//! Clearing: an image that nobody refers to any more loses its row in the index, and then its bytes.
+//! Clearing: an image that nobody refers to any more loses its row in the index, and then its
+//! bytes.
 //!
-//! Nobody refers to it when nobody holds it and nobody is uploading it; whoever has it in the library or in the trash holds it.
-//! After that it stays for a while: who still has it can link it, and it costs nobody's quota.
+//! Nobody refers to it when nobody holds it and nobody is uploading it; whoever has it in the
+//! library or in the trash holds it. After that it stays for a while: who still has it can link it,
+//! and it costs nobody's quota.
 //!
-//! A row without bytes would be a lost photo, so the row goes first, and nobody may store the same image between a look into the
-//! index and the end of its bytes ([`crate::blobs::Seclusion`]). A link needs no such care: it is one transaction in which the row is
-//! still there or is not. What a crash leaves between the two is bytes without a row, a *stray*. So are the bytes of an image that
-//! was stored and not recorded; and so are images newer than an index that was restored from an old copy, which is why strays
-//! stay for long before they are removed.
+//! A row without bytes would be a lost photo, so the row goes first, and nobody may store the same
+//! image between a look into the index and the end of its bytes ([`crate::blobs::Seclusion`]). A
+//! link needs no such care: it is one transaction in which the row is still there or is not. What a
+//! crash leaves between the two is bytes without a row, a *stray*. So are the bytes of an image
+//! that was stored and not recorded; and so are images newer than an index that was restored from
+//! an old copy, which is why strays stay for long before they are removed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -21,7 +24,8 @@ use crate::clock::Clock;
 use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError};
 
-/// Images that are looked at in one question: few enough to stand in memory, enough to share sections.
+/// Images that are looked at in one question: few enough to stand in memory, enough to share
+/// sections.
 const PAGE: usize = 1000;
 
 /// Images that leave the index in one transaction: few enough not to hold up those who write.
@@ -60,25 +64,46 @@ enum Reason {
 
 impl Clearing {
     /// Over what `index` knows and `blobs` has.
-    pub fn new(index: Index, blobs: Arc<dyn Blobs>, clock: Clock, counters: SharedCounters) -> Self {
-        // Not always the same first: a server that is started every day would never come to the last.
+    pub fn new(
+        index: Index,
+        blobs: Arc<dyn Blobs>,
+        clock: Clock,
+        counters: SharedCounters,
+    ) -> Self {
+        // Not always the same first: a server that is started every day would never come to the
+        // last.
         let next = Arc::new(AtomicU8::new(fastrand::u8(..)));
-        Self { index, blobs, clock, counters, next }
+        Self {
+            index,
+            blobs,
+            clock,
+            counters,
+            next,
+        }
     }
 
-    /// Removes the images that were let go of at least `grace` ago. Those in whose section somebody is just storing something are
-    /// left for the next time. May be dropped half-way.
+    /// Removes the images that were let go of at least `grace` ago. Those in whose section somebody
+    /// is just storing something are left for the next time. May be dropped half-way.
     pub async fn clear_released(&self, grace: Duration) -> Result<Freed, ClearingError> {
         let until_ms = self.clock.ms_before_now(grace);
         let (mut freed, mut after) = (Freed::default(), None);
         loop {
-            let page = self.index.released(until_ms, after, PAGE).await.map_err(ClearingError::Index)?;
-            let Some(last) = page.last() else { return Ok(freed) };
+            let page = self
+                .index
+                .released(until_ms, after, PAGE)
+                .await
+                .map_err(ClearingError::Index)?;
+            let Some(last) = page.last() else {
+                return Ok(freed);
+            };
             after = Some(*last);
             // By ascending fingerprint, so those of one section stand together.
             let sections = page.chunk_by(|one, other| Section::of(*one) == Section::of(*other));
             for images in sections.flat_map(|section| section.chunks(BATCH)) {
-                add(&mut freed, self.clear(images, Reason::Released { until_ms }).await?);
+                add(
+                    &mut freed,
+                    self.clear(images, Reason::Released { until_ms }).await?,
+                );
             }
         }
     }
@@ -89,7 +114,11 @@ impl Clearing {
     }
 
     /// The same in the next so many sections.
-    pub async fn clear_some_strays(&self, grace: Duration, sections: usize) -> Result<Freed, ClearingError> {
+    pub async fn clear_some_strays(
+        &self,
+        grace: Duration,
+        sections: usize,
+    ) -> Result<Freed, ClearingError> {
         let mut freed = Freed::default();
         for _ in 0..sections {
             let section = Section::of_byte(self.next.fetch_add(1, Ordering::Relaxed));
@@ -98,18 +127,33 @@ impl Clearing {
         Ok(freed)
     }
 
-    async fn clear_strays_of(&self, section: Section, grace: Duration) -> Result<Freed, ClearingError> {
+    async fn clear_strays_of(
+        &self,
+        section: Section,
+        grace: Duration,
+    ) -> Result<Freed, ClearingError> {
         let until_ms = self.clock.ms_before_now(grace);
-        let standing = self.blobs.standing(section).await.map_err(ClearingError::Blobs)?;
-        let old: Vec<_> =
-            standing.iter().filter(|image| image.since_ms <= until_ms).map(|image| image.fingerprint).collect();
+        let standing = self
+            .blobs
+            .standing(section)
+            .await
+            .map_err(ClearingError::Blobs)?;
+        let old: Vec<_> = standing
+            .iter()
+            .filter(|image| image.since_ms <= until_ms)
+            .map(|image| image.fingerprint)
+            .collect();
         // Looked at twice: without keeping anybody waiting most sections are found to have none.
-        let strays = self.index.unknown_images(&old).await.map_err(ClearingError::Index)?;
+        let strays = self
+            .index
+            .unknown_images(&old)
+            .await
+            .map_err(ClearingError::Index)?;
         self.clear(&strays, Reason::Stray).await
     }
 
-    /// Removes an image that was stored and that the index refused, unless somebody else has it. If that cannot be done now, it
-    /// is a stray.
+    /// Removes an image that was stored and that the index refused, unless somebody else has it. If
+    /// that cannot be done now, it is a stray.
     pub async fn clear_refused(&self, image: Fingerprint) {
         if let Err(error) = self.clear(&[image], Reason::Stray).await {
             tracing::warn!(%image, error = &error as &dyn std::error::Error, "left a refused image for the next search");
@@ -118,22 +162,42 @@ impl Clearing {
 
     /// Removes those of `images`, all of one section, that nobody refers to.
     async fn clear(&self, images: &[Fingerprint], reason: Reason) -> Result<Freed, ClearingError> {
-        let Some(first) = images.first() else { return Ok(Freed::default()) };
-        let Some(alone) = self.blobs.seclude(Section::of(*first)).await.map_err(ClearingError::Blobs)? else {
-            tracing::debug!("somebody is storing an image; what nobody has is left beside it for now");
+        let Some(first) = images.first() else {
+            return Ok(Freed::default());
+        };
+        let Some(alone) = self
+            .blobs
+            .seclude(Section::of(*first))
+            .await
+            .map_err(ClearingError::Blobs)?
+        else {
+            tracing::debug!(
+                "somebody is storing an image; what nobody has is left beside it for now"
+            );
             return Ok(Freed::default());
         };
         let unheld = match reason {
-            Reason::Released { until_ms } => self.index.forget_images(images.to_vec(), until_ms).await,
+            Reason::Released { until_ms } => {
+                self.index.forget_images(images.to_vec(), until_ms).await
+            }
             Reason::Stray => self.index.unknown_images(images).await,
         };
         let unheld = unheld.map_err(ClearingError::Index)?;
         heirloom_crash::pass(Point::ImageForgotten);
-        let freed = self.blobs.remove(alone, unheld).await.map_err(ClearingError::Blobs)?;
+        let freed = self
+            .blobs
+            .remove(alone, unheld)
+            .await
+            .map_err(ClearingError::Blobs)?;
         self.counters.images_cleared.add(freed.images);
         self.counters.bytes_cleared.add(freed.bytes);
         if freed.images > 0 {
-            tracing::info!(images = freed.images, bytes = freed.bytes, ?reason, "cleared images away that nobody has");
+            tracing::info!(
+                images = freed.images,
+                bytes = freed.bytes,
+                ?reason,
+                "cleared images away that nobody has"
+            );
         }
         Ok(freed)
     }

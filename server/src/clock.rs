@@ -16,7 +16,9 @@ pub struct Clock {
 impl Clock {
     /// Milliseconds since the epoch; 0 on a machine whose clock stands before it.
     pub fn now_ms(&self) -> i64 {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         milliseconds(since_epoch).saturating_add(self.pushed_ms.load(Ordering::Relaxed))
     }
 
@@ -27,7 +29,8 @@ impl Clock {
 
     /// Moves the clock forward, for all its clones.
     pub fn push(&self, by: Duration) {
-        self.pushed_ms.fetch_add(milliseconds(by), Ordering::Relaxed);
+        self.pushed_ms
+            .fetch_add(milliseconds(by), Ordering::Relaxed);
     }
 }
 

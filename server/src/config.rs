@@ -1,7 +1,9 @@
 //! The data directory, and what the administrator decided.
 //!
-//! The directory holds every user's photos and the hashes of their tokens, so it belongs to one account alone: mode
-//! 0700. One that others may read is closed to them; one that others may *write* is refused, because what stands in it
+//! The directory holds every user's photos and the hashes of their tokens, so it belongs to one
+//! account alone: mode
+//! 0700. One that others may read is closed to them; one that others may *write* is refused,
+//!       because what stands in it
 //! by now need not be ours.
 
 use std::fmt::Write as _;
@@ -15,19 +17,21 @@ use heirloom_protocol::message::CrossUser;
 
 use crate::reserve::Reserve;
 
-/// How long an interrupted upload waits for its next shard: a device that was away for the weekend goes on where it
-/// stopped.
+/// How long an interrupted upload waits for its next shard: a device that was away for the weekend
+/// goes on where it stopped.
 pub const UPLOAD_EXPIRY: Duration = Duration::from_hours(7 * 24);
 
 /// How long the trash keeps a photo: long enough to come back from a holiday and notice.
 pub const TRASH_EXPIRY: Duration = Duration::from_hours(30 * 24);
 
-/// How long an image stays that nobody refers to any more: whoever was told just now that it is here, and has yet to say what
-/// for, and whoever removed it by mistake and puts it back, need not send it again.
+/// How long an image stays that nobody refers to any more: whoever was told just now that it is
+/// here, and has yet to say what for, and whoever removed it by mistake and puts it back, need not
+/// send it again.
 pub const RELEASED_GRACE: Duration = Duration::from_hours(24);
 
-/// How long bytes stay that the index does not know. A crash leaves some, which would be gone in a day; but to an index that
-/// was restored from an old copy every newer photo is unknown, and somebody must have the time to notice.
+/// How long bytes stay that the index does not know. A crash leaves some, which would be gone in a
+/// day; but to an index that was restored from an old copy every newer photo is unknown, and
+/// somebody must have the time to notice.
 pub const STRAY_GRACE: Duration = Duration::from_hours(30 * 24);
 
 /// Only the account that runs the server may look in.
@@ -57,10 +61,11 @@ pub struct Config {
 /// How often each may ask. An honest client is far below all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Wrong passwords for one name from one address: more than a person types, and 14,400 guesses a day against a password
-    /// that no list of common ones should have.
+    /// Wrong passwords for one name from one address: more than a person types, and 14,400 guesses
+    /// a day against a password that no list of common ones should have.
     pub failed_logins_per_minute: u32,
-    /// Requests without a good token from one address: a device whose token was taken away asks once a minute.
+    /// Requests without a good token from one address: a device whose token was taken away asks
+    /// once a minute.
     pub strangers_per_second: u32,
     /// Checks by one token, of up to 1,000 images each: a client asks a few times a second at most.
     pub checks_per_second: u32,
@@ -68,7 +73,11 @@ pub struct RateLimits {
 
 impl Default for RateLimits {
     fn default() -> Self {
-        Self { failed_logins_per_minute: 10, strangers_per_second: 20, checks_per_second: 500 }
+        Self {
+            failed_logins_per_minute: 10,
+            strangers_per_second: 20,
+            checks_per_second: 500,
+        }
     }
 }
 
@@ -82,9 +91,13 @@ pub struct ScrubPlan {
 }
 
 impl Default for ScrubPlan {
-    /// 4 MB/s are a twentieth of what a slow disk reads, and a terabyte in three days. A disk's errors grow over months.
+    /// 4 MB/s are a twentieth of what a slow disk reads, and a terabyte in three days. A disk's
+    /// errors grow over months.
     fn default() -> Self {
-        Self { bytes_per_second: 4_000_000, every: Duration::from_hours(30 * 24) }
+        Self {
+            bytes_per_second: 4_000_000,
+            every: Duration::from_hours(30 * 24),
+        }
     }
 }
 
@@ -99,7 +112,10 @@ pub struct Graces {
 
 impl Default for Graces {
     fn default() -> Self {
-        Self { released: RELEASED_GRACE, stray: STRAY_GRACE }
+        Self {
+            released: RELEASED_GRACE,
+            stray: STRAY_GRACE,
+        }
     }
 }
 
@@ -151,7 +167,10 @@ impl DataDir {
     pub fn open(root: &Path) -> Result<Self, ConfigError> {
         make(root)?;
         // An absolute path: the server may change its working directory when it becomes a daemon.
-        let root = root.canonicalize().map_err(|source| ConfigError::Inspect { path: root.to_owned(), source })?;
+        let root = root.canonicalize().map_err(|source| ConfigError::Inspect {
+            path: root.to_owned(),
+            source,
+        })?;
         if root.to_str().is_none() {
             return Err(ConfigError::NotUtf8 { path: root });
         }
@@ -264,10 +283,16 @@ impl ConfigError {
             }
             Self::NotAFolder { .. } => "name a folder with --data".to_owned(),
             Self::WritableByOthers { path } => {
-                format!("look for files that are not yours in it, then: chmod 700 '{}'", path.display())
+                format!(
+                    "look for files that are not yours in it, then: chmod 700 '{}'",
+                    path.display()
+                )
             }
             Self::Close { path, .. } => {
-                format!("make it belong to the account that runs the server: chown $USER '{}'", path.display())
+                format!(
+                    "make it belong to the account that runs the server: chown $USER '{}'",
+                    path.display()
+                )
             }
             Self::NotUtf8 { .. } => "name a folder with a path of UTF-8 with --data".to_owned(),
         }
@@ -280,16 +305,23 @@ fn make(path: &Path) -> Result<(), ConfigError> {
         return Ok(());
     }
     if path.exists() {
-        return Err(ConfigError::NotAFolder { path: path.to_owned() });
+        return Err(ConfigError::NotAFolder {
+            path: path.to_owned(),
+        });
     }
-    let wrap = |source| ConfigError::Make { path: path.to_owned(), source };
+    let wrap = |source| ConfigError::Make {
+        path: path.to_owned(),
+        source,
+    };
     let above = match path.parent() {
         Some(above) if !above.as_os_str().is_empty() => above,
         _ => Path::new("."),
     };
     make(above)?;
     match DirBuilder::new().mode(PRIVATE).create(path) {
-        Ok(()) => fs::File::open(above).and_then(|above| above.sync_all()).map_err(wrap),
+        Ok(()) => fs::File::open(above)
+            .and_then(|above| above.sync_all())
+            .map_err(wrap),
         // Another process of ours was faster.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(wrap(error)),
@@ -298,14 +330,23 @@ fn make(path: &Path) -> Result<(), ConfigError> {
 
 /// Takes every right from group and others; refuses where they could write until now.
 fn close_to_others(root: &Path) -> Result<(), ConfigError> {
-    let found = fs::metadata(root).map_err(|source| ConfigError::Inspect { path: root.to_owned(), source })?;
+    let found = fs::metadata(root).map_err(|source| ConfigError::Inspect {
+        path: root.to_owned(),
+        source,
+    })?;
     let mode = found.permissions().mode();
     if mode & 0o022 != 0 {
-        return Err(ConfigError::WritableByOthers { path: root.to_owned() });
+        return Err(ConfigError::WritableByOthers {
+            path: root.to_owned(),
+        });
     }
     if mode & 0o077 != 0 {
-        fs::set_permissions(root, Permissions::from_mode(PRIVATE))
-            .map_err(|source| ConfigError::Close { path: root.to_owned(), source })?;
+        fs::set_permissions(root, Permissions::from_mode(PRIVATE)).map_err(|source| {
+            ConfigError::Close {
+                path: root.to_owned(),
+                source,
+            }
+        })?;
         tracing::warn!(folder = %root.display(), "other accounts could read the data directory; closed it to them");
     }
     Ok(())
@@ -323,7 +364,12 @@ mod tests {
     fn the_data_directory_is_made_for_one_account_alone() {
         let above = tempfile::tempdir().unwrap();
         let data = DataDir::open(&above.path().join("a/b")).unwrap();
-        for folder in [data.root().to_owned(), data.images(), data.uploads(), data.quarantine()] {
+        for folder in [
+            data.root().to_owned(),
+            data.images(),
+            data.uploads(),
+            data.quarantine(),
+        ] {
             assert_eq!(mode(&folder), 0o700, "{folder:?}");
         }
         DataDir::open(data.root()).unwrap();
@@ -343,8 +389,15 @@ mod tests {
         for open in [0o770, 0o702] {
             fs::set_permissions(root.path(), Permissions::from_mode(open)).unwrap();
             let error = DataDir::open(root.path()).unwrap_err();
-            assert!(matches!(error, ConfigError::WritableByOthers { .. }), "{error}");
-            assert!(error.next_step().contains("chmod 700"), "{}", error.next_step());
+            assert!(
+                matches!(error, ConfigError::WritableByOthers { .. }),
+                "{error}"
+            );
+            assert!(
+                error.next_step().contains("chmod 700"),
+                "{}",
+                error.next_step()
+            );
         }
     }
 
@@ -360,6 +413,9 @@ mod tests {
         let above = tempfile::tempdir().unwrap();
         let data = DataDir::open(&above.path().join("Fotos & mehr? #1 100%")).unwrap();
         let url = data.index_url();
-        assert!(url.ends_with("/Fotos%20%26%20mehr%3F%20%231%20100%25/index.sqlite"), "{url}");
+        assert!(
+            url.ends_with("/Fotos%20%26%20mehr%3F%20%231%20100%25/index.sqlite"),
+            "{url}"
+        );
     }
 }

@@ -44,7 +44,8 @@ pub struct Counters {
     pub images_stored: Count,
     /// Images linked after proof of possession.
     pub images_linked: Count,
-    /// Proofs that linked nothing. Whether the image is here at all makes no difference: every user can read these numbers.
+    /// Proofs that linked nothing. Whether the image is here at all makes no difference: every user
+    /// can read these numbers.
     pub proofs_refused: Count,
     /// Images found damaged and moved out of the way.
     pub images_quarantined: Count,
@@ -67,21 +68,81 @@ impl Counters {
     /// Each number with its name and its caption.
     pub fn all(&self) -> [(&'static str, &'static str, u64); 15] {
         [
-            ("heirloom_requests_served_total", "Requests answered below 400", self.requests_served.total()),
-            ("heirloom_requests_refused_total", "Requests answered 400 to 499", self.requests_refused.total()),
-            ("heirloom_requests_failed_total", "Requests answered 500 or more", self.requests_failed.total()),
-            ("heirloom_images_checked_total", "Images asked about", self.images_checked.total()),
-            ("heirloom_shards_received_total", "Shards made durable", self.shards_received.total()),
-            ("heirloom_shard_bytes_received_total", "Bytes of those shards", self.shard_bytes_received.total()),
-            ("heirloom_images_stored_total", "Images that became whole", self.images_stored.total()),
-            ("heirloom_images_linked_total", "Images linked after proof", self.images_linked.total()),
-            ("heirloom_proofs_refused_total", "Proofs that linked nothing", self.proofs_refused.total()),
-            ("heirloom_images_quarantined_total", "Images found damaged", self.images_quarantined.total()),
-            ("heirloom_requests_limited_total", "Requests of those who asked too often", self.requests_limited.total()),
-            ("heirloom_images_scrubbed_total", "Stored images read again", self.images_scrubbed.total()),
-            ("heirloom_bytes_scrubbed_total", "Bytes of those images", self.bytes_scrubbed.total()),
-            ("heirloom_images_cleared_total", "Images removed that nobody had", self.images_cleared.total()),
-            ("heirloom_bytes_cleared_total", "Bytes of those images", self.bytes_cleared.total()),
+            (
+                "heirloom_requests_served_total",
+                "Requests answered below 400",
+                self.requests_served.total(),
+            ),
+            (
+                "heirloom_requests_refused_total",
+                "Requests answered 400 to 499",
+                self.requests_refused.total(),
+            ),
+            (
+                "heirloom_requests_failed_total",
+                "Requests answered 500 or more",
+                self.requests_failed.total(),
+            ),
+            (
+                "heirloom_images_checked_total",
+                "Images asked about",
+                self.images_checked.total(),
+            ),
+            (
+                "heirloom_shards_received_total",
+                "Shards made durable",
+                self.shards_received.total(),
+            ),
+            (
+                "heirloom_shard_bytes_received_total",
+                "Bytes of those shards",
+                self.shard_bytes_received.total(),
+            ),
+            (
+                "heirloom_images_stored_total",
+                "Images that became whole",
+                self.images_stored.total(),
+            ),
+            (
+                "heirloom_images_linked_total",
+                "Images linked after proof",
+                self.images_linked.total(),
+            ),
+            (
+                "heirloom_proofs_refused_total",
+                "Proofs that linked nothing",
+                self.proofs_refused.total(),
+            ),
+            (
+                "heirloom_images_quarantined_total",
+                "Images found damaged",
+                self.images_quarantined.total(),
+            ),
+            (
+                "heirloom_requests_limited_total",
+                "Requests of those who asked too often",
+                self.requests_limited.total(),
+            ),
+            (
+                "heirloom_images_scrubbed_total",
+                "Stored images read again",
+                self.images_scrubbed.total(),
+            ),
+            (
+                "heirloom_bytes_scrubbed_total",
+                "Bytes of those images",
+                self.bytes_scrubbed.total(),
+            ),
+            (
+                "heirloom_images_cleared_total",
+                "Images removed that nobody had",
+                self.images_cleared.total(),
+            ),
+            (
+                "heirloom_bytes_cleared_total",
+                "Bytes of those images",
+                self.bytes_cleared.total(),
+            ),
         ]
     }
 }

@@ -117,15 +117,24 @@ pub fn router(door: Door) -> Router {
         .route(route::CHECK, post(check::check))
         .route(route::PARCELS, post(parcels::receive))
         .route(route::SHARD_PATTERN, put(uploads::receive))
-        .route(route::UPLOAD_PATTERN, get(uploads::state).delete(uploads::give_up))
+        .route(
+            route::UPLOAD_PATTERN,
+            get(uploads::state).delete(uploads::give_up),
+        )
         .route(route::IMAGE_PATTERN, get(images::read))
-        .route(route::LIBRARY_CHANGES, get(library::feed).post(library::change))
+        .route(
+            route::LIBRARY_CHANGES,
+            get(library::feed).post(library::change),
+        )
         .route(route::FRESH_RECEIPT_PATTERN, get(receipt::fresh))
         .route(route::WANTED, get(wanted::list))
         .route(route::LIBRARY_TRASH, get(trash::list))
         .route(route::STATUS, get(session::status))
         .route(route::METRICS, get(metrics::metrics))
-        .route_layer(from_fn_with_state((door.accounts.clone(), door.restraint.clone()), caller::let_in));
+        .route_layer(from_fn_with_state(
+            (door.accounts.clone(), door.restraint.clone()),
+            caller::let_in,
+        ));
     for_users
         .route(route::LOGIN, post(login::log_in))
         .route(route::HEALTH, get(async || "ok"))

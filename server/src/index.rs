@@ -1,11 +1,14 @@
-//! The index: what is known of users, tokens, images, who holds them, interrupted uploads and libraries.
+//! The index: what is known of users, tokens, images, who holds them, interrupted uploads and
+//! libraries.
 //!
-//! SQL that SQLite and PostgreSQL both accept, through sqlx's `Any` driver; which of them it is follows from the URL.
-//! Every statement but those of the two sweeps touches one user's rows or one image's, and no foreign key ties users to
-//! images, so that the rows can be spread over machines by either.
+//! SQL that SQLite and PostgreSQL both accept, through sqlx's `Any` driver; which of them it is
+//! follows from the URL. Every statement but those of the two sweeps touches one user's rows or one
+//! image's, and no foreign key ties users to images, so that the rows can be spread over machines
+//! by either.
 //!
-//! Reads run side by side on a few connections. Writes are values (see `writer.rs`) that go to one task, which commits
-//! whatever is waiting in one transaction. `server/tests/index_contract.rs` is the contract.
+//! Reads run side by side on a few connections. Writes are values (see `writer.rs`) that go to one
+//! task, which commits whatever is waiting in one transaction. `server/tests/index_contract.rs` is
+//! the contract.
 
 use heirloom_protocol::RangeSet;
 use heirloom_protocol::message::Scope;
@@ -45,8 +48,8 @@ pub use users::{UserEntry, UserState};
 #[cfg(any(test, fuzzing))]
 pub use {ranges::trial as received_trial, scrub::trial as marks_trial};
 
-/// The index. Every write is durable when it returns, and may be sent twice. A write whose caller stops waiting is
-/// carried out all the same.
+/// The index. Every write is durable when it returns, and may be sent twice. A write whose caller
+/// stops waiting is carried out all the same.
 #[derive(Clone, Debug)]
 pub struct Index {
     database: Database,
@@ -89,7 +92,8 @@ impl Index {
         Ok(Self { database, writer })
     }
 
-    /// Finishes the writes that wait, and closes. Whatever is asked afterwards is answered with `Closed`.
+    /// Finishes the writes that wait, and closes. Whatever is asked afterwards is answered with
+    /// `Closed`.
     pub async fn close(&self) {
         self.writer.stop().await;
         self.database.close().await;
@@ -101,7 +105,8 @@ impl Index {
         (self.database.questions(), self.writer.writes())
     }
 
-    /// 32 random bytes made once for this installation, kept in the index so that every server process has the same.
+    /// 32 random bytes made once for this installation, kept in the index so that every server
+    /// process has the same.
     pub async fn secret(&self) -> Result<[u8; 32], IndexError> {
         schema::secret(self.database.reads()).await
     }
@@ -111,5 +116,7 @@ impl Index {
 fn now_ms() -> i64 {
     let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     // A clock before 1970 is a broken clock; its times are only ever compared with each other.
-    since_epoch.map_or(0, |time| i64::try_from(time.as_millis()).unwrap_or(i64::MAX))
+    since_epoch.map_or(0, |time| {
+        i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+    })
 }

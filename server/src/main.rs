@@ -21,14 +21,20 @@ use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use heirloom_protocol::message::CrossUser;
 use heirloom_server::accounts::AccountError;
-use heirloom_server::config::{Config, ConfigError, DataDir, RateLimits, ScrubPlan, TlsFiles, Transport};
+use heirloom_server::config::{
+    Config, ConfigError, DataDir, RateLimits, ScrubPlan, TlsFiles, Transport,
+};
 use heirloom_server::serve::{ServeError, Server};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 /// Keeps photos, once each, for everybody who owns them.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(
+    version,
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -45,7 +51,8 @@ struct ServeArguments {
     /// Where to listen; port 0 takes any free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
     listen: SocketAddr,
-    /// Photos that another user brought: link them after a proof of possession, or only after a full upload
+    /// Photos that another user brought: link them after a proof of possession, or only after a
+    /// full upload
     #[arg(long, value_enum, default_value_t = CrossUserPolicy::Proof)]
     cross_user: CrossUserPolicy,
     /// Speak TLS with this certificate (PEM); read again on SIGHUP
@@ -74,9 +81,10 @@ struct ServeArguments {
 impl ServeArguments {
     fn transport(&self) -> Transport {
         match (&self.tls_cert, &self.tls_key) {
-            (Some(certificate), Some(key)) => {
-                Transport::Tls(TlsFiles { certificate: certificate.clone(), key: key.clone() })
-            }
+            (Some(certificate), Some(key)) => Transport::Tls(TlsFiles {
+                certificate: certificate.clone(),
+                key: key.clone(),
+            }),
             _ if self.insecure_http => Transport::PlainAnywhere,
             _ => Transport::PlainOnLoopback,
         }
@@ -94,7 +102,8 @@ enum Command {
     /// The trash: what was removed or replaced; works whether or not the server runs
     #[command(subcommand)]
     Trash(trash::TrashCommand),
-    /// Reads every stored image again, now, and finds what is damaged; works whether or not the server runs
+    /// Reads every stored image again, now, and finds what is damaged; works whether or not the
+    /// server runs
     Scrub(scrub::ScrubCommand),
 }
 
@@ -138,7 +147,9 @@ async fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
         (Some(Command::Trash(command)), _) => say(&command.carry_out().await?),
         (Some(Command::Scrub(command)), _) => say(&command.carry_out().await?),
         (None, Some(serve)) => run(serve).await,
-        (None, None) => Arguments::command().error(ErrorKind::MissingRequiredArgument, "--data DIR is needed").exit(),
+        (None, None) => Arguments::command()
+            .error(ErrorKind::MissingRequiredArgument, "--data DIR is needed")
+            .exit(),
     }
 }
 
@@ -177,7 +188,10 @@ async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
 async fn renew_certificate(server: &Server) {
     match server.renew_certificate().await {
         Ok(()) => tracing::info!("SIGHUP: read the certificate again"),
-        Err(error) => tracing::error!("SIGHUP: {:#}; the old certificate stays", anyhow::Error::from(error)),
+        Err(error) => tracing::error!(
+            "SIGHUP: {:#}; the old certificate stays",
+            anyhow::Error::from(error)
+        ),
     }
 }
 
@@ -187,7 +201,9 @@ fn say(text: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     let mut out = io::stdout().lock();
-    writeln!(out, "{text}").and_then(|()| out.flush()).context("write to standard output")
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .context("write to standard output")
 }
 
 /// One sentence, and what to do next.
@@ -215,13 +231,21 @@ fn next_step(error: &anyhow::Error) -> String {
 fn account_step(error: &AccountError) -> &'static str {
     match error {
         AccountError::MalformedName => "choose a name of those letters",
-        AccountError::NameTaken(_) => "choose another name, or use the token that was printed for this one",
-        AccountError::NoSuchUser(_) => "add the user first: heirloom-server user add NAME --data DIR",
+        AccountError::NameTaken(_) => {
+            "choose another name, or use the token that was printed for this one"
+        }
+        AccountError::NoSuchUser(_) => {
+            "add the user first: heirloom-server user add NAME --data DIR"
+        }
         AccountError::MalformedDevice => "choose a name of those characters",
         AccountError::DeviceTaken(_) => "choose another name, or revoke that device first",
-        AccountError::NoSuchDevice { .. } => "see which there are: heirloom-server device list USER --data DIR",
+        AccountError::NoSuchDevice { .. } => {
+            "see which there are: heirloom-server device list USER --data DIR"
+        }
         AccountError::UnfitPassword => "choose another password",
         AccountError::Busy | AccountError::Hash(_) | AccountError::Random(_) => "try again",
-        AccountError::Index(_) => "check that the data directory belongs to this account and that its disk has room",
+        AccountError::Index(_) => {
+            "check that the data directory belongs to this account and that its disk has room"
+        }
     }
 }

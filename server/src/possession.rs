@@ -76,14 +76,25 @@ impl Possession {
     ) -> Self {
         let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
         let nonces = Nonces::of(secret);
-        Self { policy, nonces, index, blobs, clock, counters, inspections, askers: Turns::default() }
+        Self {
+            policy,
+            nonces,
+            index,
+            blobs,
+            clock,
+            counters,
+            inspections,
+            askers: Turns::default(),
+        }
     }
 
-    /// What the caller should do about images of other users. Where there are none, a proof could link nothing, and making it
-    /// costs a reading of every photo.
+    /// What the caller should do about images of other users. Where there are none, a proof could
+    /// link nothing, and making it costs a reading of every photo.
     pub async fn policy_for(&self, caller: &Caller) -> Result<CrossUser, IndexError> {
         match self.policy {
-            CrossUser::Proof if self.index.has_others_than(caller.user).await? => Ok(CrossUser::Proof),
+            CrossUser::Proof if self.index.has_others_than(caller.user).await? => {
+                Ok(CrossUser::Proof)
+            }
             CrossUser::Proof | CrossUser::Off => Ok(CrossUser::Off),
         }
     }
@@ -93,20 +104,29 @@ impl Possession {
         self.nonces.newest(caller.token, self.clock.now_ms())
     }
 
-    /// Which of these images somebody brought, as far as a proof could link them. One statement for all: most images of a check
-    /// are new, and none of them is worth one of its own.
+    /// Which of these images somebody brought, as far as a proof could link them. One statement for
+    /// all: most images of a check are new, and none of them is worth one of its own.
     pub async fn brought(&self, images: &[&CheckImage]) -> Result<Brought, PossessionError> {
         let may_be_linked = |image: &&&CheckImage| image.proof.is_some() && image.size >= SIZE_MIN;
         let asked: Vec<_> = match self.policy {
-            CrossUser::Proof => images.iter().filter(may_be_linked).map(|image| image.fingerprint).collect(),
+            CrossUser::Proof => images
+                .iter()
+                .filter(may_be_linked)
+                .map(|image| image.fingerprint)
+                .collect(),
             CrossUser::Off => Vec::new(),
         };
-        let Some(first) = asked.first() else { return Ok(Brought::default()) };
+        let Some(first) = asked.first() else {
+            return Ok(Brought::default());
+        };
         let sizes = self.index.image_sizes(&asked).await;
-        sizes.map(Brought).map_err(|source| PossessionError::Index(*first, source))
+        sizes
+            .map(Brought)
+            .map_err(|source| PossessionError::Index(*first, source))
     }
 
-    /// Links an image that somebody `brought` to `caller`, if its proof is right. `None` otherwise, for whatever reason.
+    /// Links an image that somebody `brought` to `caller`, if its proof is right. `None` otherwise,
+    /// for whatever reason.
     ///
     /// May be dropped half-way: then the image is linked or it is not.
     pub async fn verify(
@@ -115,7 +135,9 @@ impl Possession {
         image: &CheckImage,
         brought: &Brought,
     ) -> Result<Option<Receipt>, PossessionError> {
-        let Some(proof) = image.proof else { return Ok(None) };
+        let Some(proof) = image.proof else {
+            return Ok(None);
+        };
         let linked = if brought.0.get(&image.fingerprint) == Some(&image.size) {
             self.verify_proof(caller, image, proof).await
         } else {
@@ -153,12 +175,28 @@ impl Possession {
     }
 
     async fn inspect(&self, caller: &Caller, image: &CheckImage, proof: Proof) -> Inspected {
-        let _free = self.inspections.acquire().await.expect("the semaphore is never closed");
+        let _free = self
+            .inspections
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let nonces = self.nonces.good(caller.token, self.clock.now_ms());
-        inspection::inspect(self.blobs.as_ref(), image.fingerprint, image.size, proof, caller.user, &nonces).await
+        inspection::inspect(
+            self.blobs.as_ref(),
+            image.fingerprint,
+            image.size,
+            proof,
+            caller.user,
+            &nonces,
+        )
+        .await
     }
 
-    async fn link(&self, caller: &Caller, image: &CheckImage) -> Result<Option<Receipt>, IndexError> {
+    async fn link(
+        &self,
+        caller: &Caller,
+        image: &CheckImage,
+    ) -> Result<Option<Receipt>, IndexError> {
         heirloom_crash::pass(Point::ProofRight);
         let linked = match self.index.link(caller.user, image.fingerprint).await {
             // Sent in full, it is refused for the same reason, and there the sender hears of it.
@@ -173,7 +211,8 @@ impl Possession {
         Ok(linked)
     }
 
-    /// The index first: from then on nobody is told that the image is here, whatever becomes of the file.
+    /// The index first: from then on nobody is told that the image is here, whatever becomes of the
+    /// file.
     async fn quarantine(&self, image: &CheckImage) -> Result<(), IndexError> {
         match self.index.quarantine(image.fingerprint).await? {
             Quarantined::Marked => {}

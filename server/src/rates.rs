@@ -1,8 +1,10 @@
 //! Rates: how often each may ask.
 //!
-//! For each key one moment is kept: the one at which all that it asked would have been asked at the steady rate (the generic cell rate algorithm of
-//! ITU-T I.371). A key that has caught up is worth forgetting, so the memory is bounded by those who ask too much, and then by a number: from there on newcomers
-//! share one count, because to forget whoever waits would be what an attacker with many addresses is after.
+//! For each key one moment is kept: the one at which all that it asked would have been asked at the
+//! steady rate (the generic cell rate algorithm of ITU-T I.371). A key that has caught up is worth
+//! forgetting, so the memory is bounded by those who ask too much, and then by a number: from there
+//! on newcomers share one count, because to forget whoever waits would be what an attacker with
+//! many addresses is after.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -26,13 +28,19 @@ impl Rate {
     /// `number` a second, and twice as many at once.
     pub fn per_second(number: u32) -> Self {
         let number = number.max(1);
-        Self { burst: number.saturating_mul(2), interval: Duration::from_secs(1) / number }
+        Self {
+            burst: number.saturating_mul(2),
+            interval: Duration::from_secs(1) / number,
+        }
     }
 
     /// `number` a minute, and as many at once.
     pub fn per_minute(number: u32) -> Self {
         let number = number.max(1);
-        Self { burst: number, interval: Duration::from_mins(1) / number }
+        Self {
+            burst: number,
+            interval: Duration::from_mins(1) / number,
+        }
     }
 }
 
@@ -49,14 +57,22 @@ struct Counts<K> {
     known: HashMap<K, Instant>,
     /// The same for all who find no place there.
     others: Option<Instant>,
-    /// When those that have caught up were last forgotten: looking at all of them for each newcomer would be work for an attacker to give.
+    /// When those that have caught up were last forgotten: looking at all of them for each newcomer
+    /// would be work for an attacker to give.
     tidied: Option<Instant>,
 }
 
 impl<K: Eq + Hash> Limiter<K> {
     /// Nobody has asked yet.
     pub fn new(rate: Rate) -> Self {
-        Self { rate, counts: Mutex::new(Counts { known: HashMap::new(), others: None, tidied: None }) }
+        Self {
+            rate,
+            counts: Mutex::new(Counts {
+                known: HashMap::new(),
+                others: None,
+                tidied: None,
+            }),
+        }
     }
 
     /// Counts one, or says how long to wait; then it is not counted.
@@ -95,7 +111,10 @@ impl<K: Eq + Hash> Counts<K> {
     /// Where this key is counted.
     fn place(&mut self, key: K, now: Instant) -> &mut Instant {
         if self.known.len() >= KEYS_MAX && !self.known.contains_key(&key) {
-            if self.tidied.is_none_or(|tidied| now.duration_since(tidied) >= Duration::from_secs(1)) {
+            if self
+                .tidied
+                .is_none_or(|tidied| now.duration_since(tidied) >= Duration::from_secs(1))
+            {
                 self.known.retain(|_, until| *until > now);
                 self.tidied = Some(now);
             }
@@ -107,12 +126,15 @@ impl<K: Eq + Hash> Counts<K> {
     }
 }
 
-/// What counts as one address: of IPv6 the network, because whoever has one address there has 2^64 of them (RFC 6177).
+/// What counts as one address: of IPv6 the network, because whoever has one address there has 2^64
+/// of them (RFC 6177).
 pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) if address.is_loopback() => address.into(),
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into(),
+        IpAddr::V6(address) => {
+            Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)).into()
+        }
     }
 }
 
@@ -120,7 +142,10 @@ pub fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    const RATE: Rate = Rate { burst: 3, interval: Duration::from_secs(10) };
+    const RATE: Rate = Rate {
+        burst: 3,
+        interval: Duration::from_secs(10),
+    };
 
     #[test]
     fn a_burst_is_let_through_and_then_one_at_a_time() {
@@ -129,7 +154,11 @@ mod tests {
             limiter.take_at(1, now).unwrap();
         }
         assert_eq!(limiter.take_at(1, now), Err(RATE.interval));
-        assert_eq!(limiter.take_at(1, now), Err(RATE.interval), "asking in vain makes nobody wait longer");
+        assert_eq!(
+            limiter.take_at(1, now),
+            Err(RATE.interval),
+            "asking in vain makes nobody wait longer"
+        );
         limiter.take_at(2, now).unwrap();
         let later = now + RATE.interval;
         limiter.take_at(1, later).unwrap();
@@ -138,7 +167,10 @@ mod tests {
         for _ in 0..3 {
             limiter.take_at(1, rested).unwrap();
         }
-        assert!(limiter.take_at(1, rested).is_err(), "rest is not saved up beyond a burst");
+        assert!(
+            limiter.take_at(1, rested).is_err(),
+            "rest is not saved up beyond a burst"
+        );
     }
 
     #[test]
@@ -162,8 +194,13 @@ mod tests {
             assert!(limiter.take_at(key, now).is_ok() || key >= KEYS_MAX);
         }
         assert_eq!(limiter.counts().known.len(), KEYS_MAX);
-        assert!(limiter.take_at(0, now).is_err(), "who has to wait is not forgotten");
-        limiter.take_at(usize::MAX, now + 2 * RATE.interval).unwrap();
+        assert!(
+            limiter.take_at(0, now).is_err(),
+            "who has to wait is not forgotten"
+        );
+        limiter
+            .take_at(usize::MAX, now + 2 * RATE.interval)
+            .unwrap();
         assert!(limiter.counts().known.len() < 3, "who has caught up is");
     }
 

@@ -1,4 +1,5 @@
-//! Reserves: room that is kept on a disk for whoever starts when it is full, and can then make more.
+//! Reserves: room that is kept on a disk for whoever starts when it is full, and can then make
+//! more.
 //!
 //! A database opens with a few new pages, and without it nobody can remove anything through us.
 
@@ -30,7 +31,8 @@ impl Reserve {
         Self { path }
     }
 
-    /// Gives it up if its disk is full, keeps it if there is plenty of room. Nothing that goes wrong here is worse than having none.
+    /// Gives it up if its disk is full, keeps it if there is plenty of room. Nothing that goes
+    /// wrong here is worse than having none.
     pub fn review(&self) {
         if let Err(error) = self.give_up_or_keep() {
             tracing::info!(%error, path = ?self.path, "no room is kept for when the disk is full");
@@ -46,7 +48,12 @@ impl Reserve {
             return fs::remove_file(&self.path);
         }
         if free >= PLENTY_BYTES && kept < RESERVE_BYTES {
-            let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&self.path)?;
+            let file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&self.path)?;
             fallocate(&file, FallocateFlags::empty(), 0, RESERVE_BYTES)?;
         }
         Ok(())

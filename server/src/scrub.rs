@@ -1,7 +1,8 @@
-//! The scrub: stored images are read again and hashed, slowly and for ever, because disks forget without saying so.
+//! The scrub: stored images are read again and hashed, slowly and for ever, because disks forget
+//! without saying so.
 //!
-//! What is damaged is marked in the index and moved aside, never deleted; whoever holds the image is asked for it, and sending it heals it. How far
-//! a round has come outlives a restart.
+//! What is damaged is marked in the index and moved aside, never deleted; whoever holds the image
+//! is asked for it, and sending it heals it. How far a round has come outlives a restart.
 
 mod looking;
 
@@ -78,12 +79,25 @@ pub enum ScrubError {
 impl Scrub {
     /// Over what `index` knows and `blobs` has.
     pub fn new(index: Index, blobs: Arc<dyn Blobs>, counters: SharedCounters) -> Self {
-        Self { index, blobs, counters, looks: Arc::new(Semaphore::new(LOOKS_MAX)) }
+        Self {
+            index,
+            blobs,
+            counters,
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+        }
     }
 
     /// Reads one image, now and as fast as the disk gives it. What is damaged is quarantined.
-    pub async fn look_now(&self, fingerprint: Fingerprint, size: u64) -> Result<Verdict, ScrubError> {
-        let _free = self.looks.acquire().await.expect("the semaphore is never closed");
+    pub async fn look_now(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+    ) -> Result<Verdict, ScrubError> {
+        let _free = self
+            .looks
+            .acquire()
+            .await
+            .expect("the semaphore is never closed");
         let verdict = look(&*self.blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await;
         if verdict == Verdict::Damaged {
             self.quarantine(fingerprint).await?;
@@ -102,15 +116,24 @@ impl Scrub {
         Ok(round)
     }
 
-    /// Goes on with the round that was begun, and begins the next when its time has come, until `stopping`. Calls `found` when it
-    /// found something.
-    pub async fn keep_on(self, plan: ScrubPlan, clock: Clock, found: impl Fn(), stopping: CancellationToken) {
+    /// Goes on with the round that was begun, and begins the next when its time has come, until
+    /// `stopping`. Calls `found` when it found something.
+    pub async fn keep_on(
+        self,
+        plan: ScrubPlan,
+        clock: Clock,
+        found: impl Fn(),
+        stopping: CancellationToken,
+    ) {
         let for_ever = async {
             loop {
                 let rest = match self.some(plan, &clock, &found).await {
                     Ok(rest) => rest,
                     Err(error) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the scrub rests");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "the scrub rests"
+                        );
                         REST
                     }
                 };
@@ -124,30 +147,54 @@ impl Scrub {
     }
 
     /// One page of the round, if it is time for one; how long to rest then.
-    async fn some(&self, plan: ScrubPlan, clock: &Clock, found: &impl Fn()) -> Result<Duration, ScrubError> {
+    async fn some(
+        &self,
+        plan: ScrubPlan,
+        clock: &Clock,
+        found: &impl Fn(),
+    ) -> Result<Duration, ScrubError> {
         let now_ms = clock.now_ms();
         let mark = match self.index.scrub_mark().await.map_err(ScrubError::Index)? {
             Some(mark) if mark.step == ScrubStep::Done => {
-                let due_ms = mark.began_ms.saturating_add(i64::try_from(plan.every.as_millis()).unwrap_or(i64::MAX));
+                let due_ms = mark
+                    .began_ms
+                    .saturating_add(i64::try_from(plan.every.as_millis()).unwrap_or(i64::MAX));
                 if let Ok(left_ms @ 1..) = u64::try_from(due_ms.saturating_sub(now_ms)) {
                     return Ok(Duration::from_millis(left_ms).min(plan.every));
                 }
-                ScrubMark { began_ms: now_ms, step: ScrubStep::Behind(None) }
+                ScrubMark {
+                    began_ms: now_ms,
+                    step: ScrubStep::Behind(None),
+                }
             }
             Some(mark) => mark,
-            None => ScrubMark { began_ms: now_ms, step: ScrubStep::Behind(None) },
+            None => ScrubMark {
+                began_ms: now_ms,
+                step: ScrubStep::Behind(None),
+            },
         };
-        let ScrubStep::Behind(after) = mark.step else { return Ok(Duration::ZERO) };
+        let ScrubStep::Behind(after) = mark.step else {
+            return Ok(Duration::ZERO);
+        };
         let mut round = Round::default();
-        let last = self.page(after, &mut Pace::new(plan.bytes_per_second), &mut round).await?;
+        let last = self
+            .page(after, &mut Pace::new(plan.bytes_per_second), &mut round)
+            .await?;
         if !round.damaged.is_empty() {
             found();
         }
         heirloom_crash::pass(Point::PageScrubbed);
         let step = last.map_or(ScrubStep::Done, |last| ScrubStep::Behind(Some(last)));
-        self.index.note_scrub(ScrubMark { step, ..mark }).await.map_err(ScrubError::Index)?;
+        self.index
+            .note_scrub(ScrubMark { step, ..mark })
+            .await
+            .map_err(ScrubError::Index)?;
         heirloom_crash::pass(Point::ScrubNoted);
-        Ok(if step == ScrubStep::Done { ROUND_GAP } else { Duration::ZERO })
+        Ok(if step == ScrubStep::Done {
+            ROUND_GAP
+        } else {
+            Duration::ZERO
+        })
     }
 
     /// Reads the next images behind `after`; answers the last of them, none at the end.
@@ -157,7 +204,11 @@ impl Scrub {
         pace: &mut Pace,
         round: &mut Round,
     ) -> Result<Option<Fingerprint>, ScrubError> {
-        let images = self.index.stored_images(after, PAGE).await.map_err(ScrubError::Index)?;
+        let images = self
+            .index
+            .stored_images(after, PAGE)
+            .await
+            .map_err(ScrubError::Index)?;
         for (fingerprint, size) in &images {
             match look(&*self.blobs, *fingerprint, *size, pace).await {
                 Verdict::Sound => {}
@@ -174,9 +225,14 @@ impl Scrub {
         Ok(images.last().map(|(fingerprint, _)| *fingerprint))
     }
 
-    /// The index first: from then on nobody is told that the image is here, whatever becomes of the file.
+    /// The index first: from then on nobody is told that the image is here, whatever becomes of the
+    /// file.
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<Quarantined, ScrubError> {
-        let found = self.index.quarantine(fingerprint).await.map_err(ScrubError::Index)?;
+        let found = self
+            .index
+            .quarantine(fingerprint)
+            .await
+            .map_err(ScrubError::Index)?;
         if found == Quarantined::Gone {
             // Its last holder let go of it, and it was cleared away while it was read.
             return Ok(found);
@@ -185,7 +241,12 @@ impl Scrub {
         self.counters.images_quarantined.add_one();
         heirloom_crash::pass(Point::DamageRecorded);
         let moved = self.blobs.quarantine(fingerprint).await;
-        moved.map(|()| found).map_err(|source| ScrubError::Quarantine { fingerprint, source })
+        moved
+            .map(|()| found)
+            .map_err(|source| ScrubError::Quarantine {
+                fingerprint,
+                source,
+            })
     }
 }
 
@@ -199,7 +260,10 @@ struct Pace {
 
 impl Pace {
     fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second: bytes_per_second.max(1), next: Instant::now() }
+        Self {
+            bytes_per_second: bytes_per_second.max(1),
+            next: Instant::now(),
+        }
     }
 
     /// Waits for so long as reading so many bytes should have taken.

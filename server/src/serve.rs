@@ -39,7 +39,8 @@ use shield::Shield;
 pub use gate::trial as heads_trial;
 pub use shield::ShieldError;
 
-/// How often expired uploads and trash are looked for. Their expiries are days; an hour more is nothing.
+/// How often expired uploads and trash are looked for. Their expiries are days; an hour more is
+/// nothing.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
 /// Sections looked through for strays in one sweep: all of them in 16 hours.
@@ -109,11 +110,15 @@ impl ServeError {
             Self::Index(_) | Self::Blobs(_) | Self::Signer(_) | Self::Reconcile(_) => {
                 "check that the data directory belongs to this account and that its disk has room"
             }
-            Self::Listen { .. } => "end what listens there, or choose another address with --listen",
+            Self::Listen { .. } => {
+                "end what listens there, or choose another address with --listen"
+            }
             Self::Unencrypted { .. } => {
                 "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a TLS proxy, or accept it with --insecure-http"
             }
-            Self::Tls(_) => "check the files of --tls-cert and --tls-key: PEM, the server's certificate first",
+            Self::Tls(_) => {
+                "check the files of --tls-cert and --tls-key: PEM, the server's certificate first"
+            }
             Self::Account(_) => "try again; the data directory may be busy",
             Self::Stop(_) => "look into the log; the stored photos are not affected",
         }
@@ -121,35 +126,73 @@ impl ServeError {
 }
 
 impl Server {
-    /// Opens the data directory and listens; the socket accepts when this returns. Must run inside a tokio runtime.
+    /// Opens the data directory and listens; the socket accepts when this returns. Must run inside
+    /// a tokio runtime.
     pub async fn start(config: Config, listen: SocketAddr) -> Result<Self, ServeError> {
         Self::start_with(config, listen, Clock::default()).await
     }
 
     /// The same, by another clock than the machine's.
-    pub async fn start_with(config: Config, listen: SocketAddr, clock: Clock) -> Result<Self, ServeError> {
+    pub async fn start_with(
+        config: Config,
+        listen: SocketAddr,
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
         refuse_listeners(&config.transport, listen)?;
         let shield = raise_shield(&config.transport).await?;
-        let Opened { door, scrub, clearing } = open(&config, clock).await?;
-        door.assembly.reconcile().await.map_err(ServeError::Reconcile)?;
+        let Opened {
+            door,
+            scrub,
+            clearing,
+        } = open(&config, clock).await?;
+        door.assembly
+            .reconcile()
+            .await
+            .map_err(ServeError::Reconcile)?;
         let sweeper = Sweeper {
             assembly: door.assembly.clone(),
             clearing,
-            expiries: Expiries { upload: config.upload_expiry, trash: config.trash_expiry },
+            expiries: Expiries {
+                upload: config.upload_expiry,
+                trash: config.trash_expiry,
+            },
             graces: config.graces,
         };
         sweeper.sweep().await;
         let listener = bind(listen).await?;
-        let address = listener.local_addr().map_err(|source| ServeError::Listen { address: listen, source })?;
-        let (accounts, assembly, index) = (door.accounts.clone(), door.assembly.clone(), door.index.clone());
+        let address = listener.local_addr().map_err(|source| ServeError::Listen {
+            address: listen,
+            source,
+        })?;
+        let (accounts, assembly, index) = (
+            door.accounts.clone(),
+            door.assembly.clone(),
+            door.index.clone(),
+        );
         let stopping = door.stopping.clone();
         let news = door.news.clone();
         let found = move || news.tell_everybody();
-        let scrubbing = tokio::spawn(scrub.keep_on(config.scrub, door.clock.clone(), found, stopping.clone()));
+        let scrubbing =
+            tokio::spawn(scrub.keep_on(config.scrub, door.clock.clone(), found, stopping.clone()));
         let sweeping = tokio::spawn(sweeper.keep_on(stopping.clone()));
-        let listening = tokio::spawn(listening::listen(listener, shield.clone(), http::router(door), stopping.clone()));
+        let listening = tokio::spawn(listening::listen(
+            listener,
+            shield.clone(),
+            http::router(door),
+            stopping.clone(),
+        ));
         tracing::info!(%address, data = %config.data.root().display(), encrypted = shield.is_some(), "listening");
-        Ok(Self { address, accounts, assembly, index, shield, stopping, listening, sweeping, scrubbing })
+        Ok(Self {
+            address,
+            accounts,
+            assembly,
+            index,
+            shield,
+            stopping,
+            listening,
+            sweeping,
+            scrubbing,
+        })
     }
 
     /// Where it listens (the port, if 0 was asked for).
@@ -159,11 +202,16 @@ impl Server {
 
     /// How the address is written that it listens at: `http://...` or `https://...`.
     pub fn url(&self) -> String {
-        let scheme = if self.shield.is_some() { "https" } else { "http" };
+        let scheme = if self.shield.is_some() {
+            "https"
+        } else {
+            "http"
+        };
         format!("{scheme}://{}", self.address)
     }
 
-    /// Reads the certificate and its key again, for connections from now on. On an error the old ones stay.
+    /// Reads the certificate and its key again, for connections from now on. On an error the old
+    /// ones stay.
     pub async fn renew_certificate(&self) -> Result<(), ServeError> {
         match &self.shield {
             Some(shield) => shield.renew().await.map_err(ServeError::Tls),
@@ -174,7 +222,11 @@ impl Server {
     /// For the embedded server: makes the user if missing and answers a (new) token for it.
     pub async fn token_for(&self, user: &str) -> Result<String, ServeError> {
         match self.accounts.add_token(user).await {
-            Err(AccountError::NoSuchUser(_)) => self.accounts.add_user(user).await.map_err(ServeError::Account),
+            Err(AccountError::NoSuchUser(_)) => self
+                .accounts
+                .add_user(user)
+                .await
+                .map_err(ServeError::Account),
             other => other.map_err(ServeError::Account),
         }
     }
@@ -207,12 +259,17 @@ fn refuse_listeners(transport: &Transport, address: SocketAddr) -> Result<(), Se
 async fn raise_shield(transport: &Transport) -> Result<Option<Shield>, ServeError> {
     match transport {
         Transport::PlainOnLoopback | Transport::PlainAnywhere => Ok(None),
-        Transport::Tls(files) => Shield::raise(files.clone()).await.map(Some).map_err(ServeError::Tls),
+        Transport::Tls(files) => Shield::raise(files.clone())
+            .await
+            .map(Some)
+            .map_err(ServeError::Tls),
     }
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Listen { address, source })
 }
 
 /// What requests come to, and what goes on without them.
@@ -224,11 +281,19 @@ struct Opened {
 
 /// Every room opened, from the bottom up.
 async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
-    let index = Index::open(&config.data.index_url()).await.map_err(ServeError::Index)?;
+    let index = Index::open(&config.data.index_url())
+        .await
+        .map_err(ServeError::Index)?;
     let secret = index.secret().await.map_err(ServeError::Index)?;
-    let blobs: Arc<dyn Blobs> = Arc::new(LocalBlobs::open(&config.data).await.map_err(ServeError::Blobs)?);
+    let blobs: Arc<dyn Blobs> = Arc::new(
+        LocalBlobs::open(&config.data)
+            .await
+            .map_err(ServeError::Blobs)?,
+    );
     let data = config.data.clone();
-    let signer = spawn_blocking(move || Signer::open(&data)).await.map_err(ServeError::Stop)?;
+    let signer = spawn_blocking(move || Signer::open(&data))
+        .await
+        .map_err(ServeError::Stop)?;
     let signer = signer.map_err(ServeError::Signer)?;
     let counters = SharedCounters::default();
     let possession = Possession::new(
@@ -240,9 +305,20 @@ async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
         Arc::clone(&counters),
     );
     let scrub = Scrub::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
-    let clearing = Clearing::new(index.clone(), Arc::clone(&blobs), clock.clone(), Arc::clone(&counters));
-    let assembly =
-        Assembly::new(index.clone(), blobs, possession.clone(), clearing.clone(), clock.clone(), Arc::clone(&counters));
+    let clearing = Clearing::new(
+        index.clone(),
+        Arc::clone(&blobs),
+        clock.clone(),
+        Arc::clone(&counters),
+    );
+    let assembly = Assembly::new(
+        index.clone(),
+        blobs,
+        possession.clone(),
+        clearing.clone(),
+        clock.clone(),
+        Arc::clone(&counters),
+    );
     let door = Door {
         accounts: Accounts::new(index.clone()),
         assembly,
@@ -258,7 +334,11 @@ async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
         restraint: Restraint::new(config.rates, Arc::clone(&counters)),
         counters,
     };
-    Ok(Opened { door, scrub, clearing })
+    Ok(Opened {
+        door,
+        scrub,
+        clearing,
+    })
 }
 
 fn installation(secret: &[u8; 32]) -> Installation {
@@ -266,7 +346,8 @@ fn installation(secret: &[u8; 32]) -> Installation {
     Installation(HEXLOWER.encode(&name[..16]).into())
 }
 
-/// Removes what is not wanted any more. An error costs one round: what expired is still expired at the next.
+/// Removes what is not wanted any more. An error costs one round: what expired is still expired at
+/// the next.
 struct Sweeper {
     assembly: Assembly,
     clearing: Clearing,
@@ -293,16 +374,29 @@ impl Sweeper {
     /// May be dropped half-way.
     async fn clear(&self) {
         if let Err(error) = self.clearing.clear_released(self.graces.released).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what nobody has");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "clear away what nobody has"
+            );
         }
-        if let Err(error) = self.clearing.clear_some_strays(self.graces.stray, STRAY_SECTIONS).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "clear away what the index does not know");
+        if let Err(error) = self
+            .clearing
+            .clear_some_strays(self.graces.stray, STRAY_SECTIONS)
+            .await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "clear away what the index does not know"
+            );
         }
     }
 
     async fn sweep(&self) {
         if let Err(error) = self.assembly.sweep(self.expiries).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "sweep what expired");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "sweep what expired"
+            );
         }
     }
 }

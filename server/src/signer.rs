@@ -1,6 +1,8 @@
-//! The signer: the hand under receipts. Its secret lies in the data directory, for this account alone, and never leaves it.
+//! The signer: the hand under receipts. Its secret lies in the data directory, for this account
+//! alone, and never leaves it.
 //!
-//! Whoever loses the file has a new hand at the next start: receipts signed before can then no longer be checked, and photos are not affected.
+//! Whoever loses the file has a new hand at the next start: receipts signed before can then no
+//! longer be checked, and photos are not affected.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -56,7 +58,9 @@ impl Signer {
             Some(secret) => secret,
             None => make(&path)?,
         };
-        Ok(Self { secret: Arc::new(SigningKey::from_bytes(&secret)) })
+        Ok(Self {
+            secret: Arc::new(SigningKey::from_bytes(&secret)),
+        })
     }
 
     /// What its signatures can be checked with.
@@ -67,7 +71,10 @@ impl Signer {
     /// The receipt, signed.
     pub fn sign(&self, user: UserId, receipt: Receipt) -> Receipt {
         let signature = self.secret.sign(&receipt.statement(user).bytes());
-        Receipt { signature: Some(Signature::from(signature.to_bytes())), ..receipt }
+        Receipt {
+            signature: Some(Signature::from(signature.to_bytes())),
+            ..receipt
+        }
     }
 }
 
@@ -75,26 +82,53 @@ fn read(path: &Path) -> Result<Option<[u8; SECRET_BYTES]>, SignerError> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(SignerError::Io { doing: "open", path: path.to_owned(), source }),
+        Err(source) => {
+            return Err(SignerError::Io {
+                doing: "open",
+                path: path.to_owned(),
+                source,
+            });
+        }
     };
     let mut bytes = Vec::with_capacity(SECRET_BYTES);
     let all = file.take(SECRET_BYTES as u64 + 1).read_to_end(&mut bytes);
-    all.map_err(|source| SignerError::Io { doing: "read", path: path.to_owned(), source })?;
-    bytes.try_into().map(Some).map_err(|_| SignerError::Malformed { path: path.to_owned() })
+    all.map_err(|source| SignerError::Io {
+        doing: "read",
+        path: path.to_owned(),
+        source,
+    })?;
+    bytes
+        .try_into()
+        .map(Some)
+        .map_err(|_| SignerError::Malformed {
+            path: path.to_owned(),
+        })
 }
 
-/// Makes a secret, durably and at once: of two servers that begin together, both use what the first made.
+/// Makes a secret, durably and at once: of two servers that begin together, both use what the first
+/// made.
 fn make(path: &Path) -> Result<[u8; SECRET_BYTES], SignerError> {
     let mut secret = [0; SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(SignerError::Random)?;
     let aside = path.with_extension(format!("new-{}", std::process::id()));
     let put = put(path, &aside, &secret);
-    put.map_err(|source| SignerError::Io { doing: "make", path: path.to_owned(), source })?;
-    read(path)?.ok_or_else(|| SignerError::Malformed { path: path.to_owned() })
+    put.map_err(|source| SignerError::Io {
+        doing: "make",
+        path: path.to_owned(),
+        source,
+    })?;
+    read(path)?.ok_or_else(|| SignerError::Malformed {
+        path: path.to_owned(),
+    })
 }
 
 fn put(path: &Path, aside: &Path, secret: &[u8]) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(aside)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(aside)?;
     file.write_all(secret)?;
     file.sync_all()?;
     match fs::hard_link(aside, path) {
@@ -118,14 +152,42 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();
         let signer = Signer::open(&data).unwrap();
-        assert_eq!(fs::metadata(data.receipt_key()).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(data.receipt_key())
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         assert_eq!(Signer::open(&data).unwrap().key(), signer.key());
-        let receipt = Receipt { fingerprint: Fingerprint::of(b"abc"), size: 3, stored_at_ms: 1, signature: None };
+        let receipt = Receipt {
+            fingerprint: Fingerprint::of(b"abc"),
+            size: 3,
+            stored_at_ms: 1,
+            signature: None,
+        };
         let signed = signer.sign(UserId(1), receipt);
-        assert!(signer.key().vouches(&receipt.statement(UserId(1)), &signed.signature.unwrap()));
-        assert!(!signer.key().vouches(&receipt.statement(UserId(2)), &signed.signature.unwrap()));
-        let names: Vec<_> = fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert!(!names.iter().any(|name| name.to_string_lossy().contains("new")), "{names:?}");
+        assert!(
+            signer
+                .key()
+                .vouches(&receipt.statement(UserId(1)), &signed.signature.unwrap())
+        );
+        assert!(
+            !signer
+                .key()
+                .vouches(&receipt.statement(UserId(2)), &signed.signature.unwrap())
+        );
+        let names: Vec<_> = fs::read_dir(root.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert!(
+            !names
+                .iter()
+                .any(|name| name.to_string_lossy().contains("new")),
+            "{names:?}"
+        );
     }
 
     #[test]
@@ -143,7 +205,10 @@ mod tests {
         let data = DataDir::open(root.path()).unwrap();
         for wrong in [vec![], vec![1; 31], vec![1; 33]] {
             fs::write(data.receipt_key(), wrong).unwrap();
-            assert!(matches!(Signer::open(&data), Err(SignerError::Malformed { .. })));
+            assert!(matches!(
+                Signer::open(&data),
+                Err(SignerError::Malformed { .. })
+            ));
         }
     }
 }

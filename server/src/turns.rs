@@ -44,13 +44,17 @@ pub struct Turn<K: Copy + Eq + Hash> {
 
 impl<K: Copy + Eq + Hash> Default for Turns<K> {
     fn default() -> Self {
-        Self { lines: Arc::default() }
+        Self {
+            lines: Arc::default(),
+        }
     }
 }
 
 impl<K: Copy + Eq + Hash> Clone for Turns<K> {
     fn clone(&self) -> Self {
-        Self { lines: Arc::clone(&self.lines) }
+        Self {
+            lines: Arc::clone(&self.lines),
+        }
     }
 }
 
@@ -71,10 +75,18 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     fn stand_in_line(&self, key: K, range: ByteRange) -> Turn<K> {
         let mut lines = unpoisoned(&self.lines);
         let line = lines.entry(key).or_default();
-        let place = Place { number: line.next_place, range };
+        let place = Place {
+            number: line.next_place,
+            range,
+        };
         line.next_place += 1;
         line.places.push(place);
-        Turn { lines: Arc::clone(&self.lines), key, place, moved: Arc::clone(&line.moved) }
+        Turn {
+            lines: Arc::clone(&self.lines),
+            key,
+            place,
+            moved: Arc::clone(&line.moved),
+        }
     }
 }
 
@@ -92,11 +104,12 @@ impl<K: Copy + Eq + Hash> Turn<K> {
 
     fn has_come(&self) -> bool {
         let lines = unpoisoned(&self.lines);
-        let line = lines.get(&self.key).expect("a line stands while somebody has a place in it");
-        !line
-            .places
-            .iter()
-            .any(|earlier| earlier.number < self.place.number && overlap(earlier.range, self.place.range))
+        let line = lines
+            .get(&self.key)
+            .expect("a line stands while somebody has a place in it");
+        !line.places.iter().any(|earlier| {
+            earlier.number < self.place.number && overlap(earlier.range, self.place.range)
+        })
     }
 }
 
@@ -104,7 +117,8 @@ impl<K: Copy + Eq + Hash> Drop for Turn<K> {
     fn drop(&mut self) {
         let mut lines = unpoisoned(&self.lines);
         if let Some(line) = lines.get_mut(&self.key) {
-            line.places.retain(|place| place.number != self.place.number);
+            line.places
+                .retain(|place| place.number != self.place.number);
             if line.places.is_empty() {
                 lines.remove(&self.key);
             }
@@ -145,7 +159,10 @@ mod tests {
         let elsewhere = turns.take(2, range(0, 20)).await;
         assert!(turns.take(1, range(5, 15)).now_or_never().is_none());
         drop((first, elsewhere));
-        assert!(turns.take(1, range(5, 15)).now_or_never().is_none(), "the second still overlaps");
+        assert!(
+            turns.take(1, range(5, 15)).now_or_never().is_none(),
+            "the second still overlaps"
+        );
         drop(second);
         timeout(LIMIT, turns.take(1, range(5, 15))).await.unwrap();
     }
@@ -157,7 +174,10 @@ mod tests {
         let mut all = Box::pin(turns.take_all(1));
         assert!(all.as_mut().now_or_never().is_none());
         let mut later = Box::pin(turns.take(1, range(50, 60)));
-        assert!(later.as_mut().now_or_never().is_none(), "nobody overtakes the one who waits for all");
+        assert!(
+            later.as_mut().now_or_never().is_none(),
+            "nobody overtakes the one who waits for all"
+        );
         drop(writing);
         let sealing = timeout(LIMIT, all).await.unwrap();
         assert!(later.as_mut().now_or_never().is_none());

@@ -1,4 +1,5 @@
-//! Which server a command speaks to: one that is named, or that of a mount. The mount need not be up.
+//! Which server a command speaks to: one that is named, or that of a mount. The mount need not be
+//! up.
 
 use std::path::{Path, PathBuf};
 
@@ -28,15 +29,21 @@ impl Access {
         self.server.is_some()
     }
 
-    /// The server that is named, or that of the mount at `mountpoint`, or of the only mount; where nothing was ever mounted, the one that
-    /// a mount would start.
+    /// The server that is named, or that of the mount at `mountpoint`, or of the only mount; where
+    /// nothing was ever mounted, the one that a mount would start.
     pub(super) fn server(&self, mountpoint: Option<&Path>) -> anyhow::Result<ServerChoice> {
         if let (Some(server), Some(file)) = (self.server.clone(), &self.token_file) {
             let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
-            return Ok(ServerChoice::At(Login { server, token: Token::read(file)?, ca_file }));
+            return Ok(ServerChoice::At(Login {
+                server,
+                token: Token::read(file)?,
+                ca_file,
+            }));
         }
         let embedded = data_home()?;
-        let Some(state) = state_of(mountpoint)? else { return Ok(ServerChoice::Embedded(embedded)) };
+        let Some(state) = state_of(mountpoint)? else {
+            return Ok(ServerChoice::Embedded(embedded));
+        };
         if let Some(login) = StateDir::open(&state)?.saved_login()? {
             return Ok(ServerChoice::At(login));
         }
@@ -53,11 +60,16 @@ fn state_of(mountpoint: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     let mounts = Mounts::open()?;
     if let Some(mountpoint) = mountpoint {
         let state = mounts.find(mountpoint)?;
-        return state.map(Some).with_context(|| format!("{} was never mounted", mountpoint.display()));
+        return state
+            .map(Some)
+            .with_context(|| format!("{} was never mounted", mountpoint.display()));
     }
     match mounts.all()?.as_slice() {
         [] => Ok(None),
         [only] => Ok(Some(only.state.clone())),
-        mounts => bail!("name a server with --server URL --token-file FILE: {} mounts are known here", mounts.len()),
+        mounts => bail!(
+            "name a server with --server URL --token-file FILE: {} mounts are known here",
+            mounts.len()
+        ),
     }
 }

@@ -13,7 +13,8 @@ use crate::daemon::{Reached, ServerChoice};
 /// The absolute path of a mountpoint as typed, with `.`, `..` and symbolic links resolved.
 /// The mountpoint itself is not looked into: a dead mount cannot be.
 pub(super) fn absolute(typed: &Path) -> anyhow::Result<PathBuf> {
-    let absolute = std::path::absolute(typed).with_context(|| format!("cannot make sense of {}", typed.display()))?;
+    let absolute = std::path::absolute(typed)
+        .with_context(|| format!("cannot make sense of {}", typed.display()))?;
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => match parent.canonicalize() {
             Ok(parent) => Ok(parent.join(name)),
@@ -26,7 +27,10 @@ pub(super) fn absolute(typed: &Path) -> anyhow::Result<PathBuf> {
 /// The daemon of one mountpoint.
 pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<Asker> {
     let Some(state) = Mounts::open()?.find(mountpoint)? else {
-        bail!("nothing is mounted at {0}; `heirloom mount {0}` mounts it", mountpoint.display());
+        bail!(
+            "nothing is mounted at {0}; `heirloom mount {0}` mounts it",
+            mountpoint.display()
+        );
     };
     Ok(Asker::new(&StateDir::open(&state)?.control_socket()))
 }
@@ -35,16 +39,23 @@ pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<Asker> {
 pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<LibraryPath>)> {
     let path = absolute(typed)?;
     let mounts = Mounts::open()?.all()?;
-    let around = mounts.into_iter().map(|mount| mount.mountpoint).filter(|mountpoint| path.starts_with(mountpoint));
+    let around = mounts
+        .into_iter()
+        .map(|mount| mount.mountpoint)
+        .filter(|mountpoint| path.starts_with(mountpoint));
     let Some(mountpoint) = around.max_by_key(|mountpoint| mountpoint.as_os_str().len()) else {
         bail!("{} is in no mounted directory", typed.display());
     };
-    let below = path.strip_prefix(&mountpoint).unwrap_or(Path::new("")).to_str();
+    let below = path
+        .strip_prefix(&mountpoint)
+        .unwrap_or(Path::new(""))
+        .to_str();
     let below = below.with_context(|| format!("{} is not UTF-8", typed.display()))?;
     if below.is_empty() {
         return Ok((mountpoint, None));
     }
-    let below = LibraryPath::new(below).with_context(|| format!("cannot use {}", typed.display()))?;
+    let below =
+        LibraryPath::new(below).with_context(|| format!("cannot use {}", typed.display()))?;
     Ok((mountpoint, Some(below)))
 }
 
@@ -61,12 +72,18 @@ pub(super) fn all_inside_of(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<L
             Some(inside) => below.push(inside),
         }
     }
-    Ok((around.context("name a photo, a folder or a mounted directory")?, below))
+    Ok((
+        around.context("name a photo, a folder or a mounted directory")?,
+        below,
+    ))
 }
 
 /// Runs one question to its end.
 pub(super) fn block_on<F: Future>(question: F) -> anyhow::Result<F::Output> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start")?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start")?;
     Ok(runtime.block_on(question))
 }
 
@@ -76,7 +93,9 @@ pub(super) fn with_server<T>(
     errand: impl AsyncFnOnce(&Login) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
-        let reached = Reached::server(choice).await.context("cannot start the embedded server")?;
+        let reached = Reached::server(choice)
+            .await
+            .context("cannot start the embedded server")?;
         let done = errand(reached.login()).await;
         reached.end().await;
         done

@@ -15,7 +15,8 @@ use crate::journal::Amount;
 
 #[derive(Debug, Args)]
 pub(super) struct Free {
-    /// Photos and folders in a mounted directory, or the directory itself; without any, all of the only mount
+    /// Photos and folders in a mounted directory, or the directory itself; without any, all of the
+    /// only mount
     paths: Vec<PathBuf>,
     /// Only what was not used for so long: 30d, 12h, 90m
     #[arg(long, value_name = "AGE", value_parser = words::seconds)]
@@ -35,7 +36,14 @@ impl Free {
         let (mountpoint, paths) = places(&self.paths)?;
         let named = !paths.is_empty();
         let daemon = daemon_of(&mountpoint)?;
-        let sum = block_on(free_all(&daemon, &FreeRequest { paths, unused_for_s: self.older, after: None }))??;
+        let sum = block_on(free_all(
+            &daemon,
+            &FreeRequest {
+                paths,
+                unused_for_s: self.older,
+                after: None,
+            },
+        ))??;
         println!("freed {}", words::amount(sum.freed));
         // Who frees everything wants what can be freed; who names a photo wants to know why not.
         if !named || sum.kept_files == 0 {
@@ -48,9 +56,14 @@ impl Free {
     }
 }
 
-/// The mount that all paths lie in, and the paths below it; none for all of it, and of the only mount if none is typed.
+/// The mount that all paths lie in, and the paths below it; none for all of it, and of the only
+/// mount if none is typed.
 pub(super) fn places(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
-    if typed.is_empty() { Ok((only_mount()?, Vec::new())) } else { all_inside_of(typed) }
+    if typed.is_empty() {
+        Ok((only_mount()?, Vec::new()))
+    } else {
+        all_inside_of(typed)
+    }
 }
 
 fn only_mount() -> anyhow::Result<PathBuf> {
@@ -66,8 +79,16 @@ fn only_mount() -> anyhow::Result<PathBuf> {
 async fn free_all(daemon: &Asker, request: &FreeRequest) -> Result<Sum, AskError> {
     let (mut sum, mut request) = (Sum::default(), request.clone());
     loop {
-        let FreeAnswer { freed, kept, kept_files, next } = daemon.free(&request).await?;
-        sum.freed = Amount { files: sum.freed.files + freed.files, bytes: sum.freed.bytes + freed.bytes };
+        let FreeAnswer {
+            freed,
+            kept,
+            kept_files,
+            next,
+        } = daemon.free(&request).await?;
+        sum.freed = Amount {
+            files: sum.freed.files + freed.files,
+            bytes: sum.freed.bytes + freed.bytes,
+        };
         sum.kept.extend(kept);
         sum.kept_files += kept_files;
         match next {
@@ -101,12 +122,16 @@ impl Pin {
         for typed in &self.paths {
             let (mountpoint, path) = inside_of(typed)?;
             let path = path.with_context(|| whole_mount(typed))?;
-            ask(&daemon_of(&mountpoint)?, &path)?.with_context(|| format!("cannot pin {}", typed.display()))?;
+            ask(&daemon_of(&mountpoint)?, &path)?
+                .with_context(|| format!("cannot pin {}", typed.display()))?;
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
 fn whole_mount(typed: &Path) -> String {
-    format!("{} is a whole mount; name photos or folders in it", typed.display())
+    format!(
+        "{} is a whole mount; name photos or folders in it",
+        typed.display()
+    )
 }

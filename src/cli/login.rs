@@ -58,8 +58,15 @@ impl Login {
         let request = self.ask()?;
         let token = block_on(remote::log_in(&self.server, ca_file.as_deref(), &request))?
             .with_context(|| format!("cannot log in to {}", self.server))?;
-        state.save_login(&config::Login { server: self.server.clone(), token, ca_file })?;
-        println!("logged in to {} as {}; a mount that runs uses it from its next start on", self.server, request.user);
+        state.save_login(&config::Login {
+            server: self.server.clone(),
+            token,
+            ca_file,
+        })?;
+        println!(
+            "logged in to {} as {}; a mount that runs uses it from its next start on",
+            self.server, request.user
+        );
         Ok(ExitCode::SUCCESS)
     }
 
@@ -76,17 +83,25 @@ impl Login {
             None => line(&mut io::stdin().lock())?,
         };
         let password = if typed {
-            rpassword::prompt_password(format!("Password of {user}: ")).context("ask for the password")?
+            rpassword::prompt_password(format!("Password of {user}: "))
+                .context("ask for the password")?
         } else {
             line(&mut io::stdin().lock())?
         };
         let device = self.device.clone().unwrap_or_else(machine_name);
-        Ok(LoginRequest { user, password, device })
+        Ok(LoginRequest {
+            user,
+            password,
+            device,
+        })
     }
 }
 
 /// The state directory that was named, or that of the mountpoint, or that of the only mount.
-pub(super) fn state_of(state: Option<&Path>, mountpoint: Option<&Path>) -> anyhow::Result<StateDir> {
+pub(super) fn state_of(
+    state: Option<&Path>,
+    mountpoint: Option<&Path>,
+) -> anyhow::Result<StateDir> {
     let root = match (state, mountpoint) {
         (Some(state), _) => std::path::absolute(state)?,
         (None, Some(mountpoint)) => {
@@ -98,7 +113,10 @@ pub(super) fn state_of(state: Option<&Path>, mountpoint: Option<&Path>) -> anyho
         }
         (None, None) => match Mounts::open()?.all()?.as_slice() {
             [only] => only.state.clone(),
-            mounts => bail!("name the directory that is mounted with it: {} are known here", mounts.len()),
+            mounts => bail!(
+                "name the directory that is mounted with it: {} are known here",
+                mounts.len()
+            ),
         },
     };
     Ok(StateDir::open(&root)?)
@@ -106,13 +124,23 @@ pub(super) fn state_of(state: Option<&Path>, mountpoint: Option<&Path>) -> anyho
 
 fn line(from: &mut impl BufRead) -> anyhow::Result<String> {
     let mut line = String::new();
-    from.take(LINE_BYTES_MAX).read_line(&mut line).context("read standard input")?;
+    from.take(LINE_BYTES_MAX)
+        .read_line(&mut line)
+        .context("read standard input")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// The machine's name, as far as it can name a device.
 fn machine_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.chars().filter(char::is_ascii_graphic).take(DEVICE_MAX).collect();
-    if name.is_empty() { NAMELESS.to_owned() } else { name }
+    let name: String = name
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(DEVICE_MAX)
+        .collect();
+    if name.is_empty() {
+        NAMELESS.to_owned()
+    } else {
+        name
+    }
 }

@@ -19,7 +19,8 @@ pub(super) struct Logout {
 }
 
 impl Logout {
-    /// The token is forgotten here whether or not the server could be told; what is not told is said.
+    /// The token is forgotten here whether or not the server could be told; what is not told is
+    /// said.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let state = state_of(self.state.as_deref(), self.mountpoint.as_deref())?;
         let Some(login) = state.saved_login()? else {

@@ -27,7 +27,8 @@ const LOG_FILTER: &str = "info";
 pub(super) struct Mount {
     /// The directory to mount: it must exist and be empty
     mountpoint: PathBuf,
-    /// The server that keeps the photos; without it and without a saved login, one is started in this process
+    /// The server that keeps the photos; without it and without a saved login, one is started in
+    /// this process
     #[arg(long, value_name = "URL")]
     server: Option<ServerUrl>,
     /// A file whose first line is the token for the server
@@ -45,8 +46,8 @@ pub(super) struct Mount {
     /// How reads and writes of open files reach the disk; `heirloom status` says which way it is
     #[arg(long, value_enum, value_name = "WAY", default_value_t)]
     io: IoChoice,
-    /// The most that photos with their bytes here may take together: 20G, 500M, 50%. Of more, those not used for longest
-    /// are left to the server, as far as it has them
+    /// The most that photos with their bytes here may take together: 20G, 500M, 50%. Of more, those
+    /// not used for longest are left to the server, as far as it has them
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<Share>,
     /// The least that is to stay free on the disk, in the same way
@@ -71,18 +72,28 @@ impl Mount {
         }
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
-        // Settled here and saved, so that a wrong argument is told at once and the background needs no arguments twice.
+        // Settled here and saved, so that a wrong argument is told at once and the background needs
+        // no arguments twice.
         let choice = self.server_choice(&state)?;
         drop(choice);
-        daemon::detach(&self.again(&mountpoint, state.root()), open_log(&state.log())?)?;
-        println!("mounted {}: copy photos into it; `heirloom status {0}` tells how far they are", mountpoint.display());
+        daemon::detach(
+            &self.again(&mountpoint, state.root()),
+            open_log(&state.log())?,
+        )?;
+        println!(
+            "mounted {}: copy photos into it; `heirloom status {0}` tells how far they are",
+            mountpoint.display()
+        );
         Ok(ExitCode::SUCCESS)
     }
 
     /// Mounts and stays until the mount is gone.
     fn stay(self) -> anyhow::Result<ExitCode> {
         let log = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::try_from_env("HEIRLOOM_LOG").unwrap_or_else(|_| EnvFilter::new(LOG_FILTER)))
+            .with_env_filter(
+                EnvFilter::try_from_env("HEIRLOOM_LOG")
+                    .unwrap_or_else(|_| EnvFilter::new(LOG_FILTER)),
+            )
             .with_writer(io::stderr)
             // It would be said on stderr, which cannot be written: a panic.
             .log_internal_errors(false);
@@ -114,9 +125,23 @@ impl Mount {
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
         let server = self.server_choice(&state)?;
-        let manner = Manner { patience: Duration::from_secs(self.read_timeout), ..Manner::default() };
-        let keeping = Keeping { cache: self.cache_size, floor: self.keep_free };
-        Ok(Plan { mountpoint, state, server, accept: self.accept, io: self.io, manner, keeping })
+        let manner = Manner {
+            patience: Duration::from_secs(self.read_timeout),
+            ..Manner::default()
+        };
+        let keeping = Keeping {
+            cache: self.cache_size,
+            floor: self.keep_free,
+        };
+        Ok(Plan {
+            mountpoint,
+            state,
+            server,
+            accept: self.accept,
+            io: self.io,
+            manner,
+            keeping,
+        })
     }
 
     fn state_dir(&self, mountpoint: &Path) -> anyhow::Result<StateDir> {
@@ -143,20 +168,49 @@ impl Mount {
             (None, _) => bail!("{server} needs a token; give it with --token-file FILE"),
         };
         let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
-        let login = Login { server, token, ca_file };
+        let login = Login {
+            server,
+            token,
+            ca_file,
+        };
         state.save_login(&login)?;
         Ok(ServerChoice::At(login))
     }
 
     /// The same command for the background process; the login is saved by now.
     fn again(&self, mountpoint: &Path, state: &Path) -> Vec<OsString> {
-        let accept = clap::ValueEnum::to_possible_value(&self.accept).expect("no way of accepting is hidden");
-        let mut arguments: Vec<OsString> = vec!["mount".into(), mountpoint.into(), "--state".into(), state.into()];
+        let accept = clap::ValueEnum::to_possible_value(&self.accept)
+            .expect("no way of accepting is hidden");
+        let mut arguments: Vec<OsString> = vec![
+            "mount".into(),
+            mountpoint.into(),
+            "--state".into(),
+            state.into(),
+        ];
         let io = clap::ValueEnum::to_possible_value(&self.io).expect("no way is hidden");
-        arguments.extend(["--accept", accept.get_name(), "--io", io.get_name(), "--detached"].map(OsString::from));
-        arguments.extend(["--read-timeout".into(), self.read_timeout.to_string().into()]);
-        for (option, share) in [("--cache-size", self.cache_size), ("--keep-free", self.keep_free)] {
-            arguments.extend(share.into_iter().flat_map(|share| [option.into(), share.to_string().into()]));
+        arguments.extend(
+            [
+                "--accept",
+                accept.get_name(),
+                "--io",
+                io.get_name(),
+                "--detached",
+            ]
+            .map(OsString::from),
+        );
+        arguments.extend([
+            "--read-timeout".into(),
+            self.read_timeout.to_string().into(),
+        ]);
+        for (option, share) in [
+            ("--cache-size", self.cache_size),
+            ("--keep-free", self.keep_free),
+        ] {
+            arguments.extend(
+                share
+                    .into_iter()
+                    .flat_map(|share| [option.into(), share.to_string().into()]),
+            );
         }
         arguments
     }

@@ -19,7 +19,8 @@ use crate::config::Accept;
 use errand::Errand;
 
 /// How the progress bar looks. Not shown where standard error is no terminal.
-const BAR: &str = "{wide_bar} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}";
+const BAR: &str =
+    "{wide_bar} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}";
 
 #[derive(Debug, Args)]
 pub(super) struct Push {
@@ -39,7 +40,9 @@ impl Push {
         let found = gather::gather(&self.paths, self.accept)?;
         let bar = ProgressBar::new(found.bytes);
         bar.set_style(ProgressStyle::with_template(BAR).context("the bar's template")?);
-        let outcome = with_server(server, async |login| Errand::new(login, bar.clone())?.run(found.photos).await)?;
+        let outcome = with_server(server, async |login| {
+            Errand::new(login, bar.clone())?.run(found.photos).await
+        })?;
         bar.finish_and_clear();
 
         for (path, why) in &found.left_out {
@@ -55,6 +58,10 @@ impl Push {
             outcome.already,
             outcome.linked,
         );
-        Ok(if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if outcome.failed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }

@@ -1,7 +1,8 @@
 //! `heirloom restore`: photos out of the trash, back to where they stood.
 //!
-//! To restore is to put again, so it needs no right of its own: what stands in the place goes to the trash in turn, and nothing
-//! is ever lost by it. A mount shows what came back like any other change of the library.
+//! To restore is to put again, so it needs no right of its own: what stands in the place goes to
+//! the trash in turn, and nothing is ever lost by it. A mount shows what came back like any other
+//! change of the library.
 
 mod choice;
 
@@ -28,12 +29,14 @@ const TRIES_MAX: u32 = 5;
 
 #[derive(Debug, Args)]
 pub(super) struct Restore {
-    /// A photo or folder in a mounted directory, or the directory itself; with --server, a path in the library
+    /// A photo or folder in a mounted directory, or the directory itself; with --server, a path in
+    /// the library
     path: PathBuf,
     /// This version of one photo, as `heirloom trash list` shows it; without it, the last one
     #[arg(long, value_name = "N", conflicts_with = "ago")]
     version: Option<u64>,
-    /// Everything as it stood so long ago: 30m, 12h, 7d. What was replaced since is replaced by what it was
+    /// Everything as it stood so long ago: 30m, 12h, 7d. What was replaced since is replaced by
+    /// what it was
     #[arg(long, value_name = "AGE", value_parser = words::seconds)]
     ago: Option<u64>,
     #[command(flatten)]
@@ -58,23 +61,36 @@ impl Restore {
             Ok((found, put_back(&remote, chosen).await?))
         })?;
         if found == 0 {
-            bail!("nothing of {} is in the trash; `heirloom trash list` shows what is", self.path.display());
+            bail!(
+                "nothing of {} is in the trash; `heirloom trash list` shows what is",
+                self.path.display()
+            );
         }
         for (path, why) in &outcome.failed {
             eprintln!("not restored: {path}: {why}");
         }
         println!("restored {}", words::files(outcome.restored));
-        Ok(if outcome.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if outcome.failed.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 
     fn which(&self) -> anyhow::Result<Which> {
         if let Some(version) = self.version {
             return Ok(Which::Version(version));
         }
-        let Some(ago) = self.ago else { return Ok(Which::Last) };
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is wrong")?;
+        let Some(ago) = self.ago else {
+            return Ok(Which::Last);
+        };
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .context("the machine's clock is wrong")?;
         let then_ms = now.as_millis().saturating_sub(u128::from(ago) * 1000);
-        Ok(Which::AsOf { then_ms: i64::try_from(then_ms).context("the machine's clock is wrong")? })
+        Ok(Which::AsOf {
+            then_ms: i64::try_from(then_ms).context("the machine's clock is wrong")?,
+        })
     }
 }
 
@@ -86,7 +102,10 @@ async fn put_back(remote: &Remote, chosen: Vec<TrashedPhoto>) -> Result<Outcome,
     for _ in 0..TRIES_MAX {
         let mut again = Vec::new();
         for group in left.chunks(LIBRARY_CHANGES_MAX) {
-            let changes = group.iter().map(|photo| put(photo, bases.get(&photo.path).copied())).collect();
+            let changes = group
+                .iter()
+                .map(|photo| put(photo, bases.get(&photo.path).copied()))
+                .collect();
             let answer = remote.change_library(&LibraryBatch { changes }).await?;
             for (photo, said) in group.iter().zip(answer.outcomes) {
                 match said {
@@ -95,13 +114,16 @@ async fn put_back(remote: &Remote, chosen: Vec<TrashedPhoto>) -> Result<Outcome,
                         bases.insert(photo.path.clone(), current);
                         again.push(photo.clone());
                     }
-                    LibraryOutcome::Refused { code } => outcome.failed.push((photo.path.clone(), code.to_string())),
+                    LibraryOutcome::Refused { code } => {
+                        outcome.failed.push((photo.path.clone(), code.to_string()));
+                    }
                 }
             }
         }
         left = again;
     }
-    let restless = |photo: TrashedPhoto| (photo.path, "another device keeps changing it".to_owned());
+    let restless =
+        |photo: TrashedPhoto| (photo.path, "another device keeps changing it".to_owned());
     outcome.failed.extend(left.into_iter().map(restless));
     Ok(outcome)
 }

@@ -9,7 +9,8 @@ use super::ask::{all_inside_of, block_on, daemon_of};
 use super::words;
 use crate::control::RetryRequest;
 
-/// Of what a crash or a power cut tore, that which is there is backed up: no program says any more how much it was to be.
+/// Of what a crash or a power cut tore, that which is there is backed up: no program says any more
+/// how much it was to be.
 #[derive(Debug, Args)]
 pub(super) struct Retry {
     /// Photos and folders in a mounted directory, or the directory itself

@@ -36,7 +36,10 @@ impl Status {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Some(mountpoint) = &self.mountpoint else {
             let mounts = Mounts::open()?.all()?;
-            let reports = mounts.iter().map(|mount| ask(&mount.mountpoint)).collect::<anyhow::Result<Vec<_>>>()?;
+            let reports = mounts
+                .iter()
+                .map(|mount| ask(&mount.mountpoint))
+                .collect::<anyhow::Result<Vec<_>>>()?;
             if self.json {
                 println!("{}", serde_json::to_string_pretty(&reports)?);
             } else if reports.is_empty() {
@@ -63,7 +66,10 @@ impl Status {
 fn ask(mountpoint: &Path) -> anyhow::Result<Report> {
     match block_on(daemon_of(mountpoint)?.status())? {
         Ok(answer) => Ok(Report::Mounted(Box::new(answer))),
-        Err(AskError::NotRunning(_)) => Ok(Report::NotMounted { mountpoint: mountpoint.to_owned(), mounted: false }),
+        Err(AskError::NotRunning(_)) => Ok(Report::NotMounted {
+            mountpoint: mountpoint.to_owned(),
+            mounted: false,
+        }),
         Err(error) => Err(error.into()),
     }
 }
@@ -71,7 +77,10 @@ fn ask(mountpoint: &Path) -> anyhow::Result<Report> {
 fn table(report: &Report) -> String {
     match report {
         Report::NotMounted { mountpoint, .. } => {
-            format!("{0}: not mounted; `heirloom mount {0}` mounts it\n", mountpoint.display())
+            format!(
+                "{0}: not mounted; `heirloom mount {0}` mounts it\n",
+                mountpoint.display()
+            )
         }
         Report::Mounted(answer) => lines(answer),
     }
@@ -80,7 +89,11 @@ fn table(report: &Report) -> String {
 fn lines(answer: &Answer) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every line");
-    line(format!("{}  ({})", answer.mountpoint.display(), connection(answer)));
+    line(format!(
+        "{}  ({})",
+        answer.mountpoint.display(),
+        connection(answer)
+    ));
     let files = &answer.files;
     for (state, amount) in [
         ("backed up", files.backed_up),
@@ -90,7 +103,11 @@ fn lines(answer: &Answer) -> String {
         ("local", files.local),
         ("placeholder", files.placeholder),
     ] {
-        line(format!("  {state:<12} {:>9}  {:>10}", amount.files, words::bytes(amount.bytes)));
+        line(format!(
+            "  {state:<12} {:>9}  {:>10}",
+            amount.files,
+            words::bytes(amount.bytes)
+        ));
     }
     if answer.comparing {
         line("  still looking through the tree: the counts are not complete".to_owned());
@@ -110,14 +127,22 @@ fn lines(answer: &Answer) -> String {
         words::bytes(saved.instant_upload_bytes)
     ));
     if answer.library.arriving {
-        line(format!("  still showing the library: {} so far", words::files(answer.library.arrived)));
+        line(format!(
+            "  still showing the library: {} so far",
+            words::files(answer.library.arrived)
+        ));
     }
     if answer.library.conflicts > 0 {
         let shown = words::files(answer.library.conflicts);
-        line(format!("  {shown} of other devices shown as \"... (from another device)\", for their names are taken"));
+        line(format!(
+            "  {shown} of other devices shown as \"... (from another device)\", for their names are taken"
+        ));
     }
     if answer.recall.fetching > 0 {
-        line(format!("  fetching {}", words::files(answer.recall.fetching)));
+        line(format!(
+            "  fetching {}",
+            words::files(answer.recall.fetching)
+        ));
     }
     let pinned = answer.recall.pinned_left;
     if pinned.files > 0 {
@@ -128,9 +153,15 @@ fn lines(answer: &Answer) -> String {
         ));
     }
     if answer.names_queued > 0 {
-        line(format!("  {} names to tell the server", answer.names_queued));
+        line(format!(
+            "  {} names to tell the server",
+            answer.names_queued
+        ));
     }
-    line(format!("  files are read and written {}", words::io_path(answer.io_path)));
+    line(format!(
+        "  files are read and written {}",
+        words::io_path(answer.io_path)
+    ));
     for file in &answer.failing {
         line(format!("  failing: {}: {}", file.path, file.why));
     }

@@ -45,8 +45,11 @@ impl Trash {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::List(list) = self;
         let Place { server, below } = Place::of(list.path.as_deref(), &list.access)?;
-        let mut contents = with_server(server, async |login| Ok(read(&Remote::new(login)?).await?))?;
-        contents.photos.retain(|photo| is_below(&photo.path, below.as_ref()));
+        let mut contents =
+            with_server(server, async |login| Ok(read(&Remote::new(login)?).await?))?;
+        contents
+            .photos
+            .retain(|photo| is_below(&photo.path, below.as_ref()));
         if list.json {
             println!("{}", serde_json::to_string_pretty(&contents)?);
         } else {
@@ -66,19 +69,35 @@ pub(super) struct Place {
 impl Place {
     /// In a mount, or in the library of the server that is named.
     pub(super) fn of(typed: Option<&Path>, access: &Access) -> anyhow::Result<Self> {
-        let Some(typed) = typed else { return Ok(Self { server: access.server(None)?, below: None }) };
+        let Some(typed) = typed else {
+            return Ok(Self {
+                server: access.server(None)?,
+                below: None,
+            });
+        };
         if access.is_named() {
-            let text = typed.to_str().ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", typed.display()))?;
-            return Ok(Self { server: access.server(None)?, below: Some(LibraryPath::new(text)?) });
+            let text = typed
+                .to_str()
+                .ok_or_else(|| anyhow::anyhow!("{} is not UTF-8", typed.display()))?;
+            return Ok(Self {
+                server: access.server(None)?,
+                below: Some(LibraryPath::new(text)?),
+            });
         }
         let (mountpoint, below) = inside_of(typed)?;
-        Ok(Self { server: access.server(Some(&mountpoint))?, below })
+        Ok(Self {
+            server: access.server(Some(&mountpoint))?,
+            below,
+        })
     }
 }
 
 /// Everything in the trash, page by page.
 pub(super) async fn read(remote: &Remote) -> Result<Contents, RemoteError> {
-    let mut contents = Contents { kept_for_s: 0, photos: Vec::new() };
+    let mut contents = Contents {
+        kept_for_s: 0,
+        photos: Vec::new(),
+    };
     let mut after = 0;
     loop {
         let page = remote.trash(after).await?;
@@ -101,7 +120,9 @@ fn table(contents: &Contents) -> String {
     if contents.photos.is_empty() {
         return "nothing in the trash\n".to_owned();
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     let line = |photo: &TrashedPhoto| {
         let removed = Duration::from_millis(u64::try_from(photo.removed_at_ms).unwrap_or_default());
         let left = (removed + Duration::from_secs(contents.kept_for_s)).saturating_sub(now);

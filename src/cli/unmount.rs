@@ -15,7 +15,8 @@ use super::words;
 use crate::control::{AskError, UnmountAnswer};
 use crate::mount::Mount;
 
-/// How long the daemon may take to stop after its mount is gone: requests under way have their own limits below this.
+/// How long the daemon may take to stop after its mount is gone: requests under way have their own
+/// limits below this.
 const STOP_WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Args)]
@@ -38,7 +39,11 @@ impl Unmount {
         if self.wait {
             let end = block_on(wait_for(&daemon, Vec::new(), timeout))??;
             if let WaitEnd::TimedOut(left) = end {
-                bail!("still {} not backed up; {} stays mounted", words::amount(left), mountpoint.display());
+                bail!(
+                    "still {} not backed up; {} stays mounted",
+                    words::amount(left),
+                    mountpoint.display()
+                );
             }
         }
         match block_on(daemon.unmount())? {
@@ -46,7 +51,10 @@ impl Unmount {
                 await_end(pid, timeout.filter(|_| !self.wait).unwrap_or(STOP_WITHIN))?;
                 println!("unmounted {}", mountpoint.display());
                 if left.files > 0 {
-                    println!("not backed up yet: {}; kept here, and sent after the next mount", words::amount(left));
+                    println!(
+                        "not backed up yet: {}; kept here, and sent after the next mount",
+                        words::amount(left)
+                    );
                 }
                 Ok(ExitCode::SUCCESS)
             }
@@ -57,24 +65,36 @@ impl Unmount {
                 )
             }
             Err(AskError::NotRunning(_)) if Mount::clear_stale(&mountpoint)? => {
-                println!("unmounted {}, which a crashed daemon had left", mountpoint.display());
-                println!("nothing is lost: the next `heirloom mount {}` goes on where it ended", mountpoint.display());
+                println!(
+                    "unmounted {}, which a crashed daemon had left",
+                    mountpoint.display()
+                );
+                println!(
+                    "nothing is lost: the next `heirloom mount {}` goes on where it ended",
+                    mountpoint.display()
+                );
                 Ok(ExitCode::SUCCESS)
             }
-            Err(error) => Err(error).with_context(|| format!("cannot unmount {}", mountpoint.display())),
+            Err(error) => {
+                Err(error).with_context(|| format!("cannot unmount {}", mountpoint.display()))
+            }
         }
     }
 }
 
 /// Returns when the process has ended, so that a mount right after finds everything free.
 fn await_end(pid: u32, within: Duration) -> anyhow::Result<()> {
-    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { bail!("the daemon named no process") };
+    let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
+        bail!("the daemon named no process")
+    };
     let ended = match pidfd_open(pid, PidfdFlags::empty()) {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
         opened => opened.context("cannot watch the daemon end")?,
     };
     let limit = Timespec::try_from(within).context("--timeout is too long")?;
-    match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit)).context("cannot watch the daemon end")? {
+    match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit))
+        .context("cannot watch the daemon end")?
+    {
         0 => bail!(
             "unmounted, but the daemon (process {pid}) is still stopping after {within:?}",
             pid = pid.as_raw_nonzero()

@@ -11,8 +11,8 @@ use super::ask::{block_on, daemon_of};
 use super::free::places;
 use super::words;
 use crate::control::{
-    Asker, CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer, VerifyRequest,
-    Witness,
+    Asker, CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile,
+    VerifyAnswer, VerifyRequest, Witness,
 };
 
 mod named;
@@ -26,12 +26,14 @@ const KEY_CHANGED: &str = "the server does not sign receipts with the key that t
 
 #[derive(Debug, Args)]
 pub(super) struct Verify {
-    /// Photos and folders in a mounted directory, or the directory itself; without any, all of the only mount
+    /// Photos and folders in a mounted directory, or the directory itself; without any, all of the
+    /// only mount
     paths: Vec<PathBuf>,
     /// Show every photo, not only those that something is wrong with
     #[arg(long)]
     all: bool,
-    /// Hold receipts against the key that the server shows now, and from now on: after its administrator has said that it is a new one
+    /// Hold receipts against the key that the server shows now, and from now on: after its
+    /// administrator has said that it is a new one
     #[arg(long)]
     trust_new_key: bool,
 }
@@ -61,7 +63,10 @@ impl Verify {
         let sum = block_on(self.look(&daemon, &mountpoint, paths))??;
         println!("{} verified", words::files(sum.sound));
         if sum.not_backed_up > 0 {
-            println!("{} not backed up yet: see `heirloom status`", words::files(sum.not_backed_up));
+            println!(
+                "{} not backed up yet: see `heirloom status`",
+                words::files(sum.not_backed_up)
+            );
         }
         if sum.unsound > 0 {
             println!("{} something is wrong with", words::files(sum.unsound));
@@ -71,13 +76,30 @@ impl Verify {
             eprintln!("{KEY_CHANGED}");
         }
         let all_is_well = sum.unsound + sum.not_backed_up == 0 && !is_changed;
-        Ok(if all_is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        Ok(if all_is_well {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 
     /// Tells of each page as it comes: reading everything again may take hours.
-    async fn look(&self, daemon: &Asker, mountpoint: &Path, paths: Vec<LibraryPath>) -> anyhow::Result<Sum> {
-        let key = if self.trust_new_key { KeyChoice::Shown } else { KeyChoice::Met };
-        let mut request = VerifyRequest { paths: Vec::new(), after: None, key };
+    async fn look(
+        &self,
+        daemon: &Asker,
+        mountpoint: &Path,
+        paths: Vec<LibraryPath>,
+    ) -> anyhow::Result<Sum> {
+        let key = if self.trust_new_key {
+            KeyChoice::Shown
+        } else {
+            KeyChoice::Met
+        };
+        let mut request = VerifyRequest {
+            paths: Vec::new(),
+            after: None,
+            key,
+        };
         let mut sum = Sum::default();
         if paths.is_empty() {
             loop {
@@ -91,7 +113,10 @@ impl Verify {
         }
         sum.asked = Asked::Named;
         let mut named = Named::new(mountpoint, paths).context("cannot find what was named")?;
-        while let Some(page) = named.take(VERIFIED_AT_ONCE).context("cannot look through what was named")? {
+        while let Some(page) = named
+            .take(VERIFIED_AT_ONCE)
+            .context("cannot look through what was named")?
+        {
             request.paths = page;
             self.tell(&daemon.verify(&request).await?, &mut sum);
         }
@@ -134,5 +159,8 @@ fn line(file: &VerifiedFile) -> String {
         CopyHere::Unreadable => "here: unreadable",
     };
     let verdict = if file.is_sound() { "ok" } else { "WRONG" };
-    format!("{verdict:<6} {receipt:<30} {server:<27} {here:<20} {}", file.path)
+    format!(
+        "{verdict:<6} {receipt:<30} {server:<27} {here:<20} {}",
+        file.path
+    )
 }

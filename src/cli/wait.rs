@@ -41,12 +41,24 @@ impl Wait {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mountpoint = absolute(&self.mountpoint)?;
         let daemon = daemon_of(&mountpoint)?;
-        let paths = self.paths.iter().map(|path| inside(&mountpoint, path)).collect::<anyhow::Result<_>>()?;
-        match block_on(wait_for(&daemon, paths, self.timeout.map(Duration::from_secs)))?? {
+        let paths = self
+            .paths
+            .iter()
+            .map(|path| inside(&mountpoint, path))
+            .collect::<anyhow::Result<_>>()?;
+        match block_on(wait_for(
+            &daemon,
+            paths,
+            self.timeout.map(Duration::from_secs),
+        ))?? {
             WaitEnd::Done(stuck) if stuck.is_empty() => Ok(ExitCode::SUCCESS),
             WaitEnd::Done(stuck) => {
                 for file in stuck {
-                    eprintln!("not backed up: {}: {}", file.path, file.why.as_deref().unwrap_or("no reason is known"));
+                    eprintln!(
+                        "not backed up: {}: {}",
+                        file.path,
+                        file.why.as_deref().unwrap_or("no reason is known")
+                    );
                 }
                 Ok(ExitCode::FAILURE)
             }
@@ -57,7 +69,11 @@ impl Wait {
 
 /// A path as typed, as the library has it: relative to the mountpoint.
 fn inside(mountpoint: &Path, typed: &Path) -> anyhow::Result<LibraryPath> {
-    let absolute = if typed.is_absolute() { typed.to_owned() } else { relative_to(mountpoint, typed)? };
+    let absolute = if typed.is_absolute() {
+        typed.to_owned()
+    } else {
+        relative_to(mountpoint, typed)?
+    };
     let relative = absolute
         .strip_prefix(mountpoint)
         .ok()
@@ -66,13 +82,19 @@ fn inside(mountpoint: &Path, typed: &Path) -> anyhow::Result<LibraryPath> {
     LibraryPath::new(relative).with_context(|| format!("cannot wait for {}", typed.display()))
 }
 
-/// A relative path is taken from the working directory if that leads into the mount, else from the mountpoint.
+/// A relative path is taken from the working directory if that leads into the mount, else from the
+/// mountpoint.
 fn relative_to(mountpoint: &Path, typed: &Path) -> anyhow::Result<PathBuf> {
     let from_here = absolute(typed)?;
-    Ok(if from_here.starts_with(mountpoint) { from_here } else { mountpoint.join(typed) })
+    Ok(if from_here.starts_with(mountpoint) {
+        from_here
+    } else {
+        mountpoint.join(typed)
+    })
 }
 
-/// Asks until everything is backed up or the time is over. Says on standard error, once, what holds it up.
+/// Asks until everything is backed up or the time is over. Says on standard error, once, what holds
+/// it up.
 pub(super) async fn wait_for(
     daemon: &Asker,
     paths: Vec<LibraryPath>,
@@ -81,9 +103,16 @@ pub(super) async fn wait_for(
     let until = timeout.map(|limit| Instant::now() + limit);
     let mut told = None;
     loop {
-        let left = until.map_or(ASK_FOR, |until| until.saturating_duration_since(Instant::now()).min(ASK_FOR));
+        let left = until.map_or(ASK_FOR, |until| {
+            until.saturating_duration_since(Instant::now()).min(ASK_FOR)
+        });
         let within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let answer = daemon.wait(&WaitRequest { paths: paths.clone(), within_ms }).await?;
+        let answer = daemon
+            .wait(&WaitRequest {
+                paths: paths.clone(),
+                within_ms,
+            })
+            .await?;
         if answer.done {
             return Ok(WaitEnd::Done(answer.stuck));
         }
@@ -91,7 +120,9 @@ pub(super) async fn wait_for(
             return Ok(WaitEnd::TimedOut(answer.left));
         }
         let hindrance = match answer.connection {
-            Connection::LoginNeeded => Some("login needed: the server does not take the token".to_owned()),
+            Connection::LoginNeeded => {
+                Some("login needed: the server does not take the token".to_owned())
+            }
             Connection::Offline { why, .. } => Some(why),
             Connection::Starting | Connection::Online => None,
         };

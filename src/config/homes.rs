@@ -1,4 +1,5 @@
-//! The user's directories, by the XDG Base Directory Specification, and what ours are called in them.
+//! The user's directories, by the XDG Base Directory Specification, and what ours are called in
+//! them.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -12,7 +13,8 @@ use super::ConfigError;
 
 /// Our folder in each of them.
 const OURS: &str = "heirloom";
-/// Longest name made of a path, in bytes: `NAME_MAX` (255) less room for endings such as `.json.new`.
+/// Longest name made of a path, in bytes: `NAME_MAX` (255) less room for endings such as
+/// `.json.new`.
 const NAME_BYTES_MAX: usize = 240;
 
 /// Where the embedded server keeps its data: `$XDG_DATA_HOME/heirloom/server`.
@@ -22,7 +24,9 @@ pub fn data_home() -> Result<PathBuf, ConfigError> {
 
 /// `$XDG_STATE_HOME/heirloom`.
 pub(super) fn state_home() -> Result<PathBuf, ConfigError> {
-    let state = xdg()?.state_dir().expect("the XDG strategy always has a state directory");
+    let state = xdg()?
+        .state_dir()
+        .expect("the XDG strategy always has a state directory");
     Ok(state.join(OURS))
 }
 
@@ -39,16 +43,23 @@ fn xdg() -> Result<Xdg, ConfigError> {
 ///
 /// A mountpoint whose process has died cannot be looked at; its folder still can.
 pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, ConfigError> {
-    let failed = |source| ConfigError::Io { doing: "find", path: mountpoint.to_owned(), source };
+    let failed = |source| ConfigError::Io {
+        doing: "find",
+        path: mountpoint.to_owned(),
+        source,
+    };
     if let Ok(resolved) = mountpoint.canonicalize() {
         return Ok(resolved);
     }
     let absolute = std::path::absolute(mountpoint).map_err(failed)?;
-    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else { return Ok(absolute) };
+    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+        return Ok(absolute);
+    };
     Ok(folder.canonicalize().map_err(failed)?.join(name))
 }
 
-/// A path as a file name, as `systemd-escape --path` would spell it: `/home/a/My Cloud` is `home-a-My\x20Cloud`.
+/// A path as a file name, as `systemd-escape --path` would spell it: `/home/a/My Cloud` is
+/// `home-a-My\x20Cloud`.
 ///
 /// Two paths never have the same name. A name that would be too long ends in the path's SHA-256.
 pub(super) fn escaped(path: &Path) -> String {
@@ -93,7 +104,8 @@ mod tests {
 
     #[test]
     fn a_long_path_keeps_a_name_of_its_own() {
-        let [one, other] = ["a", "b"].map(|end| escaped(Path::new(&format!("/{}{end}", "ü".repeat(200)))));
+        let [one, other] =
+            ["a", "b"].map(|end| escaped(Path::new(&format!("/{}{end}", "ü".repeat(200)))));
         assert_eq!(one.len(), NAME_BYTES_MAX);
         assert_ne!(one, other);
     }

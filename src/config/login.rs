@@ -39,18 +39,42 @@ struct StoredLogin {
 
 impl Login {
     pub(super) fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
-        let Some(stored) = private::read_json::<StoredLogin>(path)? else { return Ok(None) };
+        let Some(stored) = private::read_json::<StoredLogin>(path)? else {
+            return Ok(None);
+        };
         if stored.version != VERSION {
-            return Err(ConfigError::Version { path: path.to_owned(), version: stored.version });
+            return Err(ConfigError::Version {
+                path: path.to_owned(),
+                version: stored.version,
+            });
         }
         let token = stored.token.parse();
-        let token = token.map_err(|source| ConfigError::Token { path: path.to_owned(), source })?;
-        Ok(Some(Self { server: stored.server, token, ca_file: stored.ca_file }))
+        let token = token.map_err(|source| ConfigError::Token {
+            path: path.to_owned(),
+            source,
+        })?;
+        Ok(Some(Self {
+            server: stored.server,
+            token,
+            ca_file: stored.ca_file,
+        }))
     }
 
     pub(super) fn save(&self, path: &Path) -> Result<(), ConfigError> {
-        let Self { server, token, ca_file } = self.clone();
-        private::write_json(path, &StoredLogin { version: VERSION, server, token: token.0, ca_file })
+        let Self {
+            server,
+            token,
+            ca_file,
+        } = self.clone();
+        private::write_json(
+            path,
+            &StoredLogin {
+                version: VERSION,
+                server,
+                token: token.0,
+                ca_file,
+            },
+        )
     }
 }
 
@@ -79,8 +103,12 @@ impl ServerUrl {
     /// Whether others can read along on the way: no TLS, and not this machine.
     pub fn is_overheard(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-        let here = host == "localhost" || address.is_ok_and(|address| address.to_canonical().is_loopback());
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
+        let here = host == "localhost"
+            || address.is_ok_and(|address| address.to_canonical().is_loopback());
         self.scheme() == "http" && !here
     }
 
@@ -104,10 +132,18 @@ impl FromStr for ServerUrl {
         let names_host_only = !authority.host().is_empty() && !authority.as_str().contains('@');
         let port_fits = match authority.port() {
             Some(port) => port.as_u16() != 0,
-            None => !authority.as_str().ends_with(':') && !authority.as_str()[authority.host().len()..].contains(':'),
+            None => {
+                !authority.as_str().ends_with(':')
+                    && !authority.as_str()[authority.host().len()..].contains(':')
+            }
         };
-        let nothing_behind = uri.path() == "/" && uri.query().is_none() && !text.contains(['#', '?']);
-        if scheme_fits && names_host_only && port_fits && nothing_behind { Ok(Self(uri)) } else { Err(ServerUrlError) }
+        let nothing_behind =
+            uri.path() == "/" && uri.query().is_none() && !text.contains(['#', '?']);
+        if scheme_fits && names_host_only && port_fits && nothing_behind {
+            Ok(Self(uri))
+        } else {
+            Err(ServerUrlError)
+        }
     }
 }
 
@@ -125,7 +161,9 @@ impl Serialize for ServerUrl {
 
 impl<'de> Deserialize<'de> for ServerUrl {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(de::Error::custom)
     }
 }
 
@@ -135,7 +173,10 @@ pub struct Token(String);
 
 /// Text that is no token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a token is one line of 1 to {} visible ASCII characters", Token::BYTES_MAX)]
+#[error(
+    "a token is one line of 1 to {} visible ASCII characters",
+    Token::BYTES_MAX
+)]
 pub struct TokenError;
 
 impl Token {
@@ -155,8 +196,13 @@ impl Token {
         let limit = Self::BYTES_MAX as u64 + 2;
         let read = BufReader::new(open.take(limit)).read_until(b'\n', &mut line);
         read.map_err(failed("read the token file", file))?;
-        let token = str::from_utf8(&line).map_err(|_| TokenError).and_then(|line| line.trim_ascii_end().parse());
-        token.map_err(|source| ConfigError::Token { path: file.to_owned(), source })
+        let token = str::from_utf8(&line)
+            .map_err(|_| TokenError)
+            .and_then(|line| line.trim_ascii_end().parse());
+        token.map_err(|source| ConfigError::Token {
+            path: file.to_owned(),
+            source,
+        })
     }
 }
 
@@ -164,10 +210,16 @@ impl FromStr for Token {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        // What may stand in an Authorization header without quoting (RFC 9110, 5.5), less the space.
-        let fits =
-            !text.is_empty() && text.len() <= Self::BYTES_MAX && text.bytes().all(|byte| byte.is_ascii_graphic());
-        if fits { Ok(Self(text.to_owned())) } else { Err(TokenError) }
+        // What may stand in an Authorization header without quoting (RFC 9110, 5.5), less the
+        // space.
+        let fits = !text.is_empty()
+            && text.len() <= Self::BYTES_MAX
+            && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if fits {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(TokenError)
+        }
     }
 }
 
@@ -180,10 +232,20 @@ impl fmt::Debug for Token {
 /// Puts made-up bytes on trial as the address of a server (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
-    let Ok(server) = text.parse::<ServerUrl>() else { return };
-    let again: ServerUrl = server.to_string().parse().expect("what was written is read");
-    assert_eq!((&again, again.is_overheard()), (&server, server.is_overheard()));
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(server) = text.parse::<ServerUrl>() else {
+        return;
+    };
+    let again: ServerUrl = server
+        .to_string()
+        .parse()
+        .expect("what was written is read");
+    assert_eq!(
+        (&again, again.is_overheard()),
+        (&server, server.is_overheard())
+    );
 }
 
 #[cfg(test)]
@@ -197,12 +259,23 @@ mod tests {
 
     #[test]
     fn a_server_is_taken_as_it_is_written() {
-        for url in ["http://127.0.0.1:8420", "https://photos.example", "https://[::1]:8443", "http://localhost:80"] {
+        for url in [
+            "http://127.0.0.1:8420",
+            "https://photos.example",
+            "https://[::1]:8443",
+            "http://localhost:80",
+        ] {
             let server: ServerUrl = url.parse().unwrap();
             assert_eq!(server.to_string(), url);
             assert_eq!(serde_json::to_string(&server).unwrap(), format!("{url:?}"));
         }
-        assert_eq!("https://photos.example/".parse::<ServerUrl>().unwrap().to_string(), "https://photos.example");
+        assert_eq!(
+            "https://photos.example/"
+                .parse::<ServerUrl>()
+                .unwrap()
+                .to_string(),
+            "https://photos.example"
+        );
     }
 
     #[test]
@@ -216,7 +289,11 @@ mod tests {
             ("http://192.0.2.1:8420", true),
             ("http://localhost.example", true),
         ] {
-            assert_eq!(url.parse::<ServerUrl>().unwrap().is_overheard(), overheard, "{url}");
+            assert_eq!(
+                url.parse::<ServerUrl>().unwrap().is_overheard(),
+                overheard,
+                "{url}"
+            );
         }
     }
 
@@ -250,15 +327,30 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         let longest = "t".repeat(Token::BYTES_MAX);
-        for (content, token) in [("abc\n", "abc"), ("abc", "abc"), ("abc\r\nnext\n", "abc"), (&longest, &longest)] {
+        for (content, token) in [
+            ("abc\n", "abc"),
+            ("abc", "abc"),
+            ("abc\r\nnext\n", "abc"),
+            (&longest, &longest),
+        ] {
             std::fs::write(&file, content).unwrap();
             let read = Token::read(&file).unwrap();
             assert_eq!(read.reveal(), token);
             assert_eq!(format!("{read:?}"), "Token(..)");
         }
-        for content in ["", "\n", "a b", "ä", "a\0b", &"t".repeat(Token::BYTES_MAX + 1)] {
+        for content in [
+            "",
+            "\n",
+            "a b",
+            "ä",
+            "a\0b",
+            &"t".repeat(Token::BYTES_MAX + 1),
+        ] {
             std::fs::write(&file, content).unwrap();
-            assert!(matches!(Token::read(&file), Err(ConfigError::Token { .. })), "{content:?}");
+            assert!(
+                matches!(Token::read(&file), Err(ConfigError::Token { .. })),
+                "{content:?}"
+            );
         }
     }
 }

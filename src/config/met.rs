@@ -1,7 +1,9 @@
-//! *The key that was met*: what a server's receipts were signed with when this mount first spoke to it.
+//! *The key that was met*: what a server's receipts were signed with when this mount first spoke to
+//! it.
 //!
-//! Whoever later answers in the server's place, or changes what it once promised, cannot sign receipts with that key. So it is kept here
-//! at first sight, as ssh keeps the keys of hosts, and a receipt is held against it and not against whatever key is shown today.
+//! Whoever later answers in the server's place, or changes what it once promised, cannot sign
+//! receipts with that key. So it is kept here at first sight, as ssh keeps the keys of hosts, and a
+//! receipt is held against it and not against whatever key is shown today.
 
 use std::path::Path;
 
@@ -25,8 +27,8 @@ struct StoredKey {
 }
 
 impl StateDir {
-    /// The key that receipts of this installation are held against: the first that it ever showed. If it shows its first one now, that
-    /// is kept. Nothing if it never showed one.
+    /// The key that receipts of this installation are held against: the first that it ever showed.
+    /// If it shows its first one now, that is kept. Nothing if it never showed one.
     pub fn meet_receipt_key(
         &self,
         installation: &str,
@@ -44,8 +46,16 @@ impl StateDir {
     }
 
     /// Receipts are held against this key from now on, because a person said so.
-    pub fn trust_receipt_key(&self, installation: &str, receipt_key: ReceiptKey) -> Result<(), ConfigError> {
-        let stored = StoredKey { version: VERSION, installation: installation.to_owned(), receipt_key };
+    pub fn trust_receipt_key(
+        &self,
+        installation: &str,
+        receipt_key: ReceiptKey,
+    ) -> Result<(), ConfigError> {
+        let stored = StoredKey {
+            version: VERSION,
+            installation: installation.to_owned(),
+            receipt_key,
+        };
         private::write_json(&self.receipt_key(), &stored)
     }
 }
@@ -53,9 +63,10 @@ impl StateDir {
 fn read(path: &Path) -> Result<Option<StoredKey>, ConfigError> {
     let stored: Option<StoredKey> = private::read_json(path)?;
     match stored {
-        Some(stored) if stored.version != VERSION => {
-            Err(ConfigError::Version { path: path.to_owned(), version: stored.version })
-        }
+        Some(stored) if stored.version != VERSION => Err(ConfigError::Version {
+            path: path.to_owned(),
+            version: stored.version,
+        }),
         other => Ok(other),
     }
 }
@@ -78,10 +89,21 @@ mod tests {
         assert_eq!(meet("one", Some(key(2))), Some(key(1)));
         assert_eq!(meet("one", None), Some(key(1)));
         let state = StateDir::open(state.root()).unwrap();
-        assert_eq!(state.meet_receipt_key("one", Some(key(2))).unwrap(), Some(key(1)), "also after a start");
+        assert_eq!(
+            state.meet_receipt_key("one", Some(key(2))).unwrap(),
+            Some(key(1)),
+            "also after a start"
+        );
         state.trust_receipt_key("one", key(2)).unwrap();
-        assert_eq!(state.meet_receipt_key("one", Some(key(1))).unwrap(), Some(key(2)));
-        assert_eq!(state.meet_receipt_key("other", Some(key(3))).unwrap(), Some(key(3)), "another server");
+        assert_eq!(
+            state.meet_receipt_key("one", Some(key(1))).unwrap(),
+            Some(key(2))
+        );
+        assert_eq!(
+            state.meet_receipt_key("other", Some(key(3))).unwrap(),
+            Some(key(3)),
+            "another server"
+        );
     }
 
     #[test]
@@ -95,6 +117,9 @@ mod tests {
         std::fs::write(state.receipt_key(), stored(1)).unwrap();
         assert_eq!(state.meet_receipt_key("one", None).unwrap(), Some(key(7)));
         std::fs::write(state.receipt_key(), stored(2)).unwrap();
-        assert!(matches!(state.meet_receipt_key("one", Some(key(1))), Err(ConfigError::Version { version: 2, .. })));
+        assert!(matches!(
+            state.meet_receipt_key("one", Some(key(1))),
+            Err(ConfigError::Version { version: 2, .. })
+        ));
     }
 }

@@ -1,8 +1,8 @@
 //! The registry of mounts: which state directory belongs to which mountpoint.
 //!
-//! One small file for each mountpoint, `$XDG_STATE_HOME/heirloom/.mounts/<mountpoint>.json`, so that two processes never
-//! change the same one. The folder's name begins with a dot because no state directory beside it does: a mountpoint's
-//! leading dot is escaped.
+//! One small file for each mountpoint, `$XDG_STATE_HOME/heirloom/.mounts/<mountpoint>.json`, so
+//! that two processes never change the same one. The folder's name begins with a dot because no
+//! state directory beside it does: a mountpoint's leading dot is escaped.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -53,7 +53,11 @@ impl Mounts {
     /// This mountpoint's state is there from now on.
     pub fn record(&self, mountpoint: &Path, state: &Path) -> Result<(), ConfigError> {
         let mountpoint = homes::resolve(mountpoint)?;
-        let stored = StoredMount { version: VERSION, mountpoint: text(&mountpoint)?, state: text(state)? };
+        let stored = StoredMount {
+            version: VERSION,
+            mountpoint: text(&mountpoint)?,
+            state: text(state)?,
+        };
         private::write_json(&self.file(&mountpoint), &stored)
     }
 
@@ -79,7 +83,10 @@ impl Mounts {
             match read(&path) {
                 Ok(entry) => found.extend(entry),
                 // One that cannot be read must not hide the others.
-                Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "passing over a mount"),
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "passing over a mount"
+                ),
             }
         }
         found.sort_by(|one, other| one.mountpoint.cmp(&other.mountpoint));
@@ -87,20 +94,32 @@ impl Mounts {
     }
 
     fn file(&self, resolved: &Path) -> PathBuf {
-        self.folder.join(homes::escaped(resolved)).with_added_extension("json")
+        self.folder
+            .join(homes::escaped(resolved))
+            .with_added_extension("json")
     }
 }
 
 fn read(path: &Path) -> Result<Option<MountEntry>, ConfigError> {
-    let Some(stored) = private::read_json::<StoredMount>(path)? else { return Ok(None) };
+    let Some(stored) = private::read_json::<StoredMount>(path)? else {
+        return Ok(None);
+    };
     if stored.version != VERSION {
-        return Err(ConfigError::Version { path: path.to_owned(), version: stored.version });
+        return Err(ConfigError::Version {
+            path: path.to_owned(),
+            version: stored.version,
+        });
     }
-    Ok(Some(MountEntry { mountpoint: stored.mountpoint.into(), state: stored.state.into() }))
+    Ok(Some(MountEntry {
+        mountpoint: stored.mountpoint.into(),
+        state: stored.state.into(),
+    }))
 }
 
 fn text(path: &Path) -> Result<String, ConfigError> {
-    path.to_str().map(str::to_owned).ok_or_else(|| ConfigError::NotText(path.to_owned()))
+    path.to_str()
+        .map(str::to_owned)
+        .ok_or_else(|| ConfigError::NotText(path.to_owned()))
 }
 
 #[cfg(test)]
@@ -118,12 +137,27 @@ mod tests {
 
         mounts.record(&cloud, Path::new("/state/cloud")).unwrap();
         mounts.record(&other, Path::new("/state/other")).unwrap();
-        for spelling in [&cloud, &link, &home.join("My Cloud/"), &home.join("My Cloud/../My Cloud")] {
-            assert_eq!(mounts.find(spelling).unwrap(), Some("/state/cloud".into()), "{spelling:?}");
+        for spelling in [
+            &cloud,
+            &link,
+            &home.join("My Cloud/"),
+            &home.join("My Cloud/../My Cloud"),
+        ] {
+            assert_eq!(
+                mounts.find(spelling).unwrap(),
+                Some("/state/cloud".into()),
+                "{spelling:?}"
+            );
         }
-        let entry = |mountpoint: &Path, state: &str| MountEntry { mountpoint: mountpoint.into(), state: state.into() };
+        let entry = |mountpoint: &Path, state: &str| MountEntry {
+            mountpoint: mountpoint.into(),
+            state: state.into(),
+        };
         fs::write(home.join("mounts/broken.json"), "{").unwrap();
-        assert_eq!(mounts.all().unwrap(), [entry(&cloud, "/state/cloud"), entry(&other, "/state/other")]);
+        assert_eq!(
+            mounts.all().unwrap(),
+            [entry(&cloud, "/state/cloud"), entry(&other, "/state/other")]
+        );
 
         mounts.forget(&link).unwrap();
         mounts.forget(&link).unwrap();
@@ -135,7 +169,14 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let mounts = Mounts::at(home.path().join("mounts")).unwrap();
         let file = mounts.file(&homes::resolve(home.path()).unwrap());
-        fs::write(&file, r#"{"version":2,"mountpoint":"/a","state":"/b","more":1}"#).unwrap();
-        assert!(matches!(mounts.find(home.path()), Err(ConfigError::Version { version: 2, .. })));
+        fs::write(
+            &file,
+            r#"{"version":2,"mountpoint":"/a","state":"/b","more":1}"#,
+        )
+        .unwrap();
+        assert!(matches!(
+            mounts.find(home.path()),
+            Err(ConfigError::Version { version: 2, .. })
+        ));
     }
 }

@@ -16,7 +16,8 @@ use super::{ConfigError, Login, homes};
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) has 108, the last one for NUL.
 const SOCKET_BYTES_MAX: usize = 107;
 
-/// The directory with everything of one mount: spool, journal, log, control socket, login. Mode 0700.
+/// The directory with everything of one mount: spool, journal, log, control socket, login. Mode
+/// 0700.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     root: PathBuf,
@@ -24,7 +25,8 @@ pub struct StateDir {
 }
 
 impl StateDir {
-    /// Opens the directory, making it if it is missing. Refuses one that is somebody else's, or that others may write.
+    /// Opens the directory, making it if it is missing. Refuses one that is somebody else's, or
+    /// that others may write.
     pub fn open(root: &Path) -> Result<Self, ConfigError> {
         private::claim_directory(root)?;
         // A daemon does not stay in the directory it was started from.
@@ -53,20 +55,24 @@ impl StateDir {
         self.root.join("heirloom.log")
     }
 
-    /// Where the daemon listens for the command line. Short enough for a socket: where the directory's own path is too
-    /// long, it is in the user's runtime directory.
+    /// Where the daemon listens for the command line. Short enough for a socket: where the
+    /// directory's own path is too long, it is in the user's runtime directory.
     pub fn control_socket(&self) -> PathBuf {
         self.socket.clone()
     }
 
-    /// Claims the directory for this process (flock); `InUse` with the holder's process id otherwise. Released on drop.
+    /// Claims the directory for this process (flock); `InUse` with the holder's process id
+    /// otherwise. Released on drop.
     pub fn lock(&self) -> Result<StateLock, ConfigError> {
         let path = self.root.join("lock");
         let mut file = open_lock(&path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
-                return Err(ConfigError::InUse { path: self.root.clone(), holder: said_in(&mut file) });
+                return Err(ConfigError::InUse {
+                    path: self.root.clone(),
+                    holder: said_in(&mut file),
+                });
             }
             Err(source) => return Err(failed("lock", &path)(source.into())),
         }
@@ -106,14 +112,21 @@ impl StateDir {
     }
 }
 
-/// The claim of one process on a state directory; released when dropped, and by the kernel when the process ends.
+/// The claim of one process on a state directory; released when dropped, and by the kernel when the
+/// process ends.
 #[derive(Debug)]
 pub struct StateLock {
     _file: File,
 }
 
 fn open_lock(path: &Path) -> Result<File, ConfigError> {
-    let options = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
+    let options = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
     options.map_err(failed("open the lock", path))
 }
 
@@ -135,12 +148,19 @@ fn socket_of(root: &Path, runtime: Option<&Path>) -> Result<PathBuf, ConfigError
     if fits(&beside) {
         return Ok(beside);
     }
-    // Half of the SHA-256: two of one user's directories will not share it, and it leaves room for the rest.
+    // Half of the SHA-256: two of one user's directories will not share it, and it leaves room for
+    // the rest.
     let digits = Fingerprint::of(root.as_os_str().as_bytes()).to_string();
     let name = format!("{}.sock", &digits[..32]);
-    let in_runtime = runtime.map(|runtime| runtime.join("heirloom")).filter(|folder| fits(&folder.join(&name)));
-    let folder =
-        in_runtime.unwrap_or_else(|| PathBuf::from(format!("/tmp/heirloom-{}", rustix::process::geteuid().as_raw())));
+    let in_runtime = runtime
+        .map(|runtime| runtime.join("heirloom"))
+        .filter(|folder| fits(&folder.join(&name)));
+    let folder = in_runtime.unwrap_or_else(|| {
+        PathBuf::from(format!(
+            "/tmp/heirloom-{}",
+            rustix::process::geteuid().as_raw()
+        ))
+    });
     // In /tmp somebody else may have made it first: then it is refused, not trusted.
     private::claim_directory(&folder)?;
     Ok(folder.join(name))

@@ -18,7 +18,8 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::message::{
-    Amounts, FailingFile, FileReport, RecallReport, SavedBytes, Status, UnmountAnswer, WaitAnswer, WaitRequest,
+    Amounts, FailingFile, FileReport, RecallReport, SavedBytes, Status, UnmountAnswer, WaitAnswer,
+    WaitRequest,
 };
 use super::retrying::retry;
 use super::room::{self, Refused, refused};
@@ -79,8 +80,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Listens on `socket`, taking the place of one that a crashed daemon left. Must be called inside a tokio runtime,
-    /// with the state directory's lock held.
+    /// Listens on `socket`, taking the place of one that a crashed daemon left. Must be called
+    /// inside a tokio runtime, with the state directory's lock held.
     pub fn start(socket: &Path, desk: Desk) -> io::Result<Self> {
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -102,19 +103,28 @@ impl Control {
         let ending = Arc::new(Notify::new());
         let ended = Arc::clone(&ending);
         let task = tokio::spawn(async move {
-            let serving = axum::serve(listener, routes).with_graceful_shutdown(async move { ended.notified().await });
+            let serving = axum::serve(listener, routes)
+                .with_graceful_shutdown(async move { ended.notified().await });
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the control socket is no longer answered");
             }
         });
-        Ok(Self { socket: socket.to_owned(), ending, task })
+        Ok(Self {
+            socket: socket.to_owned(),
+            ending,
+            task,
+        })
     }
 
     /// Ends the answers under way, stops, and takes the socket away.
     pub async fn stop(self) {
         self.ending.notify_one();
-        // Whoever asked for the unmount is still to hear of it; one that does not listen is not waited for.
-        if tokio::time::timeout(LAST_ANSWERS_WITHIN, self.task).await.is_err() {
+        // Whoever asked for the unmount is still to hear of it; one that does not listen is not
+        // waited for.
+        if tokio::time::timeout(LAST_ANSWERS_WITHIN, self.task)
+            .await
+            .is_err()
+        {
             tracing::debug!("somebody does not take the last answer");
         }
         if let Err(error) = fs::remove_file(&self.socket) {
@@ -129,7 +139,11 @@ async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
 
 async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -> Json<WaitAnswer> {
     let until = Instant::now() + Duration::from_millis(request.within_ms.min(WAIT_MS_MAX));
-    let mut news = [desk.intake.watch(), desk.uploader.watch(), desk.library.watch()];
+    let mut news = [
+        desk.intake.watch(),
+        desk.uploader.watch(),
+        desk.library.watch(),
+    ];
     loop {
         // Mark first, look second: a change between the two wakes us again.
         news.iter_mut().for_each(watch::Receiver::mark_unchanged);
@@ -155,7 +169,10 @@ async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, R
         desk.mount.unmount().map(|()| left)
     });
     match unmounted.await {
-        Ok(left) => Ok(Json(UnmountAnswer::Unmounted { pid: std::process::id(), left })),
+        Ok(left) => Ok(Json(UnmountAnswer::Unmounted {
+            pid: std::process::id(),
+            left,
+        })),
         Err(MountError::Busy { .. }) => Ok(Json(UnmountAnswer::Busy)),
         Err(error) => Err(refused(&error)),
     }
@@ -164,7 +181,10 @@ async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, R
 impl Desk {
     fn status(&self) -> Status {
         let (uploader, recall) = (self.uploader.status(), self.recall.activity());
-        let troubled = recall.troubles.iter().filter_map(|(id, why)| Some((self.path_of(*id)?, why.clone())));
+        let troubled = recall
+            .troubles
+            .iter()
+            .filter_map(|(id, why)| Some((self.path_of(*id)?, why.clone())));
         let tried_again = uploader.failing.into_iter().chain(troubled).collect();
         Status {
             mountpoint: self.mountpoint.clone(),
@@ -199,14 +219,19 @@ impl Desk {
     fn failing(&self, tried_again: Vec<(LibraryPath, String)>) -> Vec<FailingFile> {
         let mut failing = self.failed();
         let known: HashSet<_> = failing.iter().map(|file| file.path.clone()).collect();
-        let others = tried_again.into_iter().filter(|(path, _)| !known.contains(path));
+        let others = tried_again
+            .into_iter()
+            .filter(|(path, _)| !known.contains(path));
         failing.extend(others.map(|(path, why)| FailingFile { path, why }));
         failing
     }
 
     fn path_of(&self, id: FileId) -> Option<LibraryPath> {
         let record = self.journal.file(id).unwrap_or_else(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the name of a file could not be read");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the name of a file could not be read"
+            );
             None
         });
         record.map(|record| record.path)
@@ -214,10 +239,13 @@ impl Desk {
 
     fn amounts(&self) -> Amounts {
         let tally = self.intake.tally();
-        let uploading = self.uploader.status().uploading.iter().fold(Amount::default(), |sum, (_, progress)| Amount {
-            files: sum.files + 1,
-            bytes: sum.bytes + progress.total_bytes,
-        });
+        let uploading = self.uploader.status().uploading.iter().fold(
+            Amount::default(),
+            |sum, (_, progress)| Amount {
+                files: sum.files + 1,
+                bytes: sum.bytes + progress.total_bytes,
+            },
+        );
         Amounts {
             backed_up: tally.backed_up,
             // What is on its way is still pending in the journal; here each file has one state.
@@ -235,7 +263,8 @@ impl Desk {
     fn look(&self, paths: Vec<LibraryPath>) -> WaitAnswer {
         let connection = self.uploader.status().connection;
         if paths.is_empty() {
-            // In the order of a photo's way: what passes from one to the next while we look is met further on.
+            // In the order of a photo's way: what passes from one to the next while we look is met
+            // further on.
             let taken_in = self.intake.compared() && !self.intake.busy();
             let left = self.amounts().not_backed_up();
             let named = self.journal.names_queued() == 0;
@@ -249,27 +278,57 @@ impl Desk {
         let reports: Vec<_> = paths.into_iter().map(|path| self.report(path)).collect();
         let (stuck, open): (Vec<_>, Vec<_>) = reports
             .into_iter()
-            .filter(|(report, _)| !matches!(report.state, StateWord::BackedUp | StateWord::Placeholder))
+            .filter(|(report, _)| {
+                !matches!(report.state, StateWord::BackedUp | StateWord::Placeholder)
+            })
             .partition(|(report, _)| matches!(report.state, StateWord::Failed | StateWord::Local));
-        let left = Amount { files: open.len() as u64, bytes: open.iter().map(|(_, bytes)| bytes).sum() };
+        let left = Amount {
+            files: open.len() as u64,
+            bytes: open.iter().map(|(_, bytes)| bytes).sum(),
+        };
         let stuck = stuck.into_iter().map(|(report, _)| report).collect();
-        WaitAnswer { done: left.files == 0, left, stuck, connection }
+        WaitAnswer {
+            done: left.files == 0,
+            left,
+            stuck,
+            connection,
+        }
     }
 
     /// One file's state, and its length in bytes.
     fn report(&self, path: LibraryPath) -> (FileReport, u64) {
         let found = self.spool.read(&path).and_then(|file| {
             let place = self.spool.locate(&path);
-            Spool::identify(&file).map_err(|source| crate::spool::SpoolError { doing: "look at", path: place, source })
+            Spool::identify(&file).map_err(|source| crate::spool::SpoolError {
+                doing: "look at",
+                path: place,
+                source,
+            })
         });
         match found {
             Ok((id, stamp)) => {
                 let status = self.intake.status(id, &path);
-                (FileReport { path, state: status.state, fingerprint: status.fingerprint, why: status.why }, stamp.size)
+                (
+                    FileReport {
+                        path,
+                        state: status.state,
+                        fingerprint: status.fingerprint,
+                        why: status.why,
+                    },
+                    stamp.size,
+                )
             }
             Err(error) => {
                 let why = Some(format!("{error}: {}", error.source));
-                (FileReport { path, state: StateWord::Failed, fingerprint: None, why }, 0)
+                (
+                    FileReport {
+                        path,
+                        state: StateWord::Failed,
+                        fingerprint: None,
+                        why,
+                    },
+                    0,
+                )
             }
         }
     }
@@ -281,7 +340,10 @@ impl Desk {
             Vec::new()
         });
         let why = |(_, record): (FileId, FileRecord)| match record.state {
-            FileState::Failed { why, .. } => Some(FailingFile { path: record.path, why }),
+            FileState::Failed { why, .. } => Some(FailingFile {
+                path: record.path,
+                why,
+            }),
             FileState::Pending { .. }
             | FileState::BackedUp { .. }
             | FileState::Placeholder { .. }
@@ -294,12 +356,20 @@ impl Desk {
 impl Amounts {
     /// What still has to be backed up.
     pub fn not_backed_up(&self) -> Amount {
-        Amount { files: self.pending.files + self.uploading.files, bytes: self.pending.bytes + self.uploading.bytes }
+        Amount {
+            files: self.pending.files + self.uploading.files,
+            bytes: self.pending.bytes + self.uploading.bytes,
+        }
     }
 }
 
 impl From<FailingFile> for FileReport {
     fn from(file: FailingFile) -> Self {
-        Self { path: file.path, state: StateWord::Failed, fingerprint: None, why: Some(file.why) }
+        Self {
+            path: file.path,
+            state: StateWord::Failed,
+            fingerprint: None,
+            why: Some(file.why),
+        }
     }
 }

@@ -15,17 +15,19 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::message::{
-    FreeAnswer, FreeRequest, PinRequest, RetryAnswer, RetryRequest, Status, UnmountAnswer, VerifyAnswer, VerifyRequest,
-    WaitAnswer, WaitRequest,
+    FreeAnswer, FreeRequest, PinRequest, RetryAnswer, RetryRequest, Status, UnmountAnswer,
+    VerifyAnswer, VerifyRequest, WaitAnswer, WaitRequest,
 };
 
 /// The daemon answers from memory; one that does not within this is stuck.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
-/// Some hundred photos are confirmed by the server, read and given up within this, be they films on a slow disk.
+/// Some hundred photos are confirmed by the server, read and given up within this, be they films on
+/// a slow disk.
 const FREED_WITHIN: Duration = Duration::from_mins(30);
 
-/// Answers are small; this bounds what a confused process on the other end could make us hold, in bytes.
+/// Answers are small; this bounds what a confused process on the other end could make us hold, in
+/// bytes.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Asks one daemon.
@@ -38,7 +40,9 @@ pub struct Asker {
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
     /// Nobody listens: the daemon is not running.
-    #[error("nothing is mounted there, or its daemon was killed; `heirloom mount` goes on where it ended")]
+    #[error(
+        "nothing is mounted there, or its daemon was killed; `heirloom mount` goes on where it ended"
+    )]
     NotRunning(#[source] io::Error),
     /// It listens, but does not answer as it should.
     #[error("the daemon did not answer {question}")]
@@ -57,7 +61,9 @@ pub enum AskError {
 impl Asker {
     /// Asks the daemon that listens on `socket`.
     pub fn new(socket: &Path) -> Self {
-        Self { socket: socket.to_owned() }
+        Self {
+            socket: socket.to_owned(),
+        }
     }
 
     /// The state of everything.
@@ -83,22 +89,37 @@ impl Asker {
 
     /// Takes failed files in once more.
     pub async fn retry(&self, request: &RetryRequest) -> Result<RetryAnswer, AskError> {
-        self.ask("/retry", Method::POST, request, ANSWER_WITHIN).await
+        self.ask("/retry", Method::POST, request, ANSWER_WITHIN)
+            .await
     }
 
-    /// Holds receipts, the server's copies and those here against each other, a part of those asked for.
+    /// Holds receipts, the server's copies and those here against each other, a part of those asked
+    /// for.
     pub async fn verify(&self, request: &VerifyRequest) -> Result<VerifyAnswer, AskError> {
-        self.ask("/verify", Method::POST, request, FREED_WITHIN).await
+        self.ask("/verify", Method::POST, request, FREED_WITHIN)
+            .await
     }
 
     /// Keeps a file, or all in a folder, on this disk.
     pub async fn pin(&self, path: &LibraryPath) -> Result<(), AskError> {
-        self.ask("/pin", Method::POST, &PinRequest { path: path.clone() }, ANSWER_WITHIN).await
+        self.ask(
+            "/pin",
+            Method::POST,
+            &PinRequest { path: path.clone() },
+            ANSWER_WITHIN,
+        )
+        .await
     }
 
     /// Takes a pin off.
     pub async fn unpin(&self, path: &LibraryPath) -> Result<(), AskError> {
-        self.ask("/unpin", Method::POST, &PinRequest { path: path.clone() }, ANSWER_WITHIN).await
+        self.ask(
+            "/unpin",
+            Method::POST,
+            &PinRequest { path: path.clone() },
+            ANSWER_WITHIN,
+        )
+        .await
     }
 
     async fn ask<Q: Serialize, A: DeserializeOwned>(
@@ -108,21 +129,33 @@ impl Asker {
         body: &Q,
         within: Duration,
     ) -> Result<A, AskError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(AskError::NotRunning)?;
-        let exchange = exchange(stream, question, method, serde_json::to_vec(body).map_err(|e| lost(question, e))?);
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(AskError::NotRunning)?;
+        let exchange = exchange(
+            stream,
+            question,
+            method,
+            serde_json::to_vec(body).map_err(|e| lost(question, e))?,
+        );
         let (ok, answer) = match tokio::time::timeout(within, exchange).await {
             Ok(answered) => answered.map_err(|source| AskError::NoAnswer { question, source })?,
             Err(elapsed) => return Err(lost(question, elapsed)),
         };
         if !ok {
-            return Err(AskError::Refused(String::from_utf8_lossy(&answer).into_owned()));
+            return Err(AskError::Refused(
+                String::from_utf8_lossy(&answer).into_owned(),
+            ));
         }
         serde_json::from_slice(&answer).map_err(|error| lost(question, error))
     }
 }
 
 fn lost(question: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> AskError {
-    AskError::NoAnswer { question, source: Box::new(error) }
+    AskError::NoAnswer {
+        question,
+        source: Box::new(error),
+    }
 }
 
 /// One request, one answer: whether it is a good one, and its body.
@@ -132,7 +165,8 @@ async fn exchange(
     method: Method,
     body: Vec<u8>,
 ) -> Result<(bool, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     let driver = tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
@@ -142,7 +176,10 @@ async fn exchange(
         .body(Full::new(Bytes::from(body)))?;
     let answer = sender.send_request(request).await?;
     let ok = answer.status().is_success();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await?.to_bytes();
+    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+        .collect()
+        .await?
+        .to_bytes();
     driver.abort();
     Ok((ok, body))
 }

@@ -25,7 +25,8 @@ pub struct Status {
     pub connection: Connection,
     /// Files and bytes by state.
     pub files: Amounts,
-    /// Whether the tree is still being compared with the journal after the start: until then files may be missing from `files`.
+    /// Whether the tree is still being compared with the journal after the start: until then files
+    /// may be missing from `files`.
     pub comparing: bool,
     /// Photo bytes per second on the way to the server, measured over the last seconds.
     pub rate_bytes_per_second: u64,
@@ -144,7 +145,8 @@ pub struct RetryAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// These files, at most [`VERIFIED_AT_ONCE`]; a part of all that the journal knows if there is none.
+    /// These files, at most [`VERIFIED_AT_ONCE`]; a part of all that the journal knows if there is
+    /// none.
     pub paths: Vec<LibraryPath>,
     /// Go on behind this, of all.
     pub after: Option<u64>,
@@ -152,7 +154,8 @@ pub struct VerifyRequest {
     pub key: KeyChoice,
 }
 
-/// Files in one question, and in one answer: each is read here and there, so an answer may take minutes.
+/// Files in one question, and in one answer: each is read here and there, so an answer may take
+/// minutes.
 pub const VERIFIED_AT_ONCE: usize = 20;
 
 /// What receipts are held against.
@@ -249,7 +252,10 @@ impl VerifiedFile {
     pub const fn is_sound(&self) -> bool {
         matches!(self.receipt, Witness::Signed | Witness::Unsigned)
             && matches!(self.server, CopyThere::Sound)
-            && matches!(self.here, CopyHere::Same | CopyHere::Changed | CopyHere::Placeholder)
+            && matches!(
+                self.here,
+                CopyHere::Same | CopyHere::Changed | CopyHere::Placeholder
+            )
     }
 }
 

@@ -19,8 +19,18 @@ pub(super) async fn retry(
     Json(request): Json<RetryRequest>,
 ) -> Result<Json<RetryAnswer>, Refused> {
     let intake = desk.intake.clone();
-    let retried = aside(move || intake.retry(&request.paths)).await.map_err(|error| refused(&error))?;
+    let retried = aside(move || intake.retry(&request.paths))
+        .await
+        .map_err(|error| refused(&error))?;
     let told = retried.refused.into_iter().take(REFUSED_MAX);
-    let refused = told.map(|(path, error)| FailingFile { path, why: story(&error) }).collect();
-    Ok(Json(RetryAnswer { again: retried.again, refused }))
+    let refused = told
+        .map(|(path, error)| FailingFile {
+            path,
+            why: story(&error),
+        })
+        .collect();
+    Ok(Json(RetryAnswer {
+        again: retried.again,
+        refused,
+    }))
 }

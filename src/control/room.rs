@@ -24,26 +24,55 @@ pub(super) async fn free(
     Json(request): Json<FreeRequest>,
 ) -> Result<Json<FreeAnswer>, Refused> {
     // Who uses the sync list asks first whose it is.
-    desk.library.session().await.map_err(|error| refused(&error))?;
+    desk.library
+        .session()
+        .await
+        .map_err(|error| refused(&error))?;
     let unused_since = request.unused_for_s.map(ago);
-    let selection = Selection { paths: request.paths, unused_since };
-    let freed = desk.recall.free(selection, request.after.map(FileId)).await.map_err(|error| refused(&error))?;
+    let selection = Selection {
+        paths: request.paths,
+        unused_since,
+    };
+    let freed = desk
+        .recall
+        .free(selection, request.after.map(FileId))
+        .await
+        .map_err(|error| refused(&error))?;
     Ok(Json(answer(freed)))
 }
 
-pub(super) async fn pin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, Refused> {
-    aside(move || desk.recall.pin(&request.path)).await.map(Json).map_err(|error| refused(&error))
+pub(super) async fn pin(
+    State(desk): State<Arc<Desk>>,
+    Json(request): Json<PinRequest>,
+) -> Result<Json<()>, Refused> {
+    aside(move || desk.recall.pin(&request.path))
+        .await
+        .map(Json)
+        .map_err(|error| refused(&error))
 }
 
-pub(super) async fn unpin(State(desk): State<Arc<Desk>>, Json(request): Json<PinRequest>) -> Result<Json<()>, Refused> {
-    aside(move || desk.spool.take_pin_off(&request.path)).await.map(Json).map_err(|error| refused(&error))
+pub(super) async fn unpin(
+    State(desk): State<Arc<Desk>>,
+    Json(request): Json<PinRequest>,
+) -> Result<Json<()>, Refused> {
+    aside(move || desk.spool.take_pin_off(&request.path))
+        .await
+        .map(Json)
+        .map_err(|error| refused(&error))
 }
 
 fn answer(freed: Freed) -> FreeAnswer {
     // What is on the server already is what was asked for.
-    let kept: Vec<_> = freed.kept.into_iter().filter(|(_, kept)| !matches!(kept, Kept::Already)).collect();
+    let kept: Vec<_> = freed
+        .kept
+        .into_iter()
+        .filter(|(_, kept)| !matches!(kept, Kept::Already))
+        .collect();
     FreeAnswer {
-        freed: Amount { files: freed.files, bytes: freed.bytes },
+        freed: Amount {
+            files: freed.files,
+            bytes: freed.bytes,
+        },
         kept_files: kept.len() as u64,
         kept: kept.into_iter().take(KEPT_MAX).map(told).collect(),
         next: freed.next.map(|id| id.0),
@@ -51,12 +80,21 @@ fn answer(freed: Freed) -> FreeAnswer {
 }
 
 fn told((path, kept): (LibraryPath, Kept)) -> FailingFile {
-    FailingFile { path, why: story(&kept) }
+    FailingFile {
+        path,
+        why: story(&kept),
+    }
 }
 
 fn ago(seconds: u64) -> Moment {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    Moment { seconds: i64::try_from(now.saturating_sub(seconds)).unwrap_or(i64::MAX), nanoseconds: 0 }
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs();
+    Moment {
+        seconds: i64::try_from(now.saturating_sub(seconds)).unwrap_or(i64::MAX),
+        nanoseconds: 0,
+    }
 }
 
 /// What could not be done, and why.

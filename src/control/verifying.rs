@@ -11,7 +11,8 @@ use heirloom_protocol::signature::ReceiptKey;
 
 use super::answer::Desk;
 use super::message::{
-    CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer, VerifyRequest, Witness,
+    CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer,
+    VerifyRequest, Witness,
 };
 use super::room::{Refused, refused};
 use crate::aside::aside;
@@ -43,13 +44,29 @@ pub(super) async fn verify(
     Json(request): Json<VerifyRequest>,
 ) -> Result<Json<VerifyAnswer>, Refused> {
     // Asked anew: the key that was shown an hour ago may not be the one that is shown now.
-    desk.remote.renewed_session().await.map_err(|error| refused(&error))?;
-    let session = desk.library.session().await.map_err(|error| refused(&error))?;
+    desk.remote
+        .renewed_session()
+        .await
+        .map_err(|error| refused(&error))?;
+    let session = desk
+        .library
+        .session()
+        .await
+        .map_err(|error| refused(&error))?;
     let (choosing, choice) = (Arc::clone(&desk), request.key);
-    let judge = aside(move || choosing.judge(&session, choice)).await.map_err(|error| refused(&error))?;
+    let judge = aside(move || choosing.judge(&session, choice))
+        .await
+        .map_err(|error| refused(&error))?;
     let looking = Arc::clone(&desk);
-    let (page, next) = aside(move || looking.page(&request)).await.map_err(|error| refused(&error))?;
-    let mut answer = VerifyAnswer { key: judge.standing, files: Vec::new(), not_backed_up: 0, next };
+    let (page, next) = aside(move || looking.page(&request))
+        .await
+        .map_err(|error| refused(&error))?;
+    let mut answer = VerifyAnswer {
+        key: judge.standing,
+        files: Vec::new(),
+        not_backed_up: 0,
+        next,
+    };
     for record in page {
         let Some(record) = record else {
             answer.not_backed_up += 1;
@@ -57,7 +74,9 @@ pub(super) async fn verify(
         };
         match record.state {
             FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint } => {
-                answer.files.push(desk.verified(judge, record, fingerprint).await?);
+                answer
+                    .files
+                    .push(desk.verified(judge, record, fingerprint).await?);
             }
             FileState::Pending { .. } | FileState::Failed { .. } => answer.not_backed_up += 1,
             FileState::Local { .. } => {}
@@ -80,15 +99,28 @@ impl Desk {
             Some(_) if key == shown => KeyStanding::Same,
             Some(_) => KeyStanding::Changed,
         };
-        Ok(Judge { user: session.user, key, standing })
+        Ok(Judge {
+            user: session.user,
+            key,
+            standing,
+        })
     }
 
-    /// What the journal says of the files asked for (nothing, of one that it does not know), and where to go on.
-    fn page(&self, request: &VerifyRequest) -> Result<(Vec<Option<FileRecord>>, Option<u64>), VerifyError> {
+    /// What the journal says of the files asked for (nothing, of one that it does not know), and
+    /// where to go on.
+    fn page(
+        &self,
+        request: &VerifyRequest,
+    ) -> Result<(Vec<Option<FileRecord>>, Option<u64>), VerifyError> {
         if request.paths.is_empty() {
-            let page = self.journal.files_after(request.after.map(FileId), VERIFIED_AT_ONCE)?;
+            let page = self
+                .journal
+                .files_after(request.after.map(FileId), VERIFIED_AT_ONCE)?;
             let next = page.last().map(|(id, _)| id.0);
-            return Ok((page.into_iter().map(|(_, record)| Some(record)).collect(), next));
+            return Ok((
+                page.into_iter().map(|(_, record)| Some(record)).collect(),
+                next,
+            ));
         }
         if request.paths.len() > VERIFIED_AT_ONCE {
             return Err(VerifyError::TooMany(request.paths.len()));
@@ -98,7 +130,10 @@ impl Desk {
             match self.spool.facts(&Place::At(path.clone())) {
                 Ok(facts) if facts.kind == Kind::File => {
                     let known = self.journal.file(facts.id)?;
-                    page.push(known.map(|record| FileRecord { path: path.clone(), ..record }));
+                    page.push(known.map(|record| FileRecord {
+                        path: path.clone(),
+                        ..record
+                    }));
                 }
                 // Removed, or replaced by something else, since it was named.
                 Ok(_) => {}
@@ -116,11 +151,19 @@ impl Desk {
         fingerprint: Fingerprint,
     ) -> Result<VerifiedFile, Refused> {
         let desk = Arc::clone(self);
-        let kept = aside(move || desk.journal.receipt(fingerprint)).await.map_err(|error| refused(&error))?;
-        let fresh = self.remote.fresh_receipt(fingerprint, record.stamp.size).await.map_err(|error| refused(&error))?;
+        let kept = aside(move || desk.journal.receipt(fingerprint))
+            .await
+            .map_err(|error| refused(&error))?;
+        let fresh = self
+            .remote
+            .fresh_receipt(fingerprint, record.stamp.size)
+            .await
+            .map_err(|error| refused(&error))?;
         let fresh = fresh.map(|fresh| fresh.receipt);
         let receipt = judge.witness(kept);
-        let better = fresh.filter(|fresh| receipt != Witness::Signed && judge.witness(Some(*fresh)) == Witness::Signed);
+        let better = fresh.filter(|fresh| {
+            receipt != Witness::Signed && judge.witness(Some(*fresh)) == Witness::Signed
+        });
         if let Some(better) = better {
             let desk = Arc::clone(self);
             let keeping = aside(move || desk.journal.keep_receipts(vec![better]));
@@ -128,17 +171,32 @@ impl Desk {
         }
         let (desk, path) = (Arc::clone(self), record.path.clone());
         let here = aside(move || here(&desk.spool, &record, fingerprint)).await;
-        let server = if fresh.is_some() { CopyThere::Sound } else { CopyThere::Missing };
-        Ok(VerifiedFile { path, receipt, server, here })
+        let server = if fresh.is_some() {
+            CopyThere::Sound
+        } else {
+            CopyThere::Missing
+        };
+        Ok(VerifiedFile {
+            path,
+            receipt,
+            server,
+            here,
+        })
     }
 }
 
 impl Judge {
     fn witness(&self, kept: Option<Receipt>) -> Witness {
-        let Some(receipt) = kept else { return Witness::Missing };
+        let Some(receipt) = kept else {
+            return Witness::Missing;
+        };
         match (receipt.signature, self.key) {
             (None, _) => Witness::Unsigned,
-            (Some(signature), Some(key)) if key.vouches(&receipt.statement(self.user), &signature) => Witness::Signed,
+            (Some(signature), Some(key))
+                if key.vouches(&receipt.statement(self.user), &signature) =>
+            {
+                Witness::Signed
+            }
             (Some(_), _) => Witness::Foreign,
         }
     }
@@ -149,7 +207,9 @@ fn here(spool: &Spool, record: &FileRecord, fingerprint: Fingerprint) -> CopyHer
     if let FileState::Placeholder { .. } = record.state {
         return CopyHere::Placeholder;
     }
-    let Ok(file) = spool.read(&record.path) else { return CopyHere::Unreadable };
+    let Ok(file) = spool.read(&record.path) else {
+        return CopyHere::Unreadable;
+    };
     let unchanged = || Spool::identify(&file).is_ok_and(|(_, stamp)| stamp == record.stamp);
     match fingerprint_of(&file) {
         _ if !unchanged() => CopyHere::Changed,

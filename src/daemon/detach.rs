@@ -24,7 +24,8 @@ pub enum DetachError {
     Silent,
 }
 
-/// Starts this program again with `arguments`, in the background, and returns when it reports that it is ready.
+/// Starts this program again with `arguments`, in the background, and returns when it reports that
+/// it is ready.
 pub fn detach(arguments: &[std::ffi::OsString], log: File) -> Result<(), DetachError> {
     let program = std::env::current_exe().map_err(DetachError::Start)?;
     let mut child = Command::new(program)
@@ -35,9 +36,14 @@ pub fn detach(arguments: &[std::ffi::OsString], log: File) -> Result<(), DetachE
         .current_dir("/")
         .spawn()
         .map_err(DetachError::Start)?;
-    let reports = child.stdout.take().expect("standard output was asked to be a pipe");
+    let reports = child
+        .stdout
+        .take()
+        .expect("standard output was asked to be a pipe");
     let mut report = String::new();
-    BufReader::new(reports).read_line(&mut report).map_err(DetachError::Start)?;
+    BufReader::new(reports)
+        .read_line(&mut report)
+        .map_err(DetachError::Start)?;
     match report.trim_end() {
         READY => Ok(()),
         "" => Err(DetachError::Silent),

@@ -47,19 +47,31 @@ pub struct Reached {
 }
 
 impl Reached {
-    /// Makes sure that a server can be spoken to. The embedded one is that of a mount, or, while none is up, one that runs in this process.
+    /// Makes sure that a server can be spoken to. The embedded one is that of a mount, or, while
+    /// none is up, one that runs in this process.
     pub async fn server(choice: ServerChoice) -> Result<Self, EmbeddedError> {
         let data = match choice {
-            ServerChoice::At(login) => return Ok(Self { login, embedded: None }),
+            ServerChoice::At(login) => {
+                return Ok(Self {
+                    login,
+                    embedded: None,
+                });
+            }
             ServerChoice::Embedded(data) => data,
         };
         if let Some(saved) = keeper(&data)?.saved_login()?
             && let Some(server) = running().await?
         {
-            return Ok(Self { login: Login { server, ..saved }, embedded: None });
+            return Ok(Self {
+                login: Login { server, ..saved },
+                embedded: None,
+            });
         }
         let (embedded, login) = Embedded::start(&data).await?;
-        Ok(Self { login, embedded: Some(embedded) })
+        Ok(Self {
+            login,
+            embedded: Some(embedded),
+        })
     }
 
     /// How to speak to it.
@@ -75,13 +87,16 @@ impl Reached {
     }
 }
 
-/// Where the embedded server of a mount listens, if one is up. Its daemon says so, through a socket that is its owner's alone: whoever took over a port
-/// that ours once had is shown no token.
+/// Where the embedded server of a mount listens, if one is up. Its daemon says so, through a socket
+/// that is its owner's alone: whoever took over a port that ours once had is shown no token.
 async fn running() -> Result<Option<ServerUrl>, ConfigError> {
     for mount in Mounts::open()?.all()? {
         let daemon = Asker::new(&StateDir::open(&mount.state)?.control_socket());
         if let Ok(status) = daemon.status().await
-            && let Some(server) = status.server.strip_prefix(NAMED).and_then(|url| url.parse().ok())
+            && let Some(server) = status
+                .server
+                .strip_prefix(NAMED)
+                .and_then(|url| url.parse().ok())
         {
             return Ok(Some(server));
         }
@@ -94,7 +109,8 @@ pub fn was_used(data: &Path) -> Result<bool, ConfigError> {
     Ok(keeper(data)?.saved_login()?.is_some())
 }
 
-/// What the embedded server's token is kept in: beside the data that it opens, under the same lock and key.
+/// What the embedded server's token is kept in: beside the data that it opens, under the same lock
+/// and key.
 fn keeper(data: &Path) -> Result<StateDir, ConfigError> {
     StateDir::open(&data.join("client"))
 }
@@ -102,15 +118,22 @@ fn keeper(data: &Path) -> Result<StateDir, ConfigError> {
 impl Embedded {
     /// Starts it on `data`; answers how to speak to it.
     pub(super) async fn start(data: &Path) -> Result<(Self, Login), EmbeddedError> {
-        let server =
-            Server::start(Config::new(DataDir::open(data)?), SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).await?;
+        let server = Server::start(
+            Config::new(DataDir::open(data)?),
+            SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        )
+        .await?;
         let url = ServerUrl::on_this_machine(server.address());
         let keeper = keeper(data)?;
         let token = match keeper.saved_login()? {
             Some(login) => login.token,
             None => server.token_for(USER).await?.parse()?,
         };
-        let login = Login { server: url, token, ca_file: None };
+        let login = Login {
+            server: url,
+            token,
+            ca_file: None,
+        };
         keeper.save_login(&login)?;
         Ok((Self { server }, login))
     }

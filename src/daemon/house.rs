@@ -23,7 +23,8 @@ use crate::uploader::Uploader;
 
 /// Threads for the network side: one to answer while the other computes.
 const NETWORK_THREADS: usize = 2;
-/// Threads that async code may block on the disk with, at most: shards being read, proofs, journal commits.
+/// Threads that async code may block on the disk with, at most: shards being read, proofs, journal
+/// commits.
 const BLOCKING_THREADS_MAX: usize = 16;
 
 /// What to start.
@@ -105,7 +106,8 @@ pub struct House {
 }
 
 impl House {
-    /// Starts every room. When this returns, the mount is usable. On an error nothing is left mounted.
+    /// Starts every room. When this returns, the mount is usable. On an error nothing is left
+    /// mounted.
     pub fn start(plan: Plan) -> Result<Self, HouseError> {
         let lock = plan.state.lock()?;
         memory::give_back_large_buffers();
@@ -116,14 +118,36 @@ impl House {
         let spool = Spool::open(&plan.state.spool())?;
         let journal = open_journal(&plan.state)?;
         let remote = Remote::new(&login)?;
-        let recall = Recall::start(runtime.handle(), spool.clone(), Arc::clone(&journal), remote.clone(), plan.manner);
+        let recall = Recall::start(
+            runtime.handle(),
+            spool.clone(),
+            Arc::clone(&journal),
+            remote.clone(),
+            plan.manner,
+        );
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
         library.keep_keys_in(plan.state.clone());
-        let uploader =
-            Uploader::start(runtime.handle(), spool.clone(), Arc::clone(&journal), library.clone(), remote.clone());
-        let intake =
-            Intake::start(spool.clone(), Arc::clone(&journal), library.clone(), uploader.clone(), plan.accept)?;
-        let mount = Mount::start_recalling(&plan.mountpoint, spool.clone(), intake.clone(), plan.io, recall.clone())?;
+        let uploader = Uploader::start(
+            runtime.handle(),
+            spool.clone(),
+            Arc::clone(&journal),
+            library.clone(),
+            remote.clone(),
+        );
+        let intake = Intake::start(
+            spool.clone(),
+            Arc::clone(&journal),
+            library.clone(),
+            uploader.clone(),
+            plan.accept,
+        )?;
+        let mount = Mount::start_recalling(
+            &plan.mountpoint,
+            spool.clone(),
+            intake.clone(),
+            plan.io,
+            recall.clone(),
+        )?;
         let mount = Arc::new(mount);
         recall.keep_room(plan.keeping, uploader.watch());
         recall.keep_pinned();
@@ -142,16 +166,32 @@ impl House {
             remote,
             mount: Arc::clone(&mount),
         };
-        let control = Control::start(&plan.state.control_socket(), desk)
-            .map_err(|source| HouseError::System { doing: "listen on the control socket", source })?;
+        let control = Control::start(&plan.state.control_socket(), desk).map_err(|source| {
+            HouseError::System {
+                doing: "listen on the control socket",
+                source,
+            }
+        })?;
         Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
         tracing::info!(mountpoint = %plan.mountpoint.display(), io_path = ?mount.io_path(), "mounted");
         drop(inside);
-        Ok(Self { runtime, embedded, library, uploader, recall, intake, journal, mount, control, _lock: lock })
+        Ok(Self {
+            runtime,
+            embedded,
+            library,
+            uploader,
+            recall,
+            intake,
+            journal,
+            mount,
+            control,
+            _lock: lock,
+        })
     }
 
-    /// Returns when the mount is gone and every room has stopped: by `umount`, by [`Mount::unmount`], by a signal.
-    /// What is not backed up yet stays in spool and journal and goes on at the next start.
+    /// Returns when the mount is gone and every room has stopped: by `umount`, by
+    /// [`Mount::unmount`], by a signal. What is not backed up yet stays in spool and journal and
+    /// goes on at the next start.
     pub fn run(self) {
         self.mount.wait();
         tracing::info!("unmounted, stopping");
@@ -179,11 +219,16 @@ fn network_threads() -> Result<Runtime, HouseError> {
         .on_thread_start(step_aside)
         .enable_all()
         .build()
-        .map_err(|source| HouseError::System { doing: "start the network threads", source })
+        .map_err(|source| HouseError::System {
+            doing: "start the network threads",
+            source,
+        })
 }
 
 /// How to speak to the server, our own server if that is it, and what to call it.
-async fn open_server(choice: ServerChoice) -> Result<(Login, Option<Embedded>, String), HouseError> {
+async fn open_server(
+    choice: ServerChoice,
+) -> Result<(Login, Option<Embedded>, String), HouseError> {
     Ok(match choice {
         ServerChoice::At(login) => {
             let name = login.server.to_string();
@@ -200,15 +245,21 @@ async fn open_server(choice: ServerChoice) -> Result<(Login, Option<Embedded>, S
 fn open_journal(state: &StateDir) -> Result<Arc<Journal>, HouseError> {
     let journal = Journal::open(&state.journal())?;
     if journal.was_rebuilt() {
-        tracing::warn!("the journal could not be read and was begun anew; every file is looked at again");
+        tracing::warn!(
+            "the journal could not be read and was begun anew; every file is looked at again"
+        );
     }
     Ok(Arc::new(journal))
 }
 
-/// SIGTERM and SIGINT take the mount away, also when it is busy: open files keep working until they are closed.
+/// SIGTERM and SIGINT take the mount away, also when it is busy: open files keep working until they
+/// are closed.
 fn unmount_on_signals(mount: &Arc<Mount>) -> Result<(), HouseError> {
     let mount = Arc::downgrade(mount);
-    let system = |source| HouseError::System { doing: "wait for signals", source };
+    let system = |source| HouseError::System {
+        doing: "wait for signals",
+        source,
+    };
     let mut terminate = signal(SignalKind::terminate()).map_err(system)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(system)?;
     tokio::spawn(async move {

@@ -1,8 +1,10 @@
-//! *The comparison* of tree and journal, in the background after each start, and whenever notes had to be dropped:
-//! whatever happened while nobody watched (a crash, a deleted journal, a file manager in the spool) is found by it.
+//! *The comparison* of tree and journal, in the background after each start, and whenever notes had
+//! to be dropped: whatever happened while nobody watched (a crash, a deleted journal, a file
+//! manager in the spool) is found by it.
 //!
-//! Files that are gone are forgotten here and never removed from the library: a spool that was lost, or a disk that
-//! was not mounted, must not empty it. Only a removal seen through the mount does that.
+//! Files that are gone are forgotten here and never removed from the library: a spool that was
+//! lost, or a disk that was not mounted, must not empty it. Only a removal seen through the mount
+//! does that.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -45,7 +47,10 @@ impl Inside {
                 }
                 Ok(Walked::BrokenOff) => return,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "tree and journal could not be compared");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "tree and journal could not be compared"
+                    );
                     self.desk.end_comparison(Comparison::Again);
                     self.desk.pause(RETRY);
                 }
@@ -54,8 +59,9 @@ impl Inside {
     }
 
     fn compare(&self) -> Result<Walked, JournalError> {
-        // Eight bytes a file: 8 MB for a million. A bitmap would be smaller for some disks and far larger for others,
-        // whose inode numbers are spread over 64 bits (btrfs, XFS); a hash set would take three times as much.
+        // Eight bytes a file: 8 MB for a million. A bitmap would be smaller for some disks and far
+        // larger for others, whose inode numbers are spread over 64 bits (btrfs, XFS); a hash set
+        // would take three times as much.
         let mut met = Vec::new();
         let mut outcome = Ok(Walked::All);
         self.spool.walk_below(Place::Top, &mut |step| {
@@ -70,7 +76,9 @@ impl Inside {
                 }
             };
             match next {
-                Ok(ControlFlow::Continue(())) if !self.desk.is_ending() => return ControlFlow::Continue(()),
+                Ok(ControlFlow::Continue(())) if !self.desk.is_ending() => {
+                    return ControlFlow::Continue(());
+                }
                 Ok(_) => outcome = Ok(Walked::BrokenOff),
                 Err(error) => outcome = Err(error),
             }
@@ -83,28 +91,46 @@ impl Inside {
         self.forget_missing(&met)
     }
 
-    fn compare_file(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<ControlFlow<()>, JournalError> {
+    fn compare_file(
+        &self,
+        path: &LibraryPath,
+        id: FileId,
+        stamp: Stamp,
+    ) -> Result<ControlFlow<()>, JournalError> {
         let known = self.known(id)?;
         match known {
             Some(record) if record.stamp == stamp && self.is_still_true(path, &record) => {
                 if record.path == *path {
                     return Ok(ControlFlow::Continue(()));
                 }
-                let telling = Telling::Found { id, path: path.clone() };
+                let telling = Telling::Found {
+                    id,
+                    path: path.clone(),
+                };
                 self.desk.tell(telling, |_, _| Noting::Noted);
             }
             other => {
-                let is_shorter =
-                    other.and_then(|record| promised_bytes(&record)).is_some_and(|bytes| stamp.size < bytes);
-                let origin = if is_shorter { Origin::MetShorter } else { Origin::Met };
-                self.desk.note(|notes, now| notes.find(id, path, origin, now));
+                let is_shorter = other
+                    .and_then(|record| promised_bytes(&record))
+                    .is_some_and(|bytes| stamp.size < bytes);
+                let origin = if is_shorter {
+                    Origin::MetShorter
+                } else {
+                    Origin::Met
+                };
+                self.desk
+                    .note(|notes, now| notes.find(id, path, origin, now));
             }
         }
-        Ok(if self.desk.wait_for_room() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        Ok(if self.desk.wait_for_room() {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        })
     }
 
-    /// Whether what the journal says of a file with this stamp needs no look. A placeholder that a crash kept from becoming one, or
-    /// from becoming whole, has the stamp of both.
+    /// Whether what the journal says of a file with this stamp needs no look. A placeholder that a
+    /// crash kept from becoming one, or from becoming whole, has the stamp of both.
     fn is_still_true(&self, path: &LibraryPath, record: &FileRecord) -> bool {
         match &record.state {
             FileState::Placeholder { fingerprint } => match self.spool.placeholder(path) {
@@ -123,10 +149,15 @@ impl Inside {
         let mut after = None;
         loop {
             let page = self.journal.files_after(after, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(Walked::All) };
+            let Some((last, _)) = page.last() else {
+                return Ok(Walked::All);
+            };
             after = Some(*last);
-            let missing: HashSet<FileId> =
-                page.iter().map(|(id, _)| *id).filter(|id| met.binary_search(id).is_err()).collect();
+            let missing: HashSet<FileId> = page
+                .iter()
+                .map(|(id, _)| *id)
+                .filter(|id| met.binary_search(id).is_err())
+                .collect();
             if !missing.is_empty() {
                 self.forget_unless_found(missing)?;
             }
@@ -136,8 +167,8 @@ impl Inside {
         }
     }
 
-    /// A file may have come, or been renamed, since the walk: the journal's name for it decides, once all names are
-    /// followed.
+    /// A file may have come, or been renamed, since the walk: the journal's name for it decides,
+    /// once all names are followed.
     pub(super) fn forget_unless_found(&self, missing: HashSet<FileId>) -> Result<(), JournalError> {
         let mut ledger = self.ledger();
         self.catch_up(&mut ledger)?;
@@ -149,7 +180,11 @@ impl Inside {
                 gone.push(id);
             }
         }
-        if gone.is_empty() { Ok(()) } else { self.journal.forget(gone) }
+        if gone.is_empty() {
+            Ok(())
+        } else {
+            self.journal.forget(gone)
+        }
     }
 
     /// A folder that cannot be read at the moment takes no file with it.
@@ -163,7 +198,10 @@ impl Inside {
 
 fn report_unread(error: &SpoolError) {
     if !error.is_missing() {
-        tracing::warn!(error = error as &dyn std::error::Error, "part of the tree could not be read");
+        tracing::warn!(
+            error = error as &dyn std::error::Error,
+            "part of the tree could not be read"
+        );
     }
 }
 
@@ -180,15 +218,21 @@ fn promised_bytes(record: &FileRecord) -> Option<u64> {
 /// Whether a file that is as it was when this was written need not be looked at again.
 fn is_settled(accept: Accept, record: &FileRecord) -> bool {
     match &record.state {
-        FileState::Pending { .. } | FileState::BackedUp { .. } => left_alone(&record.path).is_none(),
+        FileState::Pending { .. } | FileState::BackedUp { .. } => {
+            left_alone(&record.path).is_none()
+        }
         FileState::Placeholder { .. } => true,
         // By its words: what is accepted may have changed, and so may this program.
-        FileState::Local { why } => Left::said(why).is_some_and(|left| match left_alone(&record.path) {
-            Some(by_name) => by_name == left,
-            None => still_left(accept, left),
-        }),
-        // What could not be read may be readable now. What could not be stored is not sound for being readable.
-        // And what is shorter than it was has not grown.
-        FileState::Failed { fingerprint, why } => fingerprint.is_some() || Lack::said(why) == Some(Lack::Shorter),
+        FileState::Local { why } => {
+            Left::said(why).is_some_and(|left| match left_alone(&record.path) {
+                Some(by_name) => by_name == left,
+                None => still_left(accept, left),
+            })
+        }
+        // What could not be read may be readable now. What could not be stored is not sound for
+        // being readable. And what is shorter than it was has not grown.
+        FileState::Failed { fingerprint, why } => {
+            fingerprint.is_some() || Lack::said(why) == Some(Lack::Shorter)
+        }
     }
 }

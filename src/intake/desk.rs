@@ -1,8 +1,8 @@
-//! *The desk*: what was told and not yet dealt with, under one short lock, and the bells that wake whoever deals with
-//! it.
+//! *The desk*: what was told and not yet dealt with, under one short lock, and the bells that wake
+//! whoever deals with it.
 //!
-//! The mount's threads only ever come here. Nobody holds the lock while touching a disk, and every wait is on an
-//! event with the next deadline as its limit.
+//! The mount's threads only ever come here. Nobody holds the lock while touching a disk, and every
+//! wait is on an event with the next deadline as its limit.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,19 +18,21 @@ use crate::journal::FileId;
 mod vouching;
 mod waiting;
 
-/// The comparison of tree and journal adds no notes beyond this part of the room: the rest is the mount's.
+/// The comparison of tree and journal adds no notes beyond this part of the room: the rest is the
+/// mount's.
 const PART_FOR_COMPARISON: usize = 4;
 
-/// So many changes of names may wait to be followed, some 10 MB of them. They are followed thousands at a time, so
-/// that a teller who meets a full desk waits for milliseconds.
+/// So many changes of names may wait to be followed, some 10 MB of them. They are followed
+/// thousands at a time, so that a teller who meets a full desk waits for milliseconds.
 const TELLINGS_MAX: usize = 32_768;
 
-/// A teller waits no longer than this on a full desk, lest a journal that cannot be written hang the mount. What does
-/// not fit then is dropped and the tree is compared with the journal, which finds renames but leaves the library's
-/// names alone.
+/// A teller waits no longer than this on a full desk, lest a journal that cannot be written hang
+/// the mount. What does not fit then is dropped and the tree is compared with the journal, which
+/// finds renames but leaves the library's names alone.
 const FULL_DESK_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// A change of names. They are followed in the order told, because each is only true after the one before.
+/// A change of names. They are followed in the order told, because each is only true after the one
+/// before.
 #[derive(Clone, Debug)]
 pub(super) enum Telling {
     RenamedFile {
@@ -58,10 +60,12 @@ pub(super) enum Telling {
     },
 }
 
-/// Work on what came to rest waits until nothing more was told for so long: whoever copies a folder needs disk and processor for that.
+/// Work on what came to rest waits until nothing more was told for so long: whoever copies a folder
+/// needs disk and processor for that.
 const CALM: Duration = Duration::from_millis(100);
 
-/// But a file that came to rest waits no longer than this, however long the copying goes on: a promise is made within about a second.
+/// But a file that came to rest waits no longer than this, however long the copying goes on: a
+/// promise is made within about a second.
 const HELD_BACK_MAX: Duration = Duration::from_secs(1);
 
 /// How the comparison of tree and journal stands.
@@ -142,7 +146,8 @@ impl Desk {
         }
     }
 
-    /// Every function under this lock leaves the state whole at each step, so one that panicked left nothing half done.
+    /// Every function under this lock leaves the state whole at each step, so one that panicked
+    /// left nothing half done.
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -153,7 +158,8 @@ impl Desk {
 
     /// Tells all who wait for any change.
     pub(super) fn ring(&self) {
-        self.changes.send_modify(|count| *count = count.wrapping_add(1));
+        self.changes
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Writes a note about content.
@@ -162,17 +168,22 @@ impl Desk {
         self.ring();
     }
 
-    /// Writes the note that somebody opens a file to write. The mark that the mount sets next must not meet one of
-    /// ours that is just being taken off: then, and only then, this waits for that single system call.
+    /// Writes the note that somebody opens a file to write. The mark that the mount sets next must
+    /// not meet one of ours that is just being taken off: then, and only then, this waits for that
+    /// single system call.
     pub(super) fn note_opening(&self, id: FileId, path: &LibraryPath) {
         let sealing = |state: &mut State| state.sealing.contains(&id);
-        let mut state = self.sealed.wait_while(self.state(), sealing).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .sealed
+            .wait_while(self.state(), sealing)
+            .unwrap_or_else(PoisonError::into_inner);
         self.write_note(&mut state, |notes, _| notes.open(id, path));
         drop(state);
         self.ring();
     }
 
-    /// Takes a file's mark off by `unmark`, unless something happened to the file since this glance.
+    /// Takes a file's mark off by `unmark`, unless something happened to the file since this
+    /// glance.
     pub(super) fn seal<T>(&self, glance: &Glance, unmark: impl FnOnce() -> T) -> Option<T> {
         let mut state = self.state();
         state.notes.name_now(glance)?;
@@ -205,8 +216,10 @@ impl Desk {
         let mut state = self.state();
         self.write_note(&mut state, note);
         let full = |state: &mut State| state.tellings.len() >= TELLINGS_MAX && !state.is_ending();
-        let (mut state, _) =
-            self.room.wait_timeout_while(state, FULL_DESK_WAIT_MAX, full).unwrap_or_else(PoisonError::into_inner);
+        let (mut state, _) = self
+            .room
+            .wait_timeout_while(state, FULL_DESK_WAIT_MAX, full)
+            .unwrap_or_else(PoisonError::into_inner);
         if state.tellings.len() < TELLINGS_MAX {
             state.tellings.push_back(telling);
         } else {
@@ -220,7 +233,8 @@ impl Desk {
         self.ring();
     }
 
-    /// A worker sleeps until the deadline that was next when it looked; only an earlier one must wake it.
+    /// A worker sleeps until the deadline that was next when it looked; only an earlier one must
+    /// wake it.
     fn wake_for_earlier(&self, state: &State, before: Option<Instant>) {
         if let Some(next) = state.notes.next_due()
             && before.is_none_or(|before| next < before)
@@ -229,8 +243,9 @@ impl Desk {
         }
     }
 
-    /// Gives notes back or strikes them off. Where a file was not where its note said, and nobody told why, the comparison finds it, wherever
-    /// it is: not before the note is struck off, for it passes over what is noted.
+    /// Gives notes back or strikes them off. Where a file was not where its note said, and nobody
+    /// told why, the comparison finds it, wherever it is: not before the note is struck off, for it
+    /// passes over what is noted.
     pub(super) fn settle(&self, settle: impl FnOnce(&mut Notes) -> Trail) {
         let mut state = self.state();
         let before = state.notes.next_due();
@@ -243,8 +258,8 @@ impl Desk {
         self.ring();
     }
 
-    /// Takes the oldest tellings; [`Self::followed`] or [`Self::give_back`] must come after. Only for the holder of
-    /// the ledger.
+    /// Takes the oldest tellings; [`Self::followed`] or [`Self::give_back`] must come after. Only
+    /// for the holder of the ledger.
     pub(super) fn take_tellings(&self, most: usize) -> Vec<Telling> {
         let mut state = self.state();
         let most = most.min(state.tellings.len());
@@ -280,13 +295,17 @@ impl Desk {
         self.state().comparison == Comparison::Done
     }
 
-    /// Whether anything told was not dealt with yet. Names that are left alone anyway keep nobody waiting.
+    /// Whether anything told was not dealt with yet. Names that are left alone anyway keep nobody
+    /// waiting.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.state();
         state.comparison == Comparison::Again
             || !state.tellings.is_empty()
             || state.following > 0
-            || state.notes.awaiting().any(|(_, path)| left_alone(path).is_none())
+            || state
+                .notes
+                .awaiting()
+                .any(|(_, path)| left_alone(path).is_none())
     }
 }
 
@@ -298,7 +317,10 @@ impl State {
 
     /// Until when what is due is held back, because more is being told.
     fn held_back_until(&self, now: Instant) -> Option<Instant> {
-        let first = self.notes.next_due().filter(|first| *first <= now && !self.is_ending())?;
+        let first = self
+            .notes
+            .next_due()
+            .filter(|first| *first <= now && !self.is_ending())?;
         Some((self.last_note + CALM).min(first + HELD_BACK_MAX)).filter(|until| *until > now)
     }
 

@@ -1,6 +1,6 @@
-//! *Folders on disk*: a file that was fsynced and whose folder was not may be gone after a power cut, name and all
-//! (`fsync(2)`). So before a promise, the folder is fsynced, and every folder above it up to the spool's root the
-//! first time it is met.
+//! *Folders on disk*: a file that was fsynced and whose folder was not may be gone after a power
+//! cut, name and all (`fsync(2)`). So before a promise, the folder is fsynced, and every folder
+//! above it up to the spool's root the first time it is met.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -16,7 +16,8 @@ use crate::spool::{Place, Spool};
 /// So many folders are remembered; then the memory starts anew, at the price of a few more fsyncs.
 const REMEMBERED_MAX: usize = 16_384;
 
-/// Which folder this is: one of the same name made after this one was deleted has another number or another birth.
+/// Which folder this is: one of the same name made after this one was deleted has another number or
+/// another birth.
 type Identity = (u64, SystemTime);
 
 /// Makes names durable, and remembers of which folders it did.
@@ -47,7 +48,10 @@ impl Folders {
 
     /// Forgets all: folders have other names now.
     pub(super) fn forget(&self) {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.named
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
     }
 
     fn make_chain_durable(
@@ -60,7 +64,8 @@ impl Folders {
         let mut found = Vec::new();
         let mut below = folder;
         while let Some(path) = below {
-            // Looked up before the fsync: what is made under this name afterwards is another folder.
+            // Looked up before the fsync: what is made under this name afterwards is another
+            // folder.
             let identity = identity(spool, &path)?;
             if identity.is_some() && self.remembered(&path) == identity {
                 break;
@@ -74,7 +79,11 @@ impl Folders {
     }
 
     fn remembered(&self, path: &LibraryPath) -> Option<Identity> {
-        self.named.lock().unwrap_or_else(PoisonError::into_inner).get(path).copied()
+        self.named
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(path)
+            .copied()
     }
 
     fn remember(&self, found: Vec<(LibraryPath, Identity)>) {
@@ -88,7 +97,9 @@ impl Folders {
 
 /// Nothing where the disk does not tell when a folder was made; then it is not remembered either.
 fn identity(spool: &Spool, folder: &LibraryPath) -> io::Result<Option<Identity>> {
-    let held = spool.pin(&Place::At(folder.clone())).map_err(|error| error.source)?;
+    let held = spool
+        .pin(&Place::At(folder.clone()))
+        .map_err(|error| error.source)?;
     let metadata = File::from(held).metadata()?;
     Ok(metadata.created().ok().map(|born| (metadata.ino(), born)))
 }
@@ -120,8 +131,13 @@ mod tests {
 
     fn synced(folders: &Folders, root: &Path, folder: &str) -> Vec<String> {
         let (spool, mut synced) = (Spool::open(root).unwrap(), BTreeSet::new());
-        folders.make_chain_durable(&spool, Some(path(folder)), &mut synced).unwrap();
-        synced.into_iter().map(|it| it.map_or_else(|| "/".to_owned(), |it| it.to_string())).collect()
+        folders
+            .make_chain_durable(&spool, Some(path(folder)), &mut synced)
+            .unwrap();
+        synced
+            .into_iter()
+            .map(|it| it.map_or_else(|| "/".to_owned(), |it| it.to_string()))
+            .collect()
     }
 
     #[test]
@@ -129,7 +145,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir_all(root.path().join("a/b/c")).unwrap();
         let folders = Folders::default();
-        assert_eq!(synced(&folders, root.path(), "a/b/c"), ["/", "a", "a/b", "a/b/c"]);
+        assert_eq!(
+            synced(&folders, root.path(), "a/b/c"),
+            ["/", "a", "a/b", "a/b/c"]
+        );
         assert_eq!(synced(&folders, root.path(), "a/b/c"), ["a/b/c"]);
         fs::create_dir(root.path().join("a/d")).unwrap();
         assert_eq!(synced(&folders, root.path(), "a/d"), ["a", "a/d"]);
@@ -153,7 +172,10 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("a")).unwrap();
         let (a, b) = (path("a"), path("b"));
-        let failed = Folders::default().make_durable(&Spool::open(root.path()).unwrap(), [None, Some(&a), Some(&b)]);
+        let failed = Folders::default().make_durable(
+            &Spool::open(root.path()).unwrap(),
+            [None, Some(&a), Some(&b)],
+        );
         assert_eq!(failed.into_keys().collect::<Vec<_>>(), [Some(b)]);
     }
 }

@@ -1,9 +1,10 @@
-//! *Following names*: renames and removals seen in the mount, carried into the journal and the library's outbox.
+//! *Following names*: renames and removals seen in the mount, carried into the journal and the
+//! library's outbox.
 //!
-//! They are followed in the order told, a page of them in one transaction. A renamed folder is walked under its new
-//! name; by the time we come to that, later renames may already have happened on the disk, so a file may be met where
-//! the journal does not expect it. Then its old name may belong to another file already, and is moved only if nothing
-//! stands there any more.
+//! They are followed in the order told, a page of them in one transaction. A renamed folder is
+//! walked under its new name; by the time we come to that, later renames may already have happened
+//! on the disk, so a file may be met where the journal does not expect it. Then its old name may
+//! belong to another file already, and is moved only if nothing stands there any more.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -19,7 +20,8 @@ use super::notes::{Origin, rebased};
 use crate::journal::{FileId, FileState, JournalError, NameStep};
 use crate::spool::{Facts, Kind, Place};
 
-/// So many tellings, and about so many files, are followed in one transaction: enough that the flush does not count.
+/// So many tellings, and about so many files, are followed in one transaction: enough that the
+/// flush does not count.
 const PAGE: usize = 512;
 
 /// After names could not be followed into the journal, it is tried again so much later.
@@ -55,7 +57,10 @@ impl Inside {
             let mut ledger = self.ledger();
             if let Err(error) = self.catch_up(&mut ledger) {
                 drop(ledger);
-                tracing::warn!(error = &error as &dyn std::error::Error, "names could not be followed; trying again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "names could not be followed; trying again"
+                );
                 if self.desk.is_ending() {
                     return;
                 }
@@ -71,7 +76,8 @@ impl Inside {
             if tellings.is_empty() {
                 return Ok(());
             }
-            // What was followed before an error is followed again, and finds everything as it should be.
+            // What was followed before an error is followed again, and finds everything as it
+            // should be.
             match self.follow(&tellings) {
                 Ok(()) => self.desk.followed(),
                 Err(error) => {
@@ -86,8 +92,14 @@ impl Inside {
         let mut page = Page::default();
         for telling in tellings {
             match telling {
-                Telling::RenamedFile { id, from, to, replaced } => {
-                    page.steps.extend(replaced.map(|id| NameStep::Forget { id }));
+                Telling::RenamedFile {
+                    id,
+                    from,
+                    to,
+                    replaced,
+                } => {
+                    page.steps
+                        .extend(replaced.map(|id| NameStep::Forget { id }));
                     self.follow_file(&mut page, *id, Before::Was(from), to)?;
                 }
                 Telling::RenamedFolder { from, to } => self.follow_folder(&mut page, from, to)?,
@@ -97,7 +109,8 @@ impl Inside {
                 }
                 Telling::Removed { id, path } => self.follow_removal(&mut page, *id, path)?,
                 Telling::Found { id, path } => {
-                    // It may have been renamed since the comparison met it; then that was told, too.
+                    // It may have been renamed since the comparison met it; then that was told,
+                    // too.
                     if self.stands_at(path) == Some(*id) {
                         self.follow_file(&mut page, *id, Before::Unknown, path)?;
                     }
@@ -116,7 +129,8 @@ impl Inside {
         to: &LibraryPath,
     ) -> Result<(), JournalError> {
         if page.ids.contains(&id) || page.steps.len() >= PAGE {
-            // What follows depends on what the journal knows, so it has to know all that came before.
+            // What follows depends on what the journal knows, so it has to know all that came
+            // before.
             self.write_page(page)?;
         }
         let Some(record) = self.known(id)? else {
@@ -131,27 +145,33 @@ impl Inside {
         }
         page.ids.insert(id);
         let to = to.clone();
-        page.steps.push(if left_alone(&record.path).is_some() || left_alone(&to).is_some() {
-            NameStep::Rename { id, to }
-        } else if self.leaves_its_name(&record.path, before)? {
-            NameStep::Move { id, to }
-        } else {
-            NameStep::Place { id, to }
-        });
+        page.steps.push(
+            if left_alone(&record.path).is_some() || left_alone(&to).is_some() {
+                NameStep::Rename { id, to }
+            } else if self.leaves_its_name(&record.path, before)? {
+                NameStep::Move { id, to }
+            } else {
+                NameStep::Place { id, to }
+            },
+        );
         Ok(())
     }
 
-    /// Whether what the library has under a file's old name goes along with it, because it is nobody else's by now.
+    /// Whether what the library has under a file's old name goes along with it, because it is
+    /// nobody else's by now.
     fn leaves_its_name(&self, old: &LibraryPath, before: Before<'_>) -> Result<bool, JournalError> {
         if let Before::Was(from) = before
             && from == old
         {
             return Ok(true);
         }
-        let Some(other) = self.stands_at(old) else { return Ok(true) };
+        let Some(other) = self.stands_at(old) else {
+            return Ok(true);
+        };
         match before {
             Before::Was(_) | Before::Unknown => Ok(false),
-            // One that is not backed up puts its own name there later, if it ever is; one that is, does so in the same page.
+            // One that is not backed up puts its own name there later, if it ever is; one that is,
+            // does so in the same page.
             Before::Exchanged => {
                 let other = self.known(other)?;
                 Ok(!other.is_some_and(|it| matches!(it.state, FileState::BackedUp { .. })))
@@ -159,22 +179,42 @@ impl Inside {
         }
     }
 
-    fn follow_folder(&self, page: &mut Page, from: &LibraryPath, to: &LibraryPath) -> Result<(), JournalError> {
+    fn follow_folder(
+        &self,
+        page: &mut Page,
+        from: &LibraryPath,
+        to: &LibraryPath,
+    ) -> Result<(), JournalError> {
         self.follow_below(to, |id, path| {
             let old = rebased(path, to, from);
-            self.follow_file(page, id, old.as_ref().map_or(Before::Unknown, Before::Was), path)
+            self.follow_file(
+                page,
+                id,
+                old.as_ref().map_or(Before::Unknown, Before::Was),
+                path,
+            )
         })
     }
 
     /// What stands at `to` now, file or folder, came there by an exchange.
     fn follow_exchange(&self, page: &mut Page, to: &LibraryPath) -> Result<(), JournalError> {
         match self.spool.facts(&Place::At(to.clone())) {
-            Ok(Facts { kind: Kind::File, id, .. }) => self.follow_file(page, id, Before::Exchanged, to),
-            Ok(Facts { kind: Kind::Folder, .. }) => {
-                self.follow_below(to, |id, path| self.follow_file(page, id, Before::Exchanged, path))
-            }
+            Ok(Facts {
+                kind: Kind::File,
+                id,
+                ..
+            }) => self.follow_file(page, id, Before::Exchanged, to),
+            Ok(Facts {
+                kind: Kind::Folder, ..
+            }) => self.follow_below(to, |id, path| {
+                self.follow_file(page, id, Before::Exchanged, path)
+            }),
             // Gone, or something else's name by now: that was told as well, and comes later.
-            Ok(Facts { kind: Kind::Link | Kind::Special, .. }) | Err(_) => Ok(()),
+            Ok(Facts {
+                kind: Kind::Link | Kind::Special,
+                ..
+            })
+            | Err(_) => Ok(()),
         }
     }
 
@@ -184,31 +224,50 @@ impl Inside {
         mut follow: impl FnMut(FileId, &LibraryPath) -> Result<(), JournalError>,
     ) -> Result<(), JournalError> {
         let mut failed = None;
-        self.spool.walk_below(Place::At(folder.clone()), &mut |met| {
-            let followed = match met {
-                Ok((path, id, _)) => follow(id, &path),
-                // Renamed again, or removed: that was told as well, and comes later.
-                Err(error) if error.is_missing() => Ok(()),
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a renamed folder could not be read");
-                    Ok(())
+        self.spool
+            .walk_below(Place::At(folder.clone()), &mut |met| {
+                let followed = match met {
+                    Ok((path, id, _)) => follow(id, &path),
+                    // Renamed again, or removed: that was told as well, and comes later.
+                    Err(error) if error.is_missing() => Ok(()),
+                    Err(error) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "a renamed folder could not be read"
+                        );
+                        Ok(())
+                    }
+                };
+                failed = followed.err();
+                if failed.is_some() {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
                 }
-            };
-            failed = followed.err();
-            if failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
+            });
         failed.map_or(Ok(()), Err)
     }
 
-    fn follow_removal(&self, page: &mut Page, id: FileId, path: &LibraryPath) -> Result<(), JournalError> {
+    fn follow_removal(
+        &self,
+        page: &mut Page,
+        id: FileId,
+        path: &LibraryPath,
+    ) -> Result<(), JournalError> {
         if page.ids.contains(&id) {
             self.write_page(page)?;
         }
-        let Some(record) = self.known(id)? else { return Ok(()) };
+        let Some(record) = self.known(id)? else {
+            return Ok(());
+        };
         page.ids.insert(id);
         // Where the journal is behind, its name for this file may be another file's by now.
         let is_its_own = record.path == *path || self.stands_at(&record.path).is_none();
-        page.steps.push(if is_its_own { NameStep::Remove { id } } else { NameStep::Forget { id } });
+        page.steps.push(if is_its_own {
+            NameStep::Remove { id }
+        } else {
+            NameStep::Forget { id }
+        });
         Ok(())
     }
 
@@ -225,13 +284,18 @@ impl Inside {
         Ok(())
     }
 
-    /// Which file has this name now. Nothing also if it cannot be told; then nothing is claimed of it.
+    /// Which file has this name now. Nothing also if it cannot be told; then nothing is claimed of
+    /// it.
     pub(super) fn stands_at(&self, path: &LibraryPath) -> Option<FileId> {
-        self.spool.facts(&Place::At(path.clone())).ok().map(|facts| facts.id)
+        self.spool
+            .facts(&Place::At(path.clone()))
+            .ok()
+            .map(|facts| facts.id)
     }
 
-    /// The file needs a look. Only where it stands now: if it is not at `path` any more, what happened to it was told
-    /// as well; and its number may by now be that of a new file, whose note must not be led astray.
+    /// The file needs a look. Only where it stands now: if it is not at `path` any more, what
+    /// happened to it was told as well; and its number may by now be that of a new file, whose note
+    /// must not be led astray.
     fn note_where_it_stands(&self, id: FileId, path: &LibraryPath) {
         if self.stands_at(path) == Some(id) {
             self.desk.note(|notes, now| {

@@ -9,9 +9,9 @@ use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, Journal, JournalError};
 use crate::spool::{Marker, Spool};
 
-/// The right to change files and names in the journal. Whoever holds it first follows all names that were told, so
-/// that the journal goes from one true state to the next in the order in which things happened, although several
-/// threads write.
+/// The right to change files and names in the journal. Whoever holds it first follows all names
+/// that were told, so that the journal goes from one true state to the next in the order in which
+/// things happened, although several threads write.
 #[derive(Debug)]
 pub(super) struct Ledger(());
 
@@ -38,7 +38,16 @@ impl Inside {
         notes_max: usize,
     ) -> Self {
         let (desk, folders) = (Desk::new(notes_max), Folders::default());
-        Self { spool, marker, journal, neighbours, accept, desk, folders, ledger: Mutex::new(Ledger(())) }
+        Self {
+            spool,
+            marker,
+            journal,
+            neighbours,
+            accept,
+            desk,
+            folders,
+            ledger: Mutex::new(Ledger(())),
+        }
     }
 
     /// It guards an order, not data: a thread that panicked holding it has left nothing half done.
@@ -46,7 +55,8 @@ impl Inside {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What the journal knows of a file. A record that it cannot understand is none: the file is looked at anew.
+    /// What the journal knows of a file. A record that it cannot understand is none: the file is
+    /// looked at anew.
     pub(super) fn known(&self, id: FileId) -> Result<Option<FileRecord>, JournalError> {
         match self.journal.file(id) {
             Err(JournalError::Record { .. }) => Ok(None),

@@ -1,13 +1,14 @@
 //! *Kind*: what a file is by its first bytes, and whether files of that kind are backed up.
 //!
-//! Never by its name: cameras, messengers and downloads name files as they please, and a text file called `IMG.jpg`
-//! is no photo. Sidecars are the exception: `.xmp`, `.aae` and `.json` are plain text with no first bytes of their
-//! own.
+//! Never by its name: cameras, messengers and downloads name files as they please, and a text file
+//! called `IMG.jpg` is no photo. Sidecars are the exception: `.xmp`, `.aae` and `.json` are plain
+//! text with no first bytes of their own.
 //!
-//! The crate `infer` knows JPEG, JPEG XL, Matroska, AVI, ASF, FLV, MPEG and `QuickTime` well and is asked for these.
-//! The rest is in our own tables (`kind/image.rs`, `kind/video.rs`), because `infer` takes every text that begins
-//! with `BM` for a bitmap and `GIF` for a picture, any `WEBP` at the right place without its RIFF, knows no `BigTIFF`
-//! and no camera raw but CR2, and looks for `heic` alone in files of the general brand `mif1`.
+//! The crate `infer` knows JPEG, JPEG XL, Matroska, AVI, ASF, FLV, MPEG and `QuickTime` well and is
+//! asked for these. The rest is in our own tables (`kind/image.rs`, `kind/video.rs`), because
+//! `infer` takes every text that begins with `BM` for a bitmap and `GIF` for a picture, any `WEBP`
+//! at the right place without its RIFF, knows no `BigTIFF` and no camera raw but CR2, and looks for
+//! `heic` alone in files of the general brand `mif1`.
 
 use std::fmt;
 
@@ -21,11 +22,12 @@ mod iso;
 mod tests;
 mod video;
 
-/// So many first bytes are looked at: Matroska names its kind within 256, a transport stream shows three packets in
-/// 512.
+/// So many first bytes are looked at: Matroska names its kind within 256, a transport stream shows
+/// three packets in 512.
 pub const HEAD_BYTES: usize = 512;
 
-/// File name endings of sidecars, in lower case: edits by Lightroom and darktable, by Apple, and Google Takeout's.
+/// File name endings of sidecars, in lower case: edits by Lightroom and darktable, by Apple, and
+/// Google Takeout's.
 const SIDECAR_ENDS: [&str; 3] = [".xmp", ".aae", ".json"];
 
 /// Why a file stays where it is and is not backed up. Its text is for the person.
@@ -44,7 +46,13 @@ pub(super) enum Left {
 }
 
 impl Left {
-    const ALL: [Self; 5] = [Self::TemporaryName, Self::Hidden, Self::Empty, Self::NoImage, Self::NoMedia];
+    const ALL: [Self; 5] = [
+        Self::TemporaryName,
+        Self::Hidden,
+        Self::Empty,
+        Self::NoImage,
+        Self::NoMedia,
+    ];
 
     /// The reason that was written down as these words.
     pub(super) fn said(words: &str) -> Option<Self> {
@@ -76,7 +84,8 @@ impl fmt::Display for Left {
     }
 }
 
-/// What a file of at least one byte is left for under `accept`, if it is left: by its first bytes (up to
+/// What a file of at least one byte is left for under `accept`, if it is left: by its first bytes
+/// (up to
 /// [`HEAD_BYTES`] of them).
 pub(super) fn left_by_kind(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<Left> {
     match accept {
@@ -91,8 +100,8 @@ pub(super) fn is_picture(head: &[u8]) -> bool {
     image::is_image(head) || video::is_video(head)
 }
 
-/// Whether `left`, said earlier of a file that has a photo's name now, would be said of it under `accept` too: the
-/// person may have changed that.
+/// Whether `left`, said earlier of a file that has a photo's name now, would be said of it under
+/// `accept` too: the person may have changed that.
 pub(super) fn still_left(accept: Accept, left: Left) -> bool {
     match left {
         // By its name: that is another today.

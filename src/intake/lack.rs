@@ -23,8 +23,8 @@ pub(super) enum Lack {
 impl Lack {
     const BY_BYTES: [Self; 2] = [Self::End, Self::Shorter];
 
-    /// What is missing of a file of this size without a mark; `or_else`, if its bytes do not tell. What is no picture may be of any length,
-    /// but not lose all of it.
+    /// What is missing of a file of this size without a mark; `or_else`, if its bytes do not tell.
+    /// What is no picture may be of any length, but not lose all of it.
     pub(super) fn of(file: &File, size: u64, or_else: Option<Self>) -> io::Result<Option<Self>> {
         if size > 0 && !is_picture(&read_head(file)?) {
             return Ok(None);
@@ -38,7 +38,9 @@ impl Lack {
 
     /// The lack that was written down as these words, if it was one without a mark.
     pub(super) fn said(words: &str) -> Option<Self> {
-        Self::BY_BYTES.into_iter().find(|lack| lack.to_string() == words)
+        Self::BY_BYTES
+            .into_iter()
+            .find(|lack| lack.to_string() == words)
     }
 }
 

@@ -1,5 +1,5 @@
-//! *A look* at one file that came to rest: is it still the file that was noted, is it to be kept, and what is its
-//! fingerprint?
+//! *A look* at one file that came to rest: is it still the file that was noted, is it to be kept,
+//! and what is its fingerprint?
 
 use std::fs::File;
 use std::io;
@@ -18,8 +18,8 @@ use crate::config::Accept;
 use crate::journal::{FileId, Stamp};
 use crate::spool::{Marker, Placeholder, Soundness, Spool};
 
-/// So much is read at a time: large enough that system calls do not count, small enough to notice soon that the work
-/// ends.
+/// So much is read at a time: large enough that system calls do not count, small enough to notice
+/// soon that the work ends.
 const PIECE_BYTES: usize = 1 << 20;
 
 /// What a look at a file brought.
@@ -27,19 +27,30 @@ const PIECE_BYTES: usize = 1 << 20;
 pub(super) enum Found {
     /// Nothing of this number is there under this name any more.
     Gone,
-    /// Its bytes are on the server, all of them or but for some: what can be read of it is not its content.
-    Placeholder { stamp: Stamp, fingerprint: Fingerprint },
+    /// Its bytes are on the server, all of them or but for some: what can be read of it is not its
+    /// content.
+    Placeholder {
+        stamp: Stamp,
+        fingerprint: Fingerprint,
+    },
     /// It stays where it is.
     Left { stamp: Stamp, left: Left },
     /// Its content is on the disk and has this fingerprint.
-    Whole { stamp: Stamp, fingerprint: Fingerprint },
+    Whole {
+        stamp: Stamp,
+        fingerprint: Fingerprint,
+    },
     /// Its bytes are not all there.
     Torn { stamp: Stamp, lack: Lack },
     /// It could not be read.
     Unreadable { stamp: Stamp, error: io::Error },
-    /// It was read, and may not be on the disk for all that; reading it again would prove nothing (`fsync(2)` reports
-    /// an error once).
-    NotDurable { stamp: Stamp, fingerprint: Fingerprint, error: io::Error },
+    /// It was read, and may not be on the disk for all that; reading it again would prove nothing
+    /// (`fsync(2)` reports an error once).
+    NotDurable {
+        stamp: Stamp,
+        fingerprint: Fingerprint,
+        error: io::Error,
+    },
     /// It changed while it was looked at.
     Changed,
     /// The work ends, or the note is stale: it was not looked at to the end.
@@ -58,12 +69,17 @@ impl Look {
     /// Opens the file.
     pub(super) fn open(spool: &Spool, glance: Glance) -> Result<Self, (Glance, Found)> {
         match open(spool, glance.id, &glance.path) {
-            Ok((file, stamp)) => Ok(Self { glance, stamp, file }),
+            Ok((file, stamp)) => Ok(Self {
+                glance,
+                stamp,
+                file,
+            }),
             Err(found) => Err((glance, found)),
         }
     }
 
-    /// What can be said of it by its name, its mark and its first bytes; nothing if it is to be kept.
+    /// What can be said of it by its name, its mark and its first bytes; nothing if it is to be
+    /// kept.
     pub(super) fn judge(&self, marker: &Marker, accept: Accept) -> Option<Found> {
         let stamp = self.stamp;
         // Before anything else: whatever its name or mark, holes are no content.
@@ -75,11 +91,15 @@ impl Look {
         if let Some(left) = left_alone(&self.glance.path) {
             return Some(Found::Left { stamp, left });
         }
-        // The mark comes before the bytes: of a torn file the first ones, or all of them, may be what is missing.
+        // The mark comes before the bytes: of a torn file the first ones, or all of them, may be
+        // what is missing.
         let left = match marker.soundness(&self.file) {
             Ok(Soundness::Whole) => self.left_by_bytes(accept),
             Ok(soundness @ (Soundness::Unfinished | Soundness::Unsynced)) => {
-                return Some(Found::Torn { stamp, lack: Lack::Marked(soundness) });
+                return Some(Found::Torn {
+                    stamp,
+                    lack: Lack::Marked(soundness),
+                });
             }
             Ok(Soundness::Mapped) => return Some(Found::Changed),
             // Looked at again later, as what cannot be read at the moment.
@@ -107,15 +127,26 @@ impl Look {
             Origin::Met => None,
             Origin::MetShorter => Some(Lack::Shorter),
         };
-        if marker.is_marked(&self.file)? { Ok(None) } else { Lack::of(&self.file, self.stamp.size, or_else) }
+        if marker.is_marked(&self.file)? {
+            Ok(None)
+        } else {
+            Lack::of(&self.file, self.stamp.size, or_else)
+        }
     }
 
     /// Whether it is a placeholder. One that was being filled when we ended gets its time back.
     fn placeholder(&self) -> io::Result<Option<Found>> {
-        let Some(placeholder) = Placeholder::of(&self.file)? else { return Ok(None) };
-        let Placeholder { stamp, fingerprint, .. } = placeholder;
+        let Some(placeholder) = Placeholder::of(&self.file)? else {
+            return Ok(None);
+        };
+        let Placeholder {
+            stamp, fingerprint, ..
+        } = placeholder;
         if self.stamp.size != stamp.size {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a placeholder that was resized behind the mount"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a placeholder that was resized behind the mount",
+            ));
         }
         if self.stamp != stamp {
             placeholder.restore_time(&self.file)?;
@@ -140,7 +171,11 @@ impl Look {
     }
 
     /// Reads all of it. `goes_on` is asked before each piece.
-    pub(super) fn fingerprint(&self, buffer: &mut Vec<u8>, goes_on: impl Fn() -> bool) -> Result<Fingerprint, Found> {
+    pub(super) fn fingerprint(
+        &self,
+        buffer: &mut Vec<u8>,
+        goes_on: impl Fn() -> bool,
+    ) -> Result<Fingerprint, Found> {
         buffer.resize(PIECE_BYTES, 0);
         let mut fingerprinter = Fingerprinter::default();
         let mut at = 0;
@@ -155,7 +190,12 @@ impl Look {
                     at += read as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Found::Unreadable { stamp: self.stamp, error }),
+                Err(error) => {
+                    return Err(Found::Unreadable {
+                        stamp: self.stamp,
+                        error,
+                    });
+                }
             }
         }
     }
@@ -165,7 +205,11 @@ impl Look {
         let stamp = self.stamp;
         let now = || Ok((Spool::identify(&self.file)?.1, Placeholder::of(&self.file)?));
         match self.file.sync_all().map(|()| now()) {
-            Err(error) => Found::NotDurable { stamp, fingerprint, error },
+            Err(error) => Found::NotDurable {
+                stamp,
+                fingerprint,
+                error,
+            },
             Ok(Err(error)) => Found::Unreadable { stamp, error },
             Ok(Ok((now, None))) if now == stamp => Found::Whole { stamp, fingerprint },
             // Also if its room was given back meanwhile: holes may have been read.
@@ -181,21 +225,39 @@ impl Look {
 
 /// Opens what stands at `path`, if it is the file `id`.
 fn open(spool: &Spool, id: FileId, path: &LibraryPath) -> Result<(File, Stamp), Found> {
-    let unknown = Stamp { size: 0, mtime_ns: 0 };
+    let unknown = Stamp {
+        size: 0,
+        mtime_ns: 0,
+    };
     let file = spool.read(path).map_err(|error| {
-        if is_no_file(&error.source) { Found::Gone } else { Found::Unreadable { stamp: unknown, error: error.source } }
+        if is_no_file(&error.source) {
+            Found::Gone
+        } else {
+            Found::Unreadable {
+                stamp: unknown,
+                error: error.source,
+            }
+        }
     })?;
     match Spool::identify(&file) {
         Ok((there, stamp)) if there == id => Ok((file, stamp)),
         Ok(_) => Err(Found::Gone),
-        Err(error) => Err(Found::Unreadable { stamp: unknown, error }),
+        Err(error) => Err(Found::Unreadable {
+            stamp: unknown,
+            error,
+        }),
     }
 }
 
 /// Nothing, a folder, a symbolic link or a device stands there now: not the file that was noted.
 fn is_no_file(error: &io::Error) -> bool {
     let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::NODEV))
+    matches!(
+        errno,
+        Some(
+            Errno::NOENT | Errno::NOTDIR | Errno::ISDIR | Errno::LOOP | Errno::NXIO | Errno::NODEV
+        )
+    )
 }
 
 /// Its first bytes, as many as tell its kind.

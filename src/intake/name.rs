@@ -1,18 +1,20 @@
 //! *Name*: whether what a file is called says that it is not meant to be kept, or not yet.
 //!
-//! Programs write a photo under a temporary name and rename it when it is whole; to upload it before would send bytes
-//! that nobody meant to keep, under a name that is gone a moment later. Hidden files are a program's own affairs
-//! (thumbnails, locks, trash). Both are looked at again when they are renamed.
+//! Programs write a photo under a temporary name and rename it when it is whole; to upload it
+//! before would send bytes that nobody meant to keep, under a name that is gone a moment later.
+//! Hidden files are a program's own affairs (thumbnails, locks, trash). Both are looked at again
+//! when they are renamed.
 
 use heirloom_protocol::LibraryPath;
 
 use super::kind::Left;
 
-/// How names end that a program will rename once the content is whole: Firefox and KDE, Edge, Chrome, exiftool.
+/// How names end that a program will rename once the content is whole: Firefox and KDE, Edge,
+/// Chrome, exiftool.
 const TEMPORARY_ENDS: [&str; 4] = [".part", ".partial", ".crdownload", "_exiftool_tmp"];
 
-/// How names begin that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves, NFS and FUSE
-/// leftovers.
+/// How names begin that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves,
+/// NFS and FUSE leftovers.
 const TEMPORARY_BEGINNINGS: [&str; 5] = ["~$", ".goutputstream-", ".~lock", ".nfs", ".fuse_hidden"];
 
 /// rsync writes `name` as `.name.XXXXXX`, six letters and digits as `mkstemp(3)` chooses them.
@@ -25,20 +27,30 @@ pub(super) fn left_alone(path: &LibraryPath) -> Option<Left> {
         return Some(Left::TemporaryName);
     }
     // Any folder on the way counts: `.Trash-1000/files/a.jpg` is hidden although `a.jpg` is not.
-    path.as_str().split('/').any(|name| name.starts_with('.')).then_some(Left::Hidden)
+    path.as_str()
+        .split('/')
+        .any(|name| name.starts_with('.'))
+        .then_some(Left::Hidden)
 }
 
 fn is_temporary(name: &str) -> bool {
-    TEMPORARY_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+    TEMPORARY_BEGINNINGS
+        .iter()
+        .any(|beginning| name.starts_with(beginning))
         || TEMPORARY_ENDS.iter().any(|end| name.ends_with(end))
         || is_rsync_temporary(name)
 }
 
 fn is_rsync_temporary(name: &str) -> bool {
-    let Some((stem, random)) = name.strip_prefix('.').and_then(|rest| rest.rsplit_once('.')) else {
+    let Some((stem, random)) = name
+        .strip_prefix('.')
+        .and_then(|rest| rest.rsplit_once('.'))
+    else {
         return false;
     };
-    !stem.is_empty() && random.len() == RSYNC_RANDOM_LETTERS && random.bytes().all(|it| it.is_ascii_alphanumeric())
+    !stem.is_empty()
+        && random.len() == RSYNC_RANDOM_LETTERS
+        && random.bytes().all(|it| it.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -71,8 +83,13 @@ mod tests {
 
     #[test]
     fn hidden_files_are_left_alone_wherever_the_dot_stands() {
-        for path in [".hidden.jpg", ".Trash-1000/files/a.jpg", "a/.thumbnails/b.png", ".dir/sub/c.jpg", ".a.jpg.short"]
-        {
+        for path in [
+            ".hidden.jpg",
+            ".Trash-1000/files/a.jpg",
+            "a/.thumbnails/b.png",
+            ".dir/sub/c.jpg",
+            ".a.jpg.short",
+        ] {
             assert_eq!(judged(path), Some(Left::Hidden), "{path}");
         }
     }

@@ -1,5 +1,5 @@
-//! *Neighbours*: the little that the intake says to the rooms below it that reach the network, so that it can be
-//! tested without one.
+//! *Neighbours*: the little that the intake says to the rooms below it that reach the network, so
+//! that it can be tested without one.
 
 use std::fmt;
 

@@ -1,8 +1,9 @@
 //! *Notes*: which files changed and have not been looked at yet.
 //!
-//! The mount's threads write notes, the workers take those that are due. Everything here is memory and arithmetic:
-//! the caller holds the lock and says what time it is. Every change of a file's content gives its note a new version,
-//! so that a worker that looked at the file meanwhile knows that what it found is stale.
+//! The mount's threads write notes, the workers take those that are due. Everything here is memory
+//! and arithmetic: the caller holds the lock and says what time it is. Every change of a file's
+//! content gives its note a new version, so that a worker that looked at the file meanwhile knows
+//! that what it found is stale.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -11,13 +12,13 @@ use heirloom_protocol::LibraryPath;
 
 use crate::journal::FileId;
 
-/// A file is quiet when nobody has it open for writing and so much time went by since the last change. Programs close
-/// a file and then set its times, rename it, or open it again to write tags; each of these comes within a few
-/// milliseconds.
+/// A file is quiet when nobody has it open for writing and so much time went by since the last
+/// change. Programs close a file and then set its times, rename it, or open it again to write tags;
+/// each of these comes within a few milliseconds.
 pub(super) const QUIET: Duration = Duration::from_millis(300);
 
-/// So many notes are kept, some 16 MB of them. Beyond it they are dropped, and the tree is compared with the journal
-/// instead.
+/// So many notes are kept, some 16 MB of them. Beyond it they are dropped, and the tree is compared
+/// with the journal instead.
 pub(super) const NOTES_MAX: usize = 65_536;
 
 /// What stands for a file's being whole, before anybody has looked at it.
@@ -92,7 +93,12 @@ pub(super) struct Notes {
 
 impl Notes {
     pub(super) fn new(limit: usize) -> Self {
-        Self { files: HashMap::new(), schedule: BTreeSet::new(), version: 0, limit }
+        Self {
+            files: HashMap::new(),
+            schedule: BTreeSet::new(),
+            version: 0,
+            limit,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -115,8 +121,8 @@ impl Notes {
         noting
     }
 
-    /// One who had it open for writing closed it. More closings than openings do no harm: after overflows there are
-    /// some.
+    /// One who had it open for writing closed it. More closings than openings do no harm: after
+    /// overflows there are some.
     pub(super) fn close(&mut self, id: FileId, path: &LibraryPath, now: Instant) -> Noting {
         let noting = self.change(id, path);
         let note = self.files.get_mut(&id).map(|note| {
@@ -147,9 +153,15 @@ impl Notes {
         noting
     }
 
-    /// It was found as the journal does not know it, unless it was noted anyway. Due at once: if anybody is at it, they are noted
-    /// in their turn.
-    pub(super) fn find(&mut self, id: FileId, path: &LibraryPath, origin: Origin, now: Instant) -> Noting {
+    /// It was found as the journal does not know it, unless it was noted anyway. Due at once: if
+    /// anybody is at it, they are noted in their turn.
+    pub(super) fn find(
+        &mut self,
+        id: FileId,
+        path: &LibraryPath,
+        origin: Origin,
+        now: Instant,
+    ) -> Noting {
         if self.files.contains_key(&id) {
             return Noting::Noted;
         }
@@ -180,7 +192,9 @@ impl Notes {
     /// What stood at each of the two names, or below, stands at the other now.
     pub(super) fn exchange(&mut self, one: &LibraryPath, other: &LibraryPath) {
         for note in self.files.values_mut() {
-            if let Some(path) = moved(&note.path, one, other).or_else(|| moved(&note.path, other, one)) {
+            if let Some(path) =
+                moved(&note.path, one, other).or_else(|| moved(&note.path, other, one))
+            {
                 note.rename(path);
             }
         }
@@ -194,14 +208,35 @@ impl Notes {
 
     /// Takes up to `most` files that are due, those first that are due longest.
     pub(super) fn take_due(&mut self, now: Instant, most: usize) -> Vec<Glance> {
-        let due: Vec<FileId> =
-            self.schedule.iter().take_while(|(at, _)| *at <= now).take(most).map(|(_, id)| *id).collect();
+        let due: Vec<FileId> = self
+            .schedule
+            .iter()
+            .take_while(|(at, _)| *at <= now)
+            .take(most)
+            .map(|(_, id)| *id)
+            .collect();
         due.into_iter()
             .filter_map(|id| {
                 self.stage(id, Stage::Taken);
                 let note = self.files.get(&id)?;
-                let Note { ref path, version, renames, failures, is_missing, origin, .. } = *note;
-                Some(Glance { id, path: path.clone(), version, renames, failures, was_missing: is_missing, origin })
+                let Note {
+                    ref path,
+                    version,
+                    renames,
+                    failures,
+                    is_missing,
+                    origin,
+                    ..
+                } = *note;
+                Some(Glance {
+                    id,
+                    path: path.clone(),
+                    version,
+                    renames,
+                    failures,
+                    was_missing: is_missing,
+                    origin,
+                })
             })
             .collect()
     }
@@ -223,12 +258,17 @@ impl Notes {
 
     /// Whether nothing changed since this glance, but for the name; and that name.
     pub(super) fn name_now(&self, glance: &Glance) -> Option<&LibraryPath> {
-        self.files.get(&glance.id).filter(|note| note.version == glance.version).map(|note| &note.path)
+        self.files
+            .get(&glance.id)
+            .filter(|note| note.version == glance.version)
+            .map(|note| &note.path)
     }
 
     /// Whether the file was renamed since this glance; back to the same name also counts.
     pub(super) fn was_renamed(&self, glance: &Glance) -> bool {
-        self.files.get(&glance.id).is_some_and(|note| note.renames != glance.renames)
+        self.files
+            .get(&glance.id)
+            .is_some_and(|note| note.renames != glance.renames)
     }
 
     /// It was looked at, and what was found is in the journal.
@@ -283,7 +323,10 @@ impl Notes {
 
     /// The files that were noted and not looked at yet.
     pub(super) fn awaiting(&self) -> impl Iterator<Item = (FileId, &LibraryPath)> {
-        self.files.iter().filter(|(_, note)| note.awaits()).map(|(id, note)| (*id, &note.path))
+        self.files
+            .iter()
+            .filter(|(_, note)| note.awaits())
+            .map(|(id, note)| (*id, &note.path))
     }
 
     /// Begins a note or goes on with it, under a new version.
@@ -296,7 +339,8 @@ impl Notes {
         };
         self.version += 1;
         let version = self.version;
-        // The name of an older note is kept: renames are told, and a release may come with the name from before one.
+        // The name of an older note is kept: renames are told, and a release may come with the name
+        // from before one.
         let note = self.files.entry(id).or_insert_with(|| Note {
             path: path.clone(),
             writers: 0,
@@ -313,15 +357,17 @@ impl Notes {
         noting
     }
 
-    /// Those that are open stay, or nobody would know when they are closed: there are no more of them than file
-    /// handles.
+    /// Those that are open stay, or nobody would know when they are closed: there are no more of
+    /// them than file handles.
     fn drop_closed(&mut self) {
         self.files.retain(|_, note| note.writers > 0);
         self.schedule.clear();
     }
 
     fn stage(&mut self, id: FileId, stage: Stage) {
-        let Some(note) = self.files.get_mut(&id) else { return };
+        let Some(note) = self.files.get_mut(&id) else {
+            return;
+        };
         if let Stage::Due(at) | Stage::Failing(at) = note.stage {
             self.schedule.remove(&(at, id));
         }
@@ -347,15 +393,27 @@ impl Note {
     }
 }
 
-/// Where `path` is after the folder `from` became `to`. Nothing if it was not in there, or if it fits no more.
-pub(super) fn rebased(path: &LibraryPath, from: &LibraryPath, to: &LibraryPath) -> Option<LibraryPath> {
-    let below = path.as_str().strip_prefix(from.as_str())?.strip_prefix('/')?;
+/// Where `path` is after the folder `from` became `to`. Nothing if it was not in there, or if it
+/// fits no more.
+pub(super) fn rebased(
+    path: &LibraryPath,
+    from: &LibraryPath,
+    to: &LibraryPath,
+) -> Option<LibraryPath> {
+    let below = path
+        .as_str()
+        .strip_prefix(from.as_str())?
+        .strip_prefix('/')?;
     LibraryPath::new(format!("{to}/{below}")).ok()
 }
 
 /// The same, where `from` may be a file's own name.
 fn moved(path: &LibraryPath, from: &LibraryPath, to: &LibraryPath) -> Option<LibraryPath> {
-    if path == from { Some(to.clone()) } else { rebased(path, from, to) }
+    if path == from {
+        Some(to.clone())
+    } else {
+        rebased(path, from, to)
+    }
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 //! *Retrying*: a photo that failed is taken in once more, because its owner says so.
 //!
-//! Of a torn one that is an override: whatever is there counts as the whole photo from now on, as if its program had closed it this
-//! moment. So it gets the mark of a closed file, and the next look makes it durable and promises it, as any other. Until then another
-//! power cut makes it doubtful again.
+//! Of a torn one that is an override: whatever is there counts as the whole photo from now on, as
+//! if its program had closed it this moment. So it gets the mark of a closed file, and the next
+//! look makes it durable and promises it, as any other. Until then another power cut makes it
+//! doubtful again.
 
 use std::fs::File;
 use std::io;
@@ -44,7 +45,9 @@ impl Inside {
         let (mut retried, mut after) = (Retried::default(), None);
         loop {
             let page = self.journal.failed_after(after, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(retried) };
+            let Some((last, _)) = page.last() else {
+                return Ok(retried);
+            };
             after = Some(*last);
             for (id, record) in page {
                 if paths.is_empty() || paths.iter().any(|path| record.path.is_at_or_below(path)) {

@@ -8,16 +8,16 @@ use super::IntakeError;
 use super::inside::Inside;
 use crate::aside::step_aside;
 
-/// One reads and hashes while the other waits for the disk; more would only compete with the programs that write
-/// photos.
+/// One reads and hashes while the other waits for the disk; more would only compete with the
+/// programs that write photos.
 const WORKERS: usize = 2;
 
-/// `stop` takes in what is closed for no longer than this: a person waits for the unmount. The rest is found at the
-/// next start.
+/// `stop` takes in what is closed for no longer than this: a person waits for the unmount. The rest
+/// is found at the next start.
 const STOP_MAX: Duration = Duration::from_secs(5);
 
-/// The threads, and what they work on. The threads hold only the latter, so that the room ends when its users let go
-/// of it.
+/// The threads, and what they work on. The threads hold only the latter, so that the room ends when
+/// its users let go of it.
 #[derive(Debug)]
 pub(super) struct Staff {
     inside: Arc<Inside>,
@@ -26,7 +26,10 @@ pub(super) struct Staff {
 
 impl Staff {
     pub(super) fn hire(inside: Inside) -> Result<Self, IntakeError> {
-        let staff = Self { inside: Arc::new(inside), threads: Mutex::default() };
+        let staff = Self {
+            inside: Arc::new(inside),
+            threads: Mutex::default(),
+        };
         for _ in 0..WORKERS {
             staff.start("intake", Inside::work)?;
         }
@@ -52,12 +55,16 @@ impl Staff {
             life(&inside);
         });
         let thread = thread.map_err(|source| IntakeError::Thread { name, source })?;
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
+        self.threads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(thread);
         Ok(())
     }
 
     fn wait(&self) {
-        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let threads =
+            std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {

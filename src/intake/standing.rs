@@ -1,5 +1,5 @@
-//! *Standing*: the state of one file and the count of all, for their owner. Honest at any moment: what was noted and
-//! not looked at counts as pending, whatever the journal still says of it.
+//! *Standing*: the state of one file and the count of all, for their owner. Honest at any moment:
+//! what was noted and not looked at counts as pending, whatever the journal still says of it.
 
 use std::collections::HashSet;
 
@@ -13,17 +13,25 @@ use super::{FileStatus, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, JournalError, Tally};
 use crate::spool::Place;
 
-/// While the uploader settles files, the journal's count may move under us; after so many tries the last count is
-/// good enough.
+/// While the uploader settles files, the journal's count may move under us; after so many tries the
+/// last count is good enough.
 const COUNTS_MAX: usize = 4;
 
 impl FileStatus {
     fn plain(state: StateWord) -> Self {
-        Self { state, fingerprint: None, progress: None, why: None }
+        Self {
+            state,
+            fingerprint: None,
+            progress: None,
+            why: None,
+        }
     }
 
     fn because(state: StateWord, why: impl Into<String>) -> Self {
-        Self { why: Some(why.into()), ..Self::plain(state) }
+        Self {
+            why: Some(why.into()),
+            ..Self::plain(state)
+        }
     }
 }
 
@@ -41,7 +49,10 @@ impl Inside {
             Ok(Some(record)) => self.status_of(id, record),
             Ok(None) => FileStatus::plain(StateWord::Pending),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the state of a file could not be read");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the state of a file could not be read"
+                );
                 FileStatus::because(StateWord::Pending, "the journal cannot be read")
             }
         }
@@ -56,23 +67,34 @@ impl Inside {
         match record.state {
             FileState::Pending { fingerprint } => {
                 let progress = self.neighbours.progress(id);
-                let state = if progress.is_some() { StateWord::Uploading } else { StateWord::Pending };
-                FileStatus { fingerprint: Some(fingerprint), progress, ..FileStatus::plain(state) }
+                let state = if progress.is_some() {
+                    StateWord::Uploading
+                } else {
+                    StateWord::Pending
+                };
+                FileStatus {
+                    fingerprint: Some(fingerprint),
+                    progress,
+                    ..FileStatus::plain(state)
+                }
             }
-            FileState::BackedUp { fingerprint } => {
-                FileStatus { fingerprint: Some(fingerprint), ..FileStatus::plain(StateWord::BackedUp) }
-            }
-            FileState::Placeholder { fingerprint } => {
-                FileStatus { fingerprint: Some(fingerprint), ..FileStatus::plain(StateWord::Placeholder) }
-            }
+            FileState::BackedUp { fingerprint } => FileStatus {
+                fingerprint: Some(fingerprint),
+                ..FileStatus::plain(StateWord::BackedUp)
+            },
+            FileState::Placeholder { fingerprint } => FileStatus {
+                fingerprint: Some(fingerprint),
+                ..FileStatus::plain(StateWord::Placeholder)
+            },
             // It has a photo's name since, and is about to be looked at again.
             FileState::Local { why } if Left::said(&why).is_some_and(Left::is_by_name) => {
                 FileStatus::plain(StateWord::Pending)
             }
             FileState::Local { why } => FileStatus::because(StateWord::Local, why),
-            FileState::Failed { fingerprint, why } => {
-                FileStatus { fingerprint, ..FileStatus::because(StateWord::Failed, why) }
-            }
+            FileState::Failed { fingerprint, why } => FileStatus {
+                fingerprint,
+                ..FileStatus::because(StateWord::Failed, why)
+            },
         }
     }
 
@@ -81,7 +103,10 @@ impl Inside {
         let mut ledger = self.ledger();
         // A note may have the name from before a change of names that was not followed yet.
         if let Err(error) = self.catch_up(&mut ledger) {
-            tracing::warn!(error = &error as &dyn std::error::Error, "names could not be followed");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "names could not be followed"
+            );
         }
         let (awaiting, gone) = unsettled(&self.desk.state());
         let mut counted = Tally::default();
@@ -90,7 +115,10 @@ impl Inside {
             match self.corrected(journal, &awaiting, &gone) {
                 Ok(tally) => counted = tally,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "noted files could not be counted");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "noted files could not be counted"
+                    );
                     return journal;
                 }
             }
@@ -107,7 +135,11 @@ impl Inside {
         awaiting: &[(FileId, LibraryPath)],
         gone: &HashSet<FileId>,
     ) -> Result<Tally, JournalError> {
-        let ids: HashSet<FileId> = awaiting.iter().map(|(id, _)| *id).chain(gone.iter().copied()).collect();
+        let ids: HashSet<FileId> = awaiting
+            .iter()
+            .map(|(id, _)| *id)
+            .chain(gone.iter().copied())
+            .collect();
         for id in ids {
             if let Some(record) = self.known(id)? {
                 let amount = of_state(&mut tally, &record.state);
@@ -117,9 +149,15 @@ impl Inside {
         }
         for (id, path) in awaiting {
             // One that is gone meanwhile, or was renamed this moment, is told of in a moment.
-            let Ok(facts) = self.spool.facts(&Place::At(path.clone())) else { continue };
+            let Ok(facts) = self.spool.facts(&Place::At(path.clone())) else {
+                continue;
+            };
             if facts.id == *id {
-                let amount = if left_alone(path).is_some() { &mut tally.local } else { &mut tally.pending };
+                let amount = if left_alone(path).is_some() {
+                    &mut tally.local
+                } else {
+                    &mut tally.pending
+                };
                 amount.files += 1;
                 amount.bytes = amount.bytes.saturating_add(facts.size);
             }
@@ -128,9 +166,14 @@ impl Inside {
     }
 }
 
-/// The files that wait to be looked at, and those that are gone while the journal does not know it yet.
+/// The files that wait to be looked at, and those that are gone while the journal does not know it
+/// yet.
 fn unsettled(state: &State) -> (Vec<(FileId, LibraryPath)>, HashSet<FileId>) {
-    let awaiting = state.notes.awaiting().map(|(id, path)| (id, path.clone())).collect();
+    let awaiting = state
+        .notes
+        .awaiting()
+        .map(|(id, path)| (id, path.clone()))
+        .collect();
     let gone = state.tellings.iter().filter_map(|telling| match telling {
         Telling::Removed { id, .. } => Some(*id),
         Telling::RenamedFile { replaced, .. } => *replaced,

@@ -1,6 +1,8 @@
-//! *Taking in*: a worker takes files that came to rest, looks at them, makes them durable, and writes the promises.
+//! *Taking in*: a worker takes files that came to rest, looks at them, makes them durable, and
+//! writes the promises.
 //!
-//! Several at a time, because the flushes that make a promise true cost the same for one file as for many.
+//! Several at a time, because the flushes that make a promise true cost the same for one file as
+//! for many.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -17,8 +19,8 @@ use crate::journal::JournalError;
 /// So many files are taken in together, each with an open descriptor.
 const BATCH_FILES: usize = 64;
 
-/// So many bytes are taken in together (or one file that is larger): small photos do not wait long for large
-/// neighbours.
+/// So many bytes are taken in together (or one file that is larger): small photos do not wait long
+/// for large neighbours.
 const BATCH_BYTES: u64 = 64 << 20;
 
 /// After the journal could not be written, it is tried again so much later.
@@ -34,7 +36,11 @@ impl Inside {
         }
     }
 
-    pub(super) fn look_at(&self, glances: Vec<Glance>, buffer: &mut Vec<u8>) -> Vec<(Glance, Found)> {
+    pub(super) fn look_at(
+        &self,
+        glances: Vec<Glance>,
+        buffer: &mut Vec<u8>,
+    ) -> Vec<(Glance, Found)> {
         let (mut looks, mut found) = (Vec::new(), Vec::new());
         for glance in glances {
             match Look::open(&self.spool, glance) {
@@ -47,15 +53,29 @@ impl Inside {
         }
         looks.sort_by_key(|look| look.stamp.size);
         let too_many = looks.split_off(batch_length(&looks));
-        found.extend(too_many.into_iter().map(|look| (look.glance, Found::Interrupted)));
+        found.extend(
+            too_many
+                .into_iter()
+                .map(|look| (look.glance, Found::Interrupted)),
+        );
         looks.iter().for_each(Look::begin_writeback);
         let read: Vec<_> = looks
             .into_iter()
-            .map(|look| (look.fingerprint(buffer, || goes_on(&self.desk, &look.glance)), look))
+            .map(|look| {
+                (
+                    look.fingerprint(buffer, || goes_on(&self.desk, &look.glance)),
+                    look,
+                )
+            })
             .collect();
         let mut synced: Vec<_> = read
             .into_iter()
-            .map(|(read, look)| (read.map_or_else(|found| found, |fingerprint| look.sync(fingerprint)), look))
+            .map(|(read, look)| {
+                (
+                    read.map_or_else(|found| found, |fingerprint| look.sync(fingerprint)),
+                    look,
+                )
+            })
             .collect();
         if !synced.is_empty() {
             heirloom_crash::pass(Point::FileSynced);
@@ -64,14 +84,22 @@ impl Inside {
         if !synced.is_empty() {
             heirloom_crash::pass(Point::FileNameSynced);
         }
-        found.extend(synced.into_iter().map(|(found, look)| self.unmark(found, look)));
+        found.extend(
+            synced
+                .into_iter()
+                .map(|(found, look)| self.unmark(found, look)),
+        );
         found
     }
 
     fn make_names_durable(&self, synced: &mut [(Found, Look)]) {
-        let whole = synced.iter().filter(|(found, _)| matches!(found, Found::Whole { .. }));
+        let whole = synced
+            .iter()
+            .filter(|(found, _)| matches!(found, Found::Whole { .. }));
         let folders: Vec<_> = whole.map(|(_, look)| look.glance.path.parent()).collect();
-        let failed = self.folders.make_durable(&self.spool, folders.iter().map(Option::as_ref));
+        let failed = self
+            .folders
+            .make_durable(&self.spool, folders.iter().map(Option::as_ref));
         for (found, look) in synced {
             if let (Some(error), Found::Whole { stamp, fingerprint }) =
                 (failed.get(&look.glance.path.parent()), &*found)
@@ -90,8 +118,9 @@ impl Inside {
         }
     }
 
-    /// Bytes and name are on the disk, or are no concern of ours: the mark that doubts them goes. If it cannot, the
-    /// next start doubts a sound file, which costs its owner a copy if the journal is lost as well, and no photo.
+    /// Bytes and name are on the disk, or are no concern of ours: the mark that doubts them goes.
+    /// If it cannot, the next start doubts a sound file, which costs its owner a copy if the
+    /// journal is lost as well, and no photo.
     fn unmark(&self, found: Found, look: Look) -> (Glance, Found) {
         if is_beyond_doubt(&found)
             && let Some(Err(error)) = self.desk.seal(&look.glance, || look.unmark(&self.marker))
@@ -105,24 +134,38 @@ impl Inside {
     pub(super) fn enter(&self, found: Vec<(Glance, Found)>) {
         let mut ledger = self.ledger();
         let glances: Vec<Glance> = found.iter().map(|(glance, _)| glance.clone()).collect();
-        let entered = self.catch_up(&mut ledger).and_then(|()| self.write_down(found));
+        let entered = self
+            .catch_up(&mut ledger)
+            .and_then(|()| self.write_down(found));
         match entered {
             Ok(notes) => self.settle(notes),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "promises could not be written; trying again");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "promises could not be written; trying again"
+                );
                 let later = Instant::now() + JOURNAL_RETRY;
-                self.settle(glances.into_iter().map(|glance| (glance, Afterwards::Again(later))).collect());
+                self.settle(
+                    glances
+                        .into_iter()
+                        .map(|glance| (glance, Afterwards::Again(later)))
+                        .collect(),
+                );
             }
         }
     }
 
-    fn write_down(&self, found: Vec<(Glance, Found)>) -> Result<Vec<(Glance, Afterwards)>, JournalError> {
+    fn write_down(
+        &self,
+        found: Vec<(Glance, Found)>,
+    ) -> Result<Vec<(Glance, Afterwards)>, JournalError> {
         let mut entries = Entries::default();
         for (glance, found) in found {
             self.weigh(&mut entries, glance, found)?;
         }
         let promised = entries.promises();
-        // First: if we end between the two, the file is met with another time than the journal's again.
+        // First: if we end between the two, the file is met with another time than the journal's
+        // again.
         if !entries.retimed.is_empty() {
             self.journal.queue_names(entries.retimed)?;
             self.neighbours.names_changed();

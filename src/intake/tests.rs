@@ -54,7 +54,12 @@ fn path(text: &str) -> LibraryPath {
 
 /// A JPEG as far as the judges of kinds and endings can see: SOI, a scan with this content, EOI.
 fn photo(content: &str) -> Vec<u8> {
-    [b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0\x3f\0".as_slice(), content.as_bytes(), b"\xff\xd9"].concat()
+    [
+        b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0\x3f\0".as_slice(),
+        content.as_bytes(),
+        b"\xff\xd9",
+    ]
+    .concat()
 }
 
 impl House {
@@ -65,7 +70,14 @@ impl House {
     fn with_notes(notes_max: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let spool = Spool::open(&directory.path().join("spool")).unwrap();
-        let mut house = Self { directory, spool, journal: None, intake: None, accept: Accept::Images, notes_max };
+        let mut house = Self {
+            directory,
+            spool,
+            journal: None,
+            intake: None,
+            accept: Accept::Images,
+            notes_max,
+        };
         house.open();
         house.settle();
         house
@@ -78,8 +90,14 @@ impl House {
     fn open_on(&mut self, journal: Journal) {
         let journal = Arc::new(journal);
         let marker = Marker::of_this_boot().unwrap();
-        let inside =
-            Inside::new(self.spool.clone(), marker, Arc::clone(&journal), Box::new(Quiet), self.accept, self.notes_max);
+        let inside = Inside::new(
+            self.spool.clone(),
+            marker,
+            Arc::clone(&journal),
+            Box::new(Quiet),
+            self.accept,
+            self.notes_max,
+        );
         self.journal = Some(journal);
         self.intake = Some(Intake::open(inside).unwrap());
     }
@@ -115,7 +133,11 @@ impl House {
         if let Some(folder) = self.place(name).parent() {
             fs::create_dir_all(folder).unwrap();
         }
-        let file = fs::File::options().create(true).append(true).open(self.place(name)).unwrap();
+        let file = fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.place(name))
+            .unwrap();
         let id = FileId(file.metadata().unwrap().ino());
         self.intake().writing(id, &path(name));
         fs::write(self.place(name), content).unwrap();
@@ -131,9 +153,12 @@ impl House {
 
     fn rename(&self, from: &str, to: &str) {
         let id = self.id(from);
-        let replaced = fs::symlink_metadata(self.place(to)).ok().map(|it| FileId(it.ino()));
+        let replaced = fs::symlink_metadata(self.place(to))
+            .ok()
+            .map(|it| FileId(it.ino()));
         fs::rename(self.place(from), self.place(to)).unwrap();
-        self.intake().renamed_file(id, &path(from), &path(to), replaced);
+        self.intake()
+            .renamed_file(id, &path(from), &path(to), replaced);
     }
 
     fn rename_folder(&self, from: &str, to: &str) {
@@ -143,7 +168,14 @@ impl House {
 
     fn exchange(&self, one: &str, other: &str) {
         use rustix::fs::{CWD, RenameFlags, renameat_with};
-        renameat_with(CWD, self.place(one), CWD, self.place(other), RenameFlags::EXCHANGE).unwrap();
+        renameat_with(
+            CWD,
+            self.place(one),
+            CWD,
+            self.place(other),
+            RenameFlags::EXCHANGE,
+        )
+        .unwrap();
         self.intake().exchanged(&path(one), &path(other));
     }
 
@@ -153,16 +185,27 @@ impl House {
         self.intake().removed(id, &path(name));
     }
 
-    /// Waits until everything told was dealt with, even what nobody else waits for: temporary names.
+    /// Waits until everything told was dealt with, even what nobody else waits for: temporary
+    /// names.
     fn settle(&self) {
         self.wait("the intake to be calm", |house| {
-            let awaiting = house.intake().inside().desk.state().notes.awaiting().count();
+            let awaiting = house
+                .intake()
+                .inside()
+                .desk
+                .state()
+                .notes
+                .awaiting()
+                .count();
             house.intake().compared() && !house.intake().busy() && awaiting == 0
         });
     }
 
     fn wait(&self, what: &str, done: impl Fn(&Self) -> bool) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         let mut watch = self.intake().watch();
         runtime.block_on(async {
             let end = tokio::time::Instant::now() + PATIENCE;
@@ -178,23 +221,35 @@ impl House {
     }
 
     fn state(&self, name: &str) -> FileState {
-        let record = self.record(self.id(name)).unwrap_or_else(|| panic!("{name} is not in the journal"));
+        let record = self
+            .record(self.id(name))
+            .unwrap_or_else(|| panic!("{name} is not in the journal"));
         assert_eq!(record.path, path(name));
         record.state
     }
 
     /// Plays the uploader: everything pending is backed up.
     fn back_up_all(&self) {
-        let waiting = self.journal().pending(usize::MAX, 0, &std::collections::HashSet::new()).unwrap();
+        let waiting = self
+            .journal()
+            .pending(usize::MAX, 0, &std::collections::HashSet::new())
+            .unwrap();
         let settled = waiting.into_iter().map(|(id, record)| {
-            let FileState::Pending { fingerprint } = record.state else { panic!("pending gives {record:?}") };
+            let FileState::Pending { fingerprint } = record.state else {
+                panic!("pending gives {record:?}")
+            };
             let receipt = heirloom_protocol::message::Receipt {
                 fingerprint,
                 size: record.stamp.size,
                 stored_at_ms: 1,
                 signature: None,
             };
-            Settled { id, stamp: record.stamp, fingerprint, outcome: Outcome::BackedUp { receipt } }
+            Settled {
+                id,
+                stamp: record.stamp,
+                fingerprint,
+                outcome: Outcome::BackedUp { receipt },
+            }
         });
         self.journal().settle(settled.collect()).unwrap();
     }
@@ -208,7 +263,9 @@ impl House {
             NameChange::Move { from, to } => vec![(from.clone(), None), (to.clone(), Some(1))],
             NameChange::Remove { path } => vec![(path.clone(), None)],
         });
-        self.journal().confirm_names(numbers, versions.collect()).unwrap();
+        self.journal()
+            .confirm_names(numbers, versions.collect())
+            .unwrap();
         changes
     }
 
@@ -217,7 +274,9 @@ impl House {
         let mut tally = Tally::default();
         self.spool.walk(&mut |met| {
             let (path, id, stamp) = met.unwrap();
-            let record = self.record(id).unwrap_or_else(|| panic!("{path} is not in the journal"));
+            let record = self
+                .record(id)
+                .unwrap_or_else(|| panic!("{path} is not in the journal"));
             assert_eq!((&record.path, record.stamp), (&path, stamp));
             let amount = match record.state {
                 FileState::Pending { .. } => &mut tally.pending,
@@ -234,17 +293,26 @@ impl House {
 }
 
 fn pending(content: &[u8]) -> FileState {
-    FileState::Pending { fingerprint: Fingerprint::of(content) }
+    FileState::Pending {
+        fingerprint: Fingerprint::of(content),
+    }
 }
 
 fn backed_up(content: &[u8]) -> FileState {
-    FileState::BackedUp { fingerprint: Fingerprint::of(content) }
+    FileState::BackedUp {
+        fingerprint: Fingerprint::of(content),
+    }
 }
 
 fn local(why: &str) -> FileState {
-    FileState::Local { why: why.to_owned() }
+    FileState::Local {
+        why: why.to_owned(),
+    }
 }
 
 fn moved(from: &str, to: &str) -> NameChange {
-    NameChange::Move { from: path(from), to: path(to) }
+    NameChange::Move {
+        from: path(from),
+        to: path(to),
+    }
 }

@@ -7,10 +7,11 @@ use heirloom_protocol::{Fingerprint, LibraryPath};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u64);
 
-/// What `stat` tells about a file's content: while this is the same, the content is taken to be the same.
+/// What `stat` tells about a file's content: while this is the same, the content is taken to be the
+/// same.
 ///
-/// ctime is left out on purpose: it moves with every rename and chmod, which leave the content alone. Anybody may set
-/// mtime back, but not without a request that the mount sees and reports.
+/// ctime is left out on purpose: it moves with every rename and chmod, which leave the content
+/// alone. Anybody may set mtime back, but not without a request that the mount sees and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Length in bytes.
@@ -43,8 +44,9 @@ pub enum FileState {
         /// Its content.
         fingerprint: Fingerprint,
     },
-    /// The server has it, and this disk only its name: a placeholder of the spool. Said before the file becomes one and until after
-    /// it is whole again, so that no placeholder is ever known as anything else.
+    /// The server has it, and this disk only its name: a placeholder of the spool. Said before the
+    /// file becomes one and until after it is whole again, so that no placeholder is ever known as
+    /// anything else.
     Placeholder {
         /// Its content.
         fingerprint: Fingerprint,
@@ -162,7 +164,8 @@ pub enum NameStep {
         /// Its name now.
         to: LibraryPath,
     },
-    /// It has another name, and another file has its old one: if it is backed up, its name is put to the library anew.
+    /// It has another name, and another file has its old one: if it is backed up, its name is put
+    /// to the library anew.
     Place {
         /// Which file.
         id: FileId,

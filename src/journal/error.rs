@@ -16,7 +16,9 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// Its disk is full, to the last of what was kept for that.
-    #[error("there is no room for the journal {path:?}: free some megabytes on its disk, then start again")]
+    #[error(
+        "there is no room for the journal {path:?}: free some megabytes on its disk, then start again"
+    )]
     Full {
         /// The journal.
         path: PathBuf,
@@ -47,7 +49,8 @@ pub enum JournalError {
     /// Something could not be read from it.
     #[error("read the journal")]
     Read(#[source] Arc<redb::Error>),
-    /// A group of writes could not be committed; none of them holds. Everyone who waited for the group hears it.
+    /// A group of writes could not be committed; none of them holds. Everyone who waited for the
+    /// group hears it.
     #[error("write to the journal")]
     Write(#[source] Arc<redb::Error>),
     /// A single record does not make sense to this program. The others do.
@@ -67,8 +70,8 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether the same call may succeed later, without anybody repairing anything: a full disk gets room, and after a
-    /// disk error the file is opened again.
+    /// Whether the same call may succeed later, without anybody repairing anything: a full disk
+    /// gets room, and after a disk error the file is opened again.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read(_) | Self::Write(_) => true,

@@ -1,4 +1,5 @@
-//! What one look at the tables answers. Each function takes the tables it needs, open for reading or for writing.
+//! What one look at the tables answers. Each function takes the tables it needs, open for reading
+//! or for writing.
 
 use std::collections::HashSet;
 
@@ -16,10 +17,18 @@ type Fingerprinted = &'static [u8; 32];
 type Bytes = &'static [u8];
 
 /// What is known of a file, with its place in the queue.
-pub(super) fn file(files: &impl ReadableTable<u64, Bytes>, id: FileId) -> Result<Option<StoredFile>, Fault> {
-    let Some(bytes) = files.get(id.0)? else { return Ok(None) };
+pub(super) fn file(
+    files: &impl ReadableTable<u64, Bytes>,
+    id: FileId,
+) -> Result<Option<StoredFile>, Fault> {
+    let Some(bytes) = files.get(id.0)? else {
+        return Ok(None);
+    };
     let stored = record::decode_file(bytes.value());
-    stored.map(Some).map_err(|source| Fault::Record { what: format!("file {}", id.0), source })
+    stored.map(Some).map_err(|source| Fault::Record {
+        what: format!("file {}", id.0),
+        source,
+    })
 }
 
 /// Up to `limit` files from `first` on, by ascending id.
@@ -34,7 +43,9 @@ pub(super) fn files_from(
             break;
         }
         let (id, bytes) = entry?;
-        found.extend(readable(id.value(), bytes.value()).map(|stored| (FileId(id.value()), stored.record)));
+        found.extend(
+            readable(id.value(), bytes.value()).map(|stored| (FileId(id.value()), stored.record)),
+        );
     }
     Ok(found)
 }
@@ -52,7 +63,9 @@ pub(super) fn pending(
         if except.contains(&id) {
             return Ok(None);
         }
-        let Some(bytes) = files.get(id.0)? else { return Ok(None) };
+        let Some(bytes) = files.get(id.0)? else {
+            return Ok(None);
+        };
         // A place that its file does not know of was left by a record that could not be read.
         let stored = readable(id.0, bytes.value()).filter(|stored| stored.place == Some(place));
         Ok(stored.map(|stored| (id, stored.record)))
@@ -62,7 +75,9 @@ pub(super) fn pending(
     let mut seen_from = u64::MAX;
     let mut backwards = queue.range::<u64>(..)?.rev();
     while found.len() < newest {
-        let Some(entry) = backwards.next() else { return Ok(found) };
+        let Some(entry) = backwards.next() else {
+            return Ok(found);
+        };
         let (place, id) = entry?;
         seen_from = place.value();
         found.extend(wanted(seen_from, id.value())?);
@@ -91,9 +106,12 @@ pub(super) fn failed_from(
             break;
         }
         let id = entry?.0.value();
-        let Some(bytes) = files.get(id)? else { continue };
+        let Some(bytes) = files.get(id)? else {
+            continue;
+        };
         // An entry that its file does not know of was left by a record that could not be read.
-        let stored = readable(id, bytes.value()).filter(|it| matches!(it.record.state, FileState::Failed { .. }));
+        let stored = readable(id, bytes.value())
+            .filter(|it| matches!(it.record.state, FileState::Failed { .. }));
         found.extend(stored.map(|stored| (FileId(id), stored.record)));
     }
     Ok(found)
@@ -104,9 +122,14 @@ pub(super) fn receipt(
     receipts: &impl ReadableTable<Fingerprinted, Bytes>,
     fingerprint: Fingerprint,
 ) -> Result<Option<Receipt>, Fault> {
-    let Some(bytes) = receipts.get(fingerprint.as_bytes())? else { return Ok(None) };
+    let Some(bytes) = receipts.get(fingerprint.as_bytes())? else {
+        return Ok(None);
+    };
     let receipt = record::decode_receipt(fingerprint, bytes.value());
-    receipt.map(Some).map_err(|source| Fault::Record { what: format!("the receipt of {fingerprint}"), source })
+    receipt.map(Some).map_err(|source| Fault::Record {
+        what: format!("the receipt of {fingerprint}"),
+        source,
+    })
 }
 
 /// The shard list of an image; empty if there is none.
@@ -114,12 +137,18 @@ pub(super) fn shards(
     shards: &impl ReadableTable<Fingerprinted, Bytes>,
     fingerprint: Fingerprint,
 ) -> Result<RangeSet, Fault> {
-    let Some(bytes) = shards.get(fingerprint.as_bytes())? else { return Ok(RangeSet::new()) };
+    let Some(bytes) = shards.get(fingerprint.as_bytes())? else {
+        return Ok(RangeSet::new());
+    };
     let ranges = record::decode_shards(bytes.value());
-    ranges.map_err(|source| Fault::Record { what: format!("the shards of {fingerprint}"), source })
+    ranges.map_err(|source| Fault::Record {
+        what: format!("the shards of {fingerprint}"),
+        source,
+    })
 }
 
-/// The oldest changes of names. One that cannot be read holds up those behind it: their order is their meaning.
+/// The oldest changes of names. One that cannot be read holds up those behind it: their order is
+/// their meaning.
 pub(super) fn queued_names(
     names: &impl ReadableTable<u64, Bytes>,
     limit: usize,
@@ -128,8 +157,10 @@ pub(super) fn queued_names(
     for entry in names.iter()?.take(limit) {
         let (sequence, bytes) = entry?;
         let sequence = sequence.value();
-        let change = record::decode_change(bytes.value())
-            .map_err(|source| Fault::Record { what: format!("name change {sequence}"), source })?;
+        let change = record::decode_change(bytes.value()).map_err(|source| Fault::Record {
+            what: format!("name change {sequence}"),
+            source,
+        })?;
         found.push((sequence, change));
     }
     Ok(found)
@@ -137,7 +168,10 @@ pub(super) fn queued_names(
 
 /// What the whole journal holds, by one pass over it.
 pub(super) fn recount(transaction: &ReadTransaction) -> Result<Counts, Fault> {
-    let mut counts = Counts { names: transaction.open_table(NAMES)?.len()?, ..Counts::default() };
+    let mut counts = Counts {
+        names: transaction.open_table(NAMES)?.len()?,
+        ..Counts::default()
+    };
     for entry in transaction.open_table(FILES)?.iter()? {
         let (id, bytes) = entry?;
         if let Some(stored) = readable(id.value(), bytes.value()) {
@@ -147,8 +181,8 @@ pub(super) fn recount(transaction: &ReadTransaction) -> Result<Counts, Fault> {
     Ok(counts)
 }
 
-/// Among many, a file's record that cannot be read is as good as none: the file will be found in the spool, and
-/// recorded anew.
+/// Among many, a file's record that cannot be read is as good as none: the file will be found in
+/// the spool, and recorded anew.
 fn readable(id: u64, bytes: &[u8]) -> Option<StoredFile> {
     match record::decode_file(bytes) {
         Ok(stored) => Some(stored),

@@ -12,8 +12,8 @@ use super::{look, record};
 
 /// The key of the one entry: the library that sync list, versions and outbox are about.
 const LIBRARY: &str = "library";
-/// The sequence number of the next change of names. Never used twice: a late confirmation of one change must not
-/// take another out of the outbox.
+/// The sequence number of the next change of names. Never used twice: a late confirmation of one
+/// change must not take another out of the outbox.
 const NEXT_NAME: &str = "next_name";
 
 /// Up to where the change feed was followed.
@@ -42,7 +42,8 @@ pub(super) fn confirmed(version: u64) -> Option<u64> {
 }
 
 impl Tables<'_> {
-    /// Follows one change of a name; answers what was known of the file before. A record that cannot be read counts as none.
+    /// Follows one change of a name; answers what was known of the file before. A record that
+    /// cannot be read counts as none.
     pub(super) fn follow(&mut self, step: &NameStep) -> Result<Option<FileRecord>, Fault> {
         let known = match look::file(&self.files, step.id()) {
             Err(Fault::Record { .. }) => None,
@@ -55,7 +56,11 @@ impl Tables<'_> {
         }
         match step {
             NameStep::Forget { id } | NameStep::Remove { id } => self.forget(*id)?,
-            NameStep::Rename { id, to } | NameStep::Move { id, to } | NameStep::Place { id, to } if known.is_some() => {
+            NameStep::Rename { id, to }
+            | NameStep::Move { id, to }
+            | NameStep::Place { id, to }
+                if known.is_some() =>
+            {
                 self.rename(*id, to)?;
             }
             NameStep::Rename { .. } | NameStep::Move { .. } | NameStep::Place { .. } => {}
@@ -63,21 +68,38 @@ impl Tables<'_> {
         Ok(known)
     }
 
-    /// What the library has to hear of a step. Of a photo that changed since it was backed up, it knows the name still.
-    fn change_for_library(&self, step: &NameStep, record: &FileRecord) -> Result<Option<NameChange>, Fault> {
-        let backed_up = matches!(record.state, FileState::BackedUp { .. } | FileState::Placeholder { .. });
+    /// What the library has to hear of a step. Of a photo that changed since it was backed up, it
+    /// knows the name still.
+    fn change_for_library(
+        &self,
+        step: &NameStep,
+        record: &FileRecord,
+    ) -> Result<Option<NameChange>, Fault> {
+        let backed_up = matches!(
+            record.state,
+            FileState::BackedUp { .. } | FileState::Placeholder { .. }
+        );
         let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
         Ok(match (step, &record.state) {
             (NameStep::Move { to, .. }, _) if in_library && *to != record.path => {
-                Some(NameChange::Move { from: record.path.clone(), to: to.clone() })
+                Some(NameChange::Move {
+                    from: record.path.clone(),
+                    to: to.clone(),
+                })
             }
-            (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove { path: record.path.clone() }),
+            (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove {
+                path: record.path.clone(),
+            }),
             (
                 NameStep::Place { to, .. },
                 FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint },
             ) => {
                 let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
-                Some(NameChange::Put { path: to.clone(), fingerprint, mtime_ns })
+                Some(NameChange::Put {
+                    path: to.clone(),
+                    fingerprint,
+                    mtime_ns,
+                })
             }
             (
                 NameStep::Move { .. }
@@ -90,8 +112,9 @@ impl Tables<'_> {
         })
     }
 
-    /// Puts a change into the outbox. The name that it makes is in the library from now on, for whoever renames or removes its file before
-    /// the server has confirmed it: else the name would come to the library after the file has left it, and stay.
+    /// Puts a change into the outbox. The name that it makes is in the library from now on, for
+    /// whoever renames or removes its file before the server has confirmed it: else the name would
+    /// come to the library after the file has left it, and stay.
     pub(super) fn queue_name(&mut self, change: &NameChange) -> Result<(), Fault> {
         if let NameChange::Put { path, .. } | NameChange::Move { to: path, .. } = change {
             let is_new = self.versions.get(path.as_str())?.is_none();
@@ -101,7 +124,8 @@ impl Tables<'_> {
         }
         let sequence = self.counters.get(NEXT_NAME)?.map_or(0, |next| next.value());
         self.counters.insert(NEXT_NAME, sequence + 1)?;
-        self.names.insert(sequence, record::encode_change(change).as_slice())?;
+        self.names
+            .insert(sequence, record::encode_change(change).as_slice())?;
         self.counts.names += 1;
         Ok(())
     }
@@ -113,15 +137,23 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// What the server confirmed of these paths; none: nothing stands there. What is still on its way there keeps its mark.
-    pub(super) fn set_versions(&mut self, versions: &[(LibraryPath, Option<u64>)]) -> Result<(), Fault> {
+    /// What the server confirmed of these paths; none: nothing stands there. What is still on its
+    /// way there keeps its mark.
+    pub(super) fn set_versions(
+        &mut self,
+        versions: &[(LibraryPath, Option<u64>)],
+    ) -> Result<(), Fault> {
         for (path, version) in versions {
             match version {
                 Some(version) => self.versions.insert(path.as_str(), version)?,
                 None => self.versions.remove(path.as_str())?,
             };
         }
-        let gone: HashSet<_> = versions.iter().filter(|(_, version)| version.is_none()).map(|(path, _)| path).collect();
+        let gone: HashSet<_> = versions
+            .iter()
+            .filter(|(_, version)| version.is_none())
+            .map(|(path, _)| path)
+            .collect();
         if gone.is_empty() {
             return Ok(());
         }
@@ -139,8 +171,13 @@ impl Tables<'_> {
 
     /// Moves on in the change feed, over changes of our own.
     pub(super) fn pass_over(&mut self, ours: &BTreeSet<u64>) -> Result<(), Fault> {
-        let position = self.counters.get(FEED)?.map_or(0, |position| position.value());
-        let behind = ours.range(position.saturating_add(1)..).zip(position.saturating_add(1)..);
+        let position = self
+            .counters
+            .get(FEED)?
+            .map_or(0, |position| position.value());
+        let behind = ours
+            .range(position.saturating_add(1)..)
+            .zip(position.saturating_add(1)..);
         let passed = behind.take_while(|(ours, next)| *ours == next).last();
         if let Some((passed, _)) = passed {
             self.counters.insert(FEED, *passed)?;
@@ -150,17 +187,29 @@ impl Tables<'_> {
 
     /// Enters what a page of the change feed brought.
     pub(super) fn arrive(&mut self, arrived: &Arrived) -> Result<(), Fault> {
-        arrived.forgotten.iter().try_for_each(|id| self.forget(*id))?;
-        arrived.records.iter().try_for_each(|(id, file)| self.record(*id, file))?;
+        arrived
+            .forgotten
+            .iter()
+            .try_for_each(|id| self.forget(*id))?;
+        arrived
+            .records
+            .iter()
+            .try_for_each(|(id, file)| self.record(*id, file))?;
         self.set_versions(&arrived.versions)?;
-        arrived.puts.iter().try_for_each(|change| self.queue_name(change))?;
+        arrived
+            .puts
+            .iter()
+            .try_for_each(|change| self.queue_name(change))?;
         self.counters.insert(FEED, arrived.position)?;
         Ok(())
     }
 
     /// From now on this journal is about `library`. What another one said before is forgotten.
     pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
-        let before = self.bound.insert(LIBRARY, library)?.map(|before| before.value().to_owned());
+        let before = self
+            .bound
+            .insert(LIBRARY, library)?
+            .map(|before| before.value().to_owned());
         match before {
             None => Ok(Bound::First),
             Some(before) if before == library => Ok(Bound::Same),
@@ -182,7 +231,13 @@ impl Tables<'_> {
             from = page.last().and_then(|(last, _)| last.0.checked_add(1));
             for (id, file) in page {
                 if let FileState::BackedUp { fingerprint } = file.state {
-                    self.record(id, &FileRecord { state: FileState::Pending { fingerprint }, ..file })?;
+                    self.record(
+                        id,
+                        &FileRecord {
+                            state: FileState::Pending { fingerprint },
+                            ..file
+                        },
+                    )?;
                 }
             }
         }

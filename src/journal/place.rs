@@ -1,7 +1,7 @@
 //! The journal's file: how it comes to be, and what becomes of a damaged one.
 //!
-//! A new one is made under a temporary name, so that a crash never leaves half of one under the name that counts. A
-//! damaged one is moved aside, not deleted: it may tell somebody what happened.
+//! A new one is made under a temporary name, so that a crash never leaves half of one under the
+//! name that counts. A damaged one is moved aside, not deleted: it may tell somebody what happened.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -17,13 +17,15 @@ use super::error::JournalError;
 use super::store::{Medium, OpenFault, Store};
 use super::tables;
 
-/// Memory for redb's page cache. The system's page cache stands behind it, and look-ups touch few pages: more buys
-/// little (64 MiB instead of 32 made random reads a fifth slower here, not faster), and the client is to stay small.
+/// Memory for redb's page cache. The system's page cache stands behind it, and look-ups touch few
+/// pages: more buys little (64 MiB instead of 32 made random reads a fifth slower here, not
+/// faster), and the client is to stay small.
 const CACHE_BYTES: usize = 8 << 20;
 /// Damaged journals that are kept; a further one replaces the last.
 const DAMAGED_MAX: u32 = 9;
 
-/// Times the journal may be opened without having been closed before all of it is checked at the next.
+/// Times the journal may be opened without having been closed before all of it is checked at the
+/// next.
 const DOUBTS_MAX: u32 = 2;
 
 /// Whether the journal is the one that was there.
@@ -37,7 +39,10 @@ pub(super) enum Origin {
 
 /// Opens the journal at `path`, making one where there is none, or none that can be read.
 pub(super) fn open_or_begin(path: &Path) -> Result<(Store, Origin), JournalError> {
-    if !path.try_exists().map_err(failed("look for the journal", path))? {
+    if !path
+        .try_exists()
+        .map_err(failed("look for the journal", path))?
+    {
         begin(path)?;
     }
     let why = match open(path) {
@@ -46,7 +51,11 @@ pub(super) fn open_or_begin(path: &Path) -> Result<(Store, Origin), JournalError
         Err(OpenFault::Damaged(why)) => why,
     };
     let aside = move_aside(path)?;
-    tracing::warn!(why, ?aside, "the journal was damaged and is made anew; photos are not affected");
+    tracing::warn!(
+        why,
+        ?aside,
+        "the journal was damaged and is made anew; photos are not affected"
+    );
     begin(path)?;
     match open(path) {
         Ok(store) => Ok((store, Origin::Rebuilt)),
@@ -56,14 +65,17 @@ pub(super) fn open_or_begin(path: &Path) -> Result<(Store, Origin), JournalError
 }
 
 fn open(path: &Path) -> Result<Store, OpenFault> {
-    Store::open(Box::new(Place { path: path.to_owned() }))
+    Store::open(Box::new(Place {
+        path: path.to_owned(),
+    }))
 }
 
-/// A file of this name, with a note beside it (`<path>.doubt`) of how often it was opened since it was last closed.
+/// A file of this name, with a note beside it (`<path>.doubt`) of how often it was opened since it
+/// was last closed.
 ///
-/// A power cut is no reason to read the whole file at the next start, and redb needs no such thing. But a file that
-/// was altered behind its back may end the process, and would do so at every start. So after a second end without a
-/// close, every page is checked.
+/// A power cut is no reason to read the whole file at the next start, and redb needs no such thing.
+/// But a file that was altered behind its back may end the process, and would do so at every start.
+/// So after a second end without a close, every page is checked.
 struct Place {
     path: PathBuf,
 }
@@ -107,10 +119,18 @@ fn begin(path: &Path) -> Result<(), JournalError> {
     let aside = with_suffix(path, ".new");
     // Left by a crash in here; it was never in use.
     remove_if_there(&aside).map_err(failed("remove", &aside))?;
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&aside);
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(&aside);
     let file = file.map_err(failed("make the journal", &aside))?;
-    fill(&aside).map_err(|source| JournalError::Open { path: aside.clone(), source: Arc::new(source) })?;
-    file.sync_all().map_err(failed("make the journal durable at", &aside))?;
+    fill(&aside).map_err(|source| JournalError::Open {
+        path: aside.clone(),
+        source: Arc::new(source),
+    })?;
+    file.sync_all()
+        .map_err(failed("make the journal durable at", &aside))?;
     heirloom_crash::pass(Point::JournalMade);
     fs::rename(&aside, path).map_err(failed("name the journal", path))?;
     heirloom_crash::pass(Point::JournalNamed);
@@ -126,12 +146,16 @@ fn fill(path: &Path) -> Result<(), redb::Error> {
 
 /// Moves a damaged journal to the first free of its names; answers which.
 fn move_aside(path: &Path) -> Result<PathBuf, JournalError> {
-    let mut names = (1..=DAMAGED_MAX).map(|number| with_suffix(path, &format!(".damaged-{number}")));
+    let mut names =
+        (1..=DAMAGED_MAX).map(|number| with_suffix(path, &format!(".damaged-{number}")));
     let last = with_suffix(path, &format!(".damaged-{DAMAGED_MAX}"));
     let aside = names.find(|name| !name.exists()).unwrap_or(last);
     fs::rename(path, &aside).map_err(failed("move aside the damaged journal", path))?;
-    let note = Place { path: path.to_owned() };
-    note.closed().map_err(failed("remove the doubts about", path))?;
+    let note = Place {
+        path: path.to_owned(),
+    };
+    note.closed()
+        .map_err(failed("remove the doubts about", path))?;
     sync_folder(path)?;
     Ok(aside)
 }
@@ -145,8 +169,13 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 /// Makes the names in the folder of `path` durable.
 fn sync_folder(path: &Path) -> Result<(), JournalError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("make names durable in", folder))
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(folder)
+        .and_then(|folder| folder.sync_all())
+        .map_err(failed("make names durable in", folder))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -156,16 +185,28 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> JournalError {
-    move |source| JournalError::File { doing, path: path.to_owned(), source: Arc::new(source) }
+    move |source| JournalError::File {
+        doing,
+        path: path.to_owned(),
+        source: Arc::new(source),
+    }
 }
 
 fn refused(path: &Path, source: redb::Error) -> JournalError {
     let path = path.to_owned();
     match source {
-        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => JournalError::InUse { path },
-        redb::Error::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
-            JournalError::Full { path, source: Arc::new(source) }
+        redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+            JournalError::InUse { path }
         }
-        source => JournalError::Open { path, source: Arc::new(source) },
+        redb::Error::Io(source) if source.kind() == io::ErrorKind::StorageFull => {
+            JournalError::Full {
+                path,
+                source: Arc::new(source),
+            }
+        }
+        source => JournalError::Open {
+            path,
+            source: Arc::new(source),
+        },
     }
 }

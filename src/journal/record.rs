@@ -1,8 +1,8 @@
 //! Stored bytes: how each record is spelled in the journal. `docs/FORMAT.md` is the reference.
 //!
-//! Every value begins with the version of its kind. The spelling is by hand: there are four kinds of a few fields
-//! each, the bytes are as few as they can be (a million files: about 100 MB), and whoever has the document can read
-//! them without this program. Numbers are little-endian.
+//! Every value begins with the version of its kind. The spelling is by hand: there are four kinds
+//! of a few fields each, the bytes are as few as they can be (a million files: about 100 MB), and
+//! whoever has the document can read them without this program. Numbers are little-endian.
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::signature::Signature;
@@ -21,7 +21,9 @@ const SIGNED_VERSION: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Written by a newer program.
-    #[error("its version is {0}, and this program reads version {VERSION}, and {SIGNED_VERSION} of receipts")]
+    #[error(
+        "its version is {0}, and this program reads version {VERSION}, and {SIGNED_VERSION} of receipts"
+    )]
     Version(u8),
     /// The bytes end before the record does.
     #[error("it ends too early")]
@@ -45,7 +47,8 @@ const FAILED_UNREAD: u8 = 3;
 const FAILED: u8 = 4;
 const PLACEHOLDER: u8 = 5;
 
-/// A file's record. `place` is where a pending one stands in the queue, and means nothing for another.
+/// A file's record. `place` is where a pending one stands in the queue, and means nothing for
+/// another.
 pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend(record.stamp.size.to_le_bytes());
@@ -69,11 +72,17 @@ pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
             bytes.push(LOCAL);
             bytes.extend(why.as_bytes());
         }
-        FileState::Failed { fingerprint: None, why } => {
+        FileState::Failed {
+            fingerprint: None,
+            why,
+        } => {
             bytes.push(FAILED_UNREAD);
             bytes.extend(why.as_bytes());
         }
-        FileState::Failed { fingerprint: Some(fingerprint), why } => {
+        FileState::Failed {
+            fingerprint: Some(fingerprint),
+            why,
+        } => {
             bytes.push(FAILED);
             bytes.extend(fingerprint.as_bytes());
             bytes.extend(why.as_bytes());
@@ -84,7 +93,10 @@ pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
 
 pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
     let mut reader = Reader::begin(bytes)?;
-    let stamp = Stamp { size: reader.u64()?, mtime_ns: reader.i64()? };
+    let stamp = Stamp {
+        size: reader.u64()?,
+        mtime_ns: reader.i64()?,
+    };
     let path = reader.path()?;
     let tag = reader.u8()?;
     let mut place = None;
@@ -94,28 +106,50 @@ pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
             place = Some(reader.u64()?);
             FileState::Pending { fingerprint }
         }
-        BACKED_UP => FileState::BackedUp { fingerprint: reader.fingerprint()? },
-        PLACEHOLDER => FileState::Placeholder { fingerprint: reader.fingerprint()? },
-        LOCAL => FileState::Local { why: reader.text()? },
-        FAILED_UNREAD => FileState::Failed { fingerprint: None, why: reader.text()? },
-        FAILED => FileState::Failed { fingerprint: Some(reader.fingerprint()?), why: reader.text()? },
+        BACKED_UP => FileState::BackedUp {
+            fingerprint: reader.fingerprint()?,
+        },
+        PLACEHOLDER => FileState::Placeholder {
+            fingerprint: reader.fingerprint()?,
+        },
+        LOCAL => FileState::Local {
+            why: reader.text()?,
+        },
+        FAILED_UNREAD => FileState::Failed {
+            fingerprint: None,
+            why: reader.text()?,
+        },
+        FAILED => FileState::Failed {
+            fingerprint: Some(reader.fingerprint()?),
+            why: reader.text()?,
+        },
         _ => return Err(RecordError::Field("state")),
     };
     reader.end()?;
-    Ok(StoredFile { record: FileRecord { path, stamp, state }, place })
+    Ok(StoredFile {
+        record: FileRecord { path, stamp, state },
+        place,
+    })
 }
 
-/// A receipt without its fingerprint, which is its key. One that is signed is of version 2, so that a program that knows none does not
-/// take it for one without.
+/// A receipt without its fingerprint, which is its key. One that is signed is of version 2, so that
+/// a program that knows none does not take it for one without.
 pub(super) fn encode_receipt(receipt: &Receipt) -> Vec<u8> {
-    let mut bytes = vec![if receipt.signature.is_some() { SIGNED_VERSION } else { VERSION }];
+    let mut bytes = vec![if receipt.signature.is_some() {
+        SIGNED_VERSION
+    } else {
+        VERSION
+    }];
     bytes.extend(receipt.size.to_le_bytes());
     bytes.extend(receipt.stored_at_ms.to_le_bytes());
     bytes.extend(receipt.signature.iter().flat_map(Signature::as_bytes));
     bytes
 }
 
-pub(super) fn decode_receipt(fingerprint: Fingerprint, bytes: &[u8]) -> Result<Receipt, RecordError> {
+pub(super) fn decode_receipt(
+    fingerprint: Fingerprint,
+    bytes: &[u8],
+) -> Result<Receipt, RecordError> {
     let mut reader = Reader(bytes);
     let version = reader.u8()?;
     if !matches!(version, VERSION | SIGNED_VERSION) {
@@ -127,7 +161,12 @@ pub(super) fn decode_receipt(fingerprint: Fingerprint, bytes: &[u8]) -> Result<R
         _ => None,
     };
     reader.end()?;
-    Ok(Receipt { fingerprint, size, stored_at_ms, signature })
+    Ok(Receipt {
+        fingerprint,
+        size,
+        stored_at_ms,
+        signature,
+    })
 }
 
 /// A shard list: start and end of each range.
@@ -157,7 +196,11 @@ const REMOVE: u8 = 2;
 pub(super) fn encode_change(change: &NameChange) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     match change {
-        NameChange::Put { path, fingerprint, mtime_ns } => {
+        NameChange::Put {
+            path,
+            fingerprint,
+            mtime_ns,
+        } => {
             bytes.push(PUT);
             put_path(&mut bytes, path);
             bytes.extend(fingerprint.as_bytes());
@@ -179,9 +222,18 @@ pub(super) fn encode_change(change: &NameChange) -> Vec<u8> {
 pub(super) fn decode_change(bytes: &[u8]) -> Result<NameChange, RecordError> {
     let mut reader = Reader::begin(bytes)?;
     let change = match reader.u8()? {
-        PUT => NameChange::Put { path: reader.path()?, fingerprint: reader.fingerprint()?, mtime_ns: reader.i64()? },
-        MOVE => NameChange::Move { from: reader.path()?, to: reader.path()? },
-        REMOVE => NameChange::Remove { path: reader.path()? },
+        PUT => NameChange::Put {
+            path: reader.path()?,
+            fingerprint: reader.fingerprint()?,
+            mtime_ns: reader.i64()?,
+        },
+        MOVE => NameChange::Move {
+            from: reader.path()?,
+            to: reader.path()?,
+        },
+        REMOVE => NameChange::Remove {
+            path: reader.path()?,
+        },
         _ => return Err(RecordError::Field("change")),
     };
     reader.end()?;
@@ -191,7 +243,13 @@ pub(super) fn decode_change(bytes: &[u8]) -> Result<NameChange, RecordError> {
 /// Counts and bytes by state, in the order of the document.
 pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
     let mut bytes = vec![VERSION];
-    let Tally { pending, backed_up, local, failed, placeholder } = tally;
+    let Tally {
+        pending,
+        backed_up,
+        local,
+        failed,
+        placeholder,
+    } = tally;
     for amount in [pending, backed_up, local, failed, placeholder] {
         bytes.extend(amount.files.to_le_bytes());
         bytes.extend(amount.bytes.to_le_bytes());
@@ -201,9 +259,20 @@ pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
 
 pub(super) fn decode_tally(bytes: &[u8]) -> Result<Tally, RecordError> {
     let mut reader = Reader::begin(bytes)?;
-    let mut amount = || Ok(Amount { files: reader.u64()?, bytes: reader.u64()? });
+    let mut amount = || {
+        Ok(Amount {
+            files: reader.u64()?,
+            bytes: reader.u64()?,
+        })
+    };
     // In the order of these fields.
-    Ok(Tally { pending: amount()?, backed_up: amount()?, local: amount()?, failed: amount()?, placeholder: amount()? })
+    Ok(Tally {
+        pending: amount()?,
+        backed_up: amount()?,
+        local: amount()?,
+        failed: amount()?,
+        placeholder: amount()?,
+    })
 }
 
 fn put_path(bytes: &mut Vec<u8>, path: &LibraryPath) {
@@ -255,18 +324,24 @@ impl<'a> Reader<'a> {
 
     fn path(&mut self) -> Result<LibraryPath, RecordError> {
         let length = self.array().map(u16::from_le_bytes)?;
-        let text = str::from_utf8(self.take(length.into())?).map_err(|_| RecordError::Field("path"))?;
+        let text =
+            str::from_utf8(self.take(length.into())?).map_err(|_| RecordError::Field("path"))?;
         LibraryPath::new(text).map_err(|_| RecordError::Field("path"))
     }
 
     /// All that is left, as text.
     fn text(&mut self) -> Result<String, RecordError> {
-        let text = str::from_utf8(std::mem::take(&mut self.0)).map_err(|_| RecordError::Field("text"))?;
+        let text =
+            str::from_utf8(std::mem::take(&mut self.0)).map_err(|_| RecordError::Field("text"))?;
         Ok(text.to_owned())
     }
 
     fn end(self) -> Result<(), RecordError> {
-        if self.0.is_empty() { Ok(()) } else { Err(RecordError::Field("length")) }
+        if self.0.is_empty() {
+            Ok(())
+        } else {
+            Err(RecordError::Field("length"))
+        }
     }
 }
 
@@ -283,10 +358,18 @@ pub fn trial(bytes: &[u8]) {
             assert_eq!(decode(&encode(&record)).as_ref(), Ok(&record));
         }
     }
-    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let Some((kind, bytes)) = bytes.split_first() else {
+        return;
+    };
     match kind {
-        b'f' => judge(bytes, decode_file, |it| encode_file(&it.record, it.place.unwrap_or_default())),
-        b'r' => judge(bytes, |bytes| decode_receipt(Fingerprint::of(b"any"), bytes), encode_receipt),
+        b'f' => judge(bytes, decode_file, |it| {
+            encode_file(&it.record, it.place.unwrap_or_default())
+        }),
+        b'r' => judge(
+            bytes,
+            |bytes| decode_receipt(Fingerprint::of(b"any"), bytes),
+            encode_receipt,
+        ),
         b's' => judge(bytes, decode_shards, encode_shards),
         b'n' => judge(bytes, decode_change, encode_change),
         b't' => judge(bytes, decode_tally, encode_tally),

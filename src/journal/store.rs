@@ -1,8 +1,9 @@
 //! The open database: how it is read, written, and given up.
 //!
-//! redb refuses all work after an I/O error until it is opened again, so it is, once per error. It may panic where a
-//! file was altered behind its back; that, and everything else that says the file is at fault, condemns the file: the
-//! journal answers `Damaged`, and the next start checks every page and replaces what is not sound.
+//! redb refuses all work after an I/O error until it is opened again, so it is, once per error. It
+//! may panic where a file was altered behind its back; that, and everything else that says the file
+//! is at fault, condemns the file: the journal answers `Damaged`, and the next start checks every
+//! page and replaces what is not sound.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -65,7 +66,11 @@ impl State {
 impl Store {
     pub(super) fn open(medium: Box<dyn Medium>) -> Result<Self, OpenFault> {
         let (database, counts) = open_sound(&*medium)?;
-        Ok(Self { medium, database: RwLock::new(State::Open(database)), counts: Mutex::new(counts) })
+        Ok(Self {
+            medium,
+            database: RwLock::new(State::Open(database)),
+            counts: Mutex::new(counts),
+        })
     }
 
     pub(super) fn counts(&self) -> Counts {
@@ -73,7 +78,10 @@ impl Store {
     }
 
     /// Looks at one consistent state, beside whoever writes.
-    pub(super) fn read<T>(&self, look: impl FnOnce(&ReadTransaction) -> Result<T, Fault>) -> Result<T, JournalError> {
+    pub(super) fn read<T>(
+        &self,
+        look: impl FnOnce(&ReadTransaction) -> Result<T, Fault>,
+    ) -> Result<T, JournalError> {
         self.mend()?;
         let looked = {
             let state = self.shared();
@@ -95,7 +103,8 @@ impl Store {
         }
     }
 
-    /// Changes everything that `change` changes, durably, or nothing. One thread writes; see `writer`.
+    /// Changes everything that `change` changes, durably, or nothing. One thread writes; see
+    /// `writer`.
     pub(super) fn write(
         &self,
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
@@ -120,12 +129,18 @@ impl Store {
     /// Closes the file cleanly. Nothing can be read or written afterwards.
     pub(super) fn close(&self) -> Result<(), JournalError> {
         let mut state = self.exclusive();
-        let State::Open(database) = std::mem::replace(&mut *state, State::Closed) else { return Ok(()) };
-        let closed = catch_unwind(AssertUnwindSafe(|| database.close())).map_err(|_panic| JournalError::Damaged)?;
-        closed.map_err(redb::Error::from).and_then(|()| Ok(self.medium.closed()?)).map_err(|source| {
-            // What was acknowledged is on the disk; only the next start is slower.
-            JournalError::Write(Arc::new(source))
-        })
+        let State::Open(database) = std::mem::replace(&mut *state, State::Closed) else {
+            return Ok(());
+        };
+        let closed = catch_unwind(AssertUnwindSafe(|| database.close()))
+            .map_err(|_panic| JournalError::Damaged)?;
+        closed
+            .map_err(redb::Error::from)
+            .and_then(|()| Ok(self.medium.closed()?))
+            .map_err(|source| {
+                // What was acknowledged is on the disk; only the next start is slower.
+                JournalError::Write(Arc::new(source))
+            })
     }
 
     fn commit(
@@ -134,8 +149,9 @@ impl Store {
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<Counts, redb::Error> {
         let mut transaction = database.begin_write()?;
-        // Without it, an open after a crash walks the whole file. It brings two-phase commit with it, which also keeps
-        // file names (anybody's choice) from forging a checksum. Durability is `Immediate`, redb's default.
+        // Without it, an open after a crash walks the whole file. It brings two-phase commit with
+        // it, which also keeps file names (anybody's choice) from forging a checksum. Durability is
+        // `Immediate`, redb's default.
         transaction.set_quick_repair(true);
         let mut tables = Tables::open(&transaction, self.counts())?;
         change(&mut tables)?;
@@ -147,7 +163,11 @@ impl Store {
     }
 
     /// What an error leaves to be done, and to be told.
-    fn after(&self, source: redb::Error, told: fn(Arc<redb::Error>) -> JournalError) -> JournalError {
+    fn after(
+        &self,
+        source: redb::Error,
+        told: fn(Arc<redb::Error>) -> JournalError,
+    ) -> JournalError {
         if is_damage(&source) {
             return self.condemn(&source.to_string());
         }
@@ -191,7 +211,10 @@ impl Store {
 
     /// Gives the file up: nothing in it is believed any more.
     fn condemn(&self, why: &str) -> JournalError {
-        tracing::error!(why, "the journal is damaged and is made anew at the next start; photos are not affected");
+        tracing::error!(
+            why,
+            "the journal is damaged and is made anew at the next start; photos are not affected"
+        );
         let mut state = self.exclusive();
         if !matches!(*state, State::Closed) {
             give_up(std::mem::replace(&mut *state, State::Damaged));
@@ -202,14 +225,17 @@ impl Store {
         JournalError::Damaged
     }
 
-    // No lock is ever held over a panic that leaves its content half-changed: a poisoned one is as good as new.
+    // No lock is ever held over a panic that leaves its content half-changed: a poisoned one is as
+    // good as new.
 
     fn shared(&self) -> RwLockReadGuard<'_, State> {
         self.database.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn exclusive(&self) -> RwLockWriteGuard<'_, State> {
-        self.database.write().unwrap_or_else(PoisonError::into_inner)
+        self.database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn counted(&self) -> MutexGuard<'_, Counts> {
@@ -219,20 +245,29 @@ impl Store {
 
 impl fmt::Debug for Store {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Store").field("counts", &self.counts()).finish_non_exhaustive()
+        formatter
+            .debug_struct("Store")
+            .field("counts", &self.counts())
+            .finish_non_exhaustive()
     }
 }
 
-/// Closes a database that nobody will ask whether it went well. After a panic inside it, this may be the next.
+/// Closes a database that nobody will ask whether it went well. After a panic inside it, this may
+/// be the next.
 fn give_up(state: State) {
     if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
         tracing::debug!("redb panicked again while it was closed");
     }
 }
 
-/// Opens a database, and learns what is counted in it: from its own word, or, where there is none, by reading every file's record once.
+/// Opens a database, and learns what is counted in it: from its own word, or, where there is none,
+/// by reading every file's record once.
 fn open_sound(medium: &dyn Medium) -> Result<(Database, Counts), OpenFault> {
-    let database = sound(|| medium.open().map_err(|source| Fault::Storage(source.into())))?;
+    let database = sound(|| {
+        medium
+            .open()
+            .map_err(|source| Fault::Storage(source.into()))
+    })?;
     let counts = sound(|| {
         tables::complete(&database).map_err(Fault::Storage)?;
         let transaction = database.begin_read()?;
@@ -256,7 +291,9 @@ fn sound<T>(open: impl FnOnce() -> Result<T, Fault>) -> Result<T, OpenFault> {
         Ok(Ok(sound)) => Ok(sound),
         Ok(Err(Fault::Storage(source))) if !is_damage(&source) => Err(OpenFault::Refused(source)),
         Ok(Err(Fault::Storage(source))) => Err(OpenFault::Damaged(source.to_string())),
-        Ok(Err(Fault::Record { what, source })) => Err(OpenFault::Damaged(format!("{what}: {source}"))),
+        Ok(Err(Fault::Record { what, source })) => {
+            Err(OpenFault::Damaged(format!("{what}: {source}")))
+        }
         Err(_panic) => Err(OpenFault::Damaged("redb panicked".to_owned())),
     }
 }
@@ -272,8 +309,12 @@ fn is_damage(error: &redb::Error) -> bool {
         | redb::Error::TableIsMultimap(_)
         | redb::Error::TableDoesNotExist(_)
         | redb::Error::TypeDefinitionChanged { .. } => true,
-        redb::Error::Io(source) => matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof),
-        // redb's list is open; what is not known to be damage is not treated as such, for that would discard a journal.
+        redb::Error::Io(source) => matches!(
+            source.kind(),
+            ErrorKind::InvalidData | ErrorKind::UnexpectedEof
+        ),
+        // redb's list is open; what is not known to be damage is not treated as such, for that
+        // would discard a journal.
         _ => false,
     }
 }

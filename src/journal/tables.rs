@@ -1,13 +1,14 @@
 //! The tables of the journal, and what one transaction may change in them.
 //!
-//! Each request reads all that it must understand before it writes: one that meets a record it cannot read ends
-//! without having changed anything, and the rest of its group is committed.
+//! Each request reads all that it must understand before it writes: one that meets a record it
+//! cannot read ends without having changed anything, and the rest of its group is committed.
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use redb::{
-    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _, ReadableTableMetadata as _, Table,
-    TableDefinition, TableError, TableHandle as _, WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase as _, ReadableTable as _,
+    ReadableTableMetadata as _, Table, TableDefinition, TableError, TableHandle as _,
+    WriteTransaction,
 };
 
 use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Restated, Settled};
@@ -34,14 +35,20 @@ pub(super) const VERSIONS: TableDefinition<'_, &str, u64> = TableDefinition::new
 const BOUND: TableDefinition<'_, &str, &str> = TableDefinition::new("bound");
 /// What must not start again from 0.
 pub(super) const COUNTERS: TableDefinition<'_, &str, u64> = TableDefinition::new("counters");
-/// What was counted in the other tables, so that opening the journal does not read them: one entry, `files`.
+/// What was counted in the other tables, so that opening the journal does not read them: one entry,
+/// `files`.
 const COUNTED: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("counted");
 /// Its key.
 const COUNTED_FILES: &str = "files";
 
-/// Makes the tables that are not there: all of them in a new journal, and in an old one what came later.
+/// Makes the tables that are not there: all of them in a new journal, and in an old one what came
+/// later.
 pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
-    let present: Vec<_> = database.begin_read()?.list_tables()?.map(|table| table.name().to_owned()).collect();
+    let present: Vec<_> = database
+        .begin_read()?
+        .list_tables()?
+        .map(|table| table.name().to_owned())
+        .collect();
     let tables = [
         FILES.name(),
         QUEUE.name(),
@@ -54,7 +61,10 @@ pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
         COUNTERS.name(),
         COUNTED.name(),
     ];
-    if tables.iter().all(|table| present.iter().any(|there| there == table)) {
+    if tables
+        .iter()
+        .all(|table| present.iter().any(|there| there == table))
+    {
         return Ok(());
     }
     let mut transaction = database.begin_write()?;
@@ -63,21 +73,35 @@ pub(super) fn complete(database: &Database) -> Result<(), redb::Error> {
     Ok(transaction.commit()?)
 }
 
-/// What was counted, if anybody did, and as far as it can be true: a program that does not know of the counts changes the other tables
-/// and not these, and then, most often, the lengths of tables say so.
+/// What was counted, if anybody did, and as far as it can be true: a program that does not know of
+/// the counts changes the other tables and not these, and then, most often, the lengths of tables
+/// say so.
 pub(super) fn counted(transaction: &ReadTransaction) -> Result<Option<Counts>, redb::Error> {
     let counted = transaction.open_table(COUNTED)?;
-    let Some(Ok(tally)) = counted.get(COUNTED_FILES)?.map(|bytes| record::decode_tally(bytes.value())) else {
+    let Some(Ok(tally)) = counted
+        .get(COUNTED_FILES)?
+        .map(|bytes| record::decode_tally(bytes.value()))
+    else {
         return Ok(None);
     };
-    let files =
-        [tally.pending, tally.backed_up, tally.placeholder, tally.local, tally.failed].map(|amount| amount.files);
+    let files = [
+        tally.pending,
+        tally.backed_up,
+        tally.placeholder,
+        tally.local,
+        tally.failed,
+    ]
+    .map(|amount| amount.files);
     let all: u64 = files.iter().sum();
     let agrees = transaction.open_table(QUEUE)?.len()? == tally.pending.files
         && transaction.open_table(FAILED)?.len()? == tally.failed.files
         && transaction.open_table(FILES)?.len()? == all;
     let names = transaction.open_table(NAMES)?.len()?;
-    Ok(agrees.then_some(Counts { tally, names, exactness: Exactness::Exact }))
+    Ok(agrees.then_some(Counts {
+        tally,
+        names,
+        exactness: Exactness::Exact,
+    }))
 }
 
 /// The tables, open for writing. Whatever is changed is undone unless the transaction commits.
@@ -97,7 +121,10 @@ pub(super) struct Tables<'tx> {
 }
 
 impl<'tx> Tables<'tx> {
-    pub(super) fn open(transaction: &'tx WriteTransaction, counts: Counts) -> Result<Self, TableError> {
+    pub(super) fn open(
+        transaction: &'tx WriteTransaction,
+        counts: Counts,
+    ) -> Result<Self, TableError> {
         Ok(Self {
             files: transaction.open_table(FILES)?,
             queue: transaction.open_table(QUEUE)?,
@@ -116,9 +143,10 @@ impl<'tx> Tables<'tx> {
     /// Writes down what was counted, before the commit that makes it true.
     pub(super) fn keep_counts(&mut self) -> Result<(), redb::Error> {
         match self.counts.exactness {
-            Exactness::Exact => {
-                self.counted.insert(COUNTED_FILES, record::encode_tally(&self.counts.tally).as_slice())?
-            }
+            Exactness::Exact => self.counted.insert(
+                COUNTED_FILES,
+                record::encode_tally(&self.counts.tally).as_slice(),
+            )?,
             Exactness::Doubtful => self.counted.remove(COUNTED_FILES)?,
         };
         Ok(())
@@ -128,10 +156,15 @@ impl<'tx> Tables<'tx> {
     pub(super) fn record(&mut self, id: FileId, file: &FileRecord) -> Result<(), Fault> {
         let mut place = 0;
         if matches!(file.state, FileState::Pending { .. }) {
-            place = self.queue.last()?.map_or(0, |(newest, _)| newest.value() + 1);
+            place = self
+                .queue
+                .last()?
+                .map_or(0, |(newest, _)| newest.value() + 1);
             self.queue.insert(place, id.0)?;
         }
-        let replaced = self.files.insert(id.0, record::encode_file(file, place).as_slice())?;
+        let replaced = self
+            .files
+            .insert(id.0, record::encode_file(file, place).as_slice())?;
         let replaced = replaced.map(|bytes| record::decode_file(bytes.value()));
         self.counts.tally.add(file);
         self.let_go(id, replaced)?;
@@ -148,9 +181,14 @@ impl<'tx> Tables<'tx> {
         self.let_go(id, removed)
     }
 
-    /// What followed from a record that is not there any more goes too. Of one that could not be read, nobody knows how it was
-    /// counted, and `pending` passes over the place in the queue that it may have left.
-    fn let_go(&mut self, id: FileId, gone: Option<Result<StoredFile, RecordError>>) -> Result<(), Fault> {
+    /// What followed from a record that is not there any more goes too. Of one that could not be
+    /// read, nobody knows how it was counted, and `pending` passes over the place in the queue that
+    /// it may have left.
+    fn let_go(
+        &mut self,
+        id: FileId,
+        gone: Option<Result<StoredFile, RecordError>>,
+    ) -> Result<(), Fault> {
         let StoredFile { record, place } = match gone {
             None => return Ok(()),
             Some(Ok(stored)) => stored,
@@ -169,23 +207,45 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// A file has another name. One that is not known stays unknown: whoever finds it will record it.
+    /// A file has another name. One that is not known stays unknown: whoever finds it will record
+    /// it.
     pub(super) fn rename(&mut self, id: FileId, to: &LibraryPath) -> Result<(), Fault> {
-        let Some(StoredFile { record, place }) = look::file(&self.files, id)? else { return Ok(()) };
-        let renamed = FileRecord { path: to.clone(), ..record };
-        self.files.insert(id.0, record::encode_file(&renamed, place.unwrap_or_default()).as_slice())?;
+        let Some(StoredFile { record, place }) = look::file(&self.files, id)? else {
+            return Ok(());
+        };
+        let renamed = FileRecord {
+            path: to.clone(),
+            ..record
+        };
+        self.files.insert(
+            id.0,
+            record::encode_file(&renamed, place.unwrap_or_default()).as_slice(),
+        )?;
         Ok(())
     }
 
     /// Changes what is said of a file, if that is still the same; answers whether it was.
     pub(super) fn restate(&mut self, restated: &Restated) -> Result<bool, Fault> {
-        let Restated { id, stamp, from, to } = restated;
+        let Restated {
+            id,
+            stamp,
+            from,
+            to,
+        } = restated;
         let found = match look::file(&self.files, *id) {
             Err(Fault::Record { .. }) => None,
             found => found?.map(|it| it.record),
         };
-        let Some(file) = found.filter(|file| file.stamp == *stamp && file.state == *from) else { return Ok(false) };
-        self.record(*id, &FileRecord { state: to.clone(), ..file })?;
+        let Some(file) = found.filter(|file| file.stamp == *stamp && file.state == *from) else {
+            return Ok(false);
+        };
+        self.record(
+            *id,
+            &FileRecord {
+                state: to.clone(),
+                ..file
+            },
+        )?;
         Ok(true)
     }
 
@@ -194,15 +254,24 @@ impl<'tx> Tables<'tx> {
         if let Outcome::BackedUp { receipt } = &settled.outcome {
             self.enter_receipt(receipt)?;
         }
-        let Some(file) = self.promised(settled)? else { return Ok(false) };
+        let Some(file) = self.promised(settled)? else {
+            return Ok(false);
+        };
         let fingerprint = settled.fingerprint;
         let state = match &settled.outcome {
             Outcome::BackedUp { .. } => {
                 let mtime_ns = file.stamp.mtime_ns;
-                self.queue_name(&NameChange::Put { path: file.path.clone(), fingerprint, mtime_ns })?;
+                self.queue_name(&NameChange::Put {
+                    path: file.path.clone(),
+                    fingerprint,
+                    mtime_ns,
+                })?;
                 FileState::BackedUp { fingerprint }
             }
-            Outcome::Failed { why } => FileState::Failed { fingerprint: Some(fingerprint), why: why.clone() },
+            Outcome::Failed { why } => FileState::Failed {
+                fingerprint: Some(fingerprint),
+                why: why.clone(),
+            },
         };
         self.record(settled.id, &FileRecord { state, ..file })?;
         Ok(true)
@@ -215,20 +284,32 @@ impl<'tx> Tables<'tx> {
             Err(Fault::Record { .. }) => None,
             found => found?,
         };
-        let promise = FileState::Pending { fingerprint: settled.fingerprint };
-        Ok(found.map(|it| it.record).filter(|it| it.stamp == settled.stamp && it.state == promise))
+        let promise = FileState::Pending {
+            fingerprint: settled.fingerprint,
+        };
+        Ok(found
+            .map(|it| it.record)
+            .filter(|it| it.stamp == settled.stamp && it.state == promise))
     }
 
     pub(super) fn enter_receipt(&mut self, receipt: &Receipt) -> Result<(), Fault> {
         let key = receipt.fingerprint.as_bytes();
-        let known = look::receipt(&self.receipts, receipt.fingerprint).ok().flatten();
+        let known = look::receipt(&self.receipts, receipt.fingerprint)
+            .ok()
+            .flatten();
         // A check repeats receipts without their signatures: what was signed is worth keeping.
-        let repeated = known.is_some_and(|known| Receipt { signature: None, ..known } == *receipt);
+        let repeated = known.is_some_and(|known| {
+            Receipt {
+                signature: None,
+                ..known
+            } == *receipt
+        });
         if repeated {
             self.shards.remove(key)?;
             return Ok(());
         }
-        self.receipts.insert(key, record::encode_receipt(receipt).as_slice())?;
+        self.receipts
+            .insert(key, record::encode_receipt(receipt).as_slice())?;
         self.shards.remove(key)?;
         Ok(())
     }
@@ -238,8 +319,13 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Of an image with a receipt nothing is noted: the last shards may be told of after it, and nobody would take the list away.
-    pub(super) fn note_shard(&mut self, fingerprint: Fingerprint, range: ByteRange) -> Result<(), Fault> {
+    /// Of an image with a receipt nothing is noted: the last shards may be told of after it, and
+    /// nobody would take the list away.
+    pub(super) fn note_shard(
+        &mut self,
+        fingerprint: Fingerprint,
+        range: ByteRange,
+    ) -> Result<(), Fault> {
         if self.receipts.get(fingerprint.as_bytes())?.is_some() {
             return Ok(());
         }
@@ -248,12 +334,17 @@ impl<'tx> Tables<'tx> {
         self.replace_shards(fingerprint, &ranges)
     }
 
-    pub(super) fn replace_shards(&mut self, fingerprint: Fingerprint, ranges: &RangeSet) -> Result<(), Fault> {
+    pub(super) fn replace_shards(
+        &mut self,
+        fingerprint: Fingerprint,
+        ranges: &RangeSet,
+    ) -> Result<(), Fault> {
         let key = fingerprint.as_bytes();
         if ranges.is_empty() {
             self.shards.remove(key)?;
         } else {
-            self.shards.insert(key, record::encode_shards(ranges).as_slice())?;
+            self.shards
+                .insert(key, record::encode_shards(ranges).as_slice())?;
         }
         Ok(())
     }

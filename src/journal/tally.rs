@@ -1,4 +1,5 @@
-//! How much there is of each state, without asking the disk: `status` may be asked every second of a million files.
+//! How much there is of each state, without asking the disk: `status` may be asked every second of
+//! a million files.
 
 use serde::{Deserialize, Serialize};
 
@@ -67,6 +68,7 @@ pub(super) struct Counts {
 pub(super) enum Exactness {
     #[default]
     Exact,
-    /// A record that could not be read was replaced: what it counted for is not known. Counted anew at the next start.
+    /// A record that could not be read was replaced: what it counted for is not known. Counted anew
+    /// at the next start.
     Doubtful,
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 use super::helper::{ANSWER_BYTES, REQUEST_BYTES, word};
@@ -21,7 +21,8 @@ use super::helper::{ANSWER_BYTES, REQUEST_BYTES, word};
 /// A helper that does not answer for so long is taken for dead. It has nothing to wait for.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 
-/// Where the helper is, and the one that runs. One that has ended is started again when it is needed.
+/// Where the helper is, and the one that runs. One that has ended is started again when it is
+/// needed.
 #[derive(Debug)]
 pub(super) struct Errand {
     program: PathBuf,
@@ -37,7 +38,10 @@ struct Helper {
 
 impl Errand {
     pub(super) fn new(program: PathBuf) -> Self {
-        Self { program, helper: Mutex::default() }
+        Self {
+            program,
+            helper: Mutex::default(),
+        }
     }
 
     pub(super) fn lend(&self, device: &OwnedFd, file: &File) -> io::Result<u32> {
@@ -66,10 +70,20 @@ impl Errand {
 
 impl Helper {
     fn start(program: &Path) -> io::Result<Self> {
-        let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let (socket, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
         set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_MAX))?;
         set_socket_timeout(&socket, Timeout::Send, Some(ANSWER_MAX))?;
-        let process = Command::new(program).stdin(theirs).stdout(Stdio::null()).env_clear().current_dir("/").spawn()?;
+        let process = Command::new(program)
+            .stdin(theirs)
+            .stdout(Stdio::null())
+            .env_clear()
+            .current_dir("/")
+            .spawn()?;
         Ok(Self { socket, process })
     }
 
@@ -81,7 +95,12 @@ impl Helper {
         if !beside.push(SendAncillaryMessage::ScmRights(files)) {
             return Err(Errno::NOBUFS.into());
         }
-        sendmsg(&self.socket, &[IoSlice::new(&bytes)], &mut beside, SendFlags::NOSIGNAL)?;
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(&bytes)],
+            &mut beside,
+            SendFlags::NOSIGNAL,
+        )?;
         Ok(())
     }
 
@@ -89,12 +108,20 @@ impl Helper {
     fn answer(&self) -> io::Result<io::Result<u32>> {
         let mut bytes = [0; ANSWER_BYTES];
         let room = &mut [IoSliceMut::new(&mut bytes)];
-        let came = recvmsg(&self.socket, room, &mut RecvAncillaryBuffer::default(), RecvFlags::empty())?;
+        let came = recvmsg(
+            &self.socket,
+            room,
+            &mut RecvAncillaryBuffer::default(),
+            RecvFlags::empty(),
+        )?;
         if came.bytes != ANSWER_BYTES {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         let answer = i32::from_le_bytes(bytes);
-        Ok(u32::try_from(answer).map_err(|_| io::Error::from_raw_os_error(answer.saturating_neg())))
+        Ok(
+            u32::try_from(answer)
+                .map_err(|_| io::Error::from_raw_os_error(answer.saturating_neg())),
+        )
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn lend(device: impl AsFd, file: impl AsFd) -> io::Result<u32> {
 }
 
 pub(super) fn take_back(device: impl AsFd, number: u32) -> io::Result<()> {
-    // SAFETY: this command reads one 32-bit number through the pointer that it is given, and nothing else.
+    // SAFETY: this command reads one 32-bit number through the pointer that it is given, and
+    // nothing else.
     Ok(unsafe { ioctl(device, Setter::<TAKE_BACK, u32>::new(number)) }?)
 }

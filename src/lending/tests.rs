@@ -11,15 +11,15 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags,
-    SocketType, recvmsg, sendmsg, socketpair,
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
 use super::helper::{Desk, LENT_MAX, word};
 use super::serve;
 
-/// A helper, and somebody who asks it whatever they like. The device is no mount's, so the kernel says `EPERM` to all that the helper agrees
-/// to.
+/// A helper, and somebody who asks it whatever they like. The device is no mount's, so the kernel
+/// says `EPERM` to all that the helper agrees to.
 struct Asker {
     socket: OwnedFd,
     serving: JoinHandle<io::Result<()>>,
@@ -35,8 +35,14 @@ impl Asker {
         let (socket, theirs) = pair(SocketType::SEQPACKET);
         let serving = std::thread::spawn(move || serve(&theirs));
         // Where this program is: the system's folder for temporary files may be on no disk.
-        let home = tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
-        Self { socket, serving, fuse: open("/dev/fuse", libc::O_RDWR), home }
+        let home =
+            tempfile::tempdir_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        Self {
+            socket,
+            serving,
+            fuse: open("/dev/fuse", libc::O_RDWR),
+            home,
+        }
     }
     fn file(&self, name: &str) -> PathBuf {
         let path = self.home.path().join(name);
@@ -44,7 +50,10 @@ impl Asker {
         path
     }
     fn lend(&self, path: impl AsRef<Path>, flags: i32) -> i32 {
-        let answer = self.ask(&word_of(word::LEND), &[self.fuse.as_fd(), open(path, flags).as_fd()]);
+        let answer = self.ask(
+            &word_of(word::LEND),
+            &[self.fuse.as_fd(), open(path, flags).as_fd()],
+        );
         answer.expect("an answer")
     }
     /// The answer; none if the helper hangs up.
@@ -52,7 +61,13 @@ impl Asker {
         let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
         let mut beside = SendAncillaryBuffer::new(&mut room);
         assert!(files.is_empty() || beside.push(SendAncillaryMessage::ScmRights(files)));
-        sendmsg(&self.socket, &[IoSlice::new(request)], &mut beside, SendFlags::NOSIGNAL).unwrap();
+        sendmsg(
+            &self.socket,
+            &[IoSlice::new(request)],
+            &mut beside,
+            SendFlags::NOSIGNAL,
+        )
+        .unwrap();
         let mut answer = [0; 4];
         let came = recvmsg(
             &self.socket,
@@ -81,7 +96,12 @@ fn word_of(word: u8) -> [u8; 5] {
 
 fn open(path: impl AsRef<Path>, flags: i32) -> File {
     let can_write = flags & libc::O_ACCMODE != libc::O_RDONLY;
-    OpenOptions::new().read(true).write(can_write).custom_flags(flags & !libc::O_ACCMODE).open(path).unwrap()
+    OpenOptions::new()
+        .read(true)
+        .write(can_write)
+        .custom_flags(flags & !libc::O_ACCMODE)
+        .open(path)
+        .unwrap()
 }
 
 /// Takes an attribute of chattr(1) away again, or the folder could not be removed.
@@ -101,7 +121,14 @@ impl Drop for Bound {
 }
 
 fn chattr(change: &str, path: &Path) {
-    assert!(Command::new("chattr").arg(change).arg(path).status().unwrap().success());
+    assert!(
+        Command::new("chattr")
+            .arg(change)
+            .arg(path)
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 #[test]
@@ -111,7 +138,10 @@ fn a_helper_lends_its_users_own_files_however_they_are_open_here() {
     assert_eq!(asker.lend(&path, libc::O_RDWR), AGREED);
     assert_eq!(asker.lend(&path, libc::O_RDONLY), AGREED);
     // Made ahead, without a name.
-    assert_eq!(asker.lend(asker.home.path(), libc::O_RDWR | libc::O_TMPFILE), AGREED);
+    assert_eq!(
+        asker.lend(asker.home.path(), libc::O_RDWR | libc::O_TMPFILE),
+        AGREED
+    );
     asker.end().unwrap();
 }
 
@@ -119,9 +149,14 @@ fn a_helper_lends_its_users_own_files_however_they_are_open_here() {
 fn a_helper_lends_nothing_that_its_user_could_not_change() {
     let asker = Asker::new();
     let others = asker.file("others.jpg");
-    chown(&others, Some(65_534), None).expect("this test needs root, to have a file of somebody else");
+    chown(&others, Some(65_534), None)
+        .expect("this test needs root, to have a file of somebody else");
     assert_eq!(asker.lend(&others, libc::O_RDONLY), REFUSED);
-    assert_eq!(asker.lend(&others, libc::O_RDWR), REFUSED, "it was opened by rights that are not the user's any more");
+    assert_eq!(
+        asker.lend(&others, libc::O_RDWR),
+        REFUSED,
+        "it was opened by rights that are not the user's any more"
+    );
     let immutable = Bound::new(asker.file("immutable.jpg"), "i");
     assert_eq!(asker.lend(&immutable.0, libc::O_RDONLY), REFUSED);
     let growing = Bound::new(asker.file("growing.jpg"), "a");
@@ -133,9 +168,17 @@ fn a_helper_lends_nothing_that_its_user_could_not_change() {
 #[test]
 fn a_helper_lends_nothing_but_plain_files_on_a_disk() {
     let asker = Asker::new();
-    assert_eq!(asker.lend(asker.home.path(), libc::O_RDONLY), REFUSED, "a folder");
+    assert_eq!(
+        asker.lend(asker.home.path(), libc::O_RDONLY),
+        REFUSED,
+        "a folder"
+    );
     assert_eq!(asker.lend("/dev/null", libc::O_RDWR), REFUSED, "a device");
-    assert_eq!(asker.lend(asker.file("place.jpg"), libc::O_PATH), REFUSED, "a mere place");
+    assert_eq!(
+        asker.lend(asker.file("place.jpg"), libc::O_PATH),
+        REFUSED,
+        "a mere place"
+    );
     // Plain files of the user's own, which look at the rights of who opened them.
     assert_eq!(asker.lend("/proc/self/uid_map", libc::O_RDWR), REFUSED);
     assert_eq!(asker.lend("/proc/self/mem", libc::O_RDWR), REFUSED);
@@ -146,24 +189,47 @@ fn a_helper_lends_nothing_but_plain_files_on_a_disk() {
 fn a_helper_talks_to_no_other_device() {
     let asker = Asker::new();
     let photo = asker.file("photo.jpg");
-    // Most devices say ENOTTY by themselves: what it would not lend either shows that none was asked.
+    // Most devices say ENOTTY by themselves: what it would not lend either shows that none was
+    // asked.
     let file = open("/dev/null", 0);
-    for (other, flags) in [(Path::new("/dev/null"), libc::O_RDWR), (&photo, libc::O_RDWR), (Path::new("/"), 0)] {
-        let answer = asker.ask(&word_of(word::LEND), &[open(other, flags).as_fd(), file.as_fd()]);
+    for (other, flags) in [
+        (Path::new("/dev/null"), libc::O_RDWR),
+        (&photo, libc::O_RDWR),
+        (Path::new("/"), 0),
+    ] {
+        let answer = asker.ask(
+            &word_of(word::LEND),
+            &[open(other, flags).as_fd(), file.as_fd()],
+        );
         assert_eq!(answer, Some(-Errno::NOTTY.raw_os_error()), "{other:?}");
     }
-    assert_eq!(asker.ask(&word_of(word::TAKE_BACK), &[open(&photo, libc::O_RDWR).as_fd()]), None);
+    assert_eq!(
+        asker.ask(
+            &word_of(word::TAKE_BACK),
+            &[open(&photo, libc::O_RDWR).as_fd()]
+        ),
+        None
+    );
     assert!(asker.end().is_err());
 }
 
 #[test]
 fn a_helper_lends_so_many_files_at_a_time_and_no_more() {
     let asker = Asker::new();
-    let (photo, fuse) = (open(asker.file("photo.jpg"), libc::O_RDWR).into(), open("/dev/fuse", libc::O_RDWR).into());
+    let (photo, fuse) = (
+        open(asker.file("photo.jpg"), libc::O_RDWR).into(),
+        open("/dev/fuse", libc::O_RDWR).into(),
+    );
     let mut desk = Desk { lent: LENT_MAX - 1 };
-    assert_eq!(desk.lend(&fuse, &photo).unwrap_err().raw_os_error(), Some(-AGREED));
+    assert_eq!(
+        desk.lend(&fuse, &photo).unwrap_err().raw_os_error(),
+        Some(-AGREED)
+    );
     desk.lent = LENT_MAX;
-    assert_eq!(desk.lend(&fuse, &photo).unwrap_err().raw_os_error(), Some(Errno::MFILE.raw_os_error()));
+    assert_eq!(
+        desk.lend(&fuse, &photo).unwrap_err().raw_os_error(),
+        Some(Errno::MFILE.raw_os_error())
+    );
     asker.end().unwrap();
 }
 
@@ -186,7 +252,11 @@ fn a_helper_hangs_up_at_the_first_word_that_it_does_not_know() {
     for (request, files) in requests {
         let asker = Asker::new();
         assert_eq!(asker.ask(request, files), None, "{request:?}");
-        assert_eq!(asker.end().unwrap_err().kind(), io::ErrorKind::InvalidData, "{request:?}");
+        assert_eq!(
+            asker.end().unwrap_err().kind(),
+            io::ErrorKind::InvalidData,
+            "{request:?}"
+        );
     }
 }
 

@@ -1,7 +1,8 @@
-//! *Arrivals*: changes of the library that other devices made, followed here one page of the feed after the other.
+//! *Arrivals*: changes of the library that other devices made, followed here one page of the feed
+//! after the other.
 //!
-//! How far we are is remembered together with what was done, so a new device goes on where it was interrupted. What is shown here is
-//! decided by `arriving`.
+//! How far we are is remembered together with what was done, so a new device goes on where it was
+//! interrupted. What is shown here is decided by `arriving`.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,11 +23,12 @@ use crate::spool::Spool;
 
 /// Seconds that the server is asked to hold its answer while there is no news.
 const NEWS_WAIT_S: u64 = 30;
-/// Our own changes of names go out first, so that what another device did is not mistaken for news about them; but not for longer.
+/// Our own changes of names go out first, so that what another device did is not mistaken for news
+/// about them; but not for longer.
 const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(1);
 
-/// As long as the server wants as many images as before, we look for them again no sooner: those that are not here today may be
-/// here tomorrow, and looking goes through all files.
+/// As long as the server wants as many images as before, we look for them again no sooner: those
+/// that are not here today may be here tomorrow, and looking goes through all files.
 const WANTED_AGAIN: Duration = Duration::from_mins(10);
 
 /// How far the names of the library are shown here.
@@ -75,14 +77,27 @@ impl Arrivals {
         report: Arc<Mutex<ArrivalReport>>,
     ) -> Self {
         let arriving = Arc::new(Arriving::new(spool, Arc::clone(&journal), shelf));
-        Self { journal, bond, remote, arriving, bells, report, backoff: Backoff::default(), asked: None }
+        Self {
+            journal,
+            bond,
+            remote,
+            arriving,
+            bells,
+            report,
+            backoff: Backoff::default(),
+            asked: None,
+        }
     }
 
-    /// Follows until dropped. May be dropped at any point: a page that was half shown is shown again.
+    /// Follows until dropped. May be dropped at any point: a page that was half shown is shown
+    /// again.
     pub(super) async fn run(mut self) {
         let arriving = Arc::clone(&self.arriving);
         if let Err(error) = aside(move || arriving.begin_anew_if_emptied()).await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "whether the spool was emptied cannot be told");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "whether the spool was emptied cannot be told"
+            );
         }
         let mut wait_s = 0;
         loop {
@@ -99,7 +114,11 @@ impl Arrivals {
     fn rest_after(&mut self, error: &ArrivalError) -> Duration {
         let rest = self.backoff.failed(error.retry_after());
         let error: &dyn std::error::Error = error;
-        tracing::debug!(error, rest_s = rest.as_secs(), "names of other devices wait");
+        tracing::debug!(
+            error,
+            rest_s = rest.as_secs(),
+            "names of other devices wait"
+        );
         rest
     }
 
@@ -107,7 +126,12 @@ impl Arrivals {
     async fn follow(&mut self, wait_s: u64) -> Result<bool, ArrivalError> {
         self.bond.session().await?;
         // An outbox that is gone sends nothing.
-        let _sent = self.bells.sending.wait_for(|sending| !sending).await.is_ok();
+        let _sent = self
+            .bells
+            .sending
+            .wait_for(|sending| !sending)
+            .await
+            .is_ok();
         let since = self.position().await?;
         self.note(|report| report.position = since);
         let confirmed = *self.bells.outbox.borrow();
@@ -116,7 +140,9 @@ impl Arrivals {
             // What we send would come back in this answer.
             Ok(_) = self.bells.sending.wait_for(|sending| *sending) => return Ok(false),
         };
-        self.note(|report| (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since));
+        self.note(|report| {
+            (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since);
+        });
         let (more, next, wanted) = if !feed.entries.is_empty() || feed.next != since {
             self.show(feed, confirmed).await?
         } else {
@@ -132,7 +158,9 @@ impl Arrivals {
 
     /// Promises anew what the server found damaged and asks for, as far as it is here.
     async fn send_wanted(&mut self, wanted: u64) -> Result<(), ArrivalError> {
-        let known = self.asked.is_some_and(|(count, at)| count == wanted && at.elapsed() < WANTED_AGAIN);
+        let known = self
+            .asked
+            .is_some_and(|(count, at)| count == wanted && at.elapsed() < WANTED_AGAIN);
         if wanted == 0 || known {
             self.asked = self.asked.filter(|_| wanted > 0);
             return Ok(());
@@ -141,10 +169,16 @@ impl Arrivals {
         loop {
             let page = self.remote.wanted(after).await?;
             after = page.fingerprints.last().copied();
-            let (journal, images) = (Arc::clone(&self.journal), HashSet::from_iter(page.fingerprints));
+            let (journal, images) = (
+                Arc::clone(&self.journal),
+                HashSet::from_iter(page.fingerprints),
+            );
             let promised = aside(move || promise_anew(&journal, &images)).await?;
             if promised > 0 {
-                tracing::warn!(files = promised, "the server found images damaged; sending them again");
+                tracing::warn!(
+                    files = promised,
+                    "the server found images damaged; sending them again"
+                );
                 self.bells.requeued.send_modify(|count| *count += 1);
             }
             if !page.more || after.is_none() {
@@ -155,9 +189,14 @@ impl Arrivals {
         Ok(())
     }
 
-    /// Shows a page that was asked for when the outbox had `confirmed` so much. What it says of our own names is older than what we
-    /// did since, and would be taken for another device's: then the page is asked for anew.
-    async fn show(&mut self, page: LibraryFeed, confirmed: u64) -> Result<(bool, u64, u64), ArrivalError> {
+    /// Shows a page that was asked for when the outbox had `confirmed` so much. What it says of our
+    /// own names is older than what we did since, and would be taken for another device's: then the
+    /// page is asked for anew.
+    async fn show(
+        &mut self,
+        page: LibraryFeed,
+        confirmed: u64,
+    ) -> Result<(bool, u64, u64), ArrivalError> {
         self.outbox_is_empty().await;
         let bond = Arc::clone(&self.bond);
         let _turn = bond.turn().await;
@@ -190,7 +229,12 @@ impl Arrivals {
         loop {
             self.bells.outbox.mark_unchanged();
             let is_empty = self.journal.names_queued() == 0;
-            if is_empty || !matches!(timeout_at(until, self.bells.outbox.changed()).await, Ok(Ok(()))) {
+            if is_empty
+                || !matches!(
+                    timeout_at(until, self.bells.outbox.changed()).await,
+                    Ok(Ok(()))
+                )
+            {
                 return;
             }
         }

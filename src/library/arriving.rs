@@ -1,8 +1,9 @@
 //! *Arriving*: what a change that another device made means for what stands here.
 //!
-//! Nothing that stands here is overwritten, unless it is exactly what the library had there before: then the change is the next step of the
-//! same file, and the bytes it replaces are on the server. Where two devices gave different photos one name, ours keeps it and the other
-//! is shown, and kept in the library, under a name that says so.
+//! Nothing that stands here is overwritten, unless it is exactly what the library had there before:
+//! then the change is the next step of the same file, and the bytes it replaces are on the server.
+//! Where two devices gave different photos one name, ours keeps it and the other is shown, and kept
+//! in the library, under a name that says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,11 +15,14 @@ use heirloom_protocol::{Fingerprint, LibraryPath};
 
 use super::LibraryError;
 use super::shelf::Shelf;
-use crate::journal::{Arrived, FileId, FileRecord, FileState, Journal, JournalError, NameChange, Stamp};
+use crate::journal::{
+    Arrived, FileId, FileRecord, FileState, Journal, JournalError, NameChange, Stamp,
+};
 use crate::remote::RemoteError;
 use crate::spool::{Kind, Place, Placeholder, Spool, SpoolError, fingerprint_of};
 
-/// Names that are tried for a photo whose own is taken, before it is given up with a word in the log.
+/// Names that are tried for a photo whose own is taken, before it is given up with a word in the
+/// log.
 const OTHER_NAMES_MAX: u32 = 20;
 
 /// Why what other devices changed is not shown.
@@ -53,7 +57,8 @@ pub(super) struct Arriving {
     spool: Spool,
     journal: Arc<Journal>,
     shelf: Box<dyn Shelf>,
-    /// Whether the spool was found empty: then what is known of the library says nothing about what stands here.
+    /// Whether the spool was found empty: then what is known of the library says nothing about what
+    /// stands here.
     refilling: AtomicBool,
 }
 
@@ -79,11 +84,16 @@ enum Standing {
 
 impl Arriving {
     pub(super) fn new(spool: Spool, journal: Arc<Journal>, shelf: Box<dyn Shelf>) -> Self {
-        Self { spool, journal, shelf, refilling: AtomicBool::new(false) }
+        Self {
+            spool,
+            journal,
+            shelf,
+            refilling: AtomicBool::new(false),
+        }
     }
 
-    /// An empty spool shows the whole library again, however much of it was shown before. (Whoever empties it through the mount
-    /// empties the library, too.)
+    /// An empty spool shows the whole library again, however much of it was shown before. (Whoever
+    /// empties it through the mount empties the library, too.)
     pub(super) fn begin_anew_if_emptied(&self) -> Result<(), ArrivalError> {
         let mut is_empty = true;
         self.spool.walk_below(Place::Top, &mut |_| {
@@ -105,9 +115,19 @@ impl Arriving {
 
     /// Shows a page. What it made is on the disk before the journal says that it was shown.
     pub(super) fn show(&self, feed: LibraryFeed) -> Result<Shown, ArrivalError> {
-        let paths: Vec<_> = feed.entries.iter().map(|entry| entry.path.clone()).collect();
+        let paths: Vec<_> = feed
+            .entries
+            .iter()
+            .map(|entry| entry.path.clone())
+            .collect();
         let versions = self.journal.name_versions(&paths)?;
-        let (mut arrived, mut shown) = (Arrived { position: feed.next, ..Arrived::default() }, Shown::default());
+        let (mut arrived, mut shown) = (
+            Arrived {
+                position: feed.next,
+                ..Arrived::default()
+            },
+            Shown::default(),
+        );
         for (entry, known) in feed.entries.into_iter().zip(versions) {
             self.follow(entry, known, &mut arrived, &mut shown)?;
         }
@@ -131,14 +151,24 @@ impl Arriving {
         shown: &mut Shown,
     ) -> Result<(), ArrivalError> {
         // What we did ourselves comes back to us.
-        if known.is_some_and(|known| known >= entry.version) && !self.refilling.load(Ordering::Acquire) {
+        if known.is_some_and(|known| known >= entry.version)
+            && !self.refilling.load(Ordering::Acquire)
+        {
             return Ok(());
         }
-        let LibraryEntry { version, path, photo } = entry;
+        let LibraryEntry {
+            version,
+            path,
+            photo,
+        } = entry;
         let standing = self.standing(&path)?;
-        arrived.versions.push((path.clone(), photo.map(|_| version)));
+        arrived
+            .versions
+            .push((path.clone(), photo.map(|_| version)));
         match (photo, standing) {
-            (None, Standing::File { id, stamp, record }) if is_the_librarys(record.as_ref(), stamp, known) => {
+            (None, Standing::File { id, stamp, record })
+                if is_the_librarys(record.as_ref(), stamp, known) =>
+            {
                 if self.shelf.take(&path, id, stamp)? {
                     arrived.forgotten.push(id);
                 }
@@ -147,12 +177,15 @@ impl Arriving {
             (Some(photo), Standing::Nothing) => self.put(path, photo, arrived, shown)?,
             (Some(photo), Standing::File { id, stamp, record }) => {
                 if self.is_same(&path, stamp, record.as_ref(), photo)? {
-                    let record = match self.retimed(&path, id, stamp, record.as_ref(), known, photo)? {
-                        None => self.adopted(&path, id, stamp, record.as_ref(), photo)?,
-                        retimed => retimed,
-                    };
+                    let record =
+                        match self.retimed(&path, id, stamp, record.as_ref(), known, photo)? {
+                            None => self.adopted(&path, id, stamp, record.as_ref(), photo)?,
+                            retimed => retimed,
+                        };
                     arrived.records.extend(record);
-                } else if is_the_librarys(record.as_ref(), stamp, known) && self.shelf.take(&path, id, stamp)? {
+                } else if is_the_librarys(record.as_ref(), stamp, known)
+                    && self.shelf.take(&path, id, stamp)?
+                {
                     arrived.forgotten.push(id);
                     self.put(path, photo, arrived, shown)?;
                 } else {
@@ -169,13 +202,22 @@ impl Arriving {
             Ok(facts) => facts,
             Err(error) if error.is_missing() => return Ok(Standing::Nothing),
             // A file stands where a folder of it should.
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => return Ok(Standing::Other),
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => {
+                return Ok(Standing::Other);
+            }
             Err(error) => return Err(error.into()),
         };
         Ok(match facts.kind {
             Kind::File => {
-                let record = self.journal.file(facts.id)?.filter(|record| record.path == *path);
-                Standing::File { id: facts.id, stamp: facts.stamp(), record }
+                let record = self
+                    .journal
+                    .file(facts.id)?
+                    .filter(|record| record.path == *path);
+                Standing::File {
+                    id: facts.id,
+                    stamp: facts.stamp(),
+                    record,
+                }
             }
             Kind::Folder | Kind::Link | Kind::Special => Standing::Other,
         })
@@ -188,12 +230,22 @@ impl Arriving {
         arrived: &mut Arrived,
         shown: &mut Shown,
     ) -> Result<(), ArrivalError> {
-        let stamp = Stamp { size: photo.size, mtime_ns: photo.mtime_ns };
-        match self.shelf.put(&path, &Placeholder::new(photo.fingerprint, stamp)) {
+        let stamp = Stamp {
+            size: photo.size,
+            mtime_ns: photo.mtime_ns,
+        };
+        match self
+            .shelf
+            .put(&path, &Placeholder::new(photo.fingerprint, stamp))
+        {
             Ok(Some(id)) => {
                 shown.arrived += 1;
-                let state = FileState::Placeholder { fingerprint: photo.fingerprint };
-                arrived.records.push((id, FileRecord { path, stamp, state }));
+                let state = FileState::Placeholder {
+                    fingerprint: photo.fingerprint,
+                };
+                arrived
+                    .records
+                    .push((id, FileRecord { path, stamp, state }));
                 Ok(())
             }
             // Somebody was faster, this moment.
@@ -206,7 +258,8 @@ impl Arriving {
         }
     }
 
-    /// Under the first free name that says what it is. The library hears of that name, so that every device sees both photos.
+    /// Under the first free name that says what it is. The library hears of that name, so that
+    /// every device sees both photos.
     fn put_beside(
         &self,
         path: &LibraryPath,
@@ -214,31 +267,53 @@ impl Arriving {
         arrived: &mut Arrived,
         shown: &mut Shown,
     ) -> Result<(), ArrivalError> {
-        let stamp = Stamp { size: photo.size, mtime_ns: photo.mtime_ns };
+        let stamp = Stamp {
+            size: photo.size,
+            mtime_ns: photo.mtime_ns,
+        };
         for number in 1..=OTHER_NAMES_MAX {
-            let Some(other) = other_name(path, number) else { break };
+            let Some(other) = other_name(path, number) else {
+                break;
+            };
             if let Standing::File { stamp, record, .. } = self.standing(&other)?
                 && self.is_same(&other, stamp, record.as_ref(), photo)?
             {
                 return Ok(());
             }
-            let put = self.shelf.put(&other, &Placeholder::new(photo.fingerprint, stamp));
+            let put = self
+                .shelf
+                .put(&other, &Placeholder::new(photo.fingerprint, stamp));
             let id = match put {
                 Ok(Some(id)) => id,
                 Ok(None) => continue,
                 Err(error) if is_about_the_name(&error) => break,
                 Err(error) => return Err(error.into()),
             };
-            tracing::warn!("two devices gave different photos one name; the other one is shown beside ours");
+            tracing::warn!(
+                "two devices gave different photos one name; the other one is shown beside ours"
+            );
             tracing::debug!(%path, %other, "a conflict");
             (shown.arrived, shown.conflicts) = (shown.arrived + 1, shown.conflicts + 1);
             let (fingerprint, mtime_ns) = (photo.fingerprint, photo.mtime_ns);
-            arrived.puts.push(NameChange::Put { path: other.clone(), fingerprint, mtime_ns });
+            arrived.puts.push(NameChange::Put {
+                path: other.clone(),
+                fingerprint,
+                mtime_ns,
+            });
             let state = FileState::Placeholder { fingerprint };
-            arrived.records.push((id, FileRecord { path: other, stamp, state }));
+            arrived.records.push((
+                id,
+                FileRecord {
+                    path: other,
+                    stamp,
+                    state,
+                },
+            ));
             return Ok(());
         }
-        tracing::error!("a photo of the library has no place here: something else stands under each of its names");
+        tracing::error!(
+            "a photo of the library has no place here: something else stands under each of its names"
+        );
         tracing::debug!(%path, "not shown");
         Ok(())
     }
@@ -254,7 +329,10 @@ impl Arriving {
         if stamp.size != photo.size {
             return Ok(false);
         }
-        match record.filter(|record| record.stamp == stamp).and_then(|record| content(&record.state)) {
+        match record
+            .filter(|record| record.stamp == stamp)
+            .and_then(|record| content(&record.state))
+        {
             Some(fingerprint) => Ok(fingerprint == photo.fingerprint),
             // Nobody has looked at it yet.
             None => Ok(self.content_of(path)? == photo.fingerprint),
@@ -265,7 +343,8 @@ impl Arriving {
         if let Some(placeholder) = self.spool.placeholder(path)? {
             return Ok(placeholder.fingerprint);
         }
-        fingerprint_of(&self.spool.read(path)?).map_err(|source| SpoolError::of("read", path, source))
+        fingerprint_of(&self.spool.read(path)?)
+            .map_err(|source| SpoolError::of("read", path, source))
     }
 
     /// A photo that only got another time gets it here, too.
@@ -278,15 +357,27 @@ impl Arriving {
         known: Option<u64>,
         photo: LibraryPhoto,
     ) -> Result<Option<(FileId, FileRecord)>, ArrivalError> {
-        let Some(record) = record.filter(|record| is_the_librarys(Some(record), stamp, known)) else { return Ok(None) };
+        let Some(record) = record.filter(|record| is_the_librarys(Some(record), stamp, known))
+        else {
+            return Ok(None);
+        };
         if stamp.mtime_ns == photo.mtime_ns {
             return Ok(None);
         }
         let retimed = self.shelf.retime(path, id, stamp, photo.mtime_ns)?;
-        Ok(retimed.map(|stamp| (id, FileRecord { stamp, ..record.clone() })))
+        Ok(retimed.map(|stamp| {
+            (
+                id,
+                FileRecord {
+                    stamp,
+                    ..record.clone()
+                },
+            )
+        }))
     }
 
-    /// A placeholder that a crash kept from being entered is entered now. Other files are the intake's affair.
+    /// A placeholder that a crash kept from being entered is entered now. Other files are the
+    /// intake's affair.
     fn adopted(
         &self,
         path: &LibraryPath,
@@ -298,15 +389,30 @@ impl Arriving {
         if record.is_some() || self.spool.placeholder(path)?.is_none() {
             return Ok(None);
         }
-        let state = FileState::Placeholder { fingerprint: photo.fingerprint };
-        Ok(Some((id, FileRecord { path: path.clone(), stamp, state })))
+        let state = FileState::Placeholder {
+            fingerprint: photo.fingerprint,
+        };
+        Ok(Some((
+            id,
+            FileRecord {
+                path: path.clone(),
+                stamp,
+                state,
+            },
+        )))
     }
 }
 
-/// Whether a file is exactly what the library had under its name: then its bytes are on the server, and nobody changed it here.
+/// Whether a file is exactly what the library had under its name: then its bytes are on the server,
+/// and nobody changed it here.
 fn is_the_librarys(record: Option<&FileRecord>, stamp: Stamp, known: Option<u64>) -> bool {
     let settled = record.filter(|record| record.stamp == stamp && known.is_some());
-    settled.is_some_and(|record| matches!(record.state, FileState::BackedUp { .. } | FileState::Placeholder { .. }))
+    settled.is_some_and(|record| {
+        matches!(
+            record.state,
+            FileState::BackedUp { .. } | FileState::Placeholder { .. }
+        )
+    })
 }
 
 fn content(state: &FileState) -> Option<Fingerprint> {
@@ -319,22 +425,34 @@ fn content(state: &FileState) -> Option<Fingerprint> {
     }
 }
 
-/// `trip/a.jpg` becomes `trip/a (from another device).jpg`, then `trip/a (from another device 2).jpg`. Nothing if that is too long.
+/// `trip/a.jpg` becomes `trip/a (from another device).jpg`, then `trip/a (from another device
+/// 2).jpg`. Nothing if that is too long.
 fn other_name(path: &LibraryPath, number: u32) -> Option<LibraryPath> {
-    let words = if number == 1 { "from another device".to_owned() } else { format!("from another device {number}") };
+    let words = if number == 1 {
+        "from another device".to_owned()
+    } else {
+        format!("from another device {number}")
+    };
     let name = path.name();
     let (stem, end) = match name.rsplit_once('.') {
         Some((stem, end)) if !stem.is_empty() => (stem, format!(".{end}")),
         Some(_) | None => (name, String::new()),
     };
-    Place::above(path).join(&format!("{stem} ({words}){end}")).ok()
+    Place::above(path)
+        .join(&format!("{stem} ({words}){end}"))
+        .ok()
 }
 
 /// Whether it is only this one name that the disk does not take.
 fn is_about_the_name(error: &SpoolError) -> bool {
-    use std::io::ErrorKind::{AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory};
+    use std::io::ErrorKind::{
+        AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
+    };
 
-    matches!(error.source.kind(), InvalidFilename | InvalidInput | NotADirectory | AlreadyExists | IsADirectory)
+    matches!(
+        error.source.kind(),
+        InvalidFilename | InvalidInput | NotADirectory | AlreadyExists | IsADirectory
+    )
 }
 
 #[cfg(test)]
@@ -357,7 +475,13 @@ mod tests {
             Ok(true)
         }
 
-        fn retime(&self, _: &LibraryPath, _: FileId, _: Stamp, _: i64) -> Result<Option<Stamp>, SpoolError> {
+        fn retime(
+            &self,
+            _: &LibraryPath,
+            _: FileId,
+            _: Stamp,
+            _: i64,
+        ) -> Result<Option<Stamp>, SpoolError> {
             Ok(None)
         }
     }
@@ -372,21 +496,50 @@ mod tests {
         std::fs::write(spool.root().join("a.jpg"), b"a photo").unwrap();
         let (id, stamp) = Spool::identify(&spool.read(&path).unwrap()).unwrap();
         let fingerprint = Fingerprint::of(b"a photo");
-        let older = Stamp { mtime_ns: stamp.mtime_ns - 1, ..stamp };
+        let older = Stamp {
+            mtime_ns: stamp.mtime_ns - 1,
+            ..stamp
+        };
         let why = "no reason".to_owned();
         for (version, (state, stamp, goes)) in (1..).step_by(2).zip([
             (FileState::Pending { fingerprint }, stamp, false),
             (FileState::Local { why: why.clone() }, stamp, false),
-            (FileState::Failed { fingerprint: Some(fingerprint), why }, stamp, false),
+            (
+                FileState::Failed {
+                    fingerprint: Some(fingerprint),
+                    why,
+                },
+                stamp,
+                false,
+            ),
             (FileState::BackedUp { fingerprint }, older, false),
             (FileState::BackedUp { fingerprint }, stamp, true),
         ]) {
-            let record = FileRecord { path: path.clone(), stamp, state };
+            let record = FileRecord {
+                path: path.clone(),
+                stamp,
+                state,
+            };
             journal.record(vec![(id, record.clone())]).unwrap();
             let known = vec![(path.clone(), Some(version))];
-            journal.arrive(Arrived { versions: known, position: version, ..Arrived::default() }).unwrap();
-            let removed = LibraryEntry { version: version + 1, path: path.clone(), photo: None };
-            let feed = LibraryFeed { entries: vec![removed], next: version + 1, more: false, wanted: 0 };
+            journal
+                .arrive(Arrived {
+                    versions: known,
+                    position: version,
+                    ..Arrived::default()
+                })
+                .unwrap();
+            let removed = LibraryEntry {
+                version: version + 1,
+                path: path.clone(),
+                photo: None,
+            };
+            let feed = LibraryFeed {
+                entries: vec![removed],
+                next: version + 1,
+                more: false,
+                wanted: 0,
+            };
             arriving.show(feed).unwrap();
             assert_eq!(!shelf.0.lock().unwrap().is_empty(), goes, "{record:?}");
             assert_eq!(journal.file(id).unwrap().is_none(), goes, "{record:?}");

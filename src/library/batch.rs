@@ -1,4 +1,5 @@
-//! A batch: some of the outbox, put into the server's words, and what the answers mean for the outbox.
+//! A batch: some of the outbox, put into the server's words, and what the answers mean for the
+//! outbox.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
@@ -8,7 +9,8 @@ use heirloom_protocol::{ErrorCode, LibraryPath};
 
 use crate::journal::{Journal, JournalError, NameChange};
 
-/// Changes of which none depends on another's outcome: no path is named twice, so every base is known beforehand.
+/// Changes of which none depends on another's outcome: no path is named twice, so every base is
+/// known beforehand.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     queued: Vec<(u64, NameChange)>,
@@ -36,7 +38,10 @@ impl Batch {
         let mut batch = Self::default();
         let mut named = HashSet::new();
         for (number, change) in journal.queued_names(limit.max(1))? {
-            if !paths(&change).into_iter().all(|path| named.insert(path.clone())) {
+            if !paths(&change)
+                .into_iter()
+                .all(|path| named.insert(path.clone()))
+            {
                 break;
             }
             batch.changes.push(worded(journal, &change)?);
@@ -62,7 +67,9 @@ impl Batch {
     }
 
     pub(super) fn message(&self) -> LibraryBatch {
-        LibraryBatch { changes: self.changes.clone() }
+        LibraryBatch {
+            changes: self.changes.clone(),
+        }
     }
 
     /// Reads the outcomes, one for each change.
@@ -75,7 +82,9 @@ impl Batch {
                     verdict.ours.extend(numbers(&change, version));
                     verdict.versions.extend(standing(&change, version));
                 }
-                LibraryOutcome::Conflict { current } => verdict.conflicts.push((number, change, current)),
+                LibraryOutcome::Conflict { current } => {
+                    verdict.conflicts.push((number, change, current));
+                }
                 LibraryOutcome::Refused { code } => verdict.refused.push((number, change, code)),
             }
         }
@@ -95,14 +104,25 @@ fn paths(change: &NameChange) -> Vec<&LibraryPath> {
 /// The path whose version a change is based on.
 pub(super) fn based_on(change: &NameChange) -> &LibraryPath {
     match change {
-        NameChange::Put { path, .. } | NameChange::Remove { path } | NameChange::Move { from: path, .. } => path,
+        NameChange::Put { path, .. }
+        | NameChange::Remove { path }
+        | NameChange::Move { from: path, .. } => path,
     }
 }
 
 fn worded(journal: &Journal, change: &NameChange) -> Result<LibraryChange, JournalError> {
     let base = journal.name_version(based_on(change))?.unwrap_or(0);
     Ok(match change.clone() {
-        NameChange::Put { path, fingerprint, mtime_ns } => LibraryChange::Put { path, fingerprint, mtime_ns, base },
+        NameChange::Put {
+            path,
+            fingerprint,
+            mtime_ns,
+        } => LibraryChange::Put {
+            path,
+            fingerprint,
+            mtime_ns,
+            base,
+        },
         NameChange::Move { from, to } => LibraryChange::Move { from, to, base },
         NameChange::Remove { path } => LibraryChange::Remove { path, base },
     })
@@ -112,7 +132,9 @@ fn worded(journal: &Journal, change: &NameChange) -> Result<LibraryChange, Journ
 fn numbers(change: &NameChange, version: u64) -> RangeInclusive<u64> {
     match change {
         NameChange::Move { from, to } if from != to => version.saturating_sub(1)..=version,
-        NameChange::Put { .. } | NameChange::Remove { .. } | NameChange::Move { .. } => version..=version,
+        NameChange::Put { .. } | NameChange::Remove { .. } | NameChange::Move { .. } => {
+            version..=version
+        }
     }
 }
 

@@ -1,6 +1,7 @@
-//! The bond: which server's library the journal speaks of. Sync list, shard list, outbox and versions are one
-//! server's word about one user; they are worth nothing to another. So nobody uses them before the server has
-//! said which installation it is, and the journal has forgotten what another one said.
+//! The bond: which server's library the journal speaks of. Sync list, shard list, outbox and
+//! versions are one server's word about one user; they are worth nothing to another. So nobody uses
+//! them before the server has said which installation it is, and the journal has forgotten what
+//! another one said.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -37,11 +38,19 @@ struct Met {
 impl Bond {
     pub(super) fn new(journal: Arc<Journal>, remote: Remote) -> Self {
         let (met, turn) = (tokio::sync::Mutex::default(), tokio::sync::Mutex::default());
-        Self { journal, remote, library: Mutex::new(None), keys: OnceLock::new(), met, turn }
+        Self {
+            journal,
+            remote,
+            library: Mutex::new(None),
+            keys: OnceLock::new(),
+            met,
+            turn,
+        }
     }
 
-    /// Either changes of ours are under way, from the first look at the outbox until their answer is entered, or a page of the feed is
-    /// entered: never both, or our own changes would be taken for another device's.
+    /// Either changes of ours are under way, from the first look at the outbox until their answer
+    /// is entered, or a page of the feed is entered: never both, or our own changes would be taken
+    /// for another device's.
     pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
@@ -61,22 +70,33 @@ impl Bond {
         Ok(session)
     }
 
-    /// Keeps the server's key at first sight. That it cannot be kept, or is another one, keeps no photo from being backed up: `heirloom
-    /// verify` says it.
+    /// Keeps the server's key at first sight. That it cannot be kept, or is another one, keeps no
+    /// photo from being backed up: `heirloom verify` says it.
     async fn meet(&self, session: &Session) {
-        let (Some(state), Some(shown)) = (self.keys.get().cloned(), session.receipt_key) else { return };
-        let met = Met { installation: session.installation.clone(), shown };
+        let (Some(state), Some(shown)) = (self.keys.get().cloned(), session.receipt_key) else {
+            return;
+        };
+        let met = Met {
+            installation: session.installation.clone(),
+            shown,
+        };
         let mut last = self.met.lock().await;
         if last.as_ref() == Some(&met) {
             return;
         }
         let installation = met.installation.clone();
-        let kept: Result<_, ConfigError> = aside(move || state.meet_receipt_key(&installation, Some(shown))).await;
+        let kept: Result<_, ConfigError> =
+            aside(move || state.meet_receipt_key(&installation, Some(shown))).await;
         match kept {
             Ok(Some(key)) if key == shown => {}
-            Ok(_) => tracing::warn!("the server signs receipts with another key than at first: see `heirloom verify`"),
+            Ok(_) => tracing::warn!(
+                "the server signs receipts with another key than at first: see `heirloom verify`"
+            ),
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the server's key could not be kept");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "the server's key could not be kept"
+                );
                 return;
             }
         }

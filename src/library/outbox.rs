@@ -21,14 +21,15 @@ use crate::remote::{Backoff, Remote, RemoteError};
 
 /// How often it is looked whether more changes came.
 const LULL: Duration = Duration::from_millis(50);
-/// Changes are let come together for no longer than this: a request's headers are as long as three names.
+/// Changes are let come together for no longer than this: a request's headers are as long as three
+/// names.
 const GATHERING: Duration = Duration::from_secs(2);
 /// Changes that two devices may take turns in overwriting each other's, before ours is dropped.
 const CONFLICTS_MAX: u32 = 5;
 /// While the server is away, new changes make us look, but not more often than this.
 const LOOK_GAP: Duration = Duration::from_secs(3);
-/// From so many changes in a batch on, the change feed is not followed meanwhile: it would bring each of them back. For fewer,
-/// asking the feed anew costs more than that.
+/// From so many changes in a batch on, the change feed is not followed meanwhile: it would bring
+/// each of them back. For fewer, asking the feed anew costs more than that.
 const QUIET_FROM: usize = 4;
 
 /// Sends the outbox.
@@ -100,7 +101,8 @@ impl Outbox {
         loop {
             let queued = self.journal.names_queued();
             sleep(LULL).await;
-            let more_to_come = self.journal.names_queued() > queued || self.journal.tally().pending.files > 0;
+            let more_to_come =
+                self.journal.names_queued() > queued || self.journal.tally().pending.files > 0;
             if !more_to_come || queued >= LIBRARY_CHANGES_MAX as u64 || Instant::now() >= until {
                 return;
             }
@@ -114,7 +116,11 @@ impl Outbox {
             LibraryError::Journal(_) => None,
         };
         let wait = self.backoff.failed(asked);
-        tracing::debug!(error = error as &dyn std::error::Error, wait_s = wait.as_secs(), "names wait");
+        tracing::debug!(
+            error = error as &dyn std::error::Error,
+            wait_s = wait.as_secs(),
+            "names wait"
+        );
         let now = Instant::now();
         let (due, early) = (now + wait, now + wait.min(asked.map_or(LOOK_GAP, |_| wait)));
         tokio::select! {
@@ -134,7 +140,13 @@ impl Outbox {
         if self.journal.names_queued() == 0 {
             return Ok(0);
         }
-        let limit = self.bond.session().await?.limits.library_changes_max.min(self.batch_max);
+        let limit = self
+            .bond
+            .session()
+            .await?
+            .limits
+            .library_changes_max
+            .min(self.batch_max);
         let bond = Arc::clone(&self.bond);
         let _turn = bond.turn().await;
         let journal = Arc::clone(&self.journal);
@@ -158,11 +170,17 @@ impl Outbox {
         Ok(count)
     }
 
-    /// The server could not read the batch: halves it until the one change is found, and drops that.
+    /// The server could not read the batch: halves it until the one change is found, and drops
+    /// that.
     async fn narrow(&mut self, batch: &Batch, error: &RemoteError) -> Result<(), LibraryError> {
         self.batch_max = (batch.len() / 2).max(1);
-        let Some((number, change)) = batch.only() else { return Ok(()) };
-        tracing::error!(why = error.story(), "the server cannot read a change of a name; it is dropped");
+        let Some((number, change)) = batch.only() else {
+            return Ok(());
+        };
+        tracing::error!(
+            why = error.story(),
+            "the server cannot read a change of a name; it is dropped"
+        );
         tracing::debug!(?change, "dropped");
         self.batch_max = usize::MAX;
         self.confirm(vec![number], Vec::new()).await
@@ -171,7 +189,8 @@ impl Outbox {
     async fn carry_out(&mut self, mut verdict: Verdict) -> Result<(), LibraryError> {
         let mut again = Vec::new();
         for (number, change, current) in std::mem::take(&mut verdict.conflicts) {
-            self.meet(number, change, current, &mut verdict, &mut again).await?;
+            self.meet(number, change, current, &mut verdict, &mut again)
+                .await?;
         }
         for (number, change, code) in std::mem::take(&mut verdict.refused) {
             self.obey(&change, code).await?;
@@ -194,7 +213,11 @@ impl Outbox {
         self.confirm(verdict.done, verdict.versions).await
     }
 
-    async fn confirm(&self, done: Vec<u64>, versions: Vec<(LibraryPath, Option<u64>)>) -> Result<(), LibraryError> {
+    async fn confirm(
+        &self,
+        done: Vec<u64>,
+        versions: Vec<(LibraryPath, Option<u64>)>,
+    ) -> Result<(), LibraryError> {
         let journal = Arc::clone(&self.journal);
         aside(move || journal.confirm_names(done, versions)).await?;
         heirloom_crash::pass(Point::NamesConfirmed);
@@ -214,7 +237,9 @@ impl Outbox {
         if matches!(change, NameChange::Put { .. }) && self.is_shown_first(current).await? {
             return Ok(());
         }
-        verdict.versions.push((based_on(&change).clone(), (current > 0).then_some(current)));
+        verdict
+            .versions
+            .push((based_on(&change).clone(), (current > 0).then_some(current)));
         let met = self.conflicts.entry(number).or_insert(0);
         *met += 1;
         if *met > CONFLICTS_MAX {
@@ -238,8 +263,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether what stands there has to be shown here, under whatever name, before ours takes its place: else nobody would see it
-    /// any more. The change is sent again until then.
+    /// Whether what stands there has to be shown here, under whatever name, before ours takes its
+    /// place: else nobody would see it any more. The change is sent again until then.
     async fn is_shown_first(&self, current: u64) -> Result<bool, LibraryError> {
         if current == 0 || !self.following.0.load(Ordering::Acquire) {
             return Ok(false);
@@ -262,8 +287,8 @@ impl Outbox {
         }
     }
 
-    /// The server does not hold what a receipt of ours says it holds. The receipt is worth nothing: its files are
-    /// promised anew, and their names follow when they have been uploaded.
+    /// The server does not hold what a receipt of ours says it holds. The receipt is worth nothing:
+    /// its files are promised anew, and their names follow when they have been uploaded.
     async fn send_anew(&self, image: Fingerprint) -> Result<(), LibraryError> {
         tracing::error!(%image, "the server lost an image that it had vouched for; sending it again");
         let journal = Arc::clone(&self.journal);
@@ -276,13 +301,21 @@ impl Outbox {
     async fn put_of(&self, path: &LibraryPath) -> Result<Option<NameChange>, LibraryError> {
         let (journal, path) = (Arc::clone(&self.journal), path.clone());
         let found = aside(move || search(&journal, |record| record.path == path)).await?;
-        Ok(found.into_iter().find_map(|(_, record)| match record.state {
-            FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint } => {
-                Some(NameChange::Put { path: record.path, fingerprint, mtime_ns: record.stamp.mtime_ns })
-            }
-            // Its name follows when it is uploaded, if it ever is.
-            FileState::Pending { .. } | FileState::Local { .. } | FileState::Failed { .. } => None,
-        }))
+        Ok(found
+            .into_iter()
+            .find_map(|(_, record)| match record.state {
+                FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint } => {
+                    Some(NameChange::Put {
+                        path: record.path,
+                        fingerprint,
+                        mtime_ns: record.stamp.mtime_ns,
+                    })
+                }
+                // Its name follows when it is uploaded, if it ever is.
+                FileState::Pending { .. } | FileState::Local { .. } | FileState::Failed { .. } => {
+                    None
+                }
+            }))
     }
 }
 

@@ -7,7 +7,9 @@ use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 use tempfile::TempDir;
 
 use super::Library;
-use crate::journal::{FileId, FileRecord, FileState, Journal, NameChange, NameStep, Outcome, Settled, Stamp};
+use crate::journal::{
+    FileId, FileRecord, FileState, Journal, NameChange, NameStep, Outcome, Settled, Stamp,
+};
 use crate::remote::Remote;
 use crate::remote::fake::{FakeServer, Fault, State, receipt};
 
@@ -27,7 +29,11 @@ fn image(number: u64) -> Vec<u8> {
 }
 
 fn put(name: &str, number: u64) -> NameChange {
-    NameChange::Put { path: path(name), fingerprint: Fingerprint::of(&image(number)), mtime_ns: 5 }
+    NameChange::Put {
+        path: path(name),
+        fingerprint: Fingerprint::of(&image(number)),
+        mtime_ns: 5,
+    }
 }
 
 impl House {
@@ -36,7 +42,12 @@ impl House {
         let folder = TempDir::new().unwrap();
         let journal = Arc::new(Journal::open(&folder.path().join("journal.redb")).unwrap());
         let library = start(&journal, &server);
-        Self { server, journal, library, _folder: folder }
+        Self {
+            server,
+            journal,
+            library,
+            _folder: folder,
+        }
     }
 
     /// The server holds these images.
@@ -63,27 +74,56 @@ impl House {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), sent).await.expect("in time");
+        tokio::time::timeout(Duration::from_secs(20), sent)
+            .await
+            .expect("in time");
     }
 
     /// A file that is backed up, with its name in the outbox.
     fn backed_up(&self, id: u64, name: &str, number: u64) {
-        let (stamp, content) = (Stamp { size: 8, mtime_ns: 5 }, image(number));
+        let (stamp, content) = (
+            Stamp {
+                size: 8,
+                mtime_ns: 5,
+            },
+            image(number),
+        );
         let fingerprint = Fingerprint::of(&content);
-        let record = FileRecord { path: path(name), stamp, state: FileState::Pending { fingerprint } };
+        let record = FileRecord {
+            path: path(name),
+            stamp,
+            state: FileState::Pending { fingerprint },
+        };
         self.journal.record(vec![(FileId(id), record)]).unwrap();
-        let outcome = Outcome::BackedUp { receipt: receipt(&content) };
-        self.journal.settle(vec![Settled { id: FileId(id), stamp, fingerprint, outcome }]).unwrap();
+        let outcome = Outcome::BackedUp {
+            receipt: receipt(&content),
+        };
+        self.journal
+            .settle(vec![Settled {
+                id: FileId(id),
+                stamp,
+                fingerprint,
+                outcome,
+            }])
+            .unwrap();
     }
 
     fn stands(&self, name: &str) -> Option<Fingerprint> {
-        self.server.state().library.get(&path(name)).map(|(_, fingerprint)| *fingerprint)
+        self.server
+            .state()
+            .library
+            .get(&path(name))
+            .map(|(_, fingerprint)| *fingerprint)
     }
 }
 
 fn start(journal: &Arc<Journal>, server: &FakeServer) -> Library {
     let remote = Remote::new(&server.login()).unwrap();
-    Library::start(&tokio::runtime::Handle::current(), Arc::clone(journal), remote)
+    Library::start(
+        &tokio::runtime::Handle::current(),
+        Arc::clone(journal),
+        remote,
+    )
 }
 
 #[tokio::test]
@@ -108,10 +148,18 @@ async fn names_follow_in_the_order_in_which_they_changed() {
     house.send(vec![
         put("a.jpg", 1),
         put("b.jpg", 2),
-        NameChange::Move { from: path("a.jpg"), to: path("c.jpg") },
+        NameChange::Move {
+            from: path("a.jpg"),
+            to: path("c.jpg"),
+        },
         put("a.jpg", 3),
-        NameChange::Remove { path: path("b.jpg") },
-        NameChange::Move { from: path("c.jpg"), to: path("b.jpg") },
+        NameChange::Remove {
+            path: path("b.jpg"),
+        },
+        NameChange::Move {
+            from: path("c.jpg"),
+            to: path("b.jpg"),
+        },
     ]);
     house.until_sent().await;
     assert_eq!(house.stands("a.jpg"), Some(Fingerprint::of(&image(3))));
@@ -130,12 +178,19 @@ async fn a_name_that_another_device_changed_is_based_anew() {
         let mut state = house.server.state();
         state.version += 10;
         let version = state.version;
-        state.library.insert(path(name), (version, Fingerprint::of(&image(2))));
+        state
+            .library
+            .insert(path(name), (version, Fingerprint::of(&image(2))));
     }
     house.send(vec![
         put("a.jpg", 3),
-        NameChange::Remove { path: path("b.jpg") },
-        NameChange::Move { from: path("c.jpg"), to: path("d.jpg") },
+        NameChange::Remove {
+            path: path("b.jpg"),
+        },
+        NameChange::Move {
+            from: path("c.jpg"),
+            to: path("d.jpg"),
+        },
     ]);
     house.until_sent().await;
     assert_eq!(house.stands("a.jpg"), Some(Fingerprint::of(&image(3))));
@@ -152,7 +207,13 @@ async fn a_photo_moved_after_another_device_removed_it_stands_at_its_new_name() 
     house.library.wake();
     house.until_sent().await;
     house.server.state().library.clear();
-    house.journal.follow(vec![NameStep::Rename { id: FileId(1), to: path("b.jpg") }]).unwrap();
+    house
+        .journal
+        .follow(vec![NameStep::Rename {
+            id: FileId(1),
+            to: path("b.jpg"),
+        }])
+        .unwrap();
     house.library.moved(&path("a.jpg"), &path("b.jpg")).unwrap();
     house.until_sent().await;
     assert_eq!(house.stands("b.jpg"), Some(Fingerprint::of(&image(1))));
@@ -168,8 +229,11 @@ async fn two_devices_that_fight_for_a_name_do_not_fight_for_ever() {
     let house = House::new().await;
     house.hold(0..2);
     for version in 1..=20 {
-        let outcome = format!("{{\"outcomes\":[{{\"outcome\":\"conflict\",\"current\":{version}}}]}}");
-        house.server.fail("/library", Fault::Garbage(outcome.leak()));
+        let outcome =
+            format!("{{\"outcomes\":[{{\"outcome\":\"conflict\",\"current\":{version}}}]}}");
+        house
+            .server
+            .fail("/library", Fault::Garbage(outcome.leak()));
     }
     house.send(vec![put("a.jpg", 1)]);
     house.until_sent().await;
@@ -183,10 +247,16 @@ async fn an_image_that_the_server_lost_is_promised_anew() {
     let mut requeued = house.library.requeued();
     house.backed_up(1, "a.jpg", 1);
     house.library.wake();
-    tokio::time::timeout(Duration::from_secs(20), requeued.changed()).await.expect("in time").unwrap();
+    tokio::time::timeout(Duration::from_secs(20), requeued.changed())
+        .await
+        .expect("in time")
+        .unwrap();
     let fingerprint = Fingerprint::of(&image(1));
     assert_eq!(house.journal.receipt(fingerprint).unwrap(), None);
-    assert_eq!(house.journal.file(FileId(1)).unwrap().unwrap().state, FileState::Pending { fingerprint });
+    assert_eq!(
+        house.journal.file(FileId(1)).unwrap().unwrap().state,
+        FileState::Pending { fingerprint }
+    );
     house.until_sent().await;
     house.library.stop().await;
 }
@@ -197,9 +267,15 @@ async fn one_name_that_the_server_cannot_read_does_not_hold_up_the_others() {
     house.hold(0..8);
     // The batch of eight, four, two and one: the first change is the bad one.
     for _ in 0..4 {
-        house.server.fail("/library", Fault::Problem(ErrorCode::MalformedPath, None));
+        house
+            .server
+            .fail("/library", Fault::Problem(ErrorCode::MalformedPath, None));
     }
-    house.send((0..8).map(|number| put(&format!("{number}.jpg"), number)).collect());
+    house.send(
+        (0..8)
+            .map(|number| put(&format!("{number}.jpg"), number))
+            .collect(),
+    );
     house.until_sent().await;
     assert_eq!(house.server.state().library.len(), 7);
     house.library.stop().await;
@@ -215,7 +291,9 @@ async fn names_outlive_an_absent_server_and_a_restart() {
     assert_eq!(house.journal.names_queued(), 2);
     house.server.start_again();
     house.server.fail("/library", Fault::CutAfter);
-    house.server.fail("/library", Fault::Problem(ErrorCode::Unavailable, Some(1)));
+    house
+        .server
+        .fail("/library", Fault::Problem(ErrorCode::Unavailable, Some(1)));
     house.library = start(&house.journal, &house.server);
     house.until_sent().await;
     assert_eq!(house.server.state().library.len(), 2);

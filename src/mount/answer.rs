@@ -4,7 +4,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use fuser::{
-    Errno, FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyWrite, ReplyXattr,
+    Errno, FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyEmpty, ReplyEntry, ReplyOpen,
+    ReplyWrite, ReplyXattr,
 };
 
 use super::errno::{errno, is_trouble};
@@ -17,12 +18,15 @@ use crate::spool::Facts;
 /// How long the kernel may believe what we told it of a name or a file.
 pub(super) const KNOWN_FOR: Duration = Duration::from_hours(1);
 
-/// Answers one request inside a span. A panic is our fault and not the program's that asked: it gets EIO (fuser sends that when a reply is
-/// dropped), and the mount lives on.
+/// Answers one request inside a span. A panic is our fault and not the program's that asked: it
+/// gets EIO (fuser sends that when a reply is dropped), and the mount lives on.
 pub(super) fn serve(operation: &'static str, number: INodeNo, request: impl FnOnce()) {
     let _span = tracing::debug_span!("kernel", operation, inode = number.0).entered();
     if catch_unwind(AssertUnwindSafe(request)).is_err() {
-        tracing::error!(operation, "a kernel request met a fault of ours and was answered with EIO");
+        tracing::error!(
+            operation,
+            "a kernel request met a fault of ours and was answered with EIO"
+        );
     }
 }
 
@@ -47,7 +51,11 @@ pub(super) fn answer_empty(reply: ReplyEmpty, outcome: Result<(), TreeError>) {
 
 pub(super) fn answer_entry(reply: ReplyEntry, outcome: Result<Entry, TreeError>) {
     match outcome {
-        Ok(entry) => reply.entry(&KNOWN_FOR, &attributes(entry.number, &entry.facts), entry.generation),
+        Ok(entry) => reply.entry(
+            &KNOWN_FOR,
+            &attributes(entry.number, &entry.facts),
+            entry.generation,
+        ),
         Err(error) => reply.error(refusal(&error)),
     }
 }
@@ -69,7 +77,9 @@ pub(super) fn answer_created(reply: ReplyCreate, tree: &Tree, outcome: Result<Cr
         Ok((Created { entry, handle }, open)) => {
             let (shape, flags) = (attributes(entry.number, &entry.facts), manner(&open));
             match &*open.way {
-                Way::Kernel(backing) => backing.answer_create(reply, (&shape, entry.generation), handle, flags),
+                Way::Kernel(backing) => {
+                    backing.answer_create(reply, (&shape, entry.generation), handle, flags);
+                }
                 Way::Ours => reply.created(&KNOWN_FOR, &shape, entry.generation, handle, flags),
             }
         }

@@ -1,12 +1,16 @@
-//! Beside whoever asks: the threads that answer the kernel run on the processor of the program that asks.
+//! Beside whoever asks: the threads that answer the kernel run on the processor of the program that
+//! asks.
 //!
-//! A program that copies many small files waits for each answer, so it and we take turns, and a second processor makes nothing faster. It makes
-//! it slower: whoever is woken on another processor has to be called there, which in a virtual machine, where an idle processor is halted, takes
-//! longer than all the work for the answer. Linux leaves either where it last ran. So we move: while requests come thick, one in a few has its
-//! program's processor looked up, and all our threads are bound to it.
+//! A program that copies many small files waits for each answer, so it and we take turns, and a
+//! second processor makes nothing faster. It makes it slower: whoever is woken on another processor
+//! has to be called there, which in a virtual machine, where an idle processor is halted, takes
+//! longer than all the work for the answer. Linux leaves either where it last ran. So we move:
+//! while requests come thick, one in a few has its program's processor looked up, and all our
+//! threads are bound to it.
 //!
-//! A program that moves away at each answer, as it may where cores share a cache and idle ones are called quickly, and several that ask from
-//! different processors cannot be followed. Then, and when requests come thinly, the threads run wherever Linux likes (decision 21).
+//! A program that moves away at each answer, as it may where cores share a cache and idle ones are
+//! called quickly, and several that ask from different processors cannot be followed. Then, and
+//! when requests come thinly, the threads run wherever Linux likes (decision 21).
 
 use std::cell::Cell;
 use std::fs::File;
@@ -20,7 +24,8 @@ use rustix::thread::{CpuSet, Pid, gettid, sched_getaffinity, sched_setaffinity};
 #[cfg(test)]
 mod tests;
 
-/// One request in so many has its program looked up, which takes 4 microseconds; a call to another processor takes 2 to 50.
+/// One request in so many has its program looked up, which takes 4 microseconds; a call to another
+/// processor takes 2 to 50.
 const LOOK_EVERY: u32 = 4;
 
 /// Requests that are further apart do not come thick: a call more or less is of no matter to them.
@@ -29,8 +34,9 @@ const THICK: Duration = Duration::from_millis(10);
 /// A program that was somewhere else in more than `MOVES_MAX` of so many looks cannot be followed.
 const LOOKS: u32 = 64;
 
-/// Linux moves a program that copies alone in one of twenty looks, to a processor with nothing to do; one that sends its bytes through us (the
-/// direct path), or is two (rsync), in one of two. One that cannot be followed is away at each.
+/// Linux moves a program that copies alone in one of twenty looks, to a processor with nothing to
+/// do; one that sends its bytes through us (the direct path), or is two (rsync), in one of two. One
+/// that cannot be followed is away at each.
 const MOVES_MAX: u32 = 56;
 
 /// Before we try again to follow.
@@ -39,7 +45,8 @@ const REST: Duration = Duration::from_millis(250);
 /// More than `/proc/.../stat` ever holds: some fifty numbers and a name.
 const STAT_MAX: usize = 2048;
 
-/// The place in `/proc/.../stat` of the processor, after the name (`proc_pid_stat(5)`: field 39; the name is field 2).
+/// The place in `/proc/.../stat` of the processor, after the name (`proc_pid_stat(5)`: field 39;
+/// the name is field 2).
 const PROCESSOR_FIELD: usize = 39 - 3;
 
 thread_local! {
@@ -64,7 +71,8 @@ struct Company {
 }
 
 impl Beside {
-    /// Called by a thread that has just answered a request of `asker`, a thread's number, or 0 if the kernel itself asked.
+    /// Called by a thread that has just answered a request of `asker`, a thread's number, or 0 if
+    /// the kernel itself asked.
     pub(super) fn answered(&self, asker: u32) {
         if asker == 0 {
             return;
@@ -155,10 +163,14 @@ fn only(processor: usize) -> CpuSet {
     set
 }
 
-/// The processor that a thread ran on last. A name may hold anything, also brackets: it ends with the last one.
+/// The processor that a thread ran on last. A name may hold anything, also brackets: it ends with
+/// the last one.
 fn processor(stat: &[u8]) -> Option<usize> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
-    let field = stat.get(name_end + 2..)?.split(|byte| *byte == b' ').nth(PROCESSOR_FIELD)?;
+    let field = stat
+        .get(name_end + 2..)?
+        .split(|byte| *byte == b' ')
+        .nth(PROCESSOR_FIELD)?;
     let processor = std::str::from_utf8(field).ok()?.parse().ok()?;
     (processor < CpuSet::MAX_CPU).then_some(processor)
 }
@@ -195,7 +207,10 @@ enum Found {
 
 impl Following {
     fn asked(&mut self, now: Instant) -> Step {
-        let thick = self.last_asked.replace(now).is_some_and(|last| now.saturating_duration_since(last) < THICK);
+        let thick = self
+            .last_asked
+            .replace(now)
+            .is_some_and(|last| now.saturating_duration_since(last) < THICK);
         if !thick {
             let was_bound = self.place.take().is_some();
             (self.asked, self.looks, self.moves) = (0, 0, 0);
@@ -205,7 +220,11 @@ impl Following {
             return Step::Stay;
         }
         self.asked = self.asked.wrapping_add(1);
-        if self.asked.is_multiple_of(LOOK_EVERY) { Step::Look } else { Step::Stay }
+        if self.asked.is_multiple_of(LOOK_EVERY) {
+            Step::Look
+        } else {
+            Step::Stay
+        }
     }
 
     fn found(&mut self, processor: usize, now: Instant) -> Found {

@@ -1,7 +1,8 @@
 //! The door: kernel requests in, one call to the tree each, answers out.
 //!
-//! Nothing is decided here but how the kernel may cache what it was told. The mount is the only writer of its spool, so names and
-//! facts may be kept long; what a program changes, the kernel itself takes out of its cache.
+//! Nothing is decided here but how the kernel may cache what it was told. The mount is the only
+//! writer of its spool, so names and facts may be kept long; what a program changes, the kernel
+//! itself takes out of its cache.
 
 use std::cell::RefCell;
 use std::ffi::OsStr;
@@ -12,16 +13,16 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fuser::{
-    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation, INodeNo, IoctlFlags,
-    KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, Errno, FileHandle, Filesystem, Generation,
+    INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate,
+    ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek,
+    ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 use rustix::fs::SeekFrom;
 
 use super::answer::{
-    KNOWN_FOR, answer_created, answer_empty, answer_entry, answer_facts, answer_open, answer_written, answer_xattr,
-    refusal, serve,
+    KNOWN_FOR, answer_created, answer_empty, answer_entry, answer_facts, answer_open,
+    answer_written, answer_xattr, refusal, serve,
 };
 use super::beside::Beside;
 use super::later::{Creation, Later};
@@ -32,12 +33,14 @@ use super::shape::{attributes, kind, nothing, opening, permissions, replacing, t
 use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
 use crate::recall::{Absent, Asker};
 
-/// How long the kernel may believe that a name is not there. Shorter than what it may believe of one that is, because somebody may put a file into the spool behind our back, and a name
-/// that does not appear looks like a loss.
+/// How long the kernel may believe that a name is not there. Shorter than what it may believe of
+/// one that is, because somebody may put a file into the spool behind our back, and a name that
+/// does not appear looks like a loss.
 const MISSING_FOR: Duration = Duration::from_secs(1);
 
 thread_local! {
-    /// What is read on its way to the kernel: one buffer for each event thread, as large as the largest read so far.
+    /// What is read on its way to the kernel: one buffer for each event thread, as large as the
+    /// largest read so far.
     static READ_BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -50,17 +53,31 @@ pub(super) struct Door {
 
 impl Door {
     pub(super) fn new(tree: Arc<Tree>, choice: IoChoice) -> Self {
-        Self { tree, choice, beside: Beside::default() }
+        Self {
+            tree,
+            choice,
+            beside: Beside::default(),
+        }
     }
 
-    fn serve(&self, operation: &'static str, request: &Request, number: INodeNo, answer: impl FnOnce()) {
+    fn serve(
+        &self,
+        operation: &'static str,
+        request: &Request,
+        number: INodeNo,
+        answer: impl FnOnce(),
+    ) {
         serve(operation, number, answer);
         self.beside.answered(request.pid());
     }
 
     /// For a request that has to wait for bytes.
     fn later(&self, absent: Absent, request: &Request) -> Later {
-        Later { tree: Arc::clone(&self.tree), absent, asker: Asker::new(request.pid()) }
+        Later {
+            tree: Arc::clone(&self.tree),
+            absent,
+            asker: Asker::new(request.pid()),
+        }
     }
 }
 
@@ -75,19 +92,33 @@ impl Filesystem for Door {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.serve("lookup", request, parent, || match self.tree.lookup(parent, name) {
-            Ok(None) => reply.entry_with_ttls(&MISSING_FOR, &MISSING_FOR, &nothing(), Generation(0)),
-            Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
-            Err(error) => answer_entry(reply, Err(error)),
+        self.serve("lookup", request, parent, || {
+            match self.tree.lookup(parent, name) {
+                Ok(None) => {
+                    reply.entry_with_ttls(&MISSING_FOR, &MISSING_FOR, &nothing(), Generation(0));
+                }
+                Ok(Some(entry)) => answer_entry(reply, Ok(entry)),
+                Err(error) => answer_entry(reply, Err(error)),
+            }
         });
     }
 
     fn forget(&self, request: &Request, number: INodeNo, times: u64) {
-        self.serve("forget", request, number, || self.tree.forget(number, times));
+        self.serve("forget", request, number, || {
+            self.tree.forget(number, times);
+        });
     }
 
-    fn getattr(&self, request: &Request, number: INodeNo, handle: Option<FileHandle>, reply: ReplyAttr) {
-        self.serve("getattr", request, number, || answer_facts(reply, number, self.tree.facts(number, handle)));
+    fn getattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: Option<FileHandle>,
+        reply: ReplyAttr,
+    ) {
+        self.serve("getattr", request, number, || {
+            answer_facts(reply, number, self.tree.facts(number, handle));
+        });
     }
 
     fn setattr(
@@ -109,18 +140,28 @@ impl Filesystem for Door {
         reply: ReplyAttr,
     ) {
         self.serve("setattr", request, number, || {
-            let change = Change { mode: mode.map(permissions), uid, gid, size, times: times(accessed, modified) };
+            let change = Change {
+                mode: mode.map(permissions),
+                uid,
+                gid,
+                size,
+                times: times(accessed, modified),
+            };
             match self.tree.change(number, handle, &change) {
-                Err(TreeError::Absent(absent)) => self.later(absent, request).change(number, change, reply),
+                Err(TreeError::Absent(absent)) => {
+                    self.later(absent, request).change(number, change, reply);
+                }
                 changed => answer_facts(reply, number, changed),
             }
         });
     }
 
     fn readlink(&self, request: &Request, number: INodeNo, reply: ReplyData) {
-        self.serve("readlink", request, number, || match self.tree.read_link(number) {
-            Ok(target) => reply.data(target.as_bytes()),
-            Err(error) => reply.error(refusal(&error)),
+        self.serve("readlink", request, number, || {
+            match self.tree.read_link(number) {
+                Ok(target) => reply.data(target.as_bytes()),
+                Err(error) => reply.error(refusal(&error)),
+            }
         });
     }
 
@@ -143,22 +184,46 @@ impl Filesystem for Door {
         });
     }
 
-    fn mkdir(&self, request: &Request, parent: INodeNo, name: &OsStr, mode: u32, _umask: u32, reply: ReplyEntry) {
+    fn mkdir(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        mode: u32,
+        _umask: u32,
+        reply: ReplyEntry,
+    ) {
         self.serve("mkdir", request, parent, || {
-            answer_entry(reply, self.tree.create_folder(parent, name, permissions(mode)));
+            answer_entry(
+                reply,
+                self.tree.create_folder(parent, name, permissions(mode)),
+            );
         });
     }
 
     fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve("unlink", request, parent, || answer_empty(reply, self.tree.remove_file(parent, name)));
+        self.serve("unlink", request, parent, || {
+            answer_empty(reply, self.tree.remove_file(parent, name));
+        });
     }
 
     fn rmdir(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve("rmdir", request, parent, || answer_empty(reply, self.tree.remove_folder(parent, name)));
+        self.serve("rmdir", request, parent, || {
+            answer_empty(reply, self.tree.remove_folder(parent, name));
+        });
     }
 
-    fn symlink(&self, request: &Request, parent: INodeNo, name: &OsStr, target: &Path, reply: ReplyEntry) {
-        self.serve("symlink", request, parent, || answer_entry(reply, self.tree.create_link(parent, name, target)));
+    fn symlink(
+        &self,
+        request: &Request,
+        parent: INodeNo,
+        name: &OsStr,
+        target: &Path,
+        reply: ReplyEntry,
+    ) {
+        self.serve("symlink", request, parent, || {
+            answer_entry(reply, self.tree.create_link(parent, name, target));
+        });
     }
 
     fn rename(
@@ -172,21 +237,34 @@ impl Filesystem for Door {
         reply: ReplyEmpty,
     ) {
         self.serve("rename", request, parent, || {
-            let renamed =
-                replacing(flags).and_then(|replace| self.tree.rename((parent, name), (new_parent, new_name), replace));
+            let renamed = replacing(flags).and_then(|replace| {
+                self.tree
+                    .rename((parent, name), (new_parent, new_name), replace)
+            });
             answer_empty(reply, renamed);
         });
     }
 
-    fn link(&self, request: &Request, number: INodeNo, _parent: INodeNo, _name: &OsStr, reply: ReplyEntry) {
-        self.serve("link", request, number, || answer_entry(reply, Err(TreeError::HardLink)));
+    fn link(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        _parent: INodeNo,
+        _name: &OsStr,
+        reply: ReplyEntry,
+    ) {
+        self.serve("link", request, number, || {
+            answer_entry(reply, Err(TreeError::HardLink));
+        });
     }
 
     fn open(&self, request: &Request, number: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         self.serve("open", request, number, || {
             let how = opening(flags.0);
             match self.tree.open(number, how, truncate(flags.0)) {
-                Err(TreeError::Absent(absent)) => self.later(absent, request).open(number, how, reply),
+                Err(TreeError::Absent(absent)) => {
+                    self.later(absent, request).open(number, how, reply);
+                }
                 opened => answer_open(reply, &self.tree, opened),
             }
         });
@@ -204,10 +282,21 @@ impl Filesystem for Door {
     ) {
         self.serve("create", request, parent, || {
             let how = opening(flags);
-            let existing = if flags & libc::O_EXCL == 0 { Existing::Open(truncate(flags)) } else { Existing::Refuse };
-            match self.tree.create(parent, name, permissions(mode), how, existing) {
+            let existing = if flags & libc::O_EXCL == 0 {
+                Existing::Open(truncate(flags))
+            } else {
+                Existing::Refuse
+            };
+            match self
+                .tree
+                .create(parent, name, permissions(mode), how, existing)
+            {
                 Err(TreeError::Absent(absent)) => {
-                    let creation = Creation { folder: parent, name: name.to_owned(), mode: permissions(mode) };
+                    let creation = Creation {
+                        folder: parent,
+                        name: name.to_owned(),
+                        mode: permissions(mode),
+                    };
                     self.later(absent, request).create(creation, how, reply);
                 }
                 made => answer_created(reply, &self.tree, made),
@@ -228,7 +317,9 @@ impl Filesystem for Door {
     ) {
         self.serve("read", request, number, || {
             if let Some(absent) = self.tree.missing(handle, offset, u64::from(size)) {
-                return self.later(absent, request).read(number, handle, offset, size, reply);
+                return self
+                    .later(absent, request)
+                    .read(number, handle, offset, size, reply);
             }
             READ_BUFFER.with_borrow_mut(|buffer| {
                 let size = size as usize;
@@ -259,7 +350,8 @@ impl Filesystem for Door {
             let written = if how.contains(WriteFlags::FUSE_WRITE_CACHE) {
                 self.tree.write_back(handle, offset, bytes)
             } else {
-                self.tree.write(handle, offset, bytes, owner.map_or(Hand::Anybody, Hand::Of))
+                self.tree
+                    .write(handle, offset, bytes, owner.map_or(Hand::Anybody, Hand::Of))
             };
             let written = written.and_then(|count| {
                 if how.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
@@ -271,8 +363,17 @@ impl Filesystem for Door {
         });
     }
 
-    fn flush(&self, request: &Request, number: INodeNo, handle: FileHandle, owner: LockOwner, reply: ReplyEmpty) {
-        self.serve("flush", request, number, || answer_empty(reply, self.tree.flush(handle, owner)));
+    fn flush(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        owner: LockOwner,
+        reply: ReplyEmpty,
+    ) {
+        self.serve("flush", request, number, || {
+            answer_empty(reply, self.tree.flush(handle, owner));
+        });
     }
 
     fn release(
@@ -291,7 +392,14 @@ impl Filesystem for Door {
         });
     }
 
-    fn fsync(&self, request: &Request, number: INodeNo, handle: FileHandle, datasync: bool, reply: ReplyEmpty) {
+    fn fsync(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        datasync: bool,
+        reply: ReplyEmpty,
+    ) {
         self.serve("fsync", request, number, || {
             let extent = if datasync { Extent::Bytes } else { Extent::All };
             answer_empty(reply, self.tree.sync(handle, extent));
@@ -299,16 +407,29 @@ impl Filesystem for Door {
     }
 
     fn opendir(&self, request: &Request, number: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.serve("opendir", request, number, || match self.tree.open_folder(number) {
-            Ok((handle, list)) => reply.opened(handle, listing(list)),
-            Err(error) => reply.error(refusal(&error)),
+        self.serve("opendir", request, number, || {
+            match self.tree.open_folder(number) {
+                Ok((handle, list)) => reply.opened(handle, listing(list)),
+                Err(error) => reply.error(refusal(&error)),
+            }
         });
     }
 
-    fn readdir(&self, request: &Request, number: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
+    fn readdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        mut reply: ReplyDirectory,
+    ) {
         self.serve("readdir", request, number, || {
             let listed = self.tree.list(handle, offset, |found| {
-                if reply.add(found.number, found.next, kind(found.kind), &found.name) { Room::None } else { Room::Left }
+                if reply.add(found.number, found.next, kind(found.kind), &found.name) {
+                    Room::None
+                } else {
+                    Room::Left
+                }
             });
             match listed {
                 Ok(()) => reply.ok(),
@@ -329,9 +450,22 @@ impl Filesystem for Door {
             let listed = self.tree.list_entries(handle, offset, |found, entry| {
                 let (shape, generation) = match entry {
                     Some(entry) => (attributes(entry.number, &entry.facts), entry.generation),
-                    None => (fuser::FileAttr { kind: kind(found.kind), ..nothing() }, Generation(0)),
+                    None => (
+                        fuser::FileAttr {
+                            kind: kind(found.kind),
+                            ..nothing()
+                        },
+                        Generation(0),
+                    ),
                 };
-                let full = reply.add(found.number, found.next, &found.name, &KNOWN_FOR, &shape, generation);
+                let full = reply.add(
+                    found.number,
+                    found.next,
+                    &found.name,
+                    &KNOWN_FOR,
+                    &shape,
+                    generation,
+                );
                 if full { Room::None } else { Room::Left }
             });
             match listed {
@@ -341,22 +475,42 @@ impl Filesystem for Door {
         });
     }
 
-    fn releasedir(&self, request: &Request, number: INodeNo, handle: FileHandle, _flags: OpenFlags, reply: ReplyEmpty) {
+    fn releasedir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        _flags: OpenFlags,
+        reply: ReplyEmpty,
+    ) {
         self.serve("releasedir", request, number, || {
             self.tree.close_folder(handle);
             reply.ok();
         });
     }
 
-    fn fsyncdir(&self, request: &Request, number: INodeNo, handle: FileHandle, _datasync: bool, reply: ReplyEmpty) {
-        self.serve("fsyncdir", request, number, || answer_empty(reply, self.tree.sync_folder(handle)));
+    fn fsyncdir(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        handle: FileHandle,
+        _datasync: bool,
+        reply: ReplyEmpty,
+    ) {
+        self.serve("fsyncdir", request, number, || {
+            answer_empty(reply, self.tree.sync_folder(handle));
+        });
     }
 
     fn statfs(&self, request: &Request, number: INodeNo, reply: ReplyStatfs) {
         self.serve("statfs", request, number, || match self.tree.disk() {
             Ok(disk) => {
                 let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
-                let (block, fragment, name) = (small(disk.f_bsize), small(disk.f_frsize), small(disk.f_namemax));
+                let (block, fragment, name) = (
+                    small(disk.f_bsize),
+                    small(disk.f_frsize),
+                    small(disk.f_namemax),
+                );
                 reply.statfs(
                     disk.f_blocks,
                     disk.f_bfree,
@@ -387,20 +541,36 @@ impl Filesystem for Door {
         });
     }
 
-    fn getxattr(&self, request: &Request, number: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.serve("getxattr", request, number, || answer_xattr(reply, size, self.tree.xattr(number, name)));
+    fn getxattr(
+        &self,
+        request: &Request,
+        number: INodeNo,
+        name: &OsStr,
+        size: u32,
+        reply: ReplyXattr,
+    ) {
+        self.serve("getxattr", request, number, || {
+            answer_xattr(reply, size, self.tree.xattr(number, name));
+        });
     }
 
     fn listxattr(&self, request: &Request, number: INodeNo, size: u32, reply: ReplyXattr) {
         self.serve("listxattr", request, number, || {
             let names = self.tree.list_xattrs(number);
-            let joined = names.map(|names| names.iter().flat_map(|name| [name.as_bytes(), b"\0"].concat()).collect());
+            let joined = names.map(|names| {
+                names
+                    .iter()
+                    .flat_map(|name| [name.as_bytes(), b"\0"].concat())
+                    .collect()
+            });
             answer_xattr(reply, size, joined);
         });
     }
 
     fn removexattr(&self, request: &Request, number: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve("removexattr", request, number, || answer_empty(reply, self.tree.remove_xattr(number, name)));
+        self.serve("removexattr", request, number, || {
+            answer_empty(reply, self.tree.remove_xattr(number, name));
+        });
     }
 
     fn access(&self, request: &Request, number: INodeNo, mask: AccessFlags, reply: ReplyEmpty) {

@@ -1,7 +1,7 @@
 //! Handles: what the kernel has open, by the numbers that we gave it.
 //!
-//! An open file is an open file of the spool. It stays usable when its name is gone, which is what programs expect of a file
-//! that they removed while open.
+//! An open file is an open file of the spool. It stays usable when its name is gone, which is what
+//! programs expect of a file that they removed while open.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -68,8 +68,8 @@ impl Handles {
         locked(&self.files).keys().copied().collect()
     }
 
-    /// Some open file with this inode, for what has no name any more; one that can write rather than not. Looks at all
-    /// that is open: it is asked only about removed files.
+    /// Some open file with this inode, for what has no name any more; one that can write rather
+    /// than not. Looks at all that is open: it is asked only about removed files.
     pub(super) fn file_of(&self, id: FileId) -> Option<Arc<OpenFile>> {
         let files = locked(&self.files);
         let same = files.values().filter(|open| open.id == id);
@@ -86,7 +86,10 @@ impl Handles {
     }
     /// Some open folder with this inode, for what has no name any more.
     pub(super) fn folder_of(&self, id: FileId) -> Option<Arc<OpenFolder>> {
-        locked(&self.folders).values().find(|open| open.id == id).cloned()
+        locked(&self.folders)
+            .values()
+            .find(|open| open.id == id)
+            .cloned()
     }
     pub(super) fn close_folder(&self, number: FileHandle) -> Option<Arc<OpenFolder>> {
         locked(&self.folders).remove(&number)

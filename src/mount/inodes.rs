@@ -1,13 +1,15 @@
 //! Inodes: what the kernel knows of the tree by number, and where that is by name.
 //!
-//! The kernel names a thing by the inode number that we once told it, and keeps the number until it says "forget". We tell it
-//! the number on the spool's disk, so numbers are the same after every remount. A name is kept once, with the number of its
-//! folder: renaming a folder of a million photos moves one entry, and paths are put together by walking up.
+//! The kernel names a thing by the inode number that we once told it, and keeps the number until it
+//! says "forget". We tell it the number on the spool's disk, so numbers are the same after every
+//! remount. A name is kept once, with the number of its folder: renaming a folder of a million
+//! photos moves one entry, and paths are put together by walking up.
 //!
-//! A number may come back: the disk gives a removed file's number to the next new one while the kernel still knows the old.
-//! Then the *generation* tells them apart.
+//! A number may come back: the disk gives a removed file's number to the next new one while the
+//! kernel still knows the old. Then the *generation* tells them apart.
 //!
-//! Hundreds of thousands may be known at once, so an entry is 28 bytes, its index 5 to 10, and its name no more than its bytes.
+//! Hundreds of thousands may be known at once, so an entry is 28 bytes, its index 5 to 10, and its
+//! name no more than its bytes.
 
 use std::hash::{BuildHasher, RandomState};
 
@@ -102,7 +104,8 @@ impl Inodes {
         FileId(self.exchange_top(number.0))
     }
 
-    /// The top is told as 1, so whatever has number 1 on the disk (on tmpfs, something may) is told as the top's.
+    /// The top is told as 1, so whatever has number 1 on the disk (on tmpfs, something may) is told
+    /// as the top's.
     fn exchange_top(&self, number: u64) -> u64 {
         let top = self.slots[TOP as usize].id().0;
         match number {
@@ -133,7 +136,9 @@ impl Inodes {
             return Ok(Place::Top);
         }
         names.reverse();
-        LibraryPath::new(names.join("/")).map(Place::At).map_err(|_| Lost::TooLong)
+        LibraryPath::new(names.join("/"))
+            .map(Place::At)
+            .map_err(|_| Lost::TooLong)
     }
 
     /// How many the kernel knows, the top among them.
@@ -141,8 +146,9 @@ impl Inodes {
         self.by_id.len()
     }
 
-    /// Up to `most` names that the kernel could let go of, with the number of their folder: of those that are no folders, the ones that it has
-    /// known longest, and never the same twice before all others.
+    /// Up to `most` names that the kernel could let go of, with the number of their folder: of
+    /// those that are no folders, the ones that it has known longest, and never the same twice
+    /// before all others.
     pub(super) fn longest_known(&mut self, most: usize) -> Vec<(FileId, INodeNo, String)> {
         let mut chosen = Vec::new();
         for _ in 0..self.slots.len() {
@@ -150,7 +156,11 @@ impl Inodes {
                 break;
             }
             let slot = self.slots[self.hand as usize];
-            self.hand = if self.hand as usize + 1 < self.slots.len() { self.hand + 1 } else { TOP };
+            self.hand = if self.hand as usize + 1 < self.slots.len() {
+                self.hand + 1
+            } else {
+                TOP
+            };
             if slot.holders > 0 && slot.standing == Standing::Named && !slot.is_folder {
                 let folder = self.number(self.slots[slot.folder as usize].id());
                 chosen.push((slot.id(), folder, self.texts.get(slot.text).to_owned()));
@@ -160,7 +170,13 @@ impl Inodes {
     }
 
     /// The kernel is told that `name` in `folder` is `id`: it holds it once more.
-    pub(super) fn tell(&mut self, id: FileId, folder: FileId, name: &str, kind: Kind) -> Result<Generation, Lost> {
+    pub(super) fn tell(
+        &mut self,
+        id: FileId,
+        folder: FileId,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Generation, Lost> {
         let folder = self.find(folder).ok_or(Lost::Unknown)?;
         let at = self.find(id).unwrap_or_else(|| self.insert(id));
         self.put(at, folder, name);
@@ -199,7 +215,9 @@ impl Inodes {
     }
 
     fn unname(&mut self, id: FileId, standing: Standing) {
-        let Some(at) = self.find(id).filter(|at| *at != TOP) else { return };
+        let Some(at) = self.find(id).filter(|at| *at != TOP) else {
+            return;
+        };
         let slot = self.slots[at as usize];
         self.slots[at as usize].standing = standing;
         if slot.standing == Standing::Named {
@@ -214,7 +232,10 @@ impl Inodes {
             return;
         }
         let old = self.slots[at as usize];
-        if old.standing == Standing::Named && old.folder == folder && self.texts.get(old.text) == name {
+        if old.standing == Standing::Named
+            && old.folder == folder
+            && self.texts.get(old.text) == name
+        {
             return;
         }
         // The new folder is held before the old one is let go of: they may be the same.
@@ -234,7 +255,11 @@ impl Inodes {
     }
 
     fn find(&self, id: FileId) -> Option<u32> {
-        self.by_id.find(self.hasher.hash_one(id), |at| self.slots[*at as usize].id() == id).copied()
+        self.by_id
+            .find(self.hasher.hash_one(id), |at| {
+                self.slots[*at as usize].id() == id
+            })
+            .copied()
     }
 
     fn insert(&mut self, id: FileId) -> u32 {
@@ -243,8 +268,8 @@ impl Inodes {
             self.slots[at as usize] = slot;
             at
         } else {
-            let at =
-                u32::try_from(self.slots.len()).expect("the kernel's own memory ends long before 4 billion inodes");
+            let at = u32::try_from(self.slots.len())
+                .expect("the kernel's own memory ends long before 4 billion inodes");
             self.slots.push(slot);
             at
         };
@@ -253,7 +278,12 @@ impl Inodes {
     }
 
     fn index(&mut self, at: u32) {
-        let Self { slots, by_id, hasher, .. } = self;
+        let Self {
+            slots,
+            by_id,
+            hasher,
+            ..
+        } = self;
         let hash = |at: &u32| hasher.hash_one(slots[*at as usize].id());
         by_id.insert_unique(hash(&at), at, hash);
     }
@@ -295,7 +325,12 @@ impl Inodes {
     /// Gives memory back after a big tree was listed and forgotten.
     fn pack_slots(&mut self) {
         let (mut packed, mut moved_to) = (Vec::new(), vec![TOP; self.slots.len()]);
-        for (slot, to) in self.slots.iter().zip(&mut moved_to).filter(|(slot, _)| slot.holders > 0) {
+        for (slot, to) in self
+            .slots
+            .iter()
+            .zip(&mut moved_to)
+            .filter(|(slot, _)| slot.holders > 0)
+        {
             *to = u32::try_from(packed.len()).expect("fewer than there were");
             packed.push(*slot);
         }
@@ -315,7 +350,15 @@ impl Inodes {
 impl Slot {
     fn new(FileId(id): FileId) -> Self {
         let (text, standing) = (Text::default(), Standing::Nameless);
-        Self { id: id.to_ne_bytes(), folder: TOP, holders: 0, text, generation: 0, standing, is_folder: false }
+        Self {
+            id: id.to_ne_bytes(),
+            folder: TOP,
+            holders: 0,
+            text,
+            generation: 0,
+            standing,
+            is_folder: false,
+        }
     }
     fn id(&self) -> FileId {
         FileId(u64::from_ne_bytes(self.id))

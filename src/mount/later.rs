@@ -1,7 +1,8 @@
 //! Later: requests that have to wait for the server, with their answers.
 //!
-//! Each is carried out again when the bytes are here, on a thread of its own kind: those that answer the kernel go on answering. A photo that
-//! is hollowed out in the moment between is refused rather than waited for again.
+//! Each is carried out again when the bytes are here, on a thread of its own kind: those that
+//! answer the kernel go on answering. A photo that is hollowed out in the moment between is refused
+//! rather than waited for again.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -28,12 +29,25 @@ pub(super) struct Creation {
 }
 
 impl Later {
-    pub(super) fn read(self, number: INodeNo, handle: FileHandle, offset: u64, size: u32, reply: ReplyData) {
-        let Self { tree, absent, asker } = self;
+    pub(super) fn read(
+        self,
+        number: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        size: u32,
+        reply: ReplyData,
+    ) {
+        let Self {
+            tree,
+            absent,
+            asker,
+        } = self;
         absent.fetch(offset, u64::from(size), asker, move |held| {
             serve("read", number, || {
                 let mut buffer = vec![0; size as usize];
-                let read = held.map_err(TreeError::from).and_then(|()| tree.read(handle, offset, &mut buffer));
+                let read = held
+                    .map_err(TreeError::from)
+                    .and_then(|()| tree.read(handle, offset, &mut buffer));
                 match read {
                     Ok(count) => reply.data(&buffer[..count]),
                     Err(error) => reply.error(refusal(&error)),
@@ -44,10 +58,16 @@ impl Later {
 
     /// Opens for writing, once all is here.
     pub(super) fn open(self, number: INodeNo, how: Opening, reply: ReplyOpen) {
-        let Self { tree, absent, asker } = self;
+        let Self {
+            tree,
+            absent,
+            asker,
+        } = self;
         absent.fetch_whole(asker, move |held| {
             serve("open", number, || {
-                let opened = held.map_err(TreeError::from).and_then(|()| tree.open(number, how, Truncate::No));
+                let opened = held
+                    .map_err(TreeError::from)
+                    .and_then(|()| tree.open(number, how, Truncate::No));
                 answer_open(reply, &tree, opened);
             });
         });
@@ -55,12 +75,18 @@ impl Later {
 
     /// Opens for writing what was thought to be missing, once all is here.
     pub(super) fn create(self, creation: Creation, how: Opening, reply: ReplyCreate) {
-        let Self { tree, absent, asker } = self;
+        let Self {
+            tree,
+            absent,
+            asker,
+        } = self;
         absent.fetch_whole(asker, move |held| {
             let Creation { folder, name, mode } = creation;
             serve("create", folder, || {
                 let existing = Existing::Open(Truncate::No);
-                let made = held.map_err(TreeError::from).and_then(|()| tree.create(folder, &name, mode, how, existing));
+                let made = held
+                    .map_err(TreeError::from)
+                    .and_then(|()| tree.create(folder, &name, mode, how, existing));
                 answer_created(reply, &tree, made);
             });
         });
@@ -68,10 +94,16 @@ impl Later {
 
     /// Resizes, once all is here.
     pub(super) fn change(self, number: INodeNo, change: Change, reply: ReplyAttr) {
-        let Self { tree, absent, asker } = self;
+        let Self {
+            tree,
+            absent,
+            asker,
+        } = self;
         absent.fetch_whole(asker, move |held| {
             serve("setattr", number, || {
-                let changed = held.map_err(TreeError::from).and_then(|()| tree.change(number, None, &change));
+                let changed = held
+                    .map_err(TreeError::from)
+                    .and_then(|()| tree.change(number, None, &change));
                 answer_facts(reply, number, changed);
             });
         });

@@ -1,7 +1,8 @@
 //! Listings: whether a list of names that the kernel keeps is still right.
 //!
-//! The kernel drops its list of a folder when a program changes the folder through the mount. What changes behind its back (names of other devices,
-//! a file put into the spool) shows in the folder's own time on the disk, which is looked at whenever the folder is opened.
+//! The kernel drops its list of a folder when a program changes the folder through the mount. What
+//! changes behind its back (names of other devices, a file put into the spool) shows in the
+//! folder's own time on the disk, which is looked at whenever the folder is opened.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -12,7 +13,8 @@ use super::shape::time;
 use crate::journal::FileId;
 use crate::spool::Moment;
 
-/// A folder that changed within this time may change again without another time: disks keep it in steps of some milliseconds.
+/// A folder that changed within this time may change again without another time: disks keep it in
+/// steps of some milliseconds.
 const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Of so many folders the time is kept, some 3 MB; then all are forgotten, and listed again.
@@ -32,7 +34,8 @@ pub(super) enum KernelsList {
 pub(super) struct Listings(Mutex<HashMap<FileId, Moment>>);
 
 impl Listings {
-    /// A folder is opened at `now`, and changed last at `changed`: what a list is worth that was made since it was opened before.
+    /// A folder is opened at `now`, and changed last at `changed`: what a list is worth that was
+    /// made since it was opened before.
     pub(super) fn opened(&self, id: FileId, changed: Moment, now: SystemTime) -> KernelsList {
         let mut listed = locked(&self.0);
         if listed.get(&id) == Some(&changed) {
@@ -52,7 +55,8 @@ impl Listings {
 
 /// A time that is still to come never is.
 fn is_settled(changed: Moment, now: SystemTime) -> bool {
-    now.duration_since(time(changed)).is_ok_and(|age| age > SETTLED_AFTER)
+    now.duration_since(time(changed))
+        .is_ok_and(|age| age > SETTLED_AFTER)
 }
 
 #[cfg(test)]
@@ -63,7 +67,10 @@ mod tests {
     const FOLDER: FileId = FileId(7);
 
     fn at(seconds: i64, nanoseconds: u32) -> (Moment, SystemTime) {
-        let moment = Moment { seconds, nanoseconds };
+        let moment = Moment {
+            seconds,
+            nanoseconds,
+        };
         (moment, time(moment))
     }
 
@@ -71,7 +78,11 @@ mod tests {
     fn a_list_is_right_until_the_folder_changes() {
         let listings = Listings::default();
         let ((changed, _), (later, _), (_, now)) = (at(1, 0), at(3, 0), at(5, 0));
-        assert_eq!(listings.opened(FOLDER, changed, now), Outdated, "nobody knows what the kernel has from before");
+        assert_eq!(
+            listings.opened(FOLDER, changed, now),
+            Outdated,
+            "nobody knows what the kernel has from before"
+        );
         assert_eq!(listings.opened(FOLDER, changed, now), Current);
         assert_eq!(listings.opened(FileId(8), changed, now), Outdated);
         assert_eq!(listings.opened(FOLDER, later, now), Outdated);
@@ -83,7 +94,11 @@ mod tests {
         let listings = Listings::default();
         let (changed, _) = at(5, 0);
         for (moment, now) in [at(4, 999_999_999), at(5, 0), at(6, 0)] {
-            assert_eq!(listings.opened(FOLDER, changed, now), Outdated, "{moment:?}");
+            assert_eq!(
+                listings.opened(FOLDER, changed, now),
+                Outdated,
+                "{moment:?}"
+            );
         }
         assert_eq!(listings.opened(FOLDER, changed, at(6, 1).1), Outdated);
         assert_eq!(listings.opened(FOLDER, changed, at(6, 2).1), Current);

@@ -1,4 +1,5 @@
-//! Manners: what we agree on with the kernel when the mount starts, and how it serves each open file.
+//! Manners: what we agree on with the kernel when the mount starts, and how it serves each open
+//! file.
 
 use fuser::{FopenFlags, InitFlags, KernelConfig};
 
@@ -19,7 +20,8 @@ const WISHES: [InitFlags; 7] = [
     // A listing tells what `ls -l` asks next; only if it looks as if somebody would ask.
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
-    // We take set-user-id off ourselves; else the kernel asks for security.capability before every write.
+    // We take set-user-id off ourselves; else the kernel asks for security.capability before every
+    // write.
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,
     // Pages are dropped when size or time differ, which covers a writer that goes past the cache.
     InitFlags::FUSE_AUTO_INVAL_DATA,
@@ -44,11 +46,12 @@ pub(super) fn agree(config: &mut KernelConfig, choice: IoChoice) {
 
 /// How the kernel serves an open file.
 ///
-/// What it reads and writes without us, it need not tell us the end of before `close` returns: the file's mark holds without. (It would
-/// refuse to keep pages of such a file.)
+/// What it reads and writes without us, it need not tell us the end of before `close` returns: the
+/// file's mark holds without. (It would refuse to keep pages of such a file.)
 ///
-/// Else a file that is only written goes past the page cache: one copy less, and the photo is not kept in memory twice. One that is read
-/// (or mapped) uses the cache. Who could write is asked to flush at close: the file is whole from then on.
+/// Else a file that is only written goes past the page cache: one copy less, and the photo is not
+/// kept in memory twice. One that is read (or mapped) uses the cache. Who could write is asked to
+/// flush at close: the file is whole from then on.
 pub(super) fn manner(open: &OpenFile) -> FopenFlags {
     if open.way.is_the_kernels() {
         return FopenFlags::FOPEN_NOFLUSH;

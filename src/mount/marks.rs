@@ -1,13 +1,16 @@
-//! Marks: which files may not be whole, kept on the files themselves (`spool::Marker`), so that half a photo left by a crash is known
-//! as that.
+//! Marks: which files may not be whole, kept on the files themselves (`spool::Marker`), so that
+//! half a photo left by a crash is known as that.
 //!
-//! A file is marked before its first change through a handle, and the mark is changed when the program closes it. Close is known from
-//! FLUSH, the one request for which the closing program waits: when `cp` has returned, its photo counts as whole whatever then
-//! happens to us. A FLUSH says who closes, and a write says who writes: a child that only inherited the descriptor, and closes it as
-//! every started program does, ends nothing. A program that goes on writing through a copy of its descriptor marks the file anew.
+//! A file is marked before its first change through a handle, and the mark is changed when the
+//! program closes it. Close is known from FLUSH, the one request for which the closing program
+//! waits: when `cp` has returned, its photo counts as whole whatever then happens to us. A FLUSH
+//! says who closes, and a write says who writes: a child that only inherited the descriptor, and
+//! closes it as every started program does, ends nothing. A program that goes on writing through a
+//! copy of its descriptor marks the file anew.
 //!
-//! Where the kernel carries the bytes without us, nobody waits for us at close, and our end stops no program. Such a file is marked
-//! as live once, when it is opened, and the mark says all that is needed until the file is durable.
+//! Where the kernel carries the bytes without us, nobody waits for us at close, and our end stops
+//! no program. Such a file is marked as live once, when it is opened, and the mark says all that is
+//! needed until the file is durable.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -64,7 +67,8 @@ pub(super) struct Pen {
     id: FileId,
     carrier: Carrier,
     writers: Arc<Mutex<Writers>>,
-    /// What the file was like when it was last synced through this handle, where the kernel carries.
+    /// What the file was like when it was last synced through this handle, where the kernel
+    /// carries.
     synced: Mutex<Option<Stamp>>,
     /// Who has changed the file through it and not closed it since. Locked before `writers`.
     hands: Mutex<Vec<Hand>>,
@@ -74,11 +78,14 @@ pub(super) struct Pen {
 
 impl Marks {
     pub(super) fn new(marker: Marker) -> Self {
-        Self { marker, files: Mutex::default() }
+        Self {
+            marker,
+            files: Mutex::default(),
+        }
     }
 
-    /// For a handle that can write. If the kernel carries what it writes, `begin_live` must follow; else it costs nothing until the
-    /// handle does.
+    /// For a handle that can write. If the kernel carries what it writes, `begin_live` must follow;
+    /// else it costs nothing until the handle does.
     pub(super) fn pen(&self, id: FileId, carrier: Carrier) -> Pen {
         let mut files = locked(&self.files);
         let writers = files.get(&id).and_then(Weak::upgrade).unwrap_or_default();
@@ -104,8 +111,9 @@ impl Marks {
         pen
     }
 
-    /// To be called when a handle is opened through which the kernel will write. A file that is known not to be whole stays that,
-    /// unless it is emptied: the program may change nothing of it.
+    /// To be called when a handle is opened through which the kernel will write. A file that is
+    /// known not to be whole stays that, unless it is emptied: the program may change nothing of
+    /// it.
     pub(super) fn begin_live(&self, pen: &Pen, file: &File, truncate: Truncate) -> io::Result<()> {
         let _writers = locked(&pen.writers);
         if truncate == Truncate::No && self.marker.is_in_doubt(file)? {
@@ -114,7 +122,8 @@ impl Marks {
         self.marker.opened_live(file)
     }
 
-    /// What was written did not all fit on the disk, or may not have: the file is not whole, whatever its program does now.
+    /// What was written did not all fit on the disk, or may not have: the file is not whole,
+    /// whatever its program does now.
     pub(super) fn doubt(&self, file: &File) -> io::Result<()> {
         self.marker.opened(file)
     }
@@ -139,8 +148,8 @@ impl Marks {
         Ok(())
     }
 
-    /// The disk did not take what was written at `offset`: the file is not whole until something is written there, or it is
-    /// cut off before.
+    /// The disk did not take what was written at `offset`: the file is not whole until something is
+    /// written there, or it is cut off before.
     pub(super) fn tear(pen: &Pen, offset: u64) {
         let mut writers = locked(&pen.writers);
         writers.torn_at = Some(writers.torn_at.map_or(offset, |before| before.min(offset)));
@@ -153,7 +162,11 @@ impl Marks {
     }
 
     /// Syncs, and remembers that there is nothing to sync until the next change.
-    pub(super) fn sync(pen: &Pen, file: &File, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    pub(super) fn sync(
+        pen: &Pen,
+        file: &File,
+        sync: impl FnOnce() -> io::Result<()>,
+    ) -> io::Result<()> {
         if pen.carrier == Carrier::Kernel {
             // What is written from here on may not be covered, and is seen by this.
             let (_, before) = Spool::identify(file)?;
@@ -167,8 +180,9 @@ impl Marks {
         })
     }
 
-    /// `closer` has closed the handle, or a copy of it; with `Anybody` all have. When all who changed the file have, it is whole; and if
-    /// each of them had synced what it wrote, that is made to last as well, for such a program relies on it.
+    /// `closer` has closed the handle, or a copy of it; with `Anybody` all have. When all who
+    /// changed the file have, it is whole; and if each of them had synced what it wrote, that is
+    /// made to last as well, for such a program relies on it.
     pub(super) fn finish(&self, pen: &Pen, file: &File, closer: Hand) -> io::Result<()> {
         if pen.carrier == Carrier::Kernel {
             return self.finish_live(pen, file);
@@ -197,15 +211,19 @@ impl Marks {
         file.sync_all()
     }
 
-    /// The mark of a live file may stay, unless its program relies on what it synced: the next boot would doubt that.
+    /// The mark of a live file may stay, unless its program relies on what it synced: the next boot
+    /// would doubt that.
     fn finish_live(&self, pen: &Pen, file: &File) -> io::Result<()> {
-        let Some(synced) = *locked(&pen.synced) else { return Ok(()) };
+        let Some(synced) = *locked(&pen.synced) else {
+            return Ok(());
+        };
         let _writers = locked(&pen.writers);
         let is_last = Arc::strong_count(&pen.writers) == 1;
         if !is_last || Spool::identify(file)?.1 != synced || self.marker.is_in_doubt(file)? {
             return Ok(());
         }
-        // Times of the disk may be too coarse to tell a write from the sync before it: once more costs little.
+        // Times of the disk may be too coarse to tell a write from the sync before it: once more
+        // costs little.
         file.sync_all()?;
         self.marker.sealed(file)?;
         file.sync_all()

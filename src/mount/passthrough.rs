@@ -1,10 +1,10 @@
 //! Passthrough: which open files the kernel serves by itself, straight from the spool.
 //!
-//! It needs the right to lend files to the kernel, so it is tried when the mount starts: by ourselves, and through a helper; if both fail,
-//! all goes through us.
+//! It needs the right to lend files to the kernel, so it is tried when the mount starts: by
+//! ourselves, and through a helper; if both fail, all goes through us.
 //!
-//! The kernel wants one way for all handles of a file while any is open, and one backing for all that take the kernel's way. So the
-//! way is chosen by who opens the file first, and kept by file.
+//! The kernel wants one way for all handles of a file while any is open, and one backing for all
+//! that take the kernel's way. So the way is chosen by who opens the file first, and kept by file.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -32,7 +32,8 @@ pub enum IoPath {
 /// Which of them the person wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum IoChoice {
-    /// Passthrough where it is allowed (it needs the right to administer the system, or the helper that has it), else direct.
+    /// Passthrough where it is allowed (it needs the right to administer the system, or the helper
+    /// that has it), else direct.
     #[default]
     Auto,
     /// Through this program, whatever is allowed.
@@ -73,9 +74,12 @@ impl Passage {
         self.notifier.get_or_init(|| notifier);
     }
 
-    /// Facts that the kernel remembers may be out of date: of what is written through a mapped page, it does not see the time.
+    /// Facts that the kernel remembers may be out of date: of what is written through a mapped
+    /// page, it does not see the time.
     pub(super) fn outdate(&self, number: INodeNo) {
-        let Some(notifier) = self.notifier.get() else { return };
+        let Some(notifier) = self.notifier.get() else {
+            return;
+        };
         if let Err(error) = notifier.inval_inode(number, -1, 0) {
             tracing::trace!(%error, "the kernel does not know this file any more");
         }
@@ -99,12 +103,19 @@ impl Passage {
     }
 
     pub(super) fn io_path(&self) -> IoPath {
-        if self.lender.get().is_some() { IoPath::Passthrough } else { IoPath::Direct }
+        if self.lender.get().is_some() {
+            IoPath::Passthrough
+        } else {
+            IoPath::Direct
+        }
     }
 
-    /// The way for one more handle of a file; `wish` decides if it is the first, and the kernel takes the file.
+    /// The way for one more handle of a file; `wish` decides if it is the first, and the kernel
+    /// takes the file.
     pub(super) fn way(&self, id: FileId, file: &File, wish: Wish) -> Arc<Way> {
-        let Some(lender) = self.lender.get() else { return Arc::new(Way::Ours) };
+        let Some(lender) = self.lender.get() else {
+            return Arc::new(Way::Ours);
+        };
         let mut ways = locked(&self.ways);
         if let Some(way) = ways.get(&id).and_then(Weak::upgrade) {
             return way;

@@ -1,7 +1,9 @@
-//! The pool: files made ahead, because making one is most of what a program waits for when it creates a file.
+//! The pool: files made ahead, because making one is most of what a program waits for when it
+//! creates a file.
 //!
-//! A spare file has no name yet, is marked as one that somebody writes, and, with passthrough, is known to the kernel. A thread of
-//! the lowest priority keeps the pool filled; when it comes too late, files are made as they are asked for.
+//! A spare file has no name yet, is marked as one that somebody writes, and, with passthrough, is
+//! known to the kernel. A thread of the lowest priority keeps the pool filled; when it comes too
+//! late, files are made as they are asked for.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,7 +23,8 @@ const SPARES_MAX: usize = 512;
 /// No more than this part of the files that we may have open.
 const PART_OF_OPEN_FILES: u64 = 8;
 
-/// Filled up again below this part: in one go, and not after every creation beside the program that creates.
+/// Filled up again below this part: in one go, and not after every creation beside the program that
+/// creates.
 const PART_TO_FILL_FROM: usize = 2;
 
 /// The lowest priority: a program that creates files competes for the same processor.
@@ -70,15 +73,24 @@ enum Wanted {
 impl Pool {
     /// Makes spare files with `make` from now on.
     pub(super) fn start(make: impl Fn() -> io::Result<Spare> + Send + 'static) -> io::Result<Self> {
-        let shelf = Arc::new(Shelf { stock: Mutex::default(), short: Condvar::new(), most: most() });
+        let shelf = Arc::new(Shelf {
+            stock: Mutex::default(),
+            short: Condvar::new(),
+            most: most(),
+        });
         let filled = Arc::clone(&shelf);
-        let thread = thread::Builder::new().name("spares".to_owned()).spawn(move || {
-            if let Err(error) = setpriority_process(None, PRIORITY) {
-                tracing::debug!(%error, "spare files are made at the usual priority");
-            }
-            filled.fill(&make);
-        })?;
-        Ok(Self { shelf, thread: Some(thread) })
+        let thread = thread::Builder::new()
+            .name("spares".to_owned())
+            .spawn(move || {
+                if let Err(error) = setpriority_process(None, PRIORITY) {
+                    tracing::debug!(%error, "spare files are made at the usual priority");
+                }
+                filled.fill(&make);
+            })?;
+        Ok(Self {
+            shelf,
+            thread: Some(thread),
+        })
     }
 
     pub(super) fn take(&self) -> Option<Spare> {
@@ -100,7 +112,11 @@ impl Drop for Pool {
     fn drop(&mut self) {
         locked(&self.shelf.stock).wanted = Wanted::Never;
         self.shelf.short.notify_one();
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        if self
+            .thread
+            .take()
+            .is_some_and(|thread| thread.join().is_err())
+        {
             tracing::error!("the thread that makes spare files panicked");
         }
     }
@@ -127,7 +143,10 @@ impl Shelf {
 
     fn wait_until_short(&self) -> bool {
         let enough = |stock: &mut Stock| stock.wanted == Wanted::None;
-        let stock = self.short.wait_while(locked(&self.stock), enough).unwrap_or_else(PoisonError::into_inner);
+        let stock = self
+            .short
+            .wait_while(locked(&self.stock), enough)
+            .unwrap_or_else(PoisonError::into_inner);
         stock.wanted == Wanted::More
     }
 }
@@ -142,5 +161,7 @@ impl Stock {
 
 fn most() -> usize {
     let open_files = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    usize::try_from(open_files / PART_OF_OPEN_FILES).unwrap_or(usize::MAX).min(SPARES_MAX)
+    usize::try_from(open_files / PART_OF_OPEN_FILES)
+        .unwrap_or(usize::MAX)
+        .min(SPARES_MAX)
 }

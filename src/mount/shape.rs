@@ -12,8 +12,11 @@ pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
     FileAttr {
         ino: number,
         size: facts.size,
-        // Some programs take a file without any block for one without any content, and do not read it; a placeholder has none.
-        blocks: facts.blocks.max(u64::from(facts.kind == Kind::File && facts.size > 0)),
+        // Some programs take a file without any block for one without any content, and do not read
+        // it; a placeholder has none.
+        blocks: facts
+            .blocks
+            .max(u64::from(facts.kind == Kind::File && facts.size > 0)),
         atime: time(facts.accessed),
         mtime: time(facts.modified),
         ctime: time(facts.changed),
@@ -31,7 +34,10 @@ pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
 
 /// Number 0 with a time to live is how FUSE says "no such name, and do not ask again soon".
 pub(super) fn nothing() -> FileAttr {
-    let never = Moment { seconds: 0, nanoseconds: 0 };
+    let never = Moment {
+        seconds: 0,
+        nanoseconds: 0,
+    };
     let id = crate::journal::FileId(0);
     let facts = Facts {
         id,
@@ -62,43 +68,72 @@ pub(super) fn kind(kind: Kind) -> FileType {
 
 pub(super) fn time(moment: Moment) -> SystemTime {
     let seconds = Duration::from_secs(moment.seconds.unsigned_abs());
-    let whole = if moment.seconds < 0 { UNIX_EPOCH.checked_sub(seconds) } else { UNIX_EPOCH.checked_add(seconds) };
+    let whole = if moment.seconds < 0 {
+        UNIX_EPOCH.checked_sub(seconds)
+    } else {
+        UNIX_EPOCH.checked_add(seconds)
+    };
     whole
         .and_then(|whole| whole.checked_add(Duration::from_nanos(moment.nanoseconds.into())))
         .expect("Linux keeps both in 64 bits of seconds")
 }
 
 /// What `setattr` asks for; none if it asks for no time.
-pub(super) fn times(accessed: Option<TimeOrNow>, modified: Option<TimeOrNow>) -> Option<Timestamps> {
+pub(super) fn times(
+    accessed: Option<TimeOrNow>,
+    modified: Option<TimeOrNow>,
+) -> Option<Timestamps> {
     if accessed.is_none() && modified.is_none() {
         return None;
     }
-    Some(Timestamps { last_access: asked(accessed), last_modification: asked(modified) })
+    Some(Timestamps {
+        last_access: asked(accessed),
+        last_modification: asked(modified),
+    })
 }
 
 fn asked(time: Option<TimeOrNow>) -> Timespec {
     match time {
-        None => Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        Some(TimeOrNow::Now) => Timespec { tv_sec: 0, tv_nsec: UTIME_NOW },
+        None => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        Some(TimeOrNow::Now) => Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        },
         Some(TimeOrNow::SpecificTime(time)) => asked_moment(time),
     }
 }
 
-/// fuser 0.18 reads a time before 1970 as -(seconds + nanoseconds) where Linux means -seconds + nanoseconds. The two parts are whole
-/// in what it hands us, so its mistake can be undone exactly; a test with a real mount notices when it is mended there.
+/// fuser 0.18 reads a time before 1970 as -(seconds + nanoseconds) where Linux means -seconds +
+/// nanoseconds. The two parts are whole in what it hands us, so its mistake can be undone exactly;
+/// a test with a real mount notices when it is mended there.
 fn asked_moment(time: SystemTime) -> Timespec {
     let (seconds, rest) = match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => (i64::try_from(after.as_secs()).unwrap_or(i64::MAX), after.subsec_nanos()),
+        Ok(after) => (
+            i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
+            after.subsec_nanos(),
+        ),
         Err(error) => {
             let before = error.duration();
-            (0_i64.checked_sub_unsigned(before.as_secs()).unwrap_or(i64::MIN), before.subsec_nanos())
+            (
+                0_i64
+                    .checked_sub_unsigned(before.as_secs())
+                    .unwrap_or(i64::MIN),
+                before.subsec_nanos(),
+            )
         }
     };
-    Timespec { tv_sec: seconds, tv_nsec: rest.into() }
+    Timespec {
+        tv_sec: seconds,
+        tv_nsec: rest.into(),
+    }
 }
 
-/// How to open the spool's file for a program that opens the mount's. Appending is the kernel's work (it sends the offset, and is the
-/// only writer); direct I/O asks for an alignment of buffers that ours do not have.
+/// How to open the spool's file for a program that opens the mount's. Appending is the kernel's
+/// work (it sends the offset, and is the only writer); direct I/O asks for an alignment of buffers
+/// that ours do not have.
 pub(super) fn opening(flags: i32) -> Opening {
     let access = match OpenFlags(flags).acc_mode() {
         OpenAccMode::O_RDONLY => Access::Read,
@@ -116,7 +151,11 @@ pub(super) fn opening(flags: i32) -> Opening {
 
 /// Whether an opening empties the file.
 pub(super) fn truncate(flags: i32) -> Truncate {
-    if flags & libc::O_TRUNC == 0 { Truncate::No } else { Truncate::Yes }
+    if flags & libc::O_TRUNC == 0 {
+        Truncate::No
+    } else {
+        Truncate::Yes
+    }
 }
 
 /// What a rename does with something in its way.
@@ -143,7 +182,10 @@ mod tests {
 
     #[test]
     fn a_time_before_1970_goes_to_the_kernel_as_it_is() {
-        let moment = Moment { seconds: -2, nanoseconds: 800_000_000 };
+        let moment = Moment {
+            seconds: -2,
+            nanoseconds: 800_000_000,
+        };
         assert_eq!(time(moment), UNIX_EPOCH - Duration::from_millis(1200));
     }
 
@@ -151,13 +193,22 @@ mod tests {
     fn a_time_before_1970_comes_from_the_kernel_as_it_was_meant() {
         // -2 s + 0.8 s, as fuser hands it over.
         let handed = UNIX_EPOCH - Duration::new(2, 800_000_000);
-        assert_eq!(asked_moment(handed), Timespec { tv_sec: -2, tv_nsec: 800_000_000 });
+        assert_eq!(
+            asked_moment(handed),
+            Timespec {
+                tv_sec: -2,
+                tv_nsec: 800_000_000
+            }
+        );
     }
 
     #[test]
     fn no_time_is_too_far() {
         for seconds in [i64::MIN, i64::MAX] {
-            let moment = Moment { seconds, nanoseconds: 0 };
+            let moment = Moment {
+                seconds,
+                nanoseconds: 0,
+            };
             assert_eq!(asked_moment(time(moment)).tv_sec, seconds);
         }
     }
@@ -167,6 +218,9 @@ mod tests {
         let open = |flags| opening(flags).durability;
         assert_eq!(open(libc::O_WRONLY | libc::O_SYNC), Durability::All);
         assert_eq!(open(libc::O_WRONLY | libc::O_DSYNC), Durability::Bytes);
-        assert_eq!(open(libc::O_RDWR | libc::O_APPEND | libc::O_DIRECT), Durability::Lazy);
+        assert_eq!(
+            open(libc::O_RDWR | libc::O_APPEND | libc::O_DIRECT),
+            Durability::Lazy
+        );
     }
 }

@@ -1,7 +1,8 @@
-//! The mount as the library's shelf: names that other devices changed are changed here, under the same lock as those that programs change.
+//! The mount as the library's shelf: names that other devices changed are changed here, under the
+//! same lock as those that programs change.
 //!
-//! The kernel remembers names and lists of them for a while, so it is told of what changed. That is done without the lock: the kernel may wait for us
-//! with its own lock on that folder.
+//! The kernel remembers names and lists of them for a while, so it is told of what changed. That is
+//! done without the lock: the kernel may wait for us with its own lock on that folder.
 
 use std::sync::{Arc, Weak};
 
@@ -20,7 +21,8 @@ pub struct MountedShelf {
     notifier: Notifier,
 }
 
-/// A name that the kernel is not to know any more, and the folder that it stands or stood in, as the kernel numbers it.
+/// A name that the kernel is not to know any more, and the folder that it stands or stood in, as
+/// the kernel numbers it.
 #[derive(Debug)]
 pub(super) struct Gone {
     pub(super) folder: INodeNo,
@@ -45,7 +47,10 @@ impl Gone {
 
 impl MountedShelf {
     pub(super) fn new(tree: &Arc<Tree>, notifier: Notifier) -> Self {
-        Self { tree: Arc::downgrade(tree), notifier }
+        Self {
+            tree: Arc::downgrade(tree),
+            notifier,
+        }
     }
 
     fn tree(&self, path: &LibraryPath) -> Result<Arc<Tree>, SpoolError> {
@@ -71,7 +76,11 @@ impl MountedShelf {
 }
 
 impl Shelf for MountedShelf {
-    fn put(&self, path: &LibraryPath, placeholder: &Placeholder) -> Result<Option<FileId>, SpoolError> {
+    fn put(
+        &self,
+        path: &LibraryPath,
+        placeholder: &Placeholder,
+    ) -> Result<Option<FileId>, SpoolError> {
         let put = self.tree(path)?.put_placeholder(path, placeholder)?;
         Ok(put.map(|Put { id, folders }| {
             self.tell_of_changed(folders);
@@ -85,7 +94,13 @@ impl Shelf for MountedShelf {
         Ok(!gone.is_empty())
     }
 
-    fn retime(&self, path: &LibraryPath, id: FileId, stamp: Stamp, mtime_ns: i64) -> Result<Option<Stamp>, SpoolError> {
+    fn retime(
+        &self,
+        path: &LibraryPath,
+        id: FileId,
+        stamp: Stamp,
+        mtime_ns: i64,
+    ) -> Result<Option<Stamp>, SpoolError> {
         let retimed = self.tree(path)?.retime(path, id, stamp, mtime_ns)?;
         Ok(retimed.map(|(number, stamp)| {
             if let Err(error) = self.notifier.inval_inode(number, -1, 0) {
@@ -98,6 +113,8 @@ impl Shelf for MountedShelf {
 
 impl std::fmt::Debug for MountedShelf {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("MountedShelf").finish_non_exhaustive()
+        formatter
+            .debug_struct("MountedShelf")
+            .finish_non_exhaustive()
     }
 }

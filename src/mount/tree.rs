@@ -1,8 +1,11 @@
-//! The tree: what the mounted directory does, as plain functions, so that all of it can be tested without a mount.
+//! The tree: what the mounted directory does, as plain functions, so that all of it can be tested
+//! without a mount.
 //!
-//! It joins four things: the spool (where everything is), the inode table (what the kernel calls it), the open handles, and the
-//! notes that tell intake what happened. One lock keeps names and numbers in step: whoever changes a name holds it alone from the disk's
-//! change to the note about it, whoever walks a path holds it with others. Reads, writes and syncs of open files do not need it.
+//! It joins four things: the spool (where everything is), the inode table (what the kernel calls
+//! it), the open handles, and the notes that tell intake what happened. One lock keeps names and
+//! numbers in step: whoever changes a name holds it alone from the disk's change to the note about
+//! it, whoever walks a path holds it with others. Reads, writes and syncs of open files do not need
+//! it.
 
 mod absent;
 mod changes;
@@ -104,7 +107,8 @@ pub(super) struct Tree {
     spool: Spool,
     notes: Arc<dyn Notes>,
     names: RwLock<()>,
-    /// Held to empty a file at its opening, and shared by whoever writes what belongs before a file's end.
+    /// Held to empty a file at its opening, and shared by whoever writes what belongs before a
+    /// file's end.
     ends: RwLock<()>,
     inodes: Mutex<Inodes>,
     handles: Handles,
@@ -122,17 +126,35 @@ impl Tree {
         let (inodes, handles) = (Mutex::new(Inodes::new(top)), Handles::default());
         let (listings, marks) = (Listings::default(), Marks::new(spool.marker().clone()));
         let (passage, recall, limit) = (Arc::default(), None, Limit::default());
-        Ok(Self { spool, notes, names, ends, inodes, handles, listings, marks, passage, recall, limit })
+        Ok(Self {
+            spool,
+            notes,
+            names,
+            ends,
+            inodes,
+            handles,
+            listings,
+            marks,
+            passage,
+            recall,
+            limit,
+        })
     }
 
     /// Fetches what is missing of placeholders.
     pub(super) fn recalling(self, recall: Recall) -> Self {
-        Self { recall: Some(recall), ..self }
+        Self {
+            recall: Some(recall),
+            ..self
+        }
     }
 
     #[cfg(test)]
     pub(super) fn knowing_at_most(self, most: usize) -> Self {
-        Self { limit: Limit::of(most), ..self }
+        Self {
+            limit: Limit::of(most),
+            ..self
+        }
     }
 
     /// How many the kernel may know.
@@ -148,8 +170,12 @@ impl Tree {
     /// Up to `most` names that the kernel has known longest, of files that are not open.
     pub(super) fn longest_known(&self, most: usize) -> Vec<Gone> {
         let chosen = locked(&self.inodes).longest_known(most);
-        let closed = chosen.into_iter().filter(|(id, ..)| self.handles.file_of(*id).is_none());
-        closed.map(|(_, folder, name)| Gone { folder, name }).collect()
+        let closed = chosen
+            .into_iter()
+            .filter(|(id, ..)| self.handles.file_of(*id).is_none());
+        closed
+            .map(|(_, folder, name)| Gone { folder, name })
+            .collect()
     }
 
     pub(super) fn spool_root(&self) -> &std::path::Path {
@@ -176,9 +202,15 @@ impl Tree {
         inodes.forget(id, times);
     }
 
-    pub(super) fn facts(&self, number: INodeNo, handle: Option<FileHandle>) -> Result<Facts, TreeError> {
+    pub(super) fn facts(
+        &self,
+        number: INodeNo,
+        handle: Option<FileHandle>,
+    ) -> Result<Facts, TreeError> {
         if let Some(open) = handle.and_then(|handle| self.handles.file(handle)) {
-            return Facts::of(&open.file).map(|facts| self.shown(facts)).map_err(during("stat"));
+            return Facts::of(&open.file)
+                .map(|facts| self.shown(facts))
+                .map_err(during("stat"));
         }
         let _names = self.walking();
         let id = self.id(number);
@@ -191,7 +223,8 @@ impl Tree {
         }
     }
 
-    /// Changes facts and size. What was done before a step failed stays done, as with the calls that the kernel makes of it.
+    /// Changes facts and size. What was done before a step failed stays done, as with the calls
+    /// that the kernel makes of it.
     pub(super) fn change(
         &self,
         number: INodeNo,
@@ -210,7 +243,8 @@ impl Tree {
             self.after_resize(emptied.as_ref())?;
         }
         if change.uid.is_some() || change.gid.is_some() {
-            spool::set_owner(&target, change.uid, change.gid).map_err(during("set the owner of"))?;
+            spool::set_owner(&target, change.uid, change.gid)
+                .map_err(during("set the owner of"))?;
         }
         if let Some(mode) = change.mode {
             spool::set_mode(&target, mode).map_err(during("set the mode of"))?;
@@ -237,7 +271,11 @@ impl Tree {
     }
 
     /// Whether the mount's owner may use it so: what the disk says to us, who are the owner.
-    pub(super) fn check_access(&self, number: INodeNo, wanted: rustix::fs::Access) -> Result<(), TreeError> {
+    pub(super) fn check_access(
+        &self,
+        number: INodeNo,
+        wanted: rustix::fs::Access,
+    ) -> Result<(), TreeError> {
         let _names = self.walking();
         spool::check_access(self.target(number, None)?, wanted).map_err(during("check access to"))
     }
@@ -281,7 +319,11 @@ impl Tree {
         let number = inodes.number(facts.id);
         self.limit.look(inodes.known());
         drop(inodes);
-        Ok(Entry { number, generation, facts: self.shown(facts) })
+        Ok(Entry {
+            number,
+            generation,
+            facts: self.shown(facts),
+        })
     }
 
     /// Tells intake about a regular file that has a name.
@@ -334,7 +376,9 @@ impl Target {
     /// It was cut off at `size`: what the disk did not take from there on is not wanted any more.
     fn mended_from(&self, size: u64) {
         if let Self::Open(open) = self {
-            open.pen.iter().for_each(|pen| Marks::mend(pen, size..u64::MAX));
+            open.pen
+                .iter()
+                .for_each(|pen| Marks::mend(pen, size..u64::MAX));
         }
     }
 
@@ -342,7 +386,10 @@ impl Target {
         match self {
             Self::Open(open) if open.access.can_write() => open.file.set_len(size),
             Self::Open(_) | Self::Held(_) => {
-                let opening = Opening { access: Access::Write, durability: Durability::Lazy };
+                let opening = Opening {
+                    access: Access::Write,
+                    durability: Durability::Lazy,
+                };
                 spool::reopen(self, opening).and_then(|file: File| file.set_len(size))
             }
         }
@@ -367,9 +414,14 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Somebody may have changed the spool behind the mount: what stands under a name must still be what the kernel means.
+/// Somebody may have changed the spool behind the mount: what stands under a name must still be
+/// what the kernel means.
 fn same(facts: Facts, id: FileId) -> Result<Facts, TreeError> {
-    if facts.id == id { Ok(facts) } else { Err(TreeError::Stale(id)) }
+    if facts.id == id {
+        Ok(facts)
+    } else {
+        Err(TreeError::Stale(id))
+    }
 }
 
 fn during(doing: &'static str) -> impl FnOnce(io::Error) -> TreeError {

@@ -1,17 +1,22 @@
-//! *The asker*: the process that waits for our answer, in so far as we must know whether it still does.
+//! *The asker*: the process that waits for our answer, in so far as we must know whether it still
+//! does.
 //!
-//! The kernel tells a filesystem that a waiting process was interrupted, but only in a request that the FUSE library in use answers by itself with
-//! "not supported". And once a request has reached us, the kernel lets even a killed process wait for the answer. So while we make
-//! somebody wait, we look now and then whether they are being killed, and then answer at once. (Reads through the page cache need none of
-//! this: there the process waits for a page, and may be killed at any time.)
+//! The kernel tells a filesystem that a waiting process was interrupted, but only in a request that
+//! the FUSE library in use answers by itself with "not supported". And once a request has reached
+//! us, the kernel lets even a killed process wait for the answer. So while we make somebody wait,
+//! we look now and then whether they are being killed, and then answer at once. (Reads through the
+//! page cache need none of this: there the process waits for a page, and may be killed at any
+//! time.)
 
 use std::fs;
 
-/// SIGKILL's place in the sets of pending signals of proc(5). A signal whose default action ends the process is turned into this
-/// one by the kernel when it is sent (signal(7)), unless the process handles it.
+/// SIGKILL's place in the sets of pending signals of proc(5). A signal whose default action ends
+/// the process is turned into this one by the kernel when it is sent (signal(7)), unless the
+/// process handles it.
 const SIGKILL_BIT: u64 = 1 << (9 - 1);
 
-/// Who asked: a thread, by its number, or somebody whom we cannot see (of another process namespace, or the kernel itself).
+/// Who asked: a thread, by its number, or somebody whom we cannot see (of another process
+/// namespace, or the kernel itself).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Asker(Option<u32>);
 
@@ -24,7 +29,8 @@ impl Asker {
     /// Somebody who is not to be looked at.
     pub const UNKNOWN: Self = Self(None);
 
-    /// Whether it is being killed, or gone. Reads two lines that the kernel makes up on the spot: no disk is touched.
+    /// Whether it is being killed, or gone. Reads two lines that the kernel makes up on the spot:
+    /// no disk is touched.
     pub(super) fn is_being_killed(self) -> bool {
         let Some(thread) = self.0 else { return false };
         match fs::read_to_string(format!("/proc/{thread}/status")) {
@@ -35,8 +41,13 @@ impl Asker {
 }
 
 fn pends(status: &str) -> bool {
-    let pending = status.lines().filter_map(|line| line.strip_prefix("SigPnd:").or(line.strip_prefix("ShdPnd:")));
-    pending.filter_map(|set| u64::from_str_radix(set.trim(), 16).ok()).any(|set| set & SIGKILL_BIT != 0)
+    let pending = status.lines().filter_map(|line| {
+        line.strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))
+    });
+    pending
+        .filter_map(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .any(|set| set & SIGKILL_BIT != 0)
 }
 
 #[cfg(test)]
@@ -45,9 +56,14 @@ mod tests {
 
     #[test]
     fn somebody_who_is_being_killed_is_told_from_others() {
-        let status = |own, shared| format!("Name:\tcat\nSigQ:\t0/1\nSigPnd:\t{own}\nShdPnd:\t{shared}\nSigBlk:\t0\n");
+        let status = |own, shared| {
+            format!("Name:\tcat\nSigQ:\t0/1\nSigPnd:\t{own}\nShdPnd:\t{shared}\nSigBlk:\t0\n")
+        };
         assert!(!pends(&status("0000000000000000", "0000000000000000")));
-        assert!(!pends(&status("0000000000000002", "0000000000004000")), "signals that are handled or blocked");
+        assert!(
+            !pends(&status("0000000000000002", "0000000000004000")),
+            "signals that are handled or blocked"
+        );
         assert!(pends(&status("0000000000000100", "0000000000000000")));
         assert!(pends(&status("0000000000000000", "0000000000000100")));
     }
@@ -56,6 +72,9 @@ mod tests {
     fn we_live_and_the_unknown_are_taken_to_live() {
         assert!(!Asker::new(std::process::id()).is_being_killed());
         assert!(!Asker::new(0).is_being_killed());
-        assert!(Asker::new(u32::MAX).is_being_killed(), "nobody has this number");
+        assert!(
+            Asker::new(u32::MAX).is_being_killed(),
+            "nobody has this number"
+        );
     }
 }

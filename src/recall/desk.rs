@@ -1,4 +1,5 @@
-//! *The desk*: which files are open, which are on their way back, and which are just being hollowed out. The last excludes the first.
+//! *The desk*: which files are open, which are on their way back, and which are just being hollowed
+//! out. The last excludes the first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
@@ -46,30 +47,55 @@ pub(super) struct Hollowing {
 
 impl Desk {
     pub(super) fn new(manner: Manner) -> Self {
-        Self { manner, ..Self::default() }
+        Self {
+            manner,
+            ..Self::default()
+        }
     }
 
     /// Notes that the file is open; answers its fetch if bytes of it are missing.
-    pub(super) fn open(self: &Arc<Self>, id: FileId, file: &File) -> io::Result<(Presence, Option<Arc<Fetch>>)> {
+    pub(super) fn open(
+        self: &Arc<Self>,
+        id: FileId,
+        file: &File,
+    ) -> io::Result<(Presence, Option<Arc<Fetch>>)> {
         let being_hollowed = |files: &mut Files| files.hollowing.contains(&id);
-        let mut files =
-            self.done.wait_while(locked(&self.files), being_hollowed).unwrap_or_else(PoisonError::into_inner);
+        let mut files = self
+            .done
+            .wait_while(locked(&self.files), being_hollowed)
+            .unwrap_or_else(PoisonError::into_inner);
         let fetch = self.join(&mut files, id, file)?;
         *files.open.entry(id).or_default() += 1;
-        Ok((Presence { desk: Arc::clone(self), id }, fetch))
+        Ok((
+            Presence {
+                desk: Arc::clone(self),
+                id,
+            },
+            fetch,
+        ))
     }
 
     /// Notes that a file is open that was just made.
     pub(super) fn made(self: &Arc<Self>, id: FileId) -> Presence {
         *locked(&self.files).open.entry(id).or_default() += 1;
-        Presence { desk: Arc::clone(self), id }
+        Presence {
+            desk: Arc::clone(self),
+            id,
+        }
     }
 
     fn join(&self, files: &mut Files, id: FileId, file: &File) -> io::Result<Option<Arc<Fetch>>> {
-        if let Some(fetch) = files.fetches.get(&id).and_then(Weak::upgrade).filter(|fetch| fetch.is_live()) {
+        if let Some(fetch) = files
+            .fetches
+            .get(&id)
+            .and_then(Weak::upgrade)
+            .filter(|fetch| fetch.is_live())
+        {
             return Ok(Some(fetch));
         }
-        let Some(placeholder) = Placeholder::of(file)? else { return Ok(None) };
+        let Some(placeholder) = Placeholder::of(file)? else {
+            return Ok(None);
+        };
         let fetch = Arc::new(Fetch::new(id, file, placeholder, &self.manner)?);
         files.fetches.retain(|_, fetch| fetch.strong_count() > 0);
         files.fetches.insert(id, Arc::downgrade(&fetch));
@@ -83,20 +109,32 @@ impl Desk {
         if files.fetches.is_empty() {
             return None;
         }
-        files.fetches.get(&id).and_then(Weak::upgrade).filter(|fetch| fetch.is_live())
+        files
+            .fetches
+            .get(&id)
+            .and_then(Weak::upgrade)
+            .filter(|fetch| fetch.is_live())
     }
 
     /// How many photos are being fetched.
     pub(super) fn fetching(&self) -> usize {
-        let fetches: Vec<_> = locked(&self.files).fetches.values().filter_map(Weak::upgrade).collect();
+        let fetches: Vec<_> = locked(&self.files)
+            .fetches
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect();
         fetches.iter().filter(|fetch| fetch.is_at_work()).count()
     }
 
     /// The right to hollow a file out; nothing if it is open, or somebody has it already.
     pub(super) fn hollow(self: &Arc<Self>, id: FileId) -> Option<Hollowing> {
         let mut files = locked(&self.files);
-        let in_use = files.open.contains_key(&id) || files.fetches.get(&id).and_then(Weak::upgrade).is_some();
-        (!in_use && files.hollowing.insert(id)).then(|| Hollowing { desk: Arc::clone(self), id })
+        let in_use = files.open.contains_key(&id)
+            || files.fetches.get(&id).and_then(Weak::upgrade).is_some();
+        (!in_use && files.hollowing.insert(id)).then(|| Hollowing {
+            desk: Arc::clone(self),
+            id,
+        })
     }
 
     pub(super) fn note_trouble(&self, id: FileId, why: String) {
@@ -112,7 +150,10 @@ impl Desk {
         locked(&self.troubles).get(&id).cloned()
     }
     pub(super) fn troubles(&self) -> Vec<(FileId, String)> {
-        locked(&self.troubles).iter().map(|(id, why)| (*id, why.clone())).collect()
+        locked(&self.troubles)
+            .iter()
+            .map(|(id, why)| (*id, why.clone()))
+            .collect()
     }
 }
 
@@ -131,7 +172,11 @@ impl Drop for Presence {
                 files.open.remove(&self.id);
             }
         }
-        if files.fetches.get(&self.id).is_some_and(|fetch| fetch.strong_count() == 0) {
+        if files
+            .fetches
+            .get(&self.id)
+            .is_some_and(|fetch| fetch.strong_count() == 0)
+        {
             files.fetches.remove(&self.id);
         }
     }

@@ -61,9 +61,12 @@ impl RecallError {
     pub(super) fn story(&self) -> String {
         match self {
             Self::Disk { source, .. } => format!("{self}: {source}"),
-            Self::TooLate { .. } | Self::Refused(_) | Self::Corrupt | Self::Abandoned | Self::Killed | Self::Ending => {
-                self.to_string()
-            }
+            Self::TooLate { .. }
+            | Self::Refused(_)
+            | Self::Corrupt
+            | Self::Abandoned
+            | Self::Killed
+            | Self::Ending => self.to_string(),
         }
     }
 }

@@ -1,6 +1,8 @@
-//! *A fetch*: one photo on its way back into its placeholder, with what came, who waits, and how it ended.
+//! *A fetch*: one photo on its way back into its placeholder, with what came, who waits, and how it
+//! ended.
 //!
-//! It lives as long as somebody has the file open or a piece is on its way. All who open the file meanwhile share it.
+//! It lives as long as somebody has the file open or a piece is on its way. All who open the file
+//! meanwhile share it.
 
 use std::fs::File;
 use std::io;
@@ -78,12 +80,35 @@ pub(super) enum Rest {
 
 impl Fetch {
     /// Of a placeholder, by any open file of it.
-    pub(super) fn new(id: FileId, file: &File, placeholder: Placeholder, manner: &Manner) -> io::Result<Self> {
-        let Placeholder { fingerprint, stamp, held } = placeholder;
-        let file = reopen_to_fill(file, Opening { access: Access::ReadWrite, durability: Durability::Lazy })?;
+    pub(super) fn new(
+        id: FileId,
+        file: &File,
+        placeholder: Placeholder,
+        manner: &Manner,
+    ) -> io::Result<Self> {
+        let Placeholder {
+            fingerprint,
+            stamp,
+            held,
+        } = placeholder;
+        let file = reopen_to_fill(
+            file,
+            Opening {
+                access: Access::ReadWrite,
+                durability: Durability::Lazy,
+            },
+        )?;
         let pieces = Pieces::new(stamp.size, held, manner.head_bytes, manner.piece_bytes);
         let (course, work, heard) = (Course::Fetching, Work::Idle, Instant::now());
-        let state = State { stamp, pieces, readers: 0, course, work, heard, trouble: None };
+        let state = State {
+            stamp,
+            pieces,
+            readers: 0,
+            course,
+            work,
+            heard,
+            trouble: None,
+        };
         Ok(Self {
             id,
             file,
@@ -110,10 +135,16 @@ impl Fetch {
 
     /// Whether the file is still a placeholder, so that whoever opens it shares this fetch.
     pub(super) fn is_live(&self) -> bool {
-        matches!(locked(&self.state).course, Course::Fetching | Course::Failed(_))
+        matches!(
+            locked(&self.state).course,
+            Course::Fetching | Course::Failed(_)
+        )
     }
     pub(super) fn is_whole(&self) -> bool {
-        matches!(locked(&self.state).course, Course::Whole | Course::Abandoned)
+        matches!(
+            locked(&self.state).course,
+            Course::Whole | Course::Abandoned
+        )
     }
     /// Whether all bytes are here, and nobody has said yet what they are.
     pub(super) fn is_all_here(&self) -> bool {
@@ -140,7 +171,8 @@ impl Fetch {
         locked(&self.state).readers -= 1;
     }
 
-    /// Somebody waits for these bytes. Whether a task has to be started for them, which is marked as running from now on.
+    /// Somebody waits for these bytes. Whether a task has to be started for them, which is marked
+    /// as running from now on.
     pub(super) fn want(&self, range: Option<ByteRange>) -> bool {
         let mut state = locked(&self.state);
         if let Course::Failed(_) = state.course {
@@ -162,14 +194,17 @@ impl Fetch {
         locked(&self.state).pieces.unwant(range);
     }
 
-    /// How it ended, for one who waits for `range`, or for the whole where there is none; nothing if it has not.
+    /// How it ended, for one who waits for `range`, or for the whole where there is none; nothing
+    /// if it has not.
     pub(super) fn outcome(&self, range: Option<ByteRange>) -> Option<Result<(), RecallError>> {
         let state = locked(&self.state);
         match &state.course {
             Course::Whole => Some(Ok(())),
             Course::Abandoned => Some(Err(RecallError::Abandoned)),
             Course::Failed(error) => Some(Err(error.clone())),
-            Course::Fetching => range.filter(|range| state.pieces.holds(*range)).map(|_| Ok(())),
+            Course::Fetching => range
+                .filter(|range| state.pieces.holds(*range))
+                .map(|_| Ok(())),
         }
     }
 
@@ -222,11 +257,17 @@ impl Fetch {
     }
 
     fn write(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), RecallError> {
-        let failed = |source: io::Error| RecallError::Disk { doing: "fill", source: Arc::new(source) };
+        let failed = |source: io::Error| RecallError::Disk {
+            doing: "fill",
+            source: Arc::new(source),
+        };
         let filled = self.file.write_all_at(bytes, piece.start());
         // Also after an error: some of it may have been written, and the time has changed.
         let restored = self.declaration().restore_time(&self.file);
-        filled.and(restored).and_then(|()| self.file.sync_data()).map_err(failed)?;
+        filled
+            .and(restored)
+            .and_then(|()| self.file.sync_data())
+            .map_err(failed)?;
         heirloom_crash::pass(Point::PieceSynced);
         let mut state = locked(&self.state);
         state.pieces.came(piece);
@@ -235,30 +276,47 @@ impl Fetch {
         Ok(())
     }
 
-    /// A piece will not come, and why. `Err`: nor will any other. Nothing is read ahead for now: the next who reads asks again.
+    /// A piece will not come, and why. `Err`: nor will any other. Nothing is read ahead for now:
+    /// the next who reads asks again.
     pub(super) fn miss(&self, piece: ByteRange, why: Result<String, RecallError>) {
         let mut state = locked(&self.state);
         state.pieces.failed(piece);
         state.pieces.stop_reading_ahead();
         match why {
             Ok(why) => state.trouble = Some(why),
-            Err(error) if matches!(state.course, Course::Fetching) => state.course = Course::Failed(error),
+            Err(error) if matches!(state.course, Course::Fetching) => {
+                state.course = Course::Failed(error);
+            }
             Err(_) => {}
         }
         drop(state);
         self.tell();
     }
 
-    /// Decides what the bytes are, while nobody else changes them, and whether the file is an ordinary one from now on. Blocks.
-    pub(super) fn conclude(&self, judge: impl FnOnce(&File) -> io::Result<Fingerprint>) -> Result<(), RecallError> {
-        let failed = |doing| move |source: io::Error| RecallError::Disk { doing, source: Arc::new(source) };
+    /// Decides what the bytes are, while nobody else changes them, and whether the file is an
+    /// ordinary one from now on. Blocks.
+    pub(super) fn conclude(
+        &self,
+        judge: impl FnOnce(&File) -> io::Result<Fingerprint>,
+    ) -> Result<(), RecallError> {
+        let failed = |doing| {
+            move |source: io::Error| RecallError::Disk {
+                doing,
+                source: Arc::new(source),
+            }
+        };
         let _pen = locked(&self.pen);
         if !self.is_live() {
             return Err(RecallError::Abandoned);
         }
         let concluded = match judge(&self.file).map_err(failed("read")) {
-            Ok(found) if found == self.fingerprint => self.become_ordinary().map_err(failed("complete")),
-            Ok(_) => self.throw_away().map_err(failed("empty")).and(Err(RecallError::Corrupt)),
+            Ok(found) if found == self.fingerprint => {
+                self.become_ordinary().map_err(failed("complete"))
+            }
+            Ok(_) => self
+                .throw_away()
+                .map_err(failed("empty"))
+                .and(Err(RecallError::Corrupt)),
             Err(error) => Err(error),
         };
         let mut state = locked(&self.state);
@@ -291,7 +349,8 @@ impl Fetch {
         empty.empty_out(&self.file)
     }
 
-    /// The file is about to be emptied: nothing is written into it from now on, and it is an ordinary one.
+    /// The file is about to be emptied: nothing is written into it from now on, and it is an
+    /// ordinary one.
     pub(super) fn abandon(&self) -> io::Result<()> {
         let _pen = locked(&self.pen);
         if !self.is_live() {
@@ -321,17 +380,26 @@ impl Fetch {
     }
 
     fn declared(&self, state: &State) -> Placeholder {
-        Placeholder { fingerprint: self.fingerprint, stamp: state.stamp, held: state.pieces.held().clone() }
+        Placeholder {
+            fingerprint: self.fingerprint,
+            stamp: state.stamp,
+            held: state.pieces.held().clone(),
+        }
     }
 
     fn tell(&self) {
-        self.news.send_modify(|count| *count = count.wrapping_add(1));
+        self.news
+            .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
 impl State {
     fn next_piece(&mut self) -> Option<ByteRange> {
-        let company = if self.readers > 0 { Company::Readers } else { Company::None };
+        let company = if self.readers > 0 {
+            Company::Readers
+        } else {
+            Company::None
+        };
         match self.course {
             Course::Fetching => self.pieces.next(company),
             Course::Whole | Course::Abandoned | Course::Failed(_) => None,
@@ -339,7 +407,8 @@ impl State {
     }
 }
 
-/// Notes another time on a placeholder that nobody fetches. Of an ordinary file there is nothing to note.
+/// Notes another time on a placeholder that nobody fetches. Of an ordinary file there is nothing to
+/// note.
 pub(super) fn retime(file: &File, mtime_ns: i64) -> io::Result<()> {
     match Placeholder::of(file)? {
         Some(mut found) => {

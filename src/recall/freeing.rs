@@ -1,7 +1,9 @@
-//! *Freeing*: which photos give their room up, because somebody asks for it, or because there is no room.
+//! *Freeing*: which photos give their room up, because somebody asks for it, or because there is no
+//! room.
 //!
-//! Asked for, the server has to confirm each photo now. When room is short, the least recently used go first, and the receipts at hand are
-//! enough: then nobody may wait for the network. The server is asked for receipts that are missing when there is time.
+//! Asked for, the server has to confirm each photo now. When room is short, the least recently used
+//! go first, and the receipts at hand are enough: then nobody may wait for the network. The server
+//! is asked for receipts that are missing when there is time.
 
 use std::collections::HashMap;
 
@@ -15,9 +17,11 @@ use crate::journal::{FileId, FileRecord, FileState, JournalError};
 use crate::remote::RemoteError;
 use crate::spool::{Moment, Place};
 
-/// Records read at a time, and photos freed in one go: as many as the server confirms in one request.
+/// Records read at a time, and photos freed in one go: as many as the server confirms in one
+/// request.
 pub(super) const FREED_AT_A_TIME: usize = route::CHECK_IMAGES_MAX / 2;
-/// When a writer meets a full disk, so much more than it needs is made free, so that the next write does not meet it again.
+/// When a writer meets a full disk, so much more than it needs is made free, so that the next write
+/// does not meet it again.
 const AHEAD_BYTES: u64 = 32 << 20;
 
 /// Files, and what the journal says of them.
@@ -57,9 +61,13 @@ pub enum FreeError {
 }
 
 impl Recall {
-    /// Frees the next of a selection, from behind `after` on, as far as the server confirms, now, that it holds exactly these bytes. May be
-    /// dropped half-way: each photo is freed or not.
-    pub async fn free(&self, selection: Selection, after: Option<FileId>) -> Result<Freed, FreeError> {
+    /// Frees the next of a selection, from behind `after` on, as far as the server confirms, now,
+    /// that it holds exactly these bytes. May be dropped half-way: each photo is freed or not.
+    pub async fn free(
+        &self,
+        selection: Selection,
+        after: Option<FileId>,
+    ) -> Result<Freed, FreeError> {
         let (inside, chosen) = (self.inside.clone(), selection);
         let (found, next) = aside(move || inside.selected(&chosen, after)).await?;
         let confirmed = self.inside.confirm(&found).await?;
@@ -69,9 +77,12 @@ impl Recall {
         Ok(freed)
     }
 
-    /// Frees room on the disk for so many bytes, without the network; whether there is some now. Blocks on the disk.
+    /// Frees room on the disk for so many bytes, without the network; whether there is some now.
+    /// Blocks on the disk.
     pub fn make_room(&self, bytes: u64) -> bool {
-        let freed = self.inside.free_oldest(|freed| freed < bytes.saturating_add(AHEAD_BYTES));
+        let freed = self
+            .inside
+            .free_oldest(|freed| freed < bytes.saturating_add(AHEAD_BYTES));
         if freed == 0 {
             tracing::warn!(bytes, "the disk is full, and no photo can give its room up");
         }
@@ -81,19 +92,33 @@ impl Recall {
 
 impl Inside {
     /// The next of a selection, and where to go on.
-    fn selected(&self, selection: &Selection, after: Option<FileId>) -> Result<(Files, Option<FileId>), JournalError> {
+    fn selected(
+        &self,
+        selection: &Selection,
+        after: Option<FileId>,
+    ) -> Result<(Files, Option<FileId>), JournalError> {
         let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
         let next = page.last().map(|(id, _)| *id);
-        let chosen = page.into_iter().filter(|(_, record)| self.is_selected(selection, record));
+        let chosen = page
+            .into_iter()
+            .filter(|(_, record)| self.is_selected(selection, record));
         Ok((chosen.collect(), next))
     }
 
     fn is_selected(&self, selection: &Selection, record: &FileRecord) -> bool {
-        let named = selection.paths.is_empty() || selection.paths.iter().any(|path| record.path.is_at_or_below(path));
-        named && selection.unused_since.is_none_or(|since| self.last_used(record).is_some_and(|used| used <= since))
+        let named = selection.paths.is_empty()
+            || selection
+                .paths
+                .iter()
+                .any(|path| record.path.is_at_or_below(path));
+        named
+            && selection
+                .unused_since
+                .is_none_or(|since| self.last_used(record).is_some_and(|used| used <= since))
     }
 
-    /// When a file was last read or changed, as far as its disk keeps that; nothing if it is not there.
+    /// When a file was last read or changed, as far as its disk keeps that; nothing if it is not
+    /// there.
     fn last_used(&self, record: &FileRecord) -> Option<Moment> {
         let facts = self.spool.facts(&Place::At(record.path.clone())).ok()?;
         Some(facts.accessed.max(facts.changed))
@@ -104,23 +129,50 @@ impl Inside {
         &self,
         found: &[(FileId, FileRecord)],
     ) -> Result<HashMap<Fingerprint, Receipt>, FreeError> {
-        let sizes: HashMap<Fingerprint, u64> = found.iter().filter_map(|(_, record)| backed_up(record)).collect();
+        let sizes: HashMap<Fingerprint, u64> = found
+            .iter()
+            .filter_map(|(_, record)| backed_up(record))
+            .collect();
         if sizes.is_empty() {
             return Ok(HashMap::new());
         }
-        let images: Vec<_> =
-            sizes.iter().map(|(&fingerprint, &size)| CheckImage { fingerprint, size, proof: None }).collect();
-        let receipts: Vec<Receipt> = self.remote.check(&images).await?.iter().filter_map(receipt).collect();
+        let images: Vec<_> = sizes
+            .iter()
+            .map(|(&fingerprint, &size)| CheckImage {
+                fingerprint,
+                size,
+                proof: None,
+            })
+            .collect();
+        let receipts: Vec<Receipt> = self
+            .remote
+            .check(&images)
+            .await?
+            .iter()
+            .filter_map(receipt)
+            .collect();
         let (journal, kept) = (self.journal.clone(), receipts.clone());
         aside(move || journal.keep_receipts(kept)).await?;
-        Ok(receipts.into_iter().map(|receipt| (receipt.fingerprint, receipt)).collect())
+        Ok(receipts
+            .into_iter()
+            .map(|receipt| (receipt.fingerprint, receipt))
+            .collect())
     }
 
-    fn free_confirmed(&self, found: Vec<(FileId, FileRecord)>, confirmed: &HashMap<Fingerprint, Receipt>) -> Freed {
+    fn free_confirmed(
+        &self,
+        found: Vec<(FileId, FileRecord)>,
+        confirmed: &HashMap<Fingerprint, Receipt>,
+    ) -> Freed {
         let mut freed = Freed::default();
         for (id, record) in found {
-            let vouched = backed_up(&record).is_none_or(|(image, _)| confirmed.contains_key(&image));
-            let outcome = if vouched { self.hollow_out(id, &record) } else { Err(Kept::Unconfirmed) };
+            let vouched =
+                backed_up(&record).is_none_or(|(image, _)| confirmed.contains_key(&image));
+            let outcome = if vouched {
+                self.hollow_out(id, &record)
+            } else {
+                Err(Kept::Unconfirmed)
+            };
             match outcome {
                 Ok(bytes) => (freed.files, freed.bytes) = (freed.files + 1, freed.bytes + bytes),
                 Err(kept) => freed.kept.push((record.path, kept)),
@@ -129,14 +181,18 @@ impl Inside {
         freed
     }
 
-    /// Frees the least recently used photos as long as it `goes_on` after so many freed bytes; answers how many were freed. One caller
-    /// at a time: who waited finds the room that was made for another.
+    /// Frees the least recently used photos as long as it `goes_on` after so many freed bytes;
+    /// answers how many were freed. One caller at a time: who waited finds the room that was made
+    /// for another.
     pub(super) fn free_oldest(&self, goes_on: impl Fn(u64) -> bool) -> u64 {
         let _alone = locked(&self.making_room);
         let mut oldest = match self.by_age() {
             Ok(oldest) => oldest,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "no room can be made");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "no room can be made"
+                );
                 return 0;
             }
         };
@@ -146,7 +202,9 @@ impl Inside {
             if !goes_on(freed) {
                 break;
             }
-            let Ok(Some(record)) = self.journal.file(id) else { continue };
+            let Ok(Some(record)) = self.journal.file(id) else {
+                continue;
+            };
             match self.hollow_out(id, &record) {
                 Ok(gained) => freed += gained,
                 Err(kept) => tracing::debug!(file = id.0, %kept, "keeps its room"),
@@ -160,17 +218,22 @@ impl Inside {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
-            let Some((last, _)) = page.last() else { return Ok(found) };
+            let Some((last, _)) = page.last() else {
+                return Ok(found);
+            };
             after = Some(*last);
-            let large = page
-                .iter()
-                .filter(|(_, record)| backed_up(record).is_some_and(|(_, size)| size > self.manner.head_bytes));
+            let large = page.iter().filter(|(_, record)| {
+                backed_up(record).is_some_and(|(_, size)| size > self.manner.head_bytes)
+            });
             found.extend(large.filter_map(|(id, record)| Some((self.last_used(record)?, *id))));
         }
     }
 
     /// Backed-up photos of which we have no receipt: they came from another device.
-    pub(super) fn without_receipt(&self, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
+    pub(super) fn without_receipt(
+        &self,
+        limit: usize,
+    ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
         let (mut found, mut after) = (Vec::new(), None);
         while found.len() < limit {
             let page = self.journal.files_after(after, FREED_AT_A_TIME)?;

@@ -14,7 +14,8 @@ use super::{Asker, Inside, PIECES_IN_FLIGHT};
 use crate::aside::aside;
 use crate::remote::{Backoff, RemoteError};
 
-/// How often we look whether somebody who waits is being killed: soon enough for a person at a terminal.
+/// How often we look whether somebody who waits is being killed: soon enough for a person at a
+/// terminal.
 const LOOK_AT_ASKER: Duration = Duration::from_millis(250);
 
 /// While the server is away, new readers make us ask, but not more often than this.
@@ -44,7 +45,8 @@ impl Drop for Waiting<'_> {
 }
 
 impl Inside {
-    /// Returns when what is wanted is here, or will not be. May be dropped: then nobody waits any more.
+    /// Returns when what is wanted is here, or will not be. May be dropped: then nobody waits any
+    /// more.
     pub(super) async fn hold(
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
@@ -73,7 +75,11 @@ impl Inside {
         if let Err(error) = &held
             && error.is_trouble()
         {
-            tracing::warn!(file = fetch.id().0, why = error.story(), "a photo could not be fetched");
+            tracing::warn!(
+                file = fetch.id().0,
+                why = error.story(),
+                "a photo could not be fetched"
+            );
             self.desk.note_trouble(fetch.id(), error.story());
         }
         if held.is_ok() {
@@ -98,7 +104,10 @@ impl Inside {
             let (heard, why) = fetch.heard();
             let (now, limit) = (Instant::now(), heard.max(begun) + self.manner.patience);
             if now >= limit {
-                return Err(RecallError::TooLate { limit_s: self.manner.patience.as_secs(), why });
+                return Err(RecallError::TooLate {
+                    limit_s: self.manner.patience.as_secs(),
+                    why,
+                });
             }
             tokio::select! {
                 () = self.stop.cancelled() => return Err(RecallError::Ending),
@@ -117,12 +126,14 @@ impl Inside {
         self.runtime.spawn(async move {
             let stop = inside.stop.clone();
             // Dropped half-way, a piece that was not noted is asked for again.
-            stop.run_until_cancelled_owned(inside.bring_pieces(&fetch)).await;
+            stop.run_until_cancelled_owned(inside.bring_pieces(&fetch))
+                .await;
         });
     }
 
     async fn bring_pieces(self: &Arc<Self>, fetch: &Arc<Fetch>) {
-        let (mut under_way, mut backoff, mut resting_until) = (FuturesUnordered::new(), Backoff::default(), None);
+        let (mut under_way, mut backoff, mut resting_until) =
+            (FuturesUnordered::new(), Backoff::default(), None);
         loop {
             while resting_until.is_none()
                 && under_way.len() < PIECES_IN_FLIGHT
@@ -143,7 +154,9 @@ impl Inside {
             };
             match brought {
                 Some(Brought::Came) => backoff.succeeded(),
-                Some(Brought::Missed { asked }) => resting_until = Some(Instant::now() + backoff.failed(asked)),
+                Some(Brought::Missed { asked }) => {
+                    resting_until = Some(Instant::now() + backoff.failed(asked));
+                }
                 None => match fetch.rest() {
                     Rest::Piece(piece) => under_way.push(self.bring(fetch, piece)),
                     Rest::Seal => return self.seal(fetch).await,
@@ -154,8 +167,15 @@ impl Inside {
     }
 
     async fn bring(self: &Arc<Self>, fetch: &Arc<Fetch>, piece: ByteRange) -> Brought {
-        let Ok(_lane) = self.lanes.acquire().await else { return Brought::Missed { asked: None } };
-        let part = self.remote.image_part(fetch.fingerprint(), fetch.stamp().size, piece, &|| fetch.hear()).await;
+        let Ok(_lane) = self.lanes.acquire().await else {
+            return Brought::Missed { asked: None };
+        };
+        let part = self
+            .remote
+            .image_part(fetch.fingerprint(), fetch.stamp().size, piece, &|| {
+                fetch.hear();
+            })
+            .await;
         let bytes = match part {
             Ok(bytes) => bytes,
             Err(error) => {
@@ -177,7 +197,8 @@ impl Inside {
     }
 }
 
-/// Returns when it makes sense to ask again: a new reader need not wait out the rest that an old one's failures led to.
+/// Returns when it makes sense to ask again: a new reader need not wait out the rest that an old
+/// one's failures led to.
 async fn rested(fetch: &Fetch, until: Instant) {
     let soon = Instant::now() + LOOK_GAP;
     tokio::select! {
@@ -197,5 +218,9 @@ enum Brought {
 
 /// What a failed request means: a reason to try again while somebody waits, or the end of it.
 fn meaning(error: &RemoteError) -> Result<String, RecallError> {
-    if error.is_transient() { Ok(error.story()) } else { Err(RecallError::Refused(error.story())) }
+    if error.is_transient() {
+        Ok(error.story())
+    } else {
+        Err(RecallError::Refused(error.story()))
+    }
 }

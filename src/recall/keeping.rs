@@ -1,6 +1,7 @@
 //! *Keeping room*: how much of the disk photos may take that the server has anyway.
 //!
-//! Looked at when something has come: a photo was backed up, or fetched. Nothing is looked at on a clock.
+//! Looked at when something has come: a photo was backed up, or fetched. Nothing is looked at on a
+//! clock.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -15,7 +16,8 @@ use crate::aside::aside;
 
 /// A burst of photos is let come together before anything is looked at.
 const GATHERING: Duration = Duration::from_millis(500);
-/// After a look that could free too little, so long nothing is looked at: what was in the way is still there.
+/// After a look that could free too little, so long nothing is looked at: what was in the way is
+/// still there.
 const VAIN_LOOK_GAP: Duration = Duration::from_secs(30);
 
 /// A part of a disk.
@@ -60,7 +62,11 @@ impl FromStr for Share {
             return percent.map(Self::Percent).ok_or_else(error);
         }
         let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());
-        let shift = match text[digits.len()..].to_ascii_uppercase().trim_end_matches("IB").trim_end_matches('B') {
+        let shift = match text[digits.len()..]
+            .to_ascii_uppercase()
+            .trim_end_matches("IB")
+            .trim_end_matches('B')
+        {
             "" => 0,
             "K" => 10,
             "M" => 20,
@@ -69,7 +75,10 @@ impl FromStr for Share {
             _ => return Err(error()),
         };
         let number: u64 = digits.parse().map_err(|_| error())?;
-        number.checked_mul(1 << shift).map(Self::Bytes).ok_or_else(error)
+        number
+            .checked_mul(1 << shift)
+            .map(Self::Bytes)
+            .ok_or_else(error)
     }
 }
 
@@ -90,7 +99,8 @@ impl Recall {
         }
         let (inside, stop) = (Arc::clone(&self.inside), self.inside.stop.clone());
         self.inside.runtime.spawn(async move {
-            stop.run_until_cancelled_owned(inside.keep(keeping, news)).await;
+            stop.run_until_cancelled_owned(inside.keep(keeping, news))
+                .await;
         });
     }
 }
@@ -102,7 +112,11 @@ impl Inside {
             let looked = Instant::now();
             let inside = Arc::clone(&self);
             let excess = aside(move || inside.excess(keeping)).await;
-            let gap = if excess > 0 && !self.lower(keeping).await { VAIN_LOOK_GAP } else { GATHERING };
+            let gap = if excess > 0 && !self.lower(keeping).await {
+                VAIN_LOOK_GAP
+            } else {
+                GATHERING
+            };
             tokio::select! {
                 Ok(()) = news.changed() => {}
                 Ok(()) = fetched.changed() => {}
@@ -112,7 +126,8 @@ impl Inside {
         }
     }
 
-    /// Frees until it is enough; whether it is. Looked at anew after each photo: what a photo gives back is less than its size.
+    /// Frees until it is enough; whether it is. Looked at anew after each photo: what a photo gives
+    /// back is less than its size.
     async fn lower(self: &Arc<Self>, keeping: Keeping) -> bool {
         self.gather_receipts().await;
         let inside = Arc::clone(self);
@@ -125,7 +140,8 @@ impl Inside {
         left == 0
     }
 
-    /// What another device sent has no receipt here. If the server is away, those keep their room until it is back.
+    /// What another device sent has no receipt here. If the server is away, those keep their room
+    /// until it is back.
     async fn gather_receipts(self: &Arc<Self>) {
         let inside = Arc::clone(self);
         let confirmed = match aside(move || inside.without_receipt(FREED_AT_A_TIME)).await {
@@ -133,7 +149,10 @@ impl Inside {
             Err(error) => Err(error.into()),
         };
         if let Err(error) = confirmed {
-            tracing::debug!(error = &error as &dyn std::error::Error, "receipts that are missing cannot be had now");
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "receipts that are missing cannot be had now"
+            );
         }
     }
 
@@ -142,15 +161,26 @@ impl Inside {
         let disk = match self.spool.disk() {
             Ok(disk) => disk,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "how full the disk is cannot be told");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "how full the disk is cannot be told"
+                );
                 return 0;
             }
         };
         let (whole, free) = (disk.f_blocks * disk.f_frsize, disk.f_bavail * disk.f_frsize);
         let tally = self.journal.tally();
-        let here = tally.backed_up.bytes.saturating_add(tally.pending.bytes).saturating_add(tally.local.bytes);
-        let over = keeping.cache.map_or(0, |share| here.saturating_sub(share.of(whole)));
-        let short = keeping.floor.map_or(0, |share| share.of(whole).saturating_sub(free));
+        let here = tally
+            .backed_up
+            .bytes
+            .saturating_add(tally.pending.bytes)
+            .saturating_add(tally.local.bytes);
+        let over = keeping
+            .cache
+            .map_or(0, |share| here.saturating_sub(share.of(whole)));
+        let short = keeping
+            .floor
+            .map_or(0, |share| share.of(whole).saturating_sub(free));
         over.max(short)
     }
 }
@@ -171,7 +201,11 @@ mod tests {
             ("50%", Share::Percent(50)),
         ] {
             assert_eq!(text.parse(), Ok(share), "{text}");
-            assert_eq!(share.to_string().parse(), Ok(share), "and it is read again as it is written");
+            assert_eq!(
+                share.to_string().parse(),
+                Ok(share),
+                "and it is read again as it is written"
+            );
         }
         for text in ["", "G", "-1", "101%", "1.5G", "10X", "99999999999T", "%"] {
             assert_eq!(text.parse::<Share>(), Err(ShareError(text.to_owned())));

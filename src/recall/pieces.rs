@@ -1,7 +1,8 @@
 //! *Pieces*: which bytes of a photo are fetched next. Pure, so that it can be tested to the end.
 //!
-//! What somebody waits for comes first. Who reads within the head gets the head and no more. Who reads on gets all of it, from where
-//! they read: that is one program in a hundred that wanted less, and ninety-nine that need not wait again.
+//! What somebody waits for comes first. Who reads within the head gets the head and no more. Who
+//! reads on gets all of it, from where they read: that is one program in a hundred that wanted
+//! less, and ninety-nine that need not wait again.
 
 use heirloom_protocol::{ByteRange, RangeSet};
 
@@ -21,7 +22,15 @@ pub(super) struct Pieces {
 impl Pieces {
     pub(super) fn new(size: u64, held: RangeSet, head_bytes: u64, piece_bytes: u64) -> Self {
         let (under_way, wanted) = (RangeSet::new(), Vec::new());
-        Self { size, head_bytes, piece_bytes, held, under_way, wanted, ahead_from: None }
+        Self {
+            size,
+            head_bytes,
+            piece_bytes,
+            held,
+            under_way,
+            wanted,
+            ahead_from: None,
+        }
     }
 
     pub(super) const fn held(&self) -> &RangeSet {
@@ -34,7 +43,8 @@ impl Pieces {
 
     /// Whether these bytes are here, in so far as the photo has them.
     pub(super) fn holds(&self, range: ByteRange) -> bool {
-        ByteRange::new(range.start(), range.end().min(self.size)).map_or(true, |range| self.held.contains(range))
+        ByteRange::new(range.start(), range.end().min(self.size))
+            .map_or(true, |range| self.held.contains(range))
     }
 
     /// Somebody waits for these bytes.
@@ -57,12 +67,16 @@ impl Pieces {
         }
     }
 
-    /// The next piece to ask for, which is on its way from now on. `Company::None`: nobody has the photo open, so only what is waited for.
+    /// The next piece to ask for, which is on its way from now on. `Company::None`: nobody has the
+    /// photo open, so only what is waited for.
     pub(super) fn next(&mut self, company: Company) -> Option<ByteRange> {
         let mut taken = self.held.clone();
         self.under_way.iter().for_each(|range| taken.insert(range));
         let missing = taken.missing(self.size);
-        let wanted = self.wanted.iter().find_map(|wanted| self.wanted_piece(&missing, *wanted));
+        let wanted = self
+            .wanted
+            .iter()
+            .find_map(|wanted| self.wanted_piece(&missing, *wanted));
         let piece = wanted.or_else(|| match company {
             Company::None => None,
             Company::Readers => self.piece_ahead(&missing),
@@ -72,7 +86,9 @@ impl Pieces {
     }
 
     fn wanted_piece(&self, missing: &RangeSet, wanted: ByteRange) -> Option<ByteRange> {
-        let hole = missing.iter().find(|hole| hole.end() > wanted.start() && hole.start() < wanted.end())?;
+        let hole = missing
+            .iter()
+            .find(|hole| hole.end() > wanted.start() && hole.start() < wanted.end())?;
         let start = hole.start().max(wanted.start());
         if wanted.end() <= self.head_bytes {
             // All of the head at once: whoever reads the first bytes reads the next ones, too.
@@ -85,11 +101,15 @@ impl Pieces {
         let from = self.ahead_from?;
         match missing.iter().find(|hole| hole.end() > from) {
             Some(hole) => self.piece_at(hole, hole.start().max(from)),
-            None => missing.iter().next().and_then(|hole| self.piece_at(hole, hole.start())),
+            None => missing
+                .iter()
+                .next()
+                .and_then(|hole| self.piece_at(hole, hole.start())),
         }
     }
 
-    /// Up to the next multiple of a piece, so that pieces of several readers meet without slivers between them.
+    /// Up to the next multiple of a piece, so that pieces of several readers meet without slivers
+    /// between them.
     fn piece_at(&self, hole: ByteRange, start: u64) -> Option<ByteRange> {
         let end = (start / self.piece_bytes + 1) * self.piece_bytes;
         ByteRange::new(start, end.min(hole.end())).ok()
@@ -171,7 +191,10 @@ mod tests {
         assert_eq!(pieces.next(Company::Readers), Some(range(0, MIB)));
         assert_eq!(pieces.next(Company::Readers), Some(range(MIB, 2 * MIB)));
         pieces.want(range(9 * MIB, 9 * MIB + 1));
-        assert_eq!(pieces.next(Company::Readers), Some(range(9 * MIB, 10 * MIB)));
+        assert_eq!(
+            pieces.next(Company::Readers),
+            Some(range(9 * MIB, 10 * MIB))
+        );
     }
 
     #[test]
@@ -181,7 +204,11 @@ mod tests {
         assert_eq!(pieces.next(Company::None), Some(range(MIB, 2 * MIB)));
         assert_eq!(pieces.next(Company::None), None);
         pieces.failed(range(MIB, 2 * MIB));
-        assert_eq!(pieces.next(Company::None), Some(range(MIB, 2 * MIB)), "asked again");
+        assert_eq!(
+            pieces.next(Company::None),
+            Some(range(MIB, 2 * MIB)),
+            "asked again"
+        );
         pieces.failed(range(MIB, 2 * MIB));
         pieces.unwant(range(MIB, MIB + 1));
         assert_eq!(pieces.next(Company::None), None);
@@ -202,7 +229,9 @@ mod tests {
                     let start = random.u64(0..size);
                     pieces.want(range(start, random.u64(start..size) + 1));
                 }
-                let next = (under_way.len() < 4).then(|| pieces.next(Company::Readers)).flatten();
+                let next = (under_way.len() < 4)
+                    .then(|| pieces.next(Company::Readers))
+                    .flatten();
                 match next {
                     Some(piece) => {
                         assert!(piece.len() <= MIB && piece.end() <= size);
@@ -215,7 +244,10 @@ mod tests {
                             pieces.failed(piece);
                             continue;
                         }
-                        assert!(RangeSet::from(piece).without(&seen) == RangeSet::from(piece), "{piece} came twice");
+                        assert!(
+                            RangeSet::from(piece).without(&seen) == RangeSet::from(piece),
+                            "{piece} came twice"
+                        );
                         seen.insert(piece);
                         pieces.came(piece);
                     }

@@ -1,7 +1,8 @@
 //! *Pinned*: what its owner wants to have on this disk is fetched without anybody reading it.
 //!
-//! Looked for at the start and when something is pinned; what comes from other devices into a pinned folder is told by the mount. Where nothing
-//! was ever pinned no file is looked at. While the server is away it is tried again, ever less often.
+//! Looked for at the start and when something is pinned; what comes from other devices into a
+//! pinned folder is told by the mount. Where nothing was ever pinned no file is looked at. While
+//! the server is away it is tried again, ever less often.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -73,7 +74,8 @@ impl Recall {
         });
     }
 
-    /// Pins a photo, or all that is and will be in a folder; what of it is not here is fetched. Blocks.
+    /// Pins a photo, or all that is and will be in a folder; what of it is not here is fetched.
+    /// Blocks.
     pub fn pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
         self.inside.spool.set_pin(path)?;
         self.inside.pinned.look_anywhere();
@@ -82,10 +84,18 @@ impl Recall {
 
     /// A placeholder came from another device. Blocks.
     pub fn arrived(&self, id: FileId, path: &LibraryPath) {
-        match self.inside.spool.has_pins().and_then(|any| Ok(any && self.inside.spool.is_pinned(path)?)) {
+        match self
+            .inside
+            .spool
+            .has_pins()
+            .and_then(|any| Ok(any && self.inside.spool.is_pinned(path)?))
+        {
             Ok(true) => self.inside.pinned.look_at(id, path),
             Ok(false) => {}
-            Err(error) => tracing::warn!(error = &error as &dyn std::error::Error, "whether it is pinned is unknown"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "whether it is pinned is unknown"
+            ),
         }
     }
 }
@@ -145,7 +155,10 @@ impl Inside {
                 Ok(Attempt::Done) => backoff.succeeded(),
                 other => {
                     if let Err(error) = other {
-                        tracing::warn!(error = &error as &dyn std::error::Error, "what is pinned cannot be looked for");
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "what is pinned cannot be looked for"
+                        );
                     }
                     sleep(backoff.failed(None)).await;
                     self.pinned.look_anywhere();
@@ -169,12 +182,16 @@ impl Inside {
             && let Some((last, pins)) = self.pinned_page(after).await?
         {
             after = Some(last);
-            attempt = self.fetch_all(pins.into_iter().map(|(pin, _)| pin).collect()).await.and(attempt);
+            attempt = self
+                .fetch_all(pins.into_iter().map(|(pin, _)| pin).collect())
+                .await
+                .and(attempt);
         }
         Ok(attempt)
     }
 
-    /// The pinned placeholders of one page of the journal with their sizes, and where the next page begins; nothing at the end.
+    /// The pinned placeholders of one page of the journal with their sizes, and where the next page
+    /// begins; nothing at the end.
     async fn pinned_page(
         self: &Arc<Self>,
         after: Option<FileId>,
@@ -185,18 +202,30 @@ impl Inside {
                 return Ok(None);
             }
             let page = inside.journal.files_after(after, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(None) };
+            let Some((last, _)) = page.last() else {
+                return Ok(None);
+            };
             let last = *last;
-            let absent = page.into_iter().filter(|(_, record)| matches!(record.state, FileState::Placeholder { .. }));
+            let absent = page
+                .into_iter()
+                .filter(|(_, record)| matches!(record.state, FileState::Placeholder { .. }));
             // What cannot be looked at, reading will tell.
-            let pinned = absent.filter(|(_, record)| inside.spool.is_pinned(&record.path).unwrap_or(false));
-            Ok(Some((last, pinned.map(|(id, record)| ((id, record.path), record.stamp.size)).collect())))
+            let pinned =
+                absent.filter(|(_, record)| inside.spool.is_pinned(&record.path).unwrap_or(false));
+            Ok(Some((
+                last,
+                pinned
+                    .map(|(id, record)| ((id, record.path), record.stamp.size))
+                    .collect(),
+            )))
         })
         .await
     }
 
     async fn fetch_all(self: &Arc<Self>, pins: Vec<Pin>) -> Attempt {
-        let mut attempts = iter(pins).map(|pin| self.fetch_pin(pin)).buffer_unordered(AT_A_TIME);
+        let mut attempts = iter(pins)
+            .map(|pin| self.fetch_pin(pin))
+            .buffer_unordered(AT_A_TIME);
         let mut outcome = Attempt::Done;
         while let Some(attempt) = attempts.next().await {
             outcome = attempt.and(outcome);
@@ -206,14 +235,25 @@ impl Inside {
 
     /// Whoever waited says in the log, and to `status`, what was in the way.
     async fn fetch_pin(self: &Arc<Self>, (id, path): Pin) -> Attempt {
-        let recall = Recall { inside: Arc::clone(self) };
+        let recall = Recall {
+            inside: Arc::clone(self),
+        };
         let opened = aside(move || {
-            // Fetched before the journal knows of it, it would be called a placeholder there afterwards.
-            if !recall.inside.journal.file(id).is_ok_and(|known| known.is_some()) {
+            // Fetched before the journal knows of it, it would be called a placeholder there
+            // afterwards.
+            if !recall
+                .inside
+                .journal
+                .file(id)
+                .is_ok_and(|known| known.is_some())
+            {
                 return Ok(None);
             }
             let file = recall.inside.spool.read(&path)?;
-            recall.opened(id, &file).map(Some).map_err(|source| SpoolError::of("look at", &path, source))
+            recall
+                .opened(id, &file)
+                .map(Some)
+                .map_err(|source| SpoolError::of("look at", &path, source))
         });
         let opened = match opened.await {
             Ok(Some(opened)) => opened,
@@ -221,13 +261,21 @@ impl Inside {
             // Renamed or removed meanwhile. Under another name it is found by the next look.
             Err(error) if error.is_missing() => return Attempt::Done,
             Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "a pinned photo cannot be fetched");
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a pinned photo cannot be fetched"
+                );
                 return Attempt::Later;
             }
         };
-        let Some(absent) = opened.absent() else { return Attempt::Done };
+        let Some(absent) = opened.absent() else {
+            return Attempt::Done;
+        };
         let size = absent.fetch.stamp().size;
-        match self.hold(&absent.fetch, Wanted::Whole, Asker::UNKNOWN).await {
+        match self
+            .hold(&absent.fetch, Wanted::Whole, Asker::UNKNOWN)
+            .await
+        {
             Ok(()) => {
                 self.pinned.fetched(size);
                 Attempt::Done
@@ -238,5 +286,9 @@ impl Inside {
 }
 
 fn after_failure(error: &RecallError) -> Attempt {
-    if error.is_transient() { Attempt::Later } else { Attempt::Done }
+    if error.is_transient() {
+        Attempt::Later
+    } else {
+        Attempt::Done
+    }
 }

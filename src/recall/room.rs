@@ -1,8 +1,10 @@
 //! *Giving room up*: a photo that the server has becomes a placeholder.
 //!
-//! The one step in which bytes of a photo leave this disk, so it believes nothing it can look at: the file is what the journal speaks of, its
-//! bytes are read and hashed once more, nobody has it open, and the server's word for exactly these bytes is at hand. What the journal
-//! says changes before the file does, and back after it, so that no crash leaves a placeholder that is known as a photo.
+//! The one step in which bytes of a photo leave this disk, so it believes nothing it can look at:
+//! the file is what the journal speaks of, its bytes are read and hashed once more, nobody has it
+//! open, and the server's word for exactly these bytes is at hand. What the journal says changes
+//! before the file does, and back after it, so that no crash leaves a placeholder that is known as
+//! a photo.
 
 use std::fs::File;
 
@@ -12,8 +14,8 @@ use heirloom_protocol::Fingerprint;
 use super::{Inside, Recall};
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Restated};
 use crate::spool::{
-    Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of, is_open_elsewhere,
-    reopen_to_fill,
+    Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of,
+    is_open_elsewhere, reopen_to_fill,
 };
 
 /// Why a photo keeps its room. The text is for the person.
@@ -49,8 +51,8 @@ pub enum Kept {
 }
 
 impl Recall {
-    /// Gives the room of one photo back; answers how many bytes that was. `record` is what the journal says of it. Reads the whole
-    /// file, and blocks on the disk.
+    /// Gives the room of one photo back; answers how many bytes that was. `record` is what the
+    /// journal says of it. Reads the whole file, and blocks on the disk.
     pub fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, Kept> {
         self.inside.hollow_out(id, record)
     }
@@ -65,7 +67,8 @@ impl Inside {
         if self.spool.is_pinned(&record.path)? {
             return Err(Kept::Pinned);
         }
-        let failed = |source| Kept::Disk(SpoolError::of("give up the room of", &record.path, source));
+        let failed =
+            |source| Kept::Disk(SpoolError::of("give up the room of", &record.path, source));
         let read = self.spool.read(&record.path)?;
         let before = self.is_what_was_backed_up(&read, id, record, fingerprint)?;
         let file = reopen_to_fill(&read, TO_FILL).map_err(failed)?;
@@ -99,7 +102,11 @@ impl Inside {
         };
         let receipt = self.journal.receipt(fingerprint)?;
         let vouched = receipt.is_some_and(|receipt| receipt.size == record.stamp.size);
-        if vouched { Ok(fingerprint) } else { Err(Kept::Unconfirmed) }
+        if vouched {
+            Ok(fingerprint)
+        } else {
+            Err(Kept::Unconfirmed)
+        }
     }
 
     fn is_what_was_backed_up(
@@ -125,11 +132,31 @@ impl Inside {
     }
 
     /// From now on the journal says "placeholder".
-    fn restate(&self, id: FileId, record: &FileRecord, fingerprint: Fingerprint) -> Result<(), Kept> {
-        let (from, to) = (FileState::BackedUp { fingerprint }, FileState::Placeholder { fingerprint });
-        let restated = self.journal.restate(vec![Restated { id, stamp: record.stamp, from, to }])?;
-        if restated == [true] { Ok(()) } else { Err(Kept::NotBackedUp) }
+    fn restate(
+        &self,
+        id: FileId,
+        record: &FileRecord,
+        fingerprint: Fingerprint,
+    ) -> Result<(), Kept> {
+        let (from, to) = (
+            FileState::BackedUp { fingerprint },
+            FileState::Placeholder { fingerprint },
+        );
+        let restated = self.journal.restate(vec![Restated {
+            id,
+            stamp: record.stamp,
+            from,
+            to,
+        }])?;
+        if restated == [true] {
+            Ok(())
+        } else {
+            Err(Kept::NotBackedUp)
+        }
     }
 }
 
-const TO_FILL: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };
+const TO_FILL: Opening = Opening {
+    access: Access::ReadWrite,
+    durability: Durability::Lazy,
+};

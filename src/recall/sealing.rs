@@ -1,4 +1,5 @@
-//! *Sealing*: a photo whose bytes are all here is read once more; only if its SHA-256 is the fingerprint is it an ordinary file again.
+//! *Sealing*: a photo whose bytes are all here is read once more; only if its SHA-256 is the
+//! fingerprint is it an ordinary file again.
 
 use std::sync::Arc;
 
@@ -11,7 +12,8 @@ use crate::journal::{FileState, Restated};
 use crate::spool::fingerprint_of;
 
 impl Inside {
-    /// Everything was here already when somebody opened it: a crash came just before the end, or the whole photo is a head.
+    /// Everything was here already when somebody opened it: a crash came just before the end, or
+    /// the whole photo is a head.
     pub(super) fn seal_if_all_is_here(self: &Arc<Self>, fetch: &Arc<Fetch>) {
         if fetch.is_all_here() && fetch.want(None) {
             self.start(fetch);
@@ -30,18 +32,24 @@ impl Inside {
                 tracing::info!(file = fetch.id().0, fingerprint = %image, bytes, "fetched");
                 self.desk.forget_trouble(fetch.id());
                 self.enter(fetch);
-                self.fetched.send_modify(|count| *count = count.wrapping_add(1));
+                self.fetched
+                    .send_modify(|count| *count = count.wrapping_add(1));
             }
             Err(error) => {
                 if error.is_trouble() {
-                    tracing::error!(file = fetch.id().0, why = error.story(), "a fetched photo is not kept");
+                    tracing::error!(
+                        file = fetch.id().0,
+                        why = error.story(),
+                        "a fetched photo is not kept"
+                    );
                     self.desk.note_trouble(fetch.id(), error.story());
                 }
             }
         }
     }
 
-    /// The journal may say "placeholder" of a whole file for a while, never the other way round; the next comparison finds it.
+    /// The journal may say "placeholder" of a whole file for a while, never the other way round;
+    /// the next comparison finds it.
     fn enter(&self, fetch: &Fetch) {
         let fingerprint = fetch.fingerprint();
         let restated = Restated {
@@ -52,7 +60,10 @@ impl Inside {
         };
         if let Err(error) = self.journal.restate(vec![restated]) {
             let error: &dyn std::error::Error = &error;
-            tracing::warn!(error, "the journal does not know yet that a photo was fetched");
+            tracing::warn!(
+                error,
+                "the journal does not know yet that a photo was fetched"
+            );
         }
         heirloom_crash::pass(Point::WholeRestated);
     }

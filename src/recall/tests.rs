@@ -52,7 +52,13 @@ impl House {
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());
         let recall = recall(&server, &spool, &journal, patience);
-        Self { server, recall, spool, journal, _home: home }
+        Self {
+            server,
+            recall,
+            spool,
+            journal,
+            _home: home,
+        }
     }
 
     /// The client again, after a crash: nothing is left but what is on the disk.
@@ -64,10 +70,23 @@ impl House {
     /// A photo that the server has, and the device only in name.
     fn absent(&self, name: &str, content: &[u8]) -> FileId {
         let fingerprint = Fingerprint::of(content);
-        self.server.state().images.insert(fingerprint, content.to_vec());
-        let stamp = Stamp { size: content.len() as u64, mtime_ns: TIME_NS };
-        let id = self.spool.create_placeholder(&path(name), &Placeholder::new(fingerprint, stamp)).unwrap();
-        let record = FileRecord { path: path(name), stamp, state: FileState::Placeholder { fingerprint } };
+        self.server
+            .state()
+            .images
+            .insert(fingerprint, content.to_vec());
+        let stamp = Stamp {
+            size: content.len() as u64,
+            mtime_ns: TIME_NS,
+        };
+        let id = self
+            .spool
+            .create_placeholder(&path(name), &Placeholder::new(fingerprint, stamp))
+            .unwrap();
+        let record = FileRecord {
+            path: path(name),
+            stamp,
+            state: FileState::Placeholder { fingerprint },
+        };
         self.journal.record(vec![(id, record)]).unwrap();
         id
     }
@@ -75,12 +94,21 @@ impl House {
     /// A photo that both have.
     fn backed_up(&self, name: &str, content: &[u8]) -> FileId {
         let fingerprint = Fingerprint::of(content);
-        self.server.state().images.insert(fingerprint, content.to_vec());
+        self.server
+            .state()
+            .images
+            .insert(fingerprint, content.to_vec());
         std::fs::write(self.spool.root().join(name), content).unwrap();
         let (id, stamp) = Spool::identify(&self.spool.read(&path(name)).unwrap()).unwrap();
-        let record = FileRecord { path: path(name), stamp, state: FileState::BackedUp { fingerprint } };
+        let record = FileRecord {
+            path: path(name),
+            stamp,
+            state: FileState::BackedUp { fingerprint },
+        };
         self.journal.record(vec![(id, record)]).unwrap();
-        self.journal.keep_receipts(vec![crate::remote::fake::receipt(content)]).unwrap();
+        self.journal
+            .keep_receipts(vec![crate::remote::fake::receipt(content)])
+            .unwrap();
         id
     }
 
@@ -112,24 +140,51 @@ impl House {
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
         let end = tokio::time::Instant::now() + SURELY;
         while !done(self) {
-            assert!(tokio::time::Instant::now() < end, "waited in vain for {what}");
+            assert!(
+                tokio::time::Instant::now() < end,
+                "waited in vain for {what}"
+            );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
 
-const READING: Opening = Opening { access: Access::Read, durability: Durability::Lazy };
+const READING: Opening = Opening {
+    access: Access::Read,
+    durability: Durability::Lazy,
+};
 
-fn recall(server: &FakeServer, spool: &Spool, journal: &Arc<Journal>, patience: Duration) -> Recall {
-    let manner = Manner { patience, ..Manner::default() };
+fn recall(
+    server: &FakeServer,
+    spool: &Spool,
+    journal: &Arc<Journal>,
+    patience: Duration,
+) -> Recall {
+    let manner = Manner {
+        patience,
+        ..Manner::default()
+    };
     let remote = Remote::new(&server.login()).unwrap();
-    Recall::start(&Handle::current(), spool.clone(), Arc::clone(journal), remote, manner)
+    Recall::start(
+        &Handle::current(),
+        spool.clone(),
+        Arc::clone(journal),
+        remote,
+        manner,
+    )
 }
 
-async fn read(opened: &Opened, file: &File, offset: u64, length: usize) -> Result<Vec<u8>, RecallError> {
+async fn read(
+    opened: &Opened,
+    file: &File,
+    offset: u64,
+    length: usize,
+) -> Result<Vec<u8>, RecallError> {
     if let Some(absent) = opened.absent() {
         let (tell, told) = oneshot::channel();
-        absent.fetch(offset, length as u64, Asker::UNKNOWN, |outcome| tell.send(outcome).unwrap());
+        absent.fetch(offset, length as u64, Asker::UNKNOWN, |outcome| {
+            tell.send(outcome).unwrap();
+        });
         told.await.unwrap()?;
     }
     let mut bytes = vec![0; length];

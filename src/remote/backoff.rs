@@ -1,4 +1,5 @@
-//! How long to wait before trying again: longer each time, never in step with others, at least as long as the server asked.
+//! How long to wait before trying again: longer each time, never in step with others, at least as
+//! long as the server asked.
 
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// After the first failure: long enough for a server that restarts, short enough not to be noticed.
+    /// After the first failure: long enough for a server that restarts, short enough not to be
+    /// noticed.
     pub const FIRST: Duration = Duration::from_secs(1);
     /// At most: nobody waits more than five minutes for a network that came back.
     pub const MAX: Duration = Duration::from_mins(5);
@@ -18,12 +20,19 @@ impl Backoff {
 
     /// Counts a failure; how long to wait now. `asked` is the server's `Retry-After`.
     pub fn failed(&mut self, asked: Option<Duration>) -> Duration {
-        let doubled = Self::FIRST.saturating_mul(1 << self.failures.min(16)).min(Self::MAX);
+        let doubled = Self::FIRST
+            .saturating_mul(1 << self.failures.min(16))
+            .min(Self::MAX);
         self.failures = self.failures.saturating_add(1);
-        // Between half and all of it, so that clients which failed together do not come back together.
+        // Between half and all of it, so that clients which failed together do not come back
+        // together.
         let own = doubled.mul_f64(0.5 + fastrand::f64() / 2.0);
         match asked {
-            Some(asked) => own.max(asked.min(Self::ASKED_MAX).mul_f64(1.0 + fastrand::f64() / 10.0)),
+            Some(asked) => own.max(
+                asked
+                    .min(Self::ASKED_MAX)
+                    .mul_f64(1.0 + fastrand::f64() / 10.0),
+            ),
             None => own,
         }
     }
@@ -64,6 +73,9 @@ mod tests {
             assert!(wait >= asked && wait <= asked.mul_f64(1.1));
         }
         let wait = Backoff::default().failed(Some(Duration::from_secs(u64::MAX)));
-        assert!(wait <= Backoff::ASKED_MAX.mul_f64(1.1), "a server cannot silence us for ever");
+        assert!(
+            wait <= Backoff::ASKED_MAX.mul_f64(1.1),
+            "a server cannot silence us for ever"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The body of a request, which knows when the connection last took some of it.
 //!
-//! hyper asks a body for more as the socket accepts what it had. So a body that is no longer asked is a
-//! connection on which nothing moves, and that can be told apart from one that is merely slow.
+//! hyper asks a body for more as the socket accepts what it had. So a body that is no longer asked
+//! is a connection on which nothing moves, and that can be told apart from one that is merely slow.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -42,13 +42,28 @@ struct Moved {
 impl WatchedBody {
     /// A body of these bytes, and the view on how it flows. The clock starts now.
     pub(super) fn new(payload: Payload) -> (Self, Flow) {
-        let flow = Flow(Arc::new(Mutex::new(Moved { last: Instant::now(), whole: payload.is_empty() })));
-        (Self { rest: payload, flow: flow.clone(), counted: 0, count: Arc::default() }, flow)
+        let flow = Flow(Arc::new(Mutex::new(Moved {
+            last: Instant::now(),
+            whole: payload.is_empty(),
+        })));
+        (
+            Self {
+                rest: payload,
+                flow: flow.clone(),
+                counted: 0,
+                count: Arc::default(),
+            },
+            flow,
+        )
     }
 
     /// The same; its last `counted` bytes are added to `count` as the connection takes them.
     pub(super) fn counted_by(self, count: &Arc<AtomicU64>, counted: u64) -> Self {
-        Self { counted, count: Arc::clone(count), ..self }
+        Self {
+            counted,
+            count: Arc::clone(count),
+            ..self
+        }
     }
 
     fn still_to_count(&self) -> u64 {
@@ -62,11 +77,14 @@ impl Flow {
     }
 
     fn note(&self, whole: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Moved { last: Instant::now(), whole };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Moved {
+            last: Instant::now(),
+            whole,
+        };
     }
 
-    /// Returns when the body has not moved for `stall`, or, once it is out whole, when `answer` has passed
-    /// since; tells which limit that was.
+    /// Returns when the body has not moved for `stall`, or, once it is out whole, when `answer` has
+    /// passed since; tells which limit that was.
     pub(super) async fn stalled(&self, stall: Duration, answer: Duration) -> Duration {
         loop {
             let moved = self.moved();
@@ -89,9 +107,12 @@ impl Body for WatchedBody {
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let before = self.still_to_count();
-        let Some(piece) = self.rest.take(PIECE_BYTES) else { return Poll::Ready(None) };
+        let Some(piece) = self.rest.take(PIECE_BYTES) else {
+            return Poll::Ready(None);
+        };
         self.flow.note(self.rest.is_empty());
-        self.count.fetch_add(before - self.still_to_count(), Ordering::Relaxed);
+        self.count
+            .fetch_add(before - self.still_to_count(), Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 

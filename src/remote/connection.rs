@@ -1,4 +1,5 @@
-//! Connections to the server: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise, all kept for reuse.
+//! Connections to the server: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise,
+//! all kept for reuse.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,13 +21,17 @@ pub(super) type Connections = Client<HttpsConnector<HttpConnector>, WatchedBody>
 
 /// For a TCP connection to come about: a server that takes longer is as good as away.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Before an unused connection is probed by the kernel, and between probes: finds out that a laptop changed networks.
+/// Before an unused connection is probed by the kernel, and between probes: finds out that a laptop
+/// changed networks.
 const PROBE_AFTER: Duration = Duration::from_secs(20);
-/// Bytes sent but not acknowledged by the other kernel for so long end the connection (`TCP_USER_TIMEOUT`, RFC 5482).
+/// Bytes sent but not acknowledged by the other kernel for so long end the connection
+/// (`TCP_USER_TIMEOUT`, RFC 5482).
 const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(30);
-/// How long an unused connection is kept: below what servers and proxies usually allow (60 s and more).
+/// How long an unused connection is kept: below what servers and proxies usually allow (60 s and
+/// more).
 const IDLE_LIMIT: Duration = Duration::from_secs(45);
-/// Unused connections kept: as many as are ever used at a time, with room for the library and reads.
+/// Unused connections kept: as many as are ever used at a time, with room for the library and
+/// reads.
 const IDLE_MAX: usize = 16;
 /// HTTP/2 windows, in bytes: one second at 32 Mbyte/s over all streams, and half of it for one.
 const CONNECTION_WINDOW: u32 = 32 << 20;
@@ -75,17 +80,28 @@ fn trusting(
 ) -> Result<ClientConfig, RemoteError> {
     let builder = match ca_file {
         Some(file) => builder.with_root_certificates(authorities(file)?),
-        None => builder.with_native_roots().map_err(RemoteError::NoAuthorities)?,
+        None => builder
+            .with_native_roots()
+            .map_err(RemoteError::NoAuthorities)?,
     };
     Ok(builder.with_no_client_auth())
 }
 
 fn authorities(file: &Path) -> Result<RootCertStore, RemoteError> {
-    let failed = |source: Source| RemoteError::Authorities { file: file.to_owned(), source };
+    let failed = |source: Source| RemoteError::Authorities {
+        file: file.to_owned(),
+        source,
+    };
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_file_iter(file).map_err(|error| failed(error.into()))? {
         let certificate = certificate.map_err(|error| failed(error.into()))?;
-        roots.add(certificate).map_err(|error| failed(error.into()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| failed(error.into()))?;
     }
-    if roots.is_empty() { Err(failed("there is no certificate in it".into())) } else { Ok(roots) }
+    if roots.is_empty() {
+        Err(failed("there is no certificate in it".into()))
+    } else {
+        Ok(roots)
+    }
 }

@@ -1,4 +1,5 @@
-//! What can go wrong between here and the server. Ask the error what it means; its text is for people.
+//! What can go wrong between here and the server. Ask the error what it means; its text is for
+//! people.
 
 use std::error::Error as StdError;
 use std::io;
@@ -93,7 +94,8 @@ pub enum RemoteError {
 }
 
 impl RemoteError {
-    /// Whether the same request may succeed later without anybody changing it: not the fault of what was sent.
+    /// Whether the same request may succeed later without anybody changing it: not the fault of
+    /// what was sent.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::LoginNeeded
@@ -107,8 +109,9 @@ impl RemoteError {
         }
     }
 
-    /// Whether the server complains of a form that no request of ours has: something on the way changed it. (A fault of ours would look
-    /// the same, and costs an attempt every few minutes then, which is better than a photo given up for what a network did.)
+    /// Whether the server complains of a form that no request of ours has: something on the way
+    /// changed it. (A fault of ours would look the same, and costs an attempt every few minutes
+    /// then, which is better than a photo given up for what a network did.)
     pub fn arrived_damaged(&self) -> bool {
         match self.code() {
             Some(
@@ -165,10 +168,14 @@ impl RemoteError {
 
     /// Whether the server asks everybody to wait: it is stopping, overloaded or full.
     pub fn is_server_wide(&self) -> bool {
-        matches!(self.code(), Some(ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull))
+        matches!(
+            self.code(),
+            Some(ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull)
+        )
     }
 
-    /// Whether the request left and then the connection was no good: the same again may get through.
+    /// Whether the request left and then the connection was no good: the same again may get
+    /// through.
     pub fn broke_under_way(&self) -> bool {
         matches!(self, Self::Interrupted { .. } | Self::TimedOut { .. })
     }

@@ -29,12 +29,15 @@ use crate::config::{Login, ServerUrl};
 
 /// Longest time in which no byte of a body moves, in either direction, connecting included.
 const STALL_LIMIT: Duration = Duration::from_secs(30);
-/// Longest time between the last byte of a request and the first of its answer, before what the request itself adds.
+/// Longest time between the last byte of a request and the first of its answer, before what the
+/// request itself adds.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// Bytes in one answer, at most: 5,000 entries of the change feed with paths of a kilobyte and more.
+/// Bytes in one answer, at most: 5,000 entries of the change feed with paths of a kilobyte and
+/// more.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
-/// A question with less than this in its body is asked once more on a fresh connection if the server closed
-/// the old one just then. Shards and parcels are not: whoever sends them asks first how much of them arrived.
+/// A question with less than this in its body is asked once more on a fresh connection if the
+/// server closed the old one just then. Shards and parcels are not: whoever sends them asks first
+/// how much of them arrived.
 const REPEAT_BYTES_MAX: usize = 1 << 20;
 
 const JSON: &str = "application/json";
@@ -76,13 +79,23 @@ impl Ask {
         path: &str,
         message: &Message,
     ) -> Result<Self, RemoteError> {
-        let body =
-            serde_json::to_vec(message).map_err(|source| RemoteError::Unspeakable { doing, source: source.into() })?;
-        Ok(Self { method, content_type: Some(JSON), body: body.into(), ..Self::get(doing, path) })
+        let body = serde_json::to_vec(message).map_err(|source| RemoteError::Unspeakable {
+            doing,
+            source: source.into(),
+        })?;
+        Ok(Self {
+            method,
+            content_type: Some(JSON),
+            body: body.into(),
+            ..Self::get(doing, path)
+        })
     }
 
     pub(super) fn shard(path: &str, size: u64, digest: ContentDigest, body: Payload) -> Self {
-        let headers = vec![(route::UPLOAD_LENGTH, size.to_string()), (route::CONTENT_DIGEST, digest.to_string())];
+        let headers = vec![
+            (route::UPLOAD_LENGTH, size.to_string()),
+            (route::CONTENT_DIGEST, digest.to_string()),
+        ];
         let photo_bytes = body.len() as u64;
         Self {
             method: Method::PUT,
@@ -98,19 +111,32 @@ impl Ask {
     pub(super) fn parcel(packed: &[Packed], body: Payload) -> Self {
         let doing = "send several images";
         let photo_bytes = packed.iter().map(|image| image.size).sum();
-        Self { method: Method::POST, content_type: Some(PARCEL), body, photo_bytes, ..Self::get(doing, route::PARCELS) }
+        Self {
+            method: Method::POST,
+            content_type: Some(PARCEL),
+            body,
+            photo_bytes,
+            ..Self::get(doing, route::PARCELS)
+        }
     }
 
-    /// Asks for a part of what `path` names, which has this strong entity tag (RFC 9110 section 14).
+    /// Asks for a part of what `path` names, which has this strong entity tag (RFC 9110 section
+    /// 14).
     pub(super) fn part(doing: &'static str, path: &str, range: ByteRange, tag: &str) -> Self {
         let wanted = format!("bytes={}-{}", range.start(), range.end() - 1);
         let headers = vec![("range", wanted), ("if-range", tag.to_owned())];
-        Self { headers, ..Self::get(doing, path) }
+        Self {
+            headers,
+            ..Self::get(doing, path)
+        }
     }
 
     /// Takes back what there is at a path.
     pub(super) fn delete(doing: &'static str, path: &str) -> Self {
-        Self { method: Method::DELETE, ..Self::get(doing, path) }
+        Self {
+            method: Method::DELETE,
+            ..Self::get(doing, path)
+        }
     }
 
     fn carries_photos(&self) -> bool {
@@ -139,17 +165,31 @@ impl Exchange {
     pub(super) fn new(login: &Login) -> Result<Self, RemoteError> {
         let doing = "log in";
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", login.token.reveal()))
-            .map_err(|source| RemoteError::Unspeakable { doing, source: source.into() })?;
+            .map_err(|source| RemoteError::Unspeakable {
+            doing,
+            source: source.into(),
+        })?;
         // Kept out of Debug output, and out of HTTP/2's compression tables.
         authorization.set_sensitive(true);
         let nameless = Self::nameless(&login.server, login.ca_file.as_deref())?;
-        Ok(Self { authorization: Some(authorization), ..nameless })
+        Ok(Self {
+            authorization: Some(authorization),
+            ..nameless
+        })
     }
 
     /// In nobody's name: to log in.
-    pub(super) fn nameless(server: &ServerUrl, ca_file: Option<&Path>) -> Result<Self, RemoteError> {
+    pub(super) fn nameless(
+        server: &ServerUrl,
+        ca_file: Option<&Path>,
+    ) -> Result<Self, RemoteError> {
         let connections = connection::prepare(ca_file)?;
-        Ok(Self { connections, server: server.uri().clone(), authorization: None, photo_bytes: Arc::default() })
+        Ok(Self {
+            connections,
+            server: server.uri().clone(),
+            authorization: None,
+            photo_bytes: Arc::default(),
+        })
     }
 
     /// Bytes of photos that connections took so far.
@@ -159,25 +199,38 @@ impl Exchange {
 
     pub(super) fn is_loopback(&self) -> bool {
         let host = self.server.host().unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let address = host
+            .trim_start_matches('[')
+            .trim_end_matches(']')
+            .parse::<IpAddr>();
         host == "localhost" || address.is_ok_and(|address| address.is_loopback())
     }
 
-    /// Asks, and reads the answer as a message. May be dropped at any point: the connection is then closed, or
-    /// the stream reset, and the server may or may not have done what was asked.
-    pub(super) async fn json<Message: DeserializeOwned>(&self, ask: Ask) -> Result<Message, RemoteError> {
+    /// Asks, and reads the answer as a message. May be dropped at any point: the connection is then
+    /// closed, or the stream reset, and the server may or may not have done what was asked.
+    pub(super) async fn json<Message: DeserializeOwned>(
+        &self,
+        ask: Ask,
+    ) -> Result<Message, RemoteError> {
         let doing = ask.doing;
-        let again = (!ask.carries_photos() && ask.body.len() <= REPEAT_BYTES_MAX).then(|| ask.clone());
+        let again =
+            (!ask.carries_photos() && ask.body.len() <= REPEAT_BYTES_MAX).then(|| ask.clone());
         let answer = match (self.send(ask, &|| {}).await, again) {
-            // A kept connection that the server closed at the same moment; every request may be sent twice.
+            // A kept connection that the server closed at the same moment; every request may be
+            // sent twice.
             (Err(RemoteError::Interrupted { .. }), Some(again)) => self.send(again, &|| {}).await?,
             (answer, _) => answer?,
         };
         answer.read(doing)
     }
 
-    /// Asks once, and gives the answer as it came; `heard` is called whenever some of it has come. May be dropped at any point.
-    pub(super) async fn bytes(&self, ask: Ask, heard: &(dyn Fn() + Sync)) -> Result<Answer, RemoteError> {
+    /// Asks once, and gives the answer as it came; `heard` is called whenever some of it has come.
+    /// May be dropped at any point.
+    pub(super) async fn bytes(
+        &self,
+        ask: Ask,
+        heard: &(dyn Fn() + Sync),
+    ) -> Result<Answer, RemoteError> {
         self.send(ask, heard).await
     }
 
@@ -197,7 +250,10 @@ impl Exchange {
 
     fn request(&self, ask: Ask, body: WatchedBody) -> Result<Request<WatchedBody>, RemoteError> {
         let doing = ask.doing;
-        let unspeakable = |source: hyper::http::Error| RemoteError::Unspeakable { doing, source: source.into() };
+        let unspeakable = |source: hyper::http::Error| RemoteError::Unspeakable {
+            doing,
+            source: source.into(),
+        };
         let mut uri = Uri::builder().path_and_query(ask.path);
         if let (Some(scheme), Some(authority)) = (self.server.scheme(), self.server.authority()) {
             uri = uri.scheme(scheme.clone()).authority(authority.clone());
@@ -220,21 +276,35 @@ impl Exchange {
     }
 
     fn no_answer(&self, doing: &'static str, error: legacy::Error) -> RemoteError {
-        let server = self.server.authority().map_or_else(|| self.server.to_string(), ToString::to_string);
+        let server = self
+            .server
+            .authority()
+            .map_or_else(|| self.server.to_string(), ToString::to_string);
         if !error.is_connect() {
-            return RemoteError::Interrupted { doing, source: error.into() };
+            return RemoteError::Interrupted {
+                doing,
+                source: error.into(),
+            };
         }
         if speaks_of_tls(&error) {
-            return RemoteError::Untrusted { server, source: error.into() };
+            return RemoteError::Untrusted {
+                server,
+                source: error.into(),
+            };
         }
-        RemoteError::Unreachable { server, source: error.into() }
+        RemoteError::Unreachable {
+            server,
+            source: error.into(),
+        }
     }
 }
 
 /// Whether TLS, rather than the network, is what failed.
 fn speaks_of_tls(error: &(dyn StdError + 'static)) -> bool {
     // The `source` of an io::Error skips the error that it wraps.
-    let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
     match wrapped {
         Some(inner) => speaks_of_tls(inner),
         None => error.is::<rustls::Error>() || error.source().is_some_and(speaks_of_tls),
@@ -249,16 +319,30 @@ async fn receive(
 ) -> Result<Answer, RemoteError> {
     let (head, mut incoming) = response.into_parts();
     let mut body = BytesMut::new();
-    while let Some(frame) = timeout(STALL_LIMIT, incoming.frame())
-        .await
-        .map_err(|_| RemoteError::TimedOut { doing, limit_s: STALL_LIMIT.as_secs() })?
+    while let Some(frame) =
+        timeout(STALL_LIMIT, incoming.frame())
+            .await
+            .map_err(|_| RemoteError::TimedOut {
+                doing,
+                limit_s: STALL_LIMIT.as_secs(),
+            })?
     {
-        let frame = frame.map_err(|error| RemoteError::Interrupted { doing, source: error.into() })?;
+        let frame = frame.map_err(|error| RemoteError::Interrupted {
+            doing,
+            source: error.into(),
+        })?;
         heard();
         body.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new()));
         if body.len() > ANSWER_BYTES_MAX {
-            return Err(RemoteError::Malformed { doing, why: "it is too long".to_owned() });
+            return Err(RemoteError::Malformed {
+                doing,
+                why: "it is too long".to_owned(),
+            });
         }
     }
-    Ok(Answer { status: head.status, headers: head.headers, body: body.freeze() })
+    Ok(Answer {
+        status: head.status,
+        headers: head.headers,
+        body: body.freeze(),
+    })
 }

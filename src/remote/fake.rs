@@ -1,5 +1,5 @@
-//! A server made of memory, for tests: stricter than the truth about what it is sent, and able to fail in
-//! every way that a network and a server can.
+//! A server made of memory, for tests: stricter than the truth about what it is sent, and able to
+//! fail in every way that a network and a server can.
 
 mod state;
 
@@ -70,7 +70,13 @@ impl FakeServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::new()));
-        let mut server = Self { address, state, tls, accepting: None, seen: watch::Sender::new(0) };
+        let mut server = Self {
+            address,
+            state,
+            tls,
+            accepting: None,
+            seen: watch::Sender::new(0),
+        };
         server.accept(listener);
         server
     }
@@ -123,13 +129,21 @@ impl FakeServer {
     pub(crate) async fn until(&self, like_this: impl Fn(&State) -> bool) {
         let mut seen = self.seen.subscribe();
         let waiting = seen.wait_for(|_| like_this(&self.state.lock().unwrap()));
-        tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("in time").unwrap();
+        tokio::time::timeout(Duration::from_secs(20), waiting)
+            .await
+            .expect("in time")
+            .unwrap();
     }
 }
 
 type Answer = Result<Response<Full<Bytes>>, io::Error>;
 
-async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) {
+async fn serve(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    state: Arc<Mutex<State>>,
+    seen: watch::Sender<usize>,
+) {
     let service = service_fn(move |request| answer(request, Arc::clone(&state), seen.clone()));
     let server = auto::Builder::new(TokioExecutor::new());
     // Faults end connections on purpose, and some clients do not trust us.
@@ -143,16 +157,30 @@ async fn serve(stream: TcpStream, tls: Option<TlsAcceptor>, state: Arc<Mutex<Sta
     }
 }
 
-async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, seen: watch::Sender<usize>) -> Answer {
-    let line = format!("{} {} {:?}", request.method(), request.uri(), request.version());
-    let length = request.headers().get(CONTENT_LENGTH).map_or(0, |length| length.to_str().unwrap().parse().unwrap());
+async fn answer(
+    request: Request<Incoming>,
+    state: Arc<Mutex<State>>,
+    seen: watch::Sender<usize>,
+) -> Answer {
+    let line = format!(
+        "{} {} {:?}",
+        request.method(),
+        request.uri(),
+        request.version()
+    );
+    let length = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .map_or(0, |length| length.to_str().unwrap().parse().unwrap());
     let _passing = Passing::begin(&state, request.method() == Method::PUT, length);
     let fault = state.lock().unwrap().fault(&line);
     state.lock().unwrap().requests.push((line, length));
     let answer = match fault {
         None => carry_out(request, &state).await,
         Some(Fault::Cut) => Err(io::Error::other("cut")),
-        Some(Fault::CutAfter) => carry_out(request, &state).await.and(Err(io::Error::other("cut"))),
+        Some(Fault::CutAfter) => carry_out(request, &state)
+            .await
+            .and(Err(io::Error::other("cut"))),
         Some(Fault::CutInside(bytes)) => {
             let (head, body) = request.into_parts();
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
@@ -162,7 +190,11 @@ async fn answer(request: Request<Incoming>, state: Arc<Mutex<State>>, seen: watc
         }
         Some(Fault::Stall) => std::future::pending().await,
         Some(fault) => {
-            request.into_body().collect().await.map_err(io::Error::other)?;
+            request
+                .into_body()
+                .collect()
+                .await
+                .map_err(io::Error::other)?;
             Ok(failing(fault))
         }
     };
@@ -177,14 +209,20 @@ fn failing(fault: Fault) -> Response<Full<Bytes>> {
     };
     let (mut response, retry_after) = match fault {
         Fault::Status(status, words, retry_after) => (text(status, words), retry_after),
-        Fault::Problem(code, retry_after) => (json(code.status(), &Problem::new(code)), retry_after),
+        Fault::Problem(code, retry_after) => {
+            (json(code.status(), &Problem::new(code)), retry_after)
+        }
         Fault::Garbage(words) => (text(200, words), None),
         Fault::Redirect(target) => {
             let mut response = text(307, "elsewhere");
-            response.headers_mut().insert(LOCATION, target.parse().unwrap());
+            response
+                .headers_mut()
+                .insert(LOCATION, target.parse().unwrap());
             (response, None)
         }
-        Fault::Cut | Fault::CutAfter | Fault::CutInside(_) | Fault::Stall => unreachable!("these have no answer"),
+        Fault::Cut | Fault::CutAfter | Fault::CutInside(_) | Fault::Stall => {
+            unreachable!("these have no answer")
+        }
     };
     if let Some(seconds) = retry_after {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
@@ -200,14 +238,21 @@ struct Passing {
 
 impl Passing {
     fn begin(state: &Arc<Mutex<State>>, shard: bool, bytes: usize) -> Self {
-        let traffic = if shard { Traffic { shards: 1, bytes } } else { Traffic::default() };
+        let traffic = if shard {
+            Traffic { shards: 1, bytes }
+        } else {
+            Traffic::default()
+        };
         let mut locked = state.lock().unwrap();
         locked.now.shards += traffic.shards;
         locked.now.bytes += traffic.bytes;
         let now = locked.now;
         locked.most.shards = locked.most.shards.max(now.shards);
         locked.most.bytes = locked.most.bytes.max(now.bytes);
-        Self { state: Arc::clone(state), traffic }
+        Self {
+            state: Arc::clone(state),
+            traffic,
+        }
     }
 }
 
@@ -222,7 +267,10 @@ impl Drop for Passing {
 async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Answer {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
-    let authorized = head.headers.get(AUTHORIZATION).map(|value| value.to_str().unwrap().to_owned());
+    let authorized = head
+        .headers
+        .get(AUTHORIZATION)
+        .map(|value| value.to_str().unwrap().to_owned());
     if authorized != Some(format!("Bearer {}", state.lock().unwrap().token)) {
         return Ok(refusal(ErrorCode::LoginNeeded));
     }
@@ -237,12 +285,22 @@ async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Ans
         (&Method::POST, route::CHECK) => {
             let images: Vec<CheckImage> = serde_json::from_slice(&body).unwrap();
             assert!(images.len() <= state.limits.check_images_max);
-            json(200, &images.iter().map(|image| state.check(image)).collect::<Vec<_>>())
+            json(
+                200,
+                &images
+                    .iter()
+                    .map(|image| state.check(image))
+                    .collect::<Vec<_>>(),
+            )
         }
         (&Method::POST, route::LIBRARY_CHANGES) => {
             let batch: LibraryBatch = serde_json::from_slice(&body).unwrap();
             assert!(batch.changes.len() <= state.limits.library_changes_max);
-            let outcomes = batch.changes.into_iter().map(|change| state.change(change)).collect();
+            let outcomes = batch
+                .changes
+                .into_iter()
+                .map(|change| state.change(change))
+                .collect();
             json(200, &LibraryOutcomes { outcomes })
         }
         (&Method::POST, route::PARCELS) => json(200, &state.unpack(&body)),
@@ -262,20 +320,41 @@ async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Ans
     })
 }
 
-/// A part of an image, or all of it, as RFC 9110 section 14 has it for the one form of range that clients of ours send.
+/// A part of an image, or all of it, as RFC 9110 section 14 has it for the one form of range that
+/// clients of ours send.
 fn image(head: &hyper::http::request::Parts, path: &str, state: &State) -> Response<Full<Bytes>> {
-    let Some(bytes) = path.rsplit('/').next().unwrap().parse().ok().and_then(|image| state.images.get(&image)) else {
+    let Some(bytes) = path
+        .rsplit('/')
+        .next()
+        .unwrap()
+        .parse()
+        .ok()
+        .and_then(|image| state.images.get(&image))
+    else {
         return refusal(ErrorCode::NotFound);
     };
     let Some(range) = head.headers.get(RANGE) else {
         return Response::new(Full::new(Bytes::copy_from_slice(bytes)));
     };
-    let (first, last) = range.to_str().unwrap().strip_prefix("bytes=").unwrap().split_once('-').unwrap();
+    let (first, last) = range
+        .to_str()
+        .unwrap()
+        .strip_prefix("bytes=")
+        .unwrap()
+        .split_once('-')
+        .unwrap();
     let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
-    assert!(first <= last && last < bytes.len(), "{first}-{last} of {}", bytes.len());
+    assert!(
+        first <= last && last < bytes.len(),
+        "{first}-{last} of {}",
+        bytes.len()
+    );
     let answer = Response::builder().status(206);
     answer
-        .header(CONTENT_RANGE, format!("bytes {first}-{last}/{}", bytes.len()))
+        .header(
+            CONTENT_RANGE,
+            format!("bytes {first}-{last}/{}", bytes.len()),
+        )
         .body(Full::new(Bytes::copy_from_slice(&bytes[first..=last])))
         .unwrap()
 }
@@ -286,7 +365,12 @@ fn shard_of(head: &hyper::http::request::Parts, path: &str) -> Shard {
     let offset = parts.next().unwrap().parse().unwrap();
     let fingerprint = parts.next().unwrap().parse().unwrap();
     let size = header(route::UPLOAD_LENGTH).parse().unwrap();
-    Shard { fingerprint, offset, size, digest: header(route::CONTENT_DIGEST).parse().unwrap() }
+    Shard {
+        fingerprint,
+        offset,
+        size,
+        digest: header(route::CONTENT_DIGEST).parse().unwrap(),
+    }
 }
 
 fn refusal(code: ErrorCode) -> Response<Full<Bytes>> {
@@ -295,5 +379,8 @@ fn refusal(code: ErrorCode) -> Response<Full<Bytes>> {
 
 fn json<Message: Serialize>(status: u16, message: &Message) -> Response<Full<Bytes>> {
     let body = Full::new(Bytes::from(serde_json::to_vec(message).unwrap()));
-    Response::builder().status(StatusCode::from_u16(status).unwrap()).body(body).unwrap()
+    Response::builder()
+        .status(StatusCode::from_u16(status).unwrap())
+        .body(body)
+        .unwrap()
 }

@@ -11,11 +11,19 @@ use super::{Remote, RemoteError};
 use crate::config::{ServerUrl, Token};
 
 /// Asks a server for a token. `LoginRefused` if there is no such user or the password is another.
-pub async fn log_in(server: &ServerUrl, ca_file: Option<&Path>, request: &LoginRequest) -> Result<Token, RemoteError> {
+pub async fn log_in(
+    server: &ServerUrl,
+    ca_file: Option<&Path>,
+    request: &LoginRequest,
+) -> Result<Token, RemoteError> {
     const DOING: &str = "log in";
-    let answer: LoginAnswer =
-        Exchange::nameless(server, ca_file)?.json(Ask::json(DOING, Method::POST, route::LOGIN, request)?).await?;
-    let malformed = |_| RemoteError::Malformed { doing: DOING, why: "it holds no token".to_owned() };
+    let answer: LoginAnswer = Exchange::nameless(server, ca_file)?
+        .json(Ask::json(DOING, Method::POST, route::LOGIN, request)?)
+        .await?;
+    let malformed = |_| RemoteError::Malformed {
+        doing: DOING,
+        why: "it holds no token".to_owned(),
+    };
     answer.token.parse().map_err(malformed)
 }
 
@@ -23,7 +31,10 @@ impl Remote {
     /// Gives our token back: from now on it is good for nothing. Fine if it was already.
     pub async fn log_out(&self) -> Result<(), RemoteError> {
         const DOING: &str = "log out";
-        let answer = self.exchange.bytes(Ask::delete(DOING, route::SESSION), &|| {}).await?;
+        let answer = self
+            .exchange
+            .bytes(Ask::delete(DOING, route::SESSION), &|| {})
+            .await?;
         match answer.status {
             StatusCode::NO_CONTENT | StatusCode::UNAUTHORIZED => Ok(()),
             _ => Err(answer.refusal(DOING)),

@@ -17,7 +17,11 @@ async fn house() -> (FakeServer, Remote) {
 }
 
 fn image(content: &[u8]) -> CheckImage {
-    CheckImage { fingerprint: Fingerprint::of(content), size: content.len() as u64, proof: None }
+    CheckImage {
+        fingerprint: Fingerprint::of(content),
+        size: content.len() as u64,
+        proof: None,
+    }
 }
 
 #[tokio::test]
@@ -37,13 +41,44 @@ async fn a_shard_and_its_digest_arrive_and_the_answer_is_the_servers_list() {
     let fingerprint = Fingerprint::of(&content);
     assert_eq!(remote.upload(fingerprint).await.unwrap(), None);
     let part = bytes::Bytes::copy_from_slice(&content[..100_000]);
-    let state = remote.put_shard(fingerprint, 300_000, 0, ContentDigest::of(&part), part.into()).await.unwrap();
-    let received: RangeSet = [heirloom_protocol::ByteRange::new(0, 100_000).unwrap()].into_iter().collect();
-    assert_eq!(state, UploadState::Receiving { size: 300_000, received });
+    let state = remote
+        .put_shard(
+            fingerprint,
+            300_000,
+            0,
+            ContentDigest::of(&part),
+            part.into(),
+        )
+        .await
+        .unwrap();
+    let received: RangeSet = [heirloom_protocol::ByteRange::new(0, 100_000).unwrap()]
+        .into_iter()
+        .collect();
+    assert_eq!(
+        state,
+        UploadState::Receiving {
+            size: 300_000,
+            received
+        }
+    );
     assert_eq!(remote.upload(fingerprint).await.unwrap(), Some(state));
     let rest = bytes::Bytes::copy_from_slice(&content[100_000..]);
-    let state = remote.put_shard(fingerprint, 300_000, 100_000, ContentDigest::of(&rest), rest.into()).await.unwrap();
-    assert_eq!(state, UploadState::Stored { receipt: receipt(&content) });
+    let state = remote
+        .put_shard(
+            fingerprint,
+            300_000,
+            100_000,
+            ContentDigest::of(&rest),
+            rest.into(),
+        )
+        .await
+        .unwrap();
+    assert_eq!(
+        state,
+        UploadState::Stored {
+            receipt: receipt(&content)
+        }
+    );
     assert_eq!(server.state().images[&fingerprint], content);
 }
 
@@ -61,25 +96,46 @@ async fn a_part_of_an_image_is_that_part_and_nothing_else() {
         let remote = &remote;
         async move { remote.image_part(fingerprint, size, range, &count).await }
     };
-    assert_eq!(part(range).await.unwrap_err().code(), Some(ErrorCode::NotFound));
+    assert_eq!(
+        part(range).await.unwrap_err().code(),
+        Some(ErrorCode::NotFound)
+    );
     server.state().images.insert(fingerprint, content.clone());
     assert_eq!(part(range).await.unwrap(), content[1000..70_000]);
-    assert!(heard.load(std::sync::atomic::Ordering::Relaxed) > 0, "whoever waits hears that something comes");
+    assert!(
+        heard.load(std::sync::atomic::Ordering::Relaxed) > 0,
+        "whoever waits hears that something comes"
+    );
     for nonsense in ["", "<html>Welcome to the hotel</html>"] {
         server.fail("/images/", Fault::Garbage(nonsense));
-        assert!(matches!(part(range).await, Err(RemoteError::Malformed { .. })), "{nonsense:?}");
+        assert!(
+            matches!(part(range).await, Err(RemoteError::Malformed { .. })),
+            "{nonsense:?}"
+        );
     }
     server.fail("/images/", Fault::Status(206, "another part", None));
-    assert!(matches!(part(range).await, Err(RemoteError::Malformed { .. })));
+    assert!(matches!(
+        part(range).await,
+        Err(RemoteError::Malformed { .. })
+    ));
 }
 
 #[tokio::test]
 async fn a_wrong_token_is_login_needed_whatever_the_words() {
     let (server, remote) = house().await;
-    server.fail("/session", Fault::Status(401, "<html>who are you?</html>", None));
-    assert!(matches!(remote.session().await, Err(RemoteError::LoginNeeded)));
+    server.fail(
+        "/session",
+        Fault::Status(401, "<html>who are you?</html>", None),
+    );
+    assert!(matches!(
+        remote.session().await,
+        Err(RemoteError::LoginNeeded)
+    ));
     server.state().token = "another".to_owned();
-    assert!(matches!(remote.session().await, Err(RemoteError::LoginNeeded)));
+    assert!(matches!(
+        remote.session().await,
+        Err(RemoteError::LoginNeeded)
+    ));
 }
 
 #[tokio::test]
@@ -93,7 +149,10 @@ async fn a_proxys_page_is_a_server_that_is_away_for_now() {
         (413, ErrorCode::BodyTooLarge),
         (507, ErrorCode::StorageFull),
     ] {
-        server.fail("/session", Fault::Status(status, "<html>sorry</html>", Some(17)));
+        server.fail(
+            "/session",
+            Fault::Status(status, "<html>sorry</html>", Some(17)),
+        );
         let error = remote.session().await.unwrap_err();
         assert_eq!(error.code(), Some(code), "{status}");
         assert_eq!(error.is_transient(), status != 413);
@@ -125,25 +184,56 @@ async fn a_captive_portal_is_not_believed_and_not_followed() {
 async fn an_answer_about_something_else_is_not_believed() {
     let (server, remote) = house().await;
     let asked = [image(b"one"), image(b"two")];
-    for answer in [vec![asked[0].clone()], vec![asked[1].clone(), asked[0].clone()]] {
-        let absent: Vec<_> =
-            answer.iter().map(|image| CheckedImage::Absent { fingerprint: image.fingerprint }).collect();
+    for answer in [
+        vec![asked[0].clone()],
+        vec![asked[1].clone(), asked[0].clone()],
+    ] {
+        let absent: Vec<_> = answer
+            .iter()
+            .map(|image| CheckedImage::Absent {
+                fingerprint: image.fingerprint,
+            })
+            .collect();
         let words = serde_json::to_string(&absent).unwrap().leak();
         server.fail("/check", Fault::Garbage(words));
-        assert!(matches!(remote.check(&asked).await, Err(RemoteError::Malformed { .. })));
+        assert!(matches!(
+            remote.check(&asked).await,
+            Err(RemoteError::Malformed { .. })
+        ));
     }
-    let words = serde_json::to_string(&UploadState::Stored { receipt: receipt(b"two") }).unwrap().leak();
+    let words = serde_json::to_string(&UploadState::Stored {
+        receipt: receipt(b"two"),
+    })
+    .unwrap()
+    .leak();
     server.fail("PUT", Fault::Garbage(words));
-    let put = remote.put_shard(asked[0].fingerprint, 3, 0, asked[0].fingerprint.into(), b"one".to_vec().into()).await;
-    assert!(matches!(put, Err(RemoteError::Malformed { .. })), "a receipt for another image is no receipt");
+    let put = remote
+        .put_shard(
+            asked[0].fingerprint,
+            3,
+            0,
+            asked[0].fingerprint.into(),
+            b"one".to_vec().into(),
+        )
+        .await;
+    assert!(
+        matches!(put, Err(RemoteError::Malformed { .. })),
+        "a receipt for another image is no receipt"
+    );
 }
 
 #[tokio::test]
 async fn an_answer_without_end_is_cut_off() {
     let (server, remote) = house().await;
     let session = serde_json::to_string(&server.state().session()).unwrap();
-    server.fail("/session", Fault::Garbage(format!("{session}{}", " ".repeat(9 << 20)).leak()));
-    assert!(matches!(remote.session().await, Err(RemoteError::Malformed { .. })));
+    server.fail(
+        "/session",
+        Fault::Garbage(format!("{session}{}", " ".repeat(9 << 20)).leak()),
+    );
+    assert!(matches!(
+        remote.session().await,
+        Err(RemoteError::Malformed { .. })
+    ));
 }
 
 #[tokio::test]
@@ -154,7 +244,9 @@ async fn a_question_cut_off_is_asked_once_more_but_a_shard_is_not() {
     server.fail("PUT", Fault::Cut);
     let content = vec![1_u8; 2 << 20];
     let fingerprint = Fingerprint::of(&content);
-    let put = remote.put_shard(fingerprint, 2 << 20, 0, fingerprint.into(), content.into()).await;
+    let put = remote
+        .put_shard(fingerprint, 2 << 20, 0, fingerprint.into(), content.into())
+        .await;
     assert!(put.unwrap_err().broke_under_way());
     assert_eq!(server.state().count("PUT"), 1);
 }
@@ -164,7 +256,10 @@ async fn a_server_that_is_away_is_offline_and_says_where() {
     let (mut server, remote) = house().await;
     server.stop().await;
     let error = remote.session().await.unwrap_err();
-    assert!(matches!(error, RemoteError::Unreachable { .. }) && error.is_offline(), "{error:?}");
+    assert!(
+        matches!(error, RemoteError::Unreachable { .. }) && error.is_offline(),
+        "{error:?}"
+    );
     assert!(
         error.story().contains(&server.address.to_string()) && error.story().contains("refused"),
         "{}",
@@ -180,7 +275,10 @@ async fn a_stall_ends_after_its_limit() {
     let (stall, answer) = (Duration::from_secs(30), Duration::from_secs(90));
     let began = tokio::time::Instant::now();
     assert_eq!(flow.stalled(stall, answer).await, stall);
-    assert!(began.elapsed() < stall + Duration::from_secs(1), "not one byte was taken");
+    assert!(
+        began.elapsed() < stall + Duration::from_secs(1),
+        "not one byte was taken"
+    );
     let taking = async move {
         let mut body = body;
         while http_body_util::BodyExt::frame(&mut body).await.is_some() {
@@ -193,7 +291,11 @@ async fn a_stall_ends_after_its_limit() {
         () = async { taking.await; std::future::pending().await } => {}
         limit = flow.stalled(stall, answer) => assert_eq!(limit, answer, "slow is not stalled"),
     }
-    assert!(began.elapsed() >= Duration::from_secs(15 * 29 + 90), "{:?}", began.elapsed());
+    assert!(
+        began.elapsed() >= Duration::from_secs(15 * 29 + 90),
+        "{:?}",
+        began.elapsed()
+    );
 }
 
 #[test]
@@ -203,7 +305,9 @@ fn the_token_is_in_no_debug_output() {
         token: "secret-token".parse().unwrap(),
         ca_file: None,
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
     let _inside = runtime.enter();
     assert!(!format!("{:?}", Remote::new(&login).unwrap()).contains("secret-token"));
 }
@@ -217,6 +321,10 @@ fn a_file_without_certificates_is_refused_by_name() {
         ca_file: Some(file.path().to_owned()),
     };
     let error = Remote::new(&login).unwrap_err();
-    assert!(error.story().contains(file.path().to_str().unwrap()), "{}", error.story());
+    assert!(
+        error.story().contains(file.path().to_str().unwrap()),
+        "{}",
+        error.story()
+    );
     assert!(!error.is_transient());
 }

@@ -9,6 +9,8 @@ use super::{Remote, RemoteError};
 impl Remote {
     /// What was removed from the library, or replaced in it: a page behind the version `after`.
     pub async fn trash(&self, after: u64) -> Result<TrashPage, RemoteError> {
-        self.exchange.json(Ask::get("read the trash", &route::library_trash(after))).await
+        self.exchange
+            .json(Ask::get("read the trash", &route::library_trash(after)))
+            .await
     }
 }

@@ -1,7 +1,8 @@
 //! Attributes: what can be changed of a file without touching its bytes or its name.
 //!
-//! All of it goes through an open or held file, never through a path: the file may have been renamed or removed since it was
-//! found. Where Linux has no call that takes a held (`O_PATH`) file, `/proc/self/fd` names it.
+//! All of it goes through an open or held file, never through a path: the file may have been
+//! renamed or removed since it was found. Where Linux has no call that takes a held (`O_PATH`)
+//! file, `/proc/self/fd` names it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -18,7 +19,12 @@ use super::{Facts, Kind, Opening};
 /// Sets permission bits (the low 12 of a mode). A symbolic link has none: `EOPNOTSUPP`.
 pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
     let mode = Mode::from_raw_mode(u32::from(mode & 0o7777));
-    Ok(rustix::fs::chmodat(CWD, named(file.as_fd()), mode, AtFlags::empty())?)
+    Ok(rustix::fs::chmodat(
+        CWD,
+        named(file.as_fd()),
+        mode,
+        AtFlags::empty(),
+    )?)
 }
 
 /// Sets owner, group or both.
@@ -28,28 +34,43 @@ pub fn set_owner(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Res
         return Err(rustix::io::Errno::INVAL.into());
     }
     let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
-    Ok(rustix::fs::chownat(file, "", uid, gid, AtFlags::EMPTY_PATH)?)
+    Ok(rustix::fs::chownat(
+        file,
+        "",
+        uid,
+        gid,
+        AtFlags::EMPTY_PATH,
+    )?)
 }
 
-/// Sets the times, each to a moment, to now, or not at all (`UTIME_NOW`, `UTIME_OMIT`; utimensat(2)).
+/// Sets the times, each to a moment, to now, or not at all (`UTIME_NOW`, `UTIME_OMIT`;
+/// utimensat(2)).
 pub fn set_times(file: impl AsFd, times: &Timestamps) -> io::Result<()> {
     Ok(rustix::fs::utimensat(file, "", times, AtFlags::EMPTY_PATH)?)
 }
 
 /// Whether this process may use the file so (access(2)); an error says why not.
 pub fn check_access(file: impl AsFd, wanted: rustix::fs::Access) -> io::Result<()> {
-    Ok(rustix::fs::accessat(CWD, named(file.as_fd()), wanted, AtFlags::empty())?)
+    Ok(rustix::fs::accessat(
+        CWD,
+        named(file.as_fd()),
+        wanted,
+        AtFlags::empty(),
+    )?)
 }
 
 /// Opens once more what is open or held already, be it without a name by now.
 ///
-/// Who asks whether anybody else has the file ([`super::writers`]) has a lease on it for that moment, in which an opening that does not wait is
-/// turned away (`EAGAIN`). Then this one waits: of a regular file, nobody has to do anything more for it to end.
+/// Who asks whether anybody else has the file ([`super::writers`]) has a lease on it for that
+/// moment, in which an opening that does not wait is turned away (`EAGAIN`). Then this one waits:
+/// of a regular file, nobody has to do anything more for it to end.
 pub fn reopen(file: impl AsFd, opening: Opening) -> io::Result<File> {
     // O_NOFOLLOW would refuse the link in /proc itself.
     let (name, flags) = (named(file.as_fd()), opening.flags() | OFlags::CLOEXEC);
     let opened = match rustix::fs::open(&name, flags | OFlags::NONBLOCK, Mode::empty()) {
-        Err(Errno::AGAIN) if Facts::of(&file)?.kind == Kind::File => rustix::fs::open(&name, flags, Mode::empty()),
+        Err(Errno::AGAIN) if Facts::of(&file)?.kind == Kind::File => {
+            rustix::fs::open(&name, flags, Mode::empty())
+        }
         opened => opened,
     };
     only_regular(File::from(opened?))
@@ -75,8 +96,12 @@ pub fn list_xattrs(file: impl AsFd) -> io::Result<Vec<OsString>> {
         }
         rustix::fs::listxattr(&path, buffer)
     })?;
-    let names = list.split(|byte| *byte == 0).filter(|name| !name.is_empty());
-    Ok(names.map(|name| OsString::from_vec(name.to_vec())).collect())
+    let names = list
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty());
+    Ok(names
+        .map(|name| OsString::from_vec(name.to_vec()))
+        .collect())
 }
 
 /// Sets an extended attribute; `flags` as in setxattr(2): 0, `XATTR_CREATE` or `XATTR_REPLACE`.
@@ -85,7 +110,12 @@ pub fn set_xattr(file: impl AsFd, name: &OsStr, value: &[u8], flags: u32) -> io:
     if flags & !known.bits() != 0 {
         return Err(rustix::io::Errno::INVAL.into());
     }
-    Ok(rustix::fs::setxattr(named(file.as_fd()), name.as_bytes(), value, XattrFlags::from_bits_retain(flags))?)
+    Ok(rustix::fs::setxattr(
+        named(file.as_fd()),
+        name.as_bytes(),
+        value,
+        XattrFlags::from_bits_retain(flags),
+    )?)
 }
 
 /// Removes an extended attribute; `ENODATA` if there is none.
@@ -98,7 +128,8 @@ fn named(file: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// How often a value may grow between asking for its size and reading it, before we give up with `ERANGE`.
+/// How often a value may grow between asking for its size and reading it, before we give up with
+/// `ERANGE`.
 const TRIES_MAX: usize = 8;
 
 /// Reads what tells its size only when asked with an empty buffer, and may change in between.

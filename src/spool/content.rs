@@ -9,9 +9,11 @@ use heirloom_protocol::{Fingerprint, Fingerprinter};
 /// Bytes read at a time.
 const PIECE_BYTES: usize = 256 << 10;
 
-/// SHA-256 of all of a file, read from the disk in one go. Holes of a placeholder are read as they are: they are no content.
+/// SHA-256 of all of a file, read from the disk in one go. Holes of a placeholder are read as they
+/// are: they are no content.
 pub fn fingerprint_of(file: &File) -> io::Result<Fingerprint> {
-    let (mut fingerprinter, mut piece, mut at) = (Fingerprinter::default(), vec![0; PIECE_BYTES], 0);
+    let (mut fingerprinter, mut piece, mut at) =
+        (Fingerprinter::default(), vec![0; PIECE_BYTES], 0);
     loop {
         match file.read_at(&mut piece, at) {
             Ok(0) => return Ok(fingerprinter.finish()),

@@ -1,4 +1,5 @@
-//! Facts: what the local disk knows of a file beside its bytes, in our types, alike on every processor.
+//! Facts: what the local disk knows of a file beside its bytes, in our types, alike on every
+//! processor.
 
 use std::fs::File;
 use std::io;
@@ -50,7 +51,8 @@ pub enum Kind {
     Special,
 }
 
-/// A point in time as Linux keeps it: seconds since 1970, before it negative, plus 0 to 999,999,999 nanoseconds.
+/// A point in time as Linux keeps it: seconds since 1970, before it negative, plus 0 to 999,999,999
+/// nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment {
     /// Whole seconds, rounded down.
@@ -67,14 +69,21 @@ impl Facts {
 
     /// Of `name` in a folder; of a symbolic link, the link.
     pub(super) fn named(folder: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
-        Ok(Self::from(&rustix::fs::statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)?))
+        Ok(Self::from(&rustix::fs::statat(
+            folder,
+            name,
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?))
     }
 
     /// What the journal compares to see whether content changed.
     pub fn stamp(&self) -> Stamp {
         let whole = self.modified.seconds.saturating_mul(1_000_000_000);
         // Times beyond the year 2262 all look alike; size still tells them apart.
-        Stamp { size: self.size, mtime_ns: whole.saturating_add(i64::from(self.modified.nanoseconds)) }
+        Stamp {
+            size: self.size,
+            mtime_ns: whole.saturating_add(i64::from(self.modified.nanoseconds)),
+        }
     }
 }
 
@@ -114,8 +123,13 @@ impl Kind {
 
 impl Moment {
     fn new(seconds: i64, nanoseconds: u64) -> Self {
-        let nanoseconds = u32::try_from(nanoseconds).unwrap_or_default().min(999_999_999);
-        Self { seconds, nanoseconds }
+        let nanoseconds = u32::try_from(nanoseconds)
+            .unwrap_or_default()
+            .min(999_999_999);
+        Self {
+            seconds,
+            nanoseconds,
+        }
     }
 }
 

@@ -1,15 +1,20 @@
-//! *The mark*: an attribute of a spooled file whose bytes may not all be there, or not on the disk yet.
+//! *The mark*: an attribute of a spooled file whose bytes may not all be there, or not on the disk
+//! yet.
 //!
-//! A file that somebody is copying when we are killed or the power goes is found again as half a photo, and nothing in its bytes
-//! says so for certain. So a file carries a mark from its opening for writing until its bytes are known to be durable. What
-//! is found with a mark at a later start is shown to its owner, and never backed up as if it were whole.
+//! A file that somebody is copying when we are killed or the power goes is found again as half a
+//! photo, and nothing in its bytes says so for certain. So a file carries a mark from its opening
+//! for writing until its bytes are known to be durable. What is found with a mark at a later start
+//! is shown to its owner, and never backed up as if it were whole.
 //!
-//! A power cut also takes bytes of files that were closed, since nobody had made them durable yet. So the mark names the boot
-//! of the machine that it was made in: a closed file of this boot is whole, for the page cache has outlived us.
+//! A power cut also takes bytes of files that were closed, since nobody had made them durable yet.
+//! So the mark names the boot of the machine that it was made in: a closed file of this boot is
+//! whole, for the page cache has outlived us.
 //!
-//! Where the kernel writes to the file without us, our end does not stop a program that is copying, and nobody waits for us when it
-//! closes. Such a file is marked *live* once, at its opening. It is whole when nobody can write to it any more. The mount does not know
-//! of a mapping that outlived its descriptor, nor of a program that outlived the process which made the mark: the disk is asked.
+//! Where the kernel writes to the file without us, our end does not stop a program that is copying,
+//! and nobody waits for us when it closes. Such a file is marked *live* once, at its opening. It is
+//! whole when nobody can write to it any more. The mount does not know of a mapping that outlived
+//! its descriptor, nor of a program that outlived the process which made the mark: the disk is
+//! asked.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -23,8 +28,9 @@ use rustix::io::Errno;
 use super::writers::{Others, writers};
 use super::{remove_xattr, set_xattr, xattr};
 
-/// The attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is its version. The longest, with its
-/// name, just fits into an inode of ext4 (256 bytes, 96 of them for attributes); a longer one would cost every file a block.
+/// The attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is
+/// its version. The longest, with its name, just fits into an inode of ext4 (256 bytes, 96 of them
+/// for attributes); a longer one would cost every file a block.
 const NAME: &str = "user.heirloom.mark";
 
 /// Names this boot of the machine (random(4)).
@@ -54,10 +60,14 @@ pub enum Soundness {
 }
 
 impl Marker {
-    /// A marker for this boot of the machine, and one process of it: clones mark for the same process.
+    /// A marker for this boot of the machine, and one process of it: clones mark for the same
+    /// process.
     pub fn of_this_boot() -> io::Result<Self> {
         let boot = std::fs::read_to_string(BOOT_ID)?.trim().into();
-        Ok(Self { boot, process: format!("{:08x}", fastrand::u32(..)).into() })
+        Ok(Self {
+            boot,
+            process: format!("{:08x}", fastrand::u32(..)).into(),
+        })
     }
 
     /// Somebody opens it for writing.
@@ -83,7 +93,8 @@ impl Marker {
         }
     }
 
-    /// What the mark says of a file that nobody has open for writing now, nor who asks: `file` must be open for reading only.
+    /// What the mark says of a file that nobody has open for writing now, nor who asks: `file` must
+    /// be open for reading only.
     pub fn soundness(&self, file: &File) -> io::Result<Soundness> {
         Ok(match read(file)? {
             None => Soundness::Whole,
@@ -97,21 +108,26 @@ impl Marker {
                 Others::Some => Soundness::InUse,
                 Others::Unknown => Soundness::Unfinished,
             },
-            Some(mark) if mark.starts_with(b"1 closed ") || mark.starts_with(b"1 live ") => Soundness::Unsynced,
+            Some(mark) if mark.starts_with(b"1 closed ") || mark.starts_with(b"1 live ") => {
+                Soundness::Unsynced
+            }
             // A mark of a version to come as well: we cannot vouch for that file.
             Some(_) => Soundness::Unfinished,
         })
     }
 
-    /// Whether it has a mark, whatever that says. None is on what was made durable here, and on what came here without us.
+    /// Whether it has a mark, whatever that says. None is on what was made durable here, and on
+    /// what came here without us.
     pub fn is_marked(&self, file: &File) -> io::Result<bool> {
         Ok(read(file)?.is_some())
     }
 
-    /// Whether the mark says that bytes are missing, or may be. One of this boot that says no more than that somebody wrote it is no
-    /// doubt.
+    /// Whether the mark says that bytes are missing, or may be. One of this boot that says no more
+    /// than that somebody wrote it is no doubt.
     pub fn is_in_doubt(&self, file: &File) -> io::Result<bool> {
-        let Some(mark) = read(file)? else { return Ok(false) };
+        let Some(mark) = read(file)? else {
+            return Ok(false);
+        };
         let begins = |word| mark.starts_with(self.text(word).as_bytes());
         Ok(!(begins("closed") || begins("live")))
     }
@@ -143,8 +159,8 @@ fn read(file: &File) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-/// Changes attributes of a file that may be read-only for its owner, as photos from some cameras are: xattr(7) asks for the
-/// right to write even where the file is open for it.
+/// Changes attributes of a file that may be read-only for its owner, as photos from some cameras
+/// are: xattr(7) asks for the right to write even where the file is open for it.
 pub(super) fn writable(file: &File, mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
     match change() {
         Err(error) if is(&error, Errno::ACCESS) => {
@@ -187,7 +203,10 @@ mod tests {
     }
 
     fn made(boot: &str, process: &str) -> Marker {
-        Marker { boot: boot.into(), process: process.into() }
+        Marker {
+            boot: boot.into(),
+            process: process.into(),
+        }
     }
 
     #[test]
@@ -213,7 +232,10 @@ mod tests {
 
     #[test]
     fn the_mark_of_version_1_is_read_for_ever() {
-        let (file, marker) = (tempfile::NamedTempFile::new().unwrap().into_temp_path(), made("this", "1"));
+        let (file, marker) = (
+            tempfile::NamedTempFile::new().unwrap().into_temp_path(),
+            made("this", "1"),
+        );
         // Nobody writes: who looks must not either.
         let file = File::open(&file).unwrap();
         for (mark, soundness) in [
@@ -228,9 +250,15 @@ mod tests {
             assert_eq!(marker.soundness(&file).unwrap(), soundness, "{mark}");
         }
         marker.opened(&file).unwrap();
-        assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 open this");
+        assert_eq!(
+            xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(),
+            b"1 open this"
+        );
         marker.opened_live(&file).unwrap();
-        assert_eq!(xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(), b"1 live this 1");
+        assert_eq!(
+            xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(),
+            b"1 live this 1"
+        );
     }
 
     #[test]
@@ -238,7 +266,11 @@ mod tests {
         let (file, marker) = (tempfile::NamedTempFile::new().unwrap(), made("this", "1"));
         let look = File::open(file.path()).unwrap();
         marker.opened_live(&look).unwrap();
-        assert_eq!(marker.soundness(&look).unwrap(), Soundness::Mapped, "somebody has it");
+        assert_eq!(
+            marker.soundness(&look).unwrap(),
+            Soundness::Mapped,
+            "somebody has it"
+        );
         let path = file.into_temp_path();
         assert_eq!(marker.soundness(&look).unwrap(), Soundness::Whole);
         drop(path);
@@ -254,14 +286,19 @@ mod tests {
         let path = file.into_temp_path();
         assert_eq!(ours.soundness(&look).unwrap(), Soundness::Whole);
         let reader = File::open(&path).unwrap();
-        assert_eq!(ours.soundness(&look).unwrap(), Soundness::Whole, "readers do no harm");
+        assert_eq!(
+            ours.soundness(&look).unwrap(),
+            Soundness::Whole,
+            "readers do no harm"
+        );
         drop(reader);
     }
 
     #[test]
     fn the_longest_mark_fits_into_an_inode() {
         let marker = Marker::of_this_boot().unwrap();
-        let entry = |name: usize, value: usize| 16 + name.next_multiple_of(4) + value.next_multiple_of(4);
+        let entry =
+            |name: usize, value: usize| 16 + name.next_multiple_of(4) + value.next_multiple_of(4);
         let bytes = 4 + entry("heirloom.mark".len(), marker.live().len()) + 4;
         assert!(bytes <= 96, "{bytes}");
     }

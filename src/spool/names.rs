@@ -33,7 +33,8 @@ pub enum Durability {
     All,
 }
 
-/// How a regular file is opened. Neither truncation nor appending is here: the caller does both, at a time and offset of its choice.
+/// How a regular file is opened. Neither truncation nor appending is here: the caller does both, at
+/// a time and offset of its choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Opening {
     /// For what.
@@ -91,19 +92,38 @@ impl Spool {
     /// Opens a regular file that exists.
     pub fn open_file(&self, path: &LibraryPath, opening: Opening) -> Result<File, SpoolError> {
         let failed = |source: std::io::Error| SpoolError::at("open spooled file", path, source);
-        match rustix::fs::openat2(&*self.top, path.as_str(), opening.flags() | PLAIN, Mode::empty(), STAY_INSIDE) {
+        match rustix::fs::openat2(
+            &*self.top,
+            path.as_str(),
+            opening.flags() | PLAIN,
+            Mode::empty(),
+            STAY_INSIDE,
+        ) {
             Ok(file) => only_regular(File::from(file)).map_err(failed),
-            Err(Errno::AGAIN) => reopen(self.pin(&Place::At(path.clone()))?, opening).map_err(failed),
+            Err(Errno::AGAIN) => {
+                reopen(self.pin(&Place::At(path.clone()))?, opening).map_err(failed)
+            }
             Err(errno) => Err(failed(errno.into())),
         }
     }
 
     /// Makes a new, empty file; fails if anything has this name.
-    pub fn create_file(&self, path: &LibraryPath, opening: Opening, mode: u16) -> Result<File, SpoolError> {
+    pub fn create_file(
+        &self,
+        path: &LibraryPath,
+        opening: Opening,
+        mode: u16,
+    ) -> Result<File, SpoolError> {
         let flags = opening.flags() | PLAIN | OFlags::CREATE | OFlags::EXCL;
         let failed = |errno: Errno| SpoolError::at("create spooled file", path, errno);
-        let file =
-            rustix::fs::openat2(&*self.top, path.as_str(), flags, permissions(mode), STAY_INSIDE).map_err(failed)?;
+        let file = rustix::fs::openat2(
+            &*self.top,
+            path.as_str(),
+            flags,
+            permissions(mode),
+            STAY_INSIDE,
+        )
+        .map_err(failed)?;
         // The creator's umask was applied before; ours, which comes on top, is undone.
         if Facts::from(&rustix::fs::fstat(&file).map_err(failed)?).mode & 0o777 != mode & 0o777 {
             rustix::fs::fchmod(&file, permissions(mode)).map_err(failed)?;
@@ -116,11 +136,13 @@ impl Spool {
         let failed = |errno: Errno| SpoolError::at("create spooled folder", path, errno);
         let (folder, name) = self.enter(path, "create spooled folder")?;
         rustix::fs::mkdirat(folder.as_fd(), name, permissions(mode)).map_err(failed)?;
-        let found = Facts::named(folder.as_fd(), name).map_err(|error| SpoolError::at("look up", path, error))?;
+        let found = Facts::named(folder.as_fd(), name)
+            .map_err(|error| SpoolError::at("look up", path, error))?;
         if found.mode & 0o777 != mode & 0o777 {
             // Bits that the disk added (an inherited set-group-id) stay.
             let mode = (found.mode & 0o7000) | (mode & 0o1777);
-            rustix::fs::chmodat(folder.as_fd(), name, permissions(mode), AtFlags::empty()).map_err(failed)?;
+            rustix::fs::chmodat(folder.as_fd(), name, permissions(mode), AtFlags::empty())
+                .map_err(failed)?;
         }
         Ok(())
     }
@@ -142,13 +164,24 @@ impl Spool {
         self.remove(path, AtFlags::REMOVEDIR, "remove spooled folder")
     }
 
-    fn remove(&self, path: &LibraryPath, flags: AtFlags, doing: &'static str) -> Result<(), SpoolError> {
+    fn remove(
+        &self,
+        path: &LibraryPath,
+        flags: AtFlags,
+        doing: &'static str,
+    ) -> Result<(), SpoolError> {
         let (folder, name) = self.enter(path, doing)?;
-        rustix::fs::unlinkat(folder.as_fd(), name, flags).map_err(|source| SpoolError::at(doing, path, source))
+        rustix::fs::unlinkat(folder.as_fd(), name, flags)
+            .map_err(|source| SpoolError::at(doing, path, source))
     }
 
     /// Gives something another name, in one step.
-    pub fn rename(&self, from: &LibraryPath, to: &LibraryPath, replace: Replace) -> Result<(), SpoolError> {
+    pub fn rename(
+        &self,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replace: Replace,
+    ) -> Result<(), SpoolError> {
         let doing = "rename spooled file";
         let flags = match replace {
             Replace::Allow => RenameFlags::empty(),

@@ -1,6 +1,7 @@
 //! *The pin*: an attribute of a file or folder whose bytes its owner wants to keep on this disk.
 //!
-//! It lies on the file, like all that only the owner knows: whoever deletes the journal keeps the pins.
+//! It lies on the file, like all that only the owner knows: whoever deletes the journal keeps the
+//! pins.
 
 use std::ffi::OsStr;
 use std::io;
@@ -59,7 +60,10 @@ impl Spool {
 }
 
 fn is_missing(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::NODATA | Errno::NOTSUP))
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NODATA | Errno::NOTSUP)
+    )
 }
 
 #[cfg(test)]
@@ -75,7 +79,10 @@ mod tests {
         for file in ["a/b/photo.jpg", "a/other.jpg", "photo.jpg"] {
             std::fs::write(spool.root().join(file), "photo").unwrap();
         }
-        let pinned = || ["a/b/photo.jpg", "a/other.jpg", "photo.jpg"].map(|file| spool.is_pinned(&path(file)).unwrap());
+        let pinned = || {
+            ["a/b/photo.jpg", "a/other.jpg", "photo.jpg"]
+                .map(|file| spool.is_pinned(&path(file)).unwrap())
+        };
         assert_eq!(pinned(), [false, false, false]);
         assert!(!spool.has_pins().unwrap());
         spool.set_pin(&path("a/b")).unwrap();
@@ -83,7 +90,11 @@ mod tests {
         assert_eq!(pinned(), [true, false, true]);
         assert!(spool.has_pins().unwrap());
         spool.take_pin_off(&path("a/b/photo.jpg")).unwrap();
-        assert_eq!(pinned(), [true, false, true], "it is the folder that is pinned");
+        assert_eq!(
+            pinned(),
+            [true, false, true],
+            "it is the folder that is pinned"
+        );
         spool.take_pin_off(&path("a/b")).unwrap();
         spool.take_pin_off(&path("a/b")).unwrap();
         assert_eq!(pinned(), [false, false, true]);

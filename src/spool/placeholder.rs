@@ -1,11 +1,12 @@
 //! *The placeholder*: a file whose bytes are, all or in part, only on the server.
 //!
-//! It has the name, size, times and rights of the whole file, and holes where bytes are missing. An attribute says which image it is
-//! and which of its bytes are here, so that the tree alone, without any journal, tells a placeholder from a photo: whoever took holes
-//! for content would back up zeros in the place of a photo.
+//! It has the name, size, times and rights of the whole file, and holes where bytes are missing. An
+//! attribute says which image it is and which of its bytes are here, so that the tree alone,
+//! without any journal, tells a placeholder from a photo: whoever took holes for content would back
+//! up zeros in the place of a photo.
 //!
-//! The attribute comes before the first hole, and goes after the last byte is durable and the whole was hashed. What it says of bytes
-//! being here is only said of bytes that are on the disk.
+//! The attribute comes before the first hole, and goes after the last byte is durable and the whole
+//! was hashed. What it says of bytes being here is only said of bytes that are on the disk.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -16,15 +17,20 @@ use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::mark::writable;
-use super::{Access, Durability, Facts, Opening, Spool, SpoolError, remove_xattr, reopen, set_times, set_xattr};
+use super::{
+    Access, Durability, Facts, Opening, Spool, SpoolError, remove_xattr, reopen, set_times,
+    set_xattr,
+};
 use crate::journal::{FileId, Stamp};
 
-/// The attribute. Its value (docs/FORMAT.md) is spelled so short that ext4 keeps it inside an ordinary inode: in text it would
-/// take a block of 4 KiB of its own, which a placeholder is not worth.
+/// The attribute. Its value (docs/FORMAT.md) is spelled so short that ext4 keeps it inside an
+/// ordinary inode: in text it would take a block of 4 KiB of its own, which a placeholder is not
+/// worth.
 const NAME: &str = "user.heirloom.placeholder";
 /// The version that is written, and the only one that is read.
 const VERSION: u8 = 1;
-/// Room for a value: what a filesystem keeps of one attribute without further blocks, with room for others beside it.
+/// Room for a value: what a filesystem keeps of one attribute without further blocks, with room for
+/// others beside it.
 const VALUE_BYTES_MAX: usize = 2048;
 /// Ranges that a value names, at most. Of more, the smallest are left out: they are fetched again.
 const RANGES_MAX: usize = 32;
@@ -40,7 +46,8 @@ const MODE: u16 = 0o644;
 pub struct Placeholder {
     /// The image.
     pub fingerprint: Fingerprint,
-    /// Size and time of the whole file. Filling it changes the time that the disk keeps; this is the true one.
+    /// Size and time of the whole file. Filling it changes the time that the disk keeps; this is
+    /// the true one.
     pub stamp: Stamp,
     /// Its bytes that are here.
     pub held: RangeSet,
@@ -49,12 +56,18 @@ pub struct Placeholder {
 impl Placeholder {
     /// A placeholder of which nothing is here.
     pub const fn new(fingerprint: Fingerprint, stamp: Stamp) -> Self {
-        Self { fingerprint, stamp, held: RangeSet::new() }
+        Self {
+            fingerprint,
+            stamp,
+            held: RangeSet::new(),
+        }
     }
 
-    /// What a file stands for; nothing if it is an ordinary file. One system call, and none that looks at bytes.
+    /// What a file stands for; nothing if it is an ordinary file. One system call, and none that
+    /// looks at bytes.
     ///
-    /// A value that makes no sense is an error: its file may have holes, and must not be taken for whole.
+    /// A value that makes no sense is an error: its file may have holes, and must not be taken for
+    /// whole.
     pub fn of(file: &File) -> io::Result<Option<Self>> {
         let mut value = [0; VALUE_BYTES_MAX];
         let length = match rustix::fs::fgetxattr(file, NAME, &mut value) {
@@ -62,9 +75,12 @@ impl Placeholder {
             Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        Self::read(&value[..length])
-            .map(Some)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a placeholder of an unknown version"))
+        Self::read(&value[..length]).map(Some).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                "a placeholder of an unknown version",
+            )
+        })
     }
 
     /// Writes what a file stands for. Durable after the next `fsync`.
@@ -88,14 +104,20 @@ impl Placeholder {
         set_times(file, &modified_at(self.stamp.mtime_ns))
     }
 
-    /// Gives the room of a whole file's bytes back to the disk, but for its first `head_bytes`: it is a placeholder then. The caller
-    /// has made sure that nobody has it open, that its bytes are what `fingerprint` says, and that the server has them.
+    /// Gives the room of a whole file's bytes back to the disk, but for its first `head_bytes`: it
+    /// is a placeholder then. The caller has made sure that nobody has it open, that its bytes are
+    /// what `fingerprint` says, and that the server has them.
     ///
-    /// After any crash it is either whole or declared: the declaration is on the disk before the first byte goes.
+    /// After any crash it is either whole or declared: the declaration is on the disk before the
+    /// first byte goes.
     pub fn hollow_out(file: &File, fingerprint: Fingerprint, head_bytes: u64) -> io::Result<()> {
         let stamp = Facts::of(file)?.stamp();
         let head = head_bytes.next_multiple_of(BLOCK_BYTES).min(stamp.size);
-        let hollow = Self { fingerprint, stamp, held: RangeSet::whole(head) };
+        let hollow = Self {
+            fingerprint,
+            stamp,
+            held: RangeSet::whole(head),
+        };
         hollow.declare(file)?;
         file.sync_all()?;
         heirloom_crash::pass(Point::FreeDeclared);
@@ -107,16 +129,21 @@ impl Placeholder {
         hollow.restore_time(file)
     }
 
-    /// Throws away all that is here: it is wrong. The declaration goes first, so that wrong bytes are never said to be right.
+    /// Throws away all that is here: it is wrong. The declaration goes first, so that wrong bytes
+    /// are never said to be right.
     pub fn empty_out(&self, file: &File) -> io::Result<()> {
-        let empty = Self { held: RangeSet::new(), ..self.clone() };
+        let empty = Self {
+            held: RangeSet::new(),
+            ..self.clone()
+        };
         empty.declare(file)?;
         file.sync_all()?;
         empty.punch(file, 0)?;
         empty.restore_time(file)
     }
 
-    /// Gives everything from `start` on back to the disk. The last block goes with it, though the file ends inside.
+    /// Gives everything from `start` on back to the disk. The last block goes with it, though the
+    /// file ends inside.
     fn punch(&self, file: &File, start: u64) -> io::Result<()> {
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match self.stamp.size.next_multiple_of(BLOCK_BYTES) - start.next_multiple_of(BLOCK_BYTES) {
@@ -149,7 +176,10 @@ impl Placeholder {
         let (&version, rest) = value.split_first()?;
         let (fingerprint, rest) = rest.split_first_chunk::<32>()?;
         let (mtime_ns, mut rest) = rest.split_first_chunk::<8>()?;
-        let stamp = Stamp { mtime_ns: i64::from_le_bytes(*mtime_ns), size: take_number(&mut rest)? };
+        let stamp = Stamp {
+            mtime_ns: i64::from_le_bytes(*mtime_ns),
+            size: take_number(&mut rest)?,
+        };
         let (mut held, mut at) = (RangeSet::new(), 0_u64);
         while !rest.is_empty() {
             let start = at.checked_add(take_number(&mut rest)?)?;
@@ -157,7 +187,11 @@ impl Placeholder {
             held.insert(ByteRange::new(start, at).ok()?);
         }
         let fits = version == VERSION && at <= stamp.size && stamp.size <= FILE_BYTES_MAX;
-        fits.then(|| Self { fingerprint: Fingerprint::from(*fingerprint), stamp, held })
+        fits.then(|| Self {
+            fingerprint: Fingerprint::from(*fingerprint),
+            stamp,
+            held,
+        })
     }
 }
 
@@ -189,20 +223,31 @@ fn take_number(rest: &mut &[u8]) -> Option<u64> {
 }
 
 impl Spool {
-    /// Makes a placeholder where nothing stands; fails if anything has this name. Durable after the next sync of the disk.
+    /// Makes a placeholder where nothing stands; fails if anything has this name. Durable after the
+    /// next sync of the disk.
     ///
-    /// It is declared before it has its name, so that no crash leaves one that is taken for an empty file. (On a disk without nameless
-    /// files, and in a folder that hands its group down, one may be left.)
-    pub fn create_placeholder(&self, path: &LibraryPath, placeholder: &Placeholder) -> Result<FileId, SpoolError> {
-        let opening = Opening { access: Access::Write, durability: Durability::Lazy };
+    /// It is declared before it has its name, so that no crash leaves one that is taken for an
+    /// empty file. (On a disk without nameless files, and in a folder that hands its group down,
+    /// one may be left.)
+    pub fn create_placeholder(
+        &self,
+        path: &LibraryPath,
+        placeholder: &Placeholder,
+    ) -> Result<FileId, SpoolError> {
+        let opening = Opening {
+            access: Access::Write,
+            durability: Durability::Lazy,
+        };
         if let Ok(spare) = self.make_spare(opening, MODE)
             && let Ok(id) = self.name_placeholder(&spare, path, placeholder)
         {
             return Ok(id);
         }
         let file = self.create_file(path, opening, MODE)?;
-        let made =
-            placeholder.shape(&file).and_then(|()| placeholder.restore_time(&file)).and_then(|()| Facts::of(&file));
+        let made = placeholder
+            .shape(&file)
+            .and_then(|()| placeholder.restore_time(&file))
+            .and_then(|()| Facts::of(&file));
         match made {
             Ok(facts) => Ok(facts.id),
             Err(source) => {
@@ -231,7 +276,8 @@ impl Spool {
     /// What stands at `path` stands for; nothing if it is an ordinary file.
     pub fn placeholder(&self, path: &LibraryPath) -> Result<Option<Placeholder>, SpoolError> {
         let file = self.read(path)?;
-        Placeholder::of(&file).map_err(|source| SpoolError::at("learn what is missing of", path, source))
+        Placeholder::of(&file)
+            .map_err(|source| SpoolError::at("learn what is missing of", path, source))
     }
 
     /// Makes everything that was made so far survive a power cut.
@@ -241,8 +287,8 @@ impl Spool {
     }
 }
 
-/// Opens a file once more to write bytes into it that it should have, also where its owner may not write to it: a photo that was made
-/// read-only is filled all the same.
+/// Opens a file once more to write bytes into it that it should have, also where its owner may not
+/// write to it: a photo that was made read-only is filled all the same.
 pub fn reopen_to_fill(file: &File, opening: Opening) -> io::Result<File> {
     let mut filled = None;
     writable(file, || {
@@ -256,23 +302,42 @@ pub fn reopen_to_fill(file: &File, opening: Opening) -> io::Result<File> {
 pub fn modified_at(ns: i64) -> Timestamps {
     const SECOND: i64 = 1_000_000_000;
     Timestamps {
-        last_access: Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT },
-        last_modification: Timespec { tv_sec: ns.div_euclid(SECOND), tv_nsec: ns.rem_euclid(SECOND) },
+        last_access: Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_OMIT,
+        },
+        last_modification: Timespec {
+            tv_sec: ns.div_euclid(SECOND),
+            tv_nsec: ns.rem_euclid(SECOND),
+        },
     }
 }
 
 /// Puts made-up bytes on trial as the value of the attribute (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
-    let Some(placeholder) = Placeholder::read(bytes) else { return };
+    let Some(placeholder) = Placeholder::read(bytes) else {
+        return;
+    };
     let again = Placeholder::read(&placeholder.spell()).expect("what was written is read");
-    assert_eq!((again.fingerprint, again.stamp), (placeholder.fingerprint, placeholder.stamp));
+    assert_eq!(
+        (again.fingerprint, again.stamp),
+        (placeholder.fingerprint, placeholder.stamp)
+    );
     // Of very many ranges some are left out; none is made up.
-    assert!(again.held.without(&placeholder.held).is_empty() && again.held.iter().count() <= RANGES_MAX);
+    assert!(
+        again.held.without(&placeholder.held).is_empty() && again.held.iter().count() <= RANGES_MAX
+    );
     assert!(again.held == placeholder.held || placeholder.held.iter().count() > RANGES_MAX);
     assert!(placeholder.held.end() <= placeholder.stamp.size);
     // What a file of this size is asked for is computed from it.
-    assert!(placeholder.stamp.size.checked_next_multiple_of(BLOCK_BYTES).is_some());
+    assert!(
+        placeholder
+            .stamp
+            .size
+            .checked_next_multiple_of(BLOCK_BYTES)
+            .is_some()
+    );
 }
 
 #[cfg(test)]

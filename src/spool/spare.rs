@@ -1,6 +1,8 @@
-//! Spare files: made ahead without a name, so that giving one a name is all that is left to do when a program creates a file.
+//! Spare files: made ahead without a name, so that giving one a name is all that is left to do when
+//! a program creates a file.
 //!
-//! A file without a name (`O_TMPFILE` in open(2)) is seen by nobody, and whatever happens to us, the disk takes it back.
+//! A file without a name (`O_TMPFILE` in open(2)) is seen by nobody, and whatever happens to us,
+//! the disk takes it back.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -24,17 +26,41 @@ impl Spool {
             .map_err(|errno| SpoolError::within("make a spare file in", &Place::Top, errno))
     }
 
-    /// Gives a spare file its name, its permissions and the present time, as if it were made now; fails if anything has this name. After
-    /// a failure it is as spare as before.
-    pub fn place_spare(&self, spare: &File, path: &LibraryPath, mode: u16) -> Result<Facts, SpoolError> {
+    /// Gives a spare file its name, its permissions and the present time, as if it were made now;
+    /// fails if anything has this name. After a failure it is as spare as before.
+    pub fn place_spare(
+        &self,
+        spare: &File,
+        path: &LibraryPath,
+        mode: u16,
+    ) -> Result<Facts, SpoolError> {
         let failed = |errno: Errno| SpoolError::at("name a spare file", path, errno);
         let (folder, name) = self.enter(path, "create spooled file")?;
-        if Facts::of(&folder).map_err(|error| SpoolError::at("look up", path, error))?.mode & GROUP_IS_INHERITED != 0 {
+        if Facts::of(&folder)
+            .map_err(|error| SpoolError::at("look up", path, error))?
+            .mode
+            & GROUP_IS_INHERITED
+            != 0
+        {
             return Err(failed(Errno::XDEV));
         }
-        let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-        rustix::fs::futimens(spare, &Timestamps { last_access: now, last_modification: now }).map_err(failed)?;
-        if Facts::of(spare).map_err(|error| SpoolError::at("look up", path, error))?.mode != mode & 0o7777 {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: UTIME_NOW,
+        };
+        rustix::fs::futimens(
+            spare,
+            &Timestamps {
+                last_access: now,
+                last_modification: now,
+            },
+        )
+        .map_err(failed)?;
+        if Facts::of(spare)
+            .map_err(|error| SpoolError::at("look up", path, error))?
+            .mode
+            != mode & 0o7777
+        {
             rustix::fs::fchmod(spare, permissions(mode)).map_err(failed)?;
         }
         let place = format!("/proc/self/fd/{}", spare.as_raw_fd());
@@ -51,7 +77,10 @@ mod tests {
     use super::*;
     use crate::spool::{Access, Durability};
 
-    const PLAIN: Opening = Opening { access: Access::ReadWrite, durability: Durability::Lazy };
+    const PLAIN: Opening = Opening {
+        access: Access::ReadWrite,
+        durability: Durability::Lazy,
+    };
 
     fn spool() -> (tempfile::TempDir, Spool) {
         let home = tempfile::tempdir().unwrap();
@@ -73,7 +102,10 @@ mod tests {
         let there = std::fs::metadata(spool.root().join("a.jpg")).unwrap();
         assert_eq!((facts.mode, facts.names), (0o640, 1));
         assert_eq!(there.permissions().mode() & 0o7777, 0o640);
-        assert!(there.modified().unwrap().elapsed().unwrap() < Duration::from_mins(1), "it is made now");
+        assert!(
+            there.modified().unwrap().elapsed().unwrap() < Duration::from_mins(1),
+            "it is made now"
+        );
     }
 
     #[test]
@@ -82,10 +114,19 @@ mod tests {
         std::fs::write(spool.root().join("a.jpg"), "first").unwrap();
         let spare = spool.make_spare(PLAIN, 0o644).unwrap();
         assert_eq!(
-            spool.place_spare(&spare, &path("a.jpg"), 0o644).unwrap_err().source.kind(),
+            spool
+                .place_spare(&spare, &path("a.jpg"), 0o644)
+                .unwrap_err()
+                .source
+                .kind(),
             std::io::ErrorKind::AlreadyExists
         );
-        assert!(spool.place_spare(&spare, &path("none/a.jpg"), 0o644).unwrap_err().is_missing());
+        assert!(
+            spool
+                .place_spare(&spare, &path("none/a.jpg"), 0o644)
+                .unwrap_err()
+                .is_missing()
+        );
         assert_eq!(std::fs::read(spool.root().join("a.jpg")).unwrap(), b"first");
         spool.place_spare(&spare, &path("b.jpg"), 0o644).unwrap();
     }
@@ -94,9 +135,15 @@ mod tests {
     fn a_folder_whose_group_is_inherited_gets_no_spare_files() {
         let (_home, spool) = spool();
         std::fs::create_dir(spool.root().join("shared")).unwrap();
-        std::fs::set_permissions(spool.root().join("shared"), std::fs::Permissions::from_mode(0o2775)).unwrap();
+        std::fs::set_permissions(
+            spool.root().join("shared"),
+            std::fs::Permissions::from_mode(0o2775),
+        )
+        .unwrap();
         let spare = spool.make_spare(PLAIN, 0o644).unwrap();
-        let error = spool.place_spare(&spare, &path("shared/a.jpg"), 0o644).unwrap_err();
+        let error = spool
+            .place_spare(&spare, &path("shared/a.jpg"), 0o644)
+            .unwrap_err();
         assert_eq!(Errno::from_io_error(&error.source), Some(Errno::XDEV));
         assert!(!spool.root().join("shared/a.jpg").exists());
     }

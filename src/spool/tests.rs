@@ -13,10 +13,15 @@ fn spool() -> (tempfile::TempDir, Spool) {
     (home, spool)
 }
 fn new(access: Access) -> Opening {
-    Opening { access, durability: Durability::Lazy }
+    Opening {
+        access,
+        durability: Durability::Lazy,
+    }
 }
 fn put(spool: &Spool, at: &str, bytes: &[u8]) -> FileId {
-    let mut file = spool.create_file(&path(at), new(Access::Write), 0o644).unwrap();
+    let mut file = spool
+        .create_file(&path(at), new(Access::Write), 0o644)
+        .unwrap();
     file.write_all(bytes).unwrap();
     Spool::identify(&file).unwrap().0
 }
@@ -29,12 +34,17 @@ fn a_file_keeps_its_number_under_every_name() {
     let (_home, spool) = spool();
     spool.create_folder(&path("2026"), 0o755).unwrap();
     let id = put(&spool, "a.jpg", b"bytes");
-    spool.rename(&path("a.jpg"), &path("2026/b.jpg"), Replace::Refuse).unwrap();
+    spool
+        .rename(&path("a.jpg"), &path("2026/b.jpg"), Replace::Refuse)
+        .unwrap();
     let mut file = spool.read(&path("2026/b.jpg")).unwrap();
     let (found, stamp) = Spool::identify(&file).unwrap();
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();
-    assert_eq!((found, stamp.size, bytes.as_slice()), (id, 5, b"bytes".as_slice()));
+    assert_eq!(
+        (found, stamp.size, bytes.as_slice()),
+        (id, 5, b"bytes".as_slice())
+    );
     assert!(spool.read(&path("a.jpg")).unwrap_err().is_missing());
 }
 
@@ -45,29 +55,64 @@ fn no_symbolic_link_leads_out_of_the_tree() {
     std::fs::create_dir(home.path().join("outside")).unwrap();
     symlink(home.path().join("secret"), spool.root().join("link")).unwrap();
     symlink(home.path().join("outside"), spool.root().join("door")).unwrap();
-    assert_eq!(errno(&spool.read(&path("link")).unwrap_err()), Some(rustix::io::Errno::LOOP));
+    assert_eq!(
+        errno(&spool.read(&path("link")).unwrap_err()),
+        Some(rustix::io::Errno::LOOP)
+    );
     let inside = path("door/new");
-    assert!(spool.create_file(&inside, new(Access::Write), 0o644).is_err());
+    assert!(
+        spool
+            .create_file(&inside, new(Access::Write), 0o644)
+            .is_err()
+    );
     assert!(spool.create_folder(&inside, 0o755).is_err());
     assert!(spool.facts(&Place::At(inside)).is_err());
-    assert!(spool.rename(&path("link"), &path("door/link"), Replace::Allow).is_err());
-    assert_eq!(std::fs::read_dir(home.path().join("outside")).unwrap().count(), 0);
+    assert!(
+        spool
+            .rename(&path("link"), &path("door/link"), Replace::Allow)
+            .is_err()
+    );
+    assert_eq!(
+        std::fs::read_dir(home.path().join("outside"))
+            .unwrap()
+            .count(),
+        0
+    );
     // Not even to another folder of the tree: its photos have one path each.
     spool.create_folder(&path("folder"), 0o755).unwrap();
     put(&spool, "folder/a.jpg", b"1");
     symlink("folder", spool.root().join("alias")).unwrap();
-    assert_eq!(errno(&spool.read(&path("alias/a.jpg")).unwrap_err()), Some(rustix::io::Errno::LOOP));
+    assert_eq!(
+        errno(&spool.read(&path("alias/a.jpg")).unwrap_err()),
+        Some(rustix::io::Errno::LOOP)
+    );
     assert!(spool.remove_file(&path("alias/a.jpg")).is_err());
-    assert_eq!(spool.facts(&Place::At(path("link"))).unwrap().kind, Kind::Link);
+    assert_eq!(
+        spool.facts(&Place::At(path("link"))).unwrap().kind,
+        Kind::Link
+    );
 }
 
 #[test]
 fn only_a_regular_file_is_read_and_a_fifo_does_not_block() {
     let (_home, spool) = spool();
     spool.create_folder(&path("folder"), 0o755).unwrap();
-    rustix::fs::mknodat(&*spool.top, "fifo", rustix::fs::FileType::Fifo, Mode::RWXU, 0).unwrap();
-    assert_eq!(errno(&spool.read(&path("folder")).unwrap_err()), Some(rustix::io::Errno::ISDIR));
-    assert_eq!(errno(&spool.read(&path("fifo")).unwrap_err()), Some(rustix::io::Errno::INVAL));
+    rustix::fs::mknodat(
+        &*spool.top,
+        "fifo",
+        rustix::fs::FileType::Fifo,
+        Mode::RWXU,
+        0,
+    )
+    .unwrap();
+    assert_eq!(
+        errno(&spool.read(&path("folder")).unwrap_err()),
+        Some(rustix::io::Errno::ISDIR)
+    );
+    assert_eq!(
+        errno(&spool.read(&path("fifo")).unwrap_err()),
+        Some(rustix::io::Errno::INVAL)
+    );
 }
 
 #[test]
@@ -76,8 +121,9 @@ fn the_walk_meets_every_regular_file_once_and_goes_on_past_trouble() {
     for folder in ["a", "a/b", "c"] {
         spool.create_folder(&path(folder), 0o755).unwrap();
     }
-    let mut want: Vec<_> =
-        ["x.jpg", "a/y.jpg", "a/b/z.jpg", "c/w.jpg"].map(|name| (name.to_owned(), put(&spool, name, b"1"))).into();
+    let mut want: Vec<_> = ["x.jpg", "a/y.jpg", "a/b/z.jpg", "c/w.jpg"]
+        .map(|name| (name.to_owned(), put(&spool, name, b"1")))
+        .into();
     symlink("x.jpg", spool.root().join("link")).unwrap();
     let foreign = <OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"caf\xe9.jpg");
     std::fs::write(spool.root().join(foreign), "latin-1").unwrap();
@@ -99,9 +145,13 @@ fn the_walk_meets_every_regular_file_once_and_goes_on_past_trouble() {
 fn exchange_and_refusal_are_the_disks_own() {
     let (_home, spool) = spool();
     let (one, two) = (put(&spool, "one", b"1"), put(&spool, "two", b"2"));
-    let taken = spool.rename(&path("one"), &path("two"), Replace::Refuse).unwrap_err();
+    let taken = spool
+        .rename(&path("one"), &path("two"), Replace::Refuse)
+        .unwrap_err();
     assert_eq!(errno(&taken), Some(rustix::io::Errno::EXIST));
-    spool.rename(&path("one"), &path("two"), Replace::Exchange).unwrap();
+    spool
+        .rename(&path("one"), &path("two"), Replace::Exchange)
+        .unwrap();
     let id = |name: &str| spool.facts(&Place::At(path(name))).unwrap().id;
     assert_eq!((id("one"), id("two")), (two, one));
 }
@@ -109,10 +159,16 @@ fn exchange_and_refusal_are_the_disks_own() {
 #[test]
 fn a_new_file_has_the_mode_that_was_asked_for() {
     let (_home, spool) = spool();
-    spool.create_file(&path("f"), new(Access::Write), 0o666).unwrap();
+    spool
+        .create_file(&path("f"), new(Access::Write), 0o666)
+        .unwrap();
     spool.create_folder(&path("d"), 0o777).unwrap();
     let mode = |name: &str| spool.facts(&Place::At(path(name))).unwrap().mode;
-    assert_eq!((mode("f"), mode("d")), (0o666, 0o777), "whatever our own umask is");
+    assert_eq!(
+        (mode("f"), mode("d")),
+        (0o666, 0o777),
+        "whatever our own umask is"
+    );
 }
 
 #[test]
@@ -129,7 +185,10 @@ fn attributes_reach_a_file_that_has_no_name_any_more() {
     let mut text = String::new();
     again.read_to_string(&mut text).unwrap();
     let facts = Facts::of(&again).unwrap();
-    assert_eq!((text.as_str(), facts.names, facts.mode), ("still here", 0, 0o640));
+    assert_eq!(
+        (text.as_str(), facts.names, facts.mode),
+        ("still here", 0, 0o640)
+    );
 }
 
 #[test]
@@ -145,7 +204,10 @@ fn a_path_may_be_longer_with_the_root_than_the_kernel_allows() {
     let last = folder.join(&"m".repeat(255)).unwrap();
     assert_eq!(last.as_str().len(), LibraryPath::BYTES_MAX);
     put(&spool, last.as_str(), b"deep");
-    assert_eq!(Spool::identify(&spool.read(&last).unwrap()).unwrap().1.size, 4);
+    assert_eq!(
+        Spool::identify(&spool.read(&last).unwrap()).unwrap().1.size,
+        4
+    );
     let mut met = 0;
     spool.walk(&mut |step| {
         step.unwrap();

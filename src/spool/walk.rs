@@ -12,8 +12,8 @@ use rustix::fs::Dir;
 use super::{Facts, Kind, Place, Spool, SpoolError};
 use crate::journal::{FileId, Stamp};
 
-/// A folder being read, from any position that it once gave out. Positions are the disk's own, so a name that is
-/// neither added nor removed meanwhile is shown exactly once, whatever else changes.
+/// A folder being read, from any position that it once gave out. Positions are the disk's own, so a
+/// name that is neither added nor removed meanwhile is shown exactly once, whatever else changes.
 #[derive(Debug)]
 pub struct FolderReader {
     stream: Dir,
@@ -27,7 +27,8 @@ pub struct FolderEntry {
     pub name: String,
     /// Its inode number, as the folder has it.
     pub id: FileId,
-    /// What kind of thing it is, as the folder has it; not every disk keeps this, then it is `Special`.
+    /// What kind of thing it is, as the folder has it; not every disk keeps this, then it is
+    /// `Special`.
     pub kind: Kind,
     /// The position after it.
     pub next: u64,
@@ -78,12 +79,16 @@ impl Spool {
     /// Opens a folder for reading its names.
     pub fn read_folder(&self, place: &Place) -> Result<FolderReader, SpoolError> {
         let folder = self.open_folder(place)?;
-        let stream = Dir::new(folder).map_err(|source| SpoolError::within("read folder", place, source))?;
-        Ok(FolderReader { stream, position: 0 })
+        let stream =
+            Dir::new(folder).map_err(|source| SpoolError::within("read folder", place, source))?;
+        Ok(FolderReader {
+            stream,
+            position: 0,
+        })
     }
 
-    /// Calls back for every regular file of the tree, folder by folder. Errors of single folders are handed to the
-    /// callback, not fatal.
+    /// Calls back for every regular file of the tree, folder by folder. Errors of single folders
+    /// are handed to the callback, not fatal.
     ///
     /// One folder is open at a time, so that a deep tree costs no descriptors.
     pub fn walk(&self, visit: &mut dyn FnMut(WalkStep)) {
@@ -116,7 +121,11 @@ impl Spool {
         let failed = |source: io::Error| SpoolError::within("read folder", place, source);
         let folder = self.open_folder(place)?;
         let mut stream = Dir::read_from(&folder).map_err(|source| failed(source.into()))?;
-        while let Some(entry) = stream.read().transpose().map_err(|source| failed(source.into()))? {
+        while let Some(entry) = stream
+            .read()
+            .transpose()
+            .map_err(|source| failed(source.into()))?
+        {
             let name = entry.file_name().to_bytes();
             if name == b"." || name == b".." {
                 continue;
@@ -151,9 +160,13 @@ fn meet(place: &Place, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Met, Spoo
         error.path.push(name);
         error
     };
-    let text = name.to_str().ok_or_else(|| invalid(rustix::io::Errno::ILSEQ))?;
+    let text = name
+        .to_str()
+        .ok_or_else(|| invalid(rustix::io::Errno::ILSEQ))?;
     // `.` and `..` are gone and the disk has no other bad name, so it can only be the length.
-    let path = place.join(text).map_err(|_| invalid(rustix::io::Errno::NAMETOOLONG))?;
+    let path = place
+        .join(text)
+        .map_err(|_| invalid(rustix::io::Errno::NAMETOOLONG))?;
     match Facts::named(folder, text) {
         Ok(facts) => Ok(match facts.kind {
             Kind::File => Met::File(path, facts),

@@ -1,6 +1,7 @@
-//! Asking: what of the queue's next files has to be sent at all. The sync list first (M3), then the server, for many
-//! images in one request and with proofs for instant upload (M4, M9). A film is asked about by itself: making its proof
-//! takes as long as reading it, and new photos do not wait for that.
+//! Asking: what of the queue's next files has to be sent at all. The sync list first (M3), then the
+//! server, for many images in one request and with proofs for instant upload (M4, M9). A film is
+//! asked about by itself: making its proof takes as long as reading it, and new photos do not wait
+//! for that.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use crate::library::LibraryError;
 use crate::remote::RemoteError;
 use crate::spool::{Spool, SpoolError};
 
-/// Files in the first round after a rest: their upload begins before the other proofs are made. Each round may have twice as many.
+/// Files in the first round after a rest: their upload begins before the other proofs are made.
+/// Each round may have twice as many.
 pub(super) const ROUND_FILES_FIRST: usize = 32;
 /// Files in one round, at most.
 pub(super) const ROUND_FILES_MAX: usize = 500;
@@ -27,7 +29,8 @@ pub(super) const ROUND_BYTES_MAX: u64 = 64 << 20;
 const OLDEST_SHARE: usize = 4;
 /// Files read for proofs at a time: they come from the page cache, so this is a matter of cores.
 const PROOFS_AT_A_TIME: usize = 2;
-/// Files read for proofs by one trip to the threads that may block: waking one costs as much as proving a small photo.
+/// Files read for proofs by one trip to the threads that may block: waking one costs as much as
+/// proving a small photo.
 const PROOFS_TOGETHER: usize = 16;
 
 /// What a round brought.
@@ -91,7 +94,13 @@ pub(super) async fn ask(desk: Arc<Desk>, most: usize) -> Result<Round, RoundErro
     let full = offered.len() >= most;
     let (taken, useful) = take(&desk, within_bytes(offered));
     match ask_for(&desk, taken.clone(), &session).await {
-        Ok((checked, films)) => Ok(Round { checked, films, full, useful, session }),
+        Ok((checked, films)) => Ok(Round {
+            checked,
+            films,
+            full,
+            useful,
+            session,
+        }),
         Err(error) => {
             for candidate in taken {
                 desk.give_back_all(candidate.fingerprint);
@@ -108,9 +117,17 @@ pub(super) async fn ask_about_film(
     session: &Session,
 ) -> Result<Option<CheckedImage>, RemoteError> {
     let turn = desk.film_proofs.acquire().await.expect("never closed");
-    let Some((_, image)) = with_proofs(desk, vec![film.clone()], session).await.pop() else { return Ok(None) };
+    let Some((_, image)) = with_proofs(desk, vec![film.clone()], session).await.pop() else {
+        return Ok(None);
+    };
     drop(turn);
-    Ok(desk.carrier.remote().check(&[image]).await?.into_iter().next())
+    Ok(desk
+        .carrier
+        .remote()
+        .check(&[image])
+        .await?
+        .into_iter()
+        .next())
 }
 
 /// Takes files in hand; also tells whether that changed anything.
@@ -123,7 +140,11 @@ fn take(desk: &Desk, picked: Vec<Candidate>) -> (Vec<Candidate>, bool) {
 
 /// The next files of the queue: new and old ones mixed, so that a cut further on takes from both.
 async fn pick(desk: &Desk, files: usize) -> Result<Vec<Candidate>, JournalError> {
-    let except = desk.board.lock().roster.unavailable(tokio::time::Instant::now());
+    let except = desk
+        .board
+        .lock()
+        .roster
+        .unavailable(tokio::time::Instant::now());
     let (oldest, journal) = (files / OLDEST_SHARE, Arc::clone(&desk.journal));
     let newest = files - oldest;
     let records = aside(move || journal.pending(newest, oldest, &except)).await?;
@@ -142,7 +163,12 @@ async fn pick(desk: &Desk, files: usize) -> Result<Vec<Candidate>, JournalError>
 fn candidate((id, record): (crate::journal::FileId, FileRecord)) -> Option<Candidate> {
     let FileRecord { path, stamp, state } = record;
     match state {
-        FileState::Pending { fingerprint } => Some(Candidate { id, path, stamp, fingerprint }),
+        FileState::Pending { fingerprint } => Some(Candidate {
+            id,
+            path,
+            stamp,
+            fingerprint,
+        }),
         // Not ours; the queue has only pending ones.
         FileState::BackedUp { .. }
         | FileState::Placeholder { .. }
@@ -155,7 +181,11 @@ fn candidate((id, record): (crate::journal::FileId, FileRecord)) -> Option<Candi
 fn within_bytes(mut picked: Vec<Candidate>) -> Vec<Candidate> {
     let mut sum = 0_u64;
     let too_much = picked.iter().position(|candidate| {
-        sum += if candidate.is_film() { 0 } else { candidate.size() };
+        sum += if candidate.is_film() {
+            0
+        } else {
+            candidate.size()
+        };
         sum > ROUND_BYTES_MAX
     });
     picked.truncate(too_much.unwrap_or(picked.len()));
@@ -170,17 +200,23 @@ async fn ask_for(
     let unknown = settle_known(desk, taken).await?;
     let possible = refuse_impossible(desk, unknown, session).await;
     let (films, photos): (Vec<_>, Vec<_>) = possible.into_iter().partition(Candidate::is_film);
-    let asked: Vec<(Candidate, CheckImage)> = stream::iter(photos.chunks(PROOFS_TOGETHER).map(<[_]>::to_vec))
-        .map(|photos| with_proofs(desk, photos, session))
-        .buffered(PROOFS_AT_A_TIME)
-        .flat_map(stream::iter)
-        .collect()
-        .await;
+    let asked: Vec<(Candidate, CheckImage)> =
+        stream::iter(photos.chunks(PROOFS_TOGETHER).map(<[_]>::to_vec))
+            .map(|photos| with_proofs(desk, photos, session))
+            .buffered(PROOFS_AT_A_TIME)
+            .flat_map(stream::iter)
+            .collect()
+            .await;
     let mut checked = Vec::with_capacity(asked.len());
     for group in asked.chunks(session.limits.check_images_max.clamp(1, ROUND_FILES_MAX)) {
         let images: Vec<CheckImage> = group.iter().map(|(_, image)| image.clone()).collect();
         let answers = desk.carrier.remote().check(&images).await?;
-        checked.extend(group.iter().map(|(candidate, _)| candidate.clone()).zip(answers));
+        checked.extend(
+            group
+                .iter()
+                .map(|(candidate, _)| candidate.clone())
+                .zip(answers),
+        );
     }
     Ok((checked, films))
 }
@@ -191,7 +227,11 @@ async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidat
     let looked_up: Vec<(Candidate, Option<Receipt>)> = aside(move || {
         taken
             .into_iter()
-            .map(|file| journal.receipt(file.fingerprint).map(|receipt| (file, receipt)))
+            .map(|file| {
+                journal
+                    .receipt(file.fingerprint)
+                    .map(|receipt| (file, receipt))
+            })
             .collect::<Result<_, _>>()
     })
     .await?;
@@ -200,7 +240,8 @@ async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidat
         match receipt {
             Some(receipt) => {
                 let outcome = Outcome::BackedUp { receipt };
-                desk.settle_all(file.fingerprint, &outcome, |saved| &mut saved.sync_list).await;
+                desk.settle_all(file.fingerprint, &outcome, |saved| &mut saved.sync_list)
+                    .await;
             }
             None => unknown.push(file),
         }
@@ -209,13 +250,19 @@ async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidat
 }
 
 /// Settles as failed what this server can never take; answers the others.
-async fn refuse_impossible(desk: &Desk, files: Vec<Candidate>, session: &Session) -> Vec<Candidate> {
+async fn refuse_impossible(
+    desk: &Desk,
+    files: Vec<Candidate>,
+    session: &Session,
+) -> Vec<Candidate> {
     let most = session.limits.image_bytes_max;
     let mut possible = Vec::new();
     for file in files {
         let why = match file.size() {
             0 => "an empty file is no image".to_owned(),
-            size if size > most => format!("the server takes images of up to {most} bytes; this one has {size}"),
+            size if size > most => {
+                format!("the server takes images of up to {most} bytes; this one has {size}")
+            }
             _ => {
                 possible.push(file);
                 continue;
@@ -226,9 +273,13 @@ async fn refuse_impossible(desk: &Desk, files: Vec<Candidate>, session: &Session
     possible
 }
 
-/// Files, and what the server is asked about each. One that is not there as it was is put off, and its job goes back to the
-/// queue: another file of the same content may stand in, in a later round.
-async fn with_proofs(desk: &Desk, files: Vec<Candidate>, session: &Session) -> Vec<(Candidate, CheckImage)> {
+/// Files, and what the server is asked about each. One that is not there as it was is put off, and
+/// its job goes back to the queue: another file of the same content may stand in, in a later round.
+async fn with_proofs(
+    desk: &Desk,
+    files: Vec<Candidate>,
+    session: &Session,
+) -> Vec<(Candidate, CheckImage)> {
     let (spool, proving) = (desk.spool.clone(), session.clone());
     let proven = aside(move || {
         let prove = |file: Candidate| (prove(&spool, &file, &proving), file);
@@ -238,7 +289,14 @@ async fn with_proofs(desk: &Desk, files: Vec<Candidate>, session: &Session) -> V
     for (proof, file) in proven.await {
         match proof {
             Ok(proof) => {
-                asked.push((file.clone(), CheckImage { fingerprint: file.fingerprint, size: file.size(), proof }));
+                asked.push((
+                    file.clone(),
+                    CheckImage {
+                        fingerprint: file.fingerprint,
+                        size: file.size(),
+                        proof,
+                    },
+                ));
             }
             Err(error) => {
                 desk.put_off_source(&file, &error);

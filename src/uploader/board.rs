@@ -1,4 +1,5 @@
-//! The board: what anybody may look at or change while the line works. One lock, held for moments, never across a wait.
+//! The board: what anybody may look at or change while the line works. One lock, held for moments,
+//! never across a wait.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,10 @@ impl Board {
             saved: Saved::default(),
             failing: VecDeque::new(),
         };
-        Self { state: Mutex::new(state), changes: watch::Sender::new(0) }
+        Self {
+            state: Mutex::new(state),
+            changes: watch::Sender::new(0),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,5 +1,6 @@
-//! The budget: what all deliveries together may have on its way. One budget keeps memory bounded however many
-//! images are waiting. A part of it is not for films, so that a new photo goes between their shards.
+//! The budget: what all deliveries together may have on its way. One budget keeps memory bounded
+//! however many images are waiting. A part of it is not for films, so that a new photo goes between
+//! their shards.
 
 use std::sync::Arc;
 
@@ -18,10 +19,12 @@ const _: () = assert!(FILM_BYTES <= super::asking::ROUND_BYTES_MAX);
 /// What is left to photos when films take all they may.
 const PHOTO_BYTES: u32 = 4 << 20;
 const PHOTO_REQUESTS: usize = 2;
-/// Bytes of one shard, at most: two of a film's fit, so that one can be read while the other is on its way.
+/// Bytes of one shard, at most: two of a film's fit, so that one can be read while the other is on
+/// its way.
 pub(super) const SHARD_BYTES_MAX: u64 = (IN_FLIGHT_BYTES_MAX - PHOTO_BYTES) as u64 / 2;
 
-const _: () = assert!(SHARD_BYTES_MAX <= ShardSize::MAX.bytes() && SHARD_BYTES_MAX >= ShardSize::MIN.bytes());
+const _: () =
+    assert!(SHARD_BYTES_MAX <= ShardSize::MAX.bytes() && SHARD_BYTES_MAX >= ShardSize::MIN.bytes());
 
 /// Room for requests, and for the bytes in them.
 #[derive(Clone, Debug)]
@@ -44,7 +47,8 @@ pub(super) struct Turn {
     shares: Vec<Share>,
 }
 
-/// The right to hold the bytes of one shard; given back when dropped, so it goes where the bytes go.
+/// The right to hold the bytes of one shard; given back when dropped, so it goes where the bytes
+/// go.
 #[derive(Debug)]
 pub(super) struct Room {
     _permits: Vec<OwnedSemaphorePermit>,
@@ -54,27 +58,41 @@ impl Budget {
     pub(super) fn new() -> Self {
         Self {
             all: Share::of(REQUESTS_MAX, IN_FLIGHT_BYTES_MAX),
-            films: Share::of(REQUESTS_MAX - PHOTO_REQUESTS, IN_FLIGHT_BYTES_MAX - PHOTO_BYTES),
+            films: Share::of(
+                REQUESTS_MAX - PHOTO_REQUESTS,
+                IN_FLIGHT_BYTES_MAX - PHOTO_BYTES,
+            ),
         }
     }
 
-    /// Waits for the turn of an image of `size` bytes, first come, first served. May be dropped; the place in the
-    /// line is then lost.
+    /// Waits for the turn of an image of `size` bytes, first come, first served. May be dropped;
+    /// the place in the line is then lost.
     pub(super) async fn turn(&self, size: u64) -> Turn {
-        let shares = if size >= FILM_BYTES { vec![&self.films, &self.all] } else { vec![&self.all] };
+        let shares = if size >= FILM_BYTES {
+            vec![&self.films, &self.all]
+        } else {
+            vec![&self.all]
+        };
         let mut permits = Vec::new();
         for share in &shares {
             permits.push(take(&share.requests, 1).await);
         }
-        Turn { permits, shares: shares.into_iter().cloned().collect() }
+        Turn {
+            permits,
+            shares: shares.into_iter().cloned().collect(),
+        }
     }
 }
 
 impl Turn {
-    /// Waits until `bytes` more fit. Whoever waits here has a turn, and whoever holds room gives it back without
-    /// taking another, so this wait ends.
+    /// Waits until `bytes` more fit. Whoever waits here has a turn, and whoever holds room gives it
+    /// back without taking another, so this wait ends.
     pub(super) async fn room(&self, bytes: u64) -> Room {
-        debug_assert_eq!(self.permits.len(), self.shares.len(), "a turn holds a request of each share");
+        debug_assert_eq!(
+            self.permits.len(),
+            self.shares.len(),
+            "a turn holds a request of each share"
+        );
         let bytes = u32::try_from(bytes.min(SHARD_BYTES_MAX)).unwrap_or(u32::MAX);
         let mut permits = Vec::new();
         for share in &self.shares {
@@ -86,12 +104,18 @@ impl Turn {
 
 impl Share {
     fn of(requests: usize, bytes: u32) -> Self {
-        Self { requests: Arc::new(Semaphore::new(requests)), bytes: Arc::new(Semaphore::new(bytes as usize)) }
+        Self {
+            requests: Arc::new(Semaphore::new(requests)),
+            bytes: Arc::new(Semaphore::new(bytes as usize)),
+        }
     }
 }
 
 async fn take(semaphore: &Arc<Semaphore>, permits: u32) -> OwnedSemaphorePermit {
-    Arc::clone(semaphore).acquire_many_owned(permits).await.expect("the budget is never closed")
+    Arc::clone(semaphore)
+        .acquire_many_owned(permits)
+        .await
+        .expect("the budget is never closed")
 }
 
 #[cfg(test)]
@@ -116,7 +140,9 @@ mod tests {
         }
         assert_eq!(films.len(), REQUESTS_MAX - PHOTO_REQUESTS);
         assert_eq!(films.iter().filter(|(_, room)| room.is_some()).count(), 2);
-        let photo = soon(budget.turn(3 << 20)).await.expect("a turn for a photo");
+        let photo = soon(budget.turn(3 << 20))
+            .await
+            .expect("a turn for a photo");
         soon(photo.room(3 << 20)).await.expect("room for a photo");
     }
 

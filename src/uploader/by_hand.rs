@@ -31,7 +31,8 @@ impl BackedUp {
     }
 }
 
-/// For those who keep no shard list and show no progress: the server's list is enough to go on from.
+/// For those who keep no shard list and show no progress: the server's list is enough to go on
+/// from.
 #[derive(Clone, Copy, Debug)]
 pub struct Unwitnessed;
 
@@ -41,14 +42,26 @@ impl Witness for Unwitnessed {
 }
 
 impl Carrier {
-    /// Asks for one image, and sends it if it has to be sent. Several may be under way: they share the budget.
+    /// Asks for one image, and sends it if it has to be sent. Several may be under way: they share
+    /// the budget.
     ///
     /// May be dropped half-way: what was acknowledged need not be sent again.
-    pub async fn back_up(&self, image: Arc<Image>, witness: Arc<dyn Witness>) -> Result<BackedUp, DeliveryError> {
+    pub async fn back_up(
+        &self,
+        image: Arc<Image>,
+        witness: Arc<dyn Witness>,
+    ) -> Result<BackedUp, DeliveryError> {
         let session = self.remote().session().await?;
         let (fingerprint, size) = (image.fingerprint(), image.size());
         let proof = proof_of(Arc::clone(&image), &session).await?;
-        let checked = self.remote().check(&[CheckImage { fingerprint, size, proof }]).await?;
+        let checked = self
+            .remote()
+            .check(&[CheckImage {
+                fingerprint,
+                size,
+                proof,
+            }])
+            .await?;
         let held = match checked.into_iter().next() {
             Some(CheckedImage::Owned { receipt }) => return Ok(BackedUp::Already(receipt)),
             Some(CheckedImage::Linked { receipt }) => return Ok(BackedUp::Linked(receipt)),
@@ -56,7 +69,9 @@ impl Carrier {
             Some(CheckedImage::Absent { .. }) | None => heirloom_protocol::RangeSet::new(),
         };
         witness.progressed(held.byte_count());
-        let receipt = self.deliver(image, session.limits, Believed::Said(held), witness).await?;
+        let receipt = self
+            .deliver(image, session.limits, Believed::Said(held), witness)
+            .await?;
         Ok(BackedUp::Sent(receipt))
     }
 }

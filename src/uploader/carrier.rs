@@ -1,4 +1,5 @@
-//! The carrier: what all deliveries share. The connection, the budget, the pace, and the count of bytes sent.
+//! The carrier: what all deliveries share. The connection, the budget, the pace, and the count of
+//! bytes sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -49,11 +50,20 @@ impl Carrier {
         believed: Believed,
         witness: Arc<dyn Witness>,
     ) -> Result<Receipt, DeliveryError> {
-        match Delivery::new(self, Arc::clone(&image), limits, believed, witness).run().await {
+        match Delivery::new(self, Arc::clone(&image), limits, believed, witness)
+            .run()
+            .await
+        {
             // Whatever spoilt them, the disk or the way, the bytes here can tell.
-            Err(DeliveryError::Remote(error)) if error.code() == Some(ErrorCode::FingerprintMismatch) => {
+            Err(DeliveryError::Remote(error))
+                if error.code() == Some(ErrorCode::FingerprintMismatch) =>
+            {
                 let is_sound = aside(move || image.has_its_fingerprint()).await?;
-                Err(if is_sound { error.into() } else { DeliveryError::NotItsFingerprint })
+                Err(if is_sound {
+                    error.into()
+                } else {
+                    DeliveryError::NotItsFingerprint
+                })
             }
             delivered => delivered,
         }
@@ -79,7 +89,8 @@ impl Carrier {
         self.pace().bytes_per_second(self.began.elapsed())
     }
 
-    /// Shard bytes sent since the start, resent ones included; of a shard that broke, what the connection took.
+    /// Shard bytes sent since the start, resent ones included; of a shard that broke, what the
+    /// connection took.
     pub fn sent_bytes(&self) -> u64 {
         self.remote.photo_bytes_sent()
     }
@@ -102,7 +113,11 @@ impl Carrier {
     }
 
     /// Sends several images in one request; answers what became of each, in order.
-    pub(super) async fn send_parcel(&self, packed: &[Packed], parcel: Payload) -> Result<Vec<Unpacked>, RemoteError> {
+    pub(super) async fn send_parcel(
+        &self,
+        packed: &[Packed],
+        parcel: Payload,
+    ) -> Result<Vec<Unpacked>, RemoteError> {
         let bytes = parcel.len() as u64;
         let flight = self.pace().begin(self.began.elapsed(), bytes);
         let answer = self.remote.send_parcel(packed, parcel).await;
@@ -110,8 +125,8 @@ impl Carrier {
         answer
     }
 
-    /// Reads one shard and sends it. The server's answer is noted before this returns, but after the turn and the
-    /// room were given back: others do not wait for our disk.
+    /// Reads one shard and sends it. The server's answer is noted before this returns, but after
+    /// the turn and the room were given back: others do not wait for our disk.
     pub(super) async fn send(
         &self,
         image: Arc<Image>,
@@ -126,14 +141,24 @@ impl Carrier {
         Landed { range, outcome }
     }
 
-    async fn put(&self, image: Arc<Image>, range: ByteRange, turn: Turn) -> Result<UploadState, DeliveryError> {
+    async fn put(
+        &self,
+        image: Arc<Image>,
+        range: ByteRange,
+        turn: Turn,
+    ) -> Result<UploadState, DeliveryError> {
         let room = turn.room(range.len()).await;
         let (fingerprint, size) = (image.fingerprint(), image.size());
         let trays = self.trays.clone();
-        // The room travels with the bytes: if this future is dropped, both end together on the other thread.
-        let (shard, _room) = aside(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
+        // The room travels with the bytes: if this future is dropped, both end together on the
+        // other thread.
+        let (shard, _room) =
+            aside(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
         let flight = self.pace().begin(self.began.elapsed(), range.len());
-        let answer = self.remote.put_shard(fingerprint, size, range.start(), shard.digest, shard.bytes).await;
+        let answer = self
+            .remote
+            .put_shard(fingerprint, size, range.start(), shard.digest, shard.bytes)
+            .await;
         self.measure(flight, &answer);
         Ok(answer?)
     }
@@ -157,7 +182,10 @@ fn is_of_the_way(error: &RemoteError) -> bool {
     match error {
         RemoteError::Interrupted { .. } | RemoteError::TimedOut { .. } => true,
         RemoteError::Refused { problem, .. } => {
-            matches!(problem.code, ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge | ErrorCode::DigestMismatch)
+            matches!(
+                problem.code,
+                ErrorCode::RequestTimeout | ErrorCode::BodyTooLarge | ErrorCode::DigestMismatch
+            )
         }
         RemoteError::LoginNeeded
         | RemoteError::Unreachable { .. }

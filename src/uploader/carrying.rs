@@ -43,13 +43,29 @@ pub(super) async fn carry_film(desk: Arc<Desk>, film: Candidate, session: Sessio
 }
 
 /// Sends an image, with no more than a few others at a time.
-pub(super) async fn carry(desk: Arc<Desk>, candidate: Candidate, checked: CheckedImage, limits: Limits) -> Carried {
-    let _lane = desk.lanes.acquire().await.expect("the lanes are never closed");
+pub(super) async fn carry(
+    desk: Arc<Desk>,
+    candidate: Candidate,
+    checked: CheckedImage,
+    limits: Limits,
+) -> Carried {
+    let _lane = desk
+        .lanes
+        .acquire()
+        .await
+        .expect("the lanes are never closed");
     let image = candidate.fingerprint;
     let mut believed = believe(&desk, image, checked).await;
     loop {
-        let Some((source, abandoned)) = desk.board.lock().roster.source(image) else { return Carried::NoSource };
-        let sending = send(&desk, &source, limits, std::mem::replace(&mut believed, Believed::Said(RangeSet::new())));
+        let Some((source, abandoned)) = desk.board.lock().roster.source(image) else {
+            return Carried::NoSource;
+        };
+        let sending = send(
+            &desk,
+            &source,
+            limits,
+            std::mem::replace(&mut believed, Believed::Said(RangeSet::new())),
+        );
         match abandoned.run_until_cancelled(sending).await {
             Some(Ok(receipt)) => return Carried::Stored(receipt),
             Some(Err(SendError::Delivery(DeliveryError::Image(error)))) => {
@@ -69,15 +85,25 @@ enum SendError {
     Delivery(DeliveryError),
 }
 
-async fn send(desk: &Desk, source: &Candidate, limits: Limits, believed: Believed) -> Result<Receipt, SendError> {
+async fn send(
+    desk: &Desk,
+    source: &Candidate,
+    limits: Limits,
+    believed: Believed,
+) -> Result<Receipt, SendError> {
     let (spool, file) = (desk.spool.clone(), source.clone());
-    let image = aside(move || open(&spool, &file)).await.map_err(SendError::Open)?;
+    let image = aside(move || open(&spool, &file))
+        .await
+        .map_err(SendError::Open)?;
     let witness = Arc::new(Notes {
         journal: Arc::clone(&desk.journal),
         board: Arc::clone(&desk.board),
         image: source.fingerprint,
     });
-    let delivered = desk.carrier.deliver(Arc::new(image), limits, believed, witness).await;
+    let delivered = desk
+        .carrier
+        .deliver(Arc::new(image), limits, believed, witness)
+        .await;
     delivered.map_err(SendError::Delivery)
 }
 
@@ -86,7 +112,10 @@ async fn believe(desk: &Desk, image: Fingerprint, checked: CheckedImage) -> Beli
     let journal = Arc::clone(&desk.journal);
     match checked {
         CheckedImage::Interrupted { received, .. } => {
-            desk.board.lock().roster.note_progress(image, received.byte_count());
+            desk.board
+                .lock()
+                .roster
+                .note_progress(image, received.byte_count());
             let said = received.clone();
             log(aside(move || journal.replace_shards(image, &said)).await);
             Believed::Said(received)
@@ -99,7 +128,14 @@ async fn believe(desk: &Desk, image: Fingerprint, checked: CheckedImage) -> Beli
 
 /// Losing the shard list costs time, not photos: the server has its own.
 fn log<Value>(result: Result<Value, JournalError>) -> Option<Value> {
-    result.inspect_err(|error| tracing::error!(error = error as &dyn std::error::Error, "the shard list failed")).ok()
+    result
+        .inspect_err(|error| {
+            tracing::error!(
+                error = error as &dyn std::error::Error,
+                "the shard list failed"
+            );
+        })
+        .ok()
 }
 
 /// Writes the shard list, and tells how far it is.
@@ -118,6 +154,9 @@ impl Witness for Notes {
     }
 
     fn progressed(&self, received_bytes: u64) {
-        self.board.lock().roster.note_progress(self.image, received_bytes);
+        self.board
+            .lock()
+            .roster
+            .note_progress(self.image, received_bytes);
     }
 }

@@ -1,12 +1,13 @@
 //! One delivery: from an image, and what the server has of it, to a receipt (M5, M6, M7).
 //!
-//! Several shards are under way at a time. What has arrived is the server's word, added up over its answers: they may
-//! overtake one another, so a shorter list is no loss. When a shard broke under way, only the server knows how much of it
-//! arrived, so it is asked for its list before anything more is cut; so it is when nothing is missing and still no receipt
-//! came. Its answer replaces everything that was believed.
+//! Several shards are under way at a time. What has arrived is the server's word, added up over its
+//! answers: they may overtake one another, so a shorter list is no loss. When a shard broke under
+//! way, only the server knows how much of it arrived, so it is asked for its list before anything
+//! more is cut; so it is when nothing is missing and still no receipt came. Its answer replaces
+//! everything that was believed.
 //!
-//! A delivery may be dropped at any point: what was acknowledged stays in both lists, what was under way is sent
-//! again one day.
+//! A delivery may be dropped at any point: what was acknowledged stays in both lists, what was
+//! under way is sent again one day.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,14 +29,16 @@ const SHARDS_AT_A_TIME: usize = 4;
 const TRIES_MAX: u32 = 3;
 /// Tries of shards that did not arrive as they were sent; more are not the network's fault.
 const DIGEST_TRIES_MAX: u32 = 3;
-/// Shards too large for something on the way: from the largest size to the smallest it is 10 halvings.
+/// Shards too large for something on the way: from the largest size to the smallest it is 10
+/// halvings.
 const TOO_LARGE_MAX: u32 = 12;
 /// Questions for the server's list in one delivery: it has everything, then it has not, then again.
 const QUESTIONS_MAX: u32 = 3;
 
 /// Where the shard list of a delivery is kept, and who looks at its progress.
 pub trait Witness: Send + Sync + 'static {
-    /// The server has made this range durable. Called on a thread that may block; the delivery's own end waits for it.
+    /// The server has made this range durable. Called on a thread that may block; the delivery's
+    /// own end waits for it.
     fn acknowledged(&self, range: ByteRange);
     /// So many bytes of the image are on the server now. Must not block.
     fn progressed(&self, received_bytes: u64);
@@ -60,7 +63,9 @@ pub enum DeliveryError {
     #[error(transparent)]
     Remote(#[from] RemoteError),
     /// Server and file do not agree on what the bytes are, again and again.
-    #[error("the bytes on the disk are not those that were fingerprinted; save the file again, or restore it")]
+    #[error(
+        "the bytes on the disk are not those that were fingerprinted; save the file again, or restore it"
+    )]
     NotItsFingerprint,
 }
 
@@ -111,7 +116,18 @@ impl<'a> Delivery<'a> {
             Believed::Noted(noted) => (RangeSet::new(), noted),
         };
         let (underway, tries) = (RangeSet::new(), Tries::default());
-        Self { carrier, image, limits, witness, held, noted, underway, unsure: false, not_before: None, tries }
+        Self {
+            carrier,
+            image,
+            limits,
+            witness,
+            held,
+            noted,
+            underway,
+            unsure: false,
+            not_before: None,
+            tries,
+        }
     }
 
     /// Sends what is missing until the server answers with a receipt.
@@ -119,7 +135,8 @@ impl<'a> Delivery<'a> {
         let mut flights = FuturesUnordered::new();
         loop {
             let rest = self.rest();
-            if self.not_before.is_none() && (self.unsure || (rest.is_empty() && flights.is_empty())) {
+            if self.not_before.is_none() && (self.unsure || (rest.is_empty() && flights.is_empty()))
+            {
                 match self.ask().await? {
                     Some(receipt) => return Ok(receipt),
                     None => continue,
@@ -147,22 +164,37 @@ impl<'a> Delivery<'a> {
 
     /// What is neither on the server nor on its way.
     fn rest(&self) -> RangeSet {
-        self.held.missing(self.image.size()).without(&self.noted).without(&self.underway)
+        self.held
+            .missing(self.image.size())
+            .without(&self.noted)
+            .without(&self.underway)
     }
 
-    /// The next shard: the first bytes that are missing, as many as the pace allows. A small remainder goes along.
+    /// The next shard: the first bytes that are missing, as many as the pace allows. A small
+    /// remainder goes along.
     fn cut(&self, rest: &RangeSet) -> ByteRange {
-        let range = rest.iter().next().expect("a shard is only cut while something is missing");
+        let range = rest
+            .iter()
+            .next()
+            .expect("a shard is only cut while something is missing");
         let most = SHARD_BYTES_MAX.min(self.limits.shard_bytes_max);
         // Not `clamp`: the limits are the server's word, and may contradict themselves.
-        let wanted = self.carrier.shard_bytes().max(self.limits.shard_bytes_min).min(most);
+        let wanted = self
+            .carrier
+            .shard_bytes()
+            .max(self.limits.shard_bytes_min)
+            .min(most);
         if self.tries.digest > 0 {
-            // Never whole again: of a part the digest is made of the bytes just read, so that a network which spoils them and a
-            // disk which changed them are told apart.
+            // Never whole again: of a part the digest is made of the bytes just read, so that a
+            // network which spoils them and a disk which changed them are told apart.
             return range.first(wanted.min(self.image.size() / 2).max(1));
         }
         let with_remainder = wanted + wanted / 2;
-        range.first(if range.len() <= with_remainder.min(most) { range.len() } else { wanted })
+        range.first(if range.len() <= with_remainder.min(most) {
+            range.len()
+        } else {
+            wanted
+        })
     }
 
     /// What a shard's end means: the receipt, more to do, or the end of the delivery.
@@ -212,7 +244,8 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// Lets the network breathe for a moment, unless that was tried often enough. What breaks while it does broke at the same time.
+    /// Lets the network breathe for a moment, unless that was tried often enough. What breaks while
+    /// it does broke at the same time.
     fn pause(&mut self, error: RemoteError) -> Result<(), DeliveryError> {
         self.unsure = true;
         if self.not_before.is_some() {
@@ -222,7 +255,8 @@ impl<'a> Delivery<'a> {
         if self.tries.network > TRIES_MAX {
             return Err(error.into());
         }
-        let wait = Backoff::FIRST.mul_f64(f64::from(self.tries.network) * (0.25 + fastrand::f64() / 4.0));
+        let wait =
+            Backoff::FIRST.mul_f64(f64::from(self.tries.network) * (0.25 + fastrand::f64() / 4.0));
         self.not_before = Some(Instant::now() + wait.max(Duration::from_millis(1)));
         Ok(())
     }
@@ -241,7 +275,8 @@ impl<'a> Delivery<'a> {
         Ok(None)
     }
 
-    /// Nothing is missing, as far as we know, and yet there is no receipt: that is asked about a few times only.
+    /// Nothing is missing, as far as we know, and yet there is no receipt: that is asked about a
+    /// few times only.
     fn ask_why(&mut self) -> Result<(), DeliveryError> {
         const DOING: &str = "complete an upload";
         self.tries.questions += 1;
@@ -252,7 +287,8 @@ impl<'a> Delivery<'a> {
         Ok(())
     }
 
-    /// The server has this, and nothing else. If that is more than it had, the network is not as bad as it seemed.
+    /// The server has this, and nothing else. If that is more than it had, the network is not as
+    /// bad as it seemed.
     fn believe(&mut self, held: RangeSet) {
         if held.byte_count() > self.held.byte_count() {
             self.tries.network = 0;

@@ -35,7 +35,8 @@ pub(super) struct Desk {
 }
 
 impl Desk {
-    /// All files of an image are backed up; `saved` says whose merit it is that the bytes were not sent.
+    /// All files of an image are backed up; `saved` says whose merit it is that the bytes were not
+    /// sent.
     pub(super) async fn settle_all(
         &self,
         image: Fingerprint,
@@ -51,7 +52,8 @@ impl Desk {
         self.end(files, outcome).await;
     }
 
-    /// All files of an image are backed up after their bytes were sent: once, for the first of them.
+    /// All files of an image are backed up after their bytes were sent: once, for the first of
+    /// them.
     pub(super) async fn settle_sent(&self, image: Fingerprint, outcome: &Outcome) {
         let files = {
             let mut state = self.board.lock();
@@ -70,7 +72,10 @@ impl Desk {
 
     async fn end(&self, files: Vec<Candidate>, outcome: &Outcome) {
         for file in files {
-            let end = End { file, outcome: outcome.clone() };
+            let end = End {
+                file,
+                outcome: outcome.clone(),
+            };
             if self.ends.send(end).await.is_err() {
                 tracing::error!("the settler is gone; files stay pending");
             }
@@ -96,7 +101,8 @@ impl Desk {
         state.roster.give_back(&files);
     }
 
-    /// A file is not what was queued: intake will see to it, if it is still there. Or the disk does not give it: then its owner is told.
+    /// A file is not what was queued: intake will see to it, if it is still there. Or the disk does
+    /// not give it: then its owner is told.
     pub(super) fn put_off_source(&self, file: &Candidate, error: &OpenError) {
         let cause: &(dyn Error + 'static) = error;
         let mut state = self.board.lock();

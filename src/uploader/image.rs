@@ -1,8 +1,10 @@
-//! An image on the local disk, as a delivery sees it: an open file that must not change under its hands.
+//! An image on the local disk, as a delivery sees it: an open file that must not change under its
+//! hands.
 //!
-//! The file may be written to at any moment; it belongs to its owner. So its stamp is compared before and after
-//! every read, and what was read from a changed file is thrown away. That is for speed and clear words;
-//! the proof that no mixture is ever stored is the server's hash of the whole.
+//! The file may be written to at any moment; it belongs to its owner. So its stamp is compared
+//! before and after every read, and what was read from a changed file is thrown away. That is for
+//! speed and clear words; the proof that no mixture is ever stored is the server's hash of the
+//! whole.
 
 use std::fs::File;
 use std::io;
@@ -49,7 +51,11 @@ pub(super) struct Shard {
 impl Image {
     /// An open file whose content had this fingerprint when its stamp was this.
     pub fn new(file: File, stamp: Stamp, fingerprint: Fingerprint) -> Self {
-        Self { file, stamp, fingerprint }
+        Self {
+            file,
+            stamp,
+            fingerprint,
+        }
     }
 
     /// Which image it is.
@@ -67,10 +73,15 @@ impl Image {
         let (_, stamp) = Spool::identify(&self.file)?;
         // A placeholder has the size and time of the whole, and is read as zeros.
         let is_whole = stamp == self.stamp && Placeholder::of(&self.file)?.is_none();
-        if is_whole { Ok(()) } else { Err(ImageError::Changed) }
+        if is_whole {
+            Ok(())
+        } else {
+            Err(ImageError::Changed)
+        }
     }
 
-    /// The bytes of a shard, and their digest. Of the whole image that is the fingerprint: nobody hashes twice.
+    /// The bytes of a shard, and their digest. Of the whole image that is the fingerprint: nobody
+    /// hashes twice.
     pub(super) fn read(&self, range: ByteRange, trays: &Trays) -> Result<Shard, ImageError> {
         let whole = range.start() == 0 && range.end() == self.size();
         let (mut filling, mut fingerprinter) = (trays.fill(), Fingerprinter::default());
@@ -83,8 +94,15 @@ impl Image {
             Ok::<_, ImageError>(())
         })?;
         self.verify()?;
-        let digest = if whole { self.fingerprint } else { fingerprinter.finish() };
-        Ok(Shard { bytes: filling.finish(), digest: digest.into() })
+        let digest = if whole {
+            self.fingerprint
+        } else {
+            fingerprinter.finish()
+        };
+        Ok(Shard {
+            bytes: filling.finish(),
+            digest: digest.into(),
+        })
     }
 
     /// Adds all its bytes.
@@ -103,7 +121,8 @@ impl Image {
         Ok(prover.finish())
     }
 
-    /// Whether its bytes are still those that were fingerprinted. A disk can forget a bit without any sign.
+    /// Whether its bytes are still those that were fingerprinted. A disk can forget a bit without
+    /// any sign.
     pub(super) fn has_its_fingerprint(&self) -> Result<bool, ImageError> {
         self.verify()?;
         let mut fingerprinter = Fingerprinter::default();
@@ -116,7 +135,9 @@ impl Image {
         let mut piece = vec![0; PIECE_BYTES];
         let mut offset = 0;
         while offset < self.size() {
-            let length = usize::try_from(self.size() - offset).unwrap_or(usize::MAX).min(PIECE_BYTES);
+            let length = usize::try_from(self.size() - offset)
+                .unwrap_or(usize::MAX)
+                .min(PIECE_BYTES);
             self.fill(&mut piece[..length], offset)?;
             take(&piece[..length]);
             offset += length as u64;

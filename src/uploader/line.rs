@@ -1,5 +1,6 @@
-//! The line: one task that decides what happens next, and many that do it. The next round is asked while images of the last
-//! one are being sent; whatever ends comes back here and is judged in one place.
+//! The line: one task that decides what happens next, and many that do it. The next round is asked
+//! while images of the last one are being sent; whatever ends comes back here and is judged in one
+//! place.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -109,7 +110,9 @@ impl Line {
             if outage.probe_at <= now && !self.probing {
                 self.probing = true;
                 let desk = Arc::clone(&self.desk);
-                self.tasks.spawn(async move { News::Probed(desk.carrier.remote().renewed_session().await) });
+                self.tasks.spawn(async move {
+                    News::Probed(desk.carrier.remote().renewed_session().await)
+                });
             }
             return;
         }
@@ -118,7 +121,8 @@ impl Line {
             self.asking = true;
             self.hungry = false;
             let (desk, files) = (Arc::clone(&self.desk), self.files);
-            self.tasks.spawn(async move { News::Asked(ask(desk, files).await) });
+            self.tasks
+                .spawn(async move { News::Asked(ask(desk, files).await) });
         }
     }
 
@@ -130,10 +134,24 @@ impl Line {
     /// When something is due without anybody calling.
     fn next_moment(&self) -> Instant {
         let now = Instant::now();
-        let probe = self.outage.as_ref().filter(|_| !self.probing).map(|outage| outage.probe_at);
-        let retry = self.desk.board.lock().roster.next_due(now).filter(|_| self.outage.is_none());
+        let probe = self
+            .outage
+            .as_ref()
+            .filter(|_| !self.probing)
+            .map(|outage| outage.probe_at);
+        let retry = self
+            .desk
+            .board
+            .lock()
+            .roster
+            .next_due(now)
+            .filter(|_| self.outage.is_none());
         let journal = self.journal_rests.filter(|until| *until > now);
-        [probe, retry, journal].into_iter().flatten().min().unwrap_or(now + IDLE)
+        [probe, retry, journal]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(now + IDLE)
     }
 
     async fn hear(&mut self, news: News) {
@@ -144,7 +162,10 @@ impl Line {
                     Ok(round) => self.hand_out(round).await,
                     Err(RoundError::Remote(error)) => self.lose(&error),
                     Err(RoundError::Journal(error)) => {
-                        tracing::error!(error = &error as &dyn std::error::Error, "the queue cannot be read");
+                        tracing::error!(
+                            error = &error as &dyn std::error::Error,
+                            "the queue cannot be read"
+                        );
                         self.journal_rests = Some(Instant::now() + JOURNAL_GAP);
                     }
                 }
@@ -164,15 +185,26 @@ impl Line {
     /// Sends what the server does not have, settles what it has.
     async fn hand_out(&mut self, round: Round) {
         self.hungry |= round.useful;
-        self.files = if round.full { (self.files * 2).min(ROUND_FILES_MAX) } else { ROUND_FILES_FIRST };
+        self.files = if round.full {
+            (self.files * 2).min(ROUND_FILES_MAX)
+        } else {
+            ROUND_FILES_FIRST
+        };
         self.desk.board.connect(&Connection::Online);
         for film in round.films {
-            let (desk, session, image) = (Arc::clone(&self.desk), round.session.clone(), film.fingerprint);
-            self.tasks.spawn(async move { News::Carried(image, carry_film(desk, film, session).await) });
+            let (desk, session, image) = (
+                Arc::clone(&self.desk),
+                round.session.clone(),
+                film.fingerprint,
+            );
+            self.tasks
+                .spawn(async move { News::Carried(image, carry_film(desk, film, session).await) });
         }
         let limits = round.session.limits;
-        let (absent, others): (Vec<_>, Vec<_>) =
-            round.checked.into_iter().partition(|(_, checked)| matches!(checked, CheckedImage::Absent { .. }));
+        let (absent, others): (Vec<_>, Vec<_>) = round
+            .checked
+            .into_iter()
+            .partition(|(_, checked)| matches!(checked, CheckedImage::Absent { .. }));
         let absent = absent.into_iter().map(|(photo, _)| photo);
         // If one photo is what spoils a parcel, the others shall not be spoiled twice.
         let (spoiled, fresh) = {
@@ -183,7 +215,8 @@ impl Line {
         alone.extend(spoiled);
         for photos in parcels {
             let desk = Arc::clone(&self.desk);
-            self.tasks.spawn(async move { News::Delivered(carry_parcel(desk, photos).await, limits) });
+            self.tasks
+                .spawn(async move { News::Delivered(carry_parcel(desk, photos).await, limits) });
         }
         for photo in alone {
             self.send_alone(photo, limits);
@@ -196,19 +229,26 @@ impl Line {
     fn send_alone(&mut self, photo: Candidate, limits: Limits) {
         let (desk, image) = (Arc::clone(&self.desk), photo.fingerprint);
         let checked = CheckedImage::Absent { fingerprint: image };
-        self.tasks.spawn(async move { News::Carried(image, carry(desk, photo, checked, limits).await) });
+        self.tasks
+            .spawn(async move { News::Carried(image, carry(desk, photo, checked, limits).await) });
     }
 
-    /// A parcel came to its end. What did not come through in it goes by itself, unless the way or the server is at fault.
+    /// A parcel came to its end. What did not come through in it goes by itself, unless the way or
+    /// the server is at fault.
     async fn unpack(&mut self, delivered: Delivered, limits: Limits) {
         let photos = delivered.photos.into_iter();
         match delivered.receipts {
             Ok(receipts) => {
-                let receipts: HashMap<_, _> =
-                    receipts.into_iter().map(|receipt| (receipt.fingerprint, receipt)).collect();
+                let receipts: HashMap<_, _> = receipts
+                    .into_iter()
+                    .map(|receipt| (receipt.fingerprint, receipt))
+                    .collect();
                 for photo in photos {
                     match receipts.get(&photo.fingerprint) {
-                        Some(receipt) => self.conclude(photo.fingerprint, Carried::Stored(*receipt)).await,
+                        Some(receipt) => {
+                            self.conclude(photo.fingerprint, Carried::Stored(*receipt))
+                                .await;
+                        }
                         None => self.send_alone(photo, limits),
                     }
                 }
@@ -221,7 +261,10 @@ impl Line {
                 photos.for_each(|photo| self.retry_later(photo.fingerprint, &error));
             }
             Err(error) => {
-                tracing::warn!(why = error.story(), "a parcel was refused; its photos go by themselves");
+                tracing::warn!(
+                    why = error.story(),
+                    "a parcel was refused; its photos go by themselves"
+                );
                 photos.for_each(|photo| self.send_alone(photo, limits));
             }
         }
@@ -231,10 +274,14 @@ impl Line {
         let image = candidate.fingerprint;
         match checked {
             CheckedImage::Owned { receipt } => self.conclude(image, Carried::Owned(receipt)).await,
-            CheckedImage::Linked { receipt } => self.conclude(image, Carried::Linked(receipt)).await,
+            CheckedImage::Linked { receipt } => {
+                self.conclude(image, Carried::Linked(receipt)).await;
+            }
             CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
                 let desk = Arc::clone(&self.desk);
-                self.tasks.spawn(async move { News::Carried(image, carry(desk, candidate, checked, limits).await) });
+                self.tasks.spawn(async move {
+                    News::Carried(image, carry(desk, candidate, checked, limits).await)
+                });
             }
         }
     }
@@ -244,17 +291,27 @@ impl Line {
         match carried {
             Carried::Stored(receipt) => {
                 self.backoff.succeeded();
-                self.desk.settle_sent(image, &Outcome::BackedUp { receipt }).await;
+                self.desk
+                    .settle_sent(image, &Outcome::BackedUp { receipt })
+                    .await;
             }
             Carried::Owned(receipt) => {
-                self.desk.settle_all(image, &Outcome::BackedUp { receipt }, |saved| &mut saved.check).await;
+                self.desk
+                    .settle_all(image, &Outcome::BackedUp { receipt }, |saved| {
+                        &mut saved.check
+                    })
+                    .await;
             }
             Carried::Linked(receipt) => {
                 let outcome = Outcome::BackedUp { receipt };
-                self.desk.settle_all(image, &outcome, |saved| &mut saved.instant_upload).await;
+                self.desk
+                    .settle_all(image, &outcome, |saved| &mut saved.instant_upload)
+                    .await;
             }
             Carried::NoSource => self.desk.give_back_all(image),
-            Carried::Stuck(DeliveryError::Remote(error)) if error.is_transient() || error.arrived_damaged() => {
+            Carried::Stuck(DeliveryError::Remote(error))
+                if error.is_transient() || error.arrived_damaged() =>
+            {
                 self.retry_later(image, &error);
             }
             Carried::Stuck(error) => {
@@ -288,7 +345,10 @@ impl Line {
             return;
         }
         let outage = Outage::begin(error, &mut self.backoff);
-        tracing::warn!(why = error.story(), "the server cannot be used now; everything stays queued");
+        tracing::warn!(
+            why = error.story(),
+            "the server cannot be used now; everything stays queued"
+        );
         self.desk.board.connect(&outage.connection);
         self.outage = Some(outage);
     }
@@ -296,7 +356,9 @@ impl Line {
     /// A probe came back.
     async fn resume(&mut self, answer: Result<Session, RemoteError>) {
         self.probing = false;
-        let Some(outage) = &mut self.outage else { return };
+        let Some(outage) = &mut self.outage else {
+            return;
+        };
         if let Err(error) = answer {
             outage.go_on(&error, &mut self.backoff);
             self.desk.board.connect(&outage.connection);
@@ -314,7 +376,8 @@ impl Line {
         self.desk.library.wake();
     }
 
-    /// A task panicked: a fault of ours. Its image stays in hand, and is tried again after a restart.
+    /// A task panicked: a fault of ours. Its image stays in hand, and is tried again after a
+    /// restart.
     fn mourn(&mut self, error: &tokio::task::JoinError) {
         tracing::error!(error = error as &dyn std::error::Error, "a delivery broke");
         self.asking = false;

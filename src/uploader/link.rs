@@ -1,7 +1,8 @@
 //! The link: what the default route goes through. Decides only where shard sizes start (M8).
 //!
-//! Read from the kernel's own files (proc(5) `/proc/net/route`, `ipv6_route`; sysfs `class/net`), because
-//! that needs no network manager and no permission. What cannot be read is `Unknown`, which is a good middle.
+//! Read from the kernel's own files (proc(5) `/proc/net/route`, `ipv6_route`; sysfs `class/net`),
+//! because that needs no network manager and no permission. What cannot be read is `Unknown`, which
+//! is a good middle.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,8 @@ const LOOPBACK: u32 = 772;
 /// Modems that speak IP without a link layer (`qmi_wwan` and its like).
 const RAW_IP: u32 = 519;
 
-/// The kind of link to a server; `loopback` if it is this machine. Reads a few small files of the kernel's.
+/// The kind of link to a server; `loopback` if it is this machine. Reads a few small files of the
+/// kernel's.
 pub(super) fn look(loopback: bool) -> LinkKind {
     if loopback {
         return LinkKind::Loopback;
@@ -31,25 +33,35 @@ fn default_interface(ipv4: &str, ipv6: &str) -> Option<String> {
     ipv4.lines()
         .filter_map(ipv4_default)
         .min_by_key(|(metric, _)| *metric)
-        .or_else(|| ipv6.lines().filter_map(ipv6_default).min_by_key(|(metric, _)| *metric))
+        .or_else(|| {
+            ipv6.lines()
+                .filter_map(ipv6_default)
+                .min_by_key(|(metric, _)| *metric)
+        })
         .map(|(_, name)| name.to_owned())
 }
 
 /// `Iface Destination Gateway Flags RefCnt Use Metric Mask ...`, numbers in hex but for the metric.
 fn ipv4_default(line: &str) -> Option<(u32, &str)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [name, destination, _, flags, _, _, metric, mask, ..] = fields.as_slice() else { return None };
+    let [name, destination, _, flags, _, _, metric, mask, ..] = fields.as_slice() else {
+        return None;
+    };
     let up = u32::from_str_radix(flags, 16).ok()? & ROUTE_UP != 0;
-    (up && *destination == "00000000" && *mask == "00000000").then_some((metric.parse().ok()?, name))
+    (up && *destination == "00000000" && *mask == "00000000")
+        .then_some((metric.parse().ok()?, name))
 }
 
 /// `destination length source length gateway metric refcnt use flags name`, all in hex.
 fn ipv6_default(line: &str) -> Option<(u32, &str)> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [_, length, _, _, _, metric, _, _, flags, name] = fields.as_slice() else { return None };
+    let [_, length, _, _, _, metric, _, _, flags, name] = fields.as_slice() else {
+        return None;
+    };
     let up = u32::from_str_radix(flags, 16).ok()? & ROUTE_UP != 0;
     // The kernel keeps an unreachable default route on `lo`.
-    (up && *length == "00" && *name != "lo").then_some((u32::from_str_radix(metric, 16).ok()?, name))
+    (up && *length == "00" && *name != "lo")
+        .then_some((u32::from_str_radix(metric, 16).ok()?, name))
 }
 
 /// What sysfs tells about an interface.
@@ -75,7 +87,11 @@ impl Facts {
     }
 
     fn kind(&self) -> LinkKind {
-        match self.uevent.lines().find_map(|line| line.strip_prefix("DEVTYPE=")) {
+        match self
+            .uevent
+            .lines()
+            .find_map(|line| line.strip_prefix("DEVTYPE="))
+        {
             Some("wwan") => return LinkKind::Cellular,
             Some("wlan") => return LinkKind::Wifi,
             Some(_) | None => {}
@@ -109,7 +125,10 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
 
     #[test]
     fn the_default_route_with_the_lowest_metric_is_taken() {
-        assert_eq!(default_interface(LAPTOP, IPV6_ONLY).as_deref(), Some("enp0s31f6"));
+        assert_eq!(
+            default_interface(LAPTOP, IPV6_ONLY).as_deref(),
+            Some("enp0s31f6")
+        );
         assert_eq!(default_interface("", IPV6_ONLY).as_deref(), Some("wwan0"));
         assert_eq!(default_interface("", ""), None);
         assert_eq!(default_interface("eth0 0 0\n\0 garbage", "x"), None);
@@ -117,15 +136,34 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
 
     #[test]
     fn an_interface_is_known_by_what_the_kernel_says_of_it() {
-        let facts = |hardware, uevent: &str, wireless| Facts { hardware, uevent: uevent.to_owned(), wireless };
+        let facts = |hardware, uevent: &str, wireless| Facts {
+            hardware,
+            uevent: uevent.to_owned(),
+            wireless,
+        };
         let modem = "DEVTYPE=wwan\nINTERFACE=wwan0\nIFINDEX=4\n";
         assert_eq!(facts(Some(1), modem, false).kind(), LinkKind::Cellular);
         assert_eq!(facts(Some(519), "", false).kind(), LinkKind::Cellular);
-        assert_eq!(facts(Some(1), "DEVTYPE=wlan\nINTERFACE=wlp3s0\n", false).kind(), LinkKind::Wifi);
-        assert_eq!(facts(Some(1), "INTERFACE=wlan0\n", true).kind(), LinkKind::Wifi);
-        assert_eq!(facts(Some(1), "INTERFACE=eth0\nIFINDEX=2\n", false).kind(), LinkKind::Ethernet);
-        assert_eq!(facts(Some(1), "DEVTYPE=bridge\n", false).kind(), LinkKind::Ethernet);
-        assert_eq!(facts(Some(65534), "DEVTYPE=wireguard\n", false).kind(), LinkKind::Unknown);
+        assert_eq!(
+            facts(Some(1), "DEVTYPE=wlan\nINTERFACE=wlp3s0\n", false).kind(),
+            LinkKind::Wifi
+        );
+        assert_eq!(
+            facts(Some(1), "INTERFACE=wlan0\n", true).kind(),
+            LinkKind::Wifi
+        );
+        assert_eq!(
+            facts(Some(1), "INTERFACE=eth0\nIFINDEX=2\n", false).kind(),
+            LinkKind::Ethernet
+        );
+        assert_eq!(
+            facts(Some(1), "DEVTYPE=bridge\n", false).kind(),
+            LinkKind::Ethernet
+        );
+        assert_eq!(
+            facts(Some(65534), "DEVTYPE=wireguard\n", false).kind(),
+            LinkKind::Unknown
+        );
         assert_eq!(facts(None, "", false).kind(), LinkKind::Unknown);
     }
 

@@ -1,4 +1,5 @@
-//! An outage: the server is away, busy, full, or does not know us. Nothing is sent until a probe is answered.
+//! An outage: the server is away, busy, full, or does not know us. Nothing is sent until a probe is
+//! answered.
 
 use std::time::Duration;
 
@@ -38,14 +39,25 @@ impl Outage {
         };
         let connection = match error {
             RemoteError::LoginNeeded => Connection::LoginNeeded,
-            other => Connection::Offline { why: other.story(), retry_s: wait.as_secs().max(1) },
+            other => Connection::Offline {
+                why: other.story(),
+                retry_s: wait.as_secs().max(1),
+            },
         };
-        Self { probe_at: now + wait, floor: now + floor.min(wait), confirmed: false, connection }
+        Self {
+            probe_at: now + wait,
+            floor: now + floor.min(wait),
+            confirmed: false,
+            connection,
+        }
     }
 
     /// A probe failed as well.
     pub(super) fn go_on(&mut self, error: &RemoteError, backoff: &mut Backoff) {
-        *self = Self { confirmed: true, ..Self::begin(error, backoff) };
+        *self = Self {
+            confirmed: true,
+            ..Self::begin(error, backoff)
+        };
     }
 
     /// Something new is in the queue: a good moment to look whether the network is back.
@@ -61,7 +73,10 @@ mod tests {
     use super::*;
 
     fn busy(retry_after: Option<Duration>) -> RemoteError {
-        RemoteError::Refused { problem: Problem::new(ErrorCode::Unavailable), retry_after }
+        RemoteError::Refused {
+            problem: Problem::new(ErrorCode::Unavailable),
+            retry_after,
+        }
     }
 
     #[tokio::test]

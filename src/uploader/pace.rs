@@ -1,15 +1,17 @@
 //! Pace: how many bytes of an image go into one request, following the network (M8).
 //!
-//! A shard should take about a second. Shorter, and round trips and ledger entries cost more than they need to;
-//! longer, and a connection that breaks costs too much. The kind of link says where to start; then each
-//! acknowledged shard is measured. A shard's own bytes over its own time is already its part of a link that
-//! it shared with all others in flight, so no count of them is needed: when more are in flight each one measures
-//! less, and shards shrink until each takes a second again.
+//! A shard should take about a second. Shorter, and round trips and ledger entries cost more than
+//! they need to; longer, and a connection that breaks costs too much. The kind of link says where
+//! to start; then each acknowledged shard is measured. A shard's own bytes over its own time is
+//! already its part of a link that it shared with all others in flight, so no count of them is
+//! needed: when more are in flight each one measures less, and shards shrink until each takes a
+//! second again.
 //!
-//! A failure halves the size, once for all shards that were in flight together: eight shards lost to one
-//! broken connection are one event. And what a broken shard had no time for in so many seconds is more than the link
-//! carries in them: the next one is no larger than fits into the time that it should take. Above the size that failed
-//! last, growth is slow (as TCP's is above its threshold), so that a lossy link is not thrown back and forth.
+//! A failure halves the size, once for all shards that were in flight together: eight shards lost
+//! to one broken connection are one event. And what a broken shard had no time for in so many
+//! seconds is more than the link carries in them: the next one is no larger than fits into the time
+//! that it should take. Above the size that failed last, growth is slow (as TCP's is above its
+//! threshold), so that a lossy link is not thrown back and forth.
 //!
 //! No clock is read here: moments come in as the time since some fixed start.
 
@@ -24,8 +26,8 @@ const TARGET: Duration = Duration::from_secs(1);
 const NEWEST_WEIGHT: f64 = 0.4;
 /// Above the size that failed last, a success allows this fraction of it more.
 const CAREFUL_GROWTH: u64 = 8;
-/// A measurement counts if the shard has at least this fraction of the present size: the time of a small rest
-/// is mostly a round trip, and says nothing about bytes.
+/// A measurement counts if the shard has at least this fraction of the present size: the time of a
+/// small rest is mostly a round trip, and says nothing about bytes.
 const COUNTED_FRACTION: u64 = 2;
 
 /// The shard size of now, and what moves it.
@@ -61,10 +63,14 @@ impl Pace {
         }
     }
 
-    /// Begins anew if the link is of another kind now; what was measured on the old one says nothing about it.
+    /// Begins anew if the link is of another kind now; what was measured on the old one says
+    /// nothing about it.
     pub fn moved_to(&mut self, link: LinkKind) {
         if link != self.link {
-            *self = Self { meter: std::mem::take(&mut self.meter), ..Self::starting_on(link) };
+            *self = Self {
+                meter: std::mem::take(&mut self.meter),
+                ..Self::starting_on(link)
+            };
         }
     }
 
@@ -112,7 +118,9 @@ impl Pace {
             self.shard = self.shard.toward(carried_at_most);
         }
         // What was believed before would pull the size straight back up.
-        self.goodput = self.goodput.map(|goodput| goodput.min(as_f64(self.shard.bytes())));
+        self.goodput = self
+            .goodput
+            .map(|goodput| goodput.min(as_f64(self.shard.bytes())));
     }
 
     fn measured(&mut self, bytes_per_second: f64) {
@@ -123,20 +131,33 @@ impl Pace {
         self.goodput = Some(goodput);
         let wanted = as_bytes(goodput * TARGET.as_secs_f64());
         if wanted > self.threshold {
-            self.threshold = self.threshold.saturating_add(self.threshold / CAREFUL_GROWTH).min(ShardSize::MAX.bytes());
+            self.threshold = self
+                .threshold
+                .saturating_add(self.threshold / CAREFUL_GROWTH)
+                .min(ShardSize::MAX.bytes());
         }
         self.shard = self.shard.toward(wanted.min(self.threshold));
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "bytes of a few seconds are far below 2^52")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "bytes of a few seconds are far below 2^52"
+)]
 const fn as_f64(bytes: u64) -> f64 {
     bytes as f64
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the range of shard sizes")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "clamped to the range of shard sizes"
+)]
 const fn as_bytes(bytes: f64) -> u64 {
-    bytes.clamp(as_f64(ShardSize::MIN.bytes()), as_f64(ShardSize::MAX.bytes())) as u64
+    bytes.clamp(
+        as_f64(ShardSize::MIN.bytes()),
+        as_f64(ShardSize::MAX.bytes()),
+    ) as u64
 }
 
 /// Adds up what all shards together brought over, for people to look at.
@@ -162,15 +183,24 @@ impl Meter {
             Some((last, sum)) if *last >= tick => *sum += bytes,
             Some(_) | None => self.ticks.push_back((tick, bytes)),
         }
-        while self.ticks.front().is_some_and(|(first, _)| first + Self::TICKS_MAX < tick) {
+        while self
+            .ticks
+            .front()
+            .is_some_and(|(first, _)| first + Self::TICKS_MAX < tick)
+        {
             self.ticks.pop_front();
         }
     }
 
     fn bytes_per_second(&self, now: Duration) -> u64 {
         let tick = Self::tick(now);
-        let recent = self.ticks.iter().filter(|(then, _)| then + Self::TICKS_MAX > tick);
-        let (first, sum) = recent.fold((tick, 0), |(first, sum), (then, bytes)| (first.min(*then), sum + bytes));
+        let recent = self
+            .ticks
+            .iter()
+            .filter(|(then, _)| then + Self::TICKS_MAX > tick);
+        let (first, sum) = recent.fold((tick, 0), |(first, sum), (then, bytes)| {
+            (first.min(*then), sum + bytes)
+        });
         // At least one second: a single shard of a moment ago is no rate.
         let ticks = (tick - first + 1).max(Self::TICKS_PER_SECOND);
         sum * Self::TICKS_PER_SECOND / ticks

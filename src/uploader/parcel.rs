@@ -1,8 +1,9 @@
-//! Parcels: several small photos in one request (M5). One photo of a hundred kilobytes costs more in questions, answers
-//! and waits for the disk than in bytes.
+//! Parcels: several small photos in one request (M5). One photo of a hundred kilobytes costs more
+//! in questions, answers and waits for the disk than in bytes.
 //!
-//! A parcel is never larger than a shard is just now, so that what a broken network costs stays the same, and on a slow
-//! one every photo goes by itself. So does any photo that for whatever reason did not come through in a parcel.
+//! A parcel is never larger than a shard is just now, so that what a broken network costs stays the
+//! same, and on a slow one every photo goes by itself. So does any photo that for whatever reason
+//! did not come through in a parcel.
 
 use std::sync::Arc;
 
@@ -36,15 +37,22 @@ pub(super) struct Packing {
     pub(super) alone: Vec<Candidate>,
 }
 
-/// Packs photos of which the server has nothing, in their order. A parcel has at most `shard_bytes`.
+/// Packs photos of which the server has nothing, in their order. A parcel has at most
+/// `shard_bytes`.
 pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> Packing {
-    let most = shard_bytes.min(limits.parcel_bytes_max).min(parcel::BYTES_MAX);
-    let (small, mut alone): (Vec<_>, Vec<_>) = photos.into_iter().partition(|photo| photo.size() <= most / PHOTO_SHARE);
+    let most = shard_bytes
+        .min(limits.parcel_bytes_max)
+        .min(parcel::BYTES_MAX);
+    let (small, mut alone): (Vec<_>, Vec<_>) = photos
+        .into_iter()
+        .partition(|photo| photo.size() <= most / PHOTO_SHARE);
     let (mut parcels, mut bytes) = (Vec::<Vec<Candidate>>::new(), 0);
     for photo in small {
         bytes += photo.size();
         match parcels.last_mut() {
-            Some(parcel) if bytes <= most && parcel.len() < parcel::IMAGES_MAX => parcel.push(photo),
+            Some(parcel) if bytes <= most && parcel.len() < parcel::IMAGES_MAX => {
+                parcel.push(photo);
+            }
             Some(_) | None => {
                 bytes = photo.size();
                 parcels.push(vec![photo]);
@@ -57,7 +65,11 @@ pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> 
 
 /// Sends a parcel.
 pub(super) async fn carry_parcel(desk: Arc<Desk>, photos: Vec<Candidate>) -> Delivered {
-    let _lane = desk.lanes.acquire().await.expect("the lanes are never closed");
+    let _lane = desk
+        .lanes
+        .acquire()
+        .await
+        .expect("the lanes are never closed");
     let receipts = send(&desk, &photos).await;
     Delivered { photos, receipts }
 }
@@ -66,8 +78,13 @@ async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteE
     let bytes = photos.iter().map(Candidate::size).sum();
     let turn = desk.carrier.turn(bytes).await;
     let room = turn.room(bytes).await;
-    let (sources, spool, trays) = (sources(desk, photos), desk.spool.clone(), desk.carrier.trays().clone());
-    // The room travels with the bytes: if this future is dropped, both end together on the other thread.
+    let (sources, spool, trays) = (
+        sources(desk, photos),
+        desk.spool.clone(),
+        desk.carrier.trays().clone(),
+    );
+    // The room travels with the bytes: if this future is dropped, both end together on the other
+    // thread.
     let ((packed, body), _room) = aside(move || (load(&spool, &trays, sources), room)).await;
     if packed.is_empty() {
         return Ok(Vec::new());
@@ -80,17 +97,27 @@ async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteE
     Ok(unpacked.into_iter().filter_map(receipt).collect())
 }
 
-/// A file for each photo that still has one. If a file is being written to meanwhile, what it was goes its way, and what it
-/// becomes is another photo.
+/// A file for each photo that still has one. If a file is being written to meanwhile, what it was
+/// goes its way, and what it becomes is another photo.
 fn sources(desk: &Desk, photos: &[Candidate]) -> Vec<Candidate> {
     let roster = &mut desk.board.lock().roster;
-    photos.iter().filter_map(|photo| roster.source(photo.fingerprint)).map(|(source, _)| source).collect()
+    photos
+        .iter()
+        .filter_map(|photo| roster.source(photo.fingerprint))
+        .map(|(source, _)| source)
+        .collect()
 }
 
 /// Reads the parcel. A file that cannot be read as what it was is left out.
 fn load(spool: &Spool, trays: &Trays, mut sources: Vec<Candidate>) -> (Vec<Packed>, Payload) {
     loop {
-        let packed = sources.iter().map(|file| Packed { fingerprint: file.fingerprint, size: file.size() }).collect();
+        let packed = sources
+            .iter()
+            .map(|file| Packed {
+                fingerprint: file.fingerprint,
+                size: file.size(),
+            })
+            .collect();
         let list = PackingList { images: packed };
         let mut photos = trays.fill();
         let unreadable = sources.iter().position(|source| match add(spool, source, &mut photos) {
@@ -133,7 +160,10 @@ mod tests {
         let candidate = |(id, size): (usize, &u64)| Candidate {
             id: FileId(id as u64),
             path: LibraryPath::new(format!("{id}.jpg")).unwrap(),
-            stamp: Stamp { size: *size, mtime_ns: 0 },
+            stamp: Stamp {
+                size: *size,
+                mtime_ns: 0,
+            },
             fingerprint: Fingerprint::of(&id.to_le_bytes()),
         };
         sizes.iter().enumerate().map(candidate).collect()
@@ -146,24 +176,48 @@ mod tests {
     #[test]
     fn a_parcel_is_no_larger_than_a_shard_and_what_the_server_takes() {
         let packing = pack(photos(&[100; 10]), 400, LIMITS);
-        assert_eq!(packing.parcels.iter().map(Vec::len).collect::<Vec<_>>(), [4, 4, 2]);
+        assert_eq!(
+            packing.parcels.iter().map(Vec::len).collect::<Vec<_>>(),
+            [4, 4, 2]
+        );
         let many = pack(photos(&[1; 130]), 1 << 20, LIMITS);
-        assert_eq!(many.parcels.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
+        assert_eq!(
+            many.parcels.iter().map(Vec::len).collect::<Vec<_>>(),
+            [64, 64, 2]
+        );
         let large = pack(photos(&[200 << 10; 12]), 16 << 20, LIMITS);
-        assert_eq!(large.parcels.iter().map(Vec::len).collect::<Vec<_>>(), [5, 5, 2], "a MiB, the server says");
+        assert_eq!(
+            large.parcels.iter().map(Vec::len).collect::<Vec<_>>(),
+            [5, 5, 2],
+            "a MiB, the server says"
+        );
     }
 
     #[test]
     fn large_photos_and_single_ones_go_by_themselves() {
         let packing = pack(photos(&[101, 50, 400, 50]), 400, LIMITS);
-        assert_eq!(packing.parcels.iter().map(|parcel| sizes(parcel)).collect::<Vec<_>>(), [[50, 50]]);
+        assert_eq!(
+            packing
+                .parcels
+                .iter()
+                .map(|parcel| sizes(parcel))
+                .collect::<Vec<_>>(),
+            [[50, 50]]
+        );
         assert_eq!(sizes(&packing.alone), [101, 400]);
         assert_eq!(sizes(&pack(photos(&[50]), 400, LIMITS).alone), [50]);
     }
 
     #[test]
     fn a_server_that_takes_no_parcels_gets_none() {
-        let packing = pack(photos(&[50; 10]), 400, Limits { parcel_bytes_max: 0, ..LIMITS });
+        let packing = pack(
+            photos(&[50; 10]),
+            400,
+            Limits {
+                parcel_bytes_max: 0,
+                ..LIMITS
+            },
+        );
         assert_eq!((packing.parcels.len(), packing.alone.len()), (0, 10));
     }
 }

@@ -1,7 +1,8 @@
-//! The roster: which files are in our hands, and which are put off until when. In memory only: the queue itself is
-//! the journal's, and a file that is on neither list is simply picked again.
+//! The roster: which files are in our hands, and which are put off until when. In memory only: the
+//! queue itself is the journal's, and a file that is on neither list is simply picked again.
 //!
-//! Files of the same content are one job: it is sent once, from any of them, and settles all of them.
+//! Files of the same content are one job: it is sent once, from any of them, and settles all of
+//! them.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -47,7 +48,8 @@ pub(super) enum Reason {
     Network,
 }
 
-/// Films remembered to be waiting for a place; the journal offers the others in vain until one is free.
+/// Films remembered to be waiting for a place; the journal offers the others in vain until one is
+/// free.
 const BEHIND_FILMS_MAX: usize = 1000;
 
 /// Who is where.
@@ -78,7 +80,10 @@ struct PutOff {
 impl Roster {
     /// Takes what can be worked on; answers one file for each image that nobody works on yet.
     pub(super) fn take(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
-        candidates.into_iter().filter_map(|candidate| self.take_one(candidate)).collect()
+        candidates
+            .into_iter()
+            .filter_map(|candidate| self.take_one(candidate))
+            .collect()
     }
 
     fn take_one(&mut self, candidate: Candidate) -> Option<Candidate> {
@@ -97,20 +102,40 @@ impl Roster {
             return None;
         }
         self.taken.insert(candidate.id);
-        let progress = Progress { received_bytes: 0, total_bytes: candidate.size() };
+        let progress = Progress {
+            received_bytes: 0,
+            total_bytes: candidate.size(),
+        };
         let files = VecDeque::from([candidate.clone()]);
-        self.jobs.insert(candidate.fingerprint, Job { files, progress, sending: None });
+        self.jobs.insert(
+            candidate.fingerprint,
+            Job {
+                files,
+                progress,
+                sending: None,
+            },
+        );
         Some(candidate)
     }
 
     fn films(&self) -> usize {
-        self.jobs.values().filter(|job| job.progress.total_bytes >= FILM_BYTES).count()
+        self.jobs
+            .values()
+            .filter(|job| job.progress.total_bytes >= FILM_BYTES)
+            .count()
     }
 
     /// Whom the journal need not offer now.
     pub(super) fn unavailable(&self, now: Instant) -> HashSet<FileId> {
-        let put_off = self.put_off.iter().filter(|(_, put_off)| put_off.until > now).map(|(id, _)| *id);
-        put_off.chain(self.taken.iter().copied()).chain(self.behind_films.iter().copied()).collect()
+        let put_off = self
+            .put_off
+            .iter()
+            .filter(|(_, put_off)| put_off.until > now)
+            .map(|(id, _)| *id);
+        put_off
+            .chain(self.taken.iter().copied())
+            .chain(self.behind_films.iter().copied())
+            .collect()
     }
 
     /// A number that differs whenever fewer files are available than before.
@@ -120,7 +145,11 @@ impl Roster {
 
     /// When the next file that was put off may be tried again.
     pub(super) fn next_due(&self, now: Instant) -> Option<Instant> {
-        self.put_off.values().map(|put_off| put_off.until).filter(|until| *until > now).min()
+        self.put_off
+            .values()
+            .map(|put_off| put_off.until)
+            .filter(|until| *until > now)
+            .min()
     }
 
     /// Images in hand.
@@ -154,7 +183,8 @@ impl Roster {
         }
     }
 
-    /// Lets go of a file whose content is being changed; nothing that was put off for its old content counts.
+    /// Lets go of a file whose content is being changed; nothing that was put off for its old
+    /// content counts.
     pub(super) fn abandon(&mut self, id: FileId) {
         self.let_go(id);
         self.put_off.remove(&id);
@@ -162,7 +192,9 @@ impl Roster {
 
     /// The end of a job: its files stay taken until they are released or put off.
     pub(super) fn finish(&mut self, image: Fingerprint) -> Vec<Candidate> {
-        let Some(job) = self.jobs.remove(&image) else { return Vec::new() };
+        let Some(job) = self.jobs.remove(&image) else {
+            return Vec::new();
+        };
         if job.progress.total_bytes >= FILM_BYTES {
             self.behind_films.clear();
         }
@@ -188,10 +220,18 @@ impl Roster {
     pub(super) fn put_off(&mut self, id: FileId, reason: Reason, now: Instant) {
         self.taken.remove(&id);
         if self.put_off.len() >= PUT_OFF_MAX && !self.put_off.contains_key(&id) {
-            let nearest = self.put_off.iter().min_by_key(|(_, put_off)| put_off.until).map(|(id, _)| *id);
+            let nearest = self
+                .put_off
+                .iter()
+                .min_by_key(|(_, put_off)| put_off.until)
+                .map(|(id, _)| *id);
             nearest.and_then(|id| self.put_off.remove(&id));
         }
-        let entry = self.put_off.entry(id).or_insert(PutOff { until: now, backoff: Backoff::default(), reason });
+        let entry = self.put_off.entry(id).or_insert(PutOff {
+            until: now,
+            backoff: Backoff::default(),
+            reason,
+        });
         entry.until = now + entry.backoff.failed(None);
         entry.reason = reason;
     }
@@ -203,7 +243,8 @@ impl Roster {
 
     /// The network was really away: whoever was put off because of it is innocent.
     pub(super) fn pardon(&mut self) {
-        self.put_off.retain(|_, put_off| put_off.reason != Reason::Network);
+        self.put_off
+            .retain(|_, put_off| put_off.reason != Reason::Network);
     }
 
     /// So many bytes of an image have arrived.
@@ -215,12 +256,16 @@ impl Roster {
 
     /// How far the file is that is being sent.
     pub(super) fn progress(&self, id: FileId) -> Option<Progress> {
-        self.uploading().find(|(uploading, _)| *uploading == id).map(|(_, progress)| progress)
+        self.uploading()
+            .find(|(uploading, _)| *uploading == id)
+            .map(|(_, progress)| progress)
     }
 
     /// The files that are being sent.
     pub(super) fn uploading(&self) -> impl Iterator<Item = (FileId, Progress)> + '_ {
-        self.jobs.values().filter_map(|job| job.sending.as_ref().map(|(id, _)| (*id, job.progress)))
+        self.jobs
+            .values()
+            .filter_map(|job| job.sending.as_ref().map(|(id, _)| (*id, job.progress)))
     }
 }
 
@@ -242,12 +287,26 @@ mod tests {
     #[tokio::test]
     async fn the_same_content_is_one_job_that_settles_all_its_files() {
         let mut roster = Roster::default();
-        let heads = roster.take(vec![candidate(1, 7, 10), candidate(2, 7, 10), candidate(3, 8, 10)]);
-        assert_eq!(heads.iter().map(|head| head.id.0).collect::<Vec<_>>(), [1, 3]);
+        let heads = roster.take(vec![
+            candidate(1, 7, 10),
+            candidate(2, 7, 10),
+            candidate(3, 8, 10),
+        ]);
+        assert_eq!(
+            heads.iter().map(|head| head.id.0).collect::<Vec<_>>(),
+            [1, 3]
+        );
         assert!(roster.take(vec![candidate(4, 7, 10)]).is_empty());
-        let ids: Vec<u64> = roster.finish(Fingerprint::from([7; 32])).iter().map(|file| file.id.0).collect();
+        let ids: Vec<u64> = roster
+            .finish(Fingerprint::from([7; 32]))
+            .iter()
+            .map(|file| file.id.0)
+            .collect();
         assert_eq!(ids, [1, 2, 4]);
-        assert!(roster.unavailable(Instant::now()).contains(&FileId(4)), "until it is settled");
+        assert!(
+            roster.unavailable(Instant::now()).contains(&FileId(4)),
+            "until it is settled"
+        );
         roster.release([FileId(4)]);
         assert!(!roster.unavailable(Instant::now()).contains(&FileId(4)));
     }
@@ -262,18 +321,26 @@ mod tests {
         roster.take(vec![candidate(3, 7, 10)]);
         roster.abandon(first.id);
         assert!(token.is_cancelled());
-        assert_eq!(roster.source(Fingerprint::from([7; 32])).unwrap().0.id, FileId(3));
+        assert_eq!(
+            roster.source(Fingerprint::from([7; 32])).unwrap().0.id,
+            FileId(3)
+        );
     }
 
     #[tokio::test]
     async fn films_leave_room_for_photos() {
         let mut roster = Roster::default();
-        let ten = (1..=10).map(|id| candidate(u64::from(id), id, FILM_BYTES)).collect();
+        let ten = (1..=10)
+            .map(|id| candidate(u64::from(id), id, FILM_BYTES))
+            .collect();
         assert_eq!(roster.take(ten).len(), FILMS_MAX);
         assert_eq!(roster.take(vec![candidate(99, 99, 10)]).len(), 1);
         assert!(roster.unavailable(Instant::now()).contains(&FileId(10)));
         roster.finish(Fingerprint::from([1; 32]));
-        assert!(!roster.unavailable(Instant::now()).contains(&FileId(10)), "a place is free again");
+        assert!(
+            !roster.unavailable(Instant::now()).contains(&FileId(10)),
+            "a place is free again"
+        );
     }
 
     #[tokio::test]

@@ -1,5 +1,6 @@
-//! Settling: the ends of deliveries, written to the journal in groups. While other images are under way a group gathers for
-//! a moment, so a thousand small photos cost a few commits; the last one, or a single one, does not wait.
+//! Settling: the ends of deliveries, written to the journal in groups. While other images are under
+//! way a group gathers for a moment, so a thousand small photos cost a few commits; the last one,
+//! or a single one, does not wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,11 +18,13 @@ use crate::library::Library;
 /// Ends written in one transaction, at most, and ends that may wait for it.
 const GROUP_MAX: usize = 500;
 
-/// How long a group gathers while other images are under way. A commit syncs the disk, and so delays every shard that is just
-/// being read or stored there; nobody misses the receipt meanwhile, and a crash costs one check.
+/// How long a group gathers while other images are under way. A commit syncs the disk, and so
+/// delays every shard that is just being read or stored there; nobody misses the receipt meanwhile,
+/// and a crash costs one check.
 const GATHERING: Duration = Duration::from_millis(200);
 
-/// The way to the settler. When the last one is dropped, what is left is written and the settler ends.
+/// The way to the settler. When the last one is dropped, what is left is written and the settler
+/// ends.
 pub(super) type Ends = mpsc::Sender<End>;
 
 /// How one file ended.
@@ -74,7 +77,10 @@ impl Settler {
                 self.library.wake();
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "the journal did not take receipts");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the journal did not take receipts"
+                );
                 self.put_off(group.iter().map(|end| end.file.id));
             }
         }
@@ -86,7 +92,9 @@ impl Settler {
         for (end, done) in group.iter().zip(done) {
             state.roster.release([end.file.id]);
             match &end.outcome {
-                _ if !*done => tracing::debug!(path = %end.file.path, "changed since; it is queued again"),
+                _ if !*done => {
+                    tracing::debug!(path = %end.file.path, "changed since; it is queued again");
+                }
                 Outcome::BackedUp { .. } => {
                     state.forget_failure(&end.file.path);
                     tracing::debug!(path = %end.file.path, fingerprint = %end.file.fingerprint, "backed up");

@@ -1,5 +1,6 @@
-//! Trays: the memory that shards travel in. What comes back is filled again: memory fresh from the kernel costs more than the reading that
-//! fills it, a fault for every page. Once nothing has been under way for a while, all of it is given back.
+//! Trays: the memory that shards travel in. What comes back is filled again: memory fresh from the
+//! kernel costs more than the reading that fills it, a fault for every page. Once nothing has been
+//! under way for a while, all of it is given back.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,11 +8,12 @@ use bytes::Bytes;
 
 use crate::remote::Payload;
 
-/// Bytes in one tray: large enough for a map of its own (see `daemon::memory`), so that what is given back is gone; small enough that a
-/// shard wastes little of its last one.
+/// Bytes in one tray: large enough for a map of its own (see `daemon::memory`), so that what is
+/// given back is gone; small enough that a shard wastes little of its last one.
 const TRAY_BYTES: usize = 256 << 10;
 
-/// Trays, clean and ready. Cheap to clone; clones share everything. How many are out is for the budget to limit.
+/// Trays, clean and ready. Cheap to clone; clones share everything. How many are out is for the
+/// budget to limit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Trays(Arc<Mutex<Vec<Box<[u8]>>>>);
 
@@ -34,12 +36,19 @@ pub(super) struct Filling {
 impl Trays {
     /// Begins to fill.
     pub(super) fn fill(&self) -> Filling {
-        Filling { trays: self.clone(), full: Payload::default(), last: None }
+        Filling {
+            trays: self.clone(),
+            full: Payload::default(),
+            last: None,
+        }
     }
 
     fn take(&self) -> Tray {
         let clean = self.stack().pop();
-        Tray { bytes: clean.unwrap_or_else(|| vec![0; TRAY_BYTES].into()), home: self.clone() }
+        Tray {
+            bytes: clean.unwrap_or_else(|| vec![0; TRAY_BYTES].into()),
+            home: self.clone(),
+        }
     }
 
     /// Whether no tray waits to be filled again.
@@ -58,8 +67,8 @@ impl Trays {
 }
 
 impl Filling {
-    /// Adds `length` bytes, which `read` puts where they belong: it gets each place, and how many of the bytes came before it. After an error
-    /// this is of no use any more.
+    /// Adds `length` bytes, which `read` puts where they belong: it gets each place, and how many
+    /// of the bytes came before it. After an error this is of no use any more.
     pub(super) fn add<Error>(
         &mut self,
         length: u64,
@@ -68,7 +77,9 @@ impl Filling {
         let mut done = 0;
         while done < length {
             let (mut tray, filled) = self.last.take().unwrap_or_else(|| (self.trays.take(), 0));
-            let count = usize::try_from(length - done).unwrap_or(usize::MAX).min(TRAY_BYTES - filled);
+            let count = usize::try_from(length - done)
+                .unwrap_or(usize::MAX)
+                .min(TRAY_BYTES - filled);
             read(&mut tray.bytes[filled..filled + count], done)?;
             done += count as u64;
             self.keep(tray, filled + count);
@@ -134,18 +145,29 @@ mod tests {
     #[test]
     fn bytes_come_off_the_trays_as_they_were_put_on() {
         let trays = Trays::default();
-        for parts in [vec![0], vec![1], vec![TRAY_BYTES as u64], vec![100, 3 * TRAY_BYTES as u64, 7, 0, 600_000]] {
+        for parts in [
+            vec![0],
+            vec![1],
+            vec![TRAY_BYTES as u64],
+            vec![100, 3 * TRAY_BYTES as u64, 7, 0, 600_000],
+        ] {
             let payload = filled(&trays, &parts);
             assert_eq!(payload.len() as u64, parts.iter().sum::<u64>());
             let whole: Vec<u8> = payload.pieces().flatten().copied().collect();
-            assert!(whole.iter().zip(0..).all(|(byte, at)| *byte == mark(at)), "{parts:?}");
+            assert!(
+                whole.iter().zip(0..).all(|(byte, at)| *byte == mark(at)),
+                "{parts:?}"
+            );
         }
     }
 
     #[test]
     fn a_tray_that_came_back_is_used_again() {
         let trays = Trays::default();
-        let (first, second) = (filled(&trays, &[TRAY_BYTES as u64 * 2]), filled(&trays, &[1]));
+        let (first, second) = (
+            filled(&trays, &[TRAY_BYTES as u64 * 2]),
+            filled(&trays, &[1]),
+        );
         assert_eq!(trays.stack().len(), 0);
         drop(first);
         assert_eq!(trays.stack().len(), 2);
@@ -161,7 +183,9 @@ mod tests {
     fn a_failed_reading_loses_no_tray() {
         let trays = Trays::default();
         let mut filling = trays.fill();
-        filling.add(TRAY_BYTES as u64, |_, _| Ok::<_, &str>(())).unwrap();
+        filling
+            .add(TRAY_BYTES as u64, |_, _| Ok::<_, &str>(()))
+            .unwrap();
         assert_eq!(filling.add(10, |_, _| Err("gone")), Err("gone"));
         drop(filling);
         assert_eq!(trays.stack().len(), 2);

@@ -1,13 +1,18 @@
 //! Asks a server as much as many devices do, for `scripts/bench server`.
 //!
-//! `load check ADDRESS TOKEN HELD CONNECTIONS SECONDS [PER_SECOND]`: checks of 500 images each, of which half are held; prints images per
-//! second, and the median and the 99th percentile of an answer in milliseconds. With `PER_SECOND` so many checks are asked in a second, over
-//! all connections, otherwise as many as are answered.
+//! `load check ADDRESS TOKEN HELD CONNECTIONS SECONDS [PER_SECOND]`: checks of 500 images each, of
+//! which half are held; prints images per second, and the median and the 99th percentile of an
+//! answer in milliseconds. With `PER_SECOND` so many checks are asked in a second, over all
+//! connections, otherwise as many as are answered.
 //!
-//! `load put ADDRESS TOKEN|- CONNECTIONS COUNT BYTES SEED [FOLDER]`: as many new images, each in one request, to a server of ours or (`-`) one
-//! that takes files; prints MB per second. With FOLDER the filesystem that it is on is synced before the clock is stopped.
+//! `load put ADDRESS TOKEN|- CONNECTIONS COUNT BYTES SEED [FOLDER]`: as many new images, each in
+//! one request, to a server of ours or (`-`) one that takes files; prints MB per second. With
+//! FOLDER the filesystem that it is on is synced before the clock is stopped.
 
-#![expect(clippy::print_stdout, reason = "the figures go to the script that asks for them")]
+#![expect(
+    clippy::print_stdout,
+    reason = "the figures go to the script that asks for them"
+)]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -40,16 +45,55 @@ async fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["check", address, token, held, connections, seconds, rest @ ..] => {
-            let per_second = rest.first().map(|rate| number(rate)).transpose()?.map(u32::try_from).transpose()?;
-            let asking = Asking { server: Server::new(address, token), checks: checks(number(held)?)?, per_second };
+        [
+            "check",
+            address,
+            token,
+            held,
+            connections,
+            seconds,
+            rest @ ..,
+        ] => {
+            let per_second = rest
+                .first()
+                .map(|rate| number(rate))
+                .transpose()?
+                .map(u32::try_from)
+                .transpose()?;
+            let asking = Asking {
+                server: Server::new(address, token),
+                checks: checks(number(held)?)?,
+                per_second,
+            };
             let seconds = Duration::from_secs(number(seconds)?);
-            println!("{}", ask(Arc::new(asking), number(connections)?, seconds).await?);
+            println!(
+                "{}",
+                ask(Arc::new(asking), number(connections)?, seconds).await?
+            );
         }
-        ["put", address, token, connections, count, bytes, seed, rest @ ..] => {
-            let (images, connections) = (images(number(count)?, number(bytes)?, number(seed)?)?, number(connections)?);
-            let sending = Sending { server: Server::new(address, token), images, next: AtomicUsize::new(0) };
-            println!("{:.1}", send(Arc::new(sending), connections, rest.first().copied()).await?);
+        [
+            "put",
+            address,
+            token,
+            connections,
+            count,
+            bytes,
+            seed,
+            rest @ ..,
+        ] => {
+            let (images, connections) = (
+                images(number(count)?, number(bytes)?, number(seed)?)?,
+                number(connections)?,
+            );
+            let sending = Sending {
+                server: Server::new(address, token),
+                images,
+                next: AtomicUsize::new(0),
+            };
+            println!(
+                "{:.1}",
+                send(Arc::new(sending), connections, rest.first().copied()).await?
+            );
         }
         _ => bail!("usage: see the head of {}", file!()),
     }
@@ -68,11 +112,16 @@ struct Server {
 
 impl Server {
     fn new(address: &str, token: &str) -> Self {
-        Self { address: address.to_owned(), token: (token != "-").then(|| token.to_owned()) }
+        Self {
+            address: address.to_owned(),
+            token: (token != "-").then(|| token.to_owned()),
+        }
     }
 
     async fn connect(&self) -> Result<SendRequest<Full<Bytes>>> {
-        let stream = TcpStream::connect(&self.address).await.with_context(|| format!("connect to {}", self.address))?;
+        let stream = TcpStream::connect(&self.address)
+            .await
+            .with_context(|| format!("connect to {}", self.address))?;
         stream.set_nodelay(true)?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -80,7 +129,10 @@ impl Server {
     }
 
     fn request(&self, method: Method, path: &str) -> hyper::http::request::Builder {
-        let request = Request::builder().method(method).uri(path).header("host", &self.address);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.address);
         match &self.token {
             Some(token) => request.header("authorization", format!("Bearer {token}")),
             None => request,
@@ -88,11 +140,18 @@ impl Server {
     }
 }
 
-async fn answered(sender: &mut SendRequest<Full<Bytes>>, request: Request<Full<Bytes>>) -> Result<()> {
+async fn answered(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<()> {
     let response = sender.send_request(request).await?;
     let status = response.status();
     let body = response.into_body().collect().await?.to_bytes();
-    ensure!(status.is_success(), "{status}: {}", String::from_utf8_lossy(&body));
+    ensure!(
+        status.is_success(),
+        "{status}: {}",
+        String::from_utf8_lossy(&body)
+    );
     Ok(())
 }
 
@@ -113,7 +172,13 @@ struct Asked {
 impl std::fmt::Display for Asked {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let ms = |time: Duration| time.as_secs_f64() * 1e3;
-        write!(formatter, "{:.0} {:.1} {:.1}", self.images_per_second, ms(self.median), ms(self.slow))
+        write!(
+            formatter,
+            "{:.0} {:.1} {:.1}",
+            self.images_per_second,
+            ms(self.median),
+            ms(self.slow)
+        )
     }
 }
 
@@ -129,7 +194,11 @@ fn checks(held: u64) -> Result<Vec<Bytes>> {
     let mut image = |place| {
         let held = (place % 2 == 0).then(|| held_image(random.u64(..held), held));
         let fingerprint = held.unwrap_or_else(|| Fingerprint::of(&random.u64(..).to_be_bytes()));
-        CheckImage { fingerprint, size: HELD_BYTES, proof: Some(Proof::from(*fingerprint.as_bytes())) }
+        CheckImage {
+            fingerprint,
+            size: HELD_BYTES,
+            proof: Some(Proof::from(*fingerprint.as_bytes())),
+        }
     };
     let mut check = || serde_json::to_vec(&(0..TOGETHER).map(&mut image).collect::<Vec<_>>());
     (0..CHECKS).map(|_| Ok(check()?.into())).collect()
@@ -139,7 +208,13 @@ async fn ask(asking: Arc<Asking>, connections: u64, time: Duration) -> Result<As
     let begins = Instant::now() + WARM_UP;
     let mut askers = JoinSet::new();
     for number in 0..connections {
-        askers.spawn(ask_over_one(Arc::clone(&asking), number, connections, begins, begins + time));
+        askers.spawn(ask_over_one(
+            Arc::clone(&asking),
+            number,
+            connections,
+            begins,
+            begins + time,
+        ));
     }
     let mut took = Vec::new();
     while let Some(asked) = askers.join_next().await {
@@ -149,7 +224,11 @@ async fn ask(asking: Arc<Asking>, connections: u64, time: Duration) -> Result<As
     took.sort_unstable();
     let images = u32::try_from(took.len() as u64 * TOGETHER)?;
     let at = |share: usize| took[(took.len() - 1) * share / 100];
-    Ok(Asked { images_per_second: f64::from(images) / time.as_secs_f64(), median: at(50), slow: at(99) })
+    Ok(Asked {
+        images_per_second: f64::from(images) / time.as_secs_f64(),
+        median: at(50),
+        slow: at(99),
+    })
 }
 
 /// How long each answer took that came after `begins`.
@@ -162,7 +241,9 @@ async fn ask_over_one(
 ) -> Result<Vec<Duration>> {
     let mut sender = asking.server.connect().await?;
     let mut random = fastrand::Rng::with_seed(number);
-    let gap = asking.per_second.map(|rate| Duration::from_secs(connections) / rate);
+    let gap = asking
+        .per_second
+        .map(|rate| Duration::from_secs(connections) / rate);
     let mut due = Instant::now() + gap.unwrap_or_default().mul_f64(random.f64());
     let mut took = Vec::new();
     while Instant::now() < ends {
@@ -171,7 +252,10 @@ async fn ask_over_one(
             due += gap;
         }
         let check = asking.checks[random.usize(..asking.checks.len())].clone();
-        let request = asking.server.request(Method::POST, route::CHECK).header("content-type", "application/json");
+        let request = asking
+            .server
+            .request(Method::POST, route::CHECK)
+            .header("content-type", "application/json");
         let asked = Instant::now();
         answered(&mut sender, request.body(Full::new(check))?).await?;
         if asked >= begins {
@@ -218,15 +302,19 @@ async fn send(sending: Arc<Sending>, connections: u64, folder: Option<&str>) -> 
 
 async fn send_over_one(sending: Arc<Sending>) -> Result<()> {
     let mut sender = sending.server.connect().await?;
-    while let Some((fingerprint, image)) = sending.images.get(sending.next.fetch_add(1, Ordering::Relaxed)) {
+    while let Some((fingerprint, image)) = sending
+        .images
+        .get(sending.next.fetch_add(1, Ordering::Relaxed))
+    {
         let path = match &sending.server.token {
             Some(_) => route::shard(*fingerprint, 0),
             None => format!("/{fingerprint}"),
         };
         let request = sending.server.request(Method::PUT, &path);
-        let request = request
-            .header(route::UPLOAD_LENGTH, image.len())
-            .header(route::CONTENT_DIGEST, ContentDigest::from(*fingerprint).to_string());
+        let request = request.header(route::UPLOAD_LENGTH, image.len()).header(
+            route::CONTENT_DIGEST,
+            ContentDigest::from(*fingerprint).to_string(),
+        );
         answered(&mut sender, request.body(Full::new(image.clone()))?).await?;
     }
     Ok(())

@@ -1,9 +1,15 @@
-//! Fills a folder with generated photos: `photos FOLDER COUNT MEAN_BYTES SEED`. For `scripts/bench`.
+//! Fills a folder with generated photos: `photos FOLDER COUNT MEAN_BYTES SEED`. For
+//! `scripts/bench`.
 //!
-//! Sizes lie between half and one and a half times the mean; the sum is COUNT times the mean for an even COUNT.
+//! Sizes lie between half and one and a half times the mean; the sum is COUNT times the mean for an
+//! even COUNT.
 
 #[path = "../house/photo.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the camera belongs to the tests, which ask more of it")]
+#[expect(
+    dead_code,
+    unreachable_pub,
+    reason = "the camera belongs to the tests, which ask more of it"
+)]
 mod photo;
 
 use std::path::Path;
@@ -36,7 +42,10 @@ fn fill(folder: &Path, count: usize, mean: usize, seed: u64) -> std::io::Result<
         } else {
             mean + off
         };
-        let name = format!("IMG_{number:05}.{}", if camera.next_is_png() { "png" } else { "jpg" });
+        let name = format!(
+            "IMG_{number:05}.{}",
+            if camera.next_is_png() { "png" } else { "jpg" }
+        );
         camera.take_to(&folder.join(name), bytes)?;
     }
     Ok(())

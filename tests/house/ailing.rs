@@ -1,5 +1,6 @@
-//! Disks that ail for a while, of either side: what cannot be read, written or synced is not backed up, says so, and goes on by itself when
-//! the disk is well again. A library of ours stands between the programs and the disk (`ailing.c`).
+//! Disks that ail for a while, of either side: what cannot be read, written or synced is not backed
+//! up, says so, and goes on by itself when the disk is well again. A library of ours stands between
+//! the programs and the disk (`ailing.c`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,16 +21,24 @@ impl Illness {
         let (library, rules) = (folder.join("ailing.so"), folder.join("rules"));
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/house/ailing.c");
         let to = library.display().to_string();
-        run("gcc", ["-shared", "-fPIC", "-O1", "-o", &to, source, "-ldl"]).succeeds();
+        run(
+            "gcc",
+            ["-shared", "-fPIC", "-O1", "-o", &to, source, "-ldl"],
+        )
+        .succeeds();
         Self { library, rules }
     }
 
     /// What a process needs to be met by it.
     fn variables(&self) -> Vec<(&'static str, PathBuf)> {
-        vec![("LD_PRELOAD", self.library.clone()), ("HEIRLOOM_AILS", self.rules.clone())]
+        vec![
+            ("LD_PRELOAD", self.library.clone()),
+            ("HEIRLOOM_AILS", self.rules.clone()),
+        ]
     }
 
-    /// From now on `call` (read, write, sync, sync-folder) fails with EIO on files with `word` in their path.
+    /// From now on `call` (read, write, sync, sync-folder) fails with EIO on files with `word` in
+    /// their path.
     fn strikes(&self, call: &str, word: &str) {
         fs::write(&self.rules, format!("{call} {word}\n")).expect("a file of ours");
     }
@@ -44,7 +53,9 @@ fn a_photo_that_the_disk_does_not_give_or_keep_is_not_backed_up_until_it_does() 
     let mut house = House::new();
     let anna = house.person("anna");
     let illness = Illness::new(&house.shelf("illness"));
-    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
+    let mut device = house
+        .unmounted(&anna, "laptop")
+        .with_variables(illness.variables());
     device.mount();
     for call in ["read", "sync"] {
         let (ill, well) = (format!("ill-{call}.jpg"), format!("well-{call}.jpg"));
@@ -53,14 +64,20 @@ fn a_photo_that_the_disk_does_not_give_or_keep_is_not_backed_up_until_it_does() 
             device.copy_in(&house.photo(name, 300_000).0);
         }
         device.wait_for(&[&well]);
-        eventually(SOON, "it says why", || device.attribute_if_any(&ill, "error").contains("Input/output error"));
+        eventually(SOON, "it says why", || {
+            device
+                .attribute_if_any(&ill, "error")
+                .contains("Input/output error")
+        });
         assert_ne!(device.attribute(&ill, "state"), "backed_up");
         illness.heals();
         if call == "sync" {
             // What the disk has of it after that, nobody knows: it says to copy it again.
             device.copy_in(&house.shelf("camera").join(&ill));
         }
-        eventually(BACKED_UP_WITHIN, "it is taken in", || device.attribute(&ill, "state") == "backed_up");
+        eventually(BACKED_UP_WITHIN, "it is taken in", || {
+            device.attribute(&ill, "state") == "backed_up"
+        });
     }
     device.wait();
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
@@ -71,7 +88,9 @@ fn ill_laptop() -> (House, Illness, Device) {
     let house = House::new();
     let anna = house.person("anna");
     let illness = Illness::new(&house.shelf("illness"));
-    let mut device = house.unmounted(&anna, "laptop").with_variables(illness.variables());
+    let mut device = house
+        .unmounted(&anna, "laptop")
+        .with_variables(illness.variables());
     device.mount();
     (house, illness, device)
 }
@@ -89,7 +108,9 @@ fn a_photo_whose_name_the_disk_does_not_keep_is_not_backed_up_until_it_does() {
     }
     device.wait_for(&["well/a.jpg"]);
     let why = || device.attribute_if_any("ill/a.jpg", "error");
-    eventually(SOON, "it says why", || why().contains("this disk failed to store it (Input/output error"));
+    eventually(SOON, "it says why", || {
+        why().contains("this disk failed to store it (Input/output error")
+    });
     assert_ne!(device.attribute("ill/a.jpg", "state"), "backed_up");
     illness.heals();
     fs::copy(&photo, device.path("ill/a.jpg")).expect("a copy");
@@ -121,10 +142,18 @@ fn what_the_disk_does_not_keep_of_a_fetched_photo_is_not_noted_as_here() {
     finish(device.heirloom([Path::new("free"), &device.path("a.jpg")])).succeeds();
     assert_eq!(device.attribute("a.jpg", "state"), "placeholder");
     illness.strikes("sync", "/spool/a.jpg");
-    assert!(fs::read(device.path("a.jpg")).is_err(), "its disk does not keep it");
+    assert!(
+        fs::read(device.path("a.jpg")).is_err(),
+        "its disk does not keep it"
+    );
     illness.heals();
-    assert!(fs::read(device.path("a.jpg")).expect("it comes back") == fs::read(&photo).expect("the original"));
-    eventually(SOON, "it is an ordinary file again", || device.attribute("a.jpg", "state") == "backed_up");
+    assert!(
+        fs::read(device.path("a.jpg")).expect("it comes back")
+            == fs::read(&photo).expect("the original")
+    );
+    eventually(SOON, "it is an ordinary file again", || {
+        device.attribute("a.jpg", "state") == "backed_up"
+    });
 }
 
 #[test]
@@ -134,7 +163,9 @@ fn a_photo_that_cannot_be_read_while_it_is_sent_waits_for_its_disk() {
     let illness = Illness::new(&house.shelf("illness"));
     let link = house.link();
     link.cut();
-    let mut device = house.linked(&anna, "laptop", &link).with_variables(illness.variables());
+    let mut device = house
+        .linked(&anna, "laptop", &link)
+        .with_variables(illness.variables());
     device.mount();
     // In one shard, in several, and in a parcel.
     let names = ["small.jpg", "large.jpg", "tiny.jpg"];
@@ -146,10 +177,14 @@ fn a_photo_that_cannot_be_read_while_it_is_sent_waits_for_its_disk() {
     illness.strikes("read", "/spool/");
     link.mend();
     let status = || finish(device.heirloom([Path::new("status"), &device.mountpoint()])).succeeds();
-    eventually(SOON, "it says why", || status().contains("Input/output error"));
+    eventually(SOON, "it says why", || {
+        status().contains("Input/output error")
+    });
     assert!(house.server.images().is_empty(), "nothing was sent");
     illness.heals();
-    eventually(BACKED_UP_WITHIN, "all is backed up", || device.status().files("backed_up") == 3);
+    eventually(BACKED_UP_WITHIN, "all is backed up", || {
+        device.status().files("backed_up") == 3
+    });
     device.wait();
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }
@@ -177,8 +212,14 @@ fn a_server_whose_disk_ails_acknowledges_nothing_that_it_does_not_keep() {
         for (kind, bytes) in [("small", 700_000), ("large", 9 << 20), ("tiny", 20_000)] {
             device.copy_in(&house.photo(&format!("{kind}-{number}.jpg"), bytes).0);
         }
-        eventually(SOON, "the server has failed", || house.server.log()[mark..].contains(said));
-        assert_eq!(device.status().files("backed_up"), 3 * number as u64, "{call} {word}");
+        eventually(SOON, "the server has failed", || {
+            house.server.log()[mark..].contains(said)
+        });
+        assert_eq!(
+            device.status().files("backed_up"),
+            3 * number as u64,
+            "{call} {word}"
+        );
         assert_eq!(device.status().files("failed"), 0, "{call} {word}");
         illness.heals();
         device.wait();

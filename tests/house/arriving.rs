@@ -11,7 +11,9 @@ use crate::waiting::{SOON, eventually};
 #[track_caller]
 fn shows(device: &Device, name: &str, state: &str) {
     let within = format!("{name} is {state}");
-    eventually(SOON, &within, || device.path(name).exists() && device.attribute(name, "state") == state);
+    eventually(SOON, &within, || {
+        device.path(name).exists() && device.attribute(name, "state") == state
+    });
 }
 
 #[test]
@@ -24,15 +26,27 @@ fn a_new_device_shows_the_whole_library_and_fetches_what_is_read() {
     run("cp", [Path::new("-r"), &album, &first.path("album")]).succeeds();
     first.wait();
     let mut second = house.device(&anna, "second");
-    eventually(SOON, "the whole library is shown", || second.status().files("placeholder") == 120);
+    eventually(SOON, "the whole library is shown", || {
+        second.status().files("placeholder") == 120
+    });
     assert_eq!(second.status().number("/recall/fetched_bytes"), 0);
-    assert_eq!(fingerprints_below(&second.path("album")), fingerprints_below(&album), "and it can be read");
+    assert_eq!(
+        fingerprints_below(&second.path("album")),
+        fingerprints_below(&album),
+        "and it can be read"
+    );
     // Emptied, it fills again.
     second.unmount();
     fs::remove_dir_all(second.state().join("spool")).expect("a spool");
     second.mount();
-    eventually(SOON, "the library is shown again", || second.status().files("placeholder") == 120);
-    assert_eq!(house.ask(&anna).library().len(), 120, "and nothing was taken from it");
+    eventually(SOON, "the library is shown again", || {
+        second.status().files("placeholder") == 120
+    });
+    assert_eq!(
+        house.ask(&anna).library().len(),
+        120,
+        "and nothing was taken from it"
+    );
 }
 
 #[test]
@@ -43,7 +57,10 @@ fn what_one_device_adds_renames_edits_and_removes_the_other_shows() {
     let (photo, _) = house.photo("a.jpg", 300_000);
     one.copy_in(&photo);
     shows(&two, "a.jpg", "placeholder");
-    assert_eq!(fs::read(two.path("a.jpg")).expect("it comes"), fs::read(&photo).expect("the original"));
+    assert_eq!(
+        fs::read(two.path("a.jpg")).expect("it comes"),
+        fs::read(&photo).expect("the original")
+    );
     shows(&two, "a.jpg", "backed_up");
     fs::create_dir(one.path("trip")).expect("a folder");
     fs::rename(one.path("a.jpg"), one.path("trip/b.jpg")).expect("a rename");
@@ -51,16 +68,28 @@ fn what_one_device_adds_renames_edits_and_removes_the_other_shows() {
     eventually(SOON, "the old name is gone", || !two.path("a.jpg").exists());
     let (edited, fingerprint) = house.photo("edited.jpg", 200_000);
     fs::copy(&edited, one.path("trip/b.jpg")).expect("an edit");
-    // In one step: between two questions the old photo may be taken away and the new one not stand there yet.
+    // In one step: between two questions the old photo may be taken away and the new one not stand
+    // there yet.
     let edit_shows = || {
         let mut shown = [0; 128];
-        let length = rustix::fs::getxattr(two.path("trip/b.jpg"), "user.heirloom.fingerprint", &mut shown[..]);
+        let length = rustix::fs::getxattr(
+            two.path("trip/b.jpg"),
+            "user.heirloom.fingerprint",
+            &mut shown[..],
+        );
         length.is_ok_and(|length| shown[..length] == *fingerprint.to_string().as_bytes())
     };
     eventually(SOON, "the edit is shown", edit_shows);
-    assert_eq!(fs::read(two.path("trip/b.jpg")).expect("it comes"), fs::read(&edited).expect("the original"));
+    assert_eq!(
+        fs::read(two.path("trip/b.jpg")).expect("it comes"),
+        fs::read(&edited).expect("the original")
+    );
     fs::remove_file(two.path("trip/b.jpg")).expect("a removal");
-    eventually(SOON, "it is gone from the other, and the folder that it was alone in", || !one.path("trip").exists());
+    eventually(
+        SOON,
+        "it is gone from the other, and the folder that it was alone in",
+        || !one.path("trip").exists(),
+    );
     assert_eq!(house.ask(&anna).library().len(), 0);
 }
 
@@ -73,7 +102,9 @@ fn a_folder_that_stays_open_shows_what_another_device_puts_there() {
     let (photo, _) = house.photo("a.jpg", 100_000);
     fs::copy(&photo, one.path("trip/a.jpg")).expect("a copy");
     shows(&two, "trip/a.jpg", "placeholder");
-    let mut folder = rustix::fs::Dir::read_from(fs::File::open(two.path("trip")).expect("a folder")).expect("a list");
+    let mut folder =
+        rustix::fs::Dir::read_from(fs::File::open(two.path("trip")).expect("a folder"))
+            .expect("a list");
     let mut names = || {
         folder.rewind();
         let names: Result<Vec<_>, _> = std::iter::from_fn(|| folder.read()).collect();
@@ -92,7 +123,9 @@ fn a_time_that_one_device_sets_the_other_shows_whether_it_has_the_bytes_or_not()
     let mut house = House::new();
     let anna = house.person("anna");
     let (one, two) = (house.device(&anna, "one"), house.device(&anna, "two"));
-    let photos: Vec<_> = ["fetched.jpg", "placeholder.jpg"].map(|name| house.photo(name, 200_000).0).into();
+    let photos: Vec<_> = ["fetched.jpg", "placeholder.jpg"]
+        .map(|name| house.photo(name, 200_000).0)
+        .into();
     for photo in &photos {
         one.copy_in(photo);
     }
@@ -101,16 +134,26 @@ fn a_time_that_one_device_sets_the_other_shows_whether_it_has_the_bytes_or_not()
     fs::read(two.path("fetched.jpg")).expect("it comes");
     shows(&two, "fetched.jpg", "backed_up");
     let taken = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000_000, 5);
-    for (name, state) in [("fetched.jpg", "backed_up"), ("placeholder.jpg", "placeholder")] {
+    for (name, state) in [
+        ("fetched.jpg", "backed_up"),
+        ("placeholder.jpg", "placeholder"),
+    ] {
         let file = fs::File::open(one.path(name)).expect("a photo");
         file.set_modified(taken).expect("a time");
-        let time = || fs::metadata(two.path(name)).and_then(|facts| facts.modified()).expect("a time");
+        let time = || {
+            fs::metadata(two.path(name))
+                .and_then(|facts| facts.modified())
+                .expect("a time")
+        };
         eventually(SOON, &format!("{name} has the time"), || time() == taken);
         assert_eq!(two.attribute(name, "state"), state);
     }
     two.wait();
     assert_eq!(two.status().sent(), 0, "it is no change of theirs");
-    assert_eq!(fs::read(two.path("placeholder.jpg")).expect("it comes"), fs::read(&photos[1]).expect("the original"));
+    assert_eq!(
+        fs::read(two.path("placeholder.jpg")).expect("it comes"),
+        fs::read(&photos[1]).expect("the original")
+    );
 }
 
 #[test]
@@ -130,9 +173,14 @@ fn two_photos_of_one_name_are_both_kept_and_shown_on_both_devices() {
     link.mend();
     let beside = "a (from another device).jpg";
     for device in [&two, &one] {
-        eventually(SOON * 2, "both are shown", || device.path(beside).exists() && device.path("a.jpg").exists());
-        let same = |name: &str, photo: &Path| fs::read(device.path(name)).ok() == fs::read(photo).ok();
-        eventually(SOON, "each under its name", || same("a.jpg", &second) && same(beside, &first));
+        eventually(SOON * 2, "both are shown", || {
+            device.path(beside).exists() && device.path("a.jpg").exists()
+        });
+        let same =
+            |name: &str, photo: &Path| fs::read(device.path(name)).ok() == fs::read(photo).ok();
+        eventually(SOON, "each under its name", || {
+            same("a.jpg", &second) && same(beside, &first)
+        });
     }
     two.wait();
     assert_eq!(two.status().number("/library/conflicts"), 1);
@@ -150,7 +198,11 @@ fn what_stands_here_already_is_kept_as_it_is() {
     let mut two = house.unmounted(&anna, "two");
     let spool = two.state().join("spool");
     fs::create_dir_all(&spool).expect("a spool");
-    fs::set_permissions(two.state(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("our own folder");
+    fs::set_permissions(
+        two.state(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o700),
+    )
+    .expect("our own folder");
     run("cp", [Path::new("-p"), &photo, &spool.join("a.jpg")]).succeeds();
     two.mount();
     two.wait();
@@ -177,10 +229,15 @@ fn what_a_device_changes_is_not_brought_back_to_it() {
     device.wait();
     // Each name that came back would be 180 bytes more.
     let heard = link.bytes_to_device() - before;
-    assert!(heard < PHOTOS as u64 * 100, "{heard} bytes for {PHOTOS} names");
+    assert!(
+        heard < PHOTOS as u64 * 100,
+        "{heard} bytes for {PHOTOS} names"
+    );
     eventually(SOON, "the feed is followed to its end", || {
         device.status().number("/library/position") == 2 * PHOTOS as u64
     });
     let elsewhere = house.device(&anna, "phone");
-    eventually(SOON, "others hear of them", || elsewhere.status().files("placeholder") == 2 * PHOTOS as u64);
+    eventually(SOON, "others hear of them", || {
+        elsewhere.status().files("placeholder") == 2 * PHOTOS as u64
+    });
 }

@@ -1,4 +1,5 @@
-//! That the photos of these tests are photos: otherwise nothing that the other tests say is about photos.
+//! That the photos of these tests are photos: otherwise nothing that the other tests say is about
+//! photos.
 
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -27,7 +28,9 @@ pub fn real_pictures() -> Vec<(String, Vec<u8>)> {
         .into_iter()
         .map(|(format, extension)| {
             let mut bytes = Cursor::new(Vec::new());
-            DynamicImage::from(picture.clone()).write_to(&mut bytes, format).expect("encodes");
+            DynamicImage::from(picture.clone())
+                .write_to(&mut bytes, format)
+                .expect("encodes");
             (format!("real.{extension}"), bytes.into_inner())
         })
         .collect()
@@ -44,7 +47,11 @@ fn generated_photos_have_the_size_asked_for_and_are_all_different() {
             assert!(seen.insert(photo), "the same photo twice");
         }
     }
-    assert_eq!(Camera::new(7).take(5_000), Camera::new(7).take(5_000), "a seed makes the same photos every time");
+    assert_eq!(
+        Camera::new(7).take(5_000),
+        Camera::new(7).take(5_000),
+        "a seed makes the same photos every time"
+    );
 }
 
 #[test]
@@ -53,7 +60,11 @@ fn file_recognises_every_photo() {
     let mut camera = Camera::new(3);
     let mut expected = Vec::new();
     for number in 0..16 {
-        let kind = if camera.next_is_png() { "image/png" } else { "image/jpeg" };
+        let kind = if camera.next_is_png() {
+            "image/png"
+        } else {
+            "image/jpeg"
+        };
         let path = folder.path().join(format!("{number:02}"));
         camera.take_to(&path, 30_000 + number).expect("a file");
         expected.push((path, kind));
@@ -64,7 +75,13 @@ fn file_recognises_every_photo() {
         expected.push((path, mime_of(&name)));
     }
     let paths: Vec<PathBuf> = expected.iter().map(|(path, _)| path.clone()).collect();
-    let said = run("file", ["--brief".into(), "--mime-type".into()].into_iter().chain(paths)).succeeds();
+    let said = run(
+        "file",
+        ["--brief".into(), "--mime-type".into()]
+            .into_iter()
+            .chain(paths),
+    )
+    .succeeds();
     let kinds: Vec<_> = expected.iter().map(|(_, kind)| *kind).collect();
     assert_eq!(said.lines().collect::<Vec<_>>(), kinds);
 }
@@ -72,10 +89,16 @@ fn file_recognises_every_photo() {
 #[test]
 fn decoders_open_the_real_pictures_and_the_generated_pngs() {
     let mut camera = Camera::new(4);
-    let photos: Vec<_> = (0..16).map(|_| (camera.next_is_png(), camera.take(40_000))).collect();
-    let pngs = photos.into_iter().filter(|(is_png, _)| *is_png).map(|(_, photo)| ("a generated PNG".to_owned(), photo));
+    let photos: Vec<_> = (0..16)
+        .map(|_| (camera.next_is_png(), camera.take(40_000)))
+        .collect();
+    let pngs = photos
+        .into_iter()
+        .filter(|(is_png, _)| *is_png)
+        .map(|(_, photo)| ("a generated PNG".to_owned(), photo));
     for (name, bytes) in real_pictures().into_iter().chain(pngs) {
-        let picture = image::load_from_memory(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let picture =
+            image::load_from_memory(&bytes).unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(picture.width() >= 64, "{name}");
     }
 }

@@ -47,15 +47,35 @@ pub fn finish(command: Command) -> Ended {
 #[track_caller]
 pub fn finish_with(mut command: Command, said: &str) -> Ended {
     let line = format!("{command:?}");
-    let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
     let mut child = child.unwrap_or_else(|error| panic!("start {line}: {error}"));
     // What listens to nothing may have ended already.
-    drop(child.stdin.take().expect("piped").write_all(said.as_bytes()));
-    let output = child.wait_with_output().unwrap_or_else(|error| panic!("wait for {line}: {error}"));
+    drop(
+        child
+            .stdin
+            .take()
+            .expect("piped")
+            .write_all(said.as_bytes()),
+    );
+    let output = child
+        .wait_with_output()
+        .unwrap_or_else(|error| panic!("wait for {line}: {error}"));
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let code = output.status.code().unwrap_or(NO_CODE);
-    assert_ne!(code, 127, "{line}: not installed; scripts/test installs what the tests need");
-    Ended { command: line, code, stdout: text(output.stdout), stderr: text(output.stderr) }
+    assert_ne!(
+        code, 127,
+        "{line}: not installed; scripts/test installs what the tests need"
+    );
+    Ended {
+        command: line,
+        code,
+        stdout: text(output.stdout),
+        stderr: text(output.stderr),
+    }
 }
 
 impl Ended {
@@ -66,14 +86,24 @@ impl Ended {
         self.stdout
     }
 
-    /// Fails the test unless the command refused with one sentence of these words and no panic; answers the sentence.
+    /// Fails the test unless the command refused with one sentence of these words and no panic;
+    /// answers the sentence.
     #[track_caller]
     pub fn refuses(self, words: &[&str]) -> String {
-        assert!(self.code != 0 && self.code < 100, "it should have refused: {self}");
+        assert!(
+            self.code != 0 && self.code < 100,
+            "it should have refused: {self}"
+        );
         let said = self.stderr.trim();
-        assert!(!said.is_empty() && !said.contains("panicked"), "a sentence for a person: {self}");
+        assert!(
+            !said.is_empty() && !said.contains("panicked"),
+            "a sentence for a person: {self}"
+        );
         for word in words {
-            assert!(said.to_lowercase().contains(&word.to_lowercase()), "{word:?} should stand in: {self}");
+            assert!(
+                said.to_lowercase().contains(&word.to_lowercase()),
+                "{word:?} should stand in: {self}"
+            );
         }
         self.stderr
     }
@@ -81,7 +111,11 @@ impl Ended {
 
 impl fmt::Display for Ended {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{}\ncode {}\n{}{}", self.command, self.code, self.stdout, self.stderr)
+        write!(
+            formatter,
+            "{}\ncode {}\n{}{}",
+            self.command, self.code, self.stdout, self.stderr
+        )
     }
 }
 
@@ -96,10 +130,24 @@ pub struct Process {
 impl Process {
     /// Starts it with all that it prints going to the end of `log`.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
-        let open = || File::options().create(true).append(true).open(log).expect("a log");
-        let child = command.stdin(Stdio::null()).stdout(open()).stderr(open()).spawn();
+        let open = || {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(log)
+                .expect("a log")
+        };
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(open())
+            .stderr(open())
+            .spawn();
         let child = child.unwrap_or_else(|error| panic!("start {command:?}: {error}"));
-        Self { name: name.to_owned(), child, log: log.to_owned() }
+        Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        }
     }
 
     /// Whether it has not ended.

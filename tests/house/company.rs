@@ -1,4 +1,5 @@
-//! Where the threads that answer the kernel run: on the processor of the program that asks, while it asks much.
+//! Where the threads that answer the kernel run: on the processor of the program that asks, while
+//! it asks much.
 
 use std::fs;
 use std::thread;
@@ -14,9 +15,14 @@ fn places(device: &Device) -> Vec<CpuSet> {
     let threads = fs::read_dir(format!("/proc/{}/task", device.process_id())).expect("it runs");
     threads
         .map(|thread| thread.expect("listed").path())
-        .filter(|thread| fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("fuser-")))
+        .filter(|thread| {
+            fs::read_to_string(thread.join("comm")).is_ok_and(|name| name.starts_with("fuser-"))
+        })
         .map(|thread| {
-            let number: i32 = thread.file_name().and_then(|name| name.to_str()?.parse().ok()).expect("a number");
+            let number: i32 = thread
+                .file_name()
+                .and_then(|name| name.to_str()?.parse().ok())
+                .expect("a number");
             sched_getaffinity(Pid::from_raw(number)).expect("it runs")
         })
         .collect()
@@ -32,7 +38,9 @@ fn ask(device: &Device, from: usize, names: usize) {
 /// The processors of this machine that we may use.
 fn processors() -> Vec<usize> {
     let ours = sched_getaffinity(None).expect("we run");
-    (0..CpuSet::MAX_CPU).filter(|processor| ours.is_set(*processor)).collect()
+    (0..CpuSet::MAX_CPU)
+        .filter(|processor| ours.is_set(*processor))
+        .collect()
 }
 
 fn only(processor: usize) -> CpuSet {
@@ -65,7 +73,9 @@ fn who_asks_much_is_answered_on_its_own_processor_and_afterwards_answers_come_fr
             eventually(SOON, "whoever answers is where the program is", || {
                 ask(&device, asked, 256);
                 asked += 256;
-                places(&device).iter().all(|place| *place == only(processor))
+                places(&device)
+                    .iter()
+                    .all(|place| *place == only(processor))
             });
         });
     }
@@ -85,7 +95,10 @@ fn who_was_confined_to_some_processors_stays_there() {
     let (kept, other) = (all[0], all[all.len() - 1]);
     let device = on(kept, || house.device(&anna, "laptop"));
     let confined = places(&device);
-    assert!(confined.iter().all(|place| *place == only(kept)), "{confined:?}");
+    assert!(
+        confined.iter().all(|place| *place == only(kept)),
+        "{confined:?}"
+    );
 
     on(other, || ask(&device, 0, 2_000));
 

@@ -1,4 +1,5 @@
-//! The ways in which people copy, and what each of them leaves: the same files here and on the server.
+//! The ways in which people copy, and what each of them leaves: the same files here and on the
+//! server.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -22,7 +23,11 @@ fn house_with_album(photos: usize) -> (House, Person, Device, PathBuf) {
 #[track_caller]
 fn all_is_there(house: &House, anna: &Person, device: &Device, album: &Path, at: &str) {
     device.wait();
-    assert_eq!(fingerprints_below(&device.path(at)), fingerprints_below(album), "the mount shows what was copied");
+    assert_eq!(
+        fingerprints_below(&device.path(at)),
+        fingerprints_below(album),
+        "the mount shows what was copied"
+    );
     house.keeps_all_of(album, anna, &format!("{at}/"));
 }
 
@@ -39,26 +44,43 @@ fn cp_p_keeps_times_and_modes() {
     let (house, anna, device, album) = house_with_album(12);
     let taken = SystemTime::UNIX_EPOCH + Duration::new(1_234_567_890, 123_456_789);
     for file in crate::server::files_below(&album) {
-        fs::File::options().write(true).open(&file).expect("a photo").set_modified(taken).expect("a time");
+        fs::File::options()
+            .write(true)
+            .open(&file)
+            .expect("a photo")
+            .set_modified(taken)
+            .expect("a time");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).expect("a mode");
     }
     run("cp", [Path::new("-rp"), &album, &device.mountpoint()]).succeeds();
     all_is_there(&house, &anna, &device, &album, "album");
     for file in crate::server::files_below(&device.path("album")) {
         let kept = fs::metadata(&file).expect("a file of the mount");
-        assert_eq!(kept.modified().expect("a time"), taken, "{}", file.display());
+        assert_eq!(
+            kept.modified().expect("a time"),
+            taken,
+            "{}",
+            file.display()
+        );
         assert_eq!(kept.mode() & 0o7777, 0o640, "{}", file.display());
     }
     let feed = house.ask(&anna).get("/v1/library/changes?since=0&wait=0");
     let feed = String::from_utf8(feed.body).expect("JSON");
-    assert_eq!(feed.matches("1234567890123456789").count(), 12, "the library knows the times: {feed}");
+    assert_eq!(
+        feed.matches("1234567890123456789").count(),
+        12,
+        "the library knows the times: {feed}"
+    );
 }
 
 #[test]
 fn rsync_a_copies_once() {
     let (house, anna, device, album) = house_with_album(40);
     let rsync = || {
-        let (from, to) = (format!("{}/", album.display()), format!("{}/", device.path("album").display()));
+        let (from, to) = (
+            format!("{}/", album.display()),
+            format!("{}/", device.path("album").display()),
+        );
         run("rsync", ["-a", "--stats", &from, &to]).succeeds()
     };
     fs::create_dir(device.path("album")).expect("mkdir");
@@ -66,7 +88,10 @@ fn rsync_a_copies_once() {
     all_is_there(&house, &anna, &device, &album, "album");
     let sent = device.status().sent();
     let stats = rsync();
-    assert!(stats.contains("Number of regular files transferred: 0"), "the second run copies nothing: {stats}");
+    assert!(
+        stats.contains("Number of regular files transferred: 0"),
+        "the second run copies nothing: {stats}"
+    );
     device.wait();
     assert_eq!(device.status().sent(), sent, "nor is anything sent");
 }
@@ -101,7 +126,10 @@ fn a_save_by_rename_over_is_one_photo_with_the_new_content() {
     let wanted = heirloom_protocol::Fingerprint::of(&edited);
     let library: Vec<_> = house.ask(&anna).library().into_iter().collect();
     assert_eq!(library, [("photo.jpg".to_owned(), wanted)]);
-    assert_eq!(device.attribute("photo.jpg", "fingerprint"), wanted.to_string());
+    assert_eq!(
+        device.attribute("photo.jpg", "fingerprint"),
+        wanted.to_string()
+    );
     assert_eq!(device.status().files("backed_up"), 1);
 }
 
@@ -110,14 +138,24 @@ fn temporary_names_are_left_alone_until_they_are_renamed() {
     let mut house = House::new();
     let anna = house.person("anna");
     let device = house.device(&anna, "laptop");
-    let names = [".goutputstream-X1", ".photo.jpg.a1B2c3", "photo.jpg.part", "photo.crdownload", ".~lock.photo.jpg#"];
+    let names = [
+        ".goutputstream-X1",
+        ".photo.jpg.a1B2c3",
+        "photo.jpg.part",
+        "photo.crdownload",
+        ".~lock.photo.jpg#",
+    ];
     let photos: Vec<_> = names.iter().map(|_| house.camera.take(20_000)).collect();
     for (name, photo) in names.iter().zip(&photos) {
         fs::write(device.path(name), photo).expect("writable");
     }
     device.wait();
     assert_eq!(device.status().files("local"), names.len() as u64);
-    assert_eq!(house.server.images().len(), 0, "nothing under a temporary name is sent");
+    assert_eq!(
+        house.server.images().len(),
+        0,
+        "nothing under a temporary name is sent"
+    );
 
     for (number, name) in names.iter().enumerate() {
         fs::rename(device.path(name), device.path(format!("{number}.jpg"))).expect("rename");
@@ -129,7 +167,11 @@ fn temporary_names_are_left_alone_until_they_are_renamed() {
 
 #[test]
 fn exiftool_rewrites_in_place_and_aside() {
-    for (overwrite, files) in [("-overwrite_original_in_place", 1), ("-overwrite_original", 1), ("-P", 2)] {
+    for (overwrite, files) in [
+        ("-overwrite_original_in_place", 1),
+        ("-overwrite_original", 1),
+        ("-P", 2),
+    ] {
         let house = House::new();
         let anna = house.person("anna");
         let device = house.device(&anna, "laptop");
@@ -137,13 +179,28 @@ fn exiftool_rewrites_in_place_and_aside() {
         fs::write(device.path("photo.jpg"), real).expect("writable");
         device.wait();
         let path = device.path("photo.jpg");
-        run("exiftool", [overwrite, "-Artist=Anna", path.to_str().expect("a plain path")]).succeeds();
+        run(
+            "exiftool",
+            [
+                overwrite,
+                "-Artist=Anna",
+                path.to_str().expect("a plain path"),
+            ],
+        )
+        .succeeds();
         device.wait();
 
         let rewritten = heirloom_protocol::Fingerprint::of(&fs::read(&path).expect("readable"));
-        assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&rewritten), "{overwrite}");
+        assert_eq!(
+            house.ask(&anna).library().get("photo.jpg"),
+            Some(&rewritten),
+            "{overwrite}"
+        );
         // Without an option to overwrite, exiftool keeps the original beside it.
         assert_eq!(house.ask(&anna).library().len(), files, "{overwrite}");
-        assert!(house.server.images().contains_key(&rewritten), "{overwrite}");
+        assert!(
+            house.server.images().contains_key(&rewritten),
+            "{overwrite}"
+        );
     }
 }

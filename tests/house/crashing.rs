@@ -1,7 +1,8 @@
-//! A crash between any two durable states, of either side: nothing is lost, torn or untrue afterwards.
+//! A crash between any two durable states, of either side: nothing is lost, torn or untrue
+//! afterwards.
 //!
-//! Each scene is played once for each point that it comes to: the process ends itself there, is started again, and what it left is
-//! looked at. `docs/DURABILITY.md` has the table of all points.
+//! Each scene is played once for each point that it comes to: the process ends itself there, is
+//! started again, and what it left is looked at. `docs/DURABILITY.md` has the table of all points.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -64,13 +65,16 @@ fn scene_of(point: Point) -> Scene {
         | Point::ReceiptWritten
         | Point::NamesAnswered
         | Point::NamesConfirmed => Scene::Keeping,
-        Point::PlaceholderDeclared | Point::PlaceholderNamed | Point::PlaceholdersSynced | Point::ArrivalWritten => {
-            Scene::Arriving
-        }
+        Point::PlaceholderDeclared
+        | Point::PlaceholderNamed
+        | Point::PlaceholdersSynced
+        | Point::ArrivalWritten => Scene::Arriving,
         Point::FreeRestated | Point::FreeDeclared | Point::FreePunched => Scene::Freeing,
-        Point::PieceSynced | Point::PieceNoted | Point::WholeSynced | Point::WholeUndeclared | Point::WholeRestated => {
-            Scene::Fetching
-        }
+        Point::PieceSynced
+        | Point::PieceNoted
+        | Point::WholeSynced
+        | Point::WholeUndeclared
+        | Point::WholeRestated => Scene::Fetching,
         Point::ShardWritten
         | Point::ShardSynced
         | Point::ShardListed
@@ -102,15 +106,26 @@ fn is_copied(photo: &Path, device: &Device) -> bool {
     fs::copy(photo, device.path(photo.file_name().expect("a name"))).is_ok()
 }
 
-/// Every photo that was taken is whole in the mount, on the server and in the library, and nothing else is.
+/// Every photo that was taken is whole in the mount, on the server and in the library, and nothing
+/// else is.
 #[track_caller]
 fn all_is_kept(house: &House, person: &Person, device: &Device) {
     let shelf = house.shelf("camera");
     device.wait();
-    assert_eq!(device.contents(), fingerprints_below(&shelf), "the mount shows what was copied");
-    eventually(BACKED_UP_WITHIN, "the library has all names", || device.status().number("/names_queued") == 0);
+    assert_eq!(
+        device.contents(),
+        fingerprints_below(&shelf),
+        "the mount shows what was copied"
+    );
+    eventually(BACKED_UP_WITHIN, "the library has all names", || {
+        device.status().number("/names_queued") == 0
+    });
     house.keeps_all_of(&shelf, person, "");
-    assert_eq!(house.server.images().len(), fingerprints_below(&shelf).len(), "nothing else was stored");
+    assert_eq!(
+        house.server.images().len(),
+        fingerprints_below(&shelf).len(),
+        "nothing else was stored"
+    );
 }
 
 /// A house in which somebody's photo is backed up, by a device that is unmounted again.
@@ -121,7 +136,9 @@ fn house_with_a_photo(bytes: usize) -> (House, Person, Device, PathBuf) {
     let (photo, _) = house.photo("a.jpg", bytes);
     device.copy_in(&photo);
     device.wait();
-    eventually(BACKED_UP_WITHIN, "its name is known", || device.status().number("/names_queued") == 0);
+    eventually(BACKED_UP_WITHIN, "its name is known", || {
+        device.status().number("/names_queued") == 0
+    });
     device.unmount();
     (house, anna, device, photo)
 }
@@ -148,22 +165,39 @@ fn a_crash_of_the_client_anywhere_on_the_way_out_loses_nothing_and_sends_nothing
         let anna = house.person("anna");
         let link = house.link();
         let mut device = house.linked(&anna, "laptop", &link);
-        let photos = [house.photo("small.jpg", SMALL).0, house.photo("large.jpg", LARGE).0];
+        let photos = [
+            house.photo("small.jpg", SMALL).0,
+            house.photo("large.jpg", LARGE).0,
+        ];
         device.mount_to_crash(at);
-        let copied: Vec<bool> = photos.iter().map(|photo| is_copied(photo, &device)).collect();
+        let copied: Vec<bool> = photos
+            .iter()
+            .map(|photo| is_copied(photo, &device))
+            .collect();
         device.crashes();
         link.break_connections();
-        let images = photos.each_ref().map(|photo| fs::read(photo).expect("a photo"));
-        let sizes = images.each_ref().map(|photo| (Fingerprint::of(photo), photo.len() as u64));
+        let images = photos
+            .each_ref()
+            .map(|photo| fs::read(photo).expect("a photo"));
+        let sizes = images
+            .each_ref()
+            .map(|photo| (Fingerprint::of(photo), photo.len() as u64));
         let had = house.ask(&anna).arrived(&sizes);
         link.take_shards();
 
         device.mount();
         for (photo, was_copied) in photos.iter().zip(copied) {
-            assert!(was_copied || is_copied(photo, &device), "nobody is in the way now");
+            assert!(
+                was_copied || is_copied(photo, &device),
+                "nobody is in the way now"
+            );
         }
         all_is_kept(&house, &anna, &device);
-        assert_eq!(crate::kills::sent_again(&link, &had), 0, "sent although the server had it");
+        assert_eq!(
+            crate::kills::sent_again(&link, &had),
+            0,
+            "sent although the server had it"
+        );
     });
 }
 
@@ -175,16 +209,26 @@ fn a_crash_while_photos_of_another_device_are_shown_shows_each_once_and_none_tha
         second.mount_to_crash(at);
         second.crashes();
         second.mount();
-        eventually(BACKED_UP_WITHIN, "the photo is shown", || second.status().files("placeholder") == 1);
-        let names: Vec<_> = fs::read_dir(second.mountpoint()).expect("a mount").map(|it| it.expect("a name")).collect();
+        eventually(BACKED_UP_WITHIN, "the photo is shown", || {
+            second.status().files("placeholder") == 1
+        });
+        let names: Vec<_> = fs::read_dir(second.mountpoint())
+            .expect("a mount")
+            .map(|it| it.expect("a name"))
+            .collect();
         assert_eq!(names.len(), 1, "{names:?}");
         assert_eq!(second.attribute("a.jpg", "state"), "placeholder");
-        let (shown, original) = (fs::metadata(second.path("a.jpg")), fs::metadata(first.state().join("spool/a.jpg")));
+        let (shown, original) = (
+            fs::metadata(second.path("a.jpg")),
+            fs::metadata(first.state().join("spool/a.jpg")),
+        );
         assert_eq!(
             shown.expect("it is shown").modified().expect("a time"),
             original.expect("a photo").modified().expect("a time")
         );
-        assert!(fs::read(second.path("a.jpg")).expect("fetched") == fs::read(&photo).expect("a photo"));
+        assert!(
+            fs::read(second.path("a.jpg")).expect("fetched") == fs::read(&photo).expect("a photo")
+        );
     });
 }
 
@@ -213,7 +257,10 @@ fn a_crash_while_a_photo_is_fetched_leaves_a_photo_or_a_placeholder_that_says_so
         let reading = thread::spawn(move || fs::read(place));
         device.crashes();
         if let Ok(read) = reading.join().expect("reading does not panic") {
-            assert!(read == fs::read(&photo).expect("a photo"), "other bytes were read");
+            assert!(
+                read == fs::read(&photo).expect("a photo"),
+                "other bytes were read"
+            );
         }
         says_what_it_is(&mut device, &photo);
     });
@@ -228,12 +275,17 @@ fn says_what_it_is(device: &mut Device, photo: &Path) {
     let is_known = || !device.status().says("/comparing") && device.status().waiting() == 0;
     eventually(BACKED_UP_WITHIN, "it is known what it is", is_known);
     match device.attribute("a.jpg", "state").as_str() {
-        "backed_up" => assert!(fs::read(&spooled).expect("spooled") == photo, "a hole is called a photo"),
+        "backed_up" => assert!(
+            fs::read(&spooled).expect("spooled") == photo,
+            "a hole is called a photo"
+        ),
         "placeholder" => {}
         other => panic!("a.jpg is {other}"),
     }
     assert!(fs::read(device.path("a.jpg")).expect("it can be read") == photo);
-    eventually(BACKED_UP_WITHIN, "it is whole again", || device.attribute("a.jpg", "state") == "backed_up");
+    eventually(BACKED_UP_WITHIN, "it is whole again", || {
+        device.attribute("a.jpg", "state") == "backed_up"
+    });
     assert!(fs::read(&spooled).expect("spooled") == photo);
     assert_eq!(device.status().sent(), 0, "nothing is sent again");
     device.unmount();
@@ -247,18 +299,26 @@ fn a_crash_of_the_server_anywhere_on_the_way_in_loses_nothing_that_it_vouched_fo
         house.server.stop();
         house.server.start_to_crash(at);
         let mut device = house.device(&anna, "laptop");
-        let photos = [house.photo("small.jpg", SMALL), house.photo("large.jpg", LARGE)];
+        let photos = [
+            house.photo("small.jpg", SMALL),
+            house.photo("large.jpg", LARGE),
+        ];
         for (photo, _) in &photos {
             device.copy_in(photo);
         }
         house.server.crashes();
-        let reported: Vec<_> = (photos.iter().map(|(photo, image)| (photo.file_name().expect("a name"), *image)))
-            .filter(|(name, _)| device.attribute(name.to_str().expect("plain"), "state") == "backed_up")
-            .map(|(_, image)| image)
-            .collect();
+        let reported: Vec<_> = (photos
+            .iter()
+            .map(|(photo, image)| (photo.file_name().expect("a name"), *image)))
+        .filter(|(name, _)| device.attribute(name.to_str().expect("plain"), "state") == "backed_up")
+        .map(|(_, image)| image)
+        .collect();
         // Whatever has an image's name is that image, at any moment.
         let stored = house.server.images();
-        assert!(reported.iter().all(|image| stored.contains_key(image)), "it was vouched for");
+        assert!(
+            reported.iter().all(|image| stored.contains_key(image)),
+            "it was vouched for"
+        );
         house.server.start_again();
         all_is_kept(&house, &anna, &device);
         device.unmount();
@@ -303,7 +363,10 @@ fn a_crash_of_the_server_when_it_finds_damage_never_gives_the_damaged_bytes_out(
         house.server.crashes();
         house.server.start_again();
         let given = house.ask(&anna).image(image);
-        assert!(given.is_none_or(|given| given == bytes), "damaged bytes were given out");
+        assert!(
+            given.is_none_or(|given| given == bytes),
+            "damaged bytes were given out"
+        );
         all_is_kept(&house, &ben, &device);
         assert!(house.ask(&anna).image(image).expect("it is healed") == bytes);
     });
@@ -311,7 +374,9 @@ fn a_crash_of_the_server_when_it_finds_damage_never_gives_the_damaged_bytes_out(
 
 /// Flips a bit on the server's disk.
 fn damage_the_only_image(house: &House) {
-    let stored = crate::server::files_below(&house.server.data().join("images")).pop().expect("an image");
+    let stored = crate::server::files_below(&house.server.data().join("images"))
+        .pop()
+        .expect("an image");
     let mut bytes = fs::read(&stored).expect("an image");
     bytes[SMALL / 2] ^= 1;
     fs::write(&stored, bytes).expect("writable");
@@ -321,7 +386,9 @@ fn damage_the_only_image(house: &House) {
 fn a_crash_of_the_server_while_it_scrubs_forgets_no_damage_that_it_found() {
     play(Scene::Scrubbing, |at| {
         let (mut house, anna, mut device, photo) = house_with_a_photo(SMALL);
-        house.server.with_options(&["--scrub-every", "1s", "--scrub-rate", "100"]);
+        house
+            .server
+            .with_options(&["--scrub-every", "1s", "--scrub-rate", "100"]);
         house.server.stop();
         damage_the_only_image(&house);
         house.server.start_and_crash(at);
@@ -329,7 +396,9 @@ fn a_crash_of_the_server_while_it_scrubs_forgets_no_damage_that_it_found() {
         device.mount();
         let (bytes, asker) = (fs::read(&photo).expect("a photo"), house.ask(&anna));
         let image = Fingerprint::of(&bytes);
-        eventually(BACKED_UP_WITHIN, "it is healed", || asker.image(image).is_some_and(|given| given == bytes));
+        eventually(BACKED_UP_WITHIN, "it is healed", || {
+            asker.image(image).is_some_and(|given| given == bytes)
+        });
         all_is_kept(&house, &anna, &device);
     });
 }
@@ -346,28 +415,53 @@ fn a_crash_while_what_nobody_has_is_cleared_away_leaves_whole_images_and_no_prom
         bens.wait();
         device.mount();
         fs::remove_file(device.path("a.jpg")).expect("removed");
-        eventually(BACKED_UP_WITHIN, "the library knows", || house.ask(&anna).library().is_empty());
+        eventually(BACKED_UP_WITHIN, "the library knows", || {
+            house.ask(&anna).library().is_empty()
+        });
 
-        house.server.administer_to_crash(at, &["trash", "purge", "--grace", "0s"]);
+        house
+            .server
+            .administer_to_crash(at, &["trash", "purge", "--grace", "0s"]);
         let bytes = fs::read(&photo).expect("a photo");
         let image = Fingerprint::of(&bytes);
         let left = house.server.images();
-        assert!(left.contains_key(&Fingerprint::of(&fs::read(&stays).expect("a photo"))), "it is Ben's");
+        assert!(
+            left.contains_key(&Fingerprint::of(&fs::read(&stays).expect("a photo"))),
+            "it is Ben's"
+        );
         assert_eq!(left.contains_key(&image), at != "image-removed");
-        assert_eq!(house.ask(&anna).image(image), None, "it is not hers any more");
+        assert_eq!(
+            house.ask(&anna).image(image),
+            None,
+            "it is not hers any more"
+        );
 
         // The same photo comes again, and is what it was.
         device.copy_in(&photo);
         device.wait();
         assert!(house.ask(&anna).image(image).expect("it is hers again") == bytes);
-        house.server.administer(&["trash", "purge", "--grace", "0s"]).succeeds();
+        house
+            .server
+            .administer(&["trash", "purge", "--grace", "0s"])
+            .succeeds();
         assert_eq!(house.server.images().len(), 2, "and stays");
 
         fs::remove_file(device.path("a.jpg")).expect("removed");
-        eventually(BACKED_UP_WITHIN, "the library knows", || house.ask(&anna).library().is_empty());
-        house.server.administer_to_crash(at, &["trash", "purge", "--grace", "0s"]);
-        house.server.administer(&["trash", "purge", "--grace", "0s"]).succeeds();
-        assert_eq!(house.server.images().len(), 1, "what the crash left is found");
+        eventually(BACKED_UP_WITHIN, "the library knows", || {
+            house.ask(&anna).library().is_empty()
+        });
+        house
+            .server
+            .administer_to_crash(at, &["trash", "purge", "--grace", "0s"]);
+        house
+            .server
+            .administer(&["trash", "purge", "--grace", "0s"])
+            .succeeds();
+        assert_eq!(
+            house.server.images().len(),
+            1,
+            "what the crash left is found"
+        );
     });
 }
 
@@ -387,8 +481,13 @@ fn a_crash_of_the_server_while_an_upload_is_dropped_leaves_no_list_without_bytes
                 ("Content-Digest", ContentDigest::of(bytes).to_string()),
                 ("Content-Type", "application/octet-stream".to_owned()),
             ];
-            let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-            asker.ask("PUT", &route::shard(image, offset as u64), &headers, bytes).status
+            let headers: Vec<_> = headers
+                .iter()
+                .map(|(name, value)| (*name, value.as_str()))
+                .collect();
+            asker
+                .ask("PUT", &route::shard(image, offset as u64), &headers, bytes)
+                .status
         };
         assert_eq!(put(0, half), 200);
         let dropping = {
@@ -398,9 +497,17 @@ fn a_crash_of_the_server_while_an_upload_is_dropped_leaves_no_list_without_bytes
         house.server.crashes();
         drop(dropping.join());
         house.server.start_again();
-        assert_eq!(house.ask(&anna).arrived(&[(image, SMALL as u64)])[&image], RangeSet::new(), "no list is left");
+        assert_eq!(
+            house.ask(&anna).arrived(&[(image, SMALL as u64)])[&image],
+            RangeSet::new(),
+            "no list is left"
+        );
         assert_eq!(put(SMALL / 2, &photo[SMALL / 2..]), 200);
-        let said = house.ask(&anna).arrived(&[(image, SMALL as u64)]).remove(&image).expect("an answer");
+        let said = house
+            .ask(&anna)
+            .arrived(&[(image, SMALL as u64)])
+            .remove(&image)
+            .expect("an answer");
         assert!(!said.covers(SMALL as u64), "the first half was dropped");
         assert!((200..300).contains(&put(0, half)));
         assert!(house.ask(&anna).image(image).expect("it is whole") == photo);
@@ -409,12 +516,27 @@ fn a_crash_of_the_server_while_an_upload_is_dropped_leaves_no_list_without_bytes
 
 #[test]
 fn every_crash_point_stands_in_the_table_with_its_test_and_no_other_does() {
-    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/DURABILITY.md")).expect("the page");
-    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-    let listed: Vec<_> = rows.map(|(name, rest)| (name, rest.rsplit('`').nth(1).unwrap_or_default())).collect();
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/DURABILITY.md"))
+        .expect("the page");
+    let rows = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+    let listed: Vec<_> = rows
+        .map(|(name, rest)| (name, rest.rsplit('`').nth(1).unwrap_or_default()))
+        .collect();
     let names: Vec<_> = listed.iter().map(|(name, _)| *name).collect();
-    assert_eq!(names, Point::ALL.iter().map(|point| point.name()).collect::<Vec<_>>(), "in the order of the list");
+    assert_eq!(
+        names,
+        Point::ALL
+            .iter()
+            .map(|point| point.name())
+            .collect::<Vec<_>>(),
+        "in the order of the list"
+    );
     let here = include_str!("crashing.rs");
-    let unknown: BTreeSet<_> = listed.iter().filter(|(_, test)| !here.contains(&format!("fn {test}()"))).collect();
+    let unknown: BTreeSet<_> = listed
+        .iter()
+        .filter(|(_, test)| !here.contains(&format!("fn {test}()")))
+        .collect();
     assert!(unknown.is_empty(), "tests that are not here: {unknown:?}");
 }

@@ -26,7 +26,8 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device that keeps everything in `folder` and speaks to `server` with this token. Not mounted yet.
+    /// A device that keeps everything in `folder` and speaks to `server` with this token. Not
+    /// mounted yet.
     pub fn new(name: &str, folder: PathBuf, server: &str, token: &str) -> Self {
         fs::create_dir_all(folder.join("mount")).expect("a mountpoint");
         let device = Self {
@@ -94,11 +95,24 @@ impl Device {
         self.folder.join("token")
     }
 
-    /// Its program, ready for arguments. Whatever it keeps outside the state directory stays in the device's folder.
-    pub fn heirloom<A: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+    /// Its program, ready for arguments. Whatever it keeps outside the state directory stays in the
+    /// device's folder.
+    pub fn heirloom<A: AsRef<std::ffi::OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Command {
         let mut command = Command::new(PROGRAM);
-        command.args(arguments).env("HOME", &self.folder).env("RUST_LOG", "heirloom=debug,info");
-        for variable in ["XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "XDG_CACHE_HOME"] {
+        command
+            .args(arguments)
+            .env("HOME", &self.folder)
+            .env("RUST_LOG", "heirloom=debug,info");
+        for variable in [
+            "XDG_STATE_HOME",
+            "XDG_DATA_HOME",
+            "XDG_CONFIG_HOME",
+            "XDG_RUNTIME_DIR",
+            "XDG_CACHE_HOME",
+        ] {
             command.env_remove(variable);
         }
         command
@@ -109,9 +123,16 @@ impl Device {
         let mut command = self.heirloom(["mount"]);
         command.arg(self.mountpoint());
         if let Some(server) = &self.server {
-            command.args(["--server", server]).arg("--token-file").arg(self.token_file());
+            command
+                .args(["--server", server])
+                .arg("--token-file")
+                .arg(self.token_file());
         }
-        command.arg("--state").arg(self.state()).arg("--foreground").args(&self.options);
+        command
+            .arg("--state")
+            .arg(self.state())
+            .arg("--foreground")
+            .args(&self.options);
         command.envs(self.variables.iter().cloned());
         command
     }
@@ -121,14 +142,24 @@ impl Device {
     pub fn mount(&mut self) {
         let log = self.folder.join("heirloom.log");
         let mut process = Process::start(&self.name, self.mount_command(), &log);
-        eventually(SOON, &format!("{} is mounted and answers", self.name), || {
-            assert!(process.runs(), "{} ended:\n{}", self.name, fs::read_to_string(&log).unwrap_or_default());
-            is_mounted(&self.mountpoint()) && self.ask_status().code == 0
-        });
+        eventually(
+            SOON,
+            &format!("{} is mounted and answers", self.name),
+            || {
+                assert!(
+                    process.runs(),
+                    "{} ended:\n{}",
+                    self.name,
+                    fs::read_to_string(&log).unwrap_or_default()
+                );
+                is_mounted(&self.mountpoint()) && self.ask_status().code == 0
+            },
+        );
         self.process = Some(process);
     }
 
-    /// Mounts a process that ends itself at this crash point; returns when it can be used, or has come there already.
+    /// Mounts a process that ends itself at this crash point; returns when it can be used, or has
+    /// come there already.
     #[track_caller]
     pub fn mount_to_crash(&mut self, at: &str) {
         let mut command = self.mount_command();
@@ -144,7 +175,11 @@ impl Device {
     #[track_caller]
     pub fn crashes(&mut self) {
         let mut process = self.process.take().expect("it was started");
-        eventually(CRASHED_WITHIN, &format!("{} comes to its crash point", self.name), || !process.runs());
+        eventually(
+            CRASHED_WITHIN,
+            &format!("{} comes to its crash point", self.name),
+            || !process.runs(),
+        );
     }
 
     /// SIGKILL. The mount stays behind, dead.
@@ -216,7 +251,16 @@ impl Device {
     fn ask_attribute(&self, path: &str, name: &str) -> Ended {
         let attribute = format!("user.heirloom.{name}");
         let file = self.path(path);
-        run("getfattr", ["--absolute-names", "--only-values", "-n", &attribute, file.to_str().expect("a plain path")])
+        run(
+            "getfattr",
+            [
+                "--absolute-names",
+                "--only-values",
+                "-n",
+                &attribute,
+                file.to_str().expect("a plain path"),
+            ],
+        )
     }
 
     /// Copies a file into the mount, as the shell does.
@@ -236,7 +280,10 @@ impl Drop for Device {
         self.process = None;
         if is_mounted(&self.mountpoint()) {
             let mountpoint = self.mountpoint();
-            let ended = run("fusermount3", ["-u", "-z", mountpoint.to_str().expect("a plain path")]);
+            let ended = run(
+                "fusermount3",
+                ["-u", "-z", mountpoint.to_str().expect("a plain path")],
+            );
             println!("{} left its mount behind: {ended}", self.name);
         }
     }
@@ -247,18 +294,29 @@ pub fn fingerprints_below(folder: &Path) -> Vec<(String, Fingerprint)> {
     let mut found: Vec<_> = crate::server::files_below(folder)
         .into_iter()
         .map(|file| {
-            let below = file.strip_prefix(folder).expect("below it").to_str().expect("a plain path").to_owned();
-            (below, Fingerprint::of(&fs::read(&file).expect("a readable file")))
+            let below = file
+                .strip_prefix(folder)
+                .expect("below it")
+                .to_str()
+                .expect("a plain path")
+                .to_owned();
+            (
+                below,
+                Fingerprint::of(&fs::read(&file).expect("a readable file")),
+            )
         })
         .collect();
     found.sort();
     found
 }
 
-/// Whether something is mounted there, alive or dead (proc(5): the fifth word of a line of mountinfo).
+/// Whether something is mounted there, alive or dead (proc(5): the fifth word of a line of
+/// mountinfo).
 pub fn is_mounted(mountpoint: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
-    mounts.lines().any(|line| line.split(' ').nth(4) == mountpoint.to_str())
+    mounts
+        .lines()
+        .any(|line| line.split(' ').nth(4) == mountpoint.to_str())
 }
 
 /// What `heirloom status --json` said.
@@ -269,19 +327,28 @@ impl Status {
     /// The number at a place such as `/files/pending/bytes`.
     #[track_caller]
     pub fn number(&self, place: &str) -> u64 {
-        self.0.pointer(place).and_then(Value::as_u64).unwrap_or_else(|| panic!("no number {place} in {:#}", self.0))
+        self.0
+            .pointer(place)
+            .and_then(Value::as_u64)
+            .unwrap_or_else(|| panic!("no number {place} in {:#}", self.0))
     }
 
     /// The yes or no at a place such as `/comparing`.
     #[track_caller]
     pub fn says(&self, place: &str) -> bool {
-        self.0.pointer(place).and_then(Value::as_bool).unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
+        self.0
+            .pointer(place)
+            .and_then(Value::as_bool)
+            .unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
     }
 
     /// The word at a place such as `/connection/state`.
     #[track_caller]
     pub fn word(&self, place: &str) -> &str {
-        self.0.pointer(place).and_then(Value::as_str).unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
+        self.0
+            .pointer(place)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
     }
 
     /// How many files are in this state.

@@ -1,7 +1,8 @@
-//! Somebody who works in a mount at random, and *the diary* of what they did: what must be there afterwards.
+//! Somebody who works in a mount at random, and *the diary* of what they did: what must be there
+//! afterwards.
 //!
-//! A step that was cut short by a kill has happened or not; the diary settles which by looking. A photo that was being
-//! written then is *in doubt*: whole or not, nobody promised anything.
+//! A step that was cut short by a kill has happened or not; the diary settles which by looking. A
+//! photo that was being written then is *in doubt*: whole or not, nobody promised anything.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -63,7 +64,17 @@ impl Diary {
         let (kept, doubtful) = (BTreeMap::new(), BTreeSet::new());
         let (existed, reported) = (BTreeMap::new(), BTreeSet::new());
         let (camera, chance) = (Camera::new(seed), fastrand::Rng::with_seed(seed));
-        Self { folder, camera, chance, names: 0, kept, doubtful, existed, reported, unfinished: None }
+        Self {
+            folder,
+            camera,
+            chance,
+            names: 0,
+            kept,
+            doubtful,
+            existed,
+            reported,
+            unfinished: None,
+        }
     }
 
     /// Works until somebody says enough or the mount dies under it.
@@ -75,7 +86,11 @@ impl Diary {
 
     /// Does one thing, and notes that it is done once that is certain.
     fn step(&mut self) -> io::Result<()> {
-        let photo_bytes = if self.chance.u8(..16) == 0 { 1_000_000..6_000_000 } else { 10_000..300_000 };
+        let photo_bytes = if self.chance.u8(..16) == 0 {
+            1_000_000..6_000_000
+        } else {
+            10_000..300_000
+        };
         let bytes = self.chance.usize(photo_bytes);
         let photo = self.camera.take(bytes);
         let step = self.choose(Fingerprint::of(&photo));
@@ -92,20 +107,42 @@ impl Diary {
     }
 
     fn choose(&mut self, photo: Fingerprint) -> Step {
-        let Some(old) = self.any_kept() else { return Step::Write { name: self.new_name(), photo } };
+        let Some(old) = self.any_kept() else {
+            return Step::Write {
+                name: self.new_name(),
+                photo,
+            };
+        };
         if self.kept.len() >= KEPT_MAX {
             return Step::Remove { name: old };
         }
         match self.chance.u8(..10) {
-            0..4 => Step::Write { name: self.new_name(), photo },
+            0..4 => Step::Write {
+                name: self.new_name(),
+                photo,
+            },
             4 => Step::Write { name: old, photo },
-            5 => Step::Save { aside: format!("{old}.part"), name: old, photo },
+            5 => Step::Save {
+                aside: format!("{old}.part"),
+                name: old,
+                photo,
+            },
             6 => {
                 let name = self.new_name();
-                Step::Save { aside: format!("{name}.part"), name, photo }
+                Step::Save {
+                    aside: format!("{name}.part"),
+                    name,
+                    photo,
+                }
             }
-            7 => Step::Rename { from: old, to: self.new_name() },
-            8 => Step::Rename { from: old, to: self.any_kept().expect("there is one") },
+            7 => Step::Rename {
+                from: old,
+                to: self.new_name(),
+            },
+            8 => Step::Rename {
+                from: old,
+                to: self.any_kept().expect("there is one"),
+            },
             _ => Step::Remove { name: old },
         }
     }
@@ -137,7 +174,8 @@ impl Diary {
         }
     }
 
-    /// Asks after one photo, as a file manager does, and remembers it if it is said to be backed up.
+    /// Asks after one photo, as a file manager does, and remembers it if it is said to be backed
+    /// up.
     fn ask(&mut self) {
         let Some(name) = self.any_kept() else { return };
         let mut state = [0_u8; 64];
@@ -149,7 +187,9 @@ impl Diary {
 
     /// After a kill: looks which of the two it is for the step that was under way.
     pub fn settle(&mut self) {
-        let Some(step) = self.unfinished.take() else { return };
+        let Some(step) = self.unfinished.take() else {
+            return;
+        };
         match &step {
             Step::Write { name, .. } => {
                 self.kept.remove(name);
@@ -163,7 +203,11 @@ impl Diary {
                 }
             }
             Step::Rename { from, to } if self.stands(from).is_none() && from != to => {
-                assert_eq!(self.stands(to).as_ref(), self.kept.get(from), "{from} is neither here nor at {to}");
+                assert_eq!(
+                    self.stands(to).as_ref(),
+                    self.kept.get(from),
+                    "{from} is neither here nor at {to}"
+                );
                 self.note(step.clone());
             }
             Step::Remove { name } if self.stands(name).is_none() => self.note(step.clone()),
@@ -175,7 +219,12 @@ impl Diary {
     #[track_caller]
     pub fn is_true(&self) {
         for (name, photo) in &self.kept {
-            assert_eq!(self.stands(name), Some(*photo), "{name} in {} is what was closed", self.folder.display());
+            assert_eq!(
+                self.stands(name),
+                Some(*photo),
+                "{name} in {} is what was closed",
+                self.folder.display()
+            );
         }
     }
 
@@ -195,7 +244,9 @@ impl Diary {
 
     fn any_kept(&mut self) -> Option<String> {
         let count = self.kept.len();
-        (count > 0).then(|| self.chance.usize(..count)).and_then(|number| self.kept.keys().nth(number).cloned())
+        (count > 0)
+            .then(|| self.chance.usize(..count))
+            .and_then(|number| self.kept.keys().nth(number).cloned())
     }
 
     fn new_name(&mut self) -> String {
@@ -207,5 +258,7 @@ impl Diary {
 /// In pieces, so that a kill finds half a photo now and then.
 fn write(path: &Path, photo: &[u8]) -> io::Result<()> {
     let mut file = fs::File::create(path)?;
-    photo.chunks(64 << 10).try_for_each(|piece| file.write_all(piece))
+    photo
+        .chunks(64 << 10)
+        .try_for_each(|piece| file.write_all(piece))
 }

@@ -1,7 +1,9 @@
-//! *A disk* that can lose its power: ext4 in an image file, and the image on XFS, where it can be cloned at any moment.
+//! *A disk* that can lose its power: ext4 in an image file, and the image on XFS, where it can be
+//! cloned at any moment.
 //!
-//! A clone (`ioctl_ficlone(2)`) is what a power cut leaves: whatever was written to the disk until then, in whatever state.
-//! Making and mounting disks is for root; who is not root is asked for `sudo`'s leave.
+//! A clone (`ioctl_ficlone(2)`) is what a power cut leaves: whatever was written to the disk until
+//! then, in whatever state. Making and mounting disks is for root; who is not root is asked for
+//! `sudo`'s leave.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -25,7 +27,8 @@ pub struct Yard {
     mounted: Mounted,
 }
 
-/// A disk, mounted. Dropping it unmounts it, and its loop device goes with that; its image stays in the yard.
+/// A disk, mounted. Dropping it unmounts it, and its loop device goes with that; its image stays in
+/// the yard.
 #[derive(Debug)]
 pub struct Disk {
     image: PathBuf,
@@ -49,8 +52,19 @@ impl Yard {
     pub fn new(folder: &Path) -> Self {
         let image = folder.join("yard.xfs");
         make_image(&image, YARD_BYTES);
-        as_root("mkfs.xfs", &[Path::new("-q"), Path::new("-m"), Path::new("reflink=1"), &image]).succeeds();
-        Self { mounted: Mounted::new(&image, &folder.join("yard")) }
+        as_root(
+            "mkfs.xfs",
+            &[
+                Path::new("-q"),
+                Path::new("-m"),
+                Path::new("reflink=1"),
+                &image,
+            ],
+        )
+        .succeeds();
+        Self {
+            mounted: Mounted::new(&image, &folder.join("yard")),
+        }
     }
 
     /// A new, empty disk.
@@ -58,15 +72,25 @@ impl Yard {
         let image = self.mounted.at.join(format!("{name}.ext4"));
         make_image(&image, DISK_BYTES);
         as_root("mkfs.ext4", &[Path::new("-q"), &image]).succeeds();
-        Disk { mounted: Mounted::new(&image, &self.mounted.at.join(name)), image }
+        Disk {
+            mounted: Mounted::new(&image, &self.mounted.at.join(name)),
+            image,
+        }
     }
 
-    /// What would be left of a disk if the power failed now: cloned, and mounted, which replays its journal.
+    /// What would be left of a disk if the power failed now: cloned, and mounted, which replays its
+    /// journal.
     pub fn cut(&self, disk: &Disk, name: &str) -> Disk {
         let image = self.mounted.at.join(format!("{name}.ext4"));
-        let (from, to) = (File::open(&disk.image).expect("an image"), File::create(&image).expect("room for a clone"));
+        let (from, to) = (
+            File::open(&disk.image).expect("an image"),
+            File::create(&image).expect("room for a clone"),
+        );
         rustix::fs::ioctl_ficlone(&to, &from).expect("XFS clones files");
-        Disk { mounted: Mounted::new(&image, &self.mounted.at.join(name)), image }
+        Disk {
+            mounted: Mounted::new(&image, &self.mounted.at.join(name)),
+            image,
+        }
     }
 }
 
@@ -89,7 +113,11 @@ impl SmallDisk {
     pub fn new(image: &Path, place: &Path, bytes: u64) -> Self {
         make_image(image, bytes);
         // Nothing is kept back for the administrator: full is full.
-        as_root("mkfs.ext4", &[Path::new("-q"), Path::new("-m"), Path::new("0"), image]).succeeds();
+        as_root(
+            "mkfs.ext4",
+            &[Path::new("-q"), Path::new("-m"), Path::new("0"), image],
+        )
+        .succeeds();
         let mounted = Mounted::new(image, place);
         fs::set_permissions(place, fs::Permissions::from_mode(0o700)).expect("our own folder");
         Self { mounted }
@@ -131,16 +159,25 @@ impl Drop for Mounted {
 }
 
 fn make_image(image: &Path, bytes: u64) {
-    File::create(image).and_then(|file| file.set_len(bytes)).expect("room for an image");
+    File::create(image)
+        .and_then(|file| file.set_len(bytes))
+        .expect("room for an image");
 }
 
 fn as_root(program: &str, arguments: &[&Path]) -> Ended {
-    let mut command = if geteuid().is_root() { Command::new("env") } else { Command::new("sudo") };
+    let mut command = if geteuid().is_root() {
+        Command::new("env")
+    } else {
+        Command::new("sudo")
+    };
     if !geteuid().is_root() {
         command.arg("--non-interactive");
     }
     // mkfs lies in /usr/sbin, which is not on everybody's path.
-    let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
+    let path = format!(
+        "{}:/usr/sbin:/sbin",
+        std::env::var("PATH").unwrap_or_default()
+    );
     finish({
         command.env("PATH", path).arg(program).args(arguments);
         command

@@ -1,4 +1,5 @@
-//! A photo that changes while it is on its way: its last content arrives, and no mixture of two ever does.
+//! A photo that changes while it is on its way: its last content arrives, and no mixture of two
+//! ever does.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -22,11 +23,16 @@ fn an_edit_during_the_upload_is_what_the_server_ends_with() {
     device.mount();
     let before = house.camera.take(30 << 20);
     fs::write(device.path("photo.jpg"), &before).expect("writable");
-    eventually(BACKED_UP_WITHIN, "the upload is under way", || link.bytes_to_server() > 4 << 20);
+    eventually(BACKED_UP_WITHIN, "the upload is under way", || {
+        link.bytes_to_server() > 4 << 20
+    });
 
     // The same length, other pixels in the middle and near the end.
     let mut after = before.clone();
-    let mut file = File::options().write(true).open(device.path("photo.jpg")).expect("writable");
+    let mut file = File::options()
+        .write(true)
+        .open(device.path("photo.jpg"))
+        .expect("writable");
     for place in [10 << 20, 29 << 20] {
         after[place..place + 8].copy_from_slice(b"retouch!");
         file.seek(SeekFrom::Start(place as u64)).expect("seekable");
@@ -40,8 +46,14 @@ fn an_edit_during_the_upload_is_what_the_server_ends_with() {
     assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&after));
     let images = house.server.images();
     assert!(images.contains_key(&after));
-    assert!(images.keys().all(|image| [before, after].contains(image)), "whole versions only");
-    assert_eq!(device.attribute("photo.jpg", "fingerprint"), after.to_string());
+    assert!(
+        images.keys().all(|image| [before, after].contains(image)),
+        "whole versions only"
+    );
+    assert_eq!(
+        device.attribute("photo.jpg", "fingerprint"),
+        after.to_string()
+    );
 }
 
 #[test]
@@ -53,7 +65,9 @@ fn a_photo_removed_during_the_upload_is_in_no_library() {
     let mut device = house.linked(&anna, "laptop", &link);
     device.mount();
     fs::write(device.path("photo.jpg"), house.camera.take(20 << 20)).expect("writable");
-    eventually(BACKED_UP_WITHIN, "the upload is under way", || link.bytes_to_server() > 4 << 20);
+    eventually(BACKED_UP_WITHIN, "the upload is under way", || {
+        link.bytes_to_server() > 4 << 20
+    });
     fs::remove_file(device.path("photo.jpg")).expect("unlink");
     link.full_speed();
     device.wait();
@@ -71,12 +85,17 @@ fn a_photo_renamed_during_the_upload_arrives_once_under_its_new_name() {
     device.mount();
     let photo = house.camera.take(20 << 20);
     fs::write(device.path("photo.jpg"), &photo).expect("writable");
-    eventually(BACKED_UP_WITHIN, "the upload is under way", || link.bytes_to_server() > 4 << 20);
+    eventually(BACKED_UP_WITHIN, "the upload is under way", || {
+        link.bytes_to_server() > 4 << 20
+    });
     fs::rename(device.path("photo.jpg"), device.path("renamed.jpg")).expect("rename");
     link.full_speed();
     device.wait();
     let library: Vec<_> = house.ask(&anna).library().into_iter().collect();
-    assert_eq!(library, [("renamed.jpg".to_owned(), Fingerprint::of(&photo))]);
+    assert_eq!(
+        library,
+        [("renamed.jpg".to_owned(), Fingerprint::of(&photo))]
+    );
 }
 
 #[test]
@@ -87,14 +106,23 @@ fn an_appended_photo_is_backed_up_anew() {
     let (photo, _) = house.photo("photo.jpg", 60_000);
     device.copy_in(&photo);
     device.wait();
-    let mut file = File::options().append(true).open(device.path("photo.jpg")).expect("writable");
-    file.write_all(b"a trailer behind the end").expect("writable");
+    let mut file = File::options()
+        .append(true)
+        .open(device.path("photo.jpg"))
+        .expect("writable");
+    file.write_all(b"a trailer behind the end")
+        .expect("writable");
     drop(file);
     device.wait();
     let now = Fingerprint::of(&fs::read(device.path("photo.jpg")).expect("readable"));
     assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&now));
 
-    File::options().write(true).open(device.path("photo.jpg")).expect("writable").set_len(30_000).expect("shorter");
+    File::options()
+        .write(true)
+        .open(device.path("photo.jpg"))
+        .expect("writable")
+        .set_len(30_000)
+        .expect("shorter");
     device.wait();
     let now = Fingerprint::of(&fs::read(device.path("photo.jpg")).expect("readable"));
     assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&now));
@@ -107,14 +135,22 @@ fn what_is_written_through_a_mapping_after_its_close_is_backed_up_too() {
     let device = house.device(&anna, "laptop");
     let mut photo = house.camera.take(300_000);
     fs::write(device.path("mapped.jpg"), &photo).expect("writable");
-    let file = File::options().read(true).write(true).open(device.path("mapped.jpg")).expect("writable");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(device.path("mapped.jpg"))
+        .expect("writable");
     let mapping = Mapping::of(&file, photo.len()).expect("it can be mapped");
     drop(file);
     // Closed after it, taken in before it.
     let (other, _) = house.photo("other.jpg", 100_000);
     device.copy_in(&other);
     device.wait_for(&["other.jpg"]);
-    assert_eq!(device.attribute("mapped.jpg", "state"), "pending", "somebody may still write");
+    assert_eq!(
+        device.attribute("mapped.jpg", "state"),
+        "pending",
+        "somebody may still write"
+    );
     photo[1_000..1_008].copy_from_slice(b"retouch!");
     mapping.write(1_000, b"retouch!");
     mapping.sync().expect("the disk takes it");
@@ -122,5 +158,8 @@ fn what_is_written_through_a_mapping_after_its_close_is_backed_up_too() {
     device.wait();
     let image = Fingerprint::of(&photo);
     assert_eq!(house.ask(&anna).library().get("mapped.jpg"), Some(&image));
-    assert_eq!(device.attribute("mapped.jpg", "fingerprint"), image.to_string());
+    assert_eq!(
+        device.attribute("mapped.jpg", "fingerprint"),
+        image.to_string()
+    );
 }

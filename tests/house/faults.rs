@@ -1,5 +1,6 @@
-//! Disks that are full, of either side: what was acknowledged stays, what was not is tried again, and it all goes on by itself when there
-//! is room. (Disks that fail are in `ailing`, and doors in the rooms' own tests.)
+//! Disks that are full, of either side: what was acknowledged stays, what was not is tried again,
+//! and it all goes on by itself when there is room. (Disks that fail are in `ailing`, and doors in
+//! the rooms' own tests.)
 
 use std::fs;
 use std::process::Command;
@@ -31,23 +32,37 @@ fn a_full_disk_of_the_server_keeps_photos_pending_until_there_is_room() {
 
     let filler = disk.fill();
     // In one shard, and in several.
-    let photos = [("small.jpg", 300_000), ("large.jpg", 9 << 20)].map(|(name, bytes)| house.photo(name, bytes));
+    let photos = [("small.jpg", 300_000), ("large.jpg", 9 << 20)]
+        .map(|(name, bytes)| house.photo(name, bytes));
     for (photo, _) in &photos {
         device.copy_in(photo);
     }
-    eventually(SOON, "it says why nothing goes on", || device.status().word("/connection/state") == "offline");
+    eventually(SOON, "it says why nothing goes on", || {
+        device.status().word("/connection/state") == "offline"
+    });
     let why = device.status().word("/connection/why").to_lowercase();
     assert!(why.contains("no room"), "{why}");
-    assert_eq!((device.status().waiting(), device.status().files("failed")), (2, 0), "they wait, and did not fail");
+    assert_eq!(
+        (device.status().waiting(), device.status().files("failed")),
+        (2, 0),
+        "they wait, and did not fail"
+    );
     let asker = crate::ask::Asker::new(server.address(), &anna.token);
     let given = asker.image(image).expect("what was acknowledged is there");
     assert_eq!(Fingerprint::of(&given), image);
 
     fs::remove_file(filler).expect("our own file");
     device.wait();
-    let images: Vec<_> = photos.iter().map(|(_, image)| *image).chain([image]).collect();
+    let images: Vec<_> = photos
+        .iter()
+        .map(|(_, image)| *image)
+        .chain([image])
+        .collect();
     let stored = server.images();
-    assert!(images.iter().all(|image| stored.contains_key(image)), "all is there in the end");
+    assert!(
+        images.iter().all(|image| stored.contains_key(image)),
+        "all is there in the end"
+    );
     device.unmount();
     server.end();
 }
@@ -57,7 +72,11 @@ fn a_server_whose_disk_has_no_room_left_starts_answers_and_is_given_room_by_its_
     let mut house = House::new();
     let folder = house.shelf("disk");
     // Without its log, which could not say that it listens.
-    let disk = SmallDisk::new(&folder.join("image"), &folder.join("server").join("data"), 96 << 20);
+    let disk = SmallDisk::new(
+        &folder.join("image"),
+        &folder.join("server").join("data"),
+        96 << 20,
+    );
     let mut server = Server::start(&folder.join("server"));
     let anna = Person::new("anna", &server.add_user("anna"));
     let mut device = house.device_of_server(&anna, "laptop", &server);
@@ -75,15 +94,24 @@ fn a_server_whose_disk_has_no_room_left_starts_answers_and_is_given_room_by_its_
     let filler = disk.fill();
     server.start_again();
     let asker = crate::ask::Asker::new(server.address(), &anna.token);
-    assert_eq!(Fingerprint::of(&asker.image(kept.1).expect("it answers")), kept.1);
+    assert_eq!(
+        Fingerprint::of(&asker.image(kept.1).expect("it answers")),
+        kept.1
+    );
     // What is sent meanwhile does not take the last of the room.
     device.copy_in(&house.photo("later.jpg", 500_000).0);
     eventually(SOON, "it says why nothing goes on", || {
         let status = device.status();
-        status.word("/connection/state") == "offline" && status.word("/connection/why").contains("no room")
+        status.word("/connection/state") == "offline"
+            && status.word("/connection/why").contains("no room")
     });
-    let said = server.administer(&["trash", "purge", "--grace", "0s"]).succeeds();
-    assert!(said.starts_with("purged 1 photos\nfreed 1 images, 2000000 bytes"), "{said}");
+    let said = server
+        .administer(&["trash", "purge", "--grace", "0s"])
+        .succeeds();
+    assert!(
+        said.starts_with("purged 1 photos\nfreed 1 images, 2000000 bytes"),
+        "{said}"
+    );
     fs::remove_file(filler).expect("our own file");
     device.wait();
     device.unmount();
@@ -95,10 +123,15 @@ fn a_full_disk_under_spool_and_journal_loses_no_photo_that_was_closed() {
     let mut house = House::new();
     let anna = house.person("anna");
     let mut device = house.unmounted(&anna, "laptop");
-    let disk = SmallDisk::new(&house.shelf("disk").join("image"), &device.state(), DISK_BYTES);
+    let disk = SmallDisk::new(
+        &house.shelf("disk").join("image"),
+        &device.state(),
+        DISK_BYTES,
+    );
     house.server.stop();
     device.mount();
-    let photos = [("a.jpg", 300_000), ("b.jpg", 4 << 20)].map(|(name, bytes)| house.photo(name, bytes).0);
+    let photos =
+        [("a.jpg", 300_000), ("b.jpg", 4 << 20)].map(|(name, bytes)| house.photo(name, bytes).0);
     for photo in &photos {
         device.copy_in(photo);
     }
@@ -113,7 +146,9 @@ fn a_full_disk_under_spool_and_journal_loses_no_photo_that_was_closed() {
         let status = device.status();
         !status.says("/comparing") && status.waiting() == 0 && status.files("backed_up") == 2
     });
-    eventually(SOON, "the library has all names", || house.ask(&anna).library().len() == photos.len());
+    eventually(SOON, "the library has all names", || {
+        house.ask(&anna).library().len() == photos.len()
+    });
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
     device.unmount();
 }
@@ -126,24 +161,58 @@ fn an_image_that_the_index_does_not_take_is_not_acknowledged_until_it_does() {
     let (first, kept) = house.photo("first.jpg", 100_000);
     device.copy_in(&first);
     device.wait();
-    // The very last step of sealing fails, as on a disk that gives EIO: what is rolled back is the transaction.
+    // The very last step of sealing fails, as on a disk that gives EIO: what is rolled back is the
+    // transaction.
     let index = house.server.data().join("index.sqlite");
-    let tell = |statement: &str| run("sqlite3", ["-cmd", ".timeout 10000", &index.display().to_string(), statement]);
+    let tell = |statement: &str| {
+        run(
+            "sqlite3",
+            [
+                "-cmd",
+                ".timeout 10000",
+                &index.display().to_string(),
+                statement,
+            ],
+        )
+    };
     tell("CREATE TRIGGER ailing BEFORE INSERT ON images BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END").succeeds();
     // In one shard, in several, and in a parcel.
-    let photos = [("small.jpg", 700_000), ("large.jpg", 9 << 20), ("tiny.jpg", 20_000)].map(|(name, bytes)| {
+    let photos = [
+        ("small.jpg", 700_000),
+        ("large.jpg", 9 << 20),
+        ("tiny.jpg", 20_000),
+    ]
+    .map(|(name, bytes)| {
         let photo = house.photo(name, bytes);
         device.copy_in(&photo.0);
         photo
     });
-    eventually(SOON, "the server has failed", || house.server.log().contains("disk I/O error"));
+    eventually(SOON, "the server has failed", || {
+        house.server.log().contains("disk I/O error")
+    });
     let status = device.status();
-    assert_eq!((status.waiting(), status.files("backed_up"), status.files("failed")), (3, 1, 0), "pending, not failed");
+    assert_eq!(
+        (
+            status.waiting(),
+            status.files("backed_up"),
+            status.files("failed")
+        ),
+        (3, 1, 0),
+        "pending, not failed"
+    );
     let asker = house.ask(&anna);
     for (_, image) in &photos {
-        assert_eq!(asker.image(*image), None, "what was not acknowledged is not there");
+        assert_eq!(
+            asker.image(*image),
+            None,
+            "what was not acknowledged is not there"
+        );
     }
-    assert_eq!(asker.image(kept).map(|bytes| Fingerprint::of(&bytes)), Some(kept), "what was, is");
+    assert_eq!(
+        asker.image(kept).map(|bytes| Fingerprint::of(&bytes)),
+        Some(kept),
+        "what was, is"
+    );
     tell("DROP TRIGGER ailing").succeeds();
     device.wait();
     assert_eq!(house.server.images().len(), 4);
@@ -156,9 +225,20 @@ fn a_log_that_cannot_be_written_stops_nothing() {
     let device = house.unmounted(&anna, "laptop");
     let inner = device.mount_command();
     let mut command = Command::new("sh");
-    command.args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"]).arg(inner.get_program()).args(inner.get_args());
-    command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let process = Process::start("a device without a log", command, &house.shelf("said").join("log"));
+    command
+        .args(["-c", "exec \"$0\" \"$@\" 2>/dev/full"])
+        .arg(inner.get_program())
+        .args(inner.get_args());
+    command.envs(
+        inner
+            .get_envs()
+            .filter_map(|(name, value)| Some((name, value?))),
+    );
+    let process = Process::start(
+        "a device without a log",
+        command,
+        &house.shelf("said").join("log"),
+    );
     eventually(SOON, "it is mounted", || is_mounted(&device.mountpoint()));
     let (photo, image) = house.photo("a.jpg", 100_000);
     device.copy_in(&photo);

@@ -1,4 +1,5 @@
-//! A whole house for one test: a folder, a server, people and their devices. All of it is gone after the test.
+//! A whole house for one test: a folder, a server, people and their devices. All of it is gone
+//! after the test.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -35,16 +36,26 @@ pub struct Person {
 impl Person {
     /// Somebody who has an account already.
     pub fn new(name: &str, token: &str) -> Self {
-        Self { name: name.to_owned(), token: token.to_owned() }
+        Self {
+            name: name.to_owned(),
+            token: token.to_owned(),
+        }
     }
 }
 
 impl House {
     /// A house with an empty server.
     pub fn new() -> Self {
-        let folder = tempfile::Builder::new().prefix("heirloom-").tempdir().expect("a temporary folder");
+        let folder = tempfile::Builder::new()
+            .prefix("heirloom-")
+            .tempdir()
+            .expect("a temporary folder");
         let server = Server::start(folder.path());
-        Self { server, camera: Camera::new(1), folder }
+        Self {
+            server,
+            camera: Camera::new(1),
+            folder,
+        }
     }
 
     /// Adds somebody to the server.
@@ -78,7 +89,12 @@ impl House {
     /// A device that keeps everything in this folder, not mounted yet.
     pub fn device_in(&self, person: &Person, name: &str, folder: &Path) -> Device {
         let server = format!("http://{}", self.server.address());
-        Device::new(&format!("{}'s device {name}", person.name), folder.to_owned(), &server, &person.token)
+        Device::new(
+            &format!("{}'s device {name}", person.name),
+            folder.to_owned(),
+            &server,
+            &person.token,
+        )
     }
 
     /// A device that finds the server at this address, not mounted yet.
@@ -92,7 +108,12 @@ impl House {
     }
 
     fn device_at(&self, person: &Person, name: &str, server: &str) -> Device {
-        Device::new(&format!("{}'s device {name}", person.name), self.folder.path().join(name), server, &person.token)
+        Device::new(
+            &format!("{}'s device {name}", person.name),
+            self.folder.path().join(name),
+            server,
+            &person.token,
+        )
     }
 
     /// A link to the server.
@@ -119,16 +140,28 @@ impl House {
         Asker::new(self.server.address(), &person.token)
     }
 
-    /// Every file below `folder` is whole on the server, and this person's library lists it below `at`, and nothing else there.
+    /// Every file below `folder` is whole on the server, and this person's library lists it below
+    /// `at`, and nothing else there.
     #[track_caller]
     pub fn keeps_all_of(&self, folder: &Path, person: &Person, at: &str) {
         let images = self.server.images();
-        let wanted: Vec<_> =
-            fingerprints_below(folder).into_iter().map(|(path, image)| (format!("{at}{path}"), image)).collect();
-        let missing: Vec<_> = wanted.iter().filter(|(_, image)| !images.contains_key(image)).collect();
+        let wanted: Vec<_> = fingerprints_below(folder)
+            .into_iter()
+            .map(|(path, image)| (format!("{at}{path}"), image))
+            .collect();
+        let missing: Vec<_> = wanted
+            .iter()
+            .filter(|(_, image)| !images.contains_key(image))
+            .collect();
         assert!(missing.is_empty(), "the server has no bytes of {missing:?}");
         let library = self.ask(person).library();
-        let listed: Vec<_> = library.into_iter().filter(|(path, _)| path.starts_with(at)).collect();
-        assert_eq!(listed, wanted, "the library lists what was copied, no more and no less");
+        let listed: Vec<_> = library
+            .into_iter()
+            .filter(|(path, _)| path.starts_with(at))
+            .collect();
+        assert_eq!(
+            listed, wanted,
+            "the library lists what was copied, no more and no less"
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! SIGKILL at random moments, of either side: no photo is lost, and nothing that had arrived is sent again.
+//! SIGKILL at random moments, of either side: no photo is lost, and nothing that had arrived is
+//! sent again.
 //!
 //! The seed is printed; `HEIRLOOM_SEED` repeats it.
 
@@ -19,13 +20,26 @@ use crate::waiting::{BACKED_UP_WITHIN, eventually};
 /// How often each side is killed.
 const ROUNDS: usize = 20;
 
-/// The link while processes are killed, in bytes per second: slow enough that there is always something under way.
+/// The link while processes are killed, in bytes per second: slow enough that there is always
+/// something under way.
 const SLOW: u64 = 48 << 20;
 
-/// Takes photos of all sizes, two of them large enough for many shards; answers their files, and each image with its length.
-fn photos(house: &mut House, chance: &mut fastrand::Rng) -> (Vec<PathBuf>, Vec<(Fingerprint, u64)>) {
-    let small = (0..60).map(|number| (format!("small-{number:02}.jpg"), chance.usize(10_000..600_000)));
-    let large = [("large-1.jpg".to_owned(), 48 << 20), ("large-2.jpg".to_owned(), 24 << 20)];
+/// Takes photos of all sizes, two of them large enough for many shards; answers their files, and
+/// each image with its length.
+fn photos(
+    house: &mut House,
+    chance: &mut fastrand::Rng,
+) -> (Vec<PathBuf>, Vec<(Fingerprint, u64)>) {
+    let small = (0..60).map(|number| {
+        (
+            format!("small-{number:02}.jpg"),
+            chance.usize(10_000..600_000),
+        )
+    });
+    let large = [
+        ("large-1.jpg".to_owned(), 48 << 20),
+        ("large-2.jpg".to_owned(), 24 << 20),
+    ];
     let photos = large.into_iter().chain(small).map(|(name, bytes)| {
         let (file, image) = house.photo(&name, bytes);
         (file, (image, bytes as u64))
@@ -33,18 +47,27 @@ fn photos(house: &mut House, chance: &mut fastrand::Rng) -> (Vec<PathBuf>, Vec<(
     photos.unzip()
 }
 
-/// How many of these images' bytes were sent since this was last asked although the server had them.
+/// How many of these images' bytes were sent since this was last asked although the server had
+/// them.
 pub fn sent_again(link: &Link, had: &BTreeMap<Fingerprint, RangeSet>) -> u64 {
     let shards = link.take_shards();
     let again = |image: &Fingerprint, shard: RangeSet| {
-        had.get(image).map_or(0, |had| shard.byte_count() - shard.without(had).byte_count())
+        had.get(image).map_or(0, |had| {
+            shard.byte_count() - shard.without(had).byte_count()
+        })
     };
-    shards.iter().map(|shard| again(&shard.image, RangeSet::from_iter([shard.range]))).sum()
+    shards
+        .iter()
+        .map(|shard| again(&shard.image, RangeSet::from_iter([shard.range])))
+        .sum()
 }
 
-/// Copies photos one after the other until one fails, as it does when the mount dies; answers those that were closed.
+/// Copies photos one after the other until one fails, as it does when the mount dies; answers those
+/// that were closed.
 fn copy_until_it_fails(photos: &[PathBuf], mountpoint: &Path) -> Vec<PathBuf> {
-    let copied = |photo: &&PathBuf| fs::copy(photo, mountpoint.join(photo.file_name().expect("a name"))).is_ok();
+    let copied = |photo: &&PathBuf| {
+        fs::copy(photo, mountpoint.join(photo.file_name().expect("a name"))).is_ok()
+    };
     photos.iter().take_while(copied).cloned().collect()
 }
 
@@ -72,7 +95,11 @@ fn no_promise_is_lost_when_the_client_is_killed() {
         link.break_connections();
         let closed = copying.join().expect("copying does not panic");
         waiting.retain(|photo| !closed.contains(photo));
-        assert_eq!(sent_again(&link, &had), 0, "round {round}: sent although the server had it");
+        assert_eq!(
+            sent_again(&link, &had),
+            0,
+            "round {round}: sent although the server had it"
+        );
         had = house.ask(&anna).arrived(&images);
     }
     link.full_speed();
@@ -80,7 +107,11 @@ fn no_promise_is_lost_when_the_client_is_killed() {
     let closed = copy_until_it_fails(&waiting, &device.mountpoint());
     assert_eq!(closed.len(), waiting.len(), "nobody kills it now");
     device.wait();
-    assert_eq!(sent_again(&link, &had), 0, "sent although the server had it");
+    assert_eq!(
+        sent_again(&link, &had),
+        0,
+        "sent although the server had it"
+    );
     all_is_kept(&house, &anna, &device);
 }
 
@@ -94,17 +125,26 @@ fn no_promise_is_lost_when_the_server_is_killed() {
     link.slow_down_to(SLOW / 6);
     let mut device = house.linked(&anna, "laptop", &link);
     device.mount();
-    assert_eq!(copy_until_it_fails(&photos, &device.mountpoint()).len(), photos.len());
+    assert_eq!(
+        copy_until_it_fails(&photos, &device.mountpoint()).len(),
+        photos.len()
+    );
     let mut had = house.ask(&anna).arrived(&images);
 
     for round in 1..=ROUNDS {
         let mark = link.bytes_to_server();
         let done = || device.status().waiting() == 0;
-        eventually(BACKED_UP_WITHIN, "the client is sending again", || link.bytes_to_server() > mark || done());
+        eventually(BACKED_UP_WITHIN, "the client is sending again", || {
+            link.bytes_to_server() > mark || done()
+        });
         std::thread::sleep(Duration::from_millis(chance.u64(0..300)));
         link.cut();
         house.server.kill();
-        assert_eq!(sent_again(&link, &had), 0, "round {round}: sent although the server had it");
+        assert_eq!(
+            sent_again(&link, &had),
+            0,
+            "round {round}: sent although the server had it"
+        );
         house.server.start_again();
         had = house.ask(&anna).arrived(&images);
         link.mend();
@@ -119,8 +159,11 @@ fn a_photo_that_was_being_written_at_the_kill_is_never_taken_for_whole() {
     use std::io::Write as _;
     let mut house = House::new();
     let anna = house.person("anna");
-    // Where the kernel carries the bytes our end does not stop the writer, and what it closes is as whole as it meant it.
-    let mut device = house.unmounted(&anna, "laptop").with_options(&["--io", "direct"]);
+    // Where the kernel carries the bytes our end does not stop the writer, and what it closes is as
+    // whole as it meant it.
+    let mut device = house
+        .unmounted(&anna, "laptop")
+        .with_options(&["--io", "direct"]);
     device.mount();
     let photo = house.camera.take(1 << 20);
     let mut file = fs::File::create(device.path("torn.jpg")).expect("writable");
@@ -134,10 +177,21 @@ fn a_photo_that_was_being_written_at_the_kill_is_never_taken_for_whole() {
     let (whole, image) = house.photo("whole.jpg", 100_000);
     device.copy_in(&whole);
     device.wait_for(&["whole.jpg"]);
-    eventually(BACKED_UP_WITHIN, "the tree has been compared", || device.attribute("torn.jpg", "state") != "pending");
-    assert_eq!(device.attribute("torn.jpg", "state"), "failed", "it says so");
-    finish(device.heirloom([Path::new("wait"), &device.mountpoint()])).refuses(&["torn.jpg", "copy it again"]);
-    assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [image], "no half photo on the server");
+    eventually(BACKED_UP_WITHIN, "the tree has been compared", || {
+        device.attribute("torn.jpg", "state") != "pending"
+    });
+    assert_eq!(
+        device.attribute("torn.jpg", "state"),
+        "failed",
+        "it says so"
+    );
+    finish(device.heirloom([Path::new("wait"), &device.mountpoint()]))
+        .refuses(&["torn.jpg", "copy it again"]);
+    assert_eq!(
+        house.server.images().into_keys().collect::<Vec<_>>(),
+        [image],
+        "no half photo on the server"
+    );
 
     // Copied again, it is a photo like any other.
     fs::write(device.path("torn.jpg"), &photo).expect("writable");
@@ -145,12 +199,21 @@ fn a_photo_that_was_being_written_at_the_kill_is_never_taken_for_whole() {
     assert_eq!(device.attribute("torn.jpg", "state"), "backed_up");
 }
 
-/// Every photo that was taken is in the mount, on the server and in the library, and no other image came about.
+/// Every photo that was taken is in the mount, on the server and in the library, and no other image
+/// came about.
 #[track_caller]
 fn all_is_kept(house: &House, anna: &Person, device: &Device) {
     let shelf = &house.shelf("camera");
-    assert_eq!(device.contents(), fingerprints_below(shelf), "the mount shows what was copied");
+    assert_eq!(
+        device.contents(),
+        fingerprints_below(shelf),
+        "the mount shows what was copied"
+    );
     house.keeps_all_of(shelf, anna, "");
     let images = house.server.images().len();
-    assert_eq!(images, fingerprints_below(shelf).len(), "no torn or mixed photo was stored");
+    assert_eq!(
+        images,
+        fingerprints_below(shelf).len(),
+        "no torn or mixed photo was stored"
+    );
 }

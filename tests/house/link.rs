@@ -1,7 +1,8 @@
-//! The network between a device and the server: counts the bytes on the wire, slows them down, cuts the cable.
+//! The network between a device and the server: counts the bytes on the wire, slows them down, cuts
+//! the cable.
 //!
-//! A forwarder of TCP connections in the test's own process. What a program says about the bytes it sent is a claim;
-//! what passed here is the truth.
+//! A forwarder of TCP connections in the test's own process. What a program says about the bytes it
+//! sent is a claim; what passed here is the truth.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -16,7 +17,8 @@ use heirloom_protocol::{ByteRange, Fingerprint};
 /// Bytes taken from a connection at a time: small, so that a slow link is slow evenly.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// The receive buffer of the device's side, in bytes. A large one would take in what a slow link has not carried yet.
+/// The receive buffer of the device's side, in bytes. A large one would take in what a slow link
+/// has not carried yet.
 const WINDOW_BYTES: usize = 64 << 10;
 
 /// A link that listens. Dropping it cuts it for good.
@@ -54,8 +56,11 @@ impl Link {
     /// A link to the server at this address.
     pub fn to(server: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, WINDOW_BYTES).expect("a small window");
-        let address = listener.local_addr().expect("a bound socket has an address");
+        rustix::net::sockopt::set_socket_recv_buffer_size(&listener, WINDOW_BYTES)
+            .expect("a small window");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
         let cable = Arc::new(Cable {
             server: Mutex::new(server),
             plugged: AtomicBool::new(true),
@@ -105,7 +110,13 @@ impl Link {
 
     /// Breaks the connections of now: what a dead process's kernel would still have sent is gone.
     pub fn break_connections(&self) {
-        for connection in self.cable.connections.lock().expect("no panic there").drain(..) {
+        for connection in self
+            .cable
+            .connections
+            .lock()
+            .expect("no panic there")
+            .drain(..)
+        {
             // It may be gone already; then there is nothing to break.
             drop(connection.shutdown(Shutdown::Both));
         }
@@ -142,9 +153,13 @@ impl Cable {
             if self.closed.load(SeqCst) {
                 return;
             }
-            let (Ok(device), true) = (device, self.plugged.load(SeqCst)) else { continue };
+            let (Ok(device), true) = (device, self.plugged.load(SeqCst)) else {
+                continue;
+            };
             let server = *self.server.lock().expect("no panic there");
-            let Ok(server) = TcpStream::connect(server) else { continue };
+            let Ok(server) = TcpStream::connect(server) else {
+                continue;
+            };
             if let Err(error) = self.join(device, server) {
                 println!("link: a connection could not be joined: {error}");
             }
@@ -154,7 +169,10 @@ impl Cable {
     fn join(self: &Arc<Self>, device: TcpStream, server: TcpStream) -> io::Result<()> {
         server.set_nodelay(true)?;
         device.set_nodelay(true)?;
-        self.connections.lock().expect("no panic there").extend([device.try_clone()?, server.try_clone()?]);
+        self.connections
+            .lock()
+            .expect("no panic there")
+            .extend([device.try_clone()?, server.try_clone()?]);
         let (device_in, server_in) = (device.try_clone()?, server.try_clone()?);
         let cable = Arc::clone(self);
         let mut heads = Heads::default();
@@ -180,7 +198,10 @@ impl Cable {
             thread::sleep(free_at.saturating_duration_since(Instant::now()));
         }
         self.to_server.fetch_add(piece.len() as u64, SeqCst);
-        self.shards.lock().expect("no panic there").extend(heads.read(piece));
+        self.shards
+            .lock()
+            .expect("no panic there")
+            .extend(heads.read(piece));
     }
 }
 
@@ -220,11 +241,15 @@ impl Heads {
             }
             let known = self.head.len();
             self.head.extend_from_slice(piece);
-            let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else { return shards };
+            let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else {
+                return shards;
+            };
             piece = &piece[end + 4 - known..];
             let head = String::from_utf8_lossy(&self.head[..end]).to_ascii_lowercase();
             self.head.clear();
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
             self.body = length.unwrap_or(0);
             shards.extend(shard_of(&head, self.body as u64));
             self.list = head.starts_with("post /v1/parcels ").then(Vec::new);
@@ -233,10 +258,15 @@ impl Heads {
 
     /// Takes the next bytes of a body; answers the images of a parcel as soon as its list is whole.
     fn read_list(&mut self, body: &[u8]) -> Vec<SentShard> {
-        let Some(list) = &mut self.list else { return Vec::new() };
+        let Some(list) = &mut self.list else {
+            return Vec::new();
+        };
         list.extend_from_slice(body);
-        let Some(end) = list.iter().position(|byte| *byte == b'\n') else { return Vec::new() };
-        let packed: PackingList = serde_json::from_slice(&list[..end]).expect("a client sends whole lists");
+        let Some(end) = list.iter().position(|byte| *byte == b'\n') else {
+            return Vec::new();
+        };
+        let packed: PackingList =
+            serde_json::from_slice(&list[..end]).expect("a client sends whole lists");
         self.list = None;
         let whole = |packed: &Packed| SentShard {
             image: packed.fingerprint,
@@ -248,31 +278,77 @@ impl Heads {
 
 /// The shard that a request carries, if it is one that carries a shard.
 fn shard_of(head: &str, length: u64) -> Option<SentShard> {
-    let (image, offset) = head.strip_prefix("put /v1/uploads/")?.split(' ').next()?.split_once('/')?;
+    let (image, offset) = head
+        .strip_prefix("put /v1/uploads/")?
+        .split(' ')
+        .next()?
+        .split_once('/')?;
     let range = ByteRange::at(offset.parse().ok()?, length).ok()?;
-    Some(SentShard { image: image.parse().ok()?, range })
+    Some(SentShard {
+        image: image.parse().ok()?,
+        range,
+    })
 }
 
 #[test]
 fn a_link_sees_every_shard_however_its_bytes_are_cut() {
     let (one, two) = (Fingerprint::of(b"one"), Fingerprint::of(b"two"));
     let put = |image, offset: u64, body: &[u8]| {
-        let head =
-            format!("PUT /v1/uploads/{image}/{offset} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "PUT /v1/uploads/{image}/{offset} HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
         [head.as_bytes(), body].concat()
     };
     let get = b"GET /v1/session HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     let misleading = put(two, 7, b"\r\n\r\nPUT /v1/uploads/");
-    let list = PackingList { images: vec![Packed { fingerprint: two, size: 3 }, Packed { fingerprint: one, size: 4 }] };
+    let list = PackingList {
+        images: vec![
+            Packed {
+                fingerprint: two,
+                size: 3,
+            },
+            Packed {
+                fingerprint: one,
+                size: 4,
+            },
+        ],
+    };
     let body = [list.line(), b"\n\r\n\r\nPU".to_vec()].concat();
-    let head = format!("POST /v1/parcels HTTP/1.1\r\nContent-Length: {}\r\n\r\n", body.len());
+    let head = format!(
+        "POST /v1/parcels HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
     let parcel = [head.into_bytes(), body].concat();
-    let stream = [put(one, 0, &[0; 100]), get, parcel, misleading, put(one, 100, &[0; 50])].concat();
+    let stream = [
+        put(one, 0, &[0; 100]),
+        get,
+        parcel,
+        misleading,
+        put(one, 100, &[0; 50]),
+    ]
+    .concat();
     for cut in 1..stream.len() {
         let mut heads = Heads::default();
         let pieces = [&stream[..cut], &stream[cut..]];
-        let seen: Vec<_> = pieces.into_iter().flat_map(|piece| heads.read(piece)).collect();
-        let seen: Vec<_> = seen.iter().map(|shard| (shard.image, shard.range.start(), shard.range.len())).collect();
-        assert_eq!(seen, [(one, 0, 100), (two, 0, 3), (one, 0, 4), (two, 7, 20), (one, 100, 50)], "cut at {cut}");
+        let seen: Vec<_> = pieces
+            .into_iter()
+            .flat_map(|piece| heads.read(piece))
+            .collect();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|shard| (shard.image, shard.range.start(), shard.range.len()))
+            .collect();
+        assert_eq!(
+            seen,
+            [
+                (one, 0, 100),
+                (two, 0, 3),
+                (one, 0, 4),
+                (two, 7, 20),
+                (one, 100, 50)
+            ],
+            "cut at {cut}"
+        );
     }
 }

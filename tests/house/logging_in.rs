@@ -11,7 +11,10 @@ use crate::house::House;
 
 fn login(house: &House, device: &Device, said: &str) -> Ended {
     let mut command = device.heirloom(["login"]);
-    command.arg(format!("http://{}", house.server.address())).arg("--state").arg(device.state());
+    command
+        .arg(format!("http://{}", house.server.address()))
+        .arg("--state")
+        .arg(device.state());
     finish_with(command, said)
 }
 
@@ -21,12 +24,19 @@ fn a_photo_is_backed_up_with_nothing_but_a_password_and_not_after_logging_out() 
     let anna = house.person("anna");
     house.server.set_password("anna", "correct horse");
     let mut device = house.unmounted(&anna, "laptop").with_saved_login();
-    login(&house, &device, "anna\nwrong password\n").refuses(&["no such user, or another password"]);
+    login(&house, &device, "anna\nwrong password\n")
+        .refuses(&["no such user, or another password"]);
     login(&house, &device, "dora\ncorrect horse\n").refuses(&["no such user, or another password"]);
     login(&house, &device, "anna\ncorrect horse\n").succeeds();
     let saved = device.state().join("login.json");
-    assert_eq!(fs::metadata(&saved).expect("saved").permissions().mode() & 0o777, 0o600);
-    assert!(!fs::read_to_string(&saved).expect("text").contains("horse"), "the password is not kept");
+    assert_eq!(
+        fs::metadata(&saved).expect("saved").permissions().mode() & 0o777,
+        0o600
+    );
+    assert!(
+        !fs::read_to_string(&saved).expect("text").contains("horse"),
+        "the password is not kept"
+    );
 
     device.mount();
     let (photo, image) = house.photo("one.jpg", 100_000);
@@ -40,7 +50,8 @@ fn a_photo_is_backed_up_with_nothing_but_a_password_and_not_after_logging_out() 
         command.arg("--state").arg(device.state());
         finish(command)
     };
-    let token = serde_json::from_slice::<serde_json::Value>(&fs::read(&saved).expect("saved")).expect("JSON");
+    let token = serde_json::from_slice::<serde_json::Value>(&fs::read(&saved).expect("saved"))
+        .expect("JSON");
     let token = token["token"].as_str().expect("a token").to_owned();
     logout().succeeds();
     assert!(!Path::new(&saved).exists(), "it is forgotten");
@@ -48,7 +59,8 @@ fn a_photo_is_backed_up_with_nothing_but_a_password_and_not_after_logging_out() 
     // Whoever kept a copy of it has nothing.
     device.log_in(&token);
     let mut push = device.heirloom(["push"]);
-    push.arg(device.state().join("spool")).args(["--server", &format!("http://{}", house.server.address())]);
+    push.arg(device.state().join("spool"))
+        .args(["--server", &format!("http://{}", house.server.address())]);
     push.arg("--token-file").arg(device.token_file());
     finish(push).refuses(&["login needed"]);
 }

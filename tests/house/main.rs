@@ -1,10 +1,16 @@
 //! Whole-house tests: a real mount, a real server process, the programs that people copy with.
 //!
-//! One binary, so that it is linked once. First the tools, then the promises, a file for each family. Every test
-//! builds a house of its own in a temporary folder and leaves nothing behind.
+//! One binary, so that it is linked once. First the tools, then the promises, a file for each
+//! family. Every test builds a house of its own in a temporary folder and leaves nothing behind.
 
-#![expect(clippy::print_stdout, reason = "what a test prints is shown when it fails")]
-#![expect(unreachable_pub, reason = "`pub` is what a tool offers to the tests; a test binary exports nothing")]
+#![expect(
+    clippy::print_stdout,
+    reason = "what a test prints is shown when it fails"
+)]
+#![expect(
+    unreachable_pub,
+    reason = "`pub` is what a tool offers to the tests; a test binary exports nothing"
+)]
 
 // The tools.
 mod ask;

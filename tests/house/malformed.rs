@@ -1,4 +1,5 @@
-//! Bad requests, a table of them, against the real server: each is refused with its code, and leaves nothing behind.
+//! Bad requests, a table of them, against the real server: each is refused with its code, and
+//! leaves nothing behind.
 //!
 //! One line for each way to be wrong; what is right in a request comes from [`Request`].
 
@@ -39,20 +40,37 @@ struct Request {
 
 impl Request {
     fn new(method: &str, path: &str) -> Self {
-        let headers = vec![("Host".to_owned(), "h".to_owned()), ("Connection".to_owned(), "close".to_owned())];
-        Self { line: format!("{method} {path} HTTP/1.1"), headers, body: Vec::new() }
+        let headers = vec![
+            ("Host".to_owned(), "h".to_owned()),
+            ("Connection".to_owned(), "close".to_owned()),
+        ];
+        Self {
+            line: format!("{method} {path} HTTP/1.1"),
+            headers,
+            body: Vec::new(),
+        }
     }
 
     fn shard(path: &str) -> Self {
         let digest = ContentDigest::of(PHOTO).to_string();
-        let it = Self::new("PUT", path).with("Content-Length", "1000").with("Content-Digest", &digest);
-        Self { body: PHOTO.to_vec(), ..it.with("Upload-Length", "1000") }
+        let it = Self::new("PUT", path)
+            .with("Content-Length", "1000")
+            .with("Content-Digest", &digest);
+        Self {
+            body: PHOTO.to_vec(),
+            ..it.with("Upload-Length", "1000")
+        }
     }
 
     fn json(path: &str, body: &str) -> Self {
         let length = body.len().to_string();
-        let it = Self::new("POST", path).with("Content-Type", "application/json").with("Content-Length", &length);
-        Self { body: body.as_bytes().to_vec(), ..it }
+        let it = Self::new("POST", path)
+            .with("Content-Type", "application/json")
+            .with("Content-Length", &length);
+        Self {
+            body: body.as_bytes().to_vec(),
+            ..it
+        }
     }
 
     fn with(mut self, name: &str, value: &str) -> Self {
@@ -70,9 +88,17 @@ impl Request {
     }
 
     fn is(self, why: impl Into<String>, code: ErrorCode) -> Bad {
-        let headers: String = self.headers.iter().flat_map(|(name, value)| [name, ": ", value, "\r\n"]).collect();
+        let headers: String = self
+            .headers
+            .iter()
+            .flat_map(|(name, value)| [name, ": ", value, "\r\n"])
+            .collect();
         let head = format!("{}\r\n{headers}\r\n", self.line);
-        Bad { why: why.into(), bytes: [head.as_bytes(), &self.body].concat(), code }
+        Bad {
+            why: why.into(),
+            bytes: [head.as_bytes(), &self.body].concat(),
+            code,
+        }
     }
 }
 
@@ -85,9 +111,15 @@ fn wrong_methods() -> Vec<Bad> {
     let image = Fingerprint::of(PHOTO);
     let (upload, shard, held) = (route::upload(image), whole(), route::image(image));
     let routes = [
-        (route::SESSION, ["POST", "PUT", "OPTIONS", "PATCH", "PROPFIND"]),
+        (
+            route::SESSION,
+            ["POST", "PUT", "OPTIONS", "PATCH", "PROPFIND"],
+        ),
         (route::CHECK, ["GET", "PUT", "DELETE", "PATCH", "TRACE"]),
-        (route::LIBRARY_CHANGES, ["PUT", "DELETE", "PATCH", "MKCOL", "TRACE"]),
+        (
+            route::LIBRARY_CHANGES,
+            ["PUT", "DELETE", "PATCH", "MKCOL", "TRACE"],
+        ),
         (route::STATUS, ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"]),
         (route::METRICS, ["POST", "PUT", "DELETE", "PATCH", "BREW"]),
         (&upload, ["POST", "PUT", "PATCH", "MOVE", "TRACE"]),
@@ -95,16 +127,35 @@ fn wrong_methods() -> Vec<Bad> {
         (&held, ["POST", "PUT", "DELETE", "PATCH", "LOCK"]),
     ];
     let bad = |(path, methods): (&str, [&str; 5])| {
-        methods.map(|method| Request::new(method, path).is(format!("{method} {path}"), ErrorCode::MethodNotAllowed))
+        methods.map(|method| {
+            Request::new(method, path).is(format!("{method} {path}"), ErrorCode::MethodNotAllowed)
+        })
     };
     routes.into_iter().flat_map(bad).collect()
 }
 
 fn wrong_paths() -> Vec<Bad> {
-    let nowhere = ["/", "/v1", "/v1/", "/v2/session", "/v1/session/", "/v1/sessions", "//v1/session", "/V1/SESSION"];
-    let traps = ["/v1/images/../session", "/etc/passwd", "/v1/uploads", "/v1/images", "/.env", "/v1/images/a/b/c"];
+    let nowhere = [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v2/session",
+        "/v1/session/",
+        "/v1/sessions",
+        "//v1/session",
+        "/V1/SESSION",
+    ];
+    let traps = [
+        "/v1/images/../session",
+        "/etc/passwd",
+        "/v1/uploads",
+        "/v1/images",
+        "/.env",
+        "/v1/images/a/b/c",
+    ];
     let missing = nowhere.into_iter().chain(traps);
-    let missing = missing.map(|path| Request::new("GET", path).is(format!("GET {path}"), ErrorCode::NotFound));
+    let missing = missing
+        .map(|path| Request::new("GET", path).is(format!("GET {path}"), ErrorCode::NotFound));
     let image = Fingerprint::of(PHOTO).to_string();
     let spellings = [
         image.to_uppercase(),
@@ -127,23 +178,45 @@ fn wrong_paths() -> Vec<Bad> {
             Request::new("GET", &format!("/v1/images/{image}")),
             Request::shard(&format!("/v1/uploads/{image}/0")),
         ]
-        .map(|request| request.is(format!("the fingerprint {image}"), ErrorCode::MalformedFingerprint))
+        .map(|request| {
+            request.is(
+                format!("the fingerprint {image}"),
+                ErrorCode::MalformedFingerprint,
+            )
+        })
     });
     missing.chain(misspelt).collect()
 }
 
 fn wrong_shards() -> Vec<Bad> {
-    use ErrorCode::{BodyTooLarge, DigestMismatch, DigestMissing, EmptyShard, ImageTooLarge, LengthRequired};
-    use ErrorCode::{FingerprintMismatch, MalformedRequest, ShardOutOfBounds, UnsupportedMediaType};
+    use ErrorCode::{
+        BodyTooLarge, DigestMismatch, DigestMissing, EmptyShard, ImageTooLarge, LengthRequired,
+    };
+    use ErrorCode::{
+        FingerprintMismatch, MalformedRequest, ShardOutOfBounds, UnsupportedMediaType,
+    };
     let image = Fingerprint::of(PHOTO);
     let good = || Request::shard(&whole());
-    let offsets = ["-1", "+1", "one", "1.0", "0x10", "%31x", "99999999999999999999", "1e3", "%20", "NaN"];
+    let offsets = [
+        "-1",
+        "+1",
+        "one",
+        "1.0",
+        "0x10",
+        "%31x",
+        "99999999999999999999",
+        "1e3",
+        "%20",
+        "NaN",
+    ];
     let offsets = offsets.map(|offset| {
-        Request::shard(&format!("/v1/uploads/{image}/{offset}")).is(format!("offset {offset}"), MalformedRequest)
+        Request::shard(&format!("/v1/uploads/{image}/{offset}"))
+            .is(format!("offset {offset}"), MalformedRequest)
     });
     let beyond = [1_u64, 999, 1_000, 1 << 40, u64::MAX];
-    let beyond =
-        beyond.map(|offset| Request::shard(&route::shard(image, offset)).is("behind the image", ShardOutOfBounds));
+    let beyond = beyond.map(|offset| {
+        Request::shard(&route::shard(image, offset)).is("behind the image", ShardOutOfBounds)
+    });
     let huge = (route::IMAGE_BYTES_MAX + 1).to_string();
     let lengths = [
         ("many", MalformedRequest),
@@ -158,8 +231,11 @@ fn wrong_shards() -> Vec<Bad> {
         (&huge, ImageTooLarge),
         ("18446744073709551615", ImageTooLarge),
     ];
-    let lengths =
-        lengths.map(|(value, code)| good().but("Upload-Length", value).is(format!("Upload-Length {value}"), code));
+    let lengths = lengths.map(|(value, code)| {
+        good()
+            .but("Upload-Length", value)
+            .is(format!("Upload-Length {value}"), code)
+    });
     let digests = [
         "",
         "sha-256",
@@ -171,30 +247,64 @@ fn wrong_shards() -> Vec<Bad> {
         "sha-256=AAAA",
         "?1",
     ];
-    let digests =
-        digests.map(|value| good().but("Content-Digest", value).is(format!("Content-Digest {value}"), DigestMissing));
+    let digests = digests.map(|value| {
+        good()
+            .but("Content-Digest", value)
+            .is(format!("Content-Digest {value}"), DigestMissing)
+    });
     let other = ContentDigest::of(b"another shard").to_string();
     let strange = route::shard(Fingerprint::of(b"another image"), 0);
     let several = vec![
-        good().without("Upload-Length").is("no Upload-Length", LengthRequired),
-        good().with("Upload-Length", "1000").is("two Upload-Lengths", MalformedRequest),
-        good().without("Content-Digest").is("no Content-Digest", DigestMissing),
-        good().but("Content-Digest", &other).is("another shard's digest", DigestMismatch),
+        good()
+            .without("Upload-Length")
+            .is("no Upload-Length", LengthRequired),
+        good()
+            .with("Upload-Length", "1000")
+            .is("two Upload-Lengths", MalformedRequest),
+        good()
+            .without("Content-Digest")
+            .is("no Content-Digest", DigestMissing),
+        good()
+            .but("Content-Digest", &other)
+            .is("another shard's digest", DigestMismatch),
         Request::shard(&strange).is("another image's name", FingerprintMismatch),
-        good().with("Content-Encoding", "gzip").is("compressed", UnsupportedMediaType),
-        good().with("Content-Encoding", "identity, br").is("compressed", UnsupportedMediaType),
-        good().with("Content-Type", "multipart/form-data; boundary=x").is("a form", UnsupportedMediaType),
-        good().but("Content-Length", "0").is("an empty shard", EmptyShard),
-        good().but("Content-Length", "33554432").but("Upload-Length", "99999999").is("a huge shard", BodyTooLarge),
-        good().without("Content-Length").with("Transfer-Encoding", "chunked").is("chunks", LengthRequired),
-        good().without("Content-Length").is("no length", LengthRequired),
+        good()
+            .with("Content-Encoding", "gzip")
+            .is("compressed", UnsupportedMediaType),
+        good()
+            .with("Content-Encoding", "identity, br")
+            .is("compressed", UnsupportedMediaType),
+        good()
+            .with("Content-Type", "multipart/form-data; boundary=x")
+            .is("a form", UnsupportedMediaType),
+        good()
+            .but("Content-Length", "0")
+            .is("an empty shard", EmptyShard),
+        good()
+            .but("Content-Length", "33554432")
+            .but("Upload-Length", "99999999")
+            .is("a huge shard", BodyTooLarge),
+        good()
+            .without("Content-Length")
+            .with("Transfer-Encoding", "chunked")
+            .is("chunks", LengthRequired),
+        good()
+            .without("Content-Length")
+            .is("no length", LengthRequired),
     ];
-    offsets.into_iter().chain(beyond).chain(lengths).chain(digests).chain(several).collect()
+    offsets
+        .into_iter()
+        .chain(beyond)
+        .chain(lengths)
+        .chain(digests)
+        .chain(several)
+        .collect()
 }
 
 fn wrong_messages() -> Vec<Bad> {
     use ErrorCode::{
-        BatchTooLarge, BodyTooLarge, MalformedBody, MalformedFingerprint, MalformedPath, UnsupportedMediaType,
+        BatchTooLarge, BodyTooLarge, MalformedBody, MalformedFingerprint, MalformedPath,
+        UnsupportedMediaType,
     };
     let image = Fingerprint::of(PHOTO);
     let entry = format!(r#"{{"fingerprint":"{image}","size":1}}"#);
@@ -213,24 +323,70 @@ fn wrong_messages() -> Vec<Bad> {
         (format!("[{entry}]x"), MalformedBody),
         (deep, MalformedBody),
         (format!(r#"[{{"fingerprint":"{image}"}}]"#), MalformedBody),
-        (format!(r#"[{{"fingerprint":"{image}","size":-1}}]"#), MalformedBody),
-        (format!(r#"[{{"fingerprint":"{image}","size":1.5}}]"#), MalformedBody),
-        (format!(r#"[{{"fingerprint":"{image}","size":"1"}}]"#), MalformedBody),
-        (format!(r#"[{{"fingerprint":"{image}","size":18446744073709551616}}]"#), MalformedBody),
-        (format!(r#"[{{"fingerprint":"{image}","size":1,"user":7}}]"#), MalformedBody),
-        (format!(r#"[{{"fingerprint":"{image}","size":1,"proof":"short"}}]"#), MalformedBody),
-        (r#"[{"fingerprint":"abc","size":1}]"#.to_owned(), MalformedFingerprint),
-        (format!(r#"[{{"fingerprint":"{}","size":1}}]"#, image.to_string().to_uppercase()), MalformedFingerprint),
+        (
+            format!(r#"[{{"fingerprint":"{image}","size":-1}}]"#),
+            MalformedBody,
+        ),
+        (
+            format!(r#"[{{"fingerprint":"{image}","size":1.5}}]"#),
+            MalformedBody,
+        ),
+        (
+            format!(r#"[{{"fingerprint":"{image}","size":"1"}}]"#),
+            MalformedBody,
+        ),
+        (
+            format!(r#"[{{"fingerprint":"{image}","size":18446744073709551616}}]"#),
+            MalformedBody,
+        ),
+        (
+            format!(r#"[{{"fingerprint":"{image}","size":1,"user":7}}]"#),
+            MalformedBody,
+        ),
+        (
+            format!(r#"[{{"fingerprint":"{image}","size":1,"proof":"short"}}]"#),
+            MalformedBody,
+        ),
+        (
+            r#"[{"fingerprint":"abc","size":1}]"#.to_owned(),
+            MalformedFingerprint,
+        ),
+        (
+            format!(
+                r#"[{{"fingerprint":"{}","size":1}}]"#,
+                image.to_string().to_uppercase()
+            ),
+            MalformedFingerprint,
+        ),
         (batch, BatchTooLarge),
         (padded, BodyTooLarge),
     ];
     let long = "a".repeat(256);
-    let places = ["", "/a.jpg", "a//b.jpg", "../a.jpg", "a/../b.jpg", "./a.jpg", "a/", "a\\u0000.jpg", &long];
+    let places = [
+        "",
+        "/a.jpg",
+        "a//b.jpg",
+        "../a.jpg",
+        "a/../b.jpg",
+        "./a.jpg",
+        "a/",
+        "a\\u0000.jpg",
+        &long,
+    ];
     let put = |path: &str| {
-        format!(r#"{{"changes":[{{"change":"put","path":"{path}","fingerprint":"{image}","mtime_ns":0,"base":0}}]}}"#)
+        format!(
+            r#"{{"changes":[{{"change":"put","path":"{path}","fingerprint":"{image}","mtime_ns":0,"base":0}}]}}"#
+        )
     };
     let places = places.map(|path| (put(path), MalformedPath));
-    let changes = ["", "[]", "{}", r#"{"changes":7}"#, r#"{"changes":[{}]}"#, r#"{"changes":[{"change":"steal"}]}"#];
+    let changes = [
+        "",
+        "[]",
+        "{}",
+        r#"{"changes":7}"#,
+        r#"{"changes":[{}]}"#,
+        r#"{"changes":[{"change":"steal"}]}"#,
+    ];
     let changes = changes.map(|body| (body.to_owned(), MalformedBody));
     let to = |path: &'static str| {
         move |(body, code): (String, ErrorCode)| {
@@ -238,48 +394,125 @@ fn wrong_messages() -> Vec<Bad> {
             Request::json(path, &body).is(format!("{path} {shown}"), code)
         }
     };
-    let types = ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"];
-    let types =
-        types.map(|kind| Request::json(route::CHECK, "[]").but("Content-Type", kind).is(kind, UnsupportedMediaType));
+    let types = [
+        "",
+        "text/plain",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+    ];
+    let types = types.map(|kind| {
+        Request::json(route::CHECK, "[]")
+            .but("Content-Type", kind)
+            .is(kind, UnsupportedMediaType)
+    });
     let checks = checks.into_iter().map(to(route::CHECK));
-    checks.chain(places.into_iter().chain(changes).map(to(route::LIBRARY_CHANGES))).chain(types).collect()
+    checks
+        .chain(
+            places
+                .into_iter()
+                .chain(changes)
+                .map(to(route::LIBRARY_CHANGES)),
+        )
+        .chain(types)
+        .collect()
 }
 
 fn wrong_http() -> Vec<Bad> {
     use ErrorCode::{LoginNeeded, MalformedRequest};
     let session = || Request::new("GET", route::SESSION);
     let good = || Request::shard(&whole());
-    let queries = ["since=-1", "since=x", "wait=-1", "wait=1.5", "unknown=1", "since=99999999999999999999"];
-    let queries =
-        queries.map(|query| Request::new("GET", &format!("/v1/library/changes?{query}")).is(query, MalformedRequest));
-    let lengths = ["-1", "+5", "many", "1000, 999", "0x10", "99999999999999999999"];
-    let lengths =
-        lengths.map(|value| good().but("Content-Length", value).is(format!("length {value}"), MalformedRequest));
+    let queries = [
+        "since=-1",
+        "since=x",
+        "wait=-1",
+        "wait=1.5",
+        "unknown=1",
+        "since=99999999999999999999",
+    ];
+    let queries = queries.map(|query| {
+        Request::new("GET", &format!("/v1/library/changes?{query}")).is(query, MalformedRequest)
+    });
+    let lengths = [
+        "-1",
+        "+5",
+        "many",
+        "1000, 999",
+        "0x10",
+        "99999999999999999999",
+    ];
+    let lengths = lengths.map(|value| {
+        good()
+            .but("Content-Length", value)
+            .is(format!("length {value}"), MalformedRequest)
+    });
     let several = vec![
         session().without("Host").is("no Host", MalformedRequest),
-        session().with("Host", "other").is("two Hosts", MalformedRequest),
-        good().with("Content-Length", "999").is("two lengths", MalformedRequest),
-        good().with("Transfer-Encoding", "chunked").is("a length and chunks", MalformedRequest),
-        session().with("X y", "1").is("a space in a header's name", MalformedRequest),
-        session().with("X\0y", "1").is("NUL in a header's name", MalformedRequest),
-        session().with("", "1").is("a header without a name", MalformedRequest),
-        Request { line: "GET".to_owned(), ..session() }.is("half a request line", MalformedRequest),
-        Request { line: "GET /v1/session HTTP/9.9".to_owned(), ..session() }.is("HTTP/9.9", MalformedRequest),
-        Request { line: "G\u{1}T /v1/session HTTP/1.1".to_owned(), ..session() }.is("no method", MalformedRequest),
-        Request { line: "\u{16}\u{3}\u{1}\u{2}".to_owned(), ..session() }.is("TLS to a plain port", MalformedRequest),
+        session()
+            .with("Host", "other")
+            .is("two Hosts", MalformedRequest),
+        good()
+            .with("Content-Length", "999")
+            .is("two lengths", MalformedRequest),
+        good()
+            .with("Transfer-Encoding", "chunked")
+            .is("a length and chunks", MalformedRequest),
+        session()
+            .with("X y", "1")
+            .is("a space in a header's name", MalformedRequest),
+        session()
+            .with("X\0y", "1")
+            .is("NUL in a header's name", MalformedRequest),
+        session()
+            .with("", "1")
+            .is("a header without a name", MalformedRequest),
+        Request {
+            line: "GET".to_owned(),
+            ..session()
+        }
+        .is("half a request line", MalformedRequest),
+        Request {
+            line: "GET /v1/session HTTP/9.9".to_owned(),
+            ..session()
+        }
+        .is("HTTP/9.9", MalformedRequest),
+        Request {
+            line: "G\u{1}T /v1/session HTTP/1.1".to_owned(),
+            ..session()
+        }
+        .is("no method", MalformedRequest),
+        Request {
+            line: "\u{16}\u{3}\u{1}\u{2}".to_owned(),
+            ..session()
+        }
+        .is("TLS to a plain port", MalformedRequest),
     ];
     let strangers = ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YW5uYTp4"];
-    let strangers =
-        strangers.map(|value| session().with("Authorization", value).is(format!("token {value:?}"), LoginNeeded));
-    queries.into_iter().chain(lengths).chain(several).chain(strangers).collect()
+    let strangers = strangers.map(|value| {
+        session()
+            .with("Authorization", value)
+            .is(format!("token {value:?}"), LoginNeeded)
+    });
+    queries
+        .into_iter()
+        .chain(lengths)
+        .chain(several)
+        .chain(strangers)
+        .collect()
 }
 
 #[test]
 fn bad_requests_are_refused_with_their_codes_and_leave_nothing_behind() {
     let house = House::new();
     let anna = house.person("anna");
-    let mut table: Vec<_> =
-        [wrong_methods(), wrong_paths(), wrong_shards(), wrong_messages()].into_iter().flatten().collect();
+    let mut table: Vec<_> = [
+        wrong_methods(),
+        wrong_paths(),
+        wrong_shards(),
+        wrong_messages(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     for bad in &mut table {
         log_in(&mut bad.bytes, &anna.token);
     }
@@ -291,8 +524,17 @@ fn bad_requests_are_refused_with_their_codes_and_leave_nothing_behind() {
     }));
     assert!(table.len() >= BAD_MIN, "{} bad requests", table.len());
     let before = house.server.stored();
-    let wrong: Vec<_> = table.iter().filter_map(|bad| verdict(house.server.address(), bad)).collect();
-    assert!(wrong.is_empty(), "{} of {} answered wrongly:\n{}", wrong.len(), table.len(), wrong.join("\n"));
+    let wrong: Vec<_> = table
+        .iter()
+        .filter_map(|bad| verdict(house.server.address(), bad))
+        .collect();
+    assert!(
+        wrong.is_empty(),
+        "{} of {} answered wrongly:\n{}",
+        wrong.len(),
+        table.len(),
+        wrong.join("\n")
+    );
     assert_eq!(house.server.stored(), before, "nothing of them is kept");
     println!("{} bad requests", table.len());
 }
@@ -301,23 +543,43 @@ fn bad_requests_are_refused_with_their_codes_and_leave_nothing_behind() {
 fn half_a_request_leaves_nothing_behind() {
     let house = House::new();
     let anna = house.person("anna");
-    let mut good = Request::shard(&whole()).is("nothing", ErrorCode::Internal).bytes;
+    let mut good = Request::shard(&whole())
+        .is("nothing", ErrorCode::Internal)
+        .bytes;
     log_in(&mut good, &anna.token);
     let before = house.server.stored();
     for end in (1..good.len()).step_by(50) {
-        let mut connection = TcpStream::connect(house.server.address()).expect("the server accepts");
-        connection.write_all(&good[..end]).expect("the server reads");
-        connection.shutdown(Shutdown::Both).expect("our own connection");
+        let mut connection =
+            TcpStream::connect(house.server.address()).expect("the server accepts");
+        connection
+            .write_all(&good[..end])
+            .expect("the server reads");
+        connection
+            .shutdown(Shutdown::Both)
+            .expect("our own connection");
     }
-    eventually(SOON, "what half requests left is removed", || house.server.stored() == before);
+    eventually(SOON, "what half requests left is removed", || {
+        house.server.stored() == before
+    });
     let answer = exchange(house.server.address(), &good);
-    assert!(answer.starts_with(b"HTTP/1.1 200 "), "the whole one is good: {}", String::from_utf8_lossy(&answer));
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200 "),
+        "the whole one is good: {}",
+        String::from_utf8_lossy(&answer)
+    );
 }
 
 /// Puts the token behind the request line.
 fn log_in(request: &mut Vec<u8>, token: &str) {
-    let end = request.windows(2).position(|two| two == b"\r\n").expect("a request line") + 2;
-    request.splice(end..end, format!("Authorization: Bearer {token}\r\n").into_bytes());
+    let end = request
+        .windows(2)
+        .position(|two| two == b"\r\n")
+        .expect("a request line")
+        + 2;
+    request.splice(
+        end..end,
+        format!("Authorization: Bearer {token}\r\n").into_bytes(),
+    );
 }
 
 /// Sends a bad request; answers what was wrong with the answer, if something was.
@@ -325,19 +587,34 @@ fn verdict(server: SocketAddr, bad: &Bad) -> Option<String> {
     let answer = exchange(server, &bad.bytes);
     let text = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    let status = head.split(' ').nth(1).and_then(|status| status.parse::<u16>().ok());
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse::<u16>().ok());
     let problem = serde_json::from_str::<Problem>(body).ok();
-    let right = status == Some(bad.code.status()) && problem.is_some_and(|problem| problem.code == bad.code);
-    (!right)
-        .then(|| format!("{}: {:?} expected, came {}", bad.why, bad.code, text.chars().take(600).collect::<String>()))
+    let right = status == Some(bad.code.status())
+        && problem.is_some_and(|problem| problem.code == bad.code);
+    (!right).then(|| {
+        format!(
+            "{}: {:?} expected, came {}",
+            bad.why,
+            bad.code,
+            text.chars().take(600).collect::<String>()
+        )
+    })
 }
 
 fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut connection = TcpStream::connect(server).expect("the server accepts");
-    connection.set_read_timeout(Some(ANSWER_WITHIN)).expect("a time limit");
+    connection
+        .set_read_timeout(Some(ANSWER_WITHIN))
+        .expect("a time limit");
     // Whoever is refused early need not have been heard to the end.
     let sent = connection.write_all(request);
-    assert!(sent.is_ok() || sent.is_err_and(|error| error.kind() != ErrorKind::TimedOut), "the server reads");
+    assert!(
+        sent.is_ok() || sent.is_err_and(|error| error.kind() != ErrorKind::TimedOut),
+        "the server reads"
+    );
     let mut answer = Vec::new();
     match connection.read_to_end(&mut answer) {
         Ok(_) => answer,
@@ -350,7 +627,11 @@ impl crate::server::Server {
     /// Every file that holds bytes of photos, with its length.
     fn stored(&self) -> BTreeMap<std::path::PathBuf, u64> {
         let folders = ["images", "uploads", "quarantine"].map(|name| self.data().join(name));
-        let files = folders.iter().flat_map(|folder| crate::server::files_below(folder));
-        files.map(|file| (file.clone(), file.metadata().map_or(0, |facts| facts.len()))).collect()
+        let files = folders
+            .iter()
+            .flat_map(|folder| crate::server::files_below(folder));
+        files
+            .map(|file| (file.clone(), file.metadata().map_or(0, |facts| facts.len())))
+            .collect()
     }
 }

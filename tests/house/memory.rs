@@ -6,7 +6,8 @@ use std::path::Path;
 use crate::command::run;
 use crate::house::House;
 
-/// Bytes that headers, checks and the library may cost on the wire for each photo, when no photo has to be sent.
+/// Bytes that headers, checks and the library may cost on the wire for each photo, when no photo
+/// has to be sent.
 const TALK_BYTES_PER_PHOTO: u64 = 200;
 
 /// Bytes of connections and sessions that are there however few the photos.
@@ -31,9 +32,15 @@ fn no_photo_is_sent_again_after_the_journal_is_gone() {
     device.wait();
     let status = device.status();
     assert_eq!((status.files("backed_up"), status.sent()), (100, 0));
-    assert!(status.number("/saved/check_bytes") > 0, "the server said that it has them");
+    assert!(
+        status.number("/saved/check_bytes") > 0,
+        "the server said that it has them"
+    );
     let talk = link.bytes_to_server() - before;
-    assert!(talk < TALK_BYTES + 2 * 100 * TALK_BYTES_PER_PHOTO, "{talk} bytes for 100 photos that it has");
+    assert!(
+        talk < TALK_BYTES + 2 * 100 * TALK_BYTES_PER_PHOTO,
+        "{talk} bytes for 100 photos that it has"
+    );
     house.keeps_all_of(&album, &anna, "album/");
 }
 
@@ -55,9 +62,15 @@ fn the_same_photos_under_other_names_cost_no_photo_bytes() {
     device.wait();
     let status = device.status();
     assert_eq!((status.files("backed_up"), status.sent()), (400, sent));
-    assert!(status.number("/saved/sync_list_bytes") > 0, "it remembered them");
+    assert!(
+        status.number("/saved/sync_list_bytes") > 0,
+        "it remembered them"
+    );
     let talk = link.bytes_to_server() - before;
-    assert!(talk < TALK_BYTES + 200 * TALK_BYTES_PER_PHOTO, "{talk} bytes on the wire for 200 new names");
+    assert!(
+        talk < TALK_BYTES + 200 * TALK_BYTES_PER_PHOTO,
+        "{talk} bytes on the wire for 200 new names"
+    );
     house.keeps_all_of(&album, &anna, "copy/");
 }
 

@@ -1,4 +1,5 @@
-//! *Mishaps*: a network that cuts, delays, throttles, halves, repeats, spoils, answers for the server, or says nothing.
+//! *Mishaps*: a network that cuts, delays, throttles, halves, repeats, spoils, answers for the
+//! server, or says nothing.
 //!
 //! Three connections of four go wrong, and all photos arrive right all the same.
 
@@ -11,18 +12,21 @@ use std::time::Duration;
 
 use crate::house::House;
 
-/// Bytes taken from a connection at a time. A full piece is the inside of a shard: no head is so long.
+/// Bytes taken from a connection at a time. A full piece is the inside of a shard: no head is so
+/// long.
 const PIECE_BYTES: usize = 16 << 10;
 
 /// What goes wrong does so after so many bytes of a connection, in the middle of the first shards.
 const SPARED_BYTES: u64 = 60_000;
 
-/// One piece of so many is spoilt: some in each of the first shards, more often than a client tries at once.
+/// One piece of so many is spoilt: some in each of the first shards, more often than a client tries
+/// at once.
 const SPOILT_EVERY: u64 = 20;
 /// And after so many pieces no more: a network that spoils every shard for ever carries no photos.
 const SPOILT_PIECES: u64 = 240;
 
-/// Heads of requests that carry bytes are spoilt so often in a row: more often than a delivery tries, twice.
+/// Heads of requests that carry bytes are spoilt so often in a row: more often than a delivery
+/// tries, twice.
 const SPOILT_HEADS: u64 = 9;
 /// What stands in such a head before the digits of a fingerprint.
 const BEFORE_DIGITS: &[u8] = b"PUT /v1/uploads/";
@@ -65,21 +69,32 @@ struct Way {
 impl Way {
     fn to(server: SocketAddr, mishap: Mishap) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let (closed, met) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let (closed, met) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicU64::new(0)),
+        );
         let (ended, meeting) = (Arc::clone(&closed), Arc::clone(&met));
         thread::spawn(move || {
             for (number, device) in listener.incoming().enumerate() {
                 if ended.load(SeqCst) {
                     return;
                 }
-                let (Ok(device), Ok(server)) = (device, TcpStream::connect(server)) else { continue };
+                let (Ok(device), Ok(server)) = (device, TcpStream::connect(server)) else {
+                    continue;
+                };
                 let goes_wrong = number % 4 != 3 || mishap == Mishap::SpoilHeads;
                 let (mishap, met) = (goes_wrong.then_some(mishap), Arc::clone(&meeting));
                 thread::spawn(move || join(&device, &server, mishap, &met));
             }
         });
-        Self { address, closed, met }
+        Self {
+            address,
+            closed,
+            met,
+        }
     }
 }
 
@@ -96,19 +111,30 @@ fn join(device: &TcpStream, server: &TcpStream, mishap: Option<Mishap>, met: &At
     thread::scope(|scope| {
         scope.spawn(|| {
             let carried = carry(server, device, |piece, mut to| to.write_all(piece));
-            drop((carried, device.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both)));
+            drop((
+                carried,
+                device.shutdown(Shutdown::Both),
+                server.shutdown(Shutdown::Both),
+            ));
         });
         let mut passed = 0;
         let carried = carry(device, server, |piece, mut to| {
             passed += piece.len() as u64;
             if mishap == Some(Mishap::SpoilHeads) {
-                let is_spoilt = piece.starts_with(BEFORE_DIGITS) && met.fetch_add(1, SeqCst) < SPOILT_HEADS;
-                return if is_spoilt { Mishap::SpoilHeads.befall(piece, device, to) } else { to.write_all(piece) };
+                let is_spoilt =
+                    piece.starts_with(BEFORE_DIGITS) && met.fetch_add(1, SeqCst) < SPOILT_HEADS;
+                return if is_spoilt {
+                    Mishap::SpoilHeads.befall(piece, device, to)
+                } else {
+                    to.write_all(piece)
+                };
             }
             match mishap.filter(|_| passed > SPARED_BYTES && piece.len() == PIECE_BYTES) {
                 Some(mishap) => {
                     let before = met.fetch_add(1, SeqCst);
-                    if mishap == Mishap::Spoil && (before >= SPOILT_PIECES || !before.is_multiple_of(SPOILT_EVERY)) {
+                    if mishap == Mishap::Spoil
+                        && (before >= SPOILT_PIECES || !before.is_multiple_of(SPOILT_EVERY))
+                    {
                         return to.write_all(piece);
                     }
                     mishap.befall(piece, device, to)
@@ -117,7 +143,11 @@ fn join(device: &TcpStream, server: &TcpStream, mishap: Option<Mishap>, met: &At
             }
         });
         // One of them may be gone already.
-        drop((carried, device.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both)));
+        drop((
+            carried,
+            device.shutdown(Shutdown::Both),
+            server.shutdown(Shutdown::Both),
+        ));
     });
 }
 
@@ -137,11 +167,20 @@ fn carry(
 
 impl Mishap {
     /// What happens to one piece on its way. An error ends the connection.
-    fn befall(self, piece: &[u8], mut device: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
+    fn befall(
+        self,
+        piece: &[u8],
+        mut device: &TcpStream,
+        mut server: &TcpStream,
+    ) -> io::Result<()> {
         match self {
             Self::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
             Self::Delay | Self::Throttle => {
-                thread::sleep(Duration::from_millis(if self == Self::Delay { 20 } else { 60 }));
+                thread::sleep(Duration::from_millis(if self == Self::Delay {
+                    20
+                } else {
+                    60
+                }));
                 server.write_all(piece)
             }
             Self::Halve => {
@@ -179,7 +218,8 @@ impl Mishap {
     }
 }
 
-/// Copies photos into a mount behind a network on which this goes wrong; each is at the server afterwards, and nothing else is.
+/// Copies photos into a mount behind a network on which this goes wrong; each is at the server
+/// afterwards, and nothing else is.
 #[track_caller]
 fn all_photos_arrive_right(mishap: Mishap) {
     let mut house = House::new();

@@ -14,13 +14,15 @@ use crate::waiting::{BACKED_UP_WITHIN, SOON, eventually};
 /// Bytes per second of a link on which the upload takes some seconds.
 const SLOW: u64 = 6 << 20;
 
-/// 256 kbit/s in bytes, and how long such a link holds: for `scripts/torture`, which has the patience.
+/// 256 kbit/s in bytes, and how long such a link holds: for `scripts/torture`, which has the
+/// patience.
 const MODEM: (u64, Duration) = (32_000, Duration::from_secs(10));
 /// The same ten times as fast, and breaking ten times as often.
 const HASTY_MODEM: (u64, Duration) = (320_000, Duration::from_secs(1));
 /// What is to come through: more than passes between two cuts.
 const MODEM_PHOTO_BYTES: usize = 500_000;
-/// What a cut may cost, in bytes: what the link itself had taken in from each of an image's four shards, and heads.
+/// What a cut may cost, in bytes: what the link itself had taken in from each of an image's four
+/// shards, and heads.
 const CUT_BYTES_MAX: u64 = 80_000;
 
 /// A large photo on its way, of which some has arrived.
@@ -46,12 +48,24 @@ fn under_way() -> UnderWay {
     eventually(BACKED_UP_WITHIN, "some of it has arrived", || {
         house.ask(&anna).arrived(&images)[&image].byte_count() > 6 << 20
     });
-    UnderWay { house, anna, link, device, images }
+    UnderWay {
+        house,
+        anna,
+        link,
+        device,
+        images,
+    }
 }
 
 #[test]
 fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() {
-    let UnderWay { mut house, anna, link, device, images } = under_way();
+    let UnderWay {
+        mut house,
+        anna,
+        link,
+        device,
+        images,
+    } = under_way();
     link.cut();
     house.server.stop();
     house.server.start_elsewhere();
@@ -61,13 +75,23 @@ fn an_upload_goes_on_when_the_server_moves_to_another_address_behind_its_name() 
     link.full_speed();
     link.mend();
     device.wait();
-    assert_eq!(sent_again(&link, &had), 0, "sent although the server had it");
+    assert_eq!(
+        sent_again(&link, &had),
+        0,
+        "sent although the server had it"
+    );
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }
 
 #[test]
 fn an_upload_goes_on_when_the_client_is_told_another_address() {
-    let UnderWay { mut house, anna, link: _link, mut device, images } = under_way();
+    let UnderWay {
+        mut house,
+        anna,
+        link: _link,
+        mut device,
+        images,
+    } = under_way();
     device.unmount();
     house.server.stop();
     house.server.start_elsewhere();
@@ -76,7 +100,11 @@ fn an_upload_goes_on_when_the_client_is_told_another_address() {
     device.move_to(house.server.address());
     device.mount();
     device.wait();
-    assert_eq!(device.status().sent(), (30 << 20) - had, "what was missing, and nothing else");
+    assert_eq!(
+        device.status().sent(),
+        (30 << 20) - had,
+        "what was missing, and nothing else"
+    );
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }
 
@@ -92,7 +120,9 @@ fn a_photo_comes_through_a_quarter_of_a_megabit_that_breaks_every_few_seconds() 
     link.slow_down_to(rate);
     let mut device = house.linked(&anna, "phone", &link);
     device.mount();
-    let photos: Vec<_> = (0..rounds).map(|number| house.photo(&format!("{number}.jpg"), MODEM_PHOTO_BYTES)).collect();
+    let photos: Vec<_> = (0..rounds)
+        .map(|number| house.photo(&format!("{number}.jpg"), MODEM_PHOTO_BYTES))
+        .collect();
     for (photo, _) in &photos {
         device.copy_in(photo);
     }
@@ -109,7 +139,12 @@ fn a_photo_comes_through_a_quarter_of_a_megabit_that_breaks_every_few_seconds() 
     println!("{rounds} photos, {cuts} cuts, {sent} bytes on the wire for {needed}");
     assert!(cuts > 1, "the link was to break");
     let most = needed + CUT_BYTES_MAX * (cuts as u64 + 1);
-    assert!(sent <= most, "{sent} bytes on the wire, and {cuts} cuts explain {most}");
-    eventually(SOON, "its name is known", || device.status().number("/names_queued") == 0);
+    assert!(
+        sent <= most,
+        "{sent} bytes on the wire, and {cuts} cuts explain {most}"
+    );
+    eventually(SOON, "its name is known", || {
+        device.status().number("/names_queued") == 0
+    });
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }

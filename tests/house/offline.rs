@@ -1,4 +1,5 @@
-//! The server away, or not willing: the mount works, the state says so, and later all of it arrives.
+//! The server away, or not willing: the mount works, the state says so, and later all of it
+//! arrives.
 
 use std::fs;
 use std::path::Path;
@@ -18,16 +19,25 @@ fn without_a_server_the_mount_works_and_later_all_of_it_arrives() {
     let device = house.device(&anna, "laptop");
 
     run("cp", [Path::new("-r"), &album, &device.mountpoint()]).succeeds();
-    assert_eq!(fingerprints_below(&device.path("album")), fingerprints_below(&album), "listed and read");
+    assert_eq!(
+        fingerprints_below(&device.path("album")),
+        fingerprints_below(&album),
+        "listed and read"
+    );
     fs::rename(device.path("album"), device.path("renamed")).expect("rename");
     fs::create_dir(device.path("empty")).expect("mkdir");
     eventually(SOON, "status says that the server is away", || {
         let status = device.status();
         status.word("/connection/state") == "offline" && !status.word("/connection/why").is_empty()
     });
-    eventually(SOON, "all photos are promised", || device.status().files("pending") == 30);
+    eventually(SOON, "all photos are promised", || {
+        device.status().files("pending") == 30
+    });
     let (some, _) = fingerprints_below(&device.path("renamed")).swap_remove(0);
-    assert_eq!(device.attribute(&format!("renamed/{some}"), "state"), "pending");
+    assert_eq!(
+        device.attribute(&format!("renamed/{some}"), "state"),
+        "pending"
+    );
 
     house.server.start_again();
     device.wait();
@@ -56,12 +66,20 @@ fn with_a_wrong_token_photos_wait_for_a_login() {
     device.mount();
     let (photo, image) = house.photo("photo.jpg", 90_000);
     device.copy_in(&photo);
-    eventually(SOON, "status says login needed", || device.status().word("/connection/state") == "login_needed");
+    eventually(SOON, "status says login needed", || {
+        device.status().word("/connection/state") == "login_needed"
+    });
     let status = device.status();
-    assert_eq!((status.waiting(), status.files("failed"), status.sent()), (1, 0, 0));
+    assert_eq!(
+        (status.waiting(), status.files("failed"), status.sent()),
+        (1, 0, 0)
+    );
     assert_eq!(device.attribute("photo.jpg", "state"), "pending");
     let table = finish(device.heirloom([Path::new("status"), &device.mountpoint()])).succeeds();
-    assert!(table.to_lowercase().contains("login needed"), "a person reads it too: {table}");
+    assert!(
+        table.to_lowercase().contains("login needed"),
+        "a person reads it too: {table}"
+    );
 
     device.unmount();
     device.log_in(&anna.token);

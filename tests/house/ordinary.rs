@@ -1,5 +1,5 @@
-//! An ordinary user: mounts through fusermount3, cannot lend files to the kernel unless an administrator set up the helper, and has
-//! everything else.
+//! An ordinary user: mounts through fusermount3, cannot lend files to the kernel unless an
+//! administrator set up the helper, and has everything else.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -20,8 +20,8 @@ const NOBODY: u32 = 65_534;
 /// With less than 512 MiB free files go through us.
 const DISK_BYTES: u64 = 1 << 30;
 
-/// In a world of mounts of its own, where `/dev/fuse` may be used by everybody, as systems with fuse3 have it (some containers do not). The
-/// helper, if there is one, gets its right.
+/// In a world of mounts of its own, where `/dev/fuse` may be used by everybody, as systems with
+/// fuse3 have it (some containers do not). The helper, if there is one, gets its right.
 const AS_NOBODY: &str = r#"
 set -e
 mknod -m 666 "$1/fuse" c 10 229
@@ -51,8 +51,12 @@ fn a_day_as_nobody(programs: &[&str]) -> String {
     let mut house = House::new();
     let anna = house.person("anna");
     let (photo, _) = house.photo("photo.jpg", 2_000_000);
-    // The house is closed to others. A disk of its own: what the helper lends lies on an ordinary one.
-    let outside = tempfile::Builder::new().prefix("heirloom-ordinary-").tempdir().expect("a folder");
+    // The house is closed to others. A disk of its own: what the helper lends lies on an ordinary
+    // one.
+    let outside = tempfile::Builder::new()
+        .prefix("heirloom-ordinary-")
+        .tempdir()
+        .expect("a folder");
     let place = outside.path().join("disk");
     let _disk = SmallDisk::new(&outside.path().join("image"), &place, DISK_BYTES);
     let home = place.join("home");
@@ -68,18 +72,33 @@ fn a_day_as_nobody(programs: &[&str]) -> String {
         fs::set_permissions(open, fs::Permissions::from_mode(0o755)).expect("open to others");
     }
     for theirs in ["", "mount", "token", "photo.jpg"] {
-        chown(home.join(theirs), Some(NOBODY), Some(NOBODY)).expect("this test needs root, to be somebody else");
+        chown(home.join(theirs), Some(NOBODY), Some(NOBODY))
+            .expect("this test needs root, to be somebody else");
     }
     let mut command = Command::new("timeout");
-    command.args(["60", "unshare", "--mount", "--propagation", "private", "sh", "-c", AS_NOBODY, "sh"]);
-    command.arg(&place).arg(format!("http://{}", house.server.address()));
+    command.args([
+        "60",
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        AS_NOBODY,
+        "sh",
+    ]);
+    command
+        .arg(&place)
+        .arg(format!("http://{}", house.server.address()));
     let said = finish(command).succeeds();
     for found in FOUND {
         assert!(said.contains(found), "{found:?} should stand in {said}");
     }
     let back = Fingerprint::of(&fs::read(home.join("back.jpg")).expect("it was copied back"));
     assert!(said.contains(&back.to_string()));
-    eventually(SOON, "it is in the library", || house.ask(&anna).library().get("trip/b.jpg") == Some(&back));
+    eventually(SOON, "it is in the library", || {
+        house.ask(&anna).library().get("trip/b.jpg") == Some(&back)
+    });
     assert!(!home.join("mount/trip").exists());
     said
 }
@@ -94,7 +113,11 @@ fn an_ordinary_user_mounts_and_has_everything_but_passthrough() {
 #[test]
 fn an_ordinary_user_has_passthrough_too_through_the_helper_and_does_not_notice_its_death() {
     let said = a_day_as_nobody(&[PROGRAM, HELPER]);
-    for found in ["\"io_path\": \"passthrough\"", "read while nobody lends", "another one lends"] {
+    for found in [
+        "\"io_path\": \"passthrough\"",
+        "read while nobody lends",
+        "another one lends",
+    ] {
         assert!(said.contains(found), "{found:?} should stand in {said}");
     }
 }

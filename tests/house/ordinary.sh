@@ -1,5 +1,6 @@
 #!/bin/sh
-# What an ordinary user does with a mount, one line for each thing that was found to be so. $1: their folder; $2: the program; $3: the server.
+# What an ordinary user does with a mount, one line for each thing that was found to be so. $1:
+# their folder; $2: the program; $3: the server.
 set -e
 
 # The process that lends files for the daemon, if there is one.

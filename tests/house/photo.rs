@@ -1,13 +1,15 @@
 //! Photos for the tests: made, not kept, so that a thousand of them cost nothing in the repository.
 //!
-//! Each has what a program looks at: first bytes, segments, checksums and an end. A JPEG's scan is random bytes
-//! without a stray marker; a PNG is whole, and any decoder opens it. The same seed makes the same photo for ever.
+//! Each has what a program looks at: first bytes, segments, checksums and an end. A JPEG's scan is
+//! random bytes without a stray marker; a PNG is whole, and any decoder opens it. The same seed
+//! makes the same photo for ever.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A generated photo that is not smaller than this, in bytes: below there is no room for what surrounds the pixels.
+/// A generated photo that is not smaller than this, in bytes: below there is no room for what
+/// surrounds the pixels.
 pub const BYTES_MIN: usize = 1 << 10;
 
 /// Bytes of an album's photo, before it is varied: what a small camera makes.
@@ -24,15 +26,26 @@ pub struct Camera {
 impl Camera {
     /// A camera that takes the photos of this seed.
     pub fn new(seed: u64) -> Self {
-        Self { random: seed ^ 0x6865_6972_6c6f_6f6d, seed, taken: 0 }
+        Self {
+            random: seed ^ 0x6865_6972_6c6f_6f6d,
+            seed,
+            taken: 0,
+        }
     }
 
     /// The next photo, of exactly `bytes` bytes: seven JPEGs, then a PNG.
     pub fn take(&mut self, bytes: usize) -> Vec<u8> {
-        assert!(bytes >= BYTES_MIN, "a photo of {bytes} bytes has no room for its headers");
+        assert!(
+            bytes >= BYTES_MIN,
+            "a photo of {bytes} bytes has no room for its headers"
+        );
         self.taken += 1;
         let stamp = format!("Heirloom test photo {} of seed {}", self.taken, self.seed);
-        if self.taken.is_multiple_of(8) { self.png(&stamp, bytes) } else { self.jpeg(&stamp, bytes) }
+        if self.taken.is_multiple_of(8) {
+            self.png(&stamp, bytes)
+        } else {
+            self.jpeg(&stamp, bytes)
+        }
     }
 
     /// Takes one into a file; answers its bytes.
@@ -42,12 +55,16 @@ impl Camera {
         Ok(photo)
     }
 
-    /// Fills `folder` with `count` photos of some [`ALBUM_PHOTO_BYTES`], ten to a nested folder; answers their paths below it.
+    /// Fills `folder` with `count` photos of some [`ALBUM_PHOTO_BYTES`], ten to a nested folder;
+    /// answers their paths below it.
     pub fn take_album(&mut self, folder: &Path, count: usize) -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::with_capacity(count);
         for number in 0..count {
             let place = PathBuf::from(format!("{}/{}", 2020 + number / 100, number / 10 % 10));
-            let path = place.join(format!("IMG_{number:04}.{}", if self.next_is_png() { "png" } else { "jpg" }));
+            let path = place.join(format!(
+                "IMG_{number:04}.{}",
+                if self.next_is_png() { "png" } else { "jpg" }
+            ));
             fs::create_dir_all(folder.join(place))?;
             let bytes = self.between(ALBUM_PHOTO_BYTES / 10, ALBUM_PHOTO_BYTES);
             self.take_to(&folder.join(&path), bytes)?;
@@ -100,8 +117,8 @@ impl Camera {
         photo
     }
 
-    /// The PNG specification, section 5: one grey row for each 1,000 bytes, stored without compression. What does not
-    /// make a whole row goes into the text that names the photo.
+    /// The PNG specification, section 5: one grey row for each 1,000 bytes, stored without
+    /// compression. What does not make a whole row goes into the text that names the photo.
     fn png(&mut self, stamp: &str, bytes: usize) -> Vec<u8> {
         const ROW: usize = 1_000;
         let around = 8 + 25 + (12 + b"Comment\0".len() + stamp.len()) + (12 + 6) + 12;
@@ -113,8 +130,20 @@ impl Camera {
         }
         let filling = bytes - around - rows * stored_row;
         let mut photo = b"\x89PNG\r\n\x1a\n".to_vec();
-        let size = [u32::try_from(ROW).expect("small"), u32::try_from(rows).expect("a test's photo")];
-        chunk(&mut photo, *b"IHDR", &[&size[0].to_be_bytes()[..], &size[1].to_be_bytes(), &[8, 0, 0, 0, 0]].concat());
+        let size = [
+            u32::try_from(ROW).expect("small"),
+            u32::try_from(rows).expect("a test's photo"),
+        ];
+        chunk(
+            &mut photo,
+            *b"IHDR",
+            &[
+                &size[0].to_be_bytes()[..],
+                &size[1].to_be_bytes(),
+                &[8, 0, 0, 0, 0],
+            ]
+            .concat(),
+        );
         let text = [b"Comment\0", stamp.as_bytes(), &vec![b' '; filling]].concat();
         chunk(&mut photo, *b"tEXt", &text);
         let pixels = self.zlib_of_rows(rows, ROW);
@@ -150,13 +179,21 @@ impl Camera {
 /// A JPEG segment: marker, length of itself and the content, content.
 fn segment(photo: &mut Vec<u8>, marker: u8, content: &[u8]) {
     photo.extend_from_slice(&[0xff, marker]);
-    photo.extend_from_slice(&u16::try_from(content.len() + 2).expect("a short segment").to_be_bytes());
+    photo.extend_from_slice(
+        &u16::try_from(content.len() + 2)
+            .expect("a short segment")
+            .to_be_bytes(),
+    );
     photo.extend_from_slice(content);
 }
 
 /// A PNG chunk: length, name, content, CRC of name and content.
 fn chunk(photo: &mut Vec<u8>, name: [u8; 4], content: &[u8]) {
-    photo.extend_from_slice(&u32::try_from(content.len()).expect("a test's photo").to_be_bytes());
+    photo.extend_from_slice(
+        &u32::try_from(content.len())
+            .expect("a test's photo")
+            .to_be_bytes(),
+    );
     let named = [&name[..], content].concat();
     photo.extend_from_slice(&named);
     photo.extend_from_slice(&crc32fast::hash(&named).to_be_bytes());

@@ -22,7 +22,10 @@ impl Device {
 
     fn pinned_left(&self) -> (u64, u64) {
         let status = self.status();
-        (status.number("/recall/pinned_left/files"), status.number("/recall/pinned_left/bytes"))
+        (
+            status.number("/recall/pinned_left/files"),
+            status.number("/recall/pinned_left/bytes"),
+        )
     }
 }
 
@@ -30,11 +33,20 @@ impl Device {
 fn what_is_pinned_is_brought_here_whatever_comes_in_between() {
     let mut house = House::new();
     let person = house.person("anna");
-    let mut device = house.unmounted(&person, "anna").with_options(&["--read-timeout", "1"]);
+    let mut device = house
+        .unmounted(&person, "anna")
+        .with_options(&["--read-timeout", "1"]);
     device.mount();
     fs::create_dir(device.path("keep")).expect("a folder");
     for name in ["keep/a.jpg", "keep/b.jpg", "other.jpg"] {
-        let (file, _) = house.photo(Path::new(name).file_name().expect("a name").to_str().expect("plain"), LARGE);
+        let (file, _) = house.photo(
+            Path::new(name)
+                .file_name()
+                .expect("a name")
+                .to_str()
+                .expect("plain"),
+            LARGE,
+        );
         fs::copy(file, device.path(name)).expect("a copy");
     }
     device.wait();
@@ -42,18 +54,29 @@ fn what_is_pinned_is_brought_here_whatever_comes_in_between() {
     assert_eq!(device.status().files("placeholder"), 3);
     house.server.stop();
     device.pin("keep");
-    eventually(SOON, "status says what is to come", || device.pinned_left() == (2, 2 * LARGE as u64));
-    eventually(SOON, "and why it does not", || format!("{:?}", device.status()).contains("nothing came"));
+    eventually(SOON, "status says what is to come", || {
+        device.pinned_left() == (2, 2 * LARGE as u64)
+    });
+    eventually(SOON, "and why it does not", || {
+        format!("{:?}", device.status()).contains("nothing came")
+    });
     device.kill();
     house.server.start_again();
     device.mount();
-    eventually(SOON, "all that is pinned is here", || device.status().files("placeholder") == 1);
-    eventually(SOON, "and nothing is left to fetch", || device.pinned_left() == (0, 0));
+    eventually(SOON, "all that is pinned is here", || {
+        device.status().files("placeholder") == 1
+    });
+    eventually(SOON, "and nothing is left to fetch", || {
+        device.pinned_left() == (0, 0)
+    });
     assert_eq!(device.attribute("other.jpg", "state"), "placeholder");
     house.server.stop();
     for name in ["a.jpg", "b.jpg"] {
         let original = fs::read(house.shelf("camera").join(name)).expect("the original");
-        assert!(fs::read(device.path("keep").join(name)).expect("it is here") == original, "{name}");
+        assert!(
+            fs::read(device.path("keep").join(name)).expect("it is here") == original,
+            "{name}"
+        );
     }
 }
 
@@ -70,14 +93,25 @@ fn what_others_put_into_a_pinned_folder_comes_by_itself() {
         run("cp", [photo.as_path(), &one.path(name)]).succeeds();
     }
     one.wait();
-    let state = |name: &str| two.path(name).exists().then(|| two.attribute(name, "state"));
-    eventually(SOON, "it is here", || state("keep/here/a.jpg").as_deref() == Some("backed_up"));
-    eventually(SOON, "the other is shown", || state("elsewhere.jpg").as_deref() == Some("placeholder"));
+    let state = |name: &str| {
+        two.path(name)
+            .exists()
+            .then(|| two.attribute(name, "state"))
+    };
+    eventually(SOON, "it is here", || {
+        state("keep/here/a.jpg").as_deref() == Some("backed_up")
+    });
+    eventually(SOON, "the other is shown", || {
+        state("elsewhere.jpg").as_deref() == Some("placeholder")
+    });
 }
 
 #[test]
 fn a_time_set_on_what_is_only_on_the_server_reaches_the_library() {
-    const TAKEN: Timespec = Timespec { tv_sec: 981_173_106, tv_nsec: 789_000_000 };
+    const TAKEN: Timespec = Timespec {
+        tv_sec: 981_173_106,
+        tv_nsec: 789_000_000,
+    };
     let mut house = House::new();
     let anna = house.person("anna");
     let device = house.device(&anna, "anna");
@@ -85,10 +119,22 @@ fn a_time_set_on_what_is_only_on_the_server_reaches_the_library() {
     device.copy_in(&photo);
     device.wait();
     finish(device.heirloom([Path::new("free"), &device.path("a.jpg")])).succeeds();
-    let times = Timestamps { last_access: TAKEN, last_modification: TAKEN };
+    let times = Timestamps {
+        last_access: TAKEN,
+        last_modification: TAKEN,
+    };
     utimensat(CWD, device.path("a.jpg"), &times, AtFlags::empty()).expect("times");
     let in_library = || house.ask(&anna).time_of("a.jpg") == Some(981_173_106_789_000_000);
     eventually(SOON, "the library has the time", in_library);
-    assert_eq!(device.attribute("a.jpg", "state"), "placeholder", "and nothing was fetched for that");
-    assert_eq!(fs::metadata(device.path("a.jpg")).expect("it is shown").mtime(), TAKEN.tv_sec);
+    assert_eq!(
+        device.attribute("a.jpg", "state"),
+        "placeholder",
+        "and nothing was fetched for that"
+    );
+    assert_eq!(
+        fs::metadata(device.path("a.jpg"))
+            .expect("it is shown")
+            .mtime(),
+        TAKEN.tv_sec
+    );
 }

@@ -24,11 +24,17 @@ fn no_photo_is_ever_lost_or_torn() {
     device.copy_in(&photo);
     device.kill();
     // After close it is an ordinary file, without any program of ours.
-    assert_eq!(fs::read(device.state().join("spool/photo.jpg")).expect("a file"), fs::read(&photo).expect("a file"));
+    assert_eq!(
+        fs::read(device.state().join("spool/photo.jpg")).expect("a file"),
+        fs::read(&photo).expect("a file")
+    );
     house.server.start_again();
     device.mount();
     device.wait();
-    assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [image]);
+    assert_eq!(
+        house.server.images().into_keys().collect::<Vec<_>>(),
+        [image]
+    );
 }
 
 #[test]
@@ -40,12 +46,23 @@ fn a_photo_that_a_power_cut_tore_is_flagged_and_not_sent() {
     let torn = device.state().join("spool/torn.jpg");
     fs::create_dir_all(device.state().join("spool")).expect("a folder");
     fs::write(&torn, [0; 4096]).expect("writable");
-    rustix::fs::setxattr(&torn, "user.heirloom.mark", b"1 closed an-earlier-boot", XattrFlags::empty())
-        .expect("marked");
+    rustix::fs::setxattr(
+        &torn,
+        "user.heirloom.mark",
+        b"1 closed an-earlier-boot",
+        XattrFlags::empty(),
+    )
+    .expect("marked");
     device.mount();
-    eventually(SOON, "it is looked at", || device.attribute("torn.jpg", "state") != "pending");
+    eventually(SOON, "it is looked at", || {
+        device.attribute("torn.jpg", "state") != "pending"
+    });
     assert_eq!(device.attribute("torn.jpg", "state"), "failed");
-    assert!(device.attribute("torn.jpg", "error").contains("copy it again"));
+    assert!(
+        device
+            .attribute("torn.jpg", "error")
+            .contains("copy it again")
+    );
     assert!(house.server.images().is_empty());
 }
 
@@ -64,7 +81,10 @@ fn the_mount_needs_no_network() {
     device.copy_in(&after);
     for photo in [&before, &after] {
         let name = photo.file_name().expect("a name");
-        assert_eq!(fs::read(device.path(name)).expect("read"), fs::read(photo).expect("a photo"));
+        assert_eq!(
+            fs::read(device.path(name)).expect("read"),
+            fs::read(photo).expect("a photo")
+        );
     }
     assert_eq!(fs::read_dir(device.mountpoint()).expect("list").count(), 2);
     link.mend();
@@ -82,7 +102,10 @@ fn local_bytes_are_given_up_only_after_a_receipt() {
     device.wait();
     device.unmount();
     // Nothing makes room yet, so nothing is given up at all.
-    assert_eq!(fs::read(device.state().join("spool/photo.jpg")).expect("a file"), fs::read(&photo).expect("a photo"));
+    assert_eq!(
+        fs::read(device.state().join("spool/photo.jpg")).expect("a file"),
+        fs::read(&photo).expect("a photo")
+    );
 }
 
 #[test]
@@ -96,20 +119,38 @@ fn state_is_honest() {
     let (photo, image) = house.photo("photo.jpg", 6 << 20);
     device.copy_in(&photo);
     fs::write(device.path("notes.txt"), "no photo").expect("writable");
-    assert_eq!(device.attribute("photo.jpg", "state"), "pending", "from the first moment");
+    assert_eq!(
+        device.attribute("photo.jpg", "state"),
+        "pending",
+        "from the first moment"
+    );
     eventually(SOON, "each file has its state", || {
         let status = device.status();
-        (status.waiting(), status.files("local"), status.files("backed_up")) == (1, 1, 0)
+        (
+            status.waiting(),
+            status.files("local"),
+            status.files("backed_up"),
+        ) == (1, 1, 0)
     });
     link.slow_down_to(2 << 20);
     link.mend();
-    eventually(BACKED_UP_WITHIN, "it is being uploaded, and says how far", || {
-        device.attribute("photo.jpg", "state") == "uploading" && !device.attribute("photo.jpg", "progress").is_empty()
-    });
-    assert!(!house.server.images().contains_key(&image), "not before the server has it all");
+    eventually(
+        BACKED_UP_WITHIN,
+        "it is being uploaded, and says how far",
+        || {
+            device.attribute("photo.jpg", "state") == "uploading"
+                && !device.attribute("photo.jpg", "progress").is_empty()
+        },
+    );
+    assert!(
+        !house.server.images().contains_key(&image),
+        "not before the server has it all"
+    );
     link.full_speed();
     // The moment it says "backed up", the server has it, whole.
-    eventually(BACKED_UP_WITHIN, "it is backed up", || device.attribute("photo.jpg", "state") == "backed_up");
+    eventually(BACKED_UP_WITHIN, "it is backed up", || {
+        device.attribute("photo.jpg", "state") == "backed_up"
+    });
     assert!(house.server.images().contains_key(&image));
     assert_eq!(device.attribute("notes.txt", "state"), "local");
 }
@@ -129,7 +170,11 @@ fn the_senders_word_is_not_enough() {
     assert_eq!(answer.status, 422, "nor in two shards: {answer:?}");
     assert!(house.server.images().is_empty(), "nothing is stored");
     assert_eq!(asker.image(image), None);
-    assert_eq!(put(&asker, image, 0, &claimed, claimed.len()).status, 200, "the true bytes are taken still");
+    assert_eq!(
+        put(&asker, image, 0, &claimed, claimed.len()).status,
+        200,
+        "the true bytes are taken still"
+    );
 }
 
 #[test]
@@ -138,7 +183,10 @@ fn knowing_is_not_owning() {
     let (anna, bert) = (house.person("anna"), house.person("bert"));
     let photo = house.camera.take(200_000);
     let image = Fingerprint::of(&photo);
-    assert_eq!(put(&house.ask(&anna), image, 0, &photo, photo.len()).status, 200);
+    assert_eq!(
+        put(&house.ask(&anna), image, 0, &photo, photo.len()).status,
+        200
+    );
 
     let berts = house.ask(&bert);
     let session: Session = berts.message(route::SESSION);
@@ -151,24 +199,45 @@ fn knowing_is_not_owning() {
     };
     let mut damaged = photo.clone();
     damaged[100_000] ^= 1;
-    let useless = [None, Some(prove(&session, &session, &damaged)), Some(prove(&annas, &annas, &photo))];
+    let useless = [
+        None,
+        Some(prove(&session, &session, &damaged)),
+        Some(prove(&annas, &annas, &photo)),
+    ];
     for (attempt, proof) in useless.into_iter().enumerate() {
         let said = check(&berts, image, photo.len(), proof);
         let of_unknown = check(&berts, unknown, photo.len(), proof);
-        let said = String::from_utf8(said.body).expect("JSON").replace(&image.to_string(), &unknown.to_string());
-        assert_eq!(said.into_bytes(), of_unknown.body, "attempt {attempt} tells nothing");
+        let said = String::from_utf8(said.body)
+            .expect("JSON")
+            .replace(&image.to_string(), &unknown.to_string());
+        assert_eq!(
+            said.into_bytes(),
+            of_unknown.body,
+            "attempt {attempt} tells nothing"
+        );
     }
     assert_eq!(berts.image(image), None, "no bytes");
     assert_eq!(berts.get(&route::upload(image)).status, 404, "no upload");
     let put_name = format!(
         r#"{{"changes":[{{"change":"put","path":"stolen.jpg","fingerprint":"{image}","mtime_ns":0,"base":0}}]}}"#
     );
-    assert!(String::from_utf8_lossy(&berts.post(route::LIBRARY_CHANGES, put_name.as_bytes()).body).contains("refused"));
+    assert!(
+        String::from_utf8_lossy(&berts.post(route::LIBRARY_CHANGES, put_name.as_bytes()).body)
+            .contains("refused")
+    );
     assert!(berts.library().is_empty(), "no listing");
 
-    let honest = check(&berts, image, photo.len(), Some(prove(&session, &session, &photo)));
+    let honest = check(
+        &berts,
+        image,
+        photo.len(),
+        Some(prove(&session, &session, &photo)),
+    );
     let linked: Vec<CheckedImage> = serde_json::from_slice(&honest.body).expect("an answer");
-    assert!(matches!(linked.as_slice(), [CheckedImage::Linked { .. }]), "who has the bytes has the photo");
+    assert!(
+        matches!(linked.as_slice(), [CheckedImage::Linked { .. }]),
+        "who has the bytes has the photo"
+    );
     assert_eq!(berts.image(image), Some(photo));
 }
 
@@ -183,20 +252,35 @@ fn every_request_may_be_sent_twice() {
     let twice = |ask: &dyn Fn() -> Answer| {
         let (first, second) = (ask(), ask());
         assert_eq!((first.status, &first.body), (second.status, &second.body));
-        assert_eq!(first.status, 200, "{}", String::from_utf8_lossy(&first.body));
+        assert_eq!(
+            first.status,
+            200,
+            "{}",
+            String::from_utf8_lossy(&first.body)
+        );
     };
     twice(&|| put(&asker, image, 0, halves.0, photo.len()));
     twice(&|| put(&asker, image, 40_000, halves.1, photo.len()));
     twice(&|| put(&asker, image, 0, &photo, photo.len()));
     twice(&|| check(&asker, image, photo.len(), None));
     let changes = [
-        format!(r#"{{"change":"put","path":"a.jpg","fingerprint":"{image}","mtime_ns":5,"base":0}}"#),
+        format!(
+            r#"{{"change":"put","path":"a.jpg","fingerprint":"{image}","mtime_ns":5,"base":0}}"#
+        ),
         r#"{"change":"move","from":"a.jpg","to":"b.jpg","base":1}"#.to_owned(),
     ];
     for change in changes {
-        twice(&|| asker.post(route::LIBRARY_CHANGES, format!(r#"{{"changes":[{change}]}}"#).as_bytes()));
+        twice(&|| {
+            asker.post(
+                route::LIBRARY_CHANGES,
+                format!(r#"{{"changes":[{change}]}}"#).as_bytes(),
+            )
+        });
     }
-    assert_eq!(asker.library().into_iter().collect::<Vec<_>>(), [("b.jpg".to_owned(), image)]);
+    assert_eq!(
+        asker.library().into_iter().collect::<Vec<_>>(),
+        [("b.jpg".to_owned(), image)]
+    );
     assert_eq!(house.server.images().len(), 1);
 }
 
@@ -213,7 +297,10 @@ fn derived_data_may_be_deleted() {
     device.copy_in(&second);
     device.kill();
     // Everything of ours but the photos themselves and the login.
-    for entry in fs::read_dir(device.state()).expect("the state directory").map(|entry| entry.expect("an entry")) {
+    for entry in fs::read_dir(device.state())
+        .expect("the state directory")
+        .map(|entry| entry.expect("an entry"))
+    {
         if entry.file_name() != "spool" && entry.file_type().expect("a type").is_file() {
             fs::remove_file(entry.path()).expect("ours");
         }
@@ -221,7 +308,11 @@ fn derived_data_may_be_deleted() {
     house.server.start_again();
     device.mount();
     device.wait();
-    assert_eq!(device.status().sent(), 200_000, "only what had not been sent");
+    assert_eq!(
+        device.status().sent(),
+        200_000,
+        "only what had not been sent"
+    );
     assert_eq!(house.ask(&anna).library().get("second.jpg"), Some(&image));
     house.keeps_all_of(&house.shelf("camera"), &anna, "");
 }
@@ -239,28 +330,49 @@ fn kernel_requests_never_wait_for_the_network() {
     device.copy_in(&photo);
     let mountpoint = device.mountpoint();
     let requests = std::thread::spawn(move || use_every_request(&mountpoint));
-    eventually(SOON, "the kernel's requests are answered", || requests.is_finished());
+    eventually(SOON, "the kernel's requests are answered", || {
+        requests.is_finished()
+    });
     requests.join().expect("they succeeded");
-    assert!(device.status().waiting() > 0, "the network had not carried it by then");
+    assert!(
+        device.status().waiting() > 0,
+        "the network had not carried it by then"
+    );
 }
 
 /// Works on `photo.jpg` in the mount with every request that the kernel has for files and folders.
 fn use_every_request(mountpoint: &Path) {
     fs::create_dir(mountpoint.join("folder")).expect("mkdir");
-    fs::rename(mountpoint.join("photo.jpg"), mountpoint.join("folder/renamed.jpg")).expect("rename");
-    let mut file =
-        fs::File::options().read(true).write(true).open(mountpoint.join("folder/renamed.jpg")).expect("open");
+    fs::rename(
+        mountpoint.join("photo.jpg"),
+        mountpoint.join("folder/renamed.jpg"),
+    )
+    .expect("rename");
+    let mut file = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(mountpoint.join("folder/renamed.jpg"))
+        .expect("open");
     file.read_to_end(&mut Vec::new()).expect("read");
     file.write_all(b"a trailer").expect("write");
     file.sync_all().expect("fsync");
     file.set_len(5 << 20).expect("truncate");
     file.set_modified(SystemTime::UNIX_EPOCH).expect("utimens");
     drop(file);
-    fs::copy(mountpoint.join("folder/renamed.jpg"), mountpoint.join("copy.jpg")).expect("create");
+    fs::copy(
+        mountpoint.join("folder/renamed.jpg"),
+        mountpoint.join("copy.jpg"),
+    )
+    .expect("create");
     assert_eq!(fs::read_dir(mountpoint).expect("list").count(), 2);
     rustix::fs::statvfs(mountpoint).expect("statfs");
     let mut state = [0_u8; 64];
-    rustix::fs::getxattr(mountpoint.join("copy.jpg"), "user.heirloom.state", &mut state).expect("getxattr");
+    rustix::fs::getxattr(
+        mountpoint.join("copy.jpg"),
+        "user.heirloom.state",
+        &mut state,
+    )
+    .expect("getxattr");
     fs::remove_file(mountpoint.join("folder/renamed.jpg")).expect("unlink");
     fs::remove_dir(mountpoint.join("folder")).expect("rmdir");
 }
@@ -269,12 +381,19 @@ fn use_every_request(mountpoint: &Path) {
 fn put(asker: &Asker, image: Fingerprint, offset: u64, bytes: &[u8], size: usize) -> Answer {
     let digest = ContentDigest::of(bytes).to_string();
     let size = size.to_string();
-    let headers = [(route::UPLOAD_LENGTH, size.as_str()), (route::CONTENT_DIGEST, digest.as_str())];
+    let headers = [
+        (route::UPLOAD_LENGTH, size.as_str()),
+        (route::CONTENT_DIGEST, digest.as_str()),
+    ];
     asker.ask("PUT", &route::shard(image, offset), &headers, bytes)
 }
 
 /// Asks for one image.
 fn check(asker: &Asker, image: Fingerprint, size: usize, proof: Option<Proof>) -> Answer {
-    let question = [CheckImage { fingerprint: image, size: size as u64, proof }];
+    let question = [CheckImage {
+        fingerprint: image,
+        size: size as u64,
+        proof,
+    }];
     asker.post(route::CHECK, &serde_json::to_vec(&question).expect("JSON"))
 }

@@ -12,7 +12,11 @@ use crate::waiting::{SOON, eventually};
 
 fn push(device: &Device, server: &str, paths: &[&Path]) -> crate::command::Ended {
     let mut command = device.heirloom([Path::new("push")]);
-    command.args(paths).args(["--server", server]).arg("--token-file").arg(device.token_file());
+    command
+        .args(paths)
+        .args(["--server", server])
+        .arg("--token-file")
+        .arg(device.token_file());
     finish(command)
 }
 
@@ -31,11 +35,22 @@ fn push_by_hand_sends_what_the_server_does_not_have() {
     assert_eq!(images.len(), 21);
     assert!(images.contains_key(&image));
     let listed: Vec<_> = house.ask(&anna).library().into_values().collect();
-    assert!(images.keys().all(|image| listed.contains(image)), "the library lists them all");
+    assert!(
+        images.keys().all(|image| listed.contains(image)),
+        "the library lists them all"
+    );
 
     let link = house.link();
-    push(&device, &format!("http://{}", link.address()), &[&album, &single]).succeeds();
-    assert!(link.bytes_to_server() < 32 << 10, "the second time it asks and sends no photo");
+    push(
+        &device,
+        &format!("http://{}", link.address()),
+        &[&album, &single],
+    )
+    .succeeds();
+    assert!(
+        link.bytes_to_server() < 32 << 10,
+        "the second time it asks and sends no photo"
+    );
     assert_eq!(house.ask(&anna).library().len(), 21, "and no name twice");
 }
 
@@ -69,25 +84,39 @@ fn push_needs_neither_a_mount_nor_a_server() {
     let sent = run(&["push"], &[&photo]).succeeds();
     assert!(sent.contains("1 sent"), "{sent}");
     assert!(
-        files_below(&data).iter().any(|file| file.ends_with(image.to_string())),
+        files_below(&data)
+            .iter()
+            .any(|file| file.ends_with(image.to_string())),
         "this computer's own server has it"
     );
 
     let mountpoint = device.mountpoint();
     run(&["mount"], &[&mountpoint]).succeeds();
-    eventually(SOON, "what was pushed is shown", || mountpoint.join("photo.jpg").exists());
+    eventually(SOON, "what was pushed is shown", || {
+        mountpoint.join("photo.jpg").exists()
+    });
     let again = run(&["push"], &[&photo]).succeeds();
     assert!(again.contains("1 there already"), "{again}");
     run(&["unmount"], &[&mountpoint]).succeeds();
 
     // Somebody has taken over the port that the mount's server had.
-    let saved = files_below(&data).into_iter().find(|file| file.ends_with("client/login.json")).expect("a login");
-    let saved: serde_json::Value = serde_json::from_slice(&fs::read(saved).expect("saved")).expect("JSON");
-    let address = saved["server"].as_str().and_then(|url| url.strip_prefix("http://")).expect("an address");
+    let saved = files_below(&data)
+        .into_iter()
+        .find(|file| file.ends_with("client/login.json"))
+        .expect("a login");
+    let saved: serde_json::Value =
+        serde_json::from_slice(&fs::read(saved).expect("saved")).expect("JSON");
+    let address = saved["server"]
+        .as_str()
+        .and_then(|url| url.strip_prefix("http://"))
+        .expect("an address");
     let stranger = TcpListener::bind(address).expect("the port is free");
     stranger.set_nonblocking(true).expect("a socket");
     let third = run(&["push"], &[&photo]).succeeds();
-    assert!(third.contains("1 there already"), "the mount is known and not up: {third}");
+    assert!(
+        third.contains("1 there already"),
+        "the mount is known and not up: {third}"
+    );
     assert!(stranger.accept().is_err(), "a stranger is shown no token");
     run(&["trash", "list"], &[]).succeeds();
 }

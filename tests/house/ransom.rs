@@ -1,4 +1,5 @@
-//! What a hostile client does to a library with all the rights of its owner, and how all of it comes back.
+//! What a hostile client does to a library with all the rights of its owner, and how all of it
+//! comes back.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,10 +21,15 @@ fn restore(device: &Device, path: &str, more: &[&str]) -> Ended {
 }
 
 fn all(device: &Device) -> BTreeSet<Fingerprint> {
-    device.contents().into_iter().map(|(_, image)| image).collect()
+    device
+        .contents()
+        .into_iter()
+        .map(|(_, image)| image)
+        .collect()
 }
 
-/// Overwrites a photo with another, with noise, under another name, or not at all, and removes what is left.
+/// Overwrites a photo with another, with noise, under another name, or not at all, and removes what
+/// is left.
 fn ransom(house: &mut House, device: &Device, number: usize) {
     let path = device.path(format!("{number}.jpg"));
     match number % 4 {
@@ -31,7 +37,11 @@ fn ransom(house: &mut House, device: &Device, number: usize) {
         1 => fs::write(&path, vec![0xA5; 20_000]).expect("overwritten by noise"),
         2 => {
             fs::rename(&path, device.path(format!("{number}.locked.jpg"))).expect("renamed");
-            fs::write(device.path(format!("{number}.locked.jpg")), house.camera.take(20_000)).expect("overwritten");
+            fs::write(
+                device.path(format!("{number}.locked.jpg")),
+                house.camera.take(20_000),
+            )
+            .expect("overwritten");
         }
         _ => fs::remove_file(&path).expect("removed"),
     }
@@ -43,7 +53,11 @@ fn what_a_hostile_client_overwrites_and_removes_is_restored_bit_for_bit() {
     let anna = house.person("anna");
     let device = house.device(&anna, "laptop");
     for number in 0..PHOTOS {
-        fs::write(device.path(format!("{number}.jpg")), house.camera.take(30_000)).expect("a photo");
+        fs::write(
+            device.path(format!("{number}.jpg")),
+            house.camera.take(30_000),
+        )
+        .expect("a photo");
     }
     device.wait();
     let (before, standing) = (all(&device), house.ask(&anna).library());
@@ -55,14 +69,21 @@ fn what_a_hostile_client_overwrites_and_removes_is_restored_bit_for_bit() {
     for (path, _) in device.contents() {
         fs::remove_file(device.path(path)).expect("removed");
     }
-    eventually(SOON, "the library is empty", || house.ask(&anna).library().is_empty());
+    eventually(SOON, "the library is empty", || {
+        house.ask(&anna).library().is_empty()
+    });
 
     let ago = format!("{}s", attacked.elapsed().as_secs() + 1);
     restore(&device, "", &["--ago", &ago]).succeeds();
-    eventually(SOON, "all are shown again", || device.status().files("placeholder") == PHOTOS as u64);
+    eventually(SOON, "all are shown again", || {
+        device.status().files("placeholder") == PHOTOS as u64
+    });
     assert_eq!(all(&device), before, "bit for bit");
     for (path, image) in house.ask(&anna).library() {
-        assert!(standing.get(&path) == Some(&image) || path.ends_with(".locked.jpg"), "{path} is where it was");
+        assert!(
+            standing.get(&path) == Some(&image) || path.ends_with(".locked.jpg"),
+            "{path} is where it was"
+        );
     }
 }
 
@@ -84,30 +105,48 @@ fn one_version_is_restored_without_a_mount_until_the_administrator_purges_it() {
     };
     let listed: serde_json::Value = serde_json::from_str(&trash(&["--json"])).expect("JSON");
     let lost = &listed["photos"][0];
-    assert_eq!((lost["path"].as_str(), lost["photo"]["size"].as_u64()), (Some("a.jpg"), Some(30_000)));
+    assert_eq!(
+        (lost["path"].as_str(), lost["photo"]["size"].as_u64()),
+        (Some("a.jpg"), Some(30_000))
+    );
     let version = lost["version"].to_string();
     restore(&device, "a.jpg", &["--version", "999"]).refuses(&["nothing", "trash"]);
     restore(&device, "a.jpg", &["--version", &version]).succeeds();
     assert_eq!(house.ask(&anna).library()["a.jpg"], Fingerprint::of(&first));
 
-    // What was restored over is in the trash in turn. By name of the server and of the path there, too.
+    // What was restored over is in the trash in turn. By name of the server and of the path there,
+    // too.
     let named = format!("http://{}", house.server.address());
     let mut command = device.heirloom(["restore", "a.jpg", "--server", &named, "--token-file"]);
     command.arg(device.token_file());
     finish(command).succeeds();
-    assert_eq!(house.ask(&anna).library()["a.jpg"], Fingerprint::of(&second));
+    assert_eq!(
+        house.ask(&anna).library()["a.jpg"],
+        Fingerprint::of(&second)
+    );
 
     assert_eq!(
-        house.server.administer(&["trash", "purge", "--user", "anna", "--older", "1d"]).succeeds(),
+        house
+            .server
+            .administer(&["trash", "purge", "--user", "anna", "--older", "1d"])
+            .succeeds(),
         "purged 0 photos\nfreed 0 images, 0 bytes\n"
     );
     assert!(trash(&[]).contains("a.jpg"));
-    let purged = house.server.administer(&["trash", "purge", "--user", "anna"]).succeeds();
-    assert!(purged.starts_with("purged 3 photos\nfreed 0 images, 0 bytes\n1 more, 30000 bytes, "), "{purged}");
+    let purged = house
+        .server
+        .administer(&["trash", "purge", "--user", "anna"])
+        .succeeds();
+    assert!(
+        purged.starts_with("purged 3 photos\nfreed 0 images, 0 bytes\n1 more, 30000 bytes, "),
+        "{purged}"
+    );
     assert_eq!(trash(&[]), "nothing in the trash\n");
     restore(&device, "a.jpg", &["--version", &version]).refuses(&["nothing", "trash"]);
     device.mount();
-    eventually(SOON, "what stands is shown", || fs::read(device.path("a.jpg")).is_ok_and(|shown| shown == second));
+    eventually(SOON, "what stands is shown", || {
+        fs::read(device.path("a.jpg")).is_ok_and(|shown| shown == second)
+    });
 }
 
 #[test]
@@ -116,8 +155,10 @@ fn what_nobody_has_any_more_leaves_the_disk_and_what_anybody_has_stays() {
     let (anna, ben) = (house.person("anna"), house.person("ben"));
     let mut device = house.device(&anna, "laptop");
     let bens = house.device(&ben, "tablet");
-    // Anna's alone, and removed; removed by her, and kept by Ben; in her trash; in her library under another name.
-    let photos = ["gone.jpg", "bens.jpg", "trashed.jpg", "stands.jpg"].map(|name| house.photo(name, 100_000));
+    // Anna's alone, and removed; removed by her, and kept by Ben; in her trash; in her library
+    // under another name.
+    let photos = ["gone.jpg", "bens.jpg", "trashed.jpg", "stands.jpg"]
+        .map(|name| house.photo(name, 100_000));
     for (photo, _) in &photos {
         device.copy_in(photo);
     }
@@ -125,24 +166,43 @@ fn what_nobody_has_any_more_leaves_the_disk_and_what_anybody_has_stays() {
     fs::copy(&photos[3].0, device.path("again.jpg")).expect("copied");
     device.wait();
     bens.wait();
-    eventually(SOON, "all names are known", || house.ask(&anna).library().len() == 5);
+    eventually(SOON, "all names are known", || {
+        house.ask(&anna).library().len() == 5
+    });
     let removed = ["gone.jpg", "bens.jpg", "stands.jpg"];
     for name in removed {
         fs::remove_file(device.path(name)).expect("removed");
     }
-    eventually(SOON, "they are known to be removed", || house.ask(&anna).library().len() == 2);
+    eventually(SOON, "they are known to be removed", || {
+        house.ask(&anna).library().len() == 2
+    });
 
     let purge = |house: &House, words: &[&str]| {
-        house.server.administer(&[&["trash", "purge"], words].concat()).succeeds().lines().map(str::to_owned).collect()
+        house
+            .server
+            .administer(&[&["trash", "purge"], words].concat())
+            .succeeds()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     };
     let said: Vec<String> = purge(&house, &["--user", "anna"]);
     assert_eq!(said[..2], ["purged 3 photos", "freed 0 images, 0 bytes"]);
-    assert!(said[2].starts_with("1 more, 100000 bytes, "), "the others are had: {said:?}");
+    assert!(
+        said[2].starts_with("1 more, 100000 bytes, "),
+        "the others are had: {said:?}"
+    );
     assert_eq!(house.server.images().len(), 4);
     fs::remove_file(device.path("trashed.jpg")).expect("removed");
-    eventually(SOON, "it is in the trash", || house.ask(&anna).library().len() == 1);
+    eventually(SOON, "it is in the trash", || {
+        house.ask(&anna).library().len() == 1
+    });
     let said: Vec<String> = purge(&house, &["--older", "1d", "--grace", "0s"]);
-    assert_eq!(said, ["purged 0 photos", "freed 1 images, 100000 bytes"], "beside a running server");
+    assert_eq!(
+        said,
+        ["purged 0 photos", "freed 1 images, 100000 bytes"],
+        "beside a running server"
+    );
     assert_eq!(
         house.server.images().keys().copied().collect::<Vec<_>>(),
         sorted([photos[1].1, photos[2].1, photos[3].1])
@@ -154,7 +214,10 @@ fn what_nobody_has_any_more_leaves_the_disk_and_what_anybody_has_stays() {
     let said: Vec<String> = purge(&house, &["--grace", "0s"]);
     assert_eq!(said, ["purged 1 photos", "freed 1 images, 100000 bytes"]);
     house.server.start_again();
-    assert_eq!(house.server.images().keys().copied().collect::<Vec<_>>(), sorted([photos[1].1, photos[3].1]));
+    assert_eq!(
+        house.server.images().keys().copied().collect::<Vec<_>>(),
+        sorted([photos[1].1, photos[3].1])
+    );
     for (person, image) in [(&ben, photos[1].1), (&anna, photos[3].1)] {
         assert!(house.ask(person).image(image).is_some());
     }

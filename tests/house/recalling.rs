@@ -1,4 +1,5 @@
-//! Photos whose bytes are only on the server: they look as before, cost nothing, and come back when they are read.
+//! Photos whose bytes are only on the server: they look as before, cost nothing, and come back when
+//! they are read.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -50,13 +51,29 @@ fn a_freed_photo_looks_as_before_takes_no_room_and_comes_back_when_it_is_read() 
     let photo = freed(&mut house, &device, "a.jpg", LARGE);
     let original = fs::metadata(house.shelf("camera").join("a.jpg")).expect("the original");
     let shown = fs::metadata(device.path("a.jpg")).expect("it is shown");
-    assert_eq!((shown.size(), shown.mtime_nsec()), (original.size(), original.mtime_nsec()));
+    assert_eq!(
+        (shown.size(), shown.mtime_nsec()),
+        (original.size(), original.mtime_nsec())
+    );
     let spooled = device.state().join("spool/a.jpg");
-    assert!(fs::metadata(&spooled).expect("spooled").blocks() * 512 < 200_000, "its room was given back");
+    assert!(
+        fs::metadata(&spooled).expect("spooled").blocks() * 512 < 200_000,
+        "its room was given back"
+    );
     assert_eq!(device.status().files("placeholder"), 1);
-    assert_eq!(fs::read(device.path("a.jpg")).expect("it comes back"), photo);
-    eventually(SOON, "it is an ordinary file again", || device.attribute("a.jpg", "state") == "backed_up");
-    assert_eq!(fs::metadata(device.path("a.jpg")).expect("shown").mtime_nsec(), original.mtime_nsec());
+    assert_eq!(
+        fs::read(device.path("a.jpg")).expect("it comes back"),
+        photo
+    );
+    eventually(SOON, "it is an ordinary file again", || {
+        device.attribute("a.jpg", "state") == "backed_up"
+    });
+    assert_eq!(
+        fs::metadata(device.path("a.jpg"))
+            .expect("shown")
+            .mtime_nsec(),
+        original.mtime_nsec()
+    );
     assert_eq!(fs::read(spooled).expect("spooled"), photo);
     assert_eq!(device.status().waiting(), 0, "nothing is sent again");
 }
@@ -65,8 +82,14 @@ fn a_freed_photo_looks_as_before_takes_no_room_and_comes_back_when_it_is_read() 
 fn copying_a_freed_photo_copies_its_bytes_and_not_its_holes() {
     let mut house = House::new();
     let device = house.device_of("anna");
-    for (number, how) in
-        [&["-p"][..], &["--sparse=always"], &["--sparse=never"], &["--reflink=auto"]].iter().enumerate()
+    for (number, how) in [
+        &["-p"][..],
+        &["--sparse=always"],
+        &["--sparse=never"],
+        &["--reflink=auto"],
+    ]
+    .iter()
+    .enumerate()
     {
         let name = format!("{number}.jpg");
         let photo = freed(&mut house, &device, &name, LARGE);
@@ -75,8 +98,15 @@ fn copying_a_freed_photo_copies_its_bytes_and_not_its_holes() {
         command.args(*how).arg(device.path(&name)).arg(&copy);
         finish(command).succeeds();
         assert!(fs::read(copy).expect("a copy") == photo, "cp {how:?}");
-        run("cp", [device.path(&name), device.path(format!("copy-{name}"))]).succeeds();
-        assert!(fs::read(device.path(format!("copy-{name}"))).expect("a copy") == photo, "inside the mount");
+        run(
+            "cp",
+            [device.path(&name), device.path(format!("copy-{name}"))],
+        )
+        .succeeds();
+        assert!(
+            fs::read(device.path(format!("copy-{name}"))).expect("a copy") == photo,
+            "inside the mount"
+        );
     }
 }
 
@@ -91,15 +121,29 @@ fn looking_naming_and_removing_fetch_nothing() {
     run("ls", [Path::new("-lR"), &device.mountpoint()]).succeeds();
     fs::rename(device.path("a.jpg"), device.path("d.jpg")).expect("a rename");
     fs::remove_file(device.path("b.jpg")).expect("a removal");
-    run("touch", [Path::new("-c"), Path::new("-d"), Path::new("2001-02-03 04:05:06"), &device.path("c.jpg")])
-        .succeeds();
+    run(
+        "touch",
+        [
+            Path::new("-c"),
+            Path::new("-d"),
+            Path::new("2001-02-03 04:05:06"),
+            &device.path("c.jpg"),
+        ],
+    )
+    .succeeds();
     run("chmod", [Path::new("600"), &device.path("c.jpg")]).succeeds();
     assert_eq!(device.fetched(), 0);
     assert_eq!(device.attribute("d.jpg", "state"), "placeholder");
     let shown = fs::metadata(device.path("c.jpg")).expect("shown");
     fs::read(device.path("c.jpg")).expect("it comes back");
-    eventually(SOON, "it is whole", || device.attribute("c.jpg", "state") != "placeholder");
-    assert_eq!(fs::metadata(device.path("c.jpg")).expect("shown").mtime(), shown.mtime(), "the time that was set");
+    eventually(SOON, "it is whole", || {
+        device.attribute("c.jpg", "state") != "placeholder"
+    });
+    assert_eq!(
+        fs::metadata(device.path("c.jpg")).expect("shown").mtime(),
+        shown.mtime(),
+        "the time that was set"
+    );
 }
 
 #[test]
@@ -109,19 +153,42 @@ fn a_thousand_placeholders_are_browsed_without_fetching_one() {
     for number in 0..1_000 {
         house.photo(&format!("{number}.jpg"), 70_000 + number);
     }
-    run("cp", [Path::new("-r"), &house.shelf("camera"), &device.path("album")]).succeeds();
+    run(
+        "cp",
+        [
+            Path::new("-r"),
+            &house.shelf("camera"),
+            &device.path("album"),
+        ],
+    )
+    .succeeds();
     device.wait();
     device.free(&[]);
     assert_eq!(device.status().files("placeholder"), 1_000);
     for number in 0..1_000 {
-        let head = run("head", [Path::new("-c"), Path::new("4096"), &device.path(format!("album/{number}.jpg"))]);
+        let head = run(
+            "head",
+            [
+                Path::new("-c"),
+                Path::new("4096"),
+                &device.path(format!("album/{number}.jpg")),
+            ],
+        );
         assert_eq!(head.code, 0);
     }
     let info = run("gio", [Path::new("info"), &device.path("album/7.jpg")]).succeeds();
     assert!(info.contains("image/"), "it was looked at: {info}");
     for number in 0..1_000 {
         let file = device.path(format!("album/{number}.jpg"));
-        let kind = run("gio", [Path::new("info"), Path::new("-a"), Path::new("standard::content-type"), &file]);
+        let kind = run(
+            "gio",
+            [
+                Path::new("info"),
+                Path::new("-a"),
+                Path::new("standard::content-type"),
+                &file,
+            ],
+        );
         assert!(kind.succeeds().contains("image/"), "{number}");
     }
     assert_eq!(device.fetched(), 0, "what sniffing reads was kept");
@@ -133,14 +200,20 @@ fn writing_into_a_freed_photo_keeps_what_is_not_written() {
     let mut house = House::new();
     let device = house.device_of("anna");
     let mut photo = freed(&mut house, &device, "a.jpg", LARGE);
-    let mut file = File::options().write(true).open(device.path("a.jpg")).expect("it opens");
+    let mut file = File::options()
+        .write(true)
+        .open(device.path("a.jpg"))
+        .expect("it opens");
     file.seek(SeekFrom::Start(3_000_000)).expect("a place");
     file.write_all(b"edited").expect("a write");
     drop(file);
     photo[3_000_000..3_000_006].copy_from_slice(b"edited");
     assert!(fs::read(device.path("a.jpg")).expect("readable") == photo);
     device.wait();
-    assert_eq!(device.attribute("a.jpg", "fingerprint"), heirloom_protocol::Fingerprint::of(&photo).to_string());
+    assert_eq!(
+        device.attribute("a.jpg", "fingerprint"),
+        heirloom_protocol::Fingerprint::of(&photo).to_string()
+    );
 }
 
 #[test]
@@ -148,7 +221,11 @@ fn cutting_a_freed_photo_off_keeps_what_is_before() {
     let mut house = House::new();
     let device = house.device_of("anna");
     let photo = freed(&mut house, &device, "a.jpg", LARGE);
-    run("truncate", [Path::new("-s"), Path::new("2000000"), &device.path("a.jpg")]).succeeds();
+    run(
+        "truncate",
+        [Path::new("-s"), Path::new("2000000"), &device.path("a.jpg")],
+    )
+    .succeeds();
     assert!(fs::read(device.path("a.jpg")).expect("readable") == photo[..2_000_000]);
     device.wait();
 }
@@ -161,12 +238,23 @@ fn writing_a_freed_photo_anew_fetches_nothing() {
     let (other, fingerprint) = house.photo("other.jpg", 300_000);
     fs::write(device.path("a.jpg"), fs::read(other).expect("a photo")).expect("it is written anew");
     device.wait();
-    assert_eq!(device.attribute("a.jpg", "fingerprint"), fingerprint.to_string());
+    assert_eq!(
+        device.attribute("a.jpg", "fingerprint"),
+        fingerprint.to_string()
+    );
     assert_eq!(device.fetched(), 0);
     freed(&mut house, &device, "b.jpg", LARGE);
     fs::remove_file(device.path("a.jpg")).expect("a removal");
     // truncate(1) would open it for writing first.
-    run("perl", [Path::new("-e"), Path::new("truncate $ARGV[0], 0 or die $!"), &device.path("b.jpg")]).succeeds();
+    run(
+        "perl",
+        [
+            Path::new("-e"),
+            Path::new("truncate $ARGV[0], 0 or die $!"),
+            &device.path("b.jpg"),
+        ],
+    )
+    .succeeds();
     assert_eq!(fs::metadata(device.path("b.jpg")).expect("shown").len(), 0);
     assert_eq!(device.fetched(), 0);
 }
@@ -175,19 +263,36 @@ fn writing_a_freed_photo_anew_fetches_nothing() {
 fn with_the_server_away_a_read_fails_in_time_and_status_says_why() {
     let mut house = House::new();
     let person = house.person("anna");
-    let mut device = house.unmounted(&person, "anna").with_options(&["--read-timeout", "2"]);
+    let mut device = house
+        .unmounted(&person, "anna")
+        .with_options(&["--read-timeout", "2"]);
     device.mount();
     let photo = freed(&mut house, &device, "a.jpg", LARGE);
     house.server.stop();
     let begun = Instant::now();
     let error = fs::read(device.path("a.jpg")).expect_err("nobody can serve it");
-    assert_eq!(error.raw_os_error(), Some(rustix::io::Errno::IO.raw_os_error()), "{error}");
-    // The head is served from here; what comes after is waited for, perhaps by more than one request in turn.
+    assert_eq!(
+        error.raw_os_error(),
+        Some(rustix::io::Errno::IO.raw_os_error()),
+        "{error}"
+    );
+    // The head is served from here; what comes after is waited for, perhaps by more than one
+    // request in turn.
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    assert!(device.status().word("/failing/0/why").contains("server"), "{:?}", device.status());
-    assert!(device.attribute("a.jpg", "error").contains("server"), "{:?}", device.attribute("a.jpg", "error"));
+    assert!(
+        device.status().word("/failing/0/why").contains("server"),
+        "{:?}",
+        device.status()
+    );
+    assert!(
+        device.attribute("a.jpg", "error").contains("server"),
+        "{:?}",
+        device.attribute("a.jpg", "error")
+    );
     let mut head = [0; 4096];
-    File::open(device.path("a.jpg")).and_then(|mut file| file.read_exact(&mut head)).expect("its head is here");
+    File::open(device.path("a.jpg"))
+        .and_then(|mut file| file.read_exact(&mut head))
+        .expect("its head is here");
     assert_eq!(head, photo[..4096]);
     house.server.start_again();
     assert!(fs::read(device.path("a.jpg")).expect("the server is back") == photo);
@@ -202,18 +307,32 @@ fn killing_who_waits_for_the_server_works_at_once_and_others_go_on() {
     let photo = device.path("a.jpg");
     let photo = photo.to_str().expect("a plain path");
     let writing = format!("of={photo}");
-    for arguments in [["tail", "-c", "1000", photo, photo], ["dd", "if=/dev/zero", &writing, "conv=notrunc", "count=1"]]
-    {
+    for arguments in [
+        ["tail", "-c", "1000", photo, photo],
+        ["dd", "if=/dev/zero", &writing, "conv=notrunc", "count=1"],
+    ] {
         let mut waiting = Command::new(arguments[0]);
-        waiting.args(&arguments[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+        waiting
+            .args(&arguments[1..])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         let mut waiting = waiting.spawn().expect("it runs");
         std::thread::sleep(Duration::from_millis(500));
         assert!(waiting.try_wait().expect("our child").is_none(), "it waits");
-        assert!(fs::read_dir(device.mountpoint()).expect("others go on").count() > 0);
+        assert!(
+            fs::read_dir(device.mountpoint())
+                .expect("others go on")
+                .count()
+                > 0
+        );
         let begun = Instant::now();
         waiting.kill().expect("our child");
         waiting.wait().expect("it ends");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{arguments:?} took {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{arguments:?} took {:?}",
+            begun.elapsed()
+        );
     }
 }
 
@@ -234,11 +353,18 @@ fn what_was_fetched_survives_a_kill() {
     let before = here();
     device.mount();
     // Its time says that somebody wrote to it, so it is pending until it was looked at.
-    eventually(SOON, "it is known again", || device.attribute("a.jpg", "state") == "placeholder");
+    eventually(SOON, "it is known again", || {
+        device.attribute("a.jpg", "state") == "placeholder"
+    });
     assert!(fs::read(device.path("a.jpg")).expect("it comes back") == photo);
-    // What was on its way to the disk at the kill, four pieces of a MiB at the most, was not noted yet.
+    // What was on its way to the disk at the kill, four pieces of a MiB at the most, was not noted
+    // yet.
     let room = 80_000_000 - before + (5 << 20);
-    assert!(device.fetched() <= room, "{} of {room}: what was here is not fetched again", device.fetched());
+    assert!(
+        device.fetched() <= room,
+        "{} of {room}: what was here is not fetched again",
+        device.fetched()
+    );
 }
 
 #[test]
@@ -273,19 +399,26 @@ fn what_is_pinned_open_or_not_backed_up_is_never_freed() {
 fn a_cache_of_a_size_stays_within_it_and_loses_nothing() {
     let mut house = House::new();
     let person = house.person("anna");
-    let mut device = house.unmounted(&person, "anna").with_options(&["--cache-size", "12M"]);
+    let mut device = house
+        .unmounted(&person, "anna")
+        .with_options(&["--cache-size", "12M"]);
     device.mount();
     for number in 0..5 {
         let (file, _) = house.photo(&format!("{number}.jpg"), LARGE);
         device.copy_in(&file);
     }
     device.wait();
-    eventually(SOON, "the cache is within its size", || device.status().files("placeholder") >= 3);
+    eventually(SOON, "the cache is within its size", || {
+        device.status().files("placeholder") >= 3
+    });
     assert_eq!(device.status().files("backed_up"), 2, "no more than had to");
     for number in 0..5 {
         let name = format!("{number}.jpg");
         let original = fs::read(house.shelf("camera").join(&name)).expect("the original");
-        assert!(fs::read(device.path(&name)).expect("it comes back") == original, "{name}");
+        assert!(
+            fs::read(device.path(&name)).expect("it comes back") == original,
+            "{name}"
+        );
     }
 }
 
@@ -304,7 +437,11 @@ fn what_a_program_has_mapped_is_not_taken_from_it() {
     for _ in 0..20 {
         finish(device.heirloom([Path::new("free"), &device.path("a.jpg")])).refuses(&["in use"]);
     }
-    assert_eq!(mapping.read(0, LARGE), fs::read(&photo).expect("the original"), "not a byte is missing");
+    assert_eq!(
+        mapping.read(0, LARGE),
+        fs::read(&photo).expect("the original"),
+        "not a byte is missing"
+    );
     drop(mapping);
     device.free(&["a.jpg"]);
     assert_eq!(device.attribute("a.jpg", "state"), "placeholder");

@@ -15,7 +15,10 @@ fn a_mount_over_something_that_is_not_an_empty_directory_is_refused() {
     let device = house.unmounted(&anna, "laptop");
     fs::write(device.path("mine.txt"), "mine").expect("writable");
     finish(device.mount_command()).refuses(&["empty"]);
-    assert_eq!(fs::read_to_string(device.path("mine.txt")).expect("untouched"), "mine");
+    assert_eq!(
+        fs::read_to_string(device.path("mine.txt")).expect("untouched"),
+        "mine"
+    );
 
     fs::remove_file(device.path("mine.txt")).expect("ours");
     fs::remove_dir(device.mountpoint()).expect("ours");
@@ -31,7 +34,11 @@ fn a_second_mount_in_the_same_place_is_refused() {
     let anna = house.person("anna");
     let device = house.device(&anna, "laptop");
     finish(device.mount_command()).refuses(&["in use"]);
-    let mut elsewhere = device.heirloom([Path::new("mount"), &device.mountpoint(), Path::new("--foreground")]);
+    let mut elsewhere = device.heirloom([
+        Path::new("mount"),
+        &device.mountpoint(),
+        Path::new("--foreground"),
+    ]);
     finish({
         elsewhere.arg("--state").arg(house.shelf("other"));
         elsewhere
@@ -75,9 +82,16 @@ fn a_file_name_that_is_not_utf8_is_refused_with_eilseq() {
             .map(|()| "rename"),
     ];
     for refused in refused {
-        assert_eq!(refused.expect_err("not UTF-8").raw_os_error(), Some(libc::EILSEQ));
+        assert_eq!(
+            refused.expect_err("not UTF-8").raw_os_error(),
+            Some(libc::EILSEQ)
+        );
     }
-    assert_eq!(fs::read_dir(device.mountpoint()).expect("a folder").count(), 1, "only the good name is there");
+    assert_eq!(
+        fs::read_dir(device.mountpoint()).expect("a folder").count(),
+        1,
+        "only the good name is there"
+    );
 }
 
 #[test]
@@ -85,6 +99,7 @@ fn a_hard_link_is_refused_with_eperm() {
     let house = House::new();
     let device = house.device_of("anna");
     fs::write(device.path("one.jpg"), b"\xff\xd8\xff").expect("writable");
-    let refused = fs::hard_link(device.path("one.jpg"), device.path("two.jpg")).expect_err("refused");
+    let refused =
+        fs::hard_link(device.path("one.jpg"), device.path("two.jpg")).expect_err("refused");
     assert_eq!(refused.raw_os_error(), Some(libc::EPERM));
 }

@@ -14,7 +14,9 @@ use crate::waiting::{BACKED_UP_WITHIN, eventually};
 fn a_torn_photo_is_kept_and_backed_up_as_it_is_when_its_owner_says_so() {
     let mut house = House::new();
     let anna = house.person("anna");
-    let mut device = house.unmounted(&anna, "laptop").with_options(&["--io", "direct"]);
+    let mut device = house
+        .unmounted(&anna, "laptop")
+        .with_options(&["--io", "direct"]);
     device.mount();
     let photo = house.camera.take(900_000);
     let begun = ["torn.jpg", "other.jpg"].map(|name| {
@@ -25,21 +27,37 @@ fn a_torn_photo_is_kept_and_backed_up_as_it_is_when_its_owner_says_so() {
     device.kill();
     drop(begun);
     device.mount();
-    eventually(BACKED_UP_WITHIN, "they are known as torn", || device.status().files("failed") == 2);
-    assert!(device.attribute("torn.jpg", "error").starts_with("incomplete"), "it says why");
+    eventually(BACKED_UP_WITHIN, "they are known as torn", || {
+        device.status().files("failed") == 2
+    });
+    assert!(
+        device
+            .attribute("torn.jpg", "error")
+            .starts_with("incomplete"),
+        "it says why"
+    );
     assert!(house.server.images().is_empty(), "half a photo was sent");
 
     let said = finish(device.heirloom([Path::new("retry"), &device.path("torn.jpg")])).succeeds();
     assert!(said.contains("1 file"), "{said}");
     device.wait_for(&["torn.jpg"]);
     let image = Fingerprint::of(&photo[..500_000]);
-    assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [image]);
-    assert_eq!(device.attribute("other.jpg", "state"), "failed", "nobody vouched for that one");
+    assert_eq!(
+        house.server.images().into_keys().collect::<Vec<_>>(),
+        [image]
+    );
+    assert_eq!(
+        device.attribute("other.jpg", "state"),
+        "failed",
+        "nobody vouched for that one"
+    );
 
     // It is an ordinary photo now, also after another start; and a whole mount may be named.
     device.terminate();
     device.mount();
-    eventually(BACKED_UP_WITHIN, "the tree is compared", || !device.status().says("/comparing"));
+    eventually(BACKED_UP_WITHIN, "the tree is compared", || {
+        !device.status().says("/comparing")
+    });
     assert_eq!(device.attribute("torn.jpg", "state"), "backed_up");
     finish(device.heirloom([Path::new("retry"), &device.mountpoint()])).succeeds();
     device.wait();
@@ -50,7 +68,9 @@ fn a_torn_photo_is_kept_and_backed_up_as_it_is_when_its_owner_says_so() {
 fn a_photo_that_a_program_writes_is_not_vouched_for() {
     let mut house = House::new();
     let anna = house.person("anna");
-    let mut device = house.unmounted(&anna, "laptop").with_options(&["--io", "direct"]);
+    let mut device = house
+        .unmounted(&anna, "laptop")
+        .with_options(&["--io", "direct"]);
     device.mount();
     let photo = house.camera.take(300_000);
     let mut file = File::create(device.path("a.jpg")).expect("writable");
@@ -58,14 +78,22 @@ fn a_photo_that_a_program_writes_is_not_vouched_for() {
     device.kill();
     drop(file);
     device.mount();
-    eventually(BACKED_UP_WITHIN, "it is known as torn", || device.status().files("failed") == 1);
-    let mut again = File::options().write(true).open(device.path("a.jpg")).expect("writable");
+    eventually(BACKED_UP_WITHIN, "it is known as torn", || {
+        device.status().files("failed") == 1
+    });
+    let mut again = File::options()
+        .write(true)
+        .open(device.path("a.jpg"))
+        .expect("writable");
     again.write_all(&photo[..200_000]).expect("writable");
     let said = finish(device.heirloom([Path::new("retry"), &device.path("a.jpg")]));
     assert!(!said.stdout.contains("1 file"), "{said}");
     again.write_all(&photo[200_000..]).expect("writable");
     drop(again);
     device.wait();
-    assert_eq!(house.server.images().into_keys().collect::<Vec<_>>(), [Fingerprint::of(&photo)]);
+    assert_eq!(
+        house.server.images().into_keys().collect::<Vec<_>>(),
+        [Fingerprint::of(&photo)]
+    );
     assert!(fs::read(device.path("a.jpg")).expect("readable") == photo);
 }

@@ -1,4 +1,5 @@
-//! A real server process, with a data directory of its own, that can be killed and started again on the same port.
+//! A real server process, with a data directory of its own, that can be killed and started again on
+//! the same port.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -60,10 +61,15 @@ impl Server {
         self.start_with(&[(CRASH_AT, at)]);
     }
 
-    /// Starts a process that comes to this crash point by itself, perhaps before it listens; waits until it has.
+    /// Starts a process that comes to this crash point by itself, perhaps before it listens; waits
+    /// until it has.
     #[track_caller]
     pub fn start_and_crash(&mut self, at: &str) {
-        self.process = Some(Process::start("the server", self.command(&[(CRASH_AT, at)]), &self.log));
+        self.process = Some(Process::start(
+            "the server",
+            self.command(&[(CRASH_AT, at)]),
+            &self.log,
+        ));
         self.crashes();
     }
 
@@ -71,17 +77,28 @@ impl Server {
     #[track_caller]
     pub fn crashes(&mut self) {
         let mut process = self.process.take().expect("it was started");
-        eventually(CRASHED_WITHIN, "the server comes to its crash point", || !process.runs());
+        eventually(
+            CRASHED_WITHIN,
+            "the server comes to its crash point",
+            || !process.runs(),
+        );
     }
 
     fn start_with(&mut self, variables: &[(&str, &str)]) {
         let mark = fs::metadata(&self.log).map_or(0, |log| log.len());
         let mut process = Process::start("the server", self.command(variables), &self.log);
         eventually(SOON, "the server says where it listens", || {
-            assert!(process.runs(), "the server ended:\n{}", fs::read_to_string(&self.log).unwrap_or_default());
+            assert!(
+                process.runs(),
+                "the server ended:\n{}",
+                fs::read_to_string(&self.log).unwrap_or_default()
+            );
             let log = fs::read(&self.log).expect("the server's log");
-            let log = String::from_utf8_lossy(&log[usize::try_from(mark).expect("a short log")..]).into_owned();
-            let address = log.lines().find_map(|line| line.strip_prefix(LISTENS)?.trim().parse().ok());
+            let log = String::from_utf8_lossy(&log[usize::try_from(mark).expect("a short log")..])
+                .into_owned();
+            let address = log
+                .lines()
+                .find_map(|line| line.strip_prefix(LISTENS)?.trim().parse().ok());
             self.address = address.unwrap_or(self.address);
             address.is_some()
         });
@@ -160,7 +177,10 @@ impl Server {
         let mut command = self.administration(words);
         command.env(CRASH_AT, at);
         let ended = finish(command);
-        assert_eq!(ended.code, NO_CODE, "it should have come to its crash point: {ended}");
+        assert_eq!(
+            ended.code, NO_CODE,
+            "it should have come to its crash point: {ended}"
+        );
     }
 
     fn administration(&self, words: &[&str]) -> Command {
@@ -173,22 +193,37 @@ impl Server {
     pub fn add_user(&self, name: &str) -> String {
         let printed = self.administer(&["user", "add", name]).succeeds();
         let token = printed.trim();
-        assert!(!token.is_empty() && !token.contains(char::is_whitespace), "the token, alone: {printed:?}");
+        assert!(
+            !token.is_empty() && !token.contains(char::is_whitespace),
+            "the token, alone: {printed:?}"
+        );
         token.to_owned()
     }
 
     /// Sets a user's password.
     pub fn set_password(&self, name: &str, password: &str) {
-        finish_with(self.administration(&["user", "passwd", name]), &format!("{password}\n")).succeeds();
+        finish_with(
+            self.administration(&["user", "passwd", name]),
+            &format!("{password}\n"),
+        )
+        .succeeds();
     }
 
-    /// Every image on the server's disk with its length, each read and hashed here: it is the image that its name says.
+    /// Every image on the server's disk with its length, each read and hashed here: it is the image
+    /// that its name says.
     pub fn images(&self) -> BTreeMap<Fingerprint, u64> {
         let mut images = BTreeMap::new();
         for file in files_below(&self.data.join("images")) {
             let bytes = fs::read(&file).expect("a stored image");
-            let name = file.file_name().and_then(|name| name.to_str()).expect("a plain name");
-            assert_eq!(Fingerprint::of(&bytes).to_string(), name, "an image's name is its content's");
+            let name = file
+                .file_name()
+                .and_then(|name| name.to_str())
+                .expect("a plain name");
+            assert_eq!(
+                Fingerprint::of(&bytes).to_string(),
+                name,
+                "an image's name is its content's"
+            );
             images.insert(Fingerprint::of(&bytes), bytes.len() as u64);
         }
         images
@@ -197,7 +232,9 @@ impl Server {
 
 /// Every regular file below a folder; none if there is no such folder.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Vec::new();
+    };
     let mut files = Vec::new();
     for entry in entries.map(|entry| entry.expect("a readable folder")) {
         match entry.file_type().expect("a type") {
@@ -212,6 +249,10 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// The server's program, which cargo puts beside the client's.
 fn program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_heirloom")).with_file_name("heirloom-server");
-    assert!(program.exists(), "{} is missing: run scripts/test, or `cargo build --workspace`", program.display());
+    assert!(
+        program.exists(),
+        "{} is missing: run scripts/test, or `cargo build --workspace`",
+        program.display()
+    );
     program
 }

@@ -1,6 +1,8 @@
-//! A long day: many small operations leave nothing behind, neither in memory nor among the descriptors nor on the disk.
+//! A long day: many small operations leave nothing behind, neither in memory nor among the
+//! descriptors nor on the disk.
 //!
-//! `scripts/torture --soak OPERATIONS` goes on for as long as one likes; a million are what a busy folder sees in an hour.
+//! `scripts/torture --soak OPERATIONS` goes on for as long as one likes; a million are what a busy
+//! folder sees in an hour.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,10 +25,11 @@ const PHOTO_BYTES: usize = 6_000;
 /// Operations between two rests in which everything is backed up.
 const STRETCH: usize = 5_000;
 
-/// Descriptors that come and go: connections, and the files that are made ahead for the kernel, at most 512.
+/// Descriptors that come and go: connections, and the files that are made ahead for the kernel, at
+/// most 512.
 const DESCRIPTORS_SLACK: usize = 512 + 24;
-/// Memory that an allocator may keep more of at one time than at another, in KiB: less than a dozen bytes for each of a million
-/// operations.
+/// Memory that an allocator may keep more of at one time than at another, in KiB: less than a dozen
+/// bytes for each of a million operations.
 const MEMORY_SLACK_KIB: u64 = 10 << 10;
 
 /// What a process and its folder hold when nothing is under way.
@@ -41,12 +44,19 @@ struct Sample {
 impl Sample {
     fn of(process: u32, folder: &Path, is_kept: impl Fn(&Path) -> bool) -> Self {
         let status = fs::read_to_string(format!("/proc/{process}/status")).expect("it runs");
-        let memory = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
+        let memory = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:")?.split_whitespace().next());
         let mut files = files_below(folder);
         files.retain(|file| !is_kept(file.strip_prefix(folder).expect("below it")));
         Self {
-            descriptors: fs::read_dir(format!("/proc/{process}/fd")).expect("our own child").count(),
-            memory_kib: memory.expect("a line of its own").parse().expect("a number"),
+            descriptors: fs::read_dir(format!("/proc/{process}/fd"))
+                .expect("our own child")
+                .count(),
+            memory_kib: memory
+                .expect("a line of its own")
+                .parse()
+                .expect("a number"),
             files,
         }
     }
@@ -54,9 +64,18 @@ impl Sample {
     /// Nothing has grown since.
     #[track_caller]
     fn assert_no_more_than(&self, before: &Self, who: &str) {
-        assert!(self.descriptors <= before.descriptors + DESCRIPTORS_SLACK, "{who}: descriptors {before:?} {self:?}");
-        assert!(self.memory_kib <= before.memory_kib + MEMORY_SLACK_KIB, "{who}: memory {before:?} {self:?}");
-        assert!(self.files.len() <= before.files.len(), "{who}: files {before:?} {self:?}");
+        assert!(
+            self.descriptors <= before.descriptors + DESCRIPTORS_SLACK,
+            "{who}: descriptors {before:?} {self:?}"
+        );
+        assert!(
+            self.memory_kib <= before.memory_kib + MEMORY_SLACK_KIB,
+            "{who}: memory {before:?} {self:?}"
+        );
+        assert!(
+            self.files.len() <= before.files.len(),
+            "{who}: files {before:?} {self:?}"
+        );
     }
 }
 
@@ -69,10 +88,12 @@ struct Hand {
 
 impl Hand {
     fn name(&mut self) -> PathBuf {
-        self.folder.join(format!("{}.jpg", self.chance.usize(..NAMES)))
+        self.folder
+            .join(format!("{}.jpg", self.chance.usize(..NAMES)))
     }
 
-    /// One operation. What stands under a name is a matter of chance, so most of them may find nothing there.
+    /// One operation. What stands under a name is a matter of chance, so most of them may find
+    /// nothing there.
     fn act(&mut self) {
         let name = self.name();
         let done = match self.chance.u8(..10) {
@@ -82,28 +103,42 @@ impl Hand {
             5..7 => fs::read(&name).map(drop),
             7..9 => fs::metadata(&name).map(drop),
             _ => fs::read_dir(&self.folder).map(|entries| {
-                let listed: Vec<_> = entries.map(|entry| entry.expect("a list").file_name()).collect();
+                let listed: Vec<_> = entries
+                    .map(|entry| entry.expect("a list").file_name())
+                    .collect();
                 let names: BTreeSet<_> = listed.iter().collect();
-                assert!(names.len() == listed.len() && names.len() <= NAMES, "{listed:?}");
+                assert!(
+                    names.len() == listed.len() && names.len() <= NAMES,
+                    "{listed:?}"
+                );
             }),
         };
         let is_absent = |error: &std::io::Error| error.kind() == std::io::ErrorKind::NotFound;
-        assert!(done.as_ref().err().is_none_or(is_absent), "{}: {done:?}", name.display());
+        assert!(
+            done.as_ref().err().is_none_or(is_absent),
+            "{}: {done:?}",
+            name.display()
+        );
     }
 }
 
 /// Waits until all is backed up and named; then what both sides hold.
 fn rest(device: &Device, server: &Server) -> [Sample; 2] {
     device.wait();
-    eventually(BACKED_UP_WITHIN, "all names are known", || device.status().number("/names_queued") == 0);
+    eventually(BACKED_UP_WITHIN, "all names are known", || {
+        device.status().number("/names_queued") == 0
+    });
     let uploads = server.data().join("uploads");
-    eventually(SOON, "nothing is left of uploads", || files_below(&uploads).is_empty());
+    eventually(SOON, "nothing is left of uploads", || {
+        files_below(&uploads).is_empty()
+    });
     let is_database = |file: &Path| {
         let name = file.to_string_lossy();
         name.starts_with("journal.redb") || name.starts_with("index.sqlite")
     };
-    let client =
-        Sample::of(device.process_id(), &device.state(), |file| file.starts_with("spool") || is_database(file));
+    let client = Sample::of(device.process_id(), &device.state(), |file| {
+        file.starts_with("spool") || is_database(file)
+    });
     let kept = |file: &Path| file.starts_with("images") || is_database(file);
     [client, Sample::of(server.process_id(), server.data(), kept)]
 }
@@ -111,8 +146,14 @@ fn rest(device: &Device, server: &Server) -> [Sample; 2] {
 fn hand(house: &mut House, device: &Device) -> Hand {
     let folder = device.path("day");
     fs::create_dir(&folder).expect("mkdir");
-    let photos = (0..PHOTOS).map(|_| house.camera.take(PHOTO_BYTES)).collect();
-    Hand { folder, photos, chance: seeded() }
+    let photos = (0..PHOTOS)
+        .map(|_| house.camera.take(PHOTO_BYTES))
+        .collect();
+    Hand {
+        folder,
+        photos,
+        chance: seeded(),
+    }
 }
 
 #[test]
@@ -123,7 +164,8 @@ fn a_long_day_of_small_operations_leaves_nothing_behind() {
     let mut hand = hand(&mut house, &device);
     let operations = operations(OPERATIONS);
     let mut samples = Vec::new();
-    // A tenth to warm up, so that caches and pools have what they will ever have; then the half, then the whole of it.
+    // A tenth to warm up, so that caches and pools have what they will ever have; then the half,
+    // then the whole of it.
     let marks = [operations / 10, operations / 2, operations];
     let mut done = 0;
     for mark in marks {

@@ -79,32 +79,64 @@ impl Desk {
         // A folder for each device: two that work on one name are another story.
         let folder = device.path(name);
         fs::create_dir(&folder).expect("mkdir");
-        Self { owner: owner.clone(), device, link, diary: Diary::new(folder, seed), had: BTreeMap::new() }
+        Self {
+            owner: owner.clone(),
+            device,
+            link,
+            diary: Diary::new(folder, seed),
+            had: BTreeMap::new(),
+        }
     }
 
     /// Nothing was sent since the last look that the server had then.
     #[track_caller]
     fn sends_nothing_again(&self, when: &str) {
-        assert_eq!(sent_again(&self.link, &self.had), 0, "{when}: sent although the server had it");
+        assert_eq!(
+            sent_again(&self.link, &self.had),
+            0,
+            "{when}: sent although the server had it"
+        );
     }
 
     fn look_at_server(&mut self, house: &House) {
-        let images: Vec<_> = self.diary.existed.iter().map(|(image, bytes)| (*image, *bytes)).collect();
+        let images: Vec<_> = self
+            .diary
+            .existed
+            .iter()
+            .map(|(image, bytes)| (*image, *bytes))
+            .collect();
         let asker = house.ask(&self.owner);
-        self.had = images.chunks(1_000).flat_map(|images| asker.arrived(images)).collect();
+        self.had = images
+            .chunks(1_000)
+            .flat_map(|images| asker.arrived(images))
+            .collect();
     }
 
     /// Whatever was being written at a kill is known for what it is; then it is removed.
     fn clear_doubts(&mut self) {
         for name in std::mem::take(&mut self.diary.doubtful) {
-            let Some(image) = self.diary.stands(&name) else { continue };
-            let path = format!("{}/{name}", self.diary.at("").file_name().expect("a folder").to_str().expect("plain"));
+            let Some(image) = self.diary.stands(&name) else {
+                continue;
+            };
+            let path = format!(
+                "{}/{name}",
+                self.diary
+                    .at("")
+                    .file_name()
+                    .expect("a folder")
+                    .to_str()
+                    .expect("plain")
+            );
             let state = || self.device.attribute(&path, "state");
             eventually(BACKED_UP_WITHIN, "what was torn is looked at", || {
                 !["pending", "uploading"].contains(&state().as_str())
             });
             let whole = self.diary.existed.contains_key(&image);
-            assert!(whole || ["failed", "local"].contains(&state().as_str()), "{path} is torn, and says {}", state());
+            assert!(
+                whole || ["failed", "local"].contains(&state().as_str()),
+                "{path} is torn, and says {}",
+                state()
+            );
             fs::remove_file(self.diary.at(&name)).expect("unlink");
         }
     }
@@ -116,11 +148,19 @@ fn no_promise_is_lost_whoever_is_killed() {
     let mut house = House::new();
     let (anna, bert) = (house.person("anna"), house.person("bert"));
     let people = [(&anna, "laptop"), (&anna, "phone"), (&bert, "camera")];
-    let mut desks: Vec<_> = people.map(|(owner, name)| Desk::new(&house, owner, name, chance.u64(..))).into();
+    let mut desks: Vec<_> = people
+        .map(|(owner, name)| Desk::new(&house, owner, name, chance.u64(..)))
+        .into();
     let rounds = rounds(ROUNDS);
     for round in 1..=rounds {
         let victim = Victim::any(&mut chance, desks.len());
-        kill(&mut house, &mut desks, victim, Duration::from_millis(chance.u64(..WORK_MS_MAX)), round);
+        kill(
+            &mut house,
+            &mut desks,
+            victim,
+            Duration::from_millis(chance.u64(..WORK_MS_MAX)),
+            round,
+        );
         for desk in &mut desks {
             desk.diary.settle();
             desk.diary.is_true();
@@ -177,24 +217,54 @@ fn kill(house: &mut House, desks: &mut [Desk], victim: Victim, after: Duration, 
     }
 }
 
-/// What stands somewhere or was ever said to be backed up is on the server, and nothing is there that never was a photo.
+/// What stands somewhere or was ever said to be backed up is on the server, and nothing is there
+/// that never was a photo.
 #[track_caller]
 fn all_is_kept(house: &House, desks: &[Desk]) {
     let images = house.server.images();
     for desk in desks {
         let diary = &desk.diary;
-        let missing: Vec<_> = diary.kept.iter().filter(|(_, image)| !images.contains_key(image)).collect();
+        let missing: Vec<_> = diary
+            .kept
+            .iter()
+            .filter(|(_, image)| !images.contains_key(image))
+            .collect();
         assert!(missing.is_empty(), "not on the server: {missing:?}");
-        let missing: Vec<_> = diary.reported.iter().filter(|image| !images.contains_key(image)).collect();
-        assert!(missing.is_empty(), "said to be backed up, and not on the server: {missing:?}");
-        let folder = diary.at("").file_name().expect("a folder").to_str().expect("plain").to_owned();
+        let missing: Vec<_> = diary
+            .reported
+            .iter()
+            .filter(|image| !images.contains_key(image))
+            .collect();
+        assert!(
+            missing.is_empty(),
+            "said to be backed up, and not on the server: {missing:?}"
+        );
+        let folder = diary
+            .at("")
+            .file_name()
+            .expect("a folder")
+            .to_str()
+            .expect("plain")
+            .to_owned();
         let asker = house.ask(&desk.owner);
         eventually(SOON, "the library lists what is kept", || {
             let library = asker.library();
-            diary.kept.iter().all(|(name, image)| library.get(&format!("{folder}/{name}")) == Some(image))
+            diary
+                .kept
+                .iter()
+                .all(|(name, image)| library.get(&format!("{folder}/{name}")) == Some(image))
         });
     }
-    let strange: Vec<_> =
-        images.keys().filter(|image| !desks.iter().any(|desk| desk.diary.existed.contains_key(image))).collect();
-    assert!(strange.is_empty(), "on the server, and never a photo: {strange:?}");
+    let strange: Vec<_> = images
+        .keys()
+        .filter(|image| {
+            !desks
+                .iter()
+                .any(|desk| desk.diary.existed.contains_key(image))
+        })
+        .collect();
+    assert!(
+        strange.is_empty(),
+        "on the server, and never a photo: {strange:?}"
+    );
 }

@@ -12,7 +12,8 @@ use crate::waiting::{SOON, eventually};
 /// Bytes per second of a link on which the photos of these tests take a while.
 const SLOW: u64 = 2 << 20;
 
-/// Copies an album over a slow link, ends the mount in this way at once, mounts again: everything arrives.
+/// Copies an album over a slow link, ends the mount in this way at once, mounts again: everything
+/// arrives.
 #[track_caller]
 fn nothing_is_lost_by(end: impl FnOnce(&mut Device)) {
     let mut house = House::new();
@@ -25,7 +26,10 @@ fn nothing_is_lost_by(end: impl FnOnce(&mut Device)) {
     device.mount();
     run("cp", [Path::new("-r"), &album, &device.mountpoint()]).succeeds();
     end(&mut device);
-    assert!(house.server.images().len() < 40, "the link is slow enough for this test");
+    assert!(
+        house.server.images().len() < 40,
+        "the link is slow enough for this test"
+    );
 
     link.full_speed();
     device.mount();
@@ -36,8 +40,11 @@ fn nothing_is_lost_by(end: impl FnOnce(&mut Device)) {
 #[test]
 fn umount_right_after_cp_loses_nothing() {
     nothing_is_lost_by(|device| {
-        // FUSE sends the last close after close(2) has returned; until then the kernel calls the mount busy.
-        eventually(SOON, "umount succeeds", || run("umount", [device.mountpoint()]).code == 0);
+        // FUSE sends the last close after close(2) has returned; until then the kernel calls the
+        // mount busy.
+        eventually(SOON, "umount succeeds", || {
+            run("umount", [device.mountpoint()]).code == 0
+        });
         device.ends_well();
     });
 }
@@ -72,7 +79,12 @@ fn unmount_wait_returns_when_everything_is_backed_up() {
     device.mount();
     let (photo, image) = house.photo("photo.jpg", 2 << 20);
     device.copy_in(&photo);
-    finish(device.heirloom([Path::new("unmount"), &device.mountpoint(), Path::new("--wait")])).succeeds();
+    finish(device.heirloom([
+        Path::new("unmount"),
+        &device.mountpoint(),
+        Path::new("--wait"),
+    ]))
+    .succeeds();
     assert!(house.server.images().contains_key(&image));
     assert_eq!(house.ask(&anna).library().get("photo.jpg"), Some(&image));
     device.ends_well();
@@ -85,7 +97,11 @@ fn unmount_wait_gives_up_in_time_and_stays_mounted() {
     house.server.stop();
     let device = house.device(&anna, "laptop");
     fs::write(device.path("photo.jpg"), house.camera.take(40_000)).expect("writable");
-    let mut unmount = device.heirloom([Path::new("unmount"), &device.mountpoint(), Path::new("--wait")]);
+    let mut unmount = device.heirloom([
+        Path::new("unmount"),
+        &device.mountpoint(),
+        Path::new("--wait"),
+    ]);
     unmount.args(["--timeout", "1"]);
     finish(unmount).refuses(&["1 "]);
     assert!(is_mounted(&device.mountpoint()));
@@ -116,7 +132,8 @@ fn a_stale_mount_is_cleaned_by_unmount() {
     let printed = finish(device.heirloom([Path::new("unmount"), &device.mountpoint()])).succeeds();
     assert!(printed.contains("nothing is lost"), "{printed}");
     assert!(!is_mounted(&device.mountpoint()));
-    finish(device.heirloom([Path::new("unmount"), &device.mountpoint()])).refuses(&["nothing is mounted"]);
+    finish(device.heirloom([Path::new("unmount"), &device.mountpoint()]))
+        .refuses(&["nothing is mounted"]);
     device.mount();
 }
 
@@ -128,7 +145,10 @@ fn a_mount_in_the_background_with_the_embedded_server_returns_when_it_is_usable(
     let data = house.shelf("data");
     let ask = |words: &[&str]| {
         let mut command = device.heirloom([words[0]]);
-        command.arg(device.mountpoint()).args(&words[1..]).env("XDG_DATA_HOME", &data);
+        command
+            .arg(device.mountpoint())
+            .args(&words[1..])
+            .env("XDG_DATA_HOME", &data);
         finish(command)
     };
     let printed = ask(&["mount"]).succeeds();
@@ -139,7 +159,10 @@ fn a_mount_in_the_background_with_the_embedded_server_returns_when_it_is_usable(
     let status = device.status();
     assert_eq!(status.files("backed_up"), 1);
     let stored = files_below(&data);
-    assert!(stored.iter().any(|file| file.ends_with(image.to_string())), "the embedded server has it: {stored:?}");
+    assert!(
+        stored.iter().any(|file| file.ends_with(image.to_string())),
+        "the embedded server has it: {stored:?}"
+    );
 
     ask(&["unmount", "--timeout", "60"]).succeeds();
     let process = format!("/proc/{}", status.number("/pid"));

@@ -18,15 +18,44 @@ fn the_walk_of_one_photo() {
     device.wait_for(&["first.jpg"]);
 
     let status = device.status();
-    assert_eq!((status.files("backed_up"), status.waiting(), status.files("failed")), (1, 0, 0));
+    assert_eq!(
+        (
+            status.files("backed_up"),
+            status.waiting(),
+            status.files("failed")
+        ),
+        (1, 0, 0)
+    );
     assert_eq!(status.number("/files/backed_up/bytes"), 1_500_000);
-    assert_eq!(house.ask(&anna).image(fingerprint), Some(fs::read(&photo).expect("the photo")), "the server's bytes");
-    assert_eq!(fs::read(device.path("first.jpg")).expect("readable"), fs::read(&photo).expect("the photo"));
+    assert_eq!(
+        house.ask(&anna).image(fingerprint),
+        Some(fs::read(&photo).expect("the photo")),
+        "the server's bytes"
+    );
+    assert_eq!(
+        fs::read(device.path("first.jpg")).expect("readable"),
+        fs::read(&photo).expect("the photo")
+    );
     assert_eq!(device.attribute("first.jpg", "state"), "backed_up");
-    assert_eq!(device.attribute("first.jpg", "fingerprint"), fingerprint.to_string());
+    assert_eq!(
+        device.attribute("first.jpg", "fingerprint"),
+        fingerprint.to_string()
+    );
     device.wait();
-    assert_eq!(house.ask(&anna).library().get("first.jpg"), Some(&fingerprint), "the library lists it");
-    assert_eq!((status.sent(), house.ask(&anna).metric("heirloom_shard_bytes_received_total")), (1_500_000, 1_500_000));
+    assert_eq!(
+        house.ask(&anna).library().get("first.jpg"),
+        Some(&fingerprint),
+        "the library lists it"
+    );
+    assert_eq!(
+        (
+            status.sent(),
+            house
+                .ask(&anna)
+                .metric("heirloom_shard_bytes_received_total")
+        ),
+        (1_500_000, 1_500_000)
+    );
 }
 
 #[test]
@@ -38,21 +67,41 @@ fn images_are_told_by_their_first_bytes_whatever_their_names() {
         fs::write(device.path(name.replace('.', "-")), bytes).expect("writable");
     }
     fs::write(device.path("letter.jpg"), "Dear Anna, this is no photo.").expect("writable");
-    fs::write(device.path("film.mp4"), b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom").expect("writable");
+    fs::write(
+        device.path("film.mp4"),
+        b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom",
+    )
+    .expect("writable");
     fs::write(device.path("empty.jpg"), b"").expect("writable");
     device.wait();
 
     let status = device.status();
-    assert_eq!((status.files("backed_up"), status.files("local"), status.waiting()), (6, 3, 0));
+    assert_eq!(
+        (
+            status.files("backed_up"),
+            status.files("local"),
+            status.waiting()
+        ),
+        (6, 3, 0)
+    );
     let images = house.server.images();
     for (name, bytes) in real_pictures() {
-        assert!(images.contains_key(&Fingerprint::of(&bytes)), "{name} is on the server");
-        assert_eq!(device.attribute(&name.replace('.', "-"), "state"), "backed_up");
+        assert!(
+            images.contains_key(&Fingerprint::of(&bytes)),
+            "{name} is on the server"
+        );
+        assert_eq!(
+            device.attribute(&name.replace('.', "-"), "state"),
+            "backed_up"
+        );
     }
     assert_eq!(images.len(), 6, "nothing else is");
     for name in ["letter.jpg", "film.mp4", "empty.jpg"] {
         assert_eq!(device.attribute(name, "state"), "local", "{name}");
-        assert!(!house.ask(&anna).library().contains_key(name), "{name} is in no library");
+        assert!(
+            !house.ask(&anna).library().contains_key(name),
+            "{name} is in no library"
+        );
     }
 }
 
@@ -62,13 +111,23 @@ fn the_wider_choices_take_films_and_everything() {
     let anna = house.person("anna");
     let film = b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom".as_slice();
     for (choice, backed_up) in [("media", 2), ("all", 3)] {
-        let mut device = house.unmounted(&anna, choice).with_options(&["--accept", choice]);
+        let mut device = house
+            .unmounted(&anna, choice)
+            .with_options(&["--accept", choice]);
         device.mount();
         fs::write(device.path("film.mp4"), [film, choice.as_bytes()].concat()).expect("writable");
-        fs::write(device.path("IMG_1.xmp"), format!("<x:xmpmeta>{choice}</x:xmpmeta>")).expect("writable");
+        fs::write(
+            device.path("IMG_1.xmp"),
+            format!("<x:xmpmeta>{choice}</x:xmpmeta>"),
+        )
+        .expect("writable");
         fs::write(device.path("notes.txt"), format!("notes, {choice}")).expect("writable");
         device.wait();
-        assert_eq!(device.status().files("backed_up"), backed_up, "--accept {choice}");
+        assert_eq!(
+            device.status().files("backed_up"),
+            backed_up,
+            "--accept {choice}"
+        );
     }
 }
 
@@ -95,6 +154,13 @@ fn names_follow_renames_and_removals_and_the_bytes_stay() {
     let library: Vec<_> = house.ask(&anna).library().into_iter().collect();
     assert_eq!(library, [("album/spring.jpg".to_owned(), first_image)]);
     let images = house.server.images();
-    assert!(images.contains_key(&first_image) && images.contains_key(&second_image), "no bytes are removed");
-    assert_eq!(device.status().sent(), 110_000, "a new name costs no photo bytes");
+    assert!(
+        images.contains_key(&first_image) && images.contains_key(&second_image),
+        "no bytes are removed"
+    );
+    assert_eq!(
+        device.status().sent(),
+        110_000,
+        "a new name costs no photo bytes"
+    );
 }

@@ -51,16 +51,33 @@ impl Hand {
     pub(crate) fn take(&mut self, step: &Step) -> io::Result<Option<Vec<u8>>> {
         match step {
             Step::Read { through, at, count } => return self.read(*through, *at, *count).map(Some),
-            Step::Write { through: Through::Map, at, bytes } => self.map.write(*at, &bytes.all()),
-            Step::Write { through, at, bytes } => self.file(*through).write_all_at(&bytes.all(), *at as u64)?,
+            Step::Write {
+                through: Through::Map,
+                at,
+                bytes,
+            } => self.map.write(*at, &bytes.all()),
+            Step::Write { through, at, bytes } => {
+                self.file(*through).write_all_at(&bytes.all(), *at as u64)?;
+            }
             Step::Append { bytes } => self.appender.write_all(&bytes.all())?,
             Step::Resize { through, size } => self.file(*through).set_len(*size as u64)?,
             Step::ResizeByName { size } => {
-                File::options().write(true).open(&self.path)?.set_len(*size as u64)?;
+                File::options()
+                    .write(true)
+                    .open(&self.path)?
+                    .set_len(*size as u64)?;
             }
             Step::Empty => drop(File::create(&self.path)?),
-            Step::Allocate { at, count, keep_size } => {
-                let flags = if *keep_size { FallocateFlags::KEEP_SIZE } else { FallocateFlags::empty() };
+            Step::Allocate {
+                at,
+                count,
+                keep_size,
+            } => {
+                let flags = if *keep_size {
+                    FallocateFlags::KEEP_SIZE
+                } else {
+                    FallocateFlags::empty()
+                };
                 fallocate(&self.both, flags, *at as u64, *count as u64)?;
             }
             Step::Punch { at, count } => self.clear(FallocateFlags::PUNCH_HOLE, *at, *count)?,
@@ -99,11 +116,18 @@ impl Hand {
         if through == Through::Map {
             // Beyond the end of the file there is nothing to touch.
             let end = (at + count).min(self.size());
-            return Ok(if at < end { self.map.read(at, end - at) } else { Vec::new() });
+            return Ok(if at < end {
+                self.map.read(at, end - at)
+            } else {
+                Vec::new()
+            });
         }
         let (mut bytes, mut done) = (vec![0; count], 0);
         while done < count {
-            match self.file(through).read_at(&mut bytes[done..], (at + done) as u64)? {
+            match self
+                .file(through)
+                .read_at(&mut bytes[done..], (at + done) as u64)?
+            {
                 0 => break,
                 read => done += read,
             }
@@ -113,7 +137,12 @@ impl Hand {
     }
 
     fn clear(&self, how: FallocateFlags, at: usize, count: usize) -> io::Result<()> {
-        Ok(fallocate(&self.writer, how | FallocateFlags::KEEP_SIZE, at as u64, count as u64)?)
+        Ok(fallocate(
+            &self.writer,
+            how | FallocateFlags::KEEP_SIZE,
+            at as u64,
+            count as u64,
+        )?)
     }
 
     fn copy(&self, from: usize, to: usize, count: usize) -> io::Result<()> {
@@ -122,7 +151,14 @@ impl Hand {
         let (mut from, mut to) = (from as u64, to as u64);
         while from < end {
             let left = usize::try_from(end - from).expect("as small as the file");
-            if copy_file_range(&self.reader, Some(&mut from), &self.both, Some(&mut to), left)? == 0 {
+            if copy_file_range(
+                &self.reader,
+                Some(&mut from),
+                &self.both,
+                Some(&mut to),
+                left,
+            )? == 0
+            {
                 break;
             }
         }

@@ -1,5 +1,6 @@
-//! One file in the mount, used at random in every way that changes or shows bytes, through several descriptors and a mapping, and
-//! compared with a plain array of bytes after every step (as fsx does, the exerciser of Apple and the Linux kernel's tests).
+//! One file in the mount, used at random in every way that changes or shows bytes, through several
+//! descriptors and a mapping, and compared with a plain array of bytes after every step (as fsx
+//! does, the exerciser of Apple and the Linux kernel's tests).
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -39,29 +40,55 @@ fn every_byte_is_where_it_belongs_whatever_is_done_to_a_file() {
             }
             drop(hand);
             mounted.remount();
-            assert!(std::fs::read(mounted.spooled(hand::NAME)).unwrap() == model, "HEIRLOOM_SEED={seed}: in the spool");
+            assert!(
+                std::fs::read(mounted.spooled(hand::NAME)).unwrap() == model,
+                "HEIRLOOM_SEED={seed}: in the spool"
+            );
         }
     });
 }
 
 /// Takes a step with the file and with the model. An error says where they differ.
 fn take(hand: &mut Hand, model: &mut Vec<u8>, step: &Step) -> Result<(), String> {
-    if let Some(seen) = hand.take(step).map_err(|error| format!("refused: {error}"))? {
+    if let Some(seen) = hand
+        .take(step)
+        .map_err(|error| format!("refused: {error}"))?
+    {
         let wanted = step.shows(model);
         same(&seen, &wanted, "what was read")?;
     }
     step.change(model);
     assert!(model.len() <= SIZE_MAX, "a step went beyond the bound");
     let size = hand.size();
-    if size == model.len() { Ok(()) } else { Err(format!("{size} bytes instead of {}", model.len())) }
+    if size == model.len() {
+        Ok(())
+    } else {
+        Err(format!("{size} bytes instead of {}", model.len()))
+    }
 }
 
 fn same(seen: &[u8], wanted: &[u8], what: &str) -> Result<(), String> {
     if seen == wanted {
         return Ok(());
     }
-    let at = seen.iter().zip(wanted).position(|(seen, wanted)| seen != wanted);
-    let count = seen.iter().zip(wanted).filter(|(seen, wanted)| seen != wanted).count();
-    let there = at.map(|at| (&seen[at..seen.len().min(at + 8)], &wanted[at..wanted.len().min(at + 8)]));
-    Err(format!("{what}: {} for {} bytes, {count} wrong from {at:?} on: {there:?}", seen.len(), wanted.len()))
+    let at = seen
+        .iter()
+        .zip(wanted)
+        .position(|(seen, wanted)| seen != wanted);
+    let count = seen
+        .iter()
+        .zip(wanted)
+        .filter(|(seen, wanted)| seen != wanted)
+        .count();
+    let there = at.map(|at| {
+        (
+            &seen[at..seen.len().min(at + 8)],
+            &wanted[at..wanted.len().min(at + 8)],
+        )
+    });
+    Err(format!(
+        "{what}: {} for {} bytes, {count} wrong from {at:?} on: {there:?}",
+        seen.len(),
+        wanted.len()
+    ))
 }

@@ -22,7 +22,8 @@ pub(crate) enum Through {
     Map,
 }
 
-/// Bytes to write: all different from their neighbours, and none of them 0, so that no hole looks like data.
+/// Bytes to write: all different from their neighbours, and none of them 0, so that no hole looks
+/// like data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
     first: u8,
@@ -89,10 +90,17 @@ use Through::{Both, Map, Other, Reader, Writer};
 
 impl Bytes {
     fn random(chance: &mut Rng, count: usize) -> Self {
-        Self { first: chance.u8(..), count }
+        Self {
+            first: chance.u8(..),
+            count,
+        }
     }
     pub(crate) fn all(self) -> Vec<u8> {
-        (1..=255_u8).cycle().skip(self.first.into()).take(self.count).collect()
+        (1..=255_u8)
+            .cycle()
+            .skip(self.first.into())
+            .take(self.count)
+            .collect()
     }
 }
 
@@ -103,33 +111,65 @@ impl Step {
             (at, chance.usize(1..=PIECE_MAX.min(SIZE_MAX - at)))
         };
         let (at, count) = piece(chance);
-        let through = |chance: &mut Rng, choices: &[Through]| choices[chance.usize(..choices.len())];
+        let through =
+            |chance: &mut Rng, choices: &[Through]| choices[chance.usize(..choices.len())];
         match chance.u8(..100) {
-            0..=29 => Self::Read { through: through(chance, &[Both, Other, Reader, Map]), at, count },
+            0..=29 => Self::Read {
+                through: through(chance, &[Both, Other, Reader, Map]),
+                at,
+                count,
+            },
             30..=54 => {
                 let through = through(chance, &[Both, Other, Writer, Writer, Map]);
-                let count = if through == Map { count.min(size.saturating_sub(at)) } else { count };
-                Self::Write { through, at, bytes: Bytes::random(chance, count) }
+                let count = if through == Map {
+                    count.min(size.saturating_sub(at))
+                } else {
+                    count
+                };
+                Self::Write {
+                    through,
+                    at,
+                    bytes: Bytes::random(chance, count),
+                }
             }
             55..=60 => {
                 let count = count.min(SIZE_MAX - size);
-                Self::Append { bytes: Bytes::random(chance, count) }
+                Self::Append {
+                    bytes: Bytes::random(chance, count),
+                }
             }
-            61..=66 => Self::Resize { through: through(chance, &[Both, Writer]), size: at },
+            61..=66 => Self::Resize {
+                through: through(chance, &[Both, Writer]),
+                size: at,
+            },
             67..=68 => Self::ResizeByName { size: at },
             69 => Self::Empty,
-            70..=74 => Self::Allocate { at, count, keep_size: chance.bool() },
+            70..=74 => Self::Allocate {
+                at,
+                count,
+                keep_size: chance.bool(),
+            },
             75..=80 => Self::Punch { at, count },
             81..=83 => Self::Zero { at, count },
             84..=89 => {
                 // From and to may not overlap (copy_file_range(2)).
                 let (one, other) = (near(chance, size), near(chance, size));
-                let count = count.min(one.abs_diff(other)).min(SIZE_MAX - one.max(other));
-                Self::Copy { from: one, to: other, count }
+                let count = count
+                    .min(one.abs_diff(other))
+                    .min(SIZE_MAX - one.max(other));
+                Self::Copy {
+                    from: one,
+                    to: other,
+                    count,
+                }
             }
-            90..=91 => Self::Sync { through: through(chance, &[Both, Writer]) },
+            90..=91 => Self::Sync {
+                through: through(chance, &[Both, Writer]),
+            },
             92..=94 => Self::SyncMap,
-            95..=98 => Self::Reopen { through: through(chance, &[Both, Other, Writer, Reader, Map]) },
+            95..=98 => Self::Reopen {
+                through: through(chance, &[Both, Other, Writer, Reader, Map]),
+            },
             _ => Self::Rename,
         }
     }
@@ -137,7 +177,9 @@ impl Step {
     /// What a read must show.
     pub(crate) fn shows(&self, model: &[u8]) -> Vec<u8> {
         match self {
-            Self::Read { at, count, .. } => model[(*at).min(model.len())..(at + count).min(model.len())].to_vec(),
+            Self::Read { at, count, .. } => {
+                model[(*at).min(model.len())..(at + count).min(model.len())].to_vec()
+            }
             Self::SyncMap => model.to_vec(),
             _ => Vec::new(),
         }
@@ -150,17 +192,24 @@ impl Step {
             Self::Append { bytes } => model.extend(bytes.all()),
             Self::Resize { size, .. } | Self::ResizeByName { size } => model.resize(*size, 0),
             Self::Empty => model.clear(),
-            Self::Allocate { at, count, keep_size: false } => model.resize(model.len().max(at + count), 0),
+            Self::Allocate {
+                at,
+                count,
+                keep_size: false,
+            } => model.resize(model.len().max(at + count), 0),
             Self::Punch { at, count } | Self::Zero { at, count } => {
                 let (from, to) = ((*at).min(model.len()), (at + count).min(model.len()));
                 model[from..to].fill(0);
             }
             Self::Copy { from, to, count } => {
-                let copied = model[(*from).min(model.len())..(from + count).min(model.len())].to_vec();
+                let copied =
+                    model[(*from).min(model.len())..(from + count).min(model.len())].to_vec();
                 put(model, *to, &copied);
             }
             Self::Read { .. }
-            | Self::Allocate { keep_size: true, .. }
+            | Self::Allocate {
+                keep_size: true, ..
+            }
             | Self::Sync { .. }
             | Self::SyncMap
             | Self::Reopen { .. }
@@ -176,9 +225,14 @@ fn put(model: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     }
 }
 
-/// A position: mostly in the file, sometimes beyond its end, often at the edge of a page, where mistakes live.
+/// A position: mostly in the file, sometimes beyond its end, often at the edge of a page, where
+/// mistakes live.
 fn near(chance: &mut Rng, size: usize) -> usize {
-    let at = if chance.u8(..4) == 0 { chance.usize(..SIZE_MAX) } else { chance.usize(..=size.min(SIZE_MAX - 1)) };
+    let at = if chance.u8(..4) == 0 {
+        chance.usize(..SIZE_MAX)
+    } else {
+        chance.usize(..=size.min(SIZE_MAX - 1))
+    };
     let at = match chance.u8(..4) {
         0 => at & !4095,
         1 => (at & !4095).saturating_sub(chance.usize(..3)),

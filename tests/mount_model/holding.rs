@@ -28,19 +28,44 @@ pub(crate) enum Opening {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Holding {
-    Open { slot: usize, path: String, how: Opening },
-    Write { slot: usize, at: u64, bytes: Vec<u8> },
-    Read { slot: usize },
-    Resize { slot: usize, size: u64 },
-    Mode { slot: usize, mode: u32 },
-    Sync { slot: usize },
-    Close { slot: usize },
+    Open {
+        slot: usize,
+        path: String,
+        how: Opening,
+    },
+    Write {
+        slot: usize,
+        at: u64,
+        bytes: Vec<u8>,
+    },
+    Read {
+        slot: usize,
+    },
+    Resize {
+        slot: usize,
+        size: u64,
+    },
+    Mode {
+        slot: usize,
+        mode: u32,
+    },
+    Sync {
+        slot: usize,
+    },
+    Close {
+        slot: usize,
+    },
 }
 
 impl Holding {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
         let slot = || 0..SLOTS;
-        let how = select(vec![Opening::Found, Opening::Made, Opening::Emptied, Opening::Appending]);
+        let how = select(vec![
+            Opening::Found,
+            Opening::Made,
+            Opening::Emptied,
+            Opening::Appending,
+        ]);
         prop_oneof![
             4 => (slot(), path(), how).prop_map(|(slot, path, how)| Self::Open { slot, path, how }),
             3 => (slot(), position(), bytes()).prop_map(|(slot, at, bytes)| Self::Write { slot, at, bytes }),
@@ -52,7 +77,8 @@ impl Holding {
         ]
     }
 
-    /// What it shows is what was read, with links and size. A slot in which nothing is open shows nothing.
+    /// What it shows is what was read, with links and size. A slot in which nothing is open shows
+    /// nothing.
     pub(crate) fn take(&self, root: &Path, slots: &mut Slots) -> io::Result<Vec<u8>> {
         match self {
             Self::Open { slot, path, how } => slots[*slot] = Some(open(&root.join(path), *how)?),
@@ -61,7 +87,11 @@ impl Holding {
             | Self::Read { slot }
             | Self::Resize { slot, .. }
             | Self::Mode { slot, .. }
-            | Self::Sync { slot } => return slots[*slot].as_ref().map_or(Ok(Vec::new()), |file| self.apply_to(file)),
+            | Self::Sync { slot } => {
+                return slots[*slot]
+                    .as_ref()
+                    .map_or(Ok(Vec::new()), |file| self.apply_to(file));
+            }
         }
         Ok(Vec::new())
     }
@@ -96,6 +126,14 @@ fn read(file: &File) -> io::Result<Vec<u8>> {
     let count = file.read_at(&mut bytes, 0)?;
     bytes.truncate(count);
     let facts = file.metadata()?;
-    bytes.extend(format!("{} links, {} bytes, mode {:o}", facts.nlink(), facts.len(), facts.mode()).bytes());
+    bytes.extend(
+        format!(
+            "{} links, {} bytes, mode {:o}",
+            facts.nlink(),
+            facts.len(),
+            facts.mode()
+        )
+        .bytes(),
+    );
     Ok(bytes)
 }

@@ -1,8 +1,8 @@
-//! The mount against its model, an ordinary directory on the same disk: random operations on both, of which every one must end
-//! alike, and after which both trees must be the same.
+//! The mount against its model, an ordinary directory on the same disk: random operations on both,
+//! of which every one must end alike, and after which both trees must be the same.
 //!
-//! A failure is shrunk to the shortest list of steps that still fails, and kept in `regressions.txt` beside this file: it is tried
-//! first from then on.
+//! A failure is shrunk to the shortest list of steps that still fails, and kept in
+//! `regressions.txt` beside this file: it is tried first from then on.
 
 #![expect(clippy::unwrap_used, reason = "a test ends where its ground gives way")]
 
@@ -60,30 +60,56 @@ fn compare(steps: &[Step]) -> Result<(), TestCaseError> {
     std::fs::create_dir(&model).unwrap();
     let (mut open, mut open_in_model) = (Slots::default(), Slots::default());
     for (number, step) in steps.iter().enumerate() {
-        let (seen, wanted) = (step.take(&mount, &mut open), step.take(&model, &mut open_in_model));
-        must_agree(&format!("step {number}, {step:?}"), &numbered(seen), &numbered(wanted))?;
-        must_agree(&format!("the trees after step {number}, {step:?}"), &shape(&mount), &shape(&model))?;
+        let (seen, wanted) = (
+            step.take(&mount, &mut open),
+            step.take(&model, &mut open_in_model),
+        );
+        must_agree(
+            &format!("step {number}, {step:?}"),
+            &numbered(seen),
+            &numbered(wanted),
+        )?;
+        must_agree(
+            &format!("the trees after step {number}, {step:?}"),
+            &shape(&mount),
+            &shape(&model),
+        )?;
     }
     drop((open, open_in_model));
-    must_agree("the trees when all is closed", &shape(&mount), &shape(&model))?;
-    must_agree("the spool", &without_ours(shape(&mounted.spooled(WORLD))), &shape(&model))?;
+    must_agree(
+        "the trees when all is closed",
+        &shape(&mount),
+        &shape(&model),
+    )?;
+    must_agree(
+        "the spool",
+        &without_ours(shape(&mounted.spooled(WORLD))),
+        &shape(&model),
+    )?;
     let before = numbers(&mount);
     mounted.remount();
     must_agree("the tree after a remount", &shape(&mount), &shape(&model))?;
     must_agree("inode numbers after a remount", &numbers(&mount), &before)
 }
 
-fn must_agree<T: PartialEq + std::fmt::Debug>(what: &str, mount: &T, model: &T) -> Result<(), TestCaseError> {
+fn must_agree<T: PartialEq + std::fmt::Debug>(
+    what: &str,
+    mount: &T,
+    model: &T,
+) -> Result<(), TestCaseError> {
     if mount == model {
         return Ok(());
     }
-    Err(TestCaseError::fail(format!("{what}: the mount has {mount:#?}, and a plain directory {model:#?}")))
+    Err(TestCaseError::fail(format!(
+        "{what}: the mount has {mount:#?}, and a plain directory {model:#?}"
+    )))
 }
 
 /// The inode number of every path.
 fn numbers(root: &Path) -> BTreeMap<String, u64> {
     let paths = shape(root).into_keys();
-    let number =
-        |path: &String| std::os::unix::fs::MetadataExt::ino(&std::fs::symlink_metadata(root.join(path)).unwrap());
+    let number = |path: &String| {
+        std::os::unix::fs::MetadataExt::ino(&std::fs::symlink_metadata(root.join(path)).unwrap())
+    };
     paths.map(|path| (path.clone(), number(&path))).collect()
 }

@@ -13,13 +13,32 @@ use super::step::{mode, path};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Naming {
-    MakeFolder { path: String, mode: u32 },
-    MakeNode { path: String, mode: u32 },
-    Link { target: &'static str, path: String },
-    Rename { from: String, to: String, flags: RenameFlags },
-    Unlink { path: String },
-    RemoveFolder { path: String },
-    RemoveTree { path: String },
+    MakeFolder {
+        path: String,
+        mode: u32,
+    },
+    MakeNode {
+        path: String,
+        mode: u32,
+    },
+    Link {
+        target: &'static str,
+        path: String,
+    },
+    Rename {
+        from: String,
+        to: String,
+        flags: RenameFlags,
+    },
+    Unlink {
+        path: String,
+    },
+    RemoveFolder {
+        path: String,
+    },
+    RemoveTree {
+        path: String,
+    },
 }
 
 impl Naming {
@@ -46,12 +65,22 @@ impl Naming {
 
     pub(crate) fn take(&self, root: &Path) -> io::Result<()> {
         match self {
-            Self::MakeFolder { path, mode } => mkdirat(CWD, root.join(path), Mode::from_raw_mode(*mode))?,
+            Self::MakeFolder { path, mode } => {
+                mkdirat(CWD, root.join(path), Mode::from_raw_mode(*mode))?;
+            }
             Self::MakeNode { path, mode } => {
-                mknodat(CWD, root.join(path), FileType::RegularFile, Mode::from_raw_mode(*mode), 0)?;
+                mknodat(
+                    CWD,
+                    root.join(path),
+                    FileType::RegularFile,
+                    Mode::from_raw_mode(*mode),
+                    0,
+                )?;
             }
             Self::Link { target, path } => symlink(target, root.join(path))?,
-            Self::Rename { from, to, flags } => renameat_with(CWD, root.join(from), CWD, root.join(to), *flags)?,
+            Self::Rename { from, to, flags } => {
+                renameat_with(CWD, root.join(from), CWD, root.join(to), *flags)?;
+            }
             Self::Unlink { path } => fs::remove_file(root.join(path))?,
             Self::RemoveFolder { path } => fs::remove_dir(root.join(path))?,
             Self::RemoveTree { path } => fs::remove_dir_all(root.join(path))?,

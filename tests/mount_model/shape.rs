@@ -1,4 +1,5 @@
-//! The *shape* of a tree: all that a program can see of it, and that two trees made in the same way have in common.
+//! The *shape* of a tree: all that a program can see of it, and that two trees made in the same way
+//! have in common.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -44,7 +45,9 @@ pub(crate) fn shape(root: &Path) -> BTreeMap<String, Known> {
 /// The spool's own attributes are between us and the disk.
 pub(crate) fn without_ours(mut shape: BTreeMap<String, Known>) -> BTreeMap<String, Known> {
     for known in shape.values_mut() {
-        known.attributes.retain(|name, _| !name.starts_with("user.heirloom."));
+        known
+            .attributes
+            .retain(|name, _| !name.starts_with("user.heirloom."));
     }
     shape
 }
@@ -59,16 +62,37 @@ fn add(root: &Path, below: &str, found: &mut BTreeMap<String, Known>) {
     } else {
         Content::Bytes(fs::read(&path).unwrap())
     };
-    let modified =
-        if facts.mtime() < LATELY { Modified::Set(facts.mtime(), facts.mtime_nsec()) } else { Modified::Lately };
-    let attributes = if facts.is_symlink() { BTreeMap::new() } else { attributes(&path) };
+    let modified = if facts.mtime() < LATELY {
+        Modified::Set(facts.mtime(), facts.mtime_nsec())
+    } else {
+        Modified::Lately
+    };
+    let attributes = if facts.is_symlink() {
+        BTreeMap::new()
+    } else {
+        attributes(&path)
+    };
     let is_folder = content == Content::Names;
     let (mode, owner, links) = (facts.mode(), (facts.uid(), facts.gid()), facts.nlink());
-    found.insert(below.to_owned(), Known { mode, owner, links, modified, content, attributes });
+    found.insert(
+        below.to_owned(),
+        Known {
+            mode,
+            owner,
+            links,
+            modified,
+            content,
+            attributes,
+        },
+    );
     if is_folder {
         for entry in fs::read_dir(&path).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();
-            let below = if below.is_empty() { name } else { format!("{below}/{name}") };
+            let below = if below.is_empty() {
+                name
+            } else {
+                format!("{below}/{name}")
+            };
             add(root, &below, found);
         }
     }
@@ -77,7 +101,9 @@ fn add(root: &Path, below: &str, found: &mut BTreeMap<String, Known>) {
 fn attributes(path: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut buffer = vec![0; 4096];
     let size = rustix::fs::listxattr(path, &mut buffer).unwrap();
-    let names = buffer[..size].split(|byte| *byte == 0).filter(|name| name.starts_with(b"user."));
+    let names = buffer[..size]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user."));
     let names = names.map(|name| String::from_utf8(name.to_vec()).unwrap());
     names
         .map(|name| {

@@ -55,7 +55,8 @@ pub(crate) fn path() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A mode. The owner may always look in and write, or an ordinary user's tree could not be compared.
+/// A mode. The owner may always look in and write, or an ordinary user's tree could not be
+/// compared.
 pub(crate) fn mode() -> impl Strategy<Value = u32> {
     (0..0o10000_u32).prop_map(|mode| mode | 0o700)
 }

@@ -1,4 +1,5 @@
-//! *Telling*: what is told of a file beside its bytes and name (mode, times, attributes), set by name.
+//! *Telling*: what is told of a file beside its bytes and name (mode, times, attributes), set by
+//! name.
 
 use std::fs;
 use std::io;
@@ -8,7 +9,9 @@ use std::path::Path;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, XattrFlags, removexattr, setxattr, utimensat};
+use rustix::fs::{
+    AtFlags, CWD, Timespec, Timestamps, XattrFlags, removexattr, setxattr, utimensat,
+};
 
 use super::step::{mode, path};
 
@@ -45,28 +48,59 @@ impl Telling {
         let name = || select(vec!["user.one", "user.two", "user."]);
         prop_oneof![
             (path(), mode()).prop_map(|(path, mode)| Self::Mode { path, mode }),
-            (path(), seconds, 0..1_000_000_000_i64, link).prop_map(|(path, seconds, nanoseconds, link)| Self::Time {
-                path,
-                seconds,
-                nanoseconds,
-                link
-            }),
-            (path(), name(), vec(any::<u8>(), 0..40), 0..4_u32)
-                .prop_map(|(path, name, value, flags)| Self::Attribute { path, name, value, flags }),
+            (path(), seconds, 0..1_000_000_000_i64, link).prop_map(
+                |(path, seconds, nanoseconds, link)| Self::Time {
+                    path,
+                    seconds,
+                    nanoseconds,
+                    link
+                }
+            ),
+            (path(), name(), vec(any::<u8>(), 0..40), 0..4_u32).prop_map(
+                |(path, name, value, flags)| Self::Attribute {
+                    path,
+                    name,
+                    value,
+                    flags
+                }
+            ),
             (path(), name()).prop_map(|(path, name)| Self::NoAttribute { path, name }),
         ]
     }
 
     pub(crate) fn take(&self, root: &Path) -> io::Result<()> {
         match self {
-            Self::Mode { path, mode } => fs::set_permissions(root.join(path), fs::Permissions::from_mode(*mode))?,
-            Self::Time { path, seconds, nanoseconds, link } => {
-                let time = Timespec { tv_sec: *seconds, tv_nsec: *nanoseconds };
-                let times = Timestamps { last_access: time, last_modification: time };
+            Self::Mode { path, mode } => {
+                fs::set_permissions(root.join(path), fs::Permissions::from_mode(*mode))?;
+            }
+            Self::Time {
+                path,
+                seconds,
+                nanoseconds,
+                link,
+            } => {
+                let time = Timespec {
+                    tv_sec: *seconds,
+                    tv_nsec: *nanoseconds,
+                };
+                let times = Timestamps {
+                    last_access: time,
+                    last_modification: time,
+                };
                 utimensat(CWD, root.join(path), &times, *link)?;
             }
-            Self::Attribute { path, name, value, flags } => {
-                setxattr(root.join(path), *name, value, XattrFlags::from_bits_retain(*flags))?;
+            Self::Attribute {
+                path,
+                name,
+                value,
+                flags,
+            } => {
+                setxattr(
+                    root.join(path),
+                    *name,
+                    value,
+                    XattrFlags::from_bits_retain(*flags),
+                )?;
             }
             Self::NoAttribute { path, name } => removexattr(root.join(path), *name)?,
         }

@@ -67,13 +67,16 @@ impl Writing {
         options.write(true);
         match self {
             Self::Create { path, mode } => open(options.create(true).mode(*mode), path).map(drop),
-            Self::CreateExclusively { path, mode } => open(options.create_new(true).mode(*mode), path).map(drop),
+            Self::CreateExclusively { path, mode } => {
+                open(options.create_new(true).mode(*mode), path).map(drop)
+            }
             Self::Anew { path, bytes } => fs::write(root.join(path), bytes),
             Self::At { path, at, bytes } => open(&mut options, path)?.write_all_at(bytes, *at),
             Self::Append { path, bytes } => open(options.append(true), path)?.write_all(bytes),
             Self::Truncate { path, size } => open(&mut options, path)?.set_len(*size),
             Self::Copy { from, to } => {
-                return fs::copy(root.join(from), root.join(to)).map(|count| count.to_le_bytes().to_vec());
+                return fs::copy(root.join(from), root.join(to))
+                    .map(|count| count.to_le_bytes().to_vec());
             }
             Self::Read { path } => return fs::read(root.join(path)),
         }?;

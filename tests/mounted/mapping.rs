@@ -1,6 +1,10 @@
-//! A *mapping*: a part of a file in memory, shared with everybody who maps or reads it (`mmap(2)`, `MAP_SHARED`).
+//! A *mapping*: a part of a file in memory, shared with everybody who maps or reads it (`mmap(2)`,
+//! `MAP_SHARED`).
 
-#![expect(unsafe_code, reason = "Linux has no mapping that is safe to touch; all of it is in here")]
+#![expect(
+    unsafe_code,
+    reason = "Linux has no mapping that is safe to touch; all of it is in here"
+)]
 
 use std::fs::File;
 use std::io;
@@ -27,7 +31,16 @@ impl Mapping {
 
     fn with(file: &File, length: usize, protection: libc::c_int) -> io::Result<Self> {
         // SAFETY: the kernel chooses a place that nothing else uses, and the descriptor is open.
-        let start = unsafe { libc::mmap(null_mut(), length, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        let start = unsafe {
+            libc::mmap(
+                null_mut(),
+                length,
+                protection,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
@@ -39,7 +52,9 @@ impl Mapping {
         assert!(at + count <= self.length);
         // Byte by byte and volatile: others change them.
         // SAFETY: all of it lies in the mapping, which lives as long as `self`.
-        (at..at + count).map(|at| unsafe { self.start.as_ptr().add(at).read_volatile() }).collect()
+        (at..at + count)
+            .map(|at| unsafe { self.start.as_ptr().add(at).read_volatile() })
+            .collect()
     }
 
     pub(crate) fn write(&self, at: usize, bytes: &[u8]) {
@@ -53,8 +68,13 @@ impl Mapping {
     /// Returns when the file has what was written (`msync(2)`, `MS_SYNC`).
     pub(crate) fn sync(&self) -> io::Result<()> {
         // SAFETY: this is the mapping, whole.
-        let outcome = unsafe { libc::msync(self.start.as_ptr().cast(), self.length, libc::MS_SYNC) };
-        if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+        let outcome =
+            unsafe { libc::msync(self.start.as_ptr().cast(), self.length, libc::MS_SYNC) };
+        if outcome == 0 {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
+        }
     }
 }
 

@@ -41,21 +41,32 @@ impl Mounted {
     pub(crate) fn new() -> Self {
         let home = tempfile::tempdir().unwrap();
         std::fs::create_dir(home.path().join("mount")).unwrap();
-        let mut this = Self { mount: None, notes: Arc::default(), home };
-        this.mount().expect("FUSE works here; else install fuse3 and allow /dev/fuse");
+        let mut this = Self {
+            mount: None,
+            notes: Arc::default(),
+            home,
+        };
+        this.mount()
+            .expect("FUSE works here; else install fuse3 and allow /dev/fuse");
         this
     }
     pub(crate) fn mount(&mut self) -> Result<(), MountError> {
         let spool = Spool::open(&self.home.path().join("spool"))?;
         let notes = Shared(Arc::clone(&self.notes));
-        self.mount = Some(Mount::start(&self.home.path().join("mount"), spool, notes, io())?);
+        self.mount = Some(Mount::start(
+            &self.home.path().join("mount"),
+            spool,
+            notes,
+            io(),
+        )?);
         Ok(())
     }
     pub(crate) fn handle(&self) -> &Mount {
         self.mount.as_ref().unwrap()
     }
     pub(crate) fn remount(&mut self) {
-        // Another test may be starting a program this moment, and until that begins it holds what we have just closed.
+        // Another test may be starting a program this moment, and until that begins it holds what
+        // we have just closed.
         self.handle().unmount_lazily().unwrap();
         self.handle().wait();
         self.mount = None;
@@ -81,11 +92,16 @@ impl Mounted {
         std::fs::create_dir_all(&plain).unwrap();
         plain.join(name)
     }
-    /// What `act` sees in an ordinary directory, after making sure that it sees the same in the mount.
+    /// What `act` sees in an ordinary directory, after making sure that it sees the same in the
+    /// mount.
     #[track_caller]
     pub(crate) fn alike<T: PartialEq + Debug>(&self, act: impl Fn(&Path) -> T) -> T {
         let wanted = act(&self.plain(""));
-        assert_eq!(act(&self.at("")), wanted, "the mount (left) and a plain directory (right) differ");
+        assert_eq!(
+            act(&self.at("")),
+            wanted,
+            "the mount (left) and a plain directory (right) differ"
+        );
         wanted
     }
     /// All notes, as soon as this one has come.
@@ -95,8 +111,13 @@ impl Mounted {
     /// All notes, as soon as this one has come so often.
     pub(crate) fn notes_until_count(&self, last: &str, count: usize) -> Vec<String> {
         let notes = self.notes.notes.lock().unwrap();
-        let missing = |notes: &mut Vec<String>| notes.iter().filter(|note| *note == last).count() < count;
-        let (notes, wait) = self.notes.came.wait_timeout_while(notes, NOTE_WAIT_MAX, missing).unwrap();
+        let missing =
+            |notes: &mut Vec<String>| notes.iter().filter(|note| *note == last).count() < count;
+        let (notes, wait) = self
+            .notes
+            .came
+            .wait_timeout_while(notes, NOTE_WAIT_MAX, missing)
+            .unwrap();
         assert!(!wait.timed_out(), "no {last:?} among {notes:?}");
         notes.clone()
     }
@@ -109,14 +130,22 @@ impl Drop for Mounted {
         let place = self.home.path().join("mount");
         let table = std::fs::read_to_string("/proc/self/mounts").unwrap();
         if table.contains(&format!(" {} ", place.display())) {
-            run("fusermount3", &["-u".as_ref(), "-z".as_ref(), place.as_os_str()]);
+            run(
+                "fusermount3",
+                &["-u".as_ref(), "-z".as_ref(), place.as_os_str()],
+            );
         }
     }
 }
 
-/// The tests of a mount are compiled twice: in `mount_direct` for the path that needs no privilege, elsewhere for the best one.
+/// The tests of a mount are compiled twice: in `mount_direct` for the path that needs no privilege,
+/// elsewhere for the best one.
 pub(crate) fn io() -> IoChoice {
-    if env!("CARGO_CRATE_NAME") == "mount_direct" { IoChoice::Direct } else { IoChoice::Auto }
+    if env!("CARGO_CRATE_NAME") == "mount_direct" {
+        IoChoice::Direct
+    } else {
+        IoChoice::Auto
+    }
 }
 
 /// For mounts whose notes nobody reads.
@@ -144,8 +173,18 @@ impl Notes for Shared {
         assert!(path.as_str() != "panic", "a fault of ours, made for a test");
         self.note(format!("touched {path}"));
     }
-    fn renamed_file(&self, _: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
-        let over = if replaced.is_some() { " over another" } else { "" };
+    fn renamed_file(
+        &self,
+        _: FileId,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replaced: Option<FileId>,
+    ) {
+        let over = if replaced.is_some() {
+            " over another"
+        } else {
+            ""
+        };
         self.note(format!("renamed {from} to {to}{over}"));
     }
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
@@ -158,7 +197,12 @@ impl Notes for Shared {
         self.note(format!("removed {path}"));
     }
     fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
-        FileStatus { state: StateWord::Pending, fingerprint: None, progress: None, why: None }
+        FileStatus {
+            state: StateWord::Pending,
+            fingerprint: None,
+            progress: None,
+            why: None,
+        }
     }
 }
 
@@ -175,7 +219,11 @@ pub(crate) fn soon(what: &str, is_so: impl Fn() -> bool) {
 /// Runs a program that must succeed.
 pub(crate) fn run(program: &str, arguments: &[&OsStr]) {
     let output = Command::new(program).args(arguments).output().unwrap();
-    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{program} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
 }
 
 /// The errno of what must fail.
@@ -183,7 +231,8 @@ pub(crate) fn errno<T: std::fmt::Debug>(outcome: io::Result<T>) -> i32 {
     outcome.unwrap_err().raw_os_error().unwrap()
 }
 
-/// An outcome that can be compared: its errors as the numbers that programs know, 0 for one that Rust's library found by itself.
+/// An outcome that can be compared: its errors as the numbers that programs know, 0 for one that
+/// Rust's library found by itself.
 pub(crate) fn numbered<T, E: Into<io::Error>>(outcome: Result<T, E>) -> Result<T, i32> {
     outcome.map_err(|error| error.into().raw_os_error().unwrap_or_default())
 }

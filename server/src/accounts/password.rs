@@ -1,7 +1,8 @@
-//! Passwords: kept as argon2id hashes, and checked in the same time whether or not there is such a user.
+//! Passwords: kept as argon2id hashes, and checked in the same time whether or not there is such a
+//! user.
 //!
-//! A password has little randomness, so unlike a token it needs a hash that costs memory and time (RFC 9106). That cost is
-//! ours as well: only a few are computed at a time.
+//! A password has little randomness, so unlike a token it needs a hash that costs memory and time
+//! (RFC 9106). That cost is ours as well: only a few are computed at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +39,9 @@ pub(super) struct Passwords {
 
 impl Default for Passwords {
     fn default() -> Self {
-        Self { turns: Arc::new(Semaphore::new(HASHES_MAX)) }
+        Self {
+            turns: Arc::new(Semaphore::new(HASHES_MAX)),
+        }
     }
 }
 
@@ -53,7 +56,11 @@ impl Passwords {
     }
 
     /// Whether a password has this hash. Without a hash the work is the same, and the answer no.
-    pub(super) async fn fits(&self, password: String, kept: Option<String>) -> Result<bool, AccountError> {
+    pub(super) async fn fits(
+        &self,
+        password: String,
+        kept: Option<String>,
+    ) -> Result<bool, AccountError> {
         let salt = salt()?;
         self.in_turn(move || match kept {
             Some(kept) => verified(&password, &kept),
@@ -62,8 +69,13 @@ impl Passwords {
         .await?
     }
 
-    async fn in_turn<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, AccountError> {
-        let turn = timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned()).await.map_err(|_| AccountError::Busy)?;
+    async fn in_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, AccountError> {
+        let turn = timeout(TURN_WAIT, Arc::clone(&self.turns).acquire_owned())
+            .await
+            .map_err(|_| AccountError::Busy)?;
         let turn = turn.expect("the semaphore is never closed");
         // The turn goes along: whoever asked may leave, the work goes on.
         let worked = spawn_blocking(move || {
@@ -83,7 +95,9 @@ fn salt() -> Result<SaltString, AccountError> {
 
 fn hash(password: &str, salt: &SaltString) -> Result<String, AccountError> {
     // Argon2id with the crate's parameters, which are those of OWASP: 19 MiB, two passes.
-    let hash = Argon2::default().hash_password(cut(password), salt).map_err(AccountError::Hash)?;
+    let hash = Argon2::default()
+        .hash_password(cut(password), salt)
+        .map_err(AccountError::Hash)?;
     Ok(hash.to_string())
 }
 
@@ -97,7 +111,8 @@ fn verified(password: &str, kept: &str) -> Result<bool, AccountError> {
     }
 }
 
-/// No kept password is longer, so a longer one fits none; hashing its beginning costs what any other does.
+/// No kept password is longer, so a longer one fits none; hashing its beginning costs what any
+/// other does.
 fn cut(password: &str) -> &[u8] {
     &password.as_bytes()[..password.len().min(BYTES_MAX + 1)]
 }
@@ -118,7 +133,10 @@ mod tests {
     async fn a_password_fits_its_hash_and_no_other_does() {
         let passwords = Passwords::default();
         let kept = passwords.hash("correct horse".to_owned()).await.unwrap();
-        assert!(kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{kept}");
+        assert!(
+            kept.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{kept}"
+        );
         assert!(!kept.contains("horse"));
         let again = passwords.hash("correct horse".to_owned()).await.unwrap();
         assert_ne!(kept, again, "salted");
@@ -130,7 +148,11 @@ mod tests {
             ("", Some(kept), false),
             ("correct horse", None, false),
         ] {
-            assert_eq!(passwords.fits(said.to_owned(), kept).await.unwrap(), fits, "{said:?}");
+            assert_eq!(
+                passwords.fits(said.to_owned(), kept).await.unwrap(),
+                fits,
+                "{said:?}"
+            );
         }
     }
 
@@ -138,17 +160,28 @@ mod tests {
     async fn a_password_that_is_too_short_or_too_long_is_not_kept() {
         for unfit in ["", "1234567", "ää", &"x".repeat(BYTES_MAX + 1)] {
             let refused = Passwords::default().hash(unfit.to_owned()).await;
-            assert!(matches!(refused, Err(AccountError::UnfitPassword)), "{unfit:?}");
+            assert!(
+                matches!(refused, Err(AccountError::UnfitPassword)),
+                "{unfit:?}"
+            );
         }
         let longest = "x".repeat(BYTES_MAX);
         let kept = Passwords::default().hash(longest.clone()).await.unwrap();
-        assert!(!Passwords::default().fits(longest + "x", Some(kept)).await.unwrap());
+        assert!(
+            !Passwords::default()
+                .fits(longest + "x", Some(kept))
+                .await
+                .unwrap()
+        );
     }
 
     #[test]
     fn a_similar_name_is_a_name() {
         let longest = "n".repeat(64);
         let similar = similar(&longest).unwrap();
-        assert!(similar.len() <= 64 && similar.starts_with("nnn"), "{similar}");
+        assert!(
+            similar.len() <= 64 && similar.starts_with("nnn"),
+            "{similar}"
+        );
     }
 }

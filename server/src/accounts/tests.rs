@@ -4,7 +4,10 @@ use crate::config::DataDir;
 async fn accounts() -> (Accounts, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let data = DataDir::open(&folder.path().join("data")).unwrap();
-    (Accounts::new(Index::open(&data.index_url()).await.unwrap()), folder)
+    (
+        Accounts::new(Index::open(&data.index_url()).await.unwrap()),
+        folder,
+    )
 }
 
 #[tokio::test]
@@ -15,11 +18,18 @@ async fn whoever_has_the_token_is_the_caller() {
     let second = accounts.add_token("anna").await.unwrap();
     let anna = accounts.caller(&of_anna).await.unwrap().unwrap();
     assert_eq!(anna.name, "anna");
-    assert_eq!(accounts.caller(&of_anna).await.unwrap().as_ref(), Some(&anna), "remembered");
+    assert_eq!(
+        accounts.caller(&of_anna).await.unwrap().as_ref(),
+        Some(&anna),
+        "remembered"
+    );
     let again = accounts.caller(&second).await.unwrap().unwrap();
     assert_eq!(again.user, anna.user);
     assert_ne!(again.token, anna.token);
-    assert_ne!(accounts.caller(&of_ben).await.unwrap().unwrap().user, anna.user);
+    assert_ne!(
+        accounts.caller(&of_ben).await.unwrap().unwrap().user,
+        anna.user
+    );
 }
 
 #[tokio::test]
@@ -28,7 +38,17 @@ async fn anything_else_is_nobody() {
     let token = accounts.add_user("anna").await.unwrap();
     let another = format!("hl_{}", "0".repeat(64));
     let upper = token.to_uppercase();
-    for wrong in ["", "hl_", "anna", &token[1..], &token[..66], &format!("{token}0"), &another, &upper, "hl_é"] {
+    for wrong in [
+        "",
+        "hl_",
+        "anna",
+        &token[1..],
+        &token[..66],
+        &format!("{token}0"),
+        &another,
+        &upper,
+        "hl_é",
+    ] {
         assert_eq!(accounts.caller(wrong).await.unwrap(), None, "{wrong:?}");
     }
 }
@@ -47,7 +67,10 @@ async fn tokens_are_random_and_nowhere_in_the_index() {
         for secret in [token.as_bytes(), &token.as_bytes()[3..], &random] {
             assert!(!stored.windows(secret.len()).any(|window| window == secret));
         }
-        assert!(stored.windows(32).any(|window| window == hash(token)), "only its hash is");
+        assert!(
+            stored.windows(32).any(|window| window == hash(token)),
+            "only its hash is"
+        );
     }
 }
 
@@ -56,12 +79,24 @@ async fn names_are_checked_and_taken_once() {
     let (accounts, _folder) = accounts().await;
     for good in ["a", "anna.b_c-1", &"n".repeat(64)] {
         accounts.add_user(good).await.unwrap();
-        assert!(matches!(accounts.add_user(good).await, Err(AccountError::NameTaken(_))));
+        assert!(matches!(
+            accounts.add_user(good).await,
+            Err(AccountError::NameTaken(_))
+        ));
     }
     for bad in ["", "Anna", "anna b", "é", "a/b", "a\n", &"n".repeat(65)] {
-        assert!(matches!(accounts.add_user(bad).await, Err(AccountError::MalformedName)), "{bad:?}");
+        assert!(
+            matches!(
+                accounts.add_user(bad).await,
+                Err(AccountError::MalformedName)
+            ),
+            "{bad:?}"
+        );
     }
-    assert!(matches!(accounts.add_token("carl").await, Err(AccountError::NoSuchUser(_))));
+    assert!(matches!(
+        accounts.add_token("carl").await,
+        Err(AccountError::NoSuchUser(_))
+    ));
 }
 
 #[tokio::test]
@@ -74,7 +109,10 @@ async fn a_caller_is_remembered_for_a_short_time_only() {
     let long_ago = Instant::now().checked_sub(REMEMBERED).unwrap();
     accounts.callers().get_mut(&hash).unwrap().since = long_ago;
     assert!(accounts.remembered(&hash).is_none());
-    assert!(accounts.caller(&token).await.unwrap().is_some(), "asked for again");
+    assert!(
+        accounts.caller(&token).await.unwrap().is_some(),
+        "asked for again"
+    );
     for number in 0..CALLERS_MAX as u64 {
         let mut other = [0; 32];
         other[..8].copy_from_slice(&number.to_be_bytes());

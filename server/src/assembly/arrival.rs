@@ -17,8 +17,8 @@ use crate::accounts::Caller;
 use crate::blobs::{BlobError, ByteStream, Stay, UploadKey};
 use crate::index::{IndexError, Interrupted};
 
-/// A shard as it was announced, and its bytes as they come in. The range lies inside `0..size`, and is no longer than
-/// the largest shard.
+/// A shard as it was announced, and its bytes as they come in. The range lies inside `0..size`, and
+/// is no longer than the largest shard.
 pub struct Shard {
     /// Of which image.
     pub fingerprint: Fingerprint,
@@ -39,16 +39,25 @@ impl Shard {
 }
 
 impl Assembly {
-    /// Takes a shard in (M5). Answers what has arrived, or the receipt if the image is whole with it.
+    /// Takes a shard in (M5). Answers what has arrived, or the receipt if the image is whole with
+    /// it.
     ///
-    /// May be dropped half-way, as when the sender hangs up: what has come until then is kept all the same, and a write goes
-    /// on by itself.
-    pub async fn receive(&self, caller: &Caller, shard: Shard) -> Result<UploadState, AssemblyError> {
-        let key = UploadKey { user: caller.user, fingerprint: shard.fingerprint };
-        self.ask_for_room(caller, shard.fingerprint, shard.size).await?;
+    /// May be dropped half-way, as when the sender hangs up: what has come until then is kept all
+    /// the same, and a write goes on by itself.
+    pub async fn receive(
+        &self,
+        caller: &Caller,
+        shard: Shard,
+    ) -> Result<UploadState, AssemblyError> {
+        let key = UploadKey {
+            user: caller.user,
+            fingerprint: shard.fingerprint,
+        };
+        self.ask_for_room(caller, shard.fingerprint, shard.size)
+            .await?;
         if shard.is_whole_image() {
-            // Nobody is asked whether it is there already: the sender asked just now, and bytes that have their fingerprint
-            // are right whatever was said before.
+            // Nobody is asked whether it is there already: the sender asked just now, and bytes
+            // that have their fingerprint are right whatever was said before.
             return self.take_aside(key, shard, None).await;
         }
         if let Some(receipt) = self.receipt_of(key).await? {
@@ -60,8 +69,9 @@ impl Assembly {
         self.take_aside(key, shard, Some(memory)).await
     }
 
-    /// Goes on in a task of its own. Whoever asked is dropped when the sender hangs up, and that is just when what came has
-    /// to be kept; nor can a write be called back that was handed to the disk.
+    /// Goes on in a task of its own. Whoever asked is dropped when the sender hangs up, and that is
+    /// just when what came has to be kept; nor can a write be called back that was handed to the
+    /// disk.
     async fn take_aside(
         &self,
         key: UploadKey,
@@ -84,7 +94,13 @@ impl Assembly {
 
     /// An image in one shard is hashed on its way to the disk and needs no memory.
     async fn take_whole(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
-        let Shard { fingerprint, size, range, digest, body } = shard;
+        let Shard {
+            fingerprint,
+            size,
+            range,
+            digest,
+            body,
+        } = shard;
         if digest.fingerprint() != fingerprint {
             return Err(wrong_either_way(fingerprint, range, digest, body).await);
         }
@@ -93,7 +109,8 @@ impl Assembly {
                 self.count_shard(range);
                 self.record_whole(key, size, stay).await
             }
-            // Digest and fingerprint are one here: the bytes were damaged on the way, and may be sent again.
+            // Digest and fingerprint are one here: the bytes were damaged on the way, and may be
+            // sent again.
             Err(BlobError::WrongFingerprint { .. }) => Err(AssemblyError::DigestMismatch(range)),
             Err(BlobError::Sender { source, beginning }) => {
                 self.keep_beginning(key, size, beginning).await;
@@ -107,12 +124,21 @@ impl Assembly {
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),
-            ) => Err(AssemblyError::Blobs { fingerprint, source }),
+            ) => Err(AssemblyError::Blobs {
+                fingerprint,
+                source,
+            }),
         }
     }
 
-    /// Parts that came before are of no use any more. Alone with the upload, so that no shard is added to them meanwhile.
-    async fn record_whole(&self, key: UploadKey, size: u64, stay: Stay) -> Result<UploadState, AssemblyError> {
+    /// Parts that came before are of no use any more. Alone with the upload, so that no shard is
+    /// added to them meanwhile.
+    async fn record_whole(
+        &self,
+        key: UploadKey,
+        size: u64,
+        stay: Stay,
+    ) -> Result<UploadState, AssemblyError> {
         let _alone = self.turns.take_all(key).await;
         let begun = self.upload_of(key).await?;
         let recorded = self.record(key, size, stay).await;
@@ -123,29 +149,51 @@ impl Assembly {
         let state = recorded?;
         if begun.is_some() {
             let discarded = self.blobs.discard(key).await;
-            discarded.map_err(|source| AssemblyError::Blobs { fingerprint: key.fingerprint, source })?;
+            discarded.map_err(|source| AssemblyError::Blobs {
+                fingerprint: key.fingerprint,
+                source,
+            })?;
         }
         Ok(state)
     }
 
     async fn take_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
-        let Shard { size, range, digest, body, .. } = shard;
+        let Shard {
+            size,
+            range,
+            digest,
+            body,
+            ..
+        } = shard;
         let mut came = BytesMut::new();
         let collected = timeout(SHARD_TIME_MAX, collect(body, range.len(), &mut came)).await;
         match collected.unwrap_or_else(|_| Err(AssemblyError::Sender(too_slow()))) {
-            Ok(()) => self.write_part(key, size, range, digest, came.freeze()).await,
+            Ok(()) => {
+                self.write_part(key, size, range, digest, came.freeze())
+                    .await
+            }
             Err(error) => {
-                self.keep_part(key, size, range.start(), came.freeze()).await;
+                self.keep_part(key, size, range.start(), came.freeze())
+                    .await;
                 Err(error)
             }
         }
     }
 
     /// Memory for a shard or a parcel of so many bytes.
-    pub(super) async fn reserve_memory(&self, bytes: u64) -> Result<OwnedSemaphorePermit, AssemblyError> {
+    pub(super) async fn reserve_memory(
+        &self,
+        bytes: u64,
+    ) -> Result<OwnedSemaphorePermit, AssemblyError> {
         let bytes = u32::try_from(bytes).expect("a shard is at most 16 MiB");
-        let reserved = timeout(SHARD_MEMORY_WAIT, Arc::clone(&self.memory).acquire_many_owned(bytes)).await;
-        reserved.map_err(|_| AssemblyError::Overloaded).map(|permit| permit.expect("the semaphore is never closed"))
+        let reserved = timeout(
+            SHARD_MEMORY_WAIT,
+            Arc::clone(&self.memory).acquire_many_owned(bytes),
+        )
+        .await;
+        reserved
+            .map_err(|_| AssemblyError::Overloaded)
+            .map(|permit| permit.expect("the semaphore is never closed"))
     }
 
     async fn write_part(
@@ -163,12 +211,16 @@ impl Assembly {
         };
         match upload {
             Upload::Going(upload) if upload.received.covers(size) => self.seal(key, size).await,
-            Upload::Going(upload) => Ok(UploadState::Receiving { size, received: upload.received }),
+            Upload::Going(upload) => Ok(UploadState::Receiving {
+                size,
+                received: upload.received,
+            }),
             Upload::Over(state) => Ok(state),
         }
     }
 
-    /// Writes what the list does not have yet (rule 1), then adds it to the list (rule 2). Needs the turn.
+    /// Writes what the list does not have yet (rule 1), then adds it to the list (rule 2). Needs
+    /// the turn.
     pub(super) async fn write_missing(
         &self,
         key: UploadKey,
@@ -182,17 +234,27 @@ impl Assembly {
         }
         let begun = self.upload_of(key).await?;
         check_length(begun.as_ref(), size)?;
-        let missing = begun
-            .as_ref()
-            .map_or_else(|| RangeSet::from(range), |upload| RangeSet::from(range).without(&upload.received));
+        let missing = begun.as_ref().map_or_else(
+            || RangeSet::from(range),
+            |upload| RangeSet::from(range).without(&upload.received),
+        );
         if let (true, Some(upload)) = (missing.is_empty(), begun) {
             return Ok(Upload::Going(upload));
         }
         for piece in missing.iter() {
-            let written = self.blobs.write(key, piece.start(), slice(bytes, range, piece)).await;
-            written.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
+            let written = self
+                .blobs
+                .write(key, piece.start(), slice(bytes, range, piece))
+                .await;
+            written.map_err(|source| AssemblyError::Blobs {
+                fingerprint,
+                source,
+            })?;
         }
-        let noted = self.index.note_shard(key.user, fingerprint, size, range).await;
+        let noted = self
+            .index
+            .note_shard(key.user, fingerprint, size, range)
+            .await;
         let upload = noted.map_err(|source| length_or_index(fingerprint, source))?;
         heirloom_crash::pass(Point::ShardListed);
         self.count_shard(range);
@@ -213,7 +275,10 @@ pub(super) enum Upload {
 
 pub(super) fn check_length(begun: Option<&Interrupted>, now: u64) -> Result<(), AssemblyError> {
     match begun {
-        Some(begun) if begun.size != now => Err(AssemblyError::LengthMismatch { first: begun.size, now }),
+        Some(begun) if begun.size != now => Err(AssemblyError::LengthMismatch {
+            first: begun.size,
+            now,
+        }),
         Some(_) | None => Ok(()),
     }
 }
@@ -221,13 +286,16 @@ pub(super) fn check_length(begun: Option<&Interrupted>, now: u64) -> Result<(), 
 /// Another server process may have begun the upload with another length since we looked.
 pub(super) fn length_or_index(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
     match source {
-        IndexError::SizeDiffers { begun, announced } => AssemblyError::LengthMismatch { first: begun, now: announced },
+        IndexError::SizeDiffers { begun, announced } => AssemblyError::LengthMismatch {
+            first: begun,
+            now: announced,
+        },
         source => index_failed(fingerprint, source),
     }
 }
 
-/// The digest and the fingerprint of a whole image differ, so one of them is wrong; only the bytes can say which. Nothing
-/// is stored.
+/// The digest and the fingerprint of a whole image differ, so one of them is wrong; only the bytes
+/// can say which. Nothing is stored.
 async fn wrong_either_way(
     expected: Fingerprint,
     range: ByteRange,
@@ -249,7 +317,8 @@ async fn wrong_either_way(
     }
 }
 
-/// All bytes of a body that was announced to be so long, in memory. What came before an error stands in `bytes`, too.
+/// All bytes of a body that was announced to be so long, in memory. What came before an error
+/// stands in `bytes`, too.
 pub(super) async fn collect(
     mut body: ByteStream<'static>,
     announced: u64,
@@ -259,7 +328,10 @@ pub(super) async fn collect(
     while let Some(piece) = body.next().await {
         let piece = piece.map_err(AssemblyError::Sender)?;
         if bytes.len() + piece.len() > length {
-            return Err(AssemblyError::Sender(wrong_length(announced, (bytes.len() + piece.len()) as u64)));
+            return Err(AssemblyError::Sender(wrong_length(
+                announced,
+                (bytes.len() + piece.len()) as u64,
+            )));
         }
         if bytes.is_empty() {
             bytes.reserve(length);
@@ -267,13 +339,20 @@ pub(super) async fn collect(
         bytes.extend_from_slice(&piece);
     }
     if bytes.len() < length {
-        return Err(AssemblyError::Sender(wrong_length(announced, bytes.len() as u64)));
+        return Err(AssemblyError::Sender(wrong_length(
+            announced,
+            bytes.len() as u64,
+        )));
     }
     Ok(())
 }
 
 /// The bytes again, if they have their digest. Hashing 16 MiB takes too long for the reactor.
-async fn verified(bytes: Bytes, range: ByteRange, digest: ContentDigest) -> Result<Bytes, AssemblyError> {
+async fn verified(
+    bytes: Bytes,
+    range: ByteRange,
+    digest: ContentDigest,
+) -> Result<Bytes, AssemblyError> {
     let body = bytes.clone();
     let hashed = tokio::task::spawn_blocking(move || ContentDigest::of(&body)).await;
     match hashed {
@@ -285,14 +364,21 @@ async fn verified(bytes: Bytes, range: ByteRange, digest: ContentDigest) -> Resu
 
 /// The bytes of `piece` out of those of `range`, which holds it.
 fn slice(bytes: &Bytes, range: ByteRange, piece: ByteRange) -> Bytes {
-    let at = |offset: u64| usize::try_from(offset - range.start()).expect("a shard is at most 16 MiB");
+    let at =
+        |offset: u64| usize::try_from(offset - range.start()).expect("a shard is at most 16 MiB");
     bytes.slice(at(piece.start())..at(piece.end()))
 }
 
 pub(super) fn too_slow() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "the shard is too large for how fast it comes")
+    io::Error::new(
+        io::ErrorKind::TimedOut,
+        "the shard is too large for how fast it comes",
+    )
 }
 
 fn wrong_length(expected: u64, found: u64) -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, format!("{found} bytes arrived of {expected}"))
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("{found} bytes arrived of {expected}"),
+    )
 }

@@ -1,8 +1,10 @@
-//! Keeping: what came of a shard before its sender broke off goes on the interruption list, like a shard.
+//! Keeping: what came of a shard before its sender broke off goes on the interruption list, like a
+//! shard.
 //!
-//! Nobody has held these bytes against a digest, which is that of the whole shard; the hash of the whole image will tell. What
-//! keeps them good meanwhile is what keeps any stream good: TCP, or TLS. On a link that breaks every few seconds it is the
-//! difference between going on and beginning again.
+//! Nobody has held these bytes against a digest, which is that of the whole shard; the hash of the
+//! whole image will tell. What keeps them good meanwhile is what keeps any stream good: TCP, or
+//! TLS. On a link that breaks every few seconds it is the difference between going on and beginning
+//! again.
 
 use bytes::Bytes;
 use heirloom_crash::Point;
@@ -12,27 +14,40 @@ use super::arrival::{check_length, length_or_index};
 use super::{Assembly, AssemblyError};
 use crate::blobs::{Beginning, UploadKey};
 
-/// Fewer bytes than this, a quarter of the smallest shard, are not worth their trip to the disk: who sends them again pays less.
+/// Fewer bytes than this, a quarter of the smallest shard, are not worth their trip to the disk:
+/// who sends them again pays less.
 const KEPT_BYTES_MIN: u64 = 4 << 10;
 
 impl Assembly {
-    /// What came of a part of an image, `offset` bytes from its start. Its sender is gone, so a failure is told to the log only.
+    /// What came of a part of an image, `offset` bytes from its start. Its sender is gone, so a
+    /// failure is told to the log only.
     pub(super) async fn keep_part(&self, key: UploadKey, size: u64, offset: u64, came: Bytes) {
-        let Ok(range) = ByteRange::at(offset, came.len() as u64) else { return };
+        let Ok(range) = ByteRange::at(offset, came.len() as u64) else {
+            return;
+        };
         if range.len() < KEPT_BYTES_MIN {
             return;
         }
         let _turn = self.turns.take(key, range).await;
-        let kept = self.write_missing(key, size, range, &came).await.map(|_| Some(range));
+        let kept = self
+            .write_missing(key, size, range, &came)
+            .await
+            .map(|_| Some(range));
         tell(key, kept);
     }
 
     /// What came of an image that was to come whole.
-    pub(super) async fn keep_beginning(&self, key: UploadKey, size: u64, beginning: Box<dyn Beginning>) {
+    pub(super) async fn keep_beginning(
+        &self,
+        key: UploadKey,
+        size: u64,
+        beginning: Box<dyn Beginning>,
+    ) {
         tell(key, self.add_beginning(key, size, beginning).await);
     }
 
-    /// Alone with the upload: its file must not go away between the two steps, or the list would promise what is not there.
+    /// Alone with the upload: its file must not go away between the two steps, or the list would
+    /// promise what is not there.
     async fn add_beginning(
         &self,
         key: UploadKey,
@@ -49,9 +64,18 @@ impl Assembly {
         }
         let begun = self.upload_of(key).await?;
         check_length(begun.as_ref(), size)?;
-        let kept = beginning.keep(key).await.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
+        let kept = beginning
+            .keep(key)
+            .await
+            .map_err(|source| AssemblyError::Blobs {
+                fingerprint,
+                source,
+            })?;
         let Some(range) = kept else { return Ok(None) };
-        let noted = self.index.note_shard(key.user, fingerprint, size, range).await;
+        let noted = self
+            .index
+            .note_shard(key.user, fingerprint, size, range)
+            .await;
         noted.map_err(|source| length_or_index(fingerprint, source))?;
         heirloom_crash::pass(Point::ShardListed);
         self.count_shard(range);
@@ -61,7 +85,9 @@ impl Assembly {
 
 fn tell(key: UploadKey, kept: Result<Option<ByteRange>, AssemblyError>) {
     match kept {
-        Ok(Some(range)) => tracing::debug!(fingerprint = %key.fingerprint, %range, "kept what came of a shard"),
+        Ok(Some(range)) => {
+            tracing::debug!(fingerprint = %key.fingerprint, %range, "kept what came of a shard");
+        }
         Ok(None) => {}
         Err(error) => {
             tracing::warn!(fingerprint = %key.fingerprint, error = &error as &dyn std::error::Error, "what came of a shard is lost");

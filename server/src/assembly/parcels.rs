@@ -1,5 +1,5 @@
-//! Parcels: several small images that arrive whole, in one request. Each is what a shard with a whole image is; together
-//! they wait for the disk and for the index once.
+//! Parcels: several small images that arrive whole, in one request. Each is what a shard with a
+//! whole image is; together they wait for the disk and for the index once.
 
 use bytes::{Bytes, BytesMut};
 use heirloom_crash::Point;
@@ -18,10 +18,11 @@ use crate::blobs::{ByteStream, Several, Stay, UploadKey};
 pub const PARCEL_LENGTH_MAX: u64 = parcel::BYTES_MAX + parcel::LIST_BYTES_MAX as u64;
 
 impl Assembly {
-    /// Takes a parcel of `length` bytes in, at most [`PARCEL_LENGTH_MAX`]. Answers what became of each image, in order.
+    /// Takes a parcel of `length` bytes in, at most [`PARCEL_LENGTH_MAX`]. Answers what became of
+    /// each image, in order.
     ///
-    /// May be dropped half-way: until the parcel has arrived nothing was written; from then on the write goes on by
-    /// itself.
+    /// May be dropped half-way: until the parcel has arrived nothing was written; from then on the
+    /// write goes on by itself.
     pub async fn receive_parcel(
         &self,
         caller: &Caller,
@@ -34,8 +35,10 @@ impl Assembly {
         collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
         let parcel = parcel.freeze();
         let places = PackingList::open(&parcel).map_err(AssemblyError::Parcel)?;
-        let images: Vec<_> =
-            places.into_iter().map(|(fingerprint, place)| (fingerprint, parcel.slice(place))).collect();
+        let images: Vec<_> = places
+            .into_iter()
+            .map(|(fingerprint, place)| (fingerprint, parcel.slice(place)))
+            .collect();
         let first = images[0].0;
         let (room, user) = (self.clone(), caller.user);
         let stored = self.writes.spawn(async move {
@@ -51,36 +54,65 @@ impl Assembly {
         user: UserId,
         images: Vec<(Fingerprint, Bytes)>,
     ) -> Result<Vec<Unpacked>, AssemblyError> {
-        let announced: Vec<(Fingerprint, u64)> =
-            images.iter().map(|(fingerprint, bytes)| (*fingerprint, bytes.len() as u64)).collect();
+        let announced: Vec<(Fingerprint, u64)> = images
+            .iter()
+            .map(|(fingerprint, bytes)| (*fingerprint, bytes.len() as u64))
+            .collect();
         let first = announced[0].0;
         let stored = self.blobs.store_several(images).await;
-        let Several { damaged, stay } = stored.map_err(|source| AssemblyError::Blobs { fingerprint: first, source })?;
-        let sound = announced.iter().filter(|(fingerprint, _)| !damaged.contains(fingerprint)).copied().collect();
-        let mut receipts = self.record_several(user, sound, stay).await?.into_iter().peekable();
-        let unpacked = |(fingerprint, _)| match receipts.next_if(|receipt| receipt.fingerprint == fingerprint) {
+        let Several { damaged, stay } = stored.map_err(|source| AssemblyError::Blobs {
+            fingerprint: first,
+            source,
+        })?;
+        let sound = announced
+            .iter()
+            .filter(|(fingerprint, _)| !damaged.contains(fingerprint))
+            .copied()
+            .collect();
+        let mut receipts = self
+            .record_several(user, sound, stay)
+            .await?
+            .into_iter()
+            .peekable();
+        let unpacked = |(fingerprint, _)| match receipts
+            .next_if(|receipt| receipt.fingerprint == fingerprint)
+        {
             Some(receipt) => Unpacked::Stored { receipt },
             None => Unpacked::Damaged { fingerprint },
         };
         Ok(announced.into_iter().map(unpacked).collect())
     }
 
-    /// Parts that came before are of no use any more. Alone with all these uploads, so that no shard is added meanwhile;
-    /// everybody who wants several takes their turns in the same order.
+    /// Parts that came before are of no use any more. Alone with all these uploads, so that no
+    /// shard is added meanwhile; everybody who wants several takes their turns in the same order.
     async fn record_several(
         &self,
         user: UserId,
         images: Vec<(Fingerprint, u64)>,
         stay: Stay,
     ) -> Result<Vec<Receipt>, AssemblyError> {
-        let Some(&(first, _)) = images.first() else { return Ok(Vec::new()) };
-        let mut fingerprints: Vec<Fingerprint> = images.iter().map(|(fingerprint, _)| *fingerprint).collect();
+        let Some(&(first, _)) = images.first() else {
+            return Ok(Vec::new());
+        };
+        let mut fingerprints: Vec<Fingerprint> =
+            images.iter().map(|(fingerprint, _)| *fingerprint).collect();
         fingerprints.sort_unstable();
         let mut alone = Vec::with_capacity(fingerprints.len());
         for fingerprint in &fingerprints {
-            alone.push(self.turns.take_all(UploadKey { user, fingerprint: *fingerprint }).await);
+            alone.push(
+                self.turns
+                    .take_all(UploadKey {
+                        user,
+                        fingerprint: *fingerprint,
+                    })
+                    .await,
+            );
         }
-        let begun = self.index.interrupted(user, &fingerprints).await.map_err(|source| index_failed(first, source))?;
+        let begun = self
+            .index
+            .interrupted(user, &fingerprints)
+            .await
+            .map_err(|source| index_failed(first, source))?;
         let bytes = images.iter().map(|(_, size)| size).sum();
         let held = self.index.hold_several(user, images).await;
         drop(stay);
@@ -93,7 +125,10 @@ impl Assembly {
         heirloom_crash::pass(Point::ImageRecorded);
         for fingerprint in begun.into_keys() {
             let discarded = self.blobs.discard(UploadKey { user, fingerprint }).await;
-            discarded.map_err(|source| AssemblyError::Blobs { fingerprint, source })?;
+            discarded.map_err(|source| AssemblyError::Blobs {
+                fingerprint,
+                source,
+            })?;
         }
         self.counters.shards_received.add_one();
         self.counters.shard_bytes_received.add(bytes);

@@ -1,7 +1,8 @@
 //! Sealing: an upload that has all its bytes becomes an image, or is dropped.
 //!
-//! A stop between the sealing and its record leaves a full list without bytes. Sealing it again finds the image in its
-//! place and goes on to the record; rule 3 of [`super`] is what makes that safe.
+//! A stop between the sealing and its record leaves a full list without bytes. Sealing it again
+//! finds the image in its place and goes on to the record; rule 3 of [`super`] is what makes that
+//! safe.
 
 use heirloom_crash::Point;
 use heirloom_protocol::RangeSet;
@@ -12,8 +13,13 @@ use crate::blobs::{BlobError, Stay, UploadKey};
 use crate::index::Interrupted;
 
 impl Assembly {
-    /// Reads back, hashes, makes durable, records, answers (M7). Alone with the upload: nobody writes meanwhile.
-    pub(super) async fn seal(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
+    /// Reads back, hashes, makes durable, records, answers (M7). Alone with the upload: nobody
+    /// writes meanwhile.
+    pub(super) async fn seal(
+        &self,
+        key: UploadKey,
+        size: u64,
+    ) -> Result<UploadState, AssemblyError> {
         let _alone = self.turns.take_all(key).await;
         // Another shard of the same upload may have come to the same end first.
         if let Some(receipt) = self.receipt_of(key).await? {
@@ -22,11 +28,18 @@ impl Assembly {
         match self.upload_of(key).await? {
             Some(upload) if upload.received.covers(size) => self.seal_bytes(key, size).await,
             Some(Interrupted { size, received }) => Ok(UploadState::Receiving { size, received }),
-            None => Ok(UploadState::Receiving { size, received: RangeSet::new() }),
+            None => Ok(UploadState::Receiving {
+                size,
+                received: RangeSet::new(),
+            }),
         }
     }
 
-    pub(super) async fn seal_bytes(&self, key: UploadKey, size: u64) -> Result<UploadState, AssemblyError> {
+    pub(super) async fn seal_bytes(
+        &self,
+        key: UploadKey,
+        size: u64,
+    ) -> Result<UploadState, AssemblyError> {
         let fingerprint = key.fingerprint;
         match self.blobs.seal(key, size).await {
             Ok(stay) => self.record(key, size, stay).await,
@@ -38,19 +51,31 @@ impl Assembly {
             Err(lost @ (BlobError::Missing(_) | BlobError::WrongLength { .. })) => {
                 tracing::error!(user = %key.user, %fingerprint, error = %lost, "bytes of an upload are gone; it starts over");
                 self.drop_upload(key).await?;
-                Ok(UploadState::Receiving { size, received: RangeSet::new() })
+                Ok(UploadState::Receiving {
+                    size,
+                    received: RangeSet::new(),
+                })
             }
             Err(
                 source @ (BlobError::Sender { .. }
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),
-            ) => Err(AssemblyError::Blobs { fingerprint, source }),
+            ) => Err(AssemblyError::Blobs {
+                fingerprint,
+                source,
+            }),
         }
     }
 
-    /// From here on the user holds the image, and may be told so. Until then it `stay`s because it was stored just now.
-    pub(super) async fn record(&self, key: UploadKey, size: u64, stay: Stay) -> Result<UploadState, AssemblyError> {
+    /// From here on the user holds the image, and may be told so. Until then it `stay`s because it
+    /// was stored just now.
+    pub(super) async fn record(
+        &self,
+        key: UploadKey,
+        size: u64,
+        stay: Stay,
+    ) -> Result<UploadState, AssemblyError> {
         let held = self.index.hold(key.user, key.fingerprint, size).await;
         drop(stay);
         let receipt = held.map_err(|source| index_failed(key.fingerprint, source))?;

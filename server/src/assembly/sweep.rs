@@ -22,17 +22,25 @@ pub struct Expiries {
 impl Assembly {
     /// At start: makes the interruption list and the bytes agree again.
     ///
-    /// Another server may be at work on the same data. The list is read before and after the bytes, so what it does
-    /// meanwhile looks like neither; a shard that it has written and not listed yet may still be dropped, which its
-    /// upload survives by starting over.
+    /// Another server may be at work on the same data. The list is read before and after the bytes,
+    /// so what it does meanwhile looks like neither; a shard that it has written and not listed yet
+    /// may still be dropped, which its upload survives by starting over.
     pub async fn reconcile(&self) -> Result<(), AssemblyError> {
         let listed = self.listed().await?;
-        let there: HashSet<UploadKey> =
-            self.blobs.uploads().await.map_err(AssemblyError::SweepBytes)?.into_iter().collect();
+        let there: HashSet<UploadKey> = self
+            .blobs
+            .uploads()
+            .await
+            .map_err(AssemblyError::SweepBytes)?
+            .into_iter()
+            .collect();
         let listed_since = self.listed().await?;
         for key in there.difference(&listed_since) {
             tracing::info!(user = %key.user, fingerprint = %key.fingerprint, "drop bytes that no upload lists");
-            self.blobs.discard(*key).await.map_err(AssemblyError::SweepBytes)?;
+            self.blobs
+                .discard(*key)
+                .await
+                .map_err(AssemblyError::SweepBytes)?;
         }
         for key in listed.difference(&there) {
             self.settle_without_bytes(*key).await?;
@@ -42,22 +50,35 @@ impl Assembly {
 
     async fn listed(&self) -> Result<HashSet<UploadKey>, AssemblyError> {
         // Every upload is staler than the end of time.
-        let all = self.index.stale_uploads(i64::MAX, u32::MAX).await.map_err(AssemblyError::Sweep)?;
-        Ok(all.into_iter().map(|(user, fingerprint)| UploadKey { user, fingerprint }).collect())
+        let all = self
+            .index
+            .stale_uploads(i64::MAX, u32::MAX)
+            .await
+            .map_err(AssemblyError::Sweep)?;
+        Ok(all
+            .into_iter()
+            .map(|(user, fingerprint)| UploadKey { user, fingerprint })
+            .collect())
     }
 
-    /// A full list without bytes: the upload was sealed, and then we were stopped short of the record. Any other list
-    /// without bytes is forgotten.
+    /// A full list without bytes: the upload was sealed, and then we were stopped short of the
+    /// record. Any other list without bytes is forgotten.
     async fn settle_without_bytes(&self, key: UploadKey) -> Result<(), AssemblyError> {
         let _alone = self.turns.take_all(key).await;
-        let Some(upload) = self.upload_of(key).await? else { return Ok(()) };
+        let Some(upload) = self.upload_of(key).await? else {
+            return Ok(());
+        };
         if upload.received.covers(upload.size) {
             return match self.seal_bytes(key, upload.size).await {
-                // Another server is at work on it, and the bytes that it has now are wrong; or it was refused before, and waits
-                // until there is room or nobody comes back for it. Other users' photos do not wait for either.
+                // Another server is at work on it, and the bytes that it has now are wrong; or it
+                // was refused before, and waits until there is room or nobody comes back for it.
+                // Other users' photos do not wait for either.
                 Err(
                     AssemblyError::FingerprintMismatch { .. }
-                    | AssemblyError::Index { source: IndexError::OverQuota { .. }, .. },
+                    | AssemblyError::Index {
+                        source: IndexError::OverQuota { .. },
+                        ..
+                    },
                 ) => Ok(()),
                 sealed => sealed.map(drop),
             };
@@ -80,7 +101,11 @@ impl Assembly {
         let before_ms = self.clock.ms_before_now(after);
         let mut expired = 0;
         loop {
-            let stale = self.index.stale_uploads(before_ms, SWEEP_BATCH).await.map_err(AssemblyError::Sweep)?;
+            let stale = self
+                .index
+                .stale_uploads(before_ms, SWEEP_BATCH)
+                .await
+                .map_err(AssemblyError::Sweep)?;
             if stale.is_empty() {
                 return Ok(expired);
             }
@@ -97,7 +122,11 @@ impl Assembly {
         let before_ms = self.clock.ms_before_now(after);
         let mut purged = 0;
         loop {
-            let now = self.index.purge_trash(None, before_ms, SWEEP_BATCH).await.map_err(AssemblyError::Sweep)?;
+            let now = self
+                .index
+                .purge_trash(None, before_ms, SWEEP_BATCH)
+                .await
+                .map_err(AssemblyError::Sweep)?;
             if now == 0 {
                 return Ok(purged);
             }

@@ -45,21 +45,50 @@ impl Workshop {
         let blobs = Arc::new(Watched::over(LocalBlobs::open(&folder).await.unwrap()));
         let (clock, counters) = (Clock::default(), SharedCounters::default());
         let door: Arc<dyn Blobs> = blobs.clone();
-        let possession =
-            Possession::new(policy, [1; 32], index.clone(), Arc::clone(&door), clock.clone(), Arc::clone(&counters));
-        let clearing = Clearing::new(index.clone(), Arc::clone(&door), clock.clone(), Arc::clone(&counters));
+        let possession = Possession::new(
+            policy,
+            [1; 32],
+            index.clone(),
+            Arc::clone(&door),
+            clock.clone(),
+            Arc::clone(&counters),
+        );
+        let clearing = Clearing::new(
+            index.clone(),
+            Arc::clone(&door),
+            clock.clone(),
+            Arc::clone(&counters),
+        );
         let assembly = Assembly::new(index.clone(), door, possession, clearing, clock, counters);
-        Self { assembly, blobs, index, data }
+        Self {
+            assembly,
+            blobs,
+            index,
+            data,
+        }
     }
 
     async fn user(&self, name: &str) -> Caller {
         let user = self.index.add_user(name).await.unwrap();
-        Caller { user, token: TokenId(user.0), name: name.to_owned(), scope: Scope::Full, quota: None }
+        Caller {
+            user,
+            token: TokenId(user.0),
+            name: name.to_owned(),
+            scope: Scope::Full,
+            quota: None,
+        }
     }
 
     async fn received(&self, caller: &Caller, photo: &[u8]) -> Option<RangeSet> {
-        let key = UploadKey { user: caller.user, fingerprint: Fingerprint::of(photo) };
-        self.assembly.upload_of(key).await.unwrap().map(|upload| upload.received)
+        let key = UploadKey {
+            user: caller.user,
+            fingerprint: Fingerprint::of(photo),
+        };
+        self.assembly
+            .upload_of(key)
+            .await
+            .unwrap()
+            .map(|upload| upload.received)
     }
 }
 
@@ -86,11 +115,24 @@ async fn what_the_disk_did_not_take_is_not_in_the_list() {
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
     workshop.blobs.fail_next("write");
-    let failed = workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await;
-    assert!(matches!(failed, Err(AssemblyError::Blobs { .. })), "{failed:?}");
+    let failed = workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await;
+    assert!(
+        matches!(failed, Err(AssemblyError::Blobs { .. })),
+        "{failed:?}"
+    );
     assert_eq!(workshop.received(&anna, &photo).await, None);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
-    assert_eq!(workshop.received(&anna, &photo).await, Some(RangeSet::whole(500)));
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
+    assert_eq!(
+        workshop.received(&anna, &photo).await,
+        Some(RangeSet::whole(500))
+    );
 }
 
 #[tokio::test]
@@ -98,12 +140,26 @@ async fn a_sealing_that_failed_is_made_up_for_by_the_next_shard() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
     workshop.blobs.fail_next("seal");
-    assert!(workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.is_err());
+    assert!(
+        workshop
+            .assembly
+            .receive(&anna, shard(&photo, 500, 1000))
+            .await
+            .is_err()
+    );
     // The list kept what had arrived, so any shard brings it to its end, and none is written again.
     let writes = workshop.blobs.count("write");
-    let state = workshop.assembly.receive(&anna, shard(&photo, 0, 10)).await.unwrap();
+    let state = workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 10))
+        .await
+        .unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
     assert_eq!(workshop.blobs.count("write"), writes);
 }
@@ -123,14 +179,23 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
     };
     timeout(LIMIT, begun).await.unwrap();
     drop(leaves);
-    // Somebody else who wants to write there waits, although nobody waits for the first write any more.
+    // Somebody else who wants to write there waits, although nobody waits for the first write any
+    // more.
     let mut next = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 300, 1000)));
-    assert!(timeout(Duration::from_millis(100), &mut next).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(100), &mut next)
+            .await
+            .is_err()
+    );
     assert_eq!(workshop.blobs.count("write"), 1);
     drop(held);
     let state = timeout(LIMIT, next).await.unwrap().unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
-    assert_eq!(workshop.blobs.count("write"), 2, "each byte was written once");
+    assert_eq!(
+        workshop.blobs.count("write"),
+        2,
+        "each byte was written once"
+    );
 }
 
 #[tokio::test]
@@ -140,7 +205,11 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
         let anna = workshop.user("anna").await;
         let photo = photo(900_000);
         let held = workshop.blobs.hold_writes().await;
-        let mut writing = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 500_000, 600_000)));
+        let mut writing = Box::pin(
+            workshop
+                .assembly
+                .receive(&anna, shard(&photo, 500_000, 600_000)),
+        );
         let begun = async {
             tokio::select! {
                 state = &mut writing => panic!("{state:?}"),
@@ -150,14 +219,30 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
         timeout(LIMIT, begun).await.unwrap();
         // All of it, or what came before its sender broke off.
         let body = shard(&photo, 0, came).body;
-        let mut whole = Box::pin(workshop.assembly.receive(&anna, Shard { body, ..shard(&photo, 0, 900_000) }));
-        assert!(timeout(Duration::from_millis(200), &mut whole).await.is_err());
+        let mut whole = Box::pin(workshop.assembly.receive(
+            &anna,
+            Shard {
+                body,
+                ..shard(&photo, 0, 900_000)
+            },
+        ));
+        assert!(
+            timeout(Duration::from_millis(200), &mut whole)
+                .await
+                .is_err()
+        );
         drop(held);
-        let (part, whole) = timeout(LIMIT, async { tokio::join!(writing, whole) }).await.unwrap();
+        let (part, whole) = timeout(LIMIT, async { tokio::join!(writing, whole) })
+            .await
+            .unwrap();
         part.unwrap();
         assert_eq!(whole.is_ok(), came == 900_000, "{whole:?}");
         let left = usize::from(came < 900_000);
-        assert_eq!(workshop.blobs.uploads().await.unwrap().len(), left, "no part is left beside the image");
+        assert_eq!(
+            workshop.blobs.uploads().await.unwrap().len(),
+            left,
+            "no part is left beside the image"
+        );
     }
 }
 
@@ -169,18 +254,34 @@ async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
     let (go_on, gone_on) = tokio::sync::oneshot::channel::<()>();
     let (asked, was_asked) = tokio::sync::oneshot::channel::<()>();
     let late = shard(&photo, 0, 500);
-    let body = stream::once(async { asked.send(()).map_err(|()| io::Error::other("nobody waits")) })
-        .chain(stream::once(async { gone_on.await.map_err(io::Error::other) }))
-        .map(|step| step.map(|()| Bytes::new()))
-        .chain(late.body);
-    let late = Shard { body: body.boxed(), ..late };
+    let body = stream::once(async {
+        asked
+            .send(())
+            .map_err(|()| io::Error::other("nobody waits"))
+    })
+    .chain(stream::once(async {
+        gone_on.await.map_err(io::Error::other)
+    }))
+    .map(|step| step.map(|()| Bytes::new()))
+    .chain(late.body);
+    let late = Shard {
+        body: body.boxed(),
+        ..late
+    };
     let whole = async {
         was_asked.await.unwrap();
-        workshop.assembly.receive(&anna, shard(&photo, 0, 1000)).await.unwrap();
+        workshop
+            .assembly
+            .receive(&anna, shard(&photo, 0, 1000))
+            .await
+            .unwrap();
         go_on.send(()).unwrap();
     };
-    let (state, ()) =
-        timeout(LIMIT, async { tokio::join!(workshop.assembly.receive(&anna, late), whole) }).await.unwrap();
+    let (state, ()) = timeout(LIMIT, async {
+        tokio::join!(workshop.assembly.receive(&anna, late), whole)
+    })
+    .await
+    .unwrap();
     assert!(matches!(state, Ok(UploadState::Stored { .. })), "{state:?}");
     assert_eq!(workshop.received(&anna, &photo).await, None);
     assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
@@ -191,11 +292,31 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
-    let longer = Shard { fingerprint: Fingerprint::of(&photo), ..shard(&[7; 2000], 1500, 2000) };
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
+    let longer = Shard {
+        fingerprint: Fingerprint::of(&photo),
+        ..shard(&[7; 2000], 1500, 2000)
+    };
     let refused = workshop.assembly.receive(&anna, longer).await;
-    assert!(matches!(refused, Err(AssemblyError::LengthMismatch { first: 1000, now: 2000 })), "{refused:?}");
-    let state = workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.unwrap();
+    assert!(
+        matches!(
+            refused,
+            Err(AssemblyError::LengthMismatch {
+                first: 1000,
+                now: 2000
+            })
+        ),
+        "{refused:?}"
+    );
+    let state = workshop
+        .assembly
+        .receive(&anna, shard(&photo, 500, 1000))
+        .await
+        .unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
 }
 
@@ -206,11 +327,24 @@ async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
     let photo = photo(1000);
     let announced = shard(&photo, 0, 500);
     let more = stream::once(async { Ok(Bytes::from_static(b"!")) });
-    let touched =
-        stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> { panic!("there is no memory for it") });
+    let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> {
+        panic!("there is no memory for it")
+    });
     let body = announced.body.chain(more).chain(touched).boxed();
-    let refused = workshop.assembly.receive(&anna, Shard { body, ..shard(&photo, 0, 500) }).await;
-    assert!(matches!(refused, Err(AssemblyError::Sender(_))), "{refused:?}");
+    let refused = workshop
+        .assembly
+        .receive(
+            &anna,
+            Shard {
+                body,
+                ..shard(&photo, 0, 500)
+            },
+        )
+        .await;
+    assert!(
+        matches!(refused, Err(AssemblyError::Sender(_))),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -218,11 +352,19 @@ async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
     let held = workshop.blobs.hold_writes().await;
     let last = || workshop.assembly.receive(&anna, shard(&photo, 500, 1000));
     let mut both = Box::pin(async { tokio::join!(last(), last()) });
-    assert!(timeout(Duration::from_millis(100), &mut both).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(100), &mut both)
+            .await
+            .is_err()
+    );
     drop(held);
     let (one, other) = timeout(LIMIT, both).await.unwrap();
     for state in [one.unwrap(), other.unwrap()] {
@@ -235,9 +377,17 @@ async fn an_upload_is_off_the_list_before_its_bytes_go() {
     let workshop = Workshop::open().await;
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
     workshop.blobs.fail_next("discard");
-    workshop.assembly.give_up(&anna, Fingerprint::of(&photo)).await.unwrap_err();
+    workshop
+        .assembly
+        .give_up(&anna, Fingerprint::of(&photo))
+        .await
+        .unwrap_err();
     assert_eq!(workshop.received(&anna, &photo).await, None);
     // What is left are bytes that nobody knows of.
     workshop.assembly.reconcile().await.unwrap();
@@ -250,19 +400,45 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
     let (fingerprint, whole) = (Fingerprint::of(&photo), ByteRange::new(0, 1000).unwrap());
-    workshop.index.note_shard(anna.user, fingerprint, 1000, whole).await.unwrap();
+    workshop
+        .index
+        .note_shard(anna.user, fingerprint, 1000, whole)
+        .await
+        .unwrap();
     let state = workshop.assembly.upload(&anna, fingerprint).await.unwrap();
-    assert_eq!(state, Some(UploadState::Receiving { size: 1000, received: RangeSet::new() }));
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
-    let state = workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.unwrap();
+    assert_eq!(
+        state,
+        Some(UploadState::Receiving {
+            size: 1000,
+            received: RangeSet::new()
+        })
+    );
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
+    let state = workshop
+        .assembly
+        .receive(&anna, shard(&photo, 500, 1000))
+        .await
+        .unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
 }
 
 /// A parcel with one image, and its length.
 fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
-    let list = PackingList { images: vec![Packed { fingerprint: Fingerprint::of(photo), size: photo.len() as u64 }] };
+    let list = PackingList {
+        images: vec![Packed {
+            fingerprint: Fingerprint::of(photo),
+            size: photo.len() as u64,
+        }],
+    };
     let bytes = Bytes::from([&list.line()[..], photo].concat());
-    (bytes.len() as u64, stream::once(async { Ok(bytes) }).boxed())
+    (
+        bytes.len() as u64,
+        stream::once(async { Ok(bytes) }).boxed(),
+    )
 }
 
 #[tokio::test]
@@ -281,9 +457,15 @@ async fn a_parcel_waits_for_the_parts_that_are_being_written() {
     timeout(LIMIT, begun).await.unwrap();
     let (length, body) = parcel(&photo);
     let mut unpacking = Box::pin(workshop.assembly.receive_parcel(&anna, length, body));
-    assert!(timeout(Duration::from_millis(200), &mut unpacking).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(200), &mut unpacking)
+            .await
+            .is_err()
+    );
     drop(held);
-    let (part, unpacked) = timeout(LIMIT, async { tokio::join!(writing, unpacking) }).await.unwrap();
+    let (part, unpacked) = timeout(LIMIT, async { tokio::join!(writing, unpacking) })
+        .await
+        .unwrap();
     part.unwrap();
     assert!(matches!(unpacked.unwrap()[..], [Unpacked::Stored { .. }]));
     assert_eq!(workshop.received(&anna, &photo).await, None);
@@ -305,9 +487,15 @@ async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
     };
     timeout(LIMIT, begun).await.unwrap();
     let mut dropping = Box::pin(workshop.assembly.give_up(&anna, Fingerprint::of(&photo)));
-    assert!(timeout(Duration::from_millis(200), &mut dropping).await.is_err());
+    assert!(
+        timeout(Duration::from_millis(200), &mut dropping)
+            .await
+            .is_err()
+    );
     drop(held);
-    let (part, dropped) = timeout(LIMIT, async { tokio::join!(writing, dropping) }).await.unwrap();
+    let (part, dropped) = timeout(LIMIT, async { tokio::join!(writing, dropping) })
+        .await
+        .unwrap();
     part.unwrap();
     dropped.unwrap();
     assert_eq!(workshop.received(&anna, &photo).await, None);
@@ -320,13 +508,37 @@ async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
     let anna = workshop.user("anna").await;
     let photo = photo(1000);
     let (fingerprint, name) = (Fingerprint::of(&photo), Fingerprint::of(&photo).to_string());
-    workshop.assembly.receive(&anna, shard(&photo, 0, 1000)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 1000))
+        .await
+        .unwrap();
     let images = DataDir::open(workshop.data.path()).unwrap().images();
     std::fs::remove_file(images.join(&name[..2]).join(&name)).unwrap();
-    let image = workshop.assembly.image(&anna, fingerprint).await.unwrap().unwrap();
-    let Err(error) = image.read(ByteRange::new(0, 1000).unwrap()).await else { panic!("it is gone") };
-    assert!(matches!(error, AssemblyError::Blobs { source: BlobError::Missing(_), .. }), "{error}");
-    let asked = CheckImage { fingerprint, size: 1000, proof: None };
+    let image = workshop
+        .assembly
+        .image(&anna, fingerprint)
+        .await
+        .unwrap()
+        .unwrap();
+    let Err(error) = image.read(ByteRange::new(0, 1000).unwrap()).await else {
+        panic!("it is gone")
+    };
+    assert!(
+        matches!(
+            error,
+            AssemblyError::Blobs {
+                source: BlobError::Missing(_),
+                ..
+            }
+        ),
+        "{error}"
+    );
+    let asked = CheckImage {
+        fingerprint,
+        size: 1000,
+        proof: None,
+    };
     let checked = workshop.assembly.check(&anna, &[asked]).await.unwrap();
     assert_eq!(checked, [CheckedImage::Absent { fingerprint }]);
 }
@@ -341,8 +553,19 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
     // A body that says nothing until its sender hangs up.
     let stalled = |at: usize| {
         let (sender, hung_up) = tokio::sync::oneshot::channel::<()>();
-        let end = stream::once(async { hung_up.await.map(|()| Bytes::new()).map_err(io::Error::other) });
-        (Shard { body: end.boxed(), ..part(at) }, sender)
+        let end = stream::once(async {
+            hung_up
+                .await
+                .map(|()| Bytes::new())
+                .map_err(io::Error::other)
+        });
+        (
+            Shard {
+                body: end.boxed(),
+                ..part(at)
+            },
+            sender,
+        )
     };
     let ((first, sender_of_first), (second, sender_of_second)) = (stalled(0), stalled(1));
     let mut first = Box::pin(workshop.assembly.receive(&anna, first));
@@ -351,13 +574,28 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
     assert!(timeout(Duration::from_millis(200), holding).await.is_err());
     assert_eq!(workshop.assembly.memory.available_permits(), 0);
 
-    let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> { panic!("read without memory") });
-    let mut third = Box::pin(workshop.assembly.receive(&anna, Shard { body: touched.boxed(), ..part(2) }));
-    assert!(timeout(Duration::from_millis(200), &mut third).await.is_err());
+    let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> {
+        panic!("read without memory")
+    });
+    let mut third = Box::pin(workshop.assembly.receive(
+        &anna,
+        Shard {
+            body: touched.boxed(),
+            ..part(2)
+        },
+    ));
+    assert!(
+        timeout(Duration::from_millis(200), &mut third)
+            .await
+            .is_err()
+    );
     drop((third, first, sender_of_first));
     // Whoever gives up gives its memory back, and no more than that.
     let memory = Arc::clone(&workshop.assembly.memory);
-    let back = timeout(LIMIT, memory.acquire_many(u32::try_from(largest).unwrap())).await.unwrap().unwrap();
+    let back = timeout(LIMIT, memory.acquire_many(u32::try_from(largest).unwrap()))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(memory.available_permits(), 0);
     drop((back, second, sender_of_second));
 }
@@ -367,19 +605,42 @@ async fn a_linked_image_leaves_nothing_of_the_upload_that_it_spares() {
     let workshop = Workshop::open().await;
     let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
     let photo = photo(100_000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
-    workshop.assembly.receive(&ben, shard(&photo, 0, 10)).await.unwrap();
-    let checked = workshop.assembly.check(&ben, &[asked(&workshop, &ben, &photo)]).await.unwrap();
-    assert!(matches!(checked[0], CheckedImage::Linked { .. }), "{checked:?}");
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 100_000))
+        .await
+        .unwrap();
+    workshop
+        .assembly
+        .receive(&ben, shard(&photo, 0, 10))
+        .await
+        .unwrap();
+    let checked = workshop
+        .assembly
+        .check(&ben, &[asked(&workshop, &ben, &photo)])
+        .await
+        .unwrap();
+    assert!(
+        matches!(checked[0], CheckedImage::Linked { .. }),
+        "{checked:?}"
+    );
     assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
 }
 
 /// An image with the right proof.
 fn asked(workshop: &Workshop, caller: &Caller, photo: &[u8]) -> CheckImage {
     let size = photo.len() as u64;
-    let mut prover = Prover::new(&workshop.assembly.possession.nonce(caller).0, caller.user, size);
+    let mut prover = Prover::new(
+        &workshop.assembly.possession.nonce(caller).0,
+        caller.user,
+        size,
+    );
     prover.update(photo);
-    CheckImage { fingerprint: Fingerprint::of(photo), size, proof: Some(prover.finish()) }
+    CheckImage {
+        fingerprint: Fingerprint::of(photo),
+        size,
+        proof: Some(prover.finish()),
+    }
 }
 
 #[tokio::test]
@@ -387,19 +648,36 @@ async fn a_proof_costs_one_reading_and_after_three_failures_none() {
     let workshop = Workshop::open().await;
     let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
     let photo = photo(100_000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 100_000))
+        .await
+        .unwrap();
     let right = asked(&workshop, &ben, &photo);
-    let wrong = CheckImage { proof: Some(Proof::from([0; 32])), ..right.clone() };
+    let wrong = CheckImage {
+        proof: Some(Proof::from([0; 32])),
+        ..right.clone()
+    };
     for failures in 0..10 {
-        let checked = workshop.assembly.check(&ben, std::slice::from_ref(&wrong)).await.unwrap();
+        let checked = workshop
+            .assembly
+            .check(&ben, std::slice::from_ref(&wrong))
+            .await
+            .unwrap();
         assert!(matches!(checked[0], CheckedImage::Absent { .. }));
         let read = failures.min(usize::try_from(PROOF_FAILURES_PER_DAY).unwrap() - 1) + 1;
         assert_eq!(workshop.blobs.count("read"), read);
     }
-    assert!(matches!(workshop.assembly.check(&ben, &[right]).await.unwrap()[0], CheckedImage::Absent { .. }));
+    assert!(matches!(
+        workshop.assembly.check(&ben, &[right]).await.unwrap()[0],
+        CheckedImage::Absent { .. }
+    ));
     // Whoever holds the image is answered without a reading.
     let mine = asked(&workshop, &anna, &photo);
-    assert!(matches!(workshop.assembly.check(&anna, &[mine]).await.unwrap()[0], CheckedImage::Owned { .. }));
+    assert!(matches!(
+        workshop.assembly.check(&anna, &[mine]).await.unwrap()[0],
+        CheckedImage::Owned { .. }
+    ));
     assert_eq!(workshop.blobs.count("read"), 3);
 }
 
@@ -408,13 +686,23 @@ async fn of_wrong_proofs_that_come_at_once_no_more_are_read_for_than_one_by_one(
     let workshop = Workshop::open().await;
     let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
     let photo = photo(100_000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
-    let wrong = CheckImage { proof: Some(Proof::from([0; 32])), ..asked(&workshop, &ben, &photo) };
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 100_000))
+        .await
+        .unwrap();
+    let wrong = CheckImage {
+        proof: Some(Proof::from([0; 32])),
+        ..asked(&workshop, &ben, &photo)
+    };
     let checks = (0..10).map(|_| workshop.assembly.check(&ben, std::slice::from_ref(&wrong)));
     for checked in future::join_all(checks).await {
         assert!(matches!(checked.unwrap()[0], CheckedImage::Absent { .. }));
     }
-    assert_eq!(workshop.blobs.count("read"), usize::try_from(PROOF_FAILURES_PER_DAY).unwrap());
+    assert_eq!(
+        workshop.blobs.count("read"),
+        usize::try_from(PROOF_FAILURES_PER_DAY).unwrap()
+    );
 }
 
 #[tokio::test]
@@ -422,15 +710,26 @@ async fn a_disk_that_cannot_be_read_is_nobodys_failure() {
     let workshop = Workshop::open().await;
     let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
     let photo = photo(100_000);
-    workshop.assembly.receive(&anna, shard(&photo, 0, 100_000)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 100_000))
+        .await
+        .unwrap();
     let right = asked(&workshop, &ben, &photo);
     for _ in 0..=PROOF_FAILURES_PER_DAY {
         workshop.blobs.fail_next("read");
-        let checked = workshop.assembly.check(&ben, std::slice::from_ref(&right)).await.unwrap();
+        let checked = workshop
+            .assembly
+            .check(&ben, std::slice::from_ref(&right))
+            .await
+            .unwrap();
         assert!(matches!(checked[0], CheckedImage::Absent { .. }));
     }
     assert_eq!(workshop.blobs.count("quarantine"), 0);
-    assert!(matches!(workshop.assembly.check(&ben, &[right]).await.unwrap()[0], CheckedImage::Linked { .. }));
+    assert!(matches!(
+        workshop.assembly.check(&ben, &[right]).await.unwrap()[0],
+        CheckedImage::Linked { .. }
+    ));
 }
 
 #[tokio::test]
@@ -439,10 +738,16 @@ async fn a_full_batch_is_answered_in_the_order_asked() {
     let anna = workshop.user("anna").await;
     let image = |number: u64| {
         let fingerprint = Fingerprint::of(&number.to_be_bytes());
-        CheckImage { fingerprint, size: 100_000, proof: None }
+        CheckImage {
+            fingerprint,
+            size: 100_000,
+            proof: None,
+        }
     };
     let images: Vec<_> = (0..1000).map(image).collect();
     let checked = workshop.assembly.check(&anna, &images).await.unwrap();
-    let absent = |image: &CheckImage| CheckedImage::Absent { fingerprint: image.fingerprint };
+    let absent = |image: &CheckImage| CheckedImage::Absent {
+        fingerprint: image.fingerprint,
+    };
     assert_eq!(checked, images.iter().map(absent).collect::<Vec<_>>());
 }

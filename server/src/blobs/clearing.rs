@@ -1,18 +1,20 @@
-//! What it takes to remove an image while others store and link: a word to say "this one stays", and a word to say "nobody
-//! stores here now".
+//! What it takes to remove an image while others store and link: a word to say "this one stays",
+//! and a word to say "nobody stores here now".
 //!
-//! The index says which images are referred to; the bytes come before the index when an image is stored, and must go after it
-//! when it is removed. Between looking into the index and removing the bytes nobody may store the same image again: they would be
-//! told that it is there, and it would not be. So whoever stores holds a [`Stay`] from before the bytes stand until the index
-//! refers to them, and whoever removes holds a [`Seclusion`] from before the last look into the index until the bytes are gone.
-//! Of one section there is either any number of the first or one of the second, in all processes of an installation.
+//! The index says which images are referred to; the bytes come before the index when an image is
+//! stored, and must go after it when it is removed. Between looking into the index and removing the
+//! bytes nobody may store the same image again: they would be told that it is there, and it would
+//! not be. So whoever stores holds a [`Stay`] from before the bytes stand until the index refers to
+//! them, and whoever removes holds a [`Seclusion`] from before the last look into the index until
+//! the bytes are gone. Of one section there is either any number of the first or one of the second,
+//! in all processes of an installation.
 
 use std::fmt;
 
 use heirloom_protocol::Fingerprint;
 
-/// The images whose fingerprints begin with the same byte: what is secluded at a time. One lock for each image would be as many
-/// as there are images; one for all would make every upload wait.
+/// The images whose fingerprints begin with the same byte: what is secluded at a time. One lock for
+/// each image would be as many as there are images; one for all would make every upload wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Section(u8);
 
@@ -63,7 +65,9 @@ pub struct Stay {
 impl Stay {
     /// What ends when `kept` is dropped.
     pub(super) fn new(kept: impl Send + Sync + 'static) -> Self {
-        Self { _kept: Box::new(kept) }
+        Self {
+            _kept: Box::new(kept),
+        }
     }
 }
 
@@ -77,7 +81,10 @@ pub struct Seclusion {
 impl Seclusion {
     /// What ends when `alone` is dropped.
     pub(super) fn new(section: Section, alone: impl Send + Sync + 'static) -> Self {
-        Self { section, _alone: Box::new(alone) }
+        Self {
+            section,
+            _alone: Box::new(alone),
+        }
     }
 
     /// Of what.

@@ -1,6 +1,7 @@
 //! The disk: the few calls whose order makes a photo durable, and nothing else.
 //!
-//! They go through a door of their own so that a test can watch their order and make each of them fail.
+//! They go through a door of their own so that a test can watch their order and make each of them
+//! fail.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -10,7 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{Advice, CWD, RenameFlags, fadvise, fstatvfs, renameat_with};
 
-/// So much of a disk is left to the index: who removes photos to make room needs it to take note of that.
+/// So much of a disk is left to the index: who removes photos to make room needs it to take note of
+/// that.
 const LEFT_BYTES: u64 = 16 << 20;
 
 /// The calls that durability hangs on.
@@ -63,8 +65,9 @@ impl Disk for KernelDisk {
     }
 }
 
-/// Has the kernel begin to write what is dirty of a file and drop what is not (`posix_fadvise(2)`). What was just stored is hardly ever read
-/// soon, and a family's photos must not push out of memory what this machine works with.
+/// Has the kernel begin to write what is dirty of a file and drop what is not (`posix_fadvise(2)`).
+/// What was just stored is hardly ever read soon, and a family's photos must not push out of memory
+/// what this machine works with.
 pub(super) fn leave_memory(file: &File, path: &Path) {
     if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
         // Only time or memory is lost; the sync that decides reports for itself.

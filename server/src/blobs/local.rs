@@ -7,8 +7,8 @@
 //! quarantine/<fp>          images found damaged
 //! ```
 //!
-//! All of it must be on one filesystem, because rename(2) is what turns an upload into an image: nothing is copied.
-//! Whatever stands in `images` was hashed before it got there.
+//! All of it must be on one filesystem, because rename(2) is what turns an upload into an image:
+//! nothing is copied. Whatever stands in `images` was hashed before it got there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,9 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::disk::{Disk, KernelDisk};
-use super::{BlobError, Blobs, ByteStream, Freed, Seclusion, Section, Several, Standing, Stay, UploadKey};
+use super::{
+    BlobError, Blobs, ByteStream, Freed, Seclusion, Section, Several, Standing, Stay, UploadKey,
+};
 use crate::config::DataDir;
 use arrival::Arrival;
 use shelf::Shelf;
@@ -69,12 +71,17 @@ impl LocalBlobs {
             unfinished: Unfinished::new(Arc::clone(&disk), data.uploads()),
             disk,
         };
-        let blobs = Self { places: Arc::new(places) };
-        blobs.off_the_reactor(|places| incoming::sweep(&*places.disk, &places.uploads)).await?;
+        let blobs = Self {
+            places: Arc::new(places),
+        };
+        blobs
+            .off_the_reactor(|places| incoming::sweep(&*places.disk, &places.uploads))
+            .await?;
         Ok(blobs)
     }
 
-    /// Runs file work where it may wait for the disk. It runs to its end even if nobody waits for it any more.
+    /// Runs file work where it may wait for the disk. It runs to its end even if nobody waits for
+    /// it any more.
     async fn off_the_reactor<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Places>) -> Result<T, BlobError> + Send + 'static,
@@ -84,14 +91,24 @@ impl LocalBlobs {
     }
 }
 
-/// The result of file work. It can only be missing if the runtime is shutting down or the work panicked.
+/// The result of file work. It can only be missing if the runtime is shutting down or the work
+/// panicked.
 async fn joined<T>(work: JoinHandle<Result<T, BlobError>>, path: &Path) -> Result<T, BlobError> {
-    work.await.unwrap_or_else(|stopped| Err(BlobError::io("finish work on", path)(io::Error::other(stopped))))
+    work.await.unwrap_or_else(|stopped| {
+        Err(BlobError::io("finish work on", path)(io::Error::other(
+            stopped,
+        )))
+    })
 }
 
 #[async_trait]
 impl Blobs for LocalBlobs {
-    async fn store(&self, fingerprint: Fingerprint, size: u64, mut body: ByteStream<'_>) -> Result<Stay, BlobError> {
+    async fn store(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+        mut body: ByteStream<'_>,
+    ) -> Result<Stay, BlobError> {
         let mut arrival = Arrival::new(Arc::clone(&self.places));
         while let Some(bytes) = body.next().await {
             match bytes {
@@ -99,7 +116,10 @@ impl Blobs for LocalBlobs {
                 Err(source) => return Err(arrival.broke_off(source)),
             }
             if arrival.arrived() > size {
-                return Err(BlobError::WrongLength { expected: size, found: arrival.arrived() });
+                return Err(BlobError::WrongLength {
+                    expected: size,
+                    found: arrival.arrived(),
+                });
             }
         }
         if arrival.arrived() < size {
@@ -109,56 +129,81 @@ impl Blobs for LocalBlobs {
     }
 
     async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {
-        self.off_the_reactor(move |places| several::store(places, images)).await
+        self.off_the_reactor(move |places| several::store(places, images))
+            .await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
-        self.off_the_reactor(move |places| places.unfinished.write(upload, offset, &bytes)).await
+        self.off_the_reactor(move |places| places.unfinished.write(upload, offset, &bytes))
+            .await
     }
 
     async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError> {
-        self.off_the_reactor(move |places| places.unfinished.seal(upload, size, &places.shelf)).await
+        self.off_the_reactor(move |places| places.unfinished.seal(upload, size, &places.shelf))
+            .await
     }
 
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
-        self.off_the_reactor(move |places| places.unfinished.discard(upload)).await
+        self.off_the_reactor(move |places| places.unfinished.discard(upload))
+            .await
     }
 
     async fn uploads(&self) -> Result<Vec<UploadKey>, BlobError> {
-        self.off_the_reactor(|places| places.unfinished.list()).await
+        self.off_the_reactor(|places| places.unfinished.list())
+            .await
     }
 
     async fn size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, BlobError> {
-        self.off_the_reactor(move |places| places.shelf.size(fingerprint)).await
+        self.off_the_reactor(move |places| places.shelf.size(fingerprint))
+            .await
     }
 
-    async fn read(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<ByteStream<'static>, BlobError> {
-        let file = self.off_the_reactor(move |places| places.shelf.open(fingerprint, range)).await?;
+    async fn read(
+        &self,
+        fingerprint: Fingerprint,
+        range: ByteRange,
+    ) -> Result<ByteStream<'static>, BlobError> {
+        let file = self
+            .off_the_reactor(move |places| places.shelf.open(fingerprint, range))
+            .await?;
         Ok(reading::stream(file, range))
     }
 
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
-        self.off_the_reactor(move |places| places.shelf.quarantine(fingerprint)).await
+        self.off_the_reactor(move |places| places.shelf.quarantine(fingerprint))
+            .await
     }
 
     async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError> {
-        self.off_the_reactor(move |places| places.shelf.standing(section)).await
+        self.off_the_reactor(move |places| places.shelf.standing(section))
+            .await
     }
 
     async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError> {
-        self.off_the_reactor(move |places| places.shelf.seclude(section)).await
+        self.off_the_reactor(move |places| places.shelf.seclude(section))
+            .await
     }
 
     async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError> {
         let (done, removed) = oneshot::channel();
         let places = Arc::clone(&self.places);
-        // The seclusion moves along: it must not end before the work does, whoever stops waiting for it.
+        // The seclusion moves along: it must not end before the work does, whoever stops waiting
+        // for it.
         let work = move || drop(done.send(places.shelf.remove(alone, &images)));
-        // A thread of its own: all of those that do file work may be waiting for this very seclusion to end.
-        let begun = thread::Builder::new().name("clearing".to_owned()).spawn(work);
-        begun.map_err(BlobError::io("begin to remove images from", &self.places.images))?;
-        let stopped =
-            |stopped| Err(BlobError::io("remove images from", &self.places.images)(io::Error::other(stopped)));
+        // A thread of its own: all of those that do file work may be waiting for this very
+        // seclusion to end.
+        let begun = thread::Builder::new()
+            .name("clearing".to_owned())
+            .spawn(work);
+        begun.map_err(BlobError::io(
+            "begin to remove images from",
+            &self.places.images,
+        ))?;
+        let stopped = |stopped| {
+            Err(BlobError::io("remove images from", &self.places.images)(
+                io::Error::other(stopped),
+            ))
+        };
         removed.await.unwrap_or_else(stopped)
     }
 }

@@ -33,8 +33,11 @@ struct Patience {
 }
 
 /// 1 KiB/s, slower than the slowest modem: less is no network but an attempt to hold us up.
-const PATIENCE: Patience =
-    Patience { idle: Duration::from_secs(30), window: Duration::from_mins(1), window_bytes: 60 << 10 };
+const PATIENCE: Patience = Patience {
+    idle: Duration::from_secs(30),
+    window: Duration::from_mins(1),
+    window_bytes: 60 << 10,
+};
 
 /// What is read and thrown away after an early answer: the largest shard.
 const LEFTOVER_BYTES_MAX: u64 = ShardSize::MAX.bytes();
@@ -62,7 +65,8 @@ pub(super) struct TimedBody {
 enum Leftover {
     /// The sender is sending it: thrown away.
     Read,
-    /// The sender waits for `100 Continue` and has not heard it: asking for the body now would call it in.
+    /// The sender waits for `100 Continue` and has not heard it: asking for the body now would call
+    /// it in.
     Unasked,
 }
 
@@ -70,17 +74,39 @@ impl TimedBody {
     /// Puts a request's body under the limits.
     pub(super) fn around(request: Request) -> Request {
         let expects = request.headers().get(EXPECT).is_some();
-        let leftover = if expects { Leftover::Unasked } else { Leftover::Read };
-        request.map(|body| if body.is_end_stream() { body } else { Body::new(Self::new(body, leftover, PATIENCE)) })
+        let leftover = if expects {
+            Leftover::Unasked
+        } else {
+            Leftover::Read
+        };
+        request.map(|body| {
+            if body.is_end_stream() {
+                body
+            } else {
+                Body::new(Self::new(body, leftover, PATIENCE))
+            }
+        })
     }
 
     fn new(body: Body, leftover: Leftover, patience: Patience) -> Self {
         let alarm = Box::pin(sleep(patience.idle));
-        Self { body: Some(body), patience, alarm, waiting_since: None, waited: Duration::ZERO, come: 0, leftover }
+        Self {
+            body: Some(body),
+            patience,
+            alarm,
+            waiting_since: None,
+            waited: Duration::ZERO,
+            come: 0,
+            leftover,
+        }
     }
 
     fn take(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, io::Error> {
-        self.waited += self.waiting_since.take().map(|since| since.elapsed()).unwrap_or_default();
+        self.waited += self
+            .waiting_since
+            .take()
+            .map(|since| since.elapsed())
+            .unwrap_or_default();
         self.come += frame.data_ref().map_or(0, |data| data.len() as u64);
         if self.waited >= self.patience.window {
             if self.come < self.patience.window_bytes {
@@ -98,7 +124,10 @@ impl TimedBody {
             self.waiting_since = Some(now);
             self.alarm.as_mut().reset(now + self.patience.idle);
         }
-        self.alarm.as_mut().poll(context).map(|()| self.cut("the body stalled"))
+        self.alarm
+            .as_mut()
+            .poll(context)
+            .map(|()| self.cut("the body stalled"))
     }
 
     fn cut(&mut self, why: &'static str) -> io::Error {
@@ -117,7 +146,9 @@ impl hyper::body::Body for TimedBody {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::BoxError>>> {
         let this = &mut *self;
         this.leftover = Leftover::Read;
-        let Some(body) = this.body.as_mut() else { return Poll::Ready(None) };
+        let Some(body) = this.body.as_mut() else {
+            return Poll::Ready(None);
+        };
         match Pin::new(body).poll_frame(context) {
             Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(this.take(frame).map_err(Into::into))),
             Poll::Ready(Some(Err(error))) => {
@@ -133,11 +164,16 @@ impl hyper::body::Body for TimedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(hyper::body::Body::is_end_stream)
+        self.body
+            .as_ref()
+            .is_none_or(hyper::body::Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.as_ref().map(hyper::body::Body::size_hint).unwrap_or_default()
+        self.body
+            .as_ref()
+            .map(hyper::body::Body::size_hint)
+            .unwrap_or_default()
     }
 }
 
@@ -186,8 +222,11 @@ mod tests {
 
     use super::*;
 
-    const PATIENCE: Patience =
-        Patience { idle: Duration::from_millis(100), window: Duration::from_millis(200), window_bytes: 1000 };
+    const PATIENCE: Patience = Patience {
+        idle: Duration::from_millis(100),
+        window: Duration::from_millis(200),
+        window_bytes: 1000,
+    };
 
     /// A body of pieces of `length`, one every `every`, that counts how many were asked for.
     fn pieces(count: usize, length: usize, every: Duration) -> (Body, Arc<AtomicUsize>) {
@@ -204,7 +243,8 @@ mod tests {
     }
 
     async fn read(body: Body) -> Result<usize, io::Error> {
-        let mut pieces = Body::new(TimedBody::new(body, Leftover::Read, PATIENCE)).into_data_stream();
+        let mut pieces =
+            Body::new(TimedBody::new(body, Leftover::Read, PATIENCE)).into_data_stream();
         let mut bytes = 0;
         while let Some(piece) = pieces.next().await {
             bytes += piece.map_err(arrival_error)?.len();
@@ -214,19 +254,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_comes_slowly_enough_to_be_a_network_is_let_be() {
-        assert_eq!(read(pieces(30, 1000, Duration::from_millis(10)).0).await.unwrap(), 30_000);
+        assert_eq!(
+            read(pieces(30, 1000, Duration::from_millis(10)).0)
+                .await
+                .unwrap(),
+            30_000
+        );
     }
 
     #[tokio::test]
     async fn a_body_that_trickles_is_cut_although_it_never_stalls() {
-        let slow = read(pieces(1000, 1, Duration::from_millis(10)).0).await.unwrap_err();
-        assert_eq!((slow.kind(), slow.to_string()), (io::ErrorKind::TimedOut, "the body came too slowly".to_owned()));
+        let slow = read(pieces(1000, 1, Duration::from_millis(10)).0)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (slow.kind(), slow.to_string()),
+            (
+                io::ErrorKind::TimedOut,
+                "the body came too slowly".to_owned()
+            )
+        );
     }
 
     #[tokio::test]
     async fn a_body_that_stalls_is_cut() {
-        let stalled = read(pieces(2, 5000, Duration::from_mins(1)).0).await.unwrap_err();
-        assert_eq!((stalled.kind(), stalled.to_string()), (io::ErrorKind::TimedOut, "the body stalled".to_owned()));
+        let stalled = read(pieces(2, 5000, Duration::from_mins(1)).0)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (stalled.kind(), stalled.to_string()),
+            (io::ErrorKind::TimedOut, "the body stalled".to_owned())
+        );
     }
 
     #[tokio::test]

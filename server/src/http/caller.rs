@@ -34,9 +34,13 @@ pub(super) async fn let_in(
 /// The token; none if there is not exactly one `Authorization: Bearer ...`.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
-    let (Some(only), None) = (all.next(), all.next()) else { return None };
+    let (Some(only), None) = (all.next(), all.next()) else {
+        return None;
+    };
     let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_start())
+    scheme
+        .eq_ignore_ascii_case("bearer")
+        .then(|| token.trim_start())
 }
 
 /// The user whom [`let_in`] let in, by whatever token: may read.
@@ -53,7 +57,12 @@ impl<S: Sync> FromRequestParts<S> for Asking {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
         // A route for users that was not put behind `let_in` lets nobody in.
-        parts.extensions.get::<Caller>().cloned().map(Self).ok_or_else(|| ErrorCode::LoginNeeded.into())
+        parts
+            .extensions
+            .get::<Caller>()
+            .cloned()
+            .map(Self)
+            .ok_or_else(|| ErrorCode::LoginNeeded.into())
     }
 }
 
@@ -98,7 +107,8 @@ mod tests {
 
     #[test]
     fn a_token_is_read_from_exactly_one_bearer_header() {
-        let one = |value: &'static str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
+        let one =
+            |value: &'static str| HeaderMap::from_iter([(AUTHORIZATION, value.parse().unwrap())]);
         assert_eq!(bearer(&one("Bearer abc")), Some("abc"));
         assert_eq!(bearer(&one("bearer  abc")), Some("abc"));
         assert_eq!(bearer(&one("Basic abc")), None);
@@ -110,12 +120,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_guesses_tokens_is_asked_to_wait_and_a_right_one_is_let_in_all_the_same() {
+    async fn an_address_that_guesses_tokens_is_asked_to_wait_and_a_right_one_is_let_in_all_the_same()
+     {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         let accounts = Accounts::new(Index::open(&data.index_url()).await.unwrap());
         let token = accounts.add_user("anna").await.unwrap();
-        let limits = RateLimits { strangers_per_second: 5, ..RateLimits::default() };
+        let limits = RateLimits {
+            strangers_per_second: 5,
+            ..RateLimits::default()
+        };
         let restraint = Restraint::new(limits, SharedCounters::default());
         let door = Router::new()
             .route("/", get(|| async { "in" }))
@@ -123,8 +137,13 @@ mod tests {
             .layer(Extension(Peer("192.0.2.1".parse().unwrap())));
         let door = TowerToHyperService::new(door);
         let ask = async |token: &str| {
-            let request = Request::builder().uri("/").header(AUTHORIZATION, format!("Bearer {token}"));
-            door.call(request.body(Body::empty()).unwrap()).await.unwrap().status()
+            let request = Request::builder()
+                .uri("/")
+                .header(AUTHORIZATION, format!("Bearer {token}"));
+            door.call(request.body(Body::empty()).unwrap())
+                .await
+                .unwrap()
+                .status()
         };
 
         // Five in a second are let pass: a thousand take less time than that would.

@@ -42,7 +42,10 @@ impl Message for Vec<CheckImage> {
             fingerprint: String,
         }
         let named: Vec<Named> = serde_json::from_slice(body).unwrap_or_default();
-        if named.iter().any(|image| image.fingerprint.parse::<Fingerprint>().is_err()) {
+        if named
+            .iter()
+            .any(|image| image.fingerprint.parse::<Fingerprint>().is_err())
+        {
             ErrorCode::MalformedFingerprint
         } else {
             ErrorCode::MalformedBody

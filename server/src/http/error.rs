@@ -45,7 +45,8 @@ impl Refusal {
         self
     }
 
-    /// The same, and the connection ends with it: what follows on it cannot be trusted to be a request.
+    /// The same, and the connection ends with it: what follows on it cannot be trusted to be a
+    /// request.
     #[must_use]
     pub fn and_close(self) -> Self {
         self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
@@ -58,7 +59,10 @@ impl From<Problem> for Refusal {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         match problem.code {
             ErrorCode::LoginNeeded | ErrorCode::LoginRefused => {
-                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"heirloom\""));
+                headers.insert(
+                    header::WWW_AUTHENTICATE,
+                    HeaderValue::from_static("Bearer realm=\"heirloom\""),
+                );
             }
             ErrorCode::Unavailable | ErrorCode::TooManyRequests | ErrorCode::StorageFull => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));
@@ -68,7 +72,10 @@ impl From<Problem> for Refusal {
             }
             _ => {}
         }
-        Self { problem: Box::new(problem), headers }
+        Self {
+            problem: Box::new(problem),
+            headers,
+        }
     }
 }
 
@@ -80,8 +87,10 @@ impl From<ErrorCode> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let status = StatusCode::from_u16(self.problem.status).expect("every code has a status that HTTP knows");
-        let body = serde_json::to_vec(&self.problem).expect("a problem has only strings and numbers");
+        let status = StatusCode::from_u16(self.problem.status)
+            .expect("every code has a status that HTTP knows");
+        let body =
+            serde_json::to_vec(&self.problem).expect("a problem has only strings and numbers");
         (status, self.headers, body).into_response()
     }
 }
@@ -89,19 +98,26 @@ impl IntoResponse for Refusal {
 impl From<AssemblyError> for Refusal {
     fn from(error: AssemblyError) -> Self {
         match &error {
-            AssemblyError::Index { source: full @ IndexError::OverQuota { .. }, .. } => {
-                Self::because(ErrorCode::QuotaExceeded, full.to_string())
-            }
-            AssemblyError::Index { source, .. } | AssemblyError::Check(source) | AssemblyError::Sweep(source) => {
+            AssemblyError::Index {
+                source: full @ IndexError::OverQuota { .. },
+                ..
+            } => Self::because(ErrorCode::QuotaExceeded, full.to_string()),
+            AssemblyError::Index { source, .. }
+            | AssemblyError::Check(source)
+            | AssemblyError::Sweep(source) => failed(index_code(source), &error),
+            AssemblyError::Possession(PossessionError::Index(_, source)) => {
                 failed(index_code(source), &error)
             }
-            AssemblyError::Possession(PossessionError::Index(_, source)) => failed(index_code(source), &error),
             AssemblyError::Blobs { source, .. } | AssemblyError::SweepBytes(source) => {
                 failed(blob_code(source), &error)
             }
-            AssemblyError::LengthMismatch { .. } => Self::because(ErrorCode::LengthMismatch, error.to_string()),
+            AssemblyError::LengthMismatch { .. } => {
+                Self::because(ErrorCode::LengthMismatch, error.to_string())
+            }
             AssemblyError::Sender(source) => sender_failed(source),
-            AssemblyError::DigestMismatch(range) => Self::because(ErrorCode::DigestMismatch, format!("shard {range}")),
+            AssemblyError::DigestMismatch(range) => {
+                Self::because(ErrorCode::DigestMismatch, format!("shard {range}"))
+            }
             AssemblyError::FingerprintMismatch { .. } => {
                 Self::because(ErrorCode::FingerprintMismatch, error.to_string())
             }

@@ -37,11 +37,19 @@ impl<S: Send + Sync> FromRequestParts<S> for NamedShard {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
         let names = named(parts, state).await?;
-        let offset = value(&names, "offset").filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let offset = offset.and_then(|text| text.parse().ok());
         let offset =
-            offset.ok_or_else(|| Refusal::because(ErrorCode::MalformedRequest, "an offset is a number of bytes"))?;
-        Ok(Self { fingerprint: fingerprint(&names)?, offset })
+            value(&names, "offset").filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        let offset = offset.and_then(|text| text.parse().ok());
+        let offset = offset.ok_or_else(|| {
+            Refusal::because(
+                ErrorCode::MalformedRequest,
+                "an offset is a number of bytes",
+            )
+        })?;
+        Ok(Self {
+            fingerprint: fingerprint(&names)?,
+            offset,
+        })
     }
 }
 
@@ -51,12 +59,15 @@ async fn named<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathPa
 }
 
 fn value<'a>(names: &'a RawPathParams, name: &str) -> Option<&'a str> {
-    names.iter().find_map(|(key, value)| (key == name).then_some(value))
+    names
+        .iter()
+        .find_map(|(key, value)| (key == name).then_some(value))
 }
 
 fn fingerprint(names: &RawPathParams) -> Result<Fingerprint, Refusal> {
     let text = value(names, "fingerprint").unwrap_or_default();
-    text.parse().map_err(|_| ErrorCode::MalformedFingerprint.into())
+    text.parse()
+        .map_err(|_| ErrorCode::MalformedFingerprint.into())
 }
 
 /// What a JSON body may be.
@@ -64,7 +75,8 @@ pub(super) trait Message: DeserializeOwned + Send {
     /// Bytes, at most.
     const BYTES_MAX: usize;
 
-    /// The code for a body that is not this message: a client should hear which part of it was wrong.
+    /// The code for a body that is not this message: a client should hear which part of it was
+    /// wrong.
     fn wrong_in(body: &[u8]) -> ErrorCode;
 
     /// Whether it has more entries than one request may have.
@@ -85,8 +97,8 @@ impl<S: Sync, T: Message> FromRequest<S> for Said<T> {
             return Err(ErrorCode::BodyTooLarge.into());
         }
         let body = collect(body, T::BYTES_MAX).await?;
-        let message: T =
-            serde_json::from_slice(&body).map_err(|error| Refusal::because(T::wrong_in(&body), error.to_string()))?;
+        let message: T = serde_json::from_slice(&body)
+            .map_err(|error| Refusal::because(T::wrong_in(&body), error.to_string()))?;
         if message.exceeds_its_limit() {
             return Err(ErrorCode::BatchTooLarge.into());
         }
@@ -108,30 +120,44 @@ async fn collect(body: Body, bytes_max: usize) -> Result<Bytes, Refusal> {
 }
 
 fn is_json(headers: &HeaderMap) -> Result<(), Refusal> {
-    let media_type = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let media_type = headers
+        .get(CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
     let essence = media_type.split(';').next().unwrap_or_default().trim();
     if essence.eq_ignore_ascii_case("application/json") {
         Ok(())
     } else {
-        Err(Refusal::because(ErrorCode::UnsupportedMediaType, "this route takes application/json"))
+        Err(Refusal::because(
+            ErrorCode::UnsupportedMediaType,
+            "this route takes application/json",
+        ))
     }
 }
 
 /// Refuses compressed bodies: their limits would be of the wrong bytes.
 pub(super) fn is_plain(headers: &HeaderMap) -> Result<(), Refusal> {
-    let plain = |value: &axum::http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
+    let plain =
+        |value: &axum::http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"identity");
     if headers.get_all(CONTENT_ENCODING).iter().all(plain) {
         Ok(())
     } else {
-        Err(Refusal::because(ErrorCode::UnsupportedMediaType, "bodies are sent without Content-Encoding"))
+        Err(Refusal::because(
+            ErrorCode::UnsupportedMediaType,
+            "bodies are sent without Content-Encoding",
+        ))
     }
 }
 
 /// The body's announced length; none if there is no announcement.
 pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Refusal> {
-    let Some(value) = headers.get(CONTENT_LENGTH) else { return Ok(None) };
+    let Some(value) = headers.get(CONTENT_LENGTH) else {
+        return Ok(None);
+    };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
-    length.map(Some).ok_or_else(|| Refusal::because(ErrorCode::MalformedRequest, "Content-Length is a number"))
+    length
+        .map(Some)
+        .ok_or_else(|| Refusal::because(ErrorCode::MalformedRequest, "Content-Length is a number"))
 }
 
 /// Puts made-up bytes on trial as the body of every route that takes JSON (see `tests/fuzz`).

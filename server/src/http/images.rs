@@ -3,8 +3,8 @@
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{
-    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, ETAG,
+    ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -25,7 +25,9 @@ pub(super) async fn read(
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    let Some(image) = assembly.image(&caller, fingerprint).await? else { return Err(ErrorCode::NotFound.into()) };
+    let Some(image) = assembly.image(&caller, fingerprint).await? else {
+        return Err(ErrorCode::NotFound.into());
+    };
     let receipt = image.receipt();
     match asked(&headers, receipt.size, &etag(&receipt)) {
         Asked::Unchanged => Ok((StatusCode::NOT_MODIFIED, about(&receipt)).into_response()),
@@ -33,7 +35,15 @@ pub(super) async fn read(
             let size = value(&format!("bytes */{}", receipt.size));
             Err(Refusal::from(ErrorCode::RangeNotSatisfiable).with_header(CONTENT_RANGE, size))
         }
-        Asked::Whole => send(&image, StatusCode::OK, ByteRange::new(0, receipt.size).ok(), &method).await,
+        Asked::Whole => {
+            send(
+                &image,
+                StatusCode::OK,
+                ByteRange::new(0, receipt.size).ok(),
+                &method,
+            )
+            .await
+        }
         Asked::Part(range) => send(&image, StatusCode::PARTIAL_CONTENT, Some(range), &method).await,
     }
 }
@@ -49,7 +59,12 @@ async fn send(
     let mut headers = about(&receipt);
     headers.insert(CONTENT_LENGTH, range.map_or(0, ByteRange::len).into());
     if let (StatusCode::PARTIAL_CONTENT, Some(range)) = (status, range) {
-        let sent = format!("bytes {}-{}/{}", range.start(), range.end() - 1, receipt.size);
+        let sent = format!(
+            "bytes {}-{}/{}",
+            range.start(),
+            range.end() - 1,
+            receipt.size
+        );
         headers.insert(CONTENT_RANGE, value(&sent));
     }
     let body = match range {
@@ -62,12 +77,21 @@ async fn send(
 /// Never a type that a browser would run: what users send is not ours to vouch for.
 fn about(receipt: &Receipt) -> HeaderMap {
     HeaderMap::from_iter([
-        (CONTENT_TYPE, HeaderValue::from_static("application/octet-stream")),
+        (
+            CONTENT_TYPE,
+            HeaderValue::from_static("application/octet-stream"),
+        ),
         (CONTENT_DISPOSITION, HeaderValue::from_static("attachment")),
-        (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
+        (
+            CONTENT_SECURITY_POLICY,
+            HeaderValue::from_static("default-src 'none'; sandbox"),
+        ),
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
         // A fingerprint names the same bytes for ever.
-        (CACHE_CONTROL, HeaderValue::from_static("private, max-age=31536000, immutable")),
+        (
+            CACHE_CONTROL,
+            HeaderValue::from_static("private, max-age=31536000, immutable"),
+        ),
         (ETAG, value(&etag(receipt))),
         (
             axum::http::HeaderName::from_static("repr-digest"),

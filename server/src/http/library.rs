@@ -5,7 +5,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use heirloom_protocol::message::{LibraryBatch, LibraryFeed, LibraryOutcome, LibraryOutcomes, Scope};
+use heirloom_protocol::message::{
+    LibraryBatch, LibraryFeed, LibraryOutcome, LibraryOutcomes, Scope,
+};
 use heirloom_protocol::{ErrorCode, LibraryPath, route};
 use serde::Deserialize;
 use tokio::time::timeout;
@@ -29,7 +31,10 @@ pub(super) async fn change(
         Scope::AppendOnly => index.add_to_library(caller.user, batch.changes).await?,
         Scope::ReadOnly => return Err(ErrorCode::ScopeTooNarrow.into()),
     };
-    if outcomes.iter().any(|outcome| matches!(outcome, LibraryOutcome::Applied { .. })) {
+    if outcomes
+        .iter()
+        .any(|outcome| matches!(outcome, LibraryOutcome::Applied { .. }))
+    {
         news.tell(caller.user);
     }
     Ok(Json(LibraryOutcomes { outcomes }))
@@ -55,7 +60,8 @@ pub(super) async fn feed(
     Asking(caller): Asking,
     query: Result<Query<Since>, QueryRejection>,
 ) -> Result<Json<LibraryFeed>, Refusal> {
-    let Query(asked) = query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
+    let Query(asked) =
+        query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
     // We listen before we look, so that a change in between wakes us.
     let heard = news.listen(caller.user);
     let feed = look(&index, &caller, asked.since).await?;
@@ -69,15 +75,21 @@ pub(super) async fn feed(
             () = stopping.cancelled() => {}
         }
     };
-    // After a wait without news we look again all the same: another server process may have made some.
+    // After a wait without news we look again all the same: another server process may have made
+    // some.
     let _in_time = timeout(wait, woken).await.is_ok();
     Ok(Json(look(&index, &caller, asked.since).await?))
 }
 
 /// What changed, and how many images are asked for again.
 async fn look(index: &Index, caller: &Caller, since: u64) -> Result<LibraryFeed, IndexError> {
-    let feed = index.library_since(caller.user, since, route::FEED_ENTRIES_MAX).await?;
-    Ok(LibraryFeed { wanted: index.damaged_of(caller.user).await?, ..feed })
+    let feed = index
+        .library_since(caller.user, since, route::FEED_ENTRIES_MAX)
+        .await?;
+    Ok(LibraryFeed {
+        wanted: index.damaged_of(caller.user).await?,
+        ..feed
+    })
 }
 
 impl Message for LibraryBatch {
@@ -97,7 +109,11 @@ impl Message for LibraryBatch {
             changes: Vec<Named>,
         }
         let batch: Batch = serde_json::from_slice(body).unwrap_or_default();
-        let mut paths = batch.changes.into_iter().flat_map(|named| [named.path, named.from, named.to]).flatten();
+        let mut paths = batch
+            .changes
+            .into_iter()
+            .flat_map(|named| [named.path, named.from, named.to])
+            .flatten();
         if paths.any(|path| LibraryPath::new(path).is_err()) {
             ErrorCode::MalformedPath
         } else {

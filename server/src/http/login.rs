@@ -19,15 +19,22 @@ pub(super) async fn log_in(
     Said(login): Said<LoginRequest>,
 ) -> Result<Json<LoginAnswer>, Refusal> {
     let attempt = restraint.attempt(peer, &login.user)?;
-    let token = accounts.log_in(&login.user, login.password, &login.device).await;
+    let token = accounts
+        .log_in(&login.user, login.password, &login.device)
+        .await;
     if !matches!(token, Ok(None)) {
         attempt.forgive();
     }
-    token?.map(|token| Json(LoginAnswer { token })).ok_or_else(|| ErrorCode::LoginRefused.into())
+    token?
+        .map(|token| Json(LoginAnswer { token }))
+        .ok_or_else(|| ErrorCode::LoginRefused.into())
 }
 
 /// `DELETE /v1/session`: any token may give itself back.
-pub(super) async fn log_out(State(accounts): State<Accounts>, Asking(caller): Asking) -> Result<StatusCode, Refusal> {
+pub(super) async fn log_out(
+    State(accounts): State<Accounts>,
+    Asking(caller): Asking,
+) -> Result<StatusCode, Refusal> {
     accounts.log_out(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -27,14 +27,21 @@ pub(super) async fn metrics(
         "# HELP {DAMAGED} Images found damaged and not yet sent again\n# TYPE {DAMAGED} gauge\n{DAMAGED} {damaged}\n"
     );
     for (name, caption, total) in counters.all() {
-        writeln!(text, "# HELP {name} {caption}\n# TYPE {name} counter\n{name} {total}")
-            .expect("a string takes everything");
+        writeln!(
+            text,
+            "# HELP {name} {caption}\n# TYPE {name} counter\n{name} {total}"
+        )
+        .expect("a string takes everything");
     }
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
 }
 
 /// Stands before all routes and counts their answers.
-pub(super) async fn count(State(counters): State<SharedCounters>, request: Request, next: Next) -> Response {
+pub(super) async fn count(
+    State(counters): State<SharedCounters>,
+    request: Request,
+    next: Next,
+) -> Response {
     let response = next.run(request).await;
     match response.status().as_u16() {
         ..400 => counters.requests_served.add_one(),

@@ -50,7 +50,11 @@ impl News {
         let bell = bells.entry(user).or_default();
         bell.listeners += 1;
         let heard = Box::pin(Arc::clone(&bell.bell).notified_owned());
-        Listener { news: self.clone(), user, heard }
+        Listener {
+            news: self.clone(),
+            user,
+            heard,
+        }
     }
 
     fn bells(&self) -> MutexGuard<'_, HashMap<UserId, Bell>> {
@@ -68,7 +72,9 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         let mut bells = self.news.bells();
-        let Some(bell) = bells.get_mut(&self.user) else { return };
+        let Some(bell) = bells.get_mut(&self.user) else {
+            return;
+        };
         bell.listeners -= 1;
         if bell.listeners == 0 {
             bells.remove(&self.user);
@@ -91,7 +97,10 @@ mod tests {
         let (mine, other) = (news.listen(UserId(1)), news.listen(UserId(2)));
         news.tell(UserId(1));
         timeout(Duration::from_secs(5), mine.news()).await.unwrap();
-        assert!(other.news().now_or_never().is_none(), "another user's news are not ours");
+        assert!(
+            other.news().now_or_never().is_none(),
+            "another user's news are not ours"
+        );
         assert!(news.bells().is_empty(), "nobody listens any more");
     }
 }

@@ -26,8 +26,12 @@ pub(super) async fn receive(
 ) -> Result<Json<Vec<Unpacked>>, Refusal> {
     is_plain(&headers)?;
     is_parcel(&headers)?;
-    let length = content_length(&headers)?
-        .ok_or_else(|| Refusal::because(ErrorCode::LengthRequired, "a parcel is sent with Content-Length"))?;
+    let length = content_length(&headers)?.ok_or_else(|| {
+        Refusal::because(
+            ErrorCode::LengthRequired,
+            "a parcel is sent with Content-Length",
+        )
+    })?;
     if length > PARCEL_LENGTH_MAX {
         return Err(ErrorCode::BodyTooLarge.into());
     }
@@ -42,9 +46,15 @@ pub(super) async fn receive(
 }
 
 fn is_parcel(headers: &HeaderMap) -> Result<(), Refusal> {
-    if headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(PARCEL.as_bytes())) {
+    if headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(PARCEL.as_bytes()))
+    {
         Ok(())
     } else {
-        Err(Refusal::because(ErrorCode::UnsupportedMediaType, format!("this route takes {PARCEL}")))
+        Err(Refusal::because(
+            ErrorCode::UnsupportedMediaType,
+            format!("this route takes {PARCEL}"),
+        ))
     }
 }

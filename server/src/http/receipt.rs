@@ -23,12 +23,17 @@ pub(super) async fn fresh(
     Asking(caller): Asking,
     NamedImage(fingerprint): NamedImage,
 ) -> Result<Json<FreshReceipt>, Refusal> {
-    let Some(image) = assembly.image(&caller, fingerprint).await? else { return Err(ErrorCode::NotFound.into()) };
+    let Some(image) = assembly.image(&caller, fingerprint).await? else {
+        return Err(ErrorCode::NotFound.into());
+    };
     let receipt = image.receipt();
     match scrub.look_now(fingerprint, receipt.size).await? {
         Verdict::Sound => {
             let receipt = signer.sign(caller.user, receipt);
-            Ok(Json(FreshReceipt { receipt, hashed_at_ms: clock.now_ms() }))
+            Ok(Json(FreshReceipt {
+                receipt,
+                hashed_at_ms: clock.now_ms(),
+            }))
         }
         Verdict::Damaged => {
             // Whoever has it may hear at once that it is asked for.

@@ -1,7 +1,8 @@
 //! Restraint: whoever asks too often is told when to come again (429).
 //!
-//! What is counted is what an attacker does more of than anybody else: wrong passwords, tokens that are none, and checks. Wrong proofs are not
-//! answered with 429, which would tell that there was something to prove: their limit is [`crate::possession::PROOF_FAILURES_PER_DAY`].
+//! What is counted is what an attacker does more of than anybody else: wrong passwords, tokens that
+//! are none, and checks. Wrong proofs are not answered with 429, which would tell that there was
+//! something to prove: their limit is [`crate::possession::PROOF_FAILURES_PER_DAY`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use crate::counters::SharedCounters;
 use crate::index::TokenId;
 use crate::rates::{Limiter, Rate, network};
 
-/// Wrong passwords from one address, whatever the name: so many people log in from behind one address at a time and mistype.
+/// Wrong passwords from one address, whatever the name: so many people log in from behind one
+/// address at a time and mistype.
 const ADDRESS_LOGINS: u32 = 3;
 
 /// Bytes of a name that are counted by: longer ones are nobody's.
@@ -64,19 +66,31 @@ impl Restraint {
             strangers: Limiter::new(Rate::per_second(limits.strangers_per_second)),
             checks: Limiter::new(Rate::per_second(limits.checks_per_second)),
         };
-        Self { limits: Arc::new(limits), counters }
+        Self {
+            limits: Arc::new(limits),
+            counters,
+        }
     }
 
     /// Lets somebody try a password. It counts from now on, so that a thousand at once are not one.
     pub(super) fn attempt(&self, Peer(peer): Peer, name: &str) -> Result<Attempt, Refusal> {
-        let attempt =
-            Attempt { restraint: self.clone(), address: network(peer), name: name.chars().take(NAME_BYTES).collect() };
-        self.heed(self.limits.names.take((attempt.address, attempt.name.clone())))?;
+        let attempt = Attempt {
+            restraint: self.clone(),
+            address: network(peer),
+            name: name.chars().take(NAME_BYTES).collect(),
+        };
+        self.heed(
+            self.limits
+                .names
+                .take((attempt.address, attempt.name.clone())),
+        )?;
         // A proxy on this machine speaks for everybody.
         if !attempt.address.is_loopback()
             && let Err(refusal) = self.heed(self.limits.addresses.take(attempt.address))
         {
-            self.limits.names.give_back(&(attempt.address, attempt.name));
+            self.limits
+                .names
+                .give_back(&(attempt.address, attempt.name));
             return Err(refusal);
         }
         Ok(attempt)
@@ -85,7 +99,11 @@ impl Restraint {
     /// Somebody showed a token that is none.
     pub(super) fn stranger(&self, Peer(peer): Peer) -> Result<(), Refusal> {
         let address = network(peer);
-        if address.is_loopback() { Ok(()) } else { self.heed(self.limits.strangers.take(address)) }
+        if address.is_loopback() {
+            Ok(())
+        } else {
+            self.heed(self.limits.strangers.take(address))
+        }
     }
 
     /// A token asks what the server has.
@@ -97,7 +115,10 @@ impl Restraint {
         taken.map_err(|wait| {
             self.counters.requests_limited.add_one();
             let seconds = wait.as_secs() + 1;
-            let refusal = Refusal::because(ErrorCode::TooManyRequests, format!("come again in {seconds} s"));
+            let refusal = Refusal::because(
+                ErrorCode::TooManyRequests,
+                format!("come again in {seconds} s"),
+            );
             refusal.with_header(RETRY_AFTER, HeaderValue::from(seconds))
         })
     }
@@ -117,7 +138,11 @@ mod tests {
     use super::*;
 
     fn restraint(failed_logins_per_minute: u32) -> Restraint {
-        let limits = RateLimits { failed_logins_per_minute, strangers_per_second: 5, checks_per_second: 5 };
+        let limits = RateLimits {
+            failed_logins_per_minute,
+            strangers_per_second: 5,
+            checks_per_second: 5,
+        };
         Restraint::new(limits, SharedCounters::default())
     }
 
@@ -129,9 +154,16 @@ mod tests {
     fn an_address_that_tries_many_names_is_stopped_and_a_right_password_never_counts() {
         let restraint = restraint(4);
         for number in 0..100 {
-            restraint.attempt(peer("192.0.2.1"), &format!("user{number}")).unwrap().forgive();
+            restraint
+                .attempt(peer("192.0.2.1"), &format!("user{number}"))
+                .unwrap()
+                .forgive();
         }
-        let tried = (0..100).filter(|number| restraint.attempt(peer("192.0.2.1"), &format!("user{number}")).is_ok());
+        let tried = (0..100).filter(|number| {
+            restraint
+                .attempt(peer("192.0.2.1"), &format!("user{number}"))
+                .is_ok()
+        });
         assert_eq!(tried.count(), 12);
         restraint.attempt(peer("192.0.2.2"), "anna").unwrap();
         assert_eq!(restraint.counters.requests_limited.total(), 88);
@@ -148,9 +180,19 @@ mod tests {
     #[test]
     fn strangers_and_busy_tokens_are_asked_to_wait() {
         let restraint = restraint(4);
-        assert_eq!((0..100).filter(|_| restraint.stranger(peer("2001:db8::1")).is_ok()).count(), 10);
+        assert_eq!(
+            (0..100)
+                .filter(|_| restraint.stranger(peer("2001:db8::1")).is_ok())
+                .count(),
+            10
+        );
         assert!((0..100).all(|_| restraint.stranger(peer("::1")).is_ok()));
-        assert_eq!((0..100).filter(|_| restraint.check(TokenId(1)).is_ok()).count(), 10);
+        assert_eq!(
+            (0..100)
+                .filter(|_| restraint.check(TokenId(1)).is_ok())
+                .count(),
+            10
+        );
         restraint.check(TokenId(2)).unwrap();
     }
 }

@@ -46,6 +46,9 @@ pub(super) async fn session(
 }
 
 /// `GET /v1/status`
-pub(super) async fn status(State(index): State<Index>, Asking(caller): Asking) -> Result<Json<ServerStatus>, Refusal> {
+pub(super) async fn status(
+    State(index): State<Index>,
+    Asking(caller): Asking,
+) -> Result<Json<ServerStatus>, Refusal> {
     Ok(Json(index.status(caller.user).await?))
 }

@@ -1,5 +1,6 @@
-//! The trash: what was removed from a library or replaced in it. Restoring is an ordinary change of the library; purging goes
-//! by time, or by the administrator's own command, and never by a request.
+//! The trash: what was removed from a library or replaced in it. Restoring is an ordinary change of
+//! the library; purging goes by time, or by the administrator's own command, and never by a
+//! request.
 
 use std::time::Duration;
 
@@ -34,8 +35,19 @@ pub(super) async fn list(
     Asking(caller): Asking,
     query: Result<Query<After>, QueryRejection>,
 ) -> Result<Json<TrashPage>, Refusal> {
-    let Query(asked) = query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
-    let trash = index.trash(caller.user, asked.after, route::TRASH_ENTRIES_MAX).await?;
-    let next = trash.photos.last().map_or(asked.after, |photo| photo.version);
-    Ok(Json(TrashPage { entries: trash.photos, next, more: trash.more, kept_for_s: expiry.0.as_secs() }))
+    let Query(asked) =
+        query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
+    let trash = index
+        .trash(caller.user, asked.after, route::TRASH_ENTRIES_MAX)
+        .await?;
+    let next = trash
+        .photos
+        .last()
+        .map_or(asked.after, |photo| photo.version);
+    Ok(Json(TrashPage {
+        entries: trash.photos,
+        next,
+        more: trash.more,
+        kept_for_s: expiry.0.as_secs(),
+    }))
 }

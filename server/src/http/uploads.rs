@@ -29,7 +29,11 @@ pub(super) async fn receive(
     body: Body,
 ) -> Result<Json<UploadState>, Refusal> {
     let shard = announced(&named, &headers, body)?;
-    Ok(Json(signed(&signer, &caller, assembly.receive(&caller, shard).await?)))
+    Ok(Json(signed(
+        &signer,
+        &caller,
+        assembly.receive(&caller, shard).await?,
+    )))
 }
 
 /// `GET /v1/uploads/{fingerprint}`
@@ -40,13 +44,17 @@ pub(super) async fn state(
     NamedImage(fingerprint): NamedImage,
 ) -> Result<Json<UploadState>, Refusal> {
     let upload = assembly.upload(&caller, fingerprint).await?;
-    upload.map(|state| Json(signed(&signer, &caller, state))).ok_or_else(|| ErrorCode::NotFound.into())
+    upload
+        .map(|state| Json(signed(&signer, &caller, state)))
+        .ok_or_else(|| ErrorCode::NotFound.into())
 }
 
 /// A receipt goes out with the server's hand under it.
 fn signed(signer: &Signer, caller: &Caller, state: UploadState) -> UploadState {
     match state {
-        UploadState::Stored { receipt } => UploadState::Stored { receipt: signer.sign(caller.user, receipt) },
+        UploadState::Stored { receipt } => UploadState::Stored {
+            receipt: signer.sign(caller.user, receipt),
+        },
         receiving @ UploadState::Receiving { .. } => receiving,
     }
 }
@@ -65,20 +73,35 @@ pub(super) async fn give_up(
 fn announced(named: &NamedShard, headers: &HeaderMap, body: Body) -> Result<Shard, Refusal> {
     is_plain(headers)?;
     is_no_form(headers)?;
-    let length = content_length(headers)?
-        .ok_or_else(|| Refusal::because(ErrorCode::LengthRequired, "a shard is sent with Content-Length"))?;
+    let length = content_length(headers)?.ok_or_else(|| {
+        Refusal::because(
+            ErrorCode::LengthRequired,
+            "a shard is sent with Content-Length",
+        )
+    })?;
     let size = upload_length(headers)?;
     let range = range_of(named.offset, length, size)?;
     let digest = digest(headers)?;
     let body = body.into_data_stream().map_err(arrival_error).boxed();
-    Ok(Shard { fingerprint: named.fingerprint, size, range, digest, body })
+    Ok(Shard {
+        fingerprint: named.fingerprint,
+        size,
+        range,
+        digest,
+        body,
+    })
 }
 
 /// A form's envelope would become part of the photo.
 fn is_no_form(headers: &HeaderMap) -> Result<(), Refusal> {
-    let is_form = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
+    let is_form = headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"multipart/"));
     if is_form {
-        Err(Refusal::because(ErrorCode::UnsupportedMediaType, "a shard is the bytes themselves, without an envelope"))
+        Err(Refusal::because(
+            ErrorCode::UnsupportedMediaType,
+            "a shard is the bytes themselves, without an envelope",
+        ))
     } else {
         Ok(())
     }
@@ -86,21 +109,35 @@ fn is_no_form(headers: &HeaderMap) -> Result<(), Refusal> {
 
 fn upload_length(headers: &HeaderMap) -> Result<u64, Refusal> {
     let Some(value) = only(headers, route::UPLOAD_LENGTH)? else {
-        return Err(Refusal::because(ErrorCode::LengthRequired, "a shard needs Upload-Length, the whole image's size"));
+        return Err(Refusal::because(
+            ErrorCode::LengthRequired,
+            "a shard needs Upload-Length, the whole image's size",
+        ));
     };
     let digits = Some(value).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
     match digits.and_then(|text| u64::from_str(text).ok()) {
-        Some(0) => Err(Refusal::because(ErrorCode::EmptyShard, "an image has at least one byte")),
+        Some(0) => Err(Refusal::because(
+            ErrorCode::EmptyShard,
+            "an image has at least one byte",
+        )),
         Some(size) if size > route::IMAGE_BYTES_MAX => Err(ErrorCode::ImageTooLarge.into()),
         Some(size) => Ok(size),
-        None => Err(Refusal::because(ErrorCode::MalformedRequest, "Upload-Length is a number of bytes")),
+        None => Err(Refusal::because(
+            ErrorCode::MalformedRequest,
+            "Upload-Length is a number of bytes",
+        )),
     }
 }
 
-/// Where the shard lies in the image. One that is the whole image may be of any length, because it needs no memory.
+/// Where the shard lies in the image. One that is the whole image may be of any length, because it
+/// needs no memory.
 fn range_of(offset: u64, length: u64, size: u64) -> Result<ByteRange, Refusal> {
     let range = ByteRange::at(offset, length).map_err(|_| {
-        if length == 0 { Refusal::from(ErrorCode::EmptyShard) } else { ErrorCode::ShardOutOfBounds.into() }
+        if length == 0 {
+            Refusal::from(ErrorCode::EmptyShard)
+        } else {
+            ErrorCode::ShardOutOfBounds.into()
+        }
     })?;
     if range.end() > size || length > size - offset {
         let said = format!("shard {range} of an image of {size} bytes");
@@ -115,7 +152,9 @@ fn range_of(offset: u64, length: u64, size: u64) -> Result<ByteRange, Refusal> {
 
 fn digest(headers: &HeaderMap) -> Result<ContentDigest, Refusal> {
     let value = only(headers, route::CONTENT_DIGEST)?;
-    value.and_then(|text| text.parse().ok()).ok_or_else(|| ErrorCode::DigestMissing.into())
+    value
+        .and_then(|text| text.parse().ok())
+        .ok_or_else(|| ErrorCode::DigestMissing.into())
 }
 
 /// The value of a header that may stand once.
@@ -125,8 +164,14 @@ fn only<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refus
         (None, _) => Ok(None),
         (Some(value), None) => match value.to_str() {
             Ok(text) => Ok(Some(text)),
-            Err(_) => Err(Refusal::because(ErrorCode::MalformedRequest, format!("{name} is not text"))),
+            Err(_) => Err(Refusal::because(
+                ErrorCode::MalformedRequest,
+                format!("{name} is not text"),
+            )),
         },
-        (Some(_), Some(_)) => Err(Refusal::because(ErrorCode::MalformedRequest, format!("{name} stands twice"))),
+        (Some(_), Some(_)) => Err(Refusal::because(
+            ErrorCode::MalformedRequest,
+            format!("{name} stands twice"),
+        )),
     }
 }

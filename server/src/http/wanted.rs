@@ -25,9 +25,12 @@ pub(super) async fn list(
     Asking(caller): Asking,
     query: Result<Query<After>, QueryRejection>,
 ) -> Result<Json<WantedPage>, Refusal> {
-    let Query(asked) = query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
+    let Query(asked) =
+        query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
     // One more than is shown tells whether there is more.
-    let mut fingerprints = index.wanted(caller.user, asked.after, route::WANTED_MAX + 1).await?;
+    let mut fingerprints = index
+        .wanted(caller.user, asked.after, route::WANTED_MAX + 1)
+        .await?;
     let more = fingerprints.len() > route::WANTED_MAX;
     fingerprints.truncate(route::WANTED_MAX);
     Ok(Json(WantedPage { fingerprints, more }))

@@ -1,5 +1,5 @@
-//! Damaged images: those whose stored bytes are not (any more) what their fingerprint says. They are few, so a partial index
-//! finds them among millions; whoever holds one is asked for it again.
+//! Damaged images: those whose stored bytes are not (any more) what their fingerprint says. They
+//! are few, so a partial index finds them among millions; whoever holds one is asked for it again.
 
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
@@ -8,7 +8,8 @@ use super::error::IndexError;
 use super::{Index, row};
 
 impl Index {
-    /// Damaged images that this user holds, by ascending fingerprint behind `after`, at most `limit`.
+    /// Damaged images that this user holds, by ascending fingerprint behind `after`, at most
+    /// `limit`.
     pub async fn wanted(
         &self,
         user: UserId,
@@ -39,12 +40,20 @@ impl Index {
         .bind(user.0)
         .fetch_one(self.database.reads())
         .await;
-        row::count(&found.map_err(IndexError::statement("count damaged images"))?, 0)
+        row::count(
+            &found.map_err(IndexError::statement("count damaged images"))?,
+            0,
+        )
     }
 
     /// How many there are in all.
     pub async fn damaged(&self) -> Result<u64, IndexError> {
-        let found = sqlx::query("SELECT COUNT(*) FROM images WHERE state = 1").fetch_one(self.database.reads()).await;
-        row::count(&found.map_err(IndexError::statement("count damaged images"))?, 0)
+        let found = sqlx::query("SELECT COUNT(*) FROM images WHERE state = 1")
+            .fetch_one(self.database.reads())
+            .await;
+        row::count(
+            &found.map_err(IndexError::statement("count damaged images"))?,
+            0,
+        )
     }
 }

@@ -8,7 +8,8 @@ use sqlx::{AnyPool, ConnectOptions as _};
 use super::error::IndexError;
 use super::{schema, sqlite};
 
-/// Connections for reading. Each costs a thread and a cache; lookups take microseconds, so few serve many.
+/// Connections for reading. Each costs a thread and a cache; lookups take microseconds, so few
+/// serve many.
 const READERS: u32 = 4;
 
 /// How long a read waits for a connection before it is told that the database is overloaded.
@@ -35,12 +36,17 @@ impl Database {
     /// Connects, and makes the tables that are missing.
     pub(super) async fn open(url: &str) -> Result<Self, IndexError> {
         sqlx::any::install_default_drivers();
-        // sqlx would log every statement; the story is told elsewhere, and the parameters are none of a log's business.
-        let options = url.parse::<AnyConnectOptions>().map_err(IndexError::Open)?.disable_statement_logging();
+        // sqlx would log every statement; the story is told elsewhere, and the parameters are none
+        // of a log's business.
+        let options = url
+            .parse::<AnyConnectOptions>()
+            .map_err(IndexError::Open)?
+            .disable_statement_logging();
         sqlite::make(url).await?;
         let database = Self {
             kind: Kind::Sqlite,
-            reads: sqlite::tune(pool(READERS), sqlite::Role::Reader).connect_lazy_with(options.clone()),
+            reads: sqlite::tune(pool(READERS), sqlite::Role::Reader)
+                .connect_lazy_with(options.clone()),
             writes: sqlite::tune(pool(1), sqlite::Role::Writer).connect_lazy_with(options),
             #[cfg(test)]
             questions: std::sync::Arc::default(),
@@ -52,7 +58,8 @@ impl Database {
     /// Where to read.
     pub(super) fn reads(&self) -> &AnyPool {
         #[cfg(test)]
-        self.questions.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.questions
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         &self.reads
     }
 
@@ -70,8 +77,9 @@ impl Database {
     /// What begins a transaction that is going to write.
     pub(super) fn begin(&self) -> &'static str {
         match self.kind {
-            // Takes the write lock at once, waiting for it if another process has it. A plain BEGIN would take it at
-            // the first write, and fail there without waiting if anybody wrote since the transaction's first read.
+            // Takes the write lock at once, waiting for it if another process has it. A plain BEGIN
+            // would take it at the first write, and fail there without waiting if anybody wrote
+            // since the transaction's first read.
             Kind::Sqlite => "BEGIN IMMEDIATE",
         }
     }

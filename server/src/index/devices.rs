@@ -1,4 +1,5 @@
-//! Devices: a device is a token with a name and a scope. Of the token itself only the hash is known.
+//! Devices: a device is a token with a name and a scope. Of the token itself only the hash is
+//! known.
 
 use async_trait::async_trait;
 use heirloom_protocol::message::Scope;
@@ -33,10 +34,16 @@ pub struct DeviceEntry {
 }
 
 impl Index {
-    /// Adds a device; `NameTaken` if the user has one of that name. The same hash for the same user again is the same
-    /// device.
+    /// Adds a device; `NameTaken` if the user has one of that name. The same hash for the same user
+    /// again is the same device.
     pub async fn add_device(&self, user: UserId, device: NewDevice) -> Result<TokenId, IndexError> {
-        self.writer.write(AddDevice { id: row::random_id()?, user, device }).await
+        self.writer
+            .write(AddDevice {
+                id: row::random_id()?,
+                user,
+                device,
+            })
+            .await
     }
 
     /// A user's devices, the oldest first.
@@ -49,14 +56,23 @@ impl Index {
                 .map_err(IndexError::statement("list a user's devices"))?;
         let entry = |row: &AnyRow| {
             let scope = scope_of(row::integer(row, 1)?)?;
-            Ok(DeviceEntry { name: row::text(row, 0)?, scope, created_ms: row::integer(row, 2)? })
+            Ok(DeviceEntry {
+                name: row::text(row, 0)?,
+                scope,
+                created_ms: row::integer(row, 2)?,
+            })
         };
         rows.iter().map(entry).collect()
     }
 
     /// Takes a device's token away; answers whether there was such a device.
     pub async fn revoke_device(&self, user: UserId, name: &str) -> Result<bool, IndexError> {
-        self.writer.write(Revoke { user, name: name.to_owned() }).await
+        self.writer
+            .write(Revoke {
+                user,
+                name: name.to_owned(),
+            })
+            .await
     }
 
     /// Takes a token away; fine if it is gone.
@@ -65,7 +81,10 @@ impl Index {
     }
 
     /// Whose token has this hash; none if its user is disabled.
-    pub async fn token_owner(&self, token_hash: [u8; 32]) -> Result<Option<TokenOwner>, IndexError> {
+    pub async fn token_owner(
+        &self,
+        token_hash: [u8; 32],
+    ) -> Result<Option<TokenOwner>, IndexError> {
         let found = sqlx::query(
             "SELECT users.quota_bytes, tokens.id, users.id, users.name, tokens.scope
              FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1 AND users.state = 0",
@@ -113,20 +132,30 @@ struct AddDevice {
 impl AddDevice {
     /// Random like the id, so that devices nobody named do not meet.
     fn name(&self) -> String {
-        self.device.name.clone().unwrap_or_else(|| format!("device-{:x}", self.id))
+        self.device
+            .name
+            .clone()
+            .unwrap_or_else(|| format!("device-{:x}", self.id))
     }
 
     async fn refuse(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
-        let user = sqlx::query("SELECT id FROM users WHERE id = $1").bind(self.user.0).fetch_optional(&mut *rows).await;
-        if user.map_err(IndexError::statement("look for a token's user"))?.is_none() {
+        let user = sqlx::query("SELECT id FROM users WHERE id = $1")
+            .bind(self.user.0)
+            .fetch_optional(&mut *rows)
+            .await;
+        if user
+            .map_err(IndexError::statement("look for a token's user"))?
+            .is_none()
+        {
             return Err(IndexError::NoSuchUser(self.user));
         }
-        let same = sqlx::query("SELECT id FROM tokens WHERE user_id = $1 AND name = $2 AND hash <> $3")
-            .bind(self.user.0)
-            .bind(self.name())
-            .bind(self.device.token_hash.as_slice())
-            .fetch_optional(rows)
-            .await;
+        let same =
+            sqlx::query("SELECT id FROM tokens WHERE user_id = $1 AND name = $2 AND hash <> $3")
+                .bind(self.user.0)
+                .bind(self.name())
+                .bind(self.device.token_hash.as_slice())
+                .fetch_optional(rows)
+                .await;
         match same.map_err(IndexError::statement("look for a device"))? {
             Some(_) => Err(IndexError::NameTaken(self.name())),
             None => Ok(()),
@@ -154,8 +183,15 @@ impl Write for AddDevice {
         .execute(&mut *rows)
         .await
         .map_err(IndexError::statement("add a device"))?;
-        let token = sqlx::query("SELECT id FROM tokens WHERE hash = $1").bind(hash).fetch_one(rows).await;
-        row::integer(&token.map_err(IndexError::statement("read a device back"))?, 0).map(TokenId)
+        let token = sqlx::query("SELECT id FROM tokens WHERE hash = $1")
+            .bind(hash)
+            .fetch_one(rows)
+            .await;
+        row::integer(
+            &token.map_err(IndexError::statement("read a device back"))?,
+            0,
+        )
+        .map(TokenId)
     }
 }
 
@@ -168,8 +204,13 @@ impl Write for RevokeToken {
     type Answer = ();
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
-        let revoked = sqlx::query("DELETE FROM tokens WHERE id = $1").bind(self.token.0).execute(rows).await;
-        revoked.map(drop).map_err(IndexError::statement("revoke a token"))
+        let revoked = sqlx::query("DELETE FROM tokens WHERE id = $1")
+            .bind(self.token.0)
+            .execute(rows)
+            .await;
+        revoked
+            .map(drop)
+            .map_err(IndexError::statement("revoke a token"))
     }
 }
 
@@ -183,11 +224,14 @@ impl Write for Revoke {
     type Answer = bool;
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<bool, IndexError> {
-        let revoked = sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND name = $2 RETURNING id")
-            .bind(self.user.0)
-            .bind(self.name.as_str())
-            .fetch_optional(rows)
-            .await;
-        revoked.map(|row| row.is_some()).map_err(IndexError::statement("revoke a device"))
+        let revoked =
+            sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND name = $2 RETURNING id")
+                .bind(self.user.0)
+                .bind(self.name.as_str())
+                .fetch_optional(rows)
+                .await;
+        revoked
+            .map(|row| row.is_some())
+            .map_err(IndexError::statement("revoke a device"))
     }
 }

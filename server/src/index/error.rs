@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use heirloom_protocol::possession::UserId;
 
-/// What can go wrong with the index. The first six are answers, and nothing was written; the rest are faults.
+/// What can go wrong with the index. The first six are answers, and nothing was written; the rest
+/// are faults.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// There is a user of that name.
@@ -54,7 +55,9 @@ pub enum IndexError {
     #[error("open the index")]
     Open(#[source] sqlx::Error),
     /// A newer server has been here.
-    #[error("the index has schema {found}, this server knows schemas up to {known}: run the newer server again")]
+    #[error(
+        "the index has schema {found}, this server knows schemas up to {known}: run the newer server again"
+    )]
     NewerSchema {
         /// What the index says.
         found: i64,
@@ -93,7 +96,8 @@ impl IndexError {
     pub fn is_transient(&self) -> bool {
         self.database_error().is_some_and(|error| match error {
             sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
-            // SQLite's result codes, the extended ones above the low byte (sqlite.org/rescode.html): BUSY, LOCKED.
+            // SQLite's result codes, the extended ones above the low byte
+            // (sqlite.org/rescode.html): BUSY, LOCKED.
             _ => matches!(sqlite_code(error), Some(5 | 6)),
         })
     }
@@ -102,13 +106,16 @@ impl IndexError {
     pub fn is_full(&self) -> bool {
         // SQLite: FULL. PostgreSQL (appendix A of its manual): `disk_full`.
         let full = |error: &sqlx::Error| {
-            let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+            let code = error
+                .as_database_error()
+                .and_then(sqlx::error::DatabaseError::code);
             sqlite_code(error) == Some(13) || code.as_deref() == Some("53100")
         };
         self.database_error().is_some_and(full)
     }
 
-    /// Whether this is an answer to the write itself: nothing was written, and the writes beside it are not touched.
+    /// Whether this is an answer to the write itself: nothing was written, and the writes beside it
+    /// are not touched.
     pub(super) fn is_answer(&self) -> bool {
         match self {
             Self::NameTaken(_)
@@ -145,7 +152,8 @@ impl IndexError {
     }
 }
 
-/// SQLite's primary result code. Its codes have at most four digits, PostgreSQL's always five characters.
+/// SQLite's primary result code. Its codes have at most four digits, PostgreSQL's always five
+/// characters.
 fn sqlite_code(error: &sqlx::Error) -> Option<u32> {
     let code = error.as_database_error()?.code()?;
     let code: u32 = code.parse().ok().filter(|_| code.len() < 5)?;

@@ -1,7 +1,7 @@
 //! Images, and who holds them.
 //!
-//! An image is stored once and held by everybody who brought it or proved to have it. Its row says whether its bytes
-//! are good; a user's holding says since when it is theirs.
+//! An image is stored once and held by everybody who brought it or proved to have it. Its row says
+//! whether its bytes are good; a user's holding says since when it is theirs.
 
 use std::collections::HashMap;
 
@@ -28,7 +28,8 @@ pub enum Quarantined {
 }
 
 impl Index {
-    /// The receipts of those of `fingerprints` that this user holds and that are not quarantined. One statement.
+    /// The receipts of those of `fingerprints` that this user holds and that are not quarantined.
+    /// One statement.
     pub async fn receipts(
         &self,
         user: UserId,
@@ -45,12 +46,20 @@ impl Index {
             fingerprints,
             row::bind_fingerprint,
         );
-        let rows = query.fetch_all(self.database.reads()).await.map_err(IndexError::statement("look for receipts"))?;
-        rows.iter().map(|row| receipt(row).map(|receipt| (receipt.fingerprint, receipt))).collect()
+        let rows = query
+            .fetch_all(self.database.reads())
+            .await
+            .map_err(IndexError::statement("look for receipts"))?;
+        rows.iter()
+            .map(|row| receipt(row).map(|receipt| (receipt.fingerprint, receipt)))
+            .collect()
     }
 
     /// The lengths of those of these images that anybody holds and that are not quarantined.
-    pub async fn image_sizes(&self, fingerprints: &[Fingerprint]) -> Result<HashMap<Fingerprint, u64>, IndexError> {
+    pub async fn image_sizes(
+        &self,
+        fingerprints: &[Fingerprint],
+    ) -> Result<HashMap<Fingerprint, u64>, IndexError> {
         if fingerprints.is_empty() {
             return Ok(HashMap::new());
         }
@@ -61,19 +70,33 @@ impl Index {
             fingerprints,
             row::bind_fingerprint,
         );
-        let rows = query.fetch_all(self.database.reads()).await.map_err(IndexError::statement("look for images"))?;
-        rows.iter().map(|row| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?))).collect()
+        let rows = query
+            .fetch_all(self.database.reads())
+            .await
+            .map_err(IndexError::statement("look for images"))?;
+        rows.iter()
+            .map(|row| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?)))
+            .collect()
     }
 
-    /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts a quarantine. The
-    /// receipt of the first time is the receipt of every time. `OverQuota` if the user may not hold so much more.
-    pub async fn hold(&self, user: UserId, fingerprint: Fingerprint, size: u64) -> Result<Receipt, IndexError> {
+    /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts
+    /// a quarantine. The receipt of the first time is the receipt of every time. `OverQuota` if the
+    /// user may not hold so much more.
+    pub async fn hold(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+        size: u64,
+    ) -> Result<Receipt, IndexError> {
         let receipts = self.hold_several(user, vec![(fingerprint, size)]).await?;
-        receipts.into_iter().next().ok_or(IndexError::Damaged("holding"))
+        receipts
+            .into_iter()
+            .next()
+            .ok_or(IndexError::Damaged("holding"))
     }
 
-    /// The same for several images, none of them twice, in one transaction: a receipt for each, in order. `OverQuota` if not
-    /// all of them fit.
+    /// The same for several images, none of them twice, in one transaction: a receipt for each, in
+    /// order. `OverQuota` if not all of them fit.
     pub async fn hold_several(
         &self,
         user: UserId,
@@ -85,13 +108,18 @@ impl Index {
         self.writer.write(Hold { user, images }).await
     }
 
-    /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no longer) there
-    /// unquarantined. `OverQuota` as there.
-    pub async fn link(&self, user: UserId, fingerprint: Fingerprint) -> Result<Option<Receipt>, IndexError> {
+    /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no
+    /// longer) there unquarantined. `OverQuota` as there.
+    pub async fn link(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+    ) -> Result<Option<Receipt>, IndexError> {
         self.writer.write(Link { user, fingerprint }).await
     }
 
-    /// The stored bytes were found damaged: nobody is told that they have it until somebody brings it again.
+    /// The stored bytes were found damaged: nobody is told that they have it until somebody brings
+    /// it again.
     pub async fn quarantine(&self, fingerprint: Fingerprint) -> Result<Quarantined, IndexError> {
         self.writer.write(Quarantine { fingerprint }).await
     }
@@ -106,25 +134,35 @@ fn receipt(row: &AnyRow) -> Result<Receipt, IndexError> {
     })
 }
 
-/// The length of a sound image, which stays until this transaction ends: the update that changes nothing locks the row against whoever
-/// clears it away ([`super::released`]).
-async fn size_kept(rows: &mut AnyConnection, fingerprint: Fingerprint) -> Result<Option<u64>, IndexError> {
-    let found = sqlx::query("UPDATE images SET state = 0 WHERE fingerprint = $1 AND state = 0 RETURNING size")
-        .bind(fingerprint.as_bytes().as_slice())
-        .fetch_optional(rows)
-        .await;
+/// The length of a sound image, which stays until this transaction ends: the update that changes
+/// nothing locks the row against whoever clears it away ([`super::released`]).
+async fn size_kept(
+    rows: &mut AnyConnection,
+    fingerprint: Fingerprint,
+) -> Result<Option<u64>, IndexError> {
+    let found = sqlx::query(
+        "UPDATE images SET state = 0 WHERE fingerprint = $1 AND state = 0 RETURNING size",
+    )
+    .bind(fingerprint.as_bytes().as_slice())
+    .fetch_optional(rows)
+    .await;
     let row = found.map_err(IndexError::statement("look for an image"))?;
     row.map(|row| row::count(&row, 0)).transpose()
 }
 
-/// Since when the user holds each image, from now on if they did not. `OverQuota` leaves everything as it was.
+/// Since when the user holds each image, from now on if they did not. `OverQuota` leaves everything
+/// as it was.
 async fn hand_over(
     rows: &mut AnyConnection,
     user: UserId,
     images: &[(Fingerprint, u64)],
 ) -> Result<HashMap<Fingerprint, i64>, IndexError> {
     let mut since = held_since(rows, user, images).await?;
-    let new: Vec<_> = images.iter().filter(|(fingerprint, _)| !since.contains_key(fingerprint)).copied().collect();
+    let new: Vec<_> = images
+        .iter()
+        .filter(|(fingerprint, _)| !since.contains_key(fingerprint))
+        .copied()
+        .collect();
     if new.is_empty() {
         return Ok(since);
     }
@@ -132,11 +170,18 @@ async fn hand_over(
     let now = now_ms();
     for group in row::groups(&new) {
         let values = row::values(group.len(), |row| format!("($1, ${}, $2)", row + 3));
-        // Another server may add the same one at this moment: then this fails, and its second try finds it.
-        let statement = format!("INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES {values}");
+        // Another server may add the same one at this moment: then this fails, and its second try
+        // finds it.
+        let statement =
+            format!("INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES {values}");
         let query = row::query(statement).bind(user.0).bind(now);
-        let query = group.iter().fold(query, |query, (fingerprint, _)| row::bind_fingerprint(query, fingerprint));
-        query.execute(&mut *rows).await.map_err(IndexError::statement("record who holds an image"))?;
+        let query = group.iter().fold(query, |query, (fingerprint, _)| {
+            row::bind_fingerprint(query, fingerprint)
+        });
+        query
+            .execute(&mut *rows)
+            .await
+            .map_err(IndexError::statement("record who holds an image"))?;
     }
     since.extend(new.iter().map(|(fingerprint, _)| (*fingerprint, now)));
     Ok(since)
@@ -148,10 +193,19 @@ async fn held_since(
     user: UserId,
     images: &[(Fingerprint, u64)],
 ) -> Result<HashMap<Fingerprint, i64>, IndexError> {
-    let head = "SELECT fingerprint, stored_at_ms FROM holdings WHERE user_id = ? AND fingerprint IN";
-    let query = row::among(head, user.0, images, |query, (fingerprint, _)| row::bind_fingerprint(query, fingerprint));
-    let found = query.fetch_all(rows).await.map_err(IndexError::statement("read who holds an image"))?;
-    found.iter().map(|row| Ok((row::fingerprint(row, 0)?, row::integer(row, 1)?))).collect()
+    let head =
+        "SELECT fingerprint, stored_at_ms FROM holdings WHERE user_id = ? AND fingerprint IN";
+    let query = row::among(head, user.0, images, |query, (fingerprint, _)| {
+        row::bind_fingerprint(query, fingerprint)
+    });
+    let found = query
+        .fetch_all(rows)
+        .await
+        .map_err(IndexError::statement("read who holds an image"))?;
+    found
+        .iter()
+        .map(|row| Ok((row::fingerprint(row, 0)?, row::integer(row, 1)?)))
+        .collect()
 }
 
 struct Hold {
@@ -167,17 +221,28 @@ impl Write for Hold {
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Vec<Receipt>, IndexError> {
         let since = hand_over(rows, self.user, &self.images).await?;
         for group in row::groups(&self.images) {
-            let values = row::values(group.len(), |row| format!("(${}, ${}, 0)", 2 * row + 1, 2 * row + 2));
+            let values = row::values(group.len(), |row| {
+                format!("(${}, ${}, 0)", 2 * row + 1, 2 * row + 2)
+            });
             let statement = format!(
                 "INSERT INTO images (fingerprint, size, state) VALUES {values}
                  ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size WHERE images.state <> 0"
             );
-            let query = group.iter().fold(row::query(statement), |query, (fingerprint, size)| {
-                row::bind_fingerprint(query, fingerprint).bind(row::number(*size))
-            });
-            query.execute(&mut *rows).await.map_err(IndexError::statement("record an image"))?;
+            let query = group
+                .iter()
+                .fold(row::query(statement), |query, (fingerprint, size)| {
+                    row::bind_fingerprint(query, fingerprint).bind(row::number(*size))
+                });
+            query
+                .execute(&mut *rows)
+                .await
+                .map_err(IndexError::statement("record an image"))?;
         }
-        let fingerprints: Vec<Fingerprint> = self.images.iter().map(|(fingerprint, _)| *fingerprint).collect();
+        let fingerprints: Vec<Fingerprint> = self
+            .images
+            .iter()
+            .map(|(fingerprint, _)| *fingerprint)
+            .collect();
         forget(rows, self.user, &fingerprints).await?;
         let receipt = |&(fingerprint, size): &_| Receipt {
             fingerprint,
@@ -200,10 +265,17 @@ impl Write for Link {
 
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Option<Receipt>, IndexError> {
         let Self { user, fingerprint } = *self;
-        let Some(size) = size_kept(rows, fingerprint).await? else { return Ok(None) };
+        let Some(size) = size_kept(rows, fingerprint).await? else {
+            return Ok(None);
+        };
         let since = hand_over(rows, user, &[(fingerprint, size)]).await?;
         forget(rows, user, &[fingerprint]).await?;
-        Ok(Some(Receipt { fingerprint, size, stored_at_ms: since[&fingerprint], signature: None }))
+        Ok(Some(Receipt {
+            fingerprint,
+            size,
+            stored_at_ms: since[&fingerprint],
+            signature: None,
+        }))
     }
 }
 
@@ -221,6 +293,10 @@ impl Write for Quarantine {
             .execute(rows)
             .await
             .map_err(IndexError::statement("quarantine an image"))?;
-        Ok(if done.rows_affected() == 0 { Quarantined::Gone } else { Quarantined::Marked })
+        Ok(if done.rows_affected() == 0 {
+            Quarantined::Gone
+        } else {
+            Quarantined::Marked
+        })
     }
 }

@@ -4,7 +4,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use heirloom_crash::Point;
-use heirloom_protocol::message::{LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome, LibraryPhoto};
+use heirloom_protocol::message::{
+    LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome, LibraryPhoto,
+};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, LibraryPath};
 use sqlx::any::AnyRow;
@@ -18,29 +20,48 @@ use ledger::{Leave, Ledger, Place, Trashed};
 mod ledger;
 
 impl Index {
-    /// Carries out changes in order, each for itself, with the user's own change count as version. All in one
-    /// transaction.
+    /// Carries out changes in order, each for itself, with the user's own change count as version.
+    /// All in one transaction.
     pub async fn change_library(
         &self,
         user: UserId,
         changes: Vec<LibraryChange>,
     ) -> Result<Vec<LibraryOutcome>, IndexError> {
-        let outcomes = self.writer.write(ChangeLibrary { user, leave: Leave::Anything, changes }).await;
+        let outcomes = self
+            .writer
+            .write(ChangeLibrary {
+                user,
+                leave: Leave::Anything,
+                changes,
+            })
+            .await;
         heirloom_crash::pass(Point::NamesRecorded);
         outcomes
     }
 
-    /// The same for somebody who may only add: what would replace, move or remove a photo is refused.
+    /// The same for somebody who may only add: what would replace, move or remove a photo is
+    /// refused.
     pub async fn add_to_library(
         &self,
         user: UserId,
         changes: Vec<LibraryChange>,
     ) -> Result<Vec<LibraryOutcome>, IndexError> {
-        self.writer.write(ChangeLibrary { user, leave: Leave::Add, changes }).await
+        self.writer
+            .write(ChangeLibrary {
+                user,
+                leave: Leave::Add,
+                changes,
+            })
+            .await
     }
 
     /// The change feed behind `since`, at most `limit` entries.
-    pub async fn library_since(&self, user: UserId, since: u64, limit: usize) -> Result<LibraryFeed, IndexError> {
+    pub async fn library_since(
+        &self,
+        user: UserId,
+        since: u64,
+        limit: usize,
+    ) -> Result<LibraryFeed, IndexError> {
         // One more than asked for tells whether there is more.
         let rows = sqlx::query(
             "SELECT path, version, fingerprint, size, mtime_ns FROM library
@@ -52,16 +73,28 @@ impl Index {
         .fetch_all(self.database.reads())
         .await
         .map_err(IndexError::statement("read the change feed"))?;
-        let entries: Vec<_> = rows.iter().take(limit).map(entry).collect::<Result<_, _>>()?;
+        let entries: Vec<_> = rows
+            .iter()
+            .take(limit)
+            .map(entry)
+            .collect::<Result<_, _>>()?;
         let next = entries.last().map_or(since, |entry| entry.version);
-        Ok(LibraryFeed { entries, next, more: rows.len() > limit, wanted: 0 })
+        Ok(LibraryFeed {
+            entries,
+            next,
+            more: rows.len() > limit,
+            wanted: 0,
+        })
     }
 }
 
 /// Reads the columns path, version, fingerprint, size, `mtime_ns`.
 fn entry(row: &AnyRow) -> Result<LibraryEntry, IndexError> {
-    let path = LibraryPath::new(row::text(row, 0)?).map_err(|_| IndexError::Damaged("library path"))?;
-    let fingerprint: Option<&[u8]> = row.try_get(2).map_err(IndexError::statement("read a photo of a library"))?;
+    let path =
+        LibraryPath::new(row::text(row, 0)?).map_err(|_| IndexError::Damaged("library path"))?;
+    let fingerprint: Option<&[u8]> = row
+        .try_get(2)
+        .map_err(IndexError::statement("read a photo of a library"))?;
     let photo = match fingerprint {
         None => None,
         Some(_) => Some(LibraryPhoto {
@@ -70,7 +103,11 @@ fn entry(row: &AnyRow) -> Result<LibraryEntry, IndexError> {
             mtime_ns: row::integer(row, 4)?,
         }),
     };
-    Ok(LibraryEntry { version: row::count(row, 1)?, path, photo })
+    Ok(LibraryEntry {
+        version: row::count(row, 1)?,
+        path,
+        photo,
+    })
 }
 
 struct ChangeLibrary {
@@ -86,7 +123,11 @@ impl Write for ChangeLibrary {
     async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Vec<LibraryOutcome>, IndexError> {
         let mut ledger = self.open(rows).await?;
         let opened_at = ledger.version;
-        let outcomes = self.changes.iter().map(|change| ledger.carry_out(change)).collect();
+        let outcomes = self
+            .changes
+            .iter()
+            .map(|change| ledger.carry_out(change))
+            .collect();
         if ledger.version != opened_at {
             self.keep(rows, &ledger).await?;
         }
@@ -100,7 +141,9 @@ impl ChangeLibrary {
         let (mut paths, mut fingerprints) = (BTreeSet::new(), BTreeSet::new());
         for change in &self.changes {
             match change {
-                LibraryChange::Put { path, fingerprint, .. } => {
+                LibraryChange::Put {
+                    path, fingerprint, ..
+                } => {
                     paths.insert(path);
                     fingerprints.insert(*fingerprint);
                 }
@@ -112,11 +155,17 @@ impl ChangeLibrary {
         }
         let places = self.places(rows, &Vec::from_iter(paths)).await?;
         let held = self.held(rows, &Vec::from_iter(fingerprints)).await?;
-        Ok(Ledger { version, leave: self.leave, places, held, ..Ledger::default() })
+        Ok(Ledger {
+            version,
+            leave: self.leave,
+            places,
+            held,
+            ..Ledger::default()
+        })
     }
 
-    /// The user's count of changes. The update that changes nothing locks the row, so that two servers do not count
-    /// the same.
+    /// The user's count of changes. The update that changes nothing locks the row, so that two
+    /// servers do not count the same.
     async fn version(&self, rows: &mut AnyConnection) -> Result<u64, IndexError> {
         let user =
             sqlx::query("UPDATE users SET library_version = library_version WHERE id = $1 RETURNING library_version")
@@ -141,9 +190,24 @@ impl ChangeLibrary {
             paths,
             |query, path| query.bind(path.as_str().to_owned()),
         );
-        let rows = query.fetch_all(rows).await.map_err(IndexError::statement("read a library"))?;
+        let rows = query
+            .fetch_all(rows)
+            .await
+            .map_err(IndexError::statement("read a library"))?;
         let places = rows.iter().map(entry);
-        places.map(|entry| entry.map(|it| (it.path, Place { version: it.version, photo: it.photo }))).collect()
+        places
+            .map(|entry| {
+                entry.map(|it| {
+                    (
+                        it.path,
+                        Place {
+                            version: it.version,
+                            photo: it.photo,
+                        },
+                    )
+                })
+            })
+            .collect()
     }
 
     async fn held(
@@ -162,8 +226,13 @@ impl ChangeLibrary {
             fingerprints,
             row::bind_fingerprint,
         );
-        let rows = query.fetch_all(rows).await.map_err(IndexError::statement("read what a user holds"))?;
-        rows.iter().map(|row| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?))).collect()
+        let rows = query
+            .fetch_all(rows)
+            .await
+            .map_err(IndexError::statement("read what a user holds"))?;
+        rows.iter()
+            .map(|row| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?)))
+            .collect()
     }
 
     async fn keep(&self, rows: &mut AnyConnection, ledger: &Ledger) -> Result<(), IndexError> {
@@ -173,7 +242,11 @@ impl ChangeLibrary {
             .execute(&mut *rows)
             .await
             .map_err(IndexError::statement("count a user's changes"))?;
-        let changed: Vec<_> = ledger.changed.iter().map(|path| (path, ledger.places[path])).collect();
+        let changed: Vec<_> = ledger
+            .changed
+            .iter()
+            .map(|path| (path, ledger.places[path]))
+            .collect();
         for group in row::groups(&changed) {
             self.keep_places(rows, group).await?;
         }
@@ -184,25 +257,46 @@ impl ChangeLibrary {
         Ok(())
     }
 
-    async fn keep_places(&self, rows: &mut AnyConnection, places: &[(&LibraryPath, Place)]) -> Result<(), IndexError> {
+    async fn keep_places(
+        &self,
+        rows: &mut AnyConnection,
+        places: &[(&LibraryPath, Place)],
+    ) -> Result<(), IndexError> {
         let values = row::values(places.len(), |row| {
             let first = 5 * row + 2;
-            format!("($1, ${first}, ${}, ${}, ${}, ${})", first + 1, first + 2, first + 3, first + 4)
+            format!(
+                "($1, ${first}, ${}, ${}, ${}, ${})",
+                first + 1,
+                first + 2,
+                first + 3,
+                first + 4
+            )
         });
         let statement = format!(
             "INSERT INTO library (user_id, path, version, fingerprint, size, mtime_ns) VALUES {values}
              ON CONFLICT (user_id, path) DO UPDATE SET version = excluded.version, fingerprint = excluded.fingerprint,
              size = excluded.size, mtime_ns = excluded.mtime_ns"
         );
-        let bound = places.iter().fold(row::query(statement).bind(self.user.0), |query, (path, place)| {
-            query
-                .bind(path.as_str())
-                .bind(row::number(place.version))
-                .bind(place.photo.map(|photo| photo.fingerprint.as_bytes().to_vec()))
-                .bind(place.photo.map(|photo| row::number(photo.size)))
-                .bind(place.photo.map(|photo| photo.mtime_ns))
-        });
-        bound.execute(rows).await.map(drop).map_err(IndexError::statement("change a library"))
+        let bound = places.iter().fold(
+            row::query(statement).bind(self.user.0),
+            |query, (path, place)| {
+                query
+                    .bind(path.as_str())
+                    .bind(row::number(place.version))
+                    .bind(
+                        place
+                            .photo
+                            .map(|photo| photo.fingerprint.as_bytes().to_vec()),
+                    )
+                    .bind(place.photo.map(|photo| row::number(photo.size)))
+                    .bind(place.photo.map(|photo| photo.mtime_ns))
+            },
+        );
+        bound
+            .execute(rows)
+            .await
+            .map(drop)
+            .map_err(IndexError::statement("change a library"))
     }
 
     async fn keep_trashed(
@@ -224,6 +318,7 @@ impl ChangeLibrary {
         .bind(removed_at_ms)
         .execute(rows)
         .await;
-        done.map(drop).map_err(IndexError::statement("move a photo to the trash"))
+        done.map(drop)
+            .map_err(IndexError::statement("move a photo to the trash"))
     }
 }

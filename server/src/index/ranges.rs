@@ -1,15 +1,16 @@
 //! The stored form of a set of byte ranges.
 //!
-//! Version 1: the byte 1, then for each range two numbers in LEB128 (seven bits to a byte, the lowest first, the high
-//! bit set on all but the last): the gap since the end of the range before, and the length. An image that arrives in
-//! order is one range, so that its entry is some five bytes.
+//! Version 1: the byte 1, then for each range two numbers in LEB128 (seven bits to a byte, the
+//! lowest first, the high bit set on all but the last): the gap since the end of the range before,
+//! and the length. An image that arrives in order is one range, so that its entry is some five
+//! bytes.
 
 use heirloom_protocol::{ByteRange, RangeSet};
 
 use super::error::IndexError;
 
-/// Ranges in one entry, at most. Reached only by somebody who sends every second byte; shards in any order stay far
-/// below it. Keeps an entry under 1 MiB.
+/// Ranges in one entry, at most. Reached only by somebody who sends every second byte; shards in
+/// any order stay far below it. Keeps an entry under 1 MiB.
 pub(super) const RANGES_MAX: usize = 1 << 16;
 
 const VERSION: u8 = 1;
@@ -35,7 +36,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<RangeSet, IndexError> {
 }
 
 fn parse(bytes: &[u8]) -> Option<RangeSet> {
-    let (&VERSION, mut rest) = bytes.split_first()? else { return None };
+    let (&VERSION, mut rest) = bytes.split_first()? else {
+        return None;
+    };
     let mut set = RangeSet::new();
     let mut end = 0_u64;
     while !rest.is_empty() {
@@ -96,7 +99,10 @@ mod tests {
     }
 
     fn set(ranges: &[(u64, u64)]) -> RangeSet {
-        ranges.iter().map(|&(start, end)| ByteRange::new(start, end).unwrap()).collect()
+        ranges
+            .iter()
+            .map(|&(start, end)| ByteRange::new(start, end).unwrap())
+            .collect()
     }
 
     #[test]
@@ -107,7 +113,12 @@ mod tests {
             (&[(0, 1)], &[1, 0, 1]),
             (&[(0, 300)], &[1, 0, 0xac, 0x02]),
             (&[(5, 10), (138, 139)], &[1, 5, 5, 0x80, 0x01, 1]),
-            (&[(1, u64::MAX)], &[1, 1, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01]),
+            (
+                &[(1, u64::MAX)],
+                &[
+                    1, 1, 0xfe, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+                ],
+            ),
         ];
         for (ranges, bytes) in golden {
             assert_eq!(encode(&set(ranges)).unwrap(), *bytes, "{ranges:?}");
@@ -124,21 +135,35 @@ mod tests {
             &[1, 0],
             &[1, 0, 0],
             &[1, 0x80],
-            &[1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02],
-            &[1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 1],
-            &[1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+            &[
+                1, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02,
+            ],
+            &[
+                1, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01, 1,
+            ],
+            &[
+                1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+            ],
         ];
         for bytes in damaged {
-            assert!(matches!(decode(bytes), Err(IndexError::Damaged(_))), "{bytes:?}");
+            assert!(
+                matches!(decode(bytes), Err(IndexError::Damaged(_))),
+                "{bytes:?}"
+            );
         }
     }
 
     #[test]
     fn an_entry_does_not_grow_without_bound() {
-        let mut scattered: RangeSet = (0..RANGES_MAX as u64).map(|byte| ByteRange::at(2 * byte, 1).unwrap()).collect();
+        let mut scattered: RangeSet = (0..RANGES_MAX as u64)
+            .map(|byte| ByteRange::at(2 * byte, 1).unwrap())
+            .collect();
         assert!(encode(&scattered).is_ok());
         scattered.insert(ByteRange::at(2 * RANGES_MAX as u64, 1).unwrap());
-        assert!(matches!(encode(&scattered), Err(IndexError::TooScattered { .. })));
+        assert!(matches!(
+            encode(&scattered),
+            Err(IndexError::TooScattered { .. })
+        ));
     }
 
     proptest! {

@@ -11,7 +11,8 @@ use super::error::IndexError;
 /// A query that is being built.
 pub(super) type AnyQuery<'q> = Query<'q, Any, AnyArguments>;
 
-/// A count or a length as a column. No image and no library comes near 2^63; what claims to is cut to it.
+/// A count or a length as a column. No image and no library comes near 2^63; what claims to is cut
+/// to it.
 pub(super) fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
@@ -22,26 +23,29 @@ pub(super) fn count(row: &AnyRow, column: usize) -> Result<u64, IndexError> {
 }
 
 pub(super) fn integer(row: &AnyRow, column: usize) -> Result<i64, IndexError> {
-    row.try_get(column).map_err(IndexError::statement("read a number of the index"))
+    row.try_get(column)
+        .map_err(IndexError::statement("read a number of the index"))
 }
 
 pub(super) fn text(row: &AnyRow, column: usize) -> Result<String, IndexError> {
-    row.try_get(column).map_err(IndexError::statement("read a text of the index"))
+    row.try_get(column)
+        .map_err(IndexError::statement("read a text of the index"))
 }
 
 pub(super) fn bytes(row: &AnyRow, column: usize) -> Result<&[u8], IndexError> {
-    row.try_get(column).map_err(IndexError::statement("read bytes of the index"))
+    row.try_get(column)
+        .map_err(IndexError::statement("read bytes of the index"))
 }
 
 pub(super) fn fingerprint(row: &AnyRow, column: usize) -> Result<Fingerprint, IndexError> {
     Fingerprint::try_from(bytes(row, column)?).map_err(|_| IndexError::Damaged("fingerprint"))
 }
 
-/// A query for many keys: `head` ends before the list, its one parameter is `first` (mostly the user), the keys follow. Parameters
-/// have no numbers here: SQLite would look up each among all.
+/// A query for many keys: `head` ends before the list, its one parameter is `first` (mostly the
+/// user), the keys follow. Parameters have no numbers here: SQLite would look up each among all.
 ///
-/// The list is filled up to a power of two with its last key, so that the database sees a dozen different statements
-/// and keeps them prepared, instead of one for each length.
+/// The list is filled up to a power of two with its last key, so that the database sees a dozen
+/// different statements and keeps them prepared, instead of one for each length.
 pub(super) fn among<'q, K>(
     head: &str,
     first: i64,
@@ -65,8 +69,8 @@ pub(super) fn query<'q>(statement: String) -> AnyQuery<'q> {
     sqlx::query(AssertSqlSafe(statement))
 }
 
-/// Rows for one statement each: as many as a power of two, so that the database sees a few different statements and
-/// keeps them prepared.
+/// Rows for one statement each: as many as a power of two, so that the database sees a few
+/// different statements and keeps them prepared.
 pub(super) fn groups<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
     std::iter::from_fn(move || {
         let length = 1 << rows.len().checked_ilog2()?;
@@ -86,8 +90,8 @@ pub(super) fn bind_fingerprint<'q>(query: AnyQuery<'q>, fingerprint: &Fingerprin
     query.bind(fingerprint.as_bytes().to_vec())
 }
 
-/// A key of ours: random, so that no two servers need to agree on the next one, and below 2^53, so that a program that
-/// reads JSON numbers as floating point sees the same one.
+/// A key of ours: random, so that no two servers need to agree on the next one, and below 2^53, so
+/// that a program that reads JSON numbers as floating point sees the same one.
 pub(super) fn random_id() -> Result<i64, IndexError> {
     let random = getrandom::u64().map_err(IndexError::Random)?;
     Ok(number(random >> 11).max(1))

@@ -1,7 +1,8 @@
 //! The tables.
 //!
-//! One text for SQLite and PostgreSQL: BIGINT, BYTEA and TEXT, keys that we make, no sequence. Only WITHOUT ROWID is SQLite's own.
-//! Times are milliseconds since the epoch, fingerprints 32 bytes, versions count one user's library changes.
+//! One text for SQLite and PostgreSQL: BIGINT, BYTEA and TEXT, keys that we make, no sequence. Only
+//! WITHOUT ROWID is SQLite's own. Times are milliseconds since the epoch, fingerprints 32 bytes,
+//! versions count one user's library changes.
 
 use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
 
@@ -12,7 +13,8 @@ use super::row;
 /// The schema that this server writes.
 pub(super) const VERSION: i64 = 6;
 
-/// The tables of the first schema, made where they are missing, in this order. Later schemas are steps from here.
+/// The tables of the first schema, made where they are missing, in this order. Later schemas are
+/// steps from here.
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BYTEA NOT NULL)",
@@ -33,8 +35,8 @@ const TABLES: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS uploads_by_age ON uploads (touched_ms)",
     "CREATE TABLE IF NOT EXISTS proof_failures (
         user_id BIGINT NOT NULL, day BIGINT NOT NULL, failures BIGINT NOT NULL, PRIMARY KEY (user_id, day))",
-    // One row for each path that ever was; fingerprint, size and time are null where nothing stands any more. In the
-    // order of versions the rows are the change feed.
+    // One row for each path that ever was; fingerprint, size and time are null where nothing stands
+    // any more. In the order of versions the rows are the change feed.
     "CREATE TABLE IF NOT EXISTS library (
         user_id BIGINT NOT NULL, path TEXT NOT NULL, version BIGINT NOT NULL,
         fingerprint BYTEA, size BIGINT, mtime_ns BIGINT, PRIMARY KEY (user_id, path))",
@@ -68,8 +70,9 @@ const STEPS: &[&[&str]] = &[
         "CREATE INDEX library_by_image ON library (user_id, fingerprint)",
         // The few that were found damaged, among millions.
         "CREATE INDEX images_damaged ON images (fingerprint) WHERE state = 1",
-        // The most that a user may hold, in bytes; null for no limit. What they hold is counted with every change of it: a
-        // sum over all their images for each new one would make the last photo of a library the slowest.
+        // The most that a user may hold, in bytes; null for no limit. What they hold is counted
+        // with every change of it: a sum over all their images for each new one would make the last
+        // photo of a library the slowest.
         "ALTER TABLE users ADD COLUMN quota_bytes BIGINT",
         "ALTER TABLE users ADD COLUMN held_bytes BIGINT NOT NULL DEFAULT 0",
         "UPDATE users SET held_bytes = (
@@ -77,8 +80,9 @@ const STEPS: &[&[&str]] = &[
             FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint WHERE holdings.user_id = users.id)",
     ],
     &[
-        // Images that somebody let go of, and when the last of them did: whoever clears away looks through these few instead of
-        // all. Whether somebody else still refers to one is asked then.
+        // Images that somebody let go of, and when the last of them did: whoever clears away looks
+        // through these few instead of all. Whether somebody else still refers to one is asked
+        // then.
         "CREATE TABLE released (fingerprint BYTEA PRIMARY KEY, since_ms BIGINT NOT NULL)",
         "CREATE INDEX holdings_by_image ON holdings (fingerprint)",
         "CREATE INDEX uploads_by_image ON uploads (fingerprint)",
@@ -88,7 +92,8 @@ const STEPS: &[&[&str]] = &[
          WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE holdings.fingerprint = images.fingerprint)",
     ],
     &[
-        // Rows in the order of their keys, not of their arrival beside an index of the keys: a look at an image reads half the pages.
+        // Rows in the order of their keys, not of their arrival beside an index of the keys: a look
+        // at an image reads half the pages.
         "CREATE TABLE images_by_key (
             fingerprint BYTEA PRIMARY KEY, size BIGINT NOT NULL, state BIGINT NOT NULL) WITHOUT ROWID",
         "INSERT INTO images_by_key SELECT fingerprint, size, state FROM images ORDER BY fingerprint",
@@ -108,11 +113,21 @@ const STEPS: &[&[&str]] = &[
 
 /// Brings the tables to this server's schema; refuses those of a newer one.
 pub(super) async fn prepare(database: &Database) -> Result<(), IndexError> {
-    let mut connection = database.writes().acquire().await.map_err(IndexError::Open)?;
-    let mut tables = connection.begin_with(database.begin()).await.map_err(IndexError::Open)?;
+    let mut connection = database
+        .writes()
+        .acquire()
+        .await
+        .map_err(IndexError::Open)?;
+    let mut tables = connection
+        .begin_with(database.begin())
+        .await
+        .map_err(IndexError::Open)?;
     refuse_newer(&mut tables).await?;
     for statement in TABLES {
-        sqlx::query(*statement).execute(&mut *tables).await.map_err(IndexError::Open)?;
+        sqlx::query(*statement)
+            .execute(&mut *tables)
+            .await
+            .map_err(IndexError::Open)?;
     }
     fill(&mut tables).await?;
     step_up(&mut tables).await?;
@@ -121,32 +136,51 @@ pub(super) async fn prepare(database: &Database) -> Result<(), IndexError> {
 
 /// The secret of this installation.
 pub(super) async fn secret(reads: &AnyPool) -> Result<[u8; 32], IndexError> {
-    let row = sqlx::query("SELECT value FROM settings WHERE name = 'secret'").fetch_one(reads).await;
+    let row = sqlx::query("SELECT value FROM settings WHERE name = 'secret'")
+        .fetch_one(reads)
+        .await;
     let row = row.map_err(IndexError::statement("read the installation's secret"))?;
-    row::bytes(&row, 0)?.try_into().map_err(|_| IndexError::Damaged("secret"))
+    row::bytes(&row, 0)?
+        .try_into()
+        .map_err(|_| IndexError::Damaged("secret"))
 }
 
 /// Before anything is made: an index of a newer server must not be touched.
 async fn refuse_newer(tables: &mut AnyConnection) -> Result<(), IndexError> {
-    sqlx::query(TABLES[0]).execute(&mut *tables).await.map_err(IndexError::Open)?;
+    sqlx::query(TABLES[0])
+        .execute(&mut *tables)
+        .await
+        .map_err(IndexError::Open)?;
     match found(tables).await? {
-        Some(found) if found > VERSION => Err(IndexError::NewerSchema { found, known: VERSION }),
+        Some(found) if found > VERSION => Err(IndexError::NewerSchema {
+            found,
+            known: VERSION,
+        }),
         Some(_) | None => Ok(()),
     }
 }
 
 /// The schema that the tables have; none if they were only just made.
 async fn found(tables: &mut AnyConnection) -> Result<Option<i64>, IndexError> {
-    let row = sqlx::query("SELECT version FROM schema_version WHERE id = 1").fetch_optional(tables).await;
-    row.map_err(IndexError::Open)?.map(|row| row.try_get(0).map_err(IndexError::Open)).transpose()
+    let row = sqlx::query("SELECT version FROM schema_version WHERE id = 1")
+        .fetch_optional(tables)
+        .await;
+    row.map_err(IndexError::Open)?
+        .map(|row| row.try_get(0).map_err(IndexError::Open))
+        .transpose()
 }
 
 /// Takes the steps that are missing, each once.
 async fn step_up(tables: &mut AnyConnection) -> Result<(), IndexError> {
-    let found = found(tables).await?.ok_or(IndexError::Damaged("schema version"))?;
+    let found = found(tables)
+        .await?
+        .ok_or(IndexError::Damaged("schema version"))?;
     for (step, to) in STEPS.iter().zip(2_i64..).filter(|(_, to)| *to > found) {
         for statement in *step {
-            sqlx::query(*statement).execute(&mut *tables).await.map_err(IndexError::Open)?;
+            sqlx::query(*statement)
+                .execute(&mut *tables)
+                .await
+                .map_err(IndexError::Open)?;
         }
         sqlx::query("UPDATE schema_version SET version = $1 WHERE id = 1")
             .bind(to)
@@ -159,17 +193,21 @@ async fn step_up(tables: &mut AnyConnection) -> Result<(), IndexError> {
 
 /// The rows that every index has.
 async fn fill(tables: &mut AnyConnection) -> Result<(), IndexError> {
-    sqlx::query("INSERT INTO schema_version (id, version) VALUES (1, $1) ON CONFLICT (id) DO NOTHING")
-        .bind(1_i64)
-        .execute(&mut *tables)
-        .await
-        .map_err(IndexError::Open)?;
+    sqlx::query(
+        "INSERT INTO schema_version (id, version) VALUES (1, $1) ON CONFLICT (id) DO NOTHING",
+    )
+    .bind(1_i64)
+    .execute(&mut *tables)
+    .await
+    .map_err(IndexError::Open)?;
     let mut secret = [0; 32];
     getrandom::fill(&mut secret).map_err(IndexError::Random)?;
-    sqlx::query("INSERT INTO settings (name, value) VALUES ('secret', $1) ON CONFLICT (name) DO NOTHING")
-        .bind(secret.as_slice())
-        .execute(&mut *tables)
-        .await
-        .map_err(IndexError::Open)?;
+    sqlx::query(
+        "INSERT INTO settings (name, value) VALUES ('secret', $1) ON CONFLICT (name) DO NOTHING",
+    )
+    .bind(secret.as_slice())
+    .execute(&mut *tables)
+    .await
+    .map_err(IndexError::Open)?;
     Ok(())
 }

@@ -31,7 +31,8 @@ pub enum ScrubStep {
 }
 
 impl Index {
-    /// Images that are not known to be damaged, by ascending fingerprint behind `after`, with their sizes in bytes.
+    /// Images that are not known to be damaged, by ascending fingerprint behind `after`, with their
+    /// sizes in bytes.
     pub async fn stored_images(
         &self,
         after: Option<Fingerprint>,
@@ -45,7 +46,9 @@ impl Index {
         .fetch_all(self.database.reads())
         .await
         .map_err(IndexError::statement("list stored images"))?;
-        rows.iter().map(|row: &AnyRow| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?))).collect()
+        rows.iter()
+            .map(|row: &AnyRow| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?)))
+            .collect()
     }
 
     /// The round that was begun last; none before the first.
@@ -85,11 +88,16 @@ fn decode(bytes: &[u8]) -> Result<ScrubMark, IndexError> {
     let (&step, rest) = rest.split_first().ok_or(DAMAGED)?;
     let step = match (version, step, rest) {
         (VERSION, 0, []) => ScrubStep::Behind(None),
-        (VERSION, 1, fingerprint) => ScrubStep::Behind(Some(Fingerprint::try_from(fingerprint).map_err(|_| DAMAGED)?)),
+        (VERSION, 1, fingerprint) => ScrubStep::Behind(Some(
+            Fingerprint::try_from(fingerprint).map_err(|_| DAMAGED)?,
+        )),
         (VERSION, 2, []) => ScrubStep::Done,
         _ => return Err(DAMAGED),
     };
-    Ok(ScrubMark { began_ms: i64::from_le_bytes(*began), step })
+    Ok(ScrubMark {
+        began_ms: i64::from_le_bytes(*began),
+        step,
+    })
 }
 
 struct NoteScrub {
@@ -108,7 +116,8 @@ impl Write for NoteScrub {
         .bind(encode(self.mark))
         .execute(rows)
         .await;
-        done.map(drop).map_err(IndexError::statement("note how far the scrub is"))
+        done.map(drop)
+            .map_err(IndexError::statement("note how far the scrub is"))
     }
 }
 
@@ -132,18 +141,34 @@ mod tests {
     #[test]
     fn a_mark_keeps_its_bytes() {
         let fingerprint = Fingerprint::from([7; 32]);
-        let mark = |step| ScrubMark { began_ms: 258, step };
+        let mark = |step| ScrubMark {
+            began_ms: 258,
+            step,
+        };
         let golden: [(ScrubMark, Vec<u8>); 3] = [
-            (mark(ScrubStep::Behind(None)), vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 0]),
-            (mark(ScrubStep::Behind(Some(fingerprint))), [vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 1], vec![7; 32]].concat()),
+            (
+                mark(ScrubStep::Behind(None)),
+                vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 0],
+            ),
+            (
+                mark(ScrubStep::Behind(Some(fingerprint))),
+                [vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 1], vec![7; 32]].concat(),
+            ),
             (mark(ScrubStep::Done), vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 2]),
         ];
         for (mark, bytes) in golden {
             assert_eq!(encode(mark), bytes);
             assert_eq!(decode(&bytes).unwrap(), mark);
         }
-        for wrong in [vec![], vec![2, 0, 0, 0, 0, 0, 0, 0, 0, 0], vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7]] {
-            assert!(matches!(decode(&wrong), Err(IndexError::Damaged(_))), "{wrong:?}");
+        for wrong in [
+            vec![],
+            vec![2, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7],
+        ] {
+            assert!(
+                matches!(decode(&wrong), Err(IndexError::Damaged(_))),
+                "{wrong:?}"
+            );
         }
     }
 }

@@ -23,10 +23,10 @@ pub(super) enum Role {
 impl Role {
     /// The settings of a connection (sqlite.org/pragma.html).
     ///
-    /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is for the moments
-    /// when another process (`user add`) writes. Caches are small: the kernel caches the file anyway, and with ten
-    /// million images larger ones made lookups slower. The log is cut back after a burst, so that it does not keep
-    /// the size of the largest one.
+    /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is
+    /// for the moments when another process (`user add`) writes. Caches are small: the kernel
+    /// caches the file anyway, and with ten million images larger ones made lookups slower. The log
+    /// is cut back after a burst, so that it does not keep the size of the largest one.
     const fn settings(self) -> &'static str {
         match self {
             Self::Writer => {
@@ -41,8 +41,8 @@ impl Role {
     }
 }
 
-/// Makes the database's file if it is missing, mode 0600: SQLite would make it for everybody to read. Its log and its
-/// shared memory take their mode from it.
+/// Makes the database's file if it is missing, mode 0600: SQLite would make it for everybody to
+/// read. Its log and its shared memory take their mode from it.
 pub(super) async fn make(url: &str) -> Result<(), IndexError> {
     let options = SqliteConnectOptions::from_str(url).map_err(IndexError::Open)?;
     let path = options.get_filename().to_owned();
@@ -50,7 +50,10 @@ pub(super) async fn make(url: &str) -> Result<(), IndexError> {
         let path = path.clone();
         move || make_file(&path)
     });
-    made.await.map_err(io::Error::other).flatten().map_err(|source| IndexError::Make { path, source })
+    made.await
+        .map_err(io::Error::other)
+        .flatten()
+        .map_err(|source| IndexError::Make { path, source })
 }
 
 fn make_file(path: &Path) -> io::Result<()> {
@@ -58,9 +61,14 @@ fn make_file(path: &Path) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Only ever opened here when it is new: closing a second handle to a database that is in use would take SQLite's
-    // own locks away (sqlite.org/howtocorrupt.html, 2.2).
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+    // Only ever opened here when it is new: closing a second handle to a database that is in use
+    // would take SQLite's own locks away (sqlite.org/howtocorrupt.html, 2.2).
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
         Ok(made) => {
             drop(made);
             File::open(folder)?.sync_all()

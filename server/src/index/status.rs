@@ -18,11 +18,20 @@ impl Index {
                  WHERE holdings.user_id = $1",
             )
             .await?;
-        let room = self.count(user, "SELECT quota_bytes, held_bytes FROM users WHERE id = $1").await?;
+        let room = self
+            .count(
+                user,
+                "SELECT quota_bytes, held_bytes FROM users WHERE id = $1",
+            )
+            .await?;
         let library = "SELECT COUNT(*) FROM library WHERE user_id = $1 AND fingerprint IS NOT NULL";
         let library = self.count(user, library).await?;
-        let trash = self.count(user, "SELECT COUNT(*) FROM trash WHERE user_id = $1").await?;
-        let uploads = self.count(user, "SELECT COUNT(*) FROM uploads WHERE user_id = $1").await?;
+        let trash = self
+            .count(user, "SELECT COUNT(*) FROM trash WHERE user_id = $1")
+            .await?;
+        let uploads = self
+            .count(user, "SELECT COUNT(*) FROM uploads WHERE user_id = $1")
+            .await?;
         Ok(ServerStatus {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             images: row::count(&images, 0)?,
@@ -37,7 +46,10 @@ impl Index {
     }
 
     async fn count(&self, user: UserId, statement: &'static str) -> Result<AnyRow, IndexError> {
-        let row = sqlx::query(statement).bind(user.0).fetch_one(self.database.reads()).await;
+        let row = sqlx::query(statement)
+            .bind(user.0)
+            .fetch_one(self.database.reads())
+            .await;
         row.map_err(IndexError::statement("count what a user has"))
     }
 }

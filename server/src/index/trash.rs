@@ -1,6 +1,6 @@
-//! The trash: photos that were removed from a library or overwritten in it. Their images stay held and stored until the
-//! trash is purged, and are let go with it if nothing else of the user's names them. What nobody holds then is cleared away
-//! (see `released.rs`).
+//! The trash: photos that were removed from a library or overwritten in it. Their images stay held
+//! and stored until the trash is purged, and are let go with it if nothing else of the user's names
+//! them. What nobody holds then is cleared away (see `released.rs`).
 
 use async_trait::async_trait;
 use heirloom_crash::Point;
@@ -40,14 +40,33 @@ impl Index {
         .fetch_all(self.database.reads())
         .await
         .map_err(IndexError::statement("list a user's trash"))?;
-        let photos = rows.iter().take(limit).map(trashed).collect::<Result<_, _>>()?;
-        Ok(Trash { photos, more: rows.len() > limit })
+        let photos = rows
+            .iter()
+            .take(limit)
+            .map(trashed)
+            .collect::<Result<_, _>>()?;
+        Ok(Trash {
+            photos,
+            more: rows.len() > limit,
+        })
     }
 
-    /// Forgets trash older than `before_ms`, the oldest first, some at a time; answers how many. Without a user, it is
-    /// everybody's.
-    pub async fn purge_trash(&self, whose: Option<UserId>, before_ms: i64, limit: u32) -> Result<u64, IndexError> {
-        let purged = self.writer.write(Purge { whose, before_ms, limit }).await;
+    /// Forgets trash older than `before_ms`, the oldest first, some at a time; answers how many.
+    /// Without a user, it is everybody's.
+    pub async fn purge_trash(
+        &self,
+        whose: Option<UserId>,
+        before_ms: i64,
+        limit: u32,
+    ) -> Result<u64, IndexError> {
+        let purged = self
+            .writer
+            .write(Purge {
+                whose,
+                before_ms,
+                limit,
+            })
+            .await;
         heirloom_crash::pass(Point::TrashPurged);
         purged
     }
@@ -55,7 +74,8 @@ impl Index {
 
 fn trashed(row: &AnyRow) -> Result<TrashedPhoto, IndexError> {
     Ok(TrashedPhoto {
-        path: LibraryPath::new(row::text(row, 0)?).map_err(|_| IndexError::Damaged("path in the trash"))?,
+        path: LibraryPath::new(row::text(row, 0)?)
+            .map_err(|_| IndexError::Damaged("path in the trash"))?,
         version: row::count(row, 1)?,
         photo: LibraryPhoto {
             fingerprint: row::fingerprint(row, 2)?,
@@ -111,13 +131,21 @@ impl Purge {
             None => query,
             Some(user) => query.bind(user.0),
         };
-        query.fetch_all(rows).await.map_err(IndexError::statement("look for old trash"))
+        query
+            .fetch_all(rows)
+            .await
+            .map_err(IndexError::statement("look for old trash"))
     }
 }
 
-/// The user does not hold the image any more, unless their library or their trash names it. A device that still counts on
-/// it is told so when it puts it somewhere, and sends it again.
-async fn let_go(rows: &mut AnyConnection, user: UserId, fingerprint: Fingerprint, size: u64) -> Result<(), IndexError> {
+/// The user does not hold the image any more, unless their library or their trash names it. A
+/// device that still counts on it is told so when it puts it somewhere, and sends it again.
+async fn let_go(
+    rows: &mut AnyConnection,
+    user: UserId,
+    fingerprint: Fingerprint,
+    size: u64,
+) -> Result<(), IndexError> {
     let gone = sqlx::query(
         "DELETE FROM holdings WHERE user_id = $1 AND fingerprint = $2
          AND NOT EXISTS (SELECT 1 FROM library WHERE user_id = $1 AND fingerprint = $2)

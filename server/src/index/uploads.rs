@@ -12,7 +12,8 @@ use super::writer::Write;
 use super::{Index, Interrupted, now_ms, ranges, row};
 
 impl Index {
-    /// The entries of those of `fingerprints` that this user's uploads were interrupted of. One statement.
+    /// The entries of those of `fingerprints` that this user's uploads were interrupted of. One
+    /// statement.
     pub async fn interrupted(
         &self,
         user: UserId,
@@ -31,14 +32,17 @@ impl Index {
         let rows = rows.map_err(IndexError::statement("look for interrupted uploads"))?;
         rows.iter()
             .map(|row| {
-                let entry = Interrupted { size: row::count(row, 1)?, received: ranges::decode(row::bytes(row, 2)?)? };
+                let entry = Interrupted {
+                    size: row::count(row, 1)?,
+                    received: ranges::decode(row::bytes(row, 2)?)?,
+                };
                 Ok((row::fingerprint(row, 0)?, entry))
             })
             .collect()
     }
 
-    /// Adds a range to the entry, making it if missing; answers the entry as it is then. `SizeDiffers` if it was
-    /// begun with another size.
+    /// Adds a range to the entry, making it if missing; answers the entry as it is then.
+    /// `SizeDiffers` if it was begun with another size.
     pub async fn note_shard(
         &self,
         user: UserId,
@@ -46,16 +50,31 @@ impl Index {
         size: u64,
         range: ByteRange,
     ) -> Result<Interrupted, IndexError> {
-        self.writer.write(NoteShard { user, fingerprint, size, range }).await
+        self.writer
+            .write(NoteShard {
+                user,
+                fingerprint,
+                size,
+                range,
+            })
+            .await
     }
 
     /// Removes an entry. Fine if there is none.
-    pub async fn forget_upload(&self, user: UserId, fingerprint: Fingerprint) -> Result<(), IndexError> {
+    pub async fn forget_upload(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+    ) -> Result<(), IndexError> {
         self.writer.write(Forget { user, fingerprint }).await
     }
 
     /// Uploads without a new shard since `before_ms`, the oldest first, some at a time.
-    pub async fn stale_uploads(&self, before_ms: i64, limit: u32) -> Result<Vec<(UserId, Fingerprint)>, IndexError> {
+    pub async fn stale_uploads(
+        &self,
+        before_ms: i64,
+        limit: u32,
+    ) -> Result<Vec<(UserId, Fingerprint)>, IndexError> {
         let rows =
             sqlx::query("SELECT user_id, fingerprint FROM uploads WHERE touched_ms < $1 ORDER BY touched_ms LIMIT $2")
                 .bind(before_ms)
@@ -63,7 +82,9 @@ impl Index {
                 .fetch_all(self.database.reads())
                 .await
                 .map_err(IndexError::statement("look for stale uploads"))?;
-        rows.iter().map(|row| Ok((UserId(row::integer(row, 0)?), row::fingerprint(row, 1)?))).collect()
+        rows.iter()
+            .map(|row| Ok((UserId(row::integer(row, 0)?), row::fingerprint(row, 1)?)))
+            .collect()
     }
 }
 
@@ -74,8 +95,11 @@ pub(super) async fn forget(
     fingerprints: &[Fingerprint],
 ) -> Result<(), IndexError> {
     let head = "DELETE FROM uploads WHERE user_id = ? AND fingerprint IN";
-    let done = row::among(head, user.0, fingerprints, row::bind_fingerprint).execute(rows).await;
-    done.map(drop).map_err(IndexError::statement("forget interrupted uploads"))
+    let done = row::among(head, user.0, fingerprints, row::bind_fingerprint)
+        .execute(rows)
+        .await;
+    done.map(drop)
+        .map_err(IndexError::statement("forget interrupted uploads"))
 }
 
 struct Forget {
@@ -109,13 +133,16 @@ impl Write for NoteShard {
             received.insert(self.range);
             self.keep(rows, &received).await?;
         }
-        Ok(Interrupted { size: self.size, received })
+        Ok(Interrupted {
+            size: self.size,
+            received,
+        })
     }
 }
 
 impl NoteShard {
-    /// What had arrived before. Making or touching the row also locks it, so that of two servers that note shards of
-    /// one upload the second reads what the first wrote.
+    /// What had arrived before. Making or touching the row also locks it, so that of two servers
+    /// that note shards of one upload the second reads what the first wrote.
     async fn begin_or_touch(&self, rows: &mut AnyConnection) -> Result<RangeSet, IndexError> {
         let entry = sqlx::query(
             "INSERT INTO uploads (user_id, fingerprint, size, received, touched_ms) VALUES ($1, $2, $3, $4, $5)
@@ -143,16 +170,21 @@ impl NoteShard {
             .fetch_one(rows)
             .await
             .map_err(IndexError::statement("read how an upload was begun"))?;
-        Ok(IndexError::SizeDiffers { begun: row::count(&row, 0)?, announced: self.size })
+        Ok(IndexError::SizeDiffers {
+            begun: row::count(&row, 0)?,
+            announced: self.size,
+        })
     }
 
     async fn keep(&self, rows: &mut AnyConnection, received: &RangeSet) -> Result<(), IndexError> {
-        let done = sqlx::query("UPDATE uploads SET received = $3 WHERE user_id = $1 AND fingerprint = $2")
-            .bind(self.user.0)
-            .bind(self.fingerprint.as_bytes().as_slice())
-            .bind(ranges::encode(received)?)
-            .execute(rows)
-            .await;
-        done.map(drop).map_err(IndexError::statement("note a shard"))
+        let done =
+            sqlx::query("UPDATE uploads SET received = $3 WHERE user_id = $1 AND fingerprint = $2")
+                .bind(self.user.0)
+                .bind(self.fingerprint.as_bytes().as_slice())
+                .bind(ranges::encode(received)?)
+                .execute(rows)
+                .await;
+        done.map(drop)
+            .map_err(IndexError::statement("note a shard"))
     }
 }

@@ -12,13 +12,20 @@ use super::{Index, now_ms, quota, row};
 impl Index {
     /// Adds a user; `NameTaken` if there is one of that name.
     pub async fn add_user(&self, name: &str) -> Result<UserId, IndexError> {
-        self.writer.write(AddUser { id: row::random_id()?, name: name.to_owned() }).await
+        self.writer
+            .write(AddUser {
+                id: row::random_id()?,
+                name: name.to_owned(),
+            })
+            .await
     }
 
     /// The user of that name.
     pub async fn user_named(&self, name: &str) -> Result<Option<UserId>, IndexError> {
-        let found =
-            sqlx::query("SELECT id FROM users WHERE name = $1").bind(name).fetch_optional(self.database.reads()).await;
+        let found = sqlx::query("SELECT id FROM users WHERE name = $1")
+            .bind(name)
+            .fetch_optional(self.database.reads())
+            .await;
         let row = found.map_err(IndexError::statement("look for a user"))?;
         row.map(|row| row::integer(&row, 0).map(UserId)).transpose()
     }
@@ -29,7 +36,9 @@ impl Index {
             .bind(user.0)
             .fetch_optional(self.database.reads())
             .await;
-        found.map(|row| row.is_some()).map_err(IndexError::statement("look for other users"))
+        found
+            .map(|row| row.is_some())
+            .map_err(IndexError::statement("look for other users"))
     }
 
     /// All users, by name.
@@ -55,20 +64,31 @@ impl Index {
     }
 
     /// Sets a user's password, as its hash.
-    pub async fn set_password(&self, user: UserId, password_hash: String) -> Result<(), IndexError> {
-        self.writer.write(SetPassword { user, password_hash }).await
+    pub async fn set_password(
+        &self,
+        user: UserId,
+        password_hash: String,
+    ) -> Result<(), IndexError> {
+        self.writer
+            .write(SetPassword {
+                user,
+                password_hash,
+            })
+            .await
     }
 
-    /// The user of that name with the hash of their password; none if there is no such user, they are disabled, or have no
-    /// password.
+    /// The user of that name with the hash of their password; none if there is no such user, they
+    /// are disabled, or have no password.
     pub async fn credentials(&self, name: &str) -> Result<Option<(UserId, String)>, IndexError> {
-        let found =
-            sqlx::query("SELECT id, password FROM users WHERE name = $1 AND state = 0 AND password IS NOT NULL")
-                .bind(name)
-                .fetch_optional(self.database.reads())
-                .await;
+        let found = sqlx::query(
+            "SELECT id, password FROM users WHERE name = $1 AND state = 0 AND password IS NOT NULL",
+        )
+        .bind(name)
+        .fetch_optional(self.database.reads())
+        .await;
         let row = found.map_err(IndexError::statement("look for a password"))?;
-        row.map(|row| Ok((UserId(row::integer(&row, 0)?), row::text(&row, 1)?))).transpose()
+        row.map(|row| Ok((UserId(row::integer(&row, 0)?), row::text(&row, 1)?)))
+            .transpose()
     }
 
     /// Locks a user out, or lets them in again. What they have stays.

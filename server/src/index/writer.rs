@@ -1,11 +1,12 @@
 //! The writer: one task through which every write goes, and which commits them in groups.
 //!
-//! A commit waits for the disk; what asks for one meanwhile waits together and is committed together next. So a hundred
-//! images that are stored at once cost a few waits and not a hundred. Nothing is answered before its commit.
+//! A commit waits for the disk; what asks for one meanwhile waits together and is committed
+//! together next. So a hundred images that are stored at once cost a few waits and not a hundred.
+//! Nothing is answered before its commit.
 //!
-//! A write decides before it changes anything: an answer like `NameTaken` leaves the group as it was. If the database
-//! itself refuses one, the group is rolled back and each of its writes is carried out in a transaction of its own, so
-//! that only the guilty one fails.
+//! A write decides before it changes anything: an answer like `NameTaken` leaves the group as it
+//! was. If the database itself refuses one, the group is rolled back and each of its writes is
+//! carried out in a transaction of its own, so that only the guilty one fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,10 +63,18 @@ impl Writer {
     /// Carries out a write; durable when this returns.
     pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Answer, IndexError> {
         #[cfg(test)]
-        self.writes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.writes
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        let asked = Asked { write, outcome: None, reply };
-        self.queue.send(Entry::Write(Box::new(asked))).await.map_err(|_| IndexError::Closed)?;
+        let asked = Asked {
+            write,
+            outcome: None,
+            reply,
+        };
+        self.queue
+            .send(Entry::Write(Box::new(asked)))
+            .await
+            .map_err(|_| IndexError::Closed)?;
         answer.await.map_err(|_| IndexError::Closed)?
     }
 
@@ -155,8 +164,9 @@ async fn transact(database: &Database, group: &mut [Box<dyn Waiting>]) -> Result
     let mut connection = database.writes().acquire().await?;
     let outcome = commit_on(&mut connection, database.begin(), group).await;
     if outcome.is_err() {
-        // After some errors (a full disk) SQLite has rolled back by itself, and sqlx would count a transaction that
-        // is not there any more. A new connection has no such past; closing this one undoes whatever it had begun.
+        // After some errors (a full disk) SQLite has rolled back by itself, and sqlx would count a
+        // transaction that is not there any more. A new connection has no such past; closing this
+        // one undoes whatever it had begun.
         if let Err(error) = connection.close().await {
             tracing::warn!(%error, "could not close the index's connection after a failed transaction");
         }
@@ -215,7 +225,9 @@ impl<W: Write> Waiting for Asked<W> {
     }
 
     fn answer(self: Box<Self>) {
-        let outcome = self.outcome.expect("a write is carried out before it is answered");
+        let outcome = self
+            .outcome
+            .expect("a write is carried out before it is answered");
         // Whoever stopped waiting will ask again: every write may be sent twice.
         drop(self.reply.send(outcome));
     }

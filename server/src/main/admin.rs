@@ -1,5 +1,6 @@
-//! What an administrator says about users and devices. Whoever may write the data directory may say it; nothing of it goes over
-//! the network. A running server heeds it within seconds: that long it remembers who showed which token.
+//! What an administrator says about users and devices. Whoever may write the data directory may say
+//! it; nothing of it goes over the network. A running server heeds it within seconds: that long it
+//! remembers who showed which token.
 
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::path::{Path, PathBuf};
@@ -38,7 +39,8 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         at: Where,
     },
-    /// Sets a user's password for `heirloom login`: asks for it, or takes the first line of standard input
+    /// Sets a user's password for `heirloom login`: asks for it, or takes the first line of
+    /// standard input
     Passwd {
         /// The user's name
         name: String,
@@ -124,7 +126,8 @@ impl From<ScopeChoice> for Scope {
 }
 
 impl UserCommand {
-    /// Answers what to print. Of a new user that is the token alone, so that a script may take the whole output.
+    /// Answers what to print. Of a new user that is the token alone, so that a script may take the
+    /// whole output.
     pub(crate) async fn carry_out(self) -> anyhow::Result<String> {
         let book = Book::open(match &self {
             Self::Add { at, .. }
@@ -141,9 +144,15 @@ impl UserCommand {
             Self::List { .. } => accounts.users().await.map(|users| lines(&users, user_line)),
             Self::Passwd { name, .. } => {
                 let password = ask_password()?;
-                accounts.set_password(name, password).await.map(|()| String::new())
+                accounts
+                    .set_password(name, password)
+                    .await
+                    .map(|()| String::new())
             }
-            Self::Quota { name, quota, .. } => accounts.set_quota(name, quota.bytes()).await.map(|()| String::new()),
+            Self::Quota { name, quota, .. } => accounts
+                .set_quota(name, quota.bytes())
+                .await
+                .map(|()| String::new()),
             Self::Disable { name, .. } => set_state(accounts, name, UserState::Disabled).await,
             Self::Enable { name, .. } => set_state(accounts, name, UserState::Active).await,
         };
@@ -161,9 +170,20 @@ impl DeviceCommand {
         let book = book.await?;
         let accounts = &book.accounts;
         let said = match &self {
-            Self::Add { user, device, scope, .. } => accounts.add_device(user, device, (*scope).into()).await,
-            Self::List { user, .. } => accounts.devices(user).await.map(|devices| lines(&devices, device_line)),
-            Self::Revoke { user, device, .. } => accounts.revoke_device(user, device).await.map(|()| String::new()),
+            Self::Add {
+                user,
+                device,
+                scope,
+                ..
+            } => accounts.add_device(user, device, (*scope).into()).await,
+            Self::List { user, .. } => accounts
+                .devices(user)
+                .await
+                .map(|devices| lines(&devices, device_line)),
+            Self::Revoke { user, device, .. } => accounts
+                .revoke_device(user, device)
+                .await
+                .map(|()| String::new()),
         };
         book.close().await;
         Ok(said?)
@@ -178,8 +198,13 @@ pub(crate) struct Book {
 
 impl Book {
     pub(crate) async fn open(data: &Path) -> anyhow::Result<Self> {
-        let index = Index::open(&DataDir::open(data)?.index_url()).await.context("open the index")?;
-        Ok(Self { accounts: Accounts::new(index.clone()), index })
+        let index = Index::open(&DataDir::open(data)?.index_url())
+            .await
+            .context("open the index")?;
+        Ok(Self {
+            accounts: Accounts::new(index.clone()),
+            index,
+        })
     }
 
     pub(crate) async fn close(self) {
@@ -193,7 +218,11 @@ fn ask_password() -> anyhow::Result<String> {
         return rpassword::prompt_password("New password: ").context("ask for the password");
     }
     let mut line = String::new();
-    io::stdin().lock().take(LINE_BYTES_MAX).read_line(&mut line).context("read the password")?;
+    io::stdin()
+        .lock()
+        .take(LINE_BYTES_MAX)
+        .read_line(&mut line)
+        .context("read the password")?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
@@ -202,7 +231,10 @@ async fn set_state(
     name: &str,
     state: UserState,
 ) -> Result<String, heirloom_server::accounts::AccountError> {
-    accounts.set_user_state(name, state).await.map(|()| String::new())
+    accounts
+        .set_user_state(name, state)
+        .await
+        .map(|()| String::new())
 }
 
 fn lines<T>(entries: &[T], line: fn(&T) -> String) -> String {
@@ -214,8 +246,13 @@ fn user_line(user: &UserEntry) -> String {
         UserState::Active => "active",
         UserState::Disabled => "disabled",
     };
-    let quota = user.quota_bytes.map_or_else(|| "no quota".to_owned(), |quota| format!("of {quota}"));
-    format!("{}\t{state}\t{} devices\t{} bytes {quota}", user.name, user.devices, user.held_bytes)
+    let quota = user
+        .quota_bytes
+        .map_or_else(|| "no quota".to_owned(), |quota| format!("of {quota}"));
+    format!(
+        "{}\t{state}\t{} devices\t{} bytes {quota}",
+        user.name, user.devices, user.held_bytes
+    )
 }
 
 fn device_line(device: &DeviceEntry) -> String {

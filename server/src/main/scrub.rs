@@ -1,6 +1,7 @@
 //! `heirloom-server scrub`: what the running server does slowly, done now.
 //!
-//! It may run beside the server: both mark what is damaged in the index, and look at a file once more before they move it aside.
+//! It may run beside the server: both mark what is damaged in the index, and look at a file once
+//! more before they move it aside.
 
 use std::sync::Arc;
 
@@ -25,7 +26,9 @@ impl ScrubCommand {
     /// Answers what to print.
     pub(crate) async fn carry_out(self) -> anyhow::Result<String> {
         let book = Book::open(&self.at.data).await?;
-        let blobs = LocalBlobs::open(&DataDir::open(&self.at.data)?).await.context("open the stored images")?;
+        let blobs = LocalBlobs::open(&DataDir::open(&self.at.data)?)
+            .await
+            .context("open the stored images")?;
         let scrub = Scrub::new(book.index.clone(), Arc::new(blobs), Arc::default());
         let round = scrub.round(u64::from(self.rate) * 1_000_000).await;
         book.close().await;
@@ -34,9 +37,16 @@ impl ScrubCommand {
 }
 
 fn report(round: &Round) -> String {
-    let mut lines: Vec<_> = round.damaged.iter().map(|image| format!("damaged: {image}")).collect();
+    let mut lines: Vec<_> = round
+        .damaged
+        .iter()
+        .map(|image| format!("damaged: {image}"))
+        .collect();
     if round.unread > 0 {
-        lines.push(format!("{} could not be read now: see the log", round.unread));
+        lines.push(format!(
+            "{} could not be read now: see the log",
+            round.unread
+        ));
     }
     let damaged = round.damaged.len();
     lines.push(format!(

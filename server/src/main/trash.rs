@@ -1,5 +1,5 @@
-//! What an administrator says about the trash. Nothing of it goes over the network: whoever takes a device, or all of them,
-//! can fill the trash and not empty it.
+//! What an administrator says about the trash. Nothing of it goes over the network: whoever takes a
+//! device, or all of them, can fill the trash and not empty it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,7 +20,8 @@ const BATCH: u32 = 100;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrashCommand {
-    /// Forgets what is in the trash, before its time; it cannot be restored afterwards. Frees the room of what nobody has any more
+    /// Forgets what is in the trash, before its time; it cannot be restored afterwards. Frees the
+    /// room of what nobody has any more
     Purge {
         /// Only this user's; without it, everybody's
         #[arg(long, value_name = "NAME")]
@@ -28,7 +29,8 @@ pub(crate) enum TrashCommand {
         /// Only what was removed at least so long ago: 12h, 7d
         #[arg(long, value_name = "AGE", value_parser = words::duration)]
         older: Option<Duration>,
-        /// Free only what nobody has had for so long, and what the index has not known for so long; 0s for all of it, now
+        /// Free only what nobody has had for so long, and what the index has not known for so long;
+        /// 0s for all of it, now
         #[arg(long, value_name = "TIME", value_parser = words::duration)]
         grace: Option<Duration>,
         #[command(flatten)]
@@ -39,29 +41,65 @@ pub(crate) enum TrashCommand {
 impl TrashCommand {
     /// Answers what to print.
     pub(crate) async fn carry_out(self) -> anyhow::Result<String> {
-        let Self::Purge { user, older, grace, at } = self;
-        let graces = grace.map_or_else(Graces::default, |grace| Graces { released: grace, stray: grace });
+        let Self::Purge {
+            user,
+            older,
+            grace,
+            at,
+        } = self;
+        let graces = grace.map_or_else(Graces::default, |grace| Graces {
+            released: grace,
+            stray: grace,
+        });
         let book = Book::open(&at.data).await?;
-        let report = clear(&book, &at, user.as_deref(), older.unwrap_or_default(), graces).await;
+        let report = clear(
+            &book,
+            &at,
+            user.as_deref(),
+            older.unwrap_or_default(),
+            graces,
+        )
+        .await;
         book.close().await;
         report
     }
 }
 
-async fn clear(book: &Book, at: &Where, user: Option<&str>, older: Duration, graces: Graces) -> anyhow::Result<String> {
-    let blobs = LocalBlobs::open(&DataDir::open(&at.data)?).await.context("open the stored images")?;
-    let clearing = Clearing::new(book.index.clone(), Arc::new(blobs), Clock::default(), Arc::default());
+async fn clear(
+    book: &Book,
+    at: &Where,
+    user: Option<&str>,
+    older: Duration,
+    graces: Graces,
+) -> anyhow::Result<String> {
+    let blobs = LocalBlobs::open(&DataDir::open(&at.data)?)
+        .await
+        .context("open the stored images")?;
+    let clearing = Clearing::new(
+        book.index.clone(),
+        Arc::new(blobs),
+        Clock::default(),
+        Arc::default(),
+    );
     let purged = purge(book, user, older).await?;
     let freed = clearing.clear_released(graces.released).await?;
     let strays = clearing.clear_strays(graces.stray).await?;
-    let waiting = book.index.waiting_images().await.context("count what waits")?;
+    let waiting = book
+        .index
+        .waiting_images()
+        .await
+        .context("count what waits")?;
     Ok(report(purged, freed, strays, waiting))
 }
 
 fn report(purged: u64, freed: Freed, strays: Freed, waiting: Waiting) -> String {
     let mut lines = vec![
         format!("purged {purged} photos"),
-        format!("freed {} images, {} bytes", freed.images + strays.images, freed.bytes + strays.bytes),
+        format!(
+            "freed {} images, {} bytes",
+            freed.images + strays.images,
+            freed.bytes + strays.bytes
+        ),
     ];
     if waiting.images > 0 {
         let Waiting { images, bytes } = waiting;
@@ -76,17 +114,27 @@ async fn purge(book: &Book, user: Option<&str>, older: Duration) -> anyhow::Resu
     let whose = match user {
         None => None,
         Some(name) => {
-            let found = book.index.user_named(name).await.context("look for the user")?;
+            let found = book
+                .index
+                .user_named(name)
+                .await
+                .context("look for the user")?;
             Some(found.with_context(|| format!("there is no user named {name}"))?)
         }
     };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the machine's clock is wrong")?;
-    let before_ms = i64::try_from(now.saturating_sub(older).as_millis()).context("the machine's clock is wrong")?;
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .context("the machine's clock is wrong")?;
+    let before_ms = i64::try_from(now.saturating_sub(older).as_millis())
+        .context("the machine's clock is wrong")?;
     let mut purged = 0;
     loop {
         // What is removed from now on stays, however long this takes.
-        let some =
-            book.index.purge_trash(whose, before_ms.saturating_add(1), BATCH).await.context("purge the trash")?;
+        let some = book
+            .index
+            .purge_trash(whose, before_ms.saturating_add(1), BATCH)
+            .await
+            .context("purge the trash")?;
         if some == 0 {
             return Ok(purged);
         }

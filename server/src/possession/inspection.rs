@@ -1,5 +1,5 @@
-//! Inspection: one reading of a stored image that answers two questions at once. Are these still the
-//! bytes that were stored? And does the proof speak of them?
+//! Inspection: one reading of a stored image that answers two questions at once. Are these still
+//! the bytes that were stored? And does the proof speak of them?
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -26,8 +26,8 @@ pub(super) enum Inspected {
     Unreadable,
 }
 
-/// Reads the image once. Hashing runs on a blocking thread, fed through a short queue; it ends by itself when this
-/// future is dropped.
+/// Reads the image once. Hashing runs on a blocking thread, fed through a short queue; it ends by
+/// itself when this future is dropped.
 pub(super) async fn inspect(
     blobs: &dyn Blobs,
     fingerprint: Fingerprint,
@@ -57,7 +57,9 @@ async fn feed(
     size: u64,
     pieces: mpsc::Sender<Bytes>,
 ) -> Result<(), BlobError> {
-    let Ok(whole) = ByteRange::new(0, size) else { return Ok(()) };
+    let Ok(whole) = ByteRange::new(0, size) else {
+        return Ok(());
+    };
     let mut stored = blobs.read(fingerprint, whole).await?;
     while let Some(piece) = stored.next().await {
         let piece = piece.map_err(|source| BlobError::Io {
@@ -99,16 +101,27 @@ struct Summed {
 
 impl Sums {
     fn new(user: UserId, size: u64, nonces: &[Nonce; 2]) -> Self {
-        let provers = [Prover::new(&nonces[0], user, size), Prover::new(&nonces[1], user, size)];
-        Self { fingerprinter: Fingerprinter::default(), provers }
+        let provers = [
+            Prover::new(&nonces[0], user, size),
+            Prover::new(&nonces[1], user, size),
+        ];
+        Self {
+            fingerprinter: Fingerprinter::default(),
+            provers,
+        }
     }
 
     fn over(mut self, mut queue: mpsc::Receiver<Bytes>) -> Summed {
         while let Some(piece) = queue.blocking_recv() {
             self.fingerprinter.update(&piece);
-            self.provers.iter_mut().for_each(|prover| prover.update(&piece));
+            self.provers
+                .iter_mut()
+                .for_each(|prover| prover.update(&piece));
         }
-        Summed { fingerprint: self.fingerprinter.finish(), proofs: self.provers.map(Prover::finish) }
+        Summed {
+            fingerprint: self.fingerprinter.finish(),
+            proofs: self.provers.map(Prover::finish),
+        }
     }
 }
 

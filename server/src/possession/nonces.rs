@@ -18,24 +18,34 @@ pub(super) struct Nonces {
 
 impl Nonces {
     pub(super) fn of(secret: [u8; 32]) -> Self {
-        Self { key: blake3::derive_key(CONTEXT, &secret) }
+        Self {
+            key: blake3::derive_key(CONTEXT, &secret),
+        }
     }
 
     /// The nonce of the hour, and the seconds until the next.
     pub(super) fn newest(&self, token: TokenId, now_ms: i64) -> (Nonce, u64) {
         let seconds = seconds(now_ms);
-        (self.at(token, seconds / NONCE_SECONDS), NONCE_SECONDS - seconds % NONCE_SECONDS)
+        (
+            self.at(token, seconds / NONCE_SECONDS),
+            NONCE_SECONDS - seconds % NONCE_SECONDS,
+        )
     }
 
     /// Those that a proof may have been made with: this hour's and the last one's.
     pub(super) fn good(&self, token: TokenId, now_ms: i64) -> [Nonce; 2] {
         let period = seconds(now_ms) / NONCE_SECONDS;
-        [self.at(token, period), self.at(token, period.saturating_sub(1))]
+        [
+            self.at(token, period),
+            self.at(token, period.saturating_sub(1)),
+        ]
     }
 
     fn at(&self, token: TokenId, period: u64) -> Nonce {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        hasher.update(&token.0.to_be_bytes()).update(&period.to_be_bytes());
+        hasher
+            .update(&token.0.to_be_bytes())
+            .update(&period.to_be_bytes());
         Nonce::from(*hasher.finalize().as_bytes())
     }
 }
@@ -62,7 +72,12 @@ mod tests {
         let nonces = Nonces::of([1; 32]);
         let (given, renewal_s) = nonces.newest(TokenId(7), 5 * HOUR_MS + 1_000);
         assert_eq!(renewal_s, NONCE_SECONDS - 1);
-        for (later_ms, good) in [(0, true), (HOUR_MS, true), (2 * HOUR_MS - 2_000, true), (2 * HOUR_MS, false)] {
+        for (later_ms, good) in [
+            (0, true),
+            (HOUR_MS, true),
+            (2 * HOUR_MS - 2_000, true),
+            (2 * HOUR_MS, false),
+        ] {
             let accepted = nonces.good(TokenId(7), 5 * HOUR_MS + 1_000 + later_ms);
             assert_eq!(accepted.contains(&given), good, "{later_ms} ms later");
         }

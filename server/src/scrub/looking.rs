@@ -24,7 +24,12 @@ pub enum Verdict {
 }
 
 /// Reads an image at the pace.
-pub(super) async fn look(blobs: &dyn Blobs, fingerprint: Fingerprint, size: u64, pace: &mut Pace) -> Verdict {
+pub(super) async fn look(
+    blobs: &dyn Blobs,
+    fingerprint: Fingerprint,
+    size: u64,
+    pace: &mut Pace,
+) -> Verdict {
     match found(blobs, fingerprint, size, pace).await {
         Ok(found) if found == fingerprint => Verdict::Sound,
         Ok(_) => Verdict::Damaged,
@@ -43,7 +48,11 @@ async fn found(
     size: u64,
     pace: &mut Pace,
 ) -> Result<Fingerprint, BlobError> {
-    let failed = |source| BlobError::Io { doing: "read image", path: fingerprint.to_string().into(), source };
+    let failed = |source| BlobError::Io {
+        doing: "read image",
+        path: fingerprint.to_string().into(),
+        source,
+    };
     let mut hashing = Fingerprinter::default();
     if let Ok(whole) = ByteRange::new(0, size) {
         let mut pieces = blobs.read(fingerprint, whole).await?;
@@ -55,7 +64,9 @@ async fn found(
                 hashing.update(&piece);
                 hashing
             });
-            hashing = hashed.await.map_err(|stopped| failed(io::Error::other(stopped)))?;
+            hashing = hashed
+                .await
+                .map_err(|stopped| failed(io::Error::other(stopped)))?;
         }
     }
     // Longer than it should be is as wrong as another byte.
@@ -97,26 +108,53 @@ mod tests {
         let data = DataDir::open(root.path()).unwrap();
         let blobs = LocalBlobs::open(&data).await.unwrap();
         let (fingerprint, size) = (Fingerprint::of(CONTENT), CONTENT.len() as u64);
-        drop(blobs.store_several(vec![(fingerprint, Bytes::from_static(CONTENT))]).await.unwrap());
+        drop(
+            blobs
+                .store_several(vec![(fingerprint, Bytes::from_static(CONTENT))])
+                .await
+                .unwrap(),
+        );
         let name = fingerprint.to_string();
         let image = data.images().join(&name[..2]).join(&name);
-        let others: [&[u8]; 4] = [b"not much of a Photo", b"not much of a phot", b"not much of a photo!", b""];
-        for (stands, verdict) in
-            others.map(|other| (other, Verdict::Damaged)).into_iter().chain([(CONTENT, Verdict::Sound)])
+        let others: [&[u8]; 4] = [
+            b"not much of a Photo",
+            b"not much of a phot",
+            b"not much of a photo!",
+            b"",
+        ];
+        for (stands, verdict) in others
+            .map(|other| (other, Verdict::Damaged))
+            .into_iter()
+            .chain([(CONTENT, Verdict::Sound)])
         {
             fs::write(&image, stands).unwrap();
-            assert_eq!(look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await, verdict, "{stands:?}");
+            assert_eq!(
+                look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await,
+                verdict,
+                "{stands:?}"
+            );
         }
         fs::remove_file(&image).unwrap();
-        assert_eq!(look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await, Verdict::Damaged);
+        assert_eq!(
+            look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await,
+            Verdict::Damaged
+        );
     }
 
     #[test]
     fn what_a_disk_lost_is_damage_and_what_it_does_not_give_now_is_not() {
-        let failed = |source| BlobError::Io { doing: "read image", path: "image".into(), source };
+        let failed = |source| BlobError::Io {
+            doing: "read image",
+            path: "image".into(),
+            source,
+        };
         assert!(is_lost(&failed(io::Error::from_raw_os_error(EIO))));
         assert!(is_lost(&failed(io::ErrorKind::UnexpectedEof.into())));
-        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::TimedOut, io::ErrorKind::OutOfMemory] {
+        for kind in [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::OutOfMemory,
+        ] {
             assert!(!is_lost(&failed(kind.into())), "{kind}");
         }
     }

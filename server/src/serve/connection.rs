@@ -34,7 +34,8 @@ const STREAMS_MAX: u32 = 64;
 /// Bytes in an HTTP/2 head.
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 
-/// How often an HTTP/2 connection is asked whether it is still there, and how long it may take to say so.
+/// How often an HTTP/2 connection is asked whether it is still there, and how long it may take to
+/// say so.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -66,8 +67,13 @@ impl Limits {
 }
 
 /// Serves a connection to its end, or until `watcher` asks it to finish what is under way.
-pub(super) async fn serve<S>(stream: S, peer: Peer, router: Router, limits: Limits, watcher: Watcher)
-where
+pub(super) async fn serve<S>(
+    stream: S,
+    peer: Peer,
+    router: Router,
+    limits: Limits,
+    watcher: Watcher,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let spoken = Arc::new(AtomicBool::new(false));
@@ -79,7 +85,10 @@ where
         heard.store(true, Ordering::Relaxed);
         answer(router.clone(), findings.fault(), request)
     });
-    let connection = limits.builder.serve_connection(TokioIo::new(gate), service).into_owned();
+    let connection = limits
+        .builder
+        .serve_connection(TokioIo::new(gate), service)
+        .into_owned();
     let serving = std::pin::pin!(watcher.watch(connection));
     tokio::select! {
         served = serving => {
@@ -91,8 +100,8 @@ where
     }
 }
 
-/// hyper-util waits without limit until it knows which HTTP is spoken. Ends when nothing was asked for too long; never,
-/// once something was.
+/// hyper-util waits without limit until it knows which HTTP is spoken. Ends when nothing was asked
+/// for too long; never, once something was.
 async fn silence(spoken: &AtomicBool) {
     sleep(HEAD_TIME_MAX).await;
     if spoken.load(Ordering::Relaxed) {

@@ -6,11 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Connections in all. Each costs a socket and some memory; those beyond wait in the kernel's queue.
+/// Connections in all. Each costs a socket and some memory; those beyond wait in the kernel's
+/// queue.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// Connections from one address, so that nobody alone can be the whole crowd. A proxy on this machine speaks for many, so
-/// loopback is not counted.
+/// Connections from one address, so that nobody alone can be the whole crowd. A proxy on this
+/// machine speaks for many, so loopback is not counted.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 
 /// Counts connections.
@@ -30,12 +31,18 @@ pub(super) struct Place {
 
 impl Crowd {
     pub(super) fn new() -> Self {
-        Self { room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), addresses: Arc::default() }
+        Self {
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            addresses: Arc::default(),
+        }
     }
 
     /// Waits until there is room for one more.
     pub(super) async fn room(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.room).acquire_owned().await.expect("the semaphore is never closed")
+        Arc::clone(&self.room)
+            .acquire_owned()
+            .await
+            .expect("the semaphore is never closed")
     }
 
     /// A place for a connection from `address`; none if it has too many.
@@ -49,11 +56,17 @@ impl Crowd {
             }
             *count += 1;
         }
-        Some(Place { crowd: self.clone(), address, _room: room })
+        Some(Place {
+            crowd: self.clone(),
+            address,
+            _room: room,
+        })
     }
 
     fn addresses(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
-        self.addresses.lock().unwrap_or_else(PoisonError::into_inner)
+        self.addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,13 +96,24 @@ mod tests {
         }
         assert!(crowd.place(crowd.room().await, far).is_none());
         // The same address, as a socket of both families shows it.
-        assert!(crowd.place(crowd.room().await, "::ffff:192.0.2.1".parse().unwrap()).is_none());
+        assert!(
+            crowd
+                .place(crowd.room().await, "::ffff:192.0.2.1".parse().unwrap())
+                .is_none()
+        );
         assert!(crowd.place(crowd.room().await, other).is_some());
         places.pop();
-        places.push(crowd.place(crowd.room().await, far).expect("a place became free"));
+        places.push(
+            crowd
+                .place(crowd.room().await, far)
+                .expect("a place became free"),
+        );
         for _ in 0..2 * CONNECTIONS_PER_ADDRESS_MAX {
-            places
-                .push(crowd.place(crowd.room().await, IpAddr::from([127, 0, 0, 1])).expect("loopback is not counted"));
+            places.push(
+                crowd
+                    .place(crowd.room().await, IpAddr::from([127, 0, 0, 1]))
+                    .expect("loopback is not counted"),
+            );
         }
         drop(places);
         assert!(crowd.addresses().is_empty());

@@ -1,9 +1,9 @@
 //! The gate: every head of HTTP/1 is looked at before hyper sees it.
 //!
-//! Two reasons. hyper takes `Content-Length` together with `Transfer-Encoding` and hides one of them;
-//! behind a proxy that chose the other, the rest of the body would be read as a request (RFC 9112
-//! section 11.2). And what hyper refuses by itself it refuses without a body, where our clients are
-//! promised a problem they can read.
+//! Two reasons. hyper takes `Content-Length` together with `Transfer-Encoding` and hides one of
+//! them; behind a proxy that chose the other, the rest of the body would be read as a request (RFC
+//! 9112 section 11.2). And what hyper refuses by itself it refuses without a body, where our
+//! clients are promised a problem they can read.
 //!
 //! A head that passes is handed on as it came. For one that does not, hyper is given a harmless
 //! request in its place, and the service is told to answer it with the refusal and close. The rest
@@ -105,16 +105,23 @@ impl<S> Gate<S> {
     fn look(&mut self) {
         while !self.collected.is_empty() {
             match self.reading {
-                Reading::FirstHead | Reading::Head => match head::end(&self.collected, self.looked_at) {
-                    Some(end) => self.look_at_head(end),
-                    None if self.collected.len() > HEAD_BYTES_MAX => self.refuse(Fault::TOO_LARGE),
-                    None => {
-                        self.looked_at = self.collected.len();
-                        return;
+                Reading::FirstHead | Reading::Head => {
+                    match head::end(&self.collected, self.looked_at) {
+                        Some(end) => self.look_at_head(end),
+                        None if self.collected.len() > HEAD_BYTES_MAX => {
+                            self.refuse(Fault::TOO_LARGE);
+                        }
+                        None => {
+                            self.looked_at = self.collected.len();
+                            return;
+                        }
                     }
-                },
+                }
                 Reading::Body(left) => {
-                    let here = self.collected.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                    let here = self
+                        .collected
+                        .len()
+                        .min(usize::try_from(left).unwrap_or(usize::MAX));
                     self.passed.unsplit(self.collected.split_to(here));
                     self.reading = after(left - here as u64);
                 }
@@ -157,11 +164,19 @@ impl<S> Gate<S> {
 }
 
 const fn after(body_bytes: u64) -> Reading {
-    if body_bytes == 0 { Reading::Head } else { Reading::Body(body_bytes) }
+    if body_bytes == 0 {
+        Reading::Head
+    } else {
+        Reading::Body(body_bytes)
+    }
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
-    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
             if !this.passed.is_empty() || buffer.remaining() == 0 {
@@ -172,14 +187,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
             let read = (buffer.filled().len() - before) as u64;
             match this.reading {
-                // Whoever was refused may have stopped sending; the answer still goes out before the connection ends.
+                // Whoever was refused may have stopped sending; the answer still goes out before
+                // the connection ends.
                 Reading::Nothing if read == 0 => return Poll::Pending,
                 Reading::Everything => return Poll::Ready(Ok(())),
                 Reading::Body(left) if read <= left && read > 0 => {
                     this.reading = after(left - read);
                     return Poll::Ready(Ok(()));
                 }
-                Reading::FirstHead | Reading::Head | Reading::Body(_) if read == 0 => return Poll::Ready(Ok(())),
+                Reading::FirstHead | Reading::Head | Reading::Body(_) if read == 0 => {
+                    return Poll::Ready(Ok(()));
+                }
                 Reading::FirstHead | Reading::Head | Reading::Body(_) | Reading::Nothing => {
                     this.collected.extend_from_slice(&buffer.filled()[before..]);
                     buffer.set_filled(before);
@@ -192,7 +210,11 @@ impl<S: AsyncRead + Unpin> AsyncRead for Gate<S> {
 
 impl<S: AsyncWrite + Unpin> Gate<S> {
     /// Holds a write to its time limit: `written` is what the socket said to it.
-    fn timed<T>(&mut self, context: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+    fn timed<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stalled = false;
             return written;
@@ -202,12 +224,19 @@ impl<S: AsyncWrite + Unpin> Gate<S> {
             self.stall.as_mut().reset(Instant::now() + self.stall_max);
         }
         ready!(self.stall.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader took nothing for too long")))
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the reader took nothing for too long",
+        )))
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gate<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(context, bytes);
         self.timed(context, written)
     }

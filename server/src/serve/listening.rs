@@ -18,14 +18,24 @@ use crate::http::Peer;
 /// How long requests under way may take to finish after the server was told to stop.
 const DRAIN_MAX: Duration = Duration::from_secs(20);
 
-/// How long nobody is let in after the system refused a connection, as when all file descriptors are in use: trying again
-/// at once would spin.
+/// How long nobody is let in after the system refused a connection, as when all file descriptors
+/// are in use: trying again at once would spin.
 const REFUSED_PAUSE: Duration = Duration::from_millis(250);
 
-/// Lets connections in until `stopping`, then waits for those that are at work. With a shield, all of them speak TLS.
-pub(super) async fn listen(listener: TcpListener, shield: Option<Shield>, router: Router, stopping: CancellationToken) {
+/// Lets connections in until `stopping`, then waits for those that are at work. With a shield, all
+/// of them speak TLS.
+pub(super) async fn listen(
+    listener: TcpListener,
+    shield: Option<Shield>,
+    router: Router,
+    stopping: CancellationToken,
+) {
     let (crowd, limits) = (Crowd::new(), Limits::new());
-    let (graceful, connections, cut) = (GracefulShutdown::new(), TaskTracker::new(), CancellationToken::new());
+    let (graceful, connections, cut) = (
+        GracefulShutdown::new(),
+        TaskTracker::new(),
+        CancellationToken::new(),
+    );
     loop {
         let accepted = tokio::select! {
             () = stopping.cancelled() => break,
@@ -33,7 +43,14 @@ pub(super) async fn listen(listener: TcpListener, shield: Option<Shield>, router
         };
         match accepted {
             Ok((stream, peer, Some(place))) => {
-                let serving = welcome(stream, peer, shield.clone(), router.clone(), limits.clone(), graceful.watcher());
+                let serving = welcome(
+                    stream,
+                    peer,
+                    shield.clone(),
+                    router.clone(),
+                    limits.clone(),
+                    graceful.watcher(),
+                );
                 let cut = cut.clone();
                 connections.spawn(async move {
                     tokio::select! {

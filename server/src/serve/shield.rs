@@ -1,7 +1,9 @@
-//! The shield: TLS around a connection, by rustls, and a certificate that can be renewed while the server runs.
+//! The shield: TLS around a connection, by rustls, and a certificate that can be renewed while the
+//! server runs.
 //!
-//! Certificates last weeks; a server lasts longer. A new one is read from the same two files when the administrator says so
-//! (SIGHUP), and connections from then on are shown it. One that cannot be used changes nothing.
+//! Certificates last weeks; a server lasts longer. A new one is read from the same two files when
+//! the administrator says so (SIGHUP), and connections from then on are shown it. One that cannot
+//! be used changes nothing.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -57,20 +59,31 @@ impl Shield {
     pub(super) async fn raise(files: TlsFiles) -> Result<Self, ShieldError> {
         let files = Arc::new(files);
         let acceptor = read(Arc::clone(&files)).await?;
-        Ok(Self { files, acceptor: Arc::new(RwLock::new(acceptor)) })
+        Ok(Self {
+            files,
+            acceptor: Arc::new(RwLock::new(acceptor)),
+        })
     }
 
     /// Reads them again, for connections from now on. On an error the old ones stay.
     pub(super) async fn renew(&self) -> Result<(), ShieldError> {
         let renewed = read(Arc::clone(&self.files)).await?;
         // A panic elsewhere has not spoiled it: it is replaced as a whole.
-        *self.acceptor.write().unwrap_or_else(PoisonError::into_inner) = renewed;
+        *self
+            .acceptor
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = renewed;
         Ok(())
     }
 
-    /// Shakes hands; none if that failed or took too long, which is nothing for the log of the house: the internet knocks.
+    /// Shakes hands; none if that failed or took too long, which is nothing for the log of the
+    /// house: the internet knocks.
     pub(super) async fn meet(&self, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
-        let acceptor = self.acceptor.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let acceptor = self
+            .acceptor
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         match timeout(HANDSHAKE_TIME_MAX, acceptor.accept(stream)).await {
             Ok(Ok(stream)) => Some(stream),
             Ok(Err(error)) => {
@@ -87,19 +100,25 @@ impl Shield {
 
 impl fmt::Debug for Shield {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Shield").field("files", &self.files).finish_non_exhaustive()
+        formatter
+            .debug_struct("Shield")
+            .field("files", &self.files)
+            .finish_non_exhaustive()
     }
 }
 
 async fn read(files: Arc<TlsFiles>) -> Result<TlsAcceptor, ShieldError> {
-    let read = spawn_blocking(move || agreement(&files)).await.map_err(ShieldError::Lost)??;
+    let read = spawn_blocking(move || agreement(&files))
+        .await
+        .map_err(ShieldError::Lost)??;
     Ok(TlsAcceptor::from(Arc::new(read)))
 }
 
 /// TLS 1.2 and 1.3 with what rustls holds to be safe.
 fn agreement(files: &TlsFiles) -> Result<ServerConfig, ShieldError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|error| ShieldError::Key(files.key.clone(), error))?;
+    let key = PrivateKeyDer::from_pem_file(&files.key)
+        .map_err(|error| ShieldError::Key(files.key.clone(), error))?;
     let mut agreement = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring has the cipher suites of TLS 1.2 and 1.3")
@@ -114,5 +133,9 @@ fn agreement(files: &TlsFiles) -> Result<ServerConfig, ShieldError> {
 fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, ShieldError> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let certificates = read.map_err(|error| ShieldError::Certificates(file.to_owned(), error))?;
-    if certificates.is_empty() { Err(ShieldError::NoCertificate(file.to_owned())) } else { Ok(certificates) }
+    if certificates.is_empty() {
+        Err(ShieldError::NoCertificate(file.to_owned()))
+    } else {
+        Ok(certificates)
+    }
 }

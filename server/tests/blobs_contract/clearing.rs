@@ -17,12 +17,18 @@ const SHORT: Duration = Duration::from_millis(200);
 /// Two images of one section.
 fn neighbours() -> (Image, Image) {
     let first = Image::new(1, 1000);
-    let second = (2..10_000).map(|seed| Image::new(seed, 1000)).find(|image| image.section() == first.section());
+    let second = (2..10_000)
+        .map(|seed| Image::new(seed, 1000))
+        .find(|image| image.section() == first.section());
     (first, second.expect("there is one among a few hundred"))
 }
 
 async fn remove(blobs: &dyn Blobs, images: Vec<Fingerprint>) -> Freed {
-    let alone = blobs.seclude(Section::of(images[0])).await.unwrap().expect("nobody is storing");
+    let alone = blobs
+        .seclude(Section::of(images[0]))
+        .await
+        .unwrap()
+        .expect("nobody is storing");
     blobs.remove(alone, images).await.unwrap()
 }
 
@@ -31,18 +37,38 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
     let (image, beside) = neighbours();
     image.store(&*blobs).await.unwrap();
     beside.store(&*blobs).await.unwrap();
-    assert_eq!(remove(&*blobs, vec![image.fingerprint]).await, Freed { images: 1, bytes: 1000 });
+    assert_eq!(
+        remove(&*blobs, vec![image.fingerprint]).await,
+        Freed {
+            images: 1,
+            bytes: 1000
+        }
+    );
     image.assert_absent(&*blobs).await;
     beside.assert_stored(&*blobs).await;
-    assert_eq!(remove(&*blobs, vec![image.fingerprint]).await, Freed::default(), "twice is fine");
+    assert_eq!(
+        remove(&*blobs, vec![image.fingerprint]).await,
+        Freed::default(),
+        "twice is fine"
+    );
 
     image.store(&*blobs).await.unwrap();
     place.damage(&image);
     blobs.quarantine(image.fingerprint).await.unwrap();
     image.store(&*blobs).await.unwrap();
     let both = remove(&*blobs, vec![image.fingerprint, beside.fingerprint]).await;
-    assert_eq!(both, Freed { images: 2, bytes: 3000 }, "the damaged bytes, too");
-    assert_eq!(std::fs::read_dir(place.data.quarantine()).unwrap().count(), 0);
+    assert_eq!(
+        both,
+        Freed {
+            images: 2,
+            bytes: 3000
+        },
+        "the damaged bytes, too"
+    );
+    assert_eq!(
+        std::fs::read_dir(place.data.quarantine()).unwrap().count(),
+        0
+    );
     image.store(&*place.open().await).await.unwrap();
     image.assert_stored(&*blobs).await;
 }
@@ -52,8 +78,17 @@ pub(super) async fn what_was_just_stored_stays_until_its_stay_ends(place: &Place
     let image = Image::new(1, 1000);
     for way in ["whole", "several", "sealed", "sealed before"] {
         let stay: Stay = match way {
-            "whole" => blobs.store(image.fingerprint, image.size(), image.body(100)).await.unwrap(),
-            "several" => blobs.store_several(vec![(image.fingerprint, image.bytes.clone())]).await.unwrap().stay,
+            "whole" => blobs
+                .store(image.fingerprint, image.size(), image.body(100))
+                .await
+                .unwrap(),
+            "several" => {
+                blobs
+                    .store_several(vec![(image.fingerprint, image.bytes.clone())])
+                    .await
+                    .unwrap()
+                    .stay
+            }
             "sealed" => {
                 image.write(&*blobs, 1, 0, 1000).await;
                 blobs.seal(image.key(1), 1000).await.unwrap()
@@ -66,14 +101,27 @@ pub(super) async fn what_was_just_stored_stays_until_its_stay_ends(place: &Place
         };
         // Another process, as the administrator's command is one.
         for somebody in [&blobs, &place.open().await] {
-            assert!(somebody.seclude(image.section()).await.unwrap().is_none(), "{way}");
+            assert!(
+                somebody.seclude(image.section()).await.unwrap().is_none(),
+                "{way}"
+            );
             let elsewhere = Section::of_byte(image.section().first_byte() ^ 1);
-            assert!(somebody.seclude(elsewhere).await.unwrap().is_some(), "{way}");
+            assert!(
+                somebody.seclude(elsewhere).await.unwrap().is_some(),
+                "{way}"
+            );
         }
         drop(stay);
-        assert_eq!(remove(&*blobs, vec![image.fingerprint]).await.images, 1, "{way}");
+        assert_eq!(
+            remove(&*blobs, vec![image.fingerprint]).await.images,
+            1,
+            "{way}"
+        );
         let gone = blobs.seal(image.key(1), 1000).await.unwrap_err();
-        assert!(matches!(gone, heirloom_server::blobs::BlobError::Missing(_)), "{way}: {gone}");
+        assert!(
+            matches!(gone, heirloom_server::blobs::BlobError::Missing(_)),
+            "{way}: {gone}"
+        );
     }
 }
 
@@ -81,16 +129,34 @@ pub(super) async fn nobody_stores_where_somebody_removes(place: &Place) {
     let blobs = place.open().await;
     let (image, beside) = neighbours();
     image.store(&*blobs).await.unwrap();
-    let elsewhere =
-        (2..10_000).map(|seed| Image::new(seed, 1000)).find(|other| other.section() != image.section()).unwrap();
-    let alone = place.open().await.seclude(image.section()).await.unwrap().expect("nobody is storing");
-    assert!(blobs.seclude(image.section()).await.unwrap().is_none(), "one at a time");
+    let elsewhere = (2..10_000)
+        .map(|seed| Image::new(seed, 1000))
+        .find(|other| other.section() != image.section())
+        .unwrap();
+    let alone = place
+        .open()
+        .await
+        .seclude(image.section())
+        .await
+        .unwrap()
+        .expect("nobody is storing");
+    assert!(
+        blobs.seclude(image.section()).await.unwrap().is_none(),
+        "one at a time"
+    );
     elsewhere.store(&*blobs).await.unwrap();
     let mut storing = Box::pin(beside.store(&*blobs));
     let mut again = Box::pin(image.store(&*blobs));
     assert!(timeout(SHORT, &mut storing).await.is_err(), "it waits");
     assert!(timeout(SHORT, &mut again).await.is_err(), "it waits");
-    assert_eq!(blobs.remove(alone, vec![image.fingerprint]).await.unwrap().images, 1);
+    assert_eq!(
+        blobs
+            .remove(alone, vec![image.fingerprint])
+            .await
+            .unwrap()
+            .images,
+        1
+    );
     timeout(LIMIT, storing).await.unwrap().unwrap();
     timeout(LIMIT, again).await.unwrap().unwrap();
     image.assert_stored(&*blobs).await;
@@ -103,12 +169,37 @@ pub(super) async fn what_stands_is_listed_with_its_age(place: &Place) {
     assert_eq!(blobs.standing(image.section()).await.unwrap(), []);
     image.store(&*blobs).await.unwrap();
     beside.store(&*blobs).await.unwrap();
-    std::fs::write(place.data.images().join(&image.fingerprint.to_string()[..2]).join("README"), "hers").unwrap();
+    std::fs::write(
+        place
+            .data
+            .images()
+            .join(&image.fingerprint.to_string()[..2])
+            .join("README"),
+        "hers",
+    )
+    .unwrap();
     let mut standing = blobs.standing(image.section()).await.unwrap();
     standing.sort_by_key(|image| image.fingerprint);
     let mut expected = [image.fingerprint, beside.fingerprint];
     expected.sort();
-    assert_eq!(standing.iter().map(|image| image.fingerprint).collect::<Vec<_>>(), expected);
-    let now_ms = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap();
-    assert!(standing.iter().all(|image| (now_ms - 60_000..=now_ms).contains(&image.since_ms)), "{standing:?}");
+    assert_eq!(
+        standing
+            .iter()
+            .map(|image| image.fingerprint)
+            .collect::<Vec<_>>(),
+        expected
+    );
+    let now_ms = i64::try_from(
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap()
+            .as_millis(),
+    )
+    .unwrap();
+    assert!(
+        standing
+            .iter()
+            .all(|image| (now_ms - 60_000..=now_ms).contains(&image.since_ms)),
+        "{standing:?}"
+    );
 }

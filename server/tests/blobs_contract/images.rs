@@ -10,17 +10,30 @@ use super::{Image, Place, broken_off, read};
 
 pub(super) async fn a_stored_image_is_read_back_byte_for_byte(place: &Place) {
     let blobs = place.open().await;
-    for (seed, length) in [0, 1, 100_000, 512 << 10, (512 << 10) + 1, 3_000_001].into_iter().enumerate() {
+    for (seed, length) in [0, 1, 100_000, 512 << 10, (512 << 10) + 1, 3_000_001]
+        .into_iter()
+        .enumerate()
+    {
         let image = Image::new(seed as u64, length);
         image.assert_absent(&*blobs).await;
         image.store(&*blobs).await.unwrap();
         image.assert_stored(&*blobs).await;
     }
     let in_crumbs = Image::new(100, 5000);
-    drop(blobs.store(in_crumbs.fingerprint, 5000, in_crumbs.body(1)).await.unwrap());
+    drop(
+        blobs
+            .store(in_crumbs.fingerprint, 5000, in_crumbs.body(1))
+            .await
+            .unwrap(),
+    );
     in_crumbs.assert_stored(&*blobs).await;
     let at_once = Image::new(101, 4 << 20);
-    drop(blobs.store(at_once.fingerprint, at_once.size(), at_once.body(4 << 20)).await.unwrap());
+    drop(
+        blobs
+            .store(at_once.fingerprint, at_once.size(), at_once.body(4 << 20))
+            .await
+            .unwrap(),
+    );
     at_once.assert_stored(&*blobs).await;
     assert!(blobs.uploads().await.unwrap().is_empty());
 }
@@ -29,12 +42,38 @@ pub(super) async fn any_range_of_an_image_can_be_read(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 1_000_000);
     image.store(&*blobs).await.unwrap();
-    for (start, end) in [(0, 1), (999_999, 1_000_000), (5, 700_000), (262_144, 524_288), (262_143, 262_145)] {
-        let found = read(&*blobs, image.fingerprint, ByteRange::new(start as u64, end as u64).unwrap()).await.unwrap();
+    for (start, end) in [
+        (0, 1),
+        (999_999, 1_000_000),
+        (5, 700_000),
+        (262_144, 524_288),
+        (262_143, 262_145),
+    ] {
+        let found = read(
+            &*blobs,
+            image.fingerprint,
+            ByteRange::new(start as u64, end as u64).unwrap(),
+        )
+        .await
+        .unwrap();
         assert!(found == image.bytes[start..end], "{start}..{end}");
     }
-    let beyond = read(&*blobs, image.fingerprint, ByteRange::new(5, 1_000_001).unwrap()).await;
-    assert!(matches!(beyond, Err(BlobError::TooShort { found: 1_000_000, .. })), "{beyond:?}");
+    let beyond = read(
+        &*blobs,
+        image.fingerprint,
+        ByteRange::new(5, 1_000_001).unwrap(),
+    )
+    .await;
+    assert!(
+        matches!(
+            beyond,
+            Err(BlobError::TooShort {
+                found: 1_000_000,
+                ..
+            })
+        ),
+        "{beyond:?}"
+    );
 }
 
 pub(super) async fn storing_again_is_fine(place: &Place) {
@@ -50,7 +89,10 @@ pub(super) async fn the_wrong_content_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
     for length in [1000, 2_000_000] {
         let (wanted, sent) = (Image::new(1, length), Image::new(2, length));
-        let error = blobs.store(wanted.fingerprint, wanted.size(), sent.body(60_000)).await.unwrap_err();
+        let error = blobs
+            .store(wanted.fingerprint, wanted.size(), sent.body(60_000))
+            .await
+            .unwrap_err();
         assert!(
             matches!(error, BlobError::WrongFingerprint { expected, found }
                 if expected == wanted.fingerprint && found == sent.fingerprint),
@@ -65,20 +107,45 @@ pub(super) async fn the_wrong_length_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 2_000_000);
     for announced in [0, 1, image.size() - 1] {
-        let error = blobs.store(image.fingerprint, announced, image.body(60_000)).await.unwrap_err();
-        assert!(matches!(error, BlobError::WrongLength { expected, .. } if expected == announced), "{error}");
+        let error = blobs
+            .store(image.fingerprint, announced, image.body(60_000))
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(error, BlobError::WrongLength { expected, .. } if expected == announced),
+            "{error}"
+        );
         image.assert_absent(&*blobs).await;
     }
 }
 
 pub(super) async fn several_images_are_stored_at_once(place: &Place) {
     let blobs = place.open().await;
-    let images: Vec<Image> = (0..64_u16).map(|seed| Image::new(seed.into(), 1 + 1000 * usize::from(seed))).collect();
+    let images: Vec<Image> = (0..64_u16)
+        .map(|seed| Image::new(seed.into(), 1 + 1000 * usize::from(seed)))
+        .collect();
     for _ in 0..2 {
-        let several = images.iter().map(|image| (image.fingerprint, image.bytes.clone())).collect();
-        assert!(blobs.store_several(several).await.unwrap().damaged.is_empty());
+        let several = images
+            .iter()
+            .map(|image| (image.fingerprint, image.bytes.clone()))
+            .collect();
+        assert!(
+            blobs
+                .store_several(several)
+                .await
+                .unwrap()
+                .damaged
+                .is_empty()
+        );
     }
-    assert!(blobs.store_several(Vec::new()).await.unwrap().damaged.is_empty());
+    assert!(
+        blobs
+            .store_several(Vec::new())
+            .await
+            .unwrap()
+            .damaged
+            .is_empty()
+    );
     for image in &images {
         image.assert_stored(&*blobs).await;
     }
@@ -87,14 +154,27 @@ pub(super) async fn several_images_are_stored_at_once(place: &Place) {
 
 pub(super) async fn of_several_only_the_damaged_are_left_out(place: &Place) {
     let blobs = place.open().await;
-    let (sound, damaged, sent) = (Image::new(1, 5000), Image::new(2, 5000), Image::new(3, 5000));
-    let several = vec![(damaged.fingerprint, sent.bytes.clone()), (sound.fingerprint, sound.bytes.clone())];
-    assert_eq!(blobs.store_several(several).await.unwrap().damaged, [damaged.fingerprint].into());
+    let (sound, damaged, sent) = (
+        Image::new(1, 5000),
+        Image::new(2, 5000),
+        Image::new(3, 5000),
+    );
+    let several = vec![
+        (damaged.fingerprint, sent.bytes.clone()),
+        (sound.fingerprint, sound.bytes.clone()),
+    ];
+    assert_eq!(
+        blobs.store_several(several).await.unwrap().damaged,
+        [damaged.fingerprint].into()
+    );
     sound.assert_stored(&*blobs).await;
     damaged.assert_absent(&*blobs).await;
     sent.assert_absent(&*blobs).await;
     // What stands there already is not harmed.
-    let several = blobs.store_several(vec![(sound.fingerprint, sent.bytes)]).await.unwrap();
+    let several = blobs
+        .store_several(vec![(sound.fingerprint, sent.bytes)])
+        .await
+        .unwrap();
     assert_eq!(several.damaged, [sound.fingerprint].into());
     sound.assert_stored(&*blobs).await;
 }
@@ -104,7 +184,10 @@ pub(super) async fn a_sender_that_stops_leaves_nothing(place: &Place) {
     let image = Image::new(1, 2_000_000);
     for arrived in [0, 1000, 1_900_000, 2_000_000] {
         let body = broken_off(&image.bytes.slice(..arrived));
-        let error = blobs.store(image.fingerprint, image.size(), body).await.unwrap_err();
+        let error = blobs
+            .store(image.fingerprint, image.size(), body)
+            .await
+            .unwrap_err();
         assert!(matches!(error, BlobError::Sender { .. }), "{error}");
         assert!(error.is_transient());
         image.assert_absent(&*blobs).await;
@@ -115,8 +198,18 @@ pub(super) async fn the_wrong_content_does_not_harm_what_is_stored(place: &Place
     let blobs = place.open().await;
     let (image, other) = (Image::new(1, 100_000), Image::new(2, 100_000));
     image.store(&*blobs).await.unwrap();
-    blobs.store(image.fingerprint, image.size(), other.body(60_000)).await.unwrap_err();
-    blobs.store(image.fingerprint, image.size(), broken_off(&image.bytes.slice(..5))).await.unwrap_err();
+    blobs
+        .store(image.fingerprint, image.size(), other.body(60_000))
+        .await
+        .unwrap_err();
+    blobs
+        .store(
+            image.fingerprint,
+            image.size(),
+            broken_off(&image.bytes.slice(..5)),
+        )
+        .await
+        .unwrap_err();
     image.assert_stored(&*blobs).await;
 }
 
@@ -138,7 +231,9 @@ pub(super) async fn a_store_dropped_half_way_leaves_nothing(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 2_000_000);
     for arrived in [0, 1000, 600_000, 1_999_999] {
-        let never_ending = stream::iter([Ok(image.bytes.slice(..arrived))]).chain(stream::pending()).boxed();
+        let never_ending = stream::iter([Ok(image.bytes.slice(..arrived))])
+            .chain(stream::pending())
+            .boxed();
         let store = blobs.store(image.fingerprint, image.size(), never_ending);
         let dropped = tokio::time::timeout(Duration::from_millis(20), store).await;
         assert!(dropped.is_err(), "the body never ends");
@@ -191,7 +286,10 @@ pub(super) async fn a_reader_is_not_disturbed_by_a_new_copy(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 3_000_000);
     image.store(&*blobs).await.unwrap();
-    let mut reading = blobs.read(image.fingerprint, ByteRange::new(0, image.size()).unwrap()).await.unwrap();
+    let mut reading = blobs
+        .read(image.fingerprint, ByteRange::new(0, image.size()).unwrap())
+        .await
+        .unwrap();
     let mut found = reading.next().await.unwrap().unwrap().to_vec();
     image.store(&*blobs).await.unwrap();
     while let Some(piece) = reading.try_next().await.unwrap() {

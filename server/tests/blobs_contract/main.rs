@@ -1,7 +1,7 @@
 //! The contract of blobs: what every place for bytes must keep.
 //!
-//! The promises are functions over a [`Place`]. Another implementation passes them by one more constructor and one
-//! more list.
+//! The promises are functions over a [`Place`]. Another implementation passes them by one more
+//! constructor and one more list.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -28,7 +28,10 @@ struct Place {
 impl Place {
     fn local() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        Self { data: DataDir::open(&folder.path().join("data")).unwrap(), _folder: folder }
+        Self {
+            data: DataDir::open(&folder.path().join("data")).unwrap(),
+            _folder: folder,
+        }
     }
 
     async fn open(&self) -> Arc<dyn Blobs> {
@@ -56,8 +59,13 @@ impl Image {
     /// Content of this length; another for each seed.
     fn new(seed: u64, length: usize) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
-        let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..)).take(length).collect();
-        Self { fingerprint: Fingerprint::of(&bytes), bytes: bytes.into() }
+        let bytes: Vec<u8> = std::iter::repeat_with(|| random.u8(..))
+            .take(length)
+            .collect();
+        Self {
+            fingerprint: Fingerprint::of(&bytes),
+            bytes: bytes.into(),
+        }
     }
 
     fn size(&self) -> u64 {
@@ -66,7 +74,11 @@ impl Image {
 
     /// The content in pieces, as a network brings it.
     fn body(&self, piece: usize) -> ByteStream<'static> {
-        let pieces: Vec<_> = self.bytes.chunks(piece).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        let pieces: Vec<_> = self
+            .bytes
+            .chunks(piece)
+            .map(|piece| Ok(Bytes::copy_from_slice(piece)))
+            .collect();
         stream::iter(pieces).boxed()
     }
 
@@ -75,22 +87,37 @@ impl Image {
     }
 
     fn key(&self, user: i64) -> UploadKey {
-        UploadKey { user: UserId(user), fingerprint: self.fingerprint }
+        UploadKey {
+            user: UserId(user),
+            fingerprint: self.fingerprint,
+        }
     }
 
     async fn store(&self, blobs: &dyn Blobs) -> Result<(), BlobError> {
-        blobs.store(self.fingerprint, self.size(), self.body(60_000)).await.map(drop)
+        blobs
+            .store(self.fingerprint, self.size(), self.body(60_000))
+            .await
+            .map(drop)
     }
 
     async fn write(&self, blobs: &dyn Blobs, user: i64, start: usize, end: usize) {
-        blobs.write(self.key(user), start as u64, self.bytes.slice(start..end)).await.unwrap();
+        blobs
+            .write(self.key(user), start as u64, self.bytes.slice(start..end))
+            .await
+            .unwrap();
     }
 
     /// That the image is stored as it is, from the first byte to the last.
     async fn assert_stored(&self, blobs: &dyn Blobs) {
-        assert_eq!(blobs.size(self.fingerprint).await.unwrap(), Some(self.size()));
+        assert_eq!(
+            blobs.size(self.fingerprint).await.unwrap(),
+            Some(self.size())
+        );
         if let Ok(whole) = ByteRange::new(0, self.size()) {
-            assert!(read(blobs, self.fingerprint, whole).await.unwrap() == self.bytes, "other bytes are stored");
+            assert!(
+                read(blobs, self.fingerprint, whole).await.unwrap() == self.bytes,
+                "other bytes are stored"
+            );
         }
     }
 
@@ -98,18 +125,33 @@ impl Image {
         assert_eq!(blobs.size(self.fingerprint).await.unwrap(), None);
         let first = ByteRange::new(0, 1).unwrap();
         let read = blobs.read(self.fingerprint, first).await.map(drop);
-        assert!(matches!(read, Err(BlobError::Missing(fingerprint)) if fingerprint == self.fingerprint));
+        assert!(
+            matches!(read, Err(BlobError::Missing(fingerprint)) if fingerprint == self.fingerprint)
+        );
     }
 }
 
-async fn read(blobs: &dyn Blobs, fingerprint: Fingerprint, range: ByteRange) -> Result<Vec<u8>, BlobError> {
-    let pieces: Vec<Bytes> = blobs.read(fingerprint, range).await?.try_collect().await.unwrap();
+async fn read(
+    blobs: &dyn Blobs,
+    fingerprint: Fingerprint,
+    range: ByteRange,
+) -> Result<Vec<u8>, BlobError> {
+    let pieces: Vec<Bytes> = blobs
+        .read(fingerprint, range)
+        .await?
+        .try_collect()
+        .await
+        .unwrap();
     Ok(pieces.concat())
 }
 
 /// Ends the body with an error after these bytes.
 fn broken_off(bytes: &Bytes) -> ByteStream<'static> {
-    stream::iter([Ok(bytes.clone()), Err(io::Error::from(io::ErrorKind::ConnectionReset))]).boxed()
+    stream::iter([
+        Ok(bytes.clone()),
+        Err(io::Error::from(io::ErrorKind::ConnectionReset)),
+    ])
+    .boxed()
 }
 
 /// One test for each promise, over one kind of place.

@@ -11,9 +11,14 @@ use super::{Image, Place};
 pub(super) async fn shards_in_any_order_become_the_image(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 1_000_000);
-    for (start, end) in
-        [(900_000, 1_000_000), (0, 300_000), (200_000, 650_000), (0, 1), (650_000, 900_000), (200_000, 650_000)]
-    {
+    for (start, end) in [
+        (900_000, 1_000_000),
+        (0, 300_000),
+        (200_000, 650_000),
+        (0, 1),
+        (650_000, 900_000),
+        (200_000, 650_000),
+    ] {
         image.assert_absent(&*blobs).await;
         image.write(&*blobs, 1, start, end).await;
     }
@@ -57,7 +62,10 @@ pub(super) async fn there_is_nothing_to_seal_without_an_upload(place: &Place) {
 pub(super) async fn sealing_the_wrong_content_leaves_no_image(place: &Place) {
     let blobs = place.open().await;
     let (image, other) = (Image::new(1, 1000), Image::new(2, 1000));
-    blobs.write(image.key(1), 0, other.bytes.clone()).await.unwrap();
+    blobs
+        .write(image.key(1), 0, other.bytes.clone())
+        .await
+        .unwrap();
     for _ in 0..2 {
         let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
         assert!(
@@ -78,10 +86,31 @@ pub(super) async fn sealing_the_wrong_length_leaves_no_image(place: &Place) {
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 999).await;
     let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
-    assert!(matches!(error, BlobError::WrongLength { expected: 1000, found: 999 }), "{error}");
-    blobs.write(image.key(1), 999, Bytes::from_static(b"too much")).await.unwrap();
+    assert!(
+        matches!(
+            error,
+            BlobError::WrongLength {
+                expected: 1000,
+                found: 999
+            }
+        ),
+        "{error}"
+    );
+    blobs
+        .write(image.key(1), 999, Bytes::from_static(b"too much"))
+        .await
+        .unwrap();
     let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
-    assert!(matches!(error, BlobError::WrongLength { expected: 1000, found: 1007 }), "{error}");
+    assert!(
+        matches!(
+            error,
+            BlobError::WrongLength {
+                expected: 1000,
+                found: 1007
+            }
+        ),
+        "{error}"
+    );
     image.assert_absent(&*blobs).await;
 }
 
@@ -90,8 +119,14 @@ pub(super) async fn users_never_share_an_upload(place: &Place) {
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 500).await;
     image.write(&*blobs, 2, 500, 1000).await;
-    assert!(matches!(blobs.seal(image.key(2), 1000).await, Err(BlobError::WrongFingerprint { .. })));
-    assert!(matches!(blobs.seal(image.key(1), 1000).await, Err(BlobError::WrongLength { .. })));
+    assert!(matches!(
+        blobs.seal(image.key(2), 1000).await,
+        Err(BlobError::WrongFingerprint { .. })
+    ));
+    assert!(matches!(
+        blobs.seal(image.key(1), 1000).await,
+        Err(BlobError::WrongLength { .. })
+    ));
     let uploads: HashSet<_> = blobs.uploads().await.unwrap().into_iter().collect();
     assert_eq!(uploads, HashSet::from([image.key(1), image.key(2)]));
     blobs.discard(image.key(1)).await.unwrap();
@@ -108,7 +143,10 @@ pub(super) async fn discarding_twice_is_fine(place: &Place) {
     }
     // Begun anew, nothing of the old one is left.
     image.write(&*blobs, 1, 500, 1000).await;
-    assert!(matches!(blobs.seal(image.key(1), 1000).await, Err(BlobError::WrongFingerprint { .. })));
+    assert!(matches!(
+        blobs.seal(image.key(1), 1000).await,
+        Err(BlobError::WrongFingerprint { .. })
+    ));
 }
 
 pub(super) async fn reopening_keeps_uploads(place: &Place) {

@@ -25,10 +25,17 @@ async fn shards_in_any_order_overlapping_and_repeated_make_the_image() {
             sent.insert(ByteRange::new(start as u64, end as u64).unwrap());
             match anna.put(&photo, start, end).await {
                 UploadState::Receiving { size, received } => {
-                    assert_eq!((size, &received), (photo.len() as u64, &sent), "seed {seed}");
+                    assert_eq!(
+                        (size, &received),
+                        (photo.len() as u64, &sent),
+                        "seed {seed}"
+                    );
                     // Towards the end chance alone would take too long.
                     let gap = received.missing(size).iter().next().unwrap();
-                    let (from, to) = (usize::try_from(gap.start()).unwrap(), usize::try_from(gap.end()).unwrap());
+                    let (from, to) = (
+                        usize::try_from(gap.start()).unwrap(),
+                        usize::try_from(gap.end()).unwrap(),
+                    );
                     if let UploadState::Stored { receipt } = anna.put(&photo, from, to).await {
                         break receipt;
                     }
@@ -55,15 +62,27 @@ async fn two_devices_that_send_everything_at_once_get_one_receipt() {
     for device in [&phone, &camera] {
         for start in (0..photo.len()).step_by(70_000) {
             let (device, photo) = (Guest::clone(device), Arc::clone(&photo));
-            sending.spawn(async move { device.put(&photo, start, (start + 100_000).min(photo.len())).await });
+            sending.spawn(async move {
+                device
+                    .put(&photo, start, (start + 100_000).min(photo.len()))
+                    .await
+            });
         }
     }
     let receipt = |state| match state {
         UploadState::Stored { receipt } => Some(receipt),
         UploadState::Receiving { .. } => None,
     };
-    let receipts: Vec<_> = sending.join_all().await.into_iter().filter_map(receipt).collect();
-    assert!(!receipts.is_empty(), "the shard that made it whole was told so");
+    let receipts: Vec<_> = sending
+        .join_all()
+        .await
+        .into_iter()
+        .filter_map(receipt)
+        .collect();
+    assert!(
+        !receipts.is_empty(),
+        "the shard that made it whole was told so"
+    );
     assert!(receipts.iter().all(|receipt| receipt == &receipts[0]));
     assert!(phone.has(&photo).await && camera.has(&photo).await);
     assert_eq!(kept(&house).len(), 1);
@@ -76,11 +95,23 @@ async fn one_image_sent_whole_and_in_parts_at_once_is_stored_once() {
     let anna = house.guest("anna").await;
     let photo = photo(2, 400_000);
     anna.put(&photo, 0, 100_000).await;
-    let (whole, part) = tokio::join!(anna.put(&photo, 0, photo.len()), anna.put(&photo, 100_000, 300_000));
+    let (whole, part) = tokio::join!(
+        anna.put(&photo, 0, photo.len()),
+        anna.put(&photo, 100_000, 300_000)
+    );
     let receipt = stored(whole);
     assert!(matches!(part, UploadState::Receiving { .. }) || stored(part) == receipt);
-    assert_eq!(anna.check(&photo).await, CheckedImage::Owned { receipt: unsigned(receipt) });
-    assert_eq!(kept(&house).len(), 1, "parts are of no use once the image is whole");
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Owned {
+            receipt: unsigned(receipt)
+        }
+    );
+    assert_eq!(
+        kept(&house).len(),
+        1,
+        "parts are of no use once the image is whole"
+    );
     house.close().await;
 }
 
@@ -92,7 +123,13 @@ async fn two_users_never_share_an_upload() {
     anna.put(&photo, 0, 100_000).await;
     let half = ben.put(&photo, 100_000, 200_000).await;
     let received = RangeSet::from(ByteRange::new(100_000, 200_000).unwrap());
-    assert_eq!(half, UploadState::Receiving { size: 200_000, received });
+    assert_eq!(
+        half,
+        UploadState::Receiving {
+            size: 200_000,
+            received
+        }
+    );
     stored(ben.put(&photo, 0, 100_000).await);
     // Ben's image does not make Anna's upload whole, and her own half is still there.
     assert!(!anna.has(&photo).await);
@@ -109,16 +146,29 @@ async fn a_shard_damaged_on_the_way_is_refused_and_nothing_of_it_is_kept() {
     let (fingerprint, size) = (Fingerprint::of(&photo), photo.len() as u64);
     let digest = ContentDigest::of(b"other bytes");
     for (start, end) in [(0, 100_000), (0, 200_000)] {
-        let answer = anna.put_with_digest(fingerprint, size, start, &photo[start..end], digest).await;
+        let answer = anna
+            .put_with_digest(fingerprint, size, start, &photo[start..end], digest)
+            .await;
         assert_eq!(answer.code(), ErrorCode::DigestMismatch, "{start}..{end}");
     }
     // Of a whole image the digest is the fingerprint; what arrived was neither.
     let mut damaged = photo.clone();
     damaged[77] ^= 1;
-    let answer = anna.put_with_digest(fingerprint, size, 0, &damaged, ContentDigest::from(fingerprint)).await;
+    let answer = anna
+        .put_with_digest(
+            fingerprint,
+            size,
+            0,
+            &damaged,
+            ContentDigest::from(fingerprint),
+        )
+        .await;
     assert_eq!(answer.code(), ErrorCode::DigestMismatch);
     assert_eq!(kept(&house), Vec::<String>::new());
-    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Absent { fingerprint }
+    );
     house.close().await;
 }
 
@@ -129,13 +179,26 @@ async fn bytes_that_are_not_the_image_are_dropped_and_nothing_is_stored() {
     let (photo, other) = (photo(5, 200_000), photo(6, 200_000));
     let (fingerprint, size) = (Fingerprint::of(&photo), 200_000);
     // In one shard.
-    assert_eq!(anna.put_raw(fingerprint, size, 0, &other).await.code(), ErrorCode::FingerprintMismatch);
+    assert_eq!(
+        anna.put_raw(fingerprint, size, 0, &other).await.code(),
+        ErrorCode::FingerprintMismatch
+    );
     // In two, of which each is sound for itself.
-    assert_eq!(anna.put_raw(fingerprint, size, 0, &photo[..100_000]).await.status, StatusCode::OK);
-    let mixed = anna.put_raw(fingerprint, size, 100_000, &other[100_000..]).await;
+    assert_eq!(
+        anna.put_raw(fingerprint, size, 0, &photo[..100_000])
+            .await
+            .status,
+        StatusCode::OK
+    );
+    let mixed = anna
+        .put_raw(fingerprint, size, 100_000, &other[100_000..])
+        .await;
     assert_eq!(mixed.code(), ErrorCode::FingerprintMismatch);
     assert_eq!(kept(&house), Vec::<String>::new());
-    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Absent { fingerprint }
+    );
     // And starting over works.
     anna.put(&photo, 0, 100_000).await;
     stored(anna.put(&photo, 100_000, 200_000).await);
@@ -151,7 +214,10 @@ async fn a_late_shard_with_other_bytes_cannot_spoil_what_was_acknowledged() {
     anna.put(&photo, 50_000, 150_000).await;
     // Right where nothing was yet, wrong where something was: only the former is written.
     let late = [&photo[..50_000], &other[50_000..150_000]].concat();
-    assert_eq!(anna.put_raw(fingerprint, size, 0, &late).await.status, StatusCode::OK);
+    assert_eq!(
+        anna.put_raw(fingerprint, size, 0, &late).await.status,
+        StatusCode::OK
+    );
     stored(anna.put(&photo, 150_000, 200_000).await);
     assert!(anna.has(&photo).await);
     house.close().await;
@@ -165,7 +231,9 @@ async fn a_shard_of_another_length_is_refused_and_the_upload_goes_on() {
     let fingerprint = Fingerprint::of(&photo);
     anna.put(&photo, 0, 100_000).await;
     for size in [199_999, 200_001] {
-        let answer = anna.put_raw(fingerprint, size, 100_000, &photo[100_000..150_000]).await;
+        let answer = anna
+            .put_raw(fingerprint, size, 100_000, &photo[100_000..150_000])
+            .await;
         assert_eq!(answer.code(), ErrorCode::LengthMismatch);
     }
     stored(anna.put(&photo, 100_000, 200_000).await);
@@ -189,7 +257,9 @@ async fn what_came_of_a_shard_whose_sender_hung_up_is_in_the_interruption_list()
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), listed).await.expect("in time");
+        tokio::time::timeout(Duration::from_secs(20), listed)
+            .await
+            .expect("in time");
         stored(anna.put(&photo, start + 50_000, 200_000).await);
         assert!(anna.has(&photo).await);
     }
@@ -198,7 +268,10 @@ async fn what_came_of_a_shard_whose_sender_hung_up_is_in_the_interruption_list()
 
 /// The interruption list's entry of an image of 200,000 bytes, in words.
 fn state_of(received: &RangeSet) -> Vec<u8> {
-    let state = UploadState::Receiving { size: 200_000, received: received.clone() };
+    let state = UploadState::Receiving {
+        size: 200_000,
+        received: received.clone(),
+    };
     serde_json::to_vec(&state).unwrap()
 }
 
@@ -215,7 +288,9 @@ async fn hang_up_in(guest: &Guest, photo: &[u8], start: usize, end: usize) {
     );
     let mut stream = tokio::net::TcpStream::connect(guest.address).await.unwrap();
     let said = [head.as_bytes(), &photo[start..end]].concat();
-    tokio::io::AsyncWriteExt::write_all(&mut stream, &said).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, &said)
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -229,7 +304,9 @@ async fn a_large_image_may_come_in_one_request() {
     let request = Request::put(route::shard(Fingerprint::of(&photo), 0))
         .header(route::UPLOAD_LENGTH, photo.len() + 1)
         .header(route::CONTENT_DIGEST, ContentDigest::of(&photo).to_string());
-    let answer = anna.send(request.body(Full::new(Bytes::from(photo))).unwrap()).await;
+    let answer = anna
+        .send(request.body(Full::new(Bytes::from(photo))).unwrap())
+        .await;
     assert_eq!(answer.code(), ErrorCode::BodyTooLarge);
     house.close().await;
 }

@@ -4,17 +4,28 @@ use bytes::Bytes;
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
 use http_body_util::Full;
 use hyper::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH, IF_RANGE, RANGE,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
+    IF_RANGE, RANGE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, StatusCode};
 
 use crate::support::{Answer, Guest, House, photo};
 
-async fn asked(guest: &Guest, method: Method, photo: &[u8], headers: &[(HeaderName, &str)]) -> Answer {
-    let request = Request::builder().method(method).uri(route::image(Fingerprint::of(photo)));
-    let request = headers.iter().fold(request, |it, (name, value)| it.header(name, *value));
-    guest.send(request.body(Full::<Bytes>::default()).unwrap()).await
+async fn asked(
+    guest: &Guest,
+    method: Method,
+    photo: &[u8],
+    headers: &[(HeaderName, &str)],
+) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(route::image(Fingerprint::of(photo)));
+    let request = headers
+        .iter()
+        .fold(request, |it, (name, value)| it.header(name, *value));
+    guest
+        .send(request.body(Full::<Bytes>::default()).unwrap())
+        .await
 }
 
 #[tokio::test]
@@ -24,7 +35,10 @@ async fn an_image_is_sent_so_that_no_browser_runs_it_and_everybody_can_check_it(
     let photo = photo(1, 3_000_000);
     anna.store(&photo).await;
     let answer = asked(&anna, Method::GET, &photo, &[]).await;
-    assert_eq!((answer.status, answer.body.as_ref()), (StatusCode::OK, photo.as_slice()));
+    assert_eq!(
+        (answer.status, answer.body.as_ref()),
+        (StatusCode::OK, photo.as_slice())
+    );
     let fingerprint = Fingerprint::of(&photo);
     for (name, expected) in [
         (CONTENT_TYPE, "application/octet-stream".to_owned()),
@@ -32,7 +46,10 @@ async fn an_image_is_sent_so_that_no_browser_runs_it_and_everybody_can_check_it(
         (ACCEPT_RANGES, "bytes".to_owned()),
         (CONTENT_LENGTH, "3000000".to_owned()),
         (ETAG, format!("\"{fingerprint}\"")),
-        (HeaderName::from_static("repr-digest"), ContentDigest::from(fingerprint).to_string()),
+        (
+            HeaderName::from_static("repr-digest"),
+            ContentDigest::from(fingerprint).to_string(),
+        ),
     ] {
         assert_eq!(answer.headers[&name], expected, "{name}");
     }
@@ -50,22 +67,42 @@ async fn a_part_is_sent_as_a_part() {
     let anna = house.guest("anna").await;
     let photo = photo(2, 1_000_000);
     anna.store(&photo).await;
-    for (range, from, to) in
-        [("bytes=0-0", 0, 1), ("bytes=500000-", 500_000, 1_000_000), ("bytes=-7", 999_993, 1_000_000)]
-    {
+    for (range, from, to) in [
+        ("bytes=0-0", 0, 1),
+        ("bytes=500000-", 500_000, 1_000_000),
+        ("bytes=-7", 999_993, 1_000_000),
+    ] {
         let answer = asked(&anna, Method::GET, &photo, &[(RANGE, range)]).await;
         assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT, "{range}");
-        assert_eq!(answer.headers[CONTENT_RANGE], format!("bytes {from}-{}/1000000", to - 1));
+        assert_eq!(
+            answer.headers[CONTENT_RANGE],
+            format!("bytes {from}-{}/1000000", to - 1)
+        );
         assert_eq!(answer.body, photo[from..to], "{range}");
     }
     let outside = asked(&anna, Method::GET, &photo, &[(RANGE, "bytes=1000000-")]).await;
     assert_eq!(outside.code(), ErrorCode::RangeNotSatisfiable);
     assert_eq!(outside.headers[CONTENT_RANGE], "bytes */1000000");
     let etag = format!("\"{}\"", Fingerprint::of(&photo));
-    let resumed = asked(&anna, Method::GET, &photo, &[(RANGE, "bytes=5-"), (IF_RANGE, &etag)]).await;
+    let resumed = asked(
+        &anna,
+        Method::GET,
+        &photo,
+        &[(RANGE, "bytes=5-"), (IF_RANGE, &etag)],
+    )
+    .await;
     assert_eq!(resumed.status, StatusCode::PARTIAL_CONTENT);
-    let changed = asked(&anna, Method::GET, &photo, &[(RANGE, "bytes=5-"), (IF_RANGE, "\"other\"")]).await;
-    assert_eq!((changed.status, changed.body.len()), (StatusCode::OK, photo.len()));
+    let changed = asked(
+        &anna,
+        Method::GET,
+        &photo,
+        &[(RANGE, "bytes=5-"), (IF_RANGE, "\"other\"")],
+    )
+    .await;
+    assert_eq!(
+        (changed.status, changed.body.len()),
+        (StatusCode::OK, photo.len())
+    );
     house.close().await;
 }
 
@@ -77,8 +114,16 @@ async fn what_the_asker_has_is_not_sent_again() {
     anna.store(&photo).await;
     let etag = format!("\"{}\"", Fingerprint::of(&photo));
     let again = asked(&anna, Method::GET, &photo, &[(IF_NONE_MATCH, &etag)]).await;
-    assert_eq!((again.status, again.body.len()), (StatusCode::NOT_MODIFIED, 0));
+    assert_eq!(
+        (again.status, again.body.len()),
+        (StatusCode::NOT_MODIFIED, 0)
+    );
     // Knowing the tag is not owning the image.
-    assert_eq!(asked(&ben, Method::GET, &photo, &[(IF_NONE_MATCH, &etag)]).await.code(), ErrorCode::NotFound);
+    assert_eq!(
+        asked(&ben, Method::GET, &photo, &[(IF_NONE_MATCH, &etag)])
+            .await
+            .code(),
+        ErrorCode::NotFound
+    );
     house.close().await;
 }

@@ -1,4 +1,5 @@
-//! Neighbours: whatever another user's token asks about an image of mine, the answer is that for an image nobody ever sent.
+//! Neighbours: whatever another user's token asks about an image of mine, the answer is that for an
+//! image nobody ever sent.
 
 use bytes::Bytes;
 use heirloom_protocol::message::{
@@ -16,46 +17,84 @@ type Question = fn(Fingerprint) -> Request<Full<Bytes>>;
 
 /// Every route that names an image.
 const QUESTIONS: [(&str, Question); 9] = [
-    ("look at an upload", |image| bare(Method::GET, &route::upload(image))),
-    ("give an upload up", |image| bare(Method::DELETE, &route::upload(image))),
-    ("read an image", |image| bare(Method::GET, &route::image(image))),
-    ("look at an image", |image| bare(Method::HEAD, &route::image(image))),
+    ("look at an upload", |image| {
+        bare(Method::GET, &route::upload(image))
+    }),
+    ("give an upload up", |image| {
+        bare(Method::DELETE, &route::upload(image))
+    }),
+    ("read an image", |image| {
+        bare(Method::GET, &route::image(image))
+    }),
+    ("look at an image", |image| {
+        bare(Method::HEAD, &route::image(image))
+    }),
     ("read a part", |image| {
         let mut request = bare(Method::GET, &route::image(image));
-        request.headers_mut().insert(RANGE, "bytes=0-9".parse().unwrap());
+        request
+            .headers_mut()
+            .insert(RANGE, "bytes=0-9".parse().unwrap());
         request
     }),
     ("look for what is cached", |image| {
         let mut request = bare(Method::GET, &route::image(image));
-        request.headers_mut().insert("if-none-match", format!("\"{image}\"").parse().unwrap());
+        request
+            .headers_mut()
+            .insert("if-none-match", format!("\"{image}\"").parse().unwrap());
         request
     }),
-    ("have it read again", |image| bare(Method::GET, &route::fresh_receipt(image))),
+    ("have it read again", |image| {
+        bare(Method::GET, &route::fresh_receipt(image))
+    }),
     ("check", |image| {
         let size = 100_000;
-        said(route::CHECK, &vec![CheckImage { fingerprint: image, size, proof: None }])
+        said(
+            route::CHECK,
+            &vec![CheckImage {
+                fingerprint: image,
+                size,
+                proof: None,
+            }],
+        )
     }),
     ("give it a name", |image| {
         let path = LibraryPath::new("mine.jpg").unwrap();
-        let put = LibraryChange::Put { path, fingerprint: image, mtime_ns: 0, base: 0 };
+        let put = LibraryChange::Put {
+            path,
+            fingerprint: image,
+            mtime_ns: 0,
+            base: 0,
+        };
         said(route::LIBRARY_CHANGES, &LibraryBatch { changes: vec![put] })
     }),
 ];
 
 fn bare(method: Method, path: &str) -> Request<Full<Bytes>> {
-    Request::builder().method(method).uri(path).body(Full::default()).unwrap()
+    Request::builder()
+        .method(method)
+        .uri(path)
+        .body(Full::default())
+        .unwrap()
 }
 
 fn said(path: &str, message: &impl serde::Serialize) -> Request<Full<Bytes>> {
     let body = serde_json::to_vec(message).unwrap();
-    Request::post(path).header(CONTENT_TYPE, "application/json").body(Full::from(body)).unwrap()
+    Request::post(path)
+        .header(CONTENT_TYPE, "application/json")
+        .body(Full::from(body))
+        .unwrap()
 }
 
 /// What is answered about an image, with the image's name taken out.
 async fn told(guest: &Guest, question: Question, image: Fingerprint) -> String {
-    let Answer { status, mut headers, body } = guest.send(question(image)).await;
+    let Answer {
+        status,
+        mut headers,
+        body,
+    } = guest.send(question(image)).await;
     headers.remove(DATE);
-    format!("{status} {headers:?} {}", String::from_utf8_lossy(&body)).replace(&image.to_string(), "IMAGE")
+    format!("{status} {headers:?} {}", String::from_utf8_lossy(&body))
+        .replace(&image.to_string(), "IMAGE")
 }
 
 #[tokio::test]
@@ -69,11 +108,20 @@ async fn no_route_tells_one_user_of_anothers_images() {
     for (what, question) in QUESTIONS {
         let expected = told(&ben, question, unknown).await;
         for hers in [&kept, &half] {
-            assert_eq!(told(&ben, question, Fingerprint::of(hers)).await, expected, "{what}");
+            assert_eq!(
+                told(&ben, question, Fingerprint::of(hers)).await,
+                expected,
+                "{what}"
+            );
         }
     }
     assert!(anna.has(&kept).await);
-    assert_eq!(anna.get(&route::upload(Fingerprint::of(&half))).await.json::<UploadState>(), begun);
+    assert_eq!(
+        anna.get(&route::upload(Fingerprint::of(&half)))
+            .await
+            .json::<UploadState>(),
+        begun
+    );
     house.close().await;
 }
 
@@ -86,11 +134,27 @@ async fn a_neighbour_begins_an_upload_from_nothing_and_counts_only_their_own() {
     anna.put(&half, 0, 50_000).await;
     for hers in [&kept, &half] {
         let state = ben.put(hers, 0, 10).await;
-        assert_eq!(state, UploadState::Receiving { size: 100_000, received: RangeSet::whole(10) });
+        assert_eq!(
+            state,
+            UploadState::Receiving {
+                size: 100_000,
+                received: RangeSet::whole(10)
+            }
+        );
     }
     let status: ServerStatus = ben.get(route::STATUS).await.json();
-    assert_eq!((status.images, status.image_bytes, status.interrupted_uploads), (0, 0, 2));
-    assert!(matches!(anna.check(&kept).await, CheckedImage::Owned { .. }));
+    assert_eq!(
+        (
+            status.images,
+            status.image_bytes,
+            status.interrupted_uploads
+        ),
+        (0, 0, 2)
+    );
+    assert!(matches!(
+        anna.check(&kept).await,
+        CheckedImage::Owned { .. }
+    ));
     house.close().await;
 }
 
@@ -101,16 +165,37 @@ async fn libraries_of_the_same_paths_never_meet() {
     let kept = photo(1, 100_000);
     anna.store(&kept).await;
     let path = || LibraryPath::new("a.jpg").unwrap();
-    let put = LibraryChange::Put { path: path(), fingerprint: Fingerprint::of(&kept), mtime_ns: 0, base: 0 };
-    anna.post(route::LIBRARY_CHANGES, &LibraryBatch { changes: vec![put] }).await.json::<serde_json::Value>();
+    let put = LibraryChange::Put {
+        path: path(),
+        fingerprint: Fingerprint::of(&kept),
+        mtime_ns: 0,
+        base: 0,
+    };
+    anna.post(route::LIBRARY_CHANGES, &LibraryBatch { changes: vec![put] })
+        .await
+        .json::<serde_json::Value>();
     let before: LibraryFeed = anna.get(&route::library_feed(0, 0)).await.json();
     let changes = vec![
-        LibraryChange::Remove { path: path(), base: 1 },
-        LibraryChange::Move { from: path(), to: LibraryPath::new("b.jpg").unwrap(), base: 1 },
+        LibraryChange::Remove {
+            path: path(),
+            base: 1,
+        },
+        LibraryChange::Move {
+            from: path(),
+            to: LibraryPath::new("b.jpg").unwrap(),
+            base: 1,
+        },
     ];
-    ben.post(route::LIBRARY_CHANGES, &LibraryBatch { changes }).await.json::<serde_json::Value>();
+    ben.post(route::LIBRARY_CHANGES, &LibraryBatch { changes })
+        .await
+        .json::<serde_json::Value>();
     let bens: LibraryFeed = ben.get(&route::library_feed(0, 0)).await.json();
     assert!(bens.entries.is_empty(), "{bens:?}");
-    assert_eq!(anna.get(&route::library_feed(0, 0)).await.json::<LibraryFeed>(), before);
+    assert_eq!(
+        anna.get(&route::library_feed(0, 0))
+            .await
+            .json::<LibraryFeed>(),
+        before
+    );
     house.close().await;
 }

@@ -11,14 +11,21 @@ use hyper::header::CONTENT_TYPE;
 use crate::support::{Answer, Guest, House, kept, photo, unsigned};
 
 fn parcel(photos: &[Vec<u8>]) -> Vec<u8> {
-    let packed = |photo: &Vec<u8>| Packed { fingerprint: Fingerprint::of(photo), size: photo.len() as u64 };
-    let list = PackingList { images: photos.iter().map(packed).collect() };
+    let packed = |photo: &Vec<u8>| Packed {
+        fingerprint: Fingerprint::of(photo),
+        size: photo.len() as u64,
+    };
+    let list = PackingList {
+        images: photos.iter().map(packed).collect(),
+    };
     [list.line(), photos.concat()].concat()
 }
 
 async fn send_as(guest: &Guest, media_type: &str, body: Vec<u8>) -> Answer {
     let request = Request::post(route::PARCELS).header(CONTENT_TYPE, media_type);
-    guest.send(request.body(Full::new(Bytes::from(body))).unwrap()).await
+    guest
+        .send(request.body(Full::new(Bytes::from(body))).unwrap())
+        .await
 }
 
 async fn send(guest: &Guest, body: Vec<u8>) -> Answer {
@@ -26,7 +33,9 @@ async fn send(guest: &Guest, body: Vec<u8>) -> Answer {
 }
 
 fn photos(count: u64) -> Vec<Vec<u8>> {
-    (0..count).map(|seed| photo(seed, 1 + 1000 * usize::try_from(seed).unwrap())).collect()
+    (0..count)
+        .map(|seed| photo(seed, 1 + 1000 * usize::try_from(seed).unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -36,14 +45,32 @@ async fn every_photo_of_a_parcel_gets_the_receipt_it_would_get_by_itself() {
     let photos = photos(40);
     let before = anna.store(&photos[3]).await;
     let unpacked: Vec<Unpacked> = send(&anna, parcel(&photos)).await.json();
-    assert_eq!(unpacked[3], Unpacked::Stored { receipt: before }, "the first receipt is the receipt of every time");
+    assert_eq!(
+        unpacked[3],
+        Unpacked::Stored { receipt: before },
+        "the first receipt is the receipt of every time"
+    );
     for (photo, unpacked) in photos.iter().zip(&unpacked) {
-        let Unpacked::Stored { receipt } = *unpacked else { panic!("{unpacked:?}") };
-        assert_eq!((receipt.fingerprint, receipt.size), (Fingerprint::of(photo), photo.len() as u64));
-        assert_eq!(anna.check(photo).await, CheckedImage::Owned { receipt: unsigned(receipt) });
+        let Unpacked::Stored { receipt } = *unpacked else {
+            panic!("{unpacked:?}")
+        };
+        assert_eq!(
+            (receipt.fingerprint, receipt.size),
+            (Fingerprint::of(photo), photo.len() as u64)
+        );
+        assert_eq!(
+            anna.check(photo).await,
+            CheckedImage::Owned {
+                receipt: unsigned(receipt)
+            }
+        );
         assert!(anna.has(photo).await);
     }
-    assert_eq!(send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>(), unpacked, "it may be sent twice");
+    assert_eq!(
+        send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>(),
+        unpacked,
+        "it may be sent twice"
+    );
     house.close().await;
 }
 
@@ -55,10 +82,22 @@ async fn a_damaged_photo_is_left_out_and_the_others_are_stored() {
     let mut body = parcel(&photos);
     *body.last_mut().unwrap() ^= 1;
     let unpacked: Vec<Unpacked> = send(&anna, body).await.json();
-    let damaged = Unpacked::Damaged { fingerprint: Fingerprint::of(&photos[4]) };
+    let damaged = Unpacked::Damaged {
+        fingerprint: Fingerprint::of(&photos[4]),
+    };
     assert_eq!(unpacked[4], damaged);
-    assert!(unpacked[..4].iter().all(|it| matches!(it, Unpacked::Stored { .. })), "{unpacked:?}");
-    assert_eq!(anna.check(&photos[4]).await, CheckedImage::Absent { fingerprint: Fingerprint::of(&photos[4]) });
+    assert!(
+        unpacked[..4]
+            .iter()
+            .all(|it| matches!(it, Unpacked::Stored { .. })),
+        "{unpacked:?}"
+    );
+    assert_eq!(
+        anna.check(&photos[4]).await,
+        CheckedImage::Absent {
+            fingerprint: Fingerprint::of(&photos[4])
+        }
+    );
     assert_eq!(kept(&house).len(), 4);
     house.close().await;
 }
@@ -72,7 +111,12 @@ async fn what_came_of_a_photo_before_is_forgotten() {
     send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>();
     let status: ServerStatus = anna.get(route::STATUS).await.json();
     assert_eq!((status.images, status.interrupted_uploads), (5, 0));
-    assert_eq!(std::fs::read_dir(house.data.path().join("uploads")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(house.data.path().join("uploads"))
+            .unwrap()
+            .count(),
+        0
+    );
     house.close().await;
 }
 
@@ -83,11 +127,22 @@ async fn a_parcel_is_its_senders_alone() {
     let photos = photos(5);
     send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>();
     for photo in &photos {
-        assert_eq!(berta.check(photo).await, CheckedImage::Absent { fingerprint: Fingerprint::of(photo) });
+        assert_eq!(
+            berta.check(photo).await,
+            CheckedImage::Absent {
+                fingerprint: Fingerprint::of(photo)
+            }
+        );
     }
     let reader = house.device("anna", Scope::ReadOnly).await;
-    assert_eq!(send(&reader, parcel(&photos)).await.code(), ErrorCode::ScopeTooNarrow);
-    assert_eq!(send(&house.stranger(), parcel(&photos)).await.code(), ErrorCode::LoginNeeded);
+    assert_eq!(
+        send(&reader, parcel(&photos)).await.code(),
+        ErrorCode::ScopeTooNarrow
+    );
+    assert_eq!(
+        send(&house.stranger(), parcel(&photos)).await.code(),
+        ErrorCode::LoginNeeded
+    );
     house.close().await;
 }
 
@@ -96,7 +151,9 @@ async fn what_is_no_parcel_is_refused_and_leaves_nothing() {
     let house = House::open().await;
     let anna = house.guest("anna").await;
     let whole = parcel(&photos(3));
-    let many: Vec<Vec<u8>> = (0..=IMAGES_MAX as u64).map(|seed| photo(seed, 10)).collect();
+    let many: Vec<Vec<u8>> = (0..=IMAGES_MAX as u64)
+        .map(|seed| photo(seed, 10))
+        .collect();
     let too_long = vec![b'x'; (4 << 20) + (16 << 10) + 1];
     for (body, code) in [
         (Vec::new(), ErrorCode::LengthRequired),
@@ -104,7 +161,10 @@ async fn what_is_no_parcel_is_refused_and_leaves_nothing() {
         (vec![b'x'; 100_000], ErrorCode::MalformedBody),
         (whole[..whole.len() - 1].to_vec(), ErrorCode::MalformedBody),
         ([whole.clone(), vec![0]].concat(), ErrorCode::MalformedBody),
-        (parcel(&[photo(1, 10), photo(1, 10)]), ErrorCode::MalformedBody),
+        (
+            parcel(&[photo(1, 10), photo(1, 10)]),
+            ErrorCode::MalformedBody,
+        ),
         (parcel(&[Vec::new()]), ErrorCode::MalformedBody),
         (parcel(&many), ErrorCode::BatchTooLarge),
         (too_long, ErrorCode::BodyTooLarge),

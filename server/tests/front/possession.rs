@@ -17,18 +17,29 @@ const DAY: Duration = Duration::from_hours(24);
 async fn house_at_noon() -> House {
     let house = House::open().await;
     let day_ms = i64::try_from(DAY.as_millis()).unwrap();
-    let since_midnight = Duration::from_millis(house.clock.now_ms().rem_euclid(day_ms).unsigned_abs());
-    house.clock.push((DAY + DAY / 2).saturating_sub(since_midnight));
+    let since_midnight =
+        Duration::from_millis(house.clock.now_ms().rem_euclid(day_ms).unsigned_abs());
+    house
+        .clock
+        .push((DAY + DAY / 2).saturating_sub(since_midnight));
     house
 }
 
 fn asked(photo: &[u8], proof: Option<Proof>) -> CheckImage {
-    CheckImage { fingerprint: Fingerprint::of(photo), size: photo.len() as u64, proof }
+    CheckImage {
+        fingerprint: Fingerprint::of(photo),
+        size: photo.len() as u64,
+        proof,
+    }
 }
 
 async fn instant(guest: &Guest, session: &Session, photo: &[u8]) -> CheckedImage {
     let image = asked(photo, Some(prove(session, session.user, photo)));
-    guest.check_raw(&[image]).await.json::<Vec<CheckedImage>>().remove(0)
+    guest
+        .check_raw(&[image])
+        .await
+        .json::<Vec<CheckedImage>>()
+        .remove(0)
 }
 
 /// The body of the answer for `image`, which must not tell it from an image nobody ever sent.
@@ -37,11 +48,20 @@ async fn assert_unknown(guest: &Guest, image: CheckImage, why: &str) {
     let unknown = photo(u64::MAX, 100_000);
     let mut expected = guest.check_raw(&[asked(&unknown, image.proof)]).await;
     let body = String::from_utf8(expected.body.to_vec()).unwrap();
-    expected.body = body.replace(&Fingerprint::of(&unknown).to_string(), &image.fingerprint.to_string()).into();
+    expected.body = body
+        .replace(
+            &Fingerprint::of(&unknown).to_string(),
+            &image.fingerprint.to_string(),
+        )
+        .into();
     expected.headers.remove("date");
     let mut headers = answer.headers.clone();
     headers.remove("date");
-    assert_eq!((answer.status, headers, answer.body), (expected.status, expected.headers, expected.body), "{why}");
+    assert_eq!(
+        (answer.status, headers, answer.body),
+        (expected.status, expected.headers, expected.body),
+        "{why}"
+    );
 }
 
 #[tokio::test]
@@ -52,10 +72,17 @@ async fn whoever_has_the_bytes_gets_the_image_at_once() {
     anna.store(&photo).await;
     let session = ben.session().await;
     let linked = instant(&ben, &session, &photo).await;
-    let CheckedImage::Linked { receipt } = linked else { panic!("{linked:?}") };
+    let CheckedImage::Linked { receipt } = linked else {
+        panic!("{linked:?}")
+    };
     assert_eq!(receipt.size, 100_000);
     assert!(ben.has(&photo).await);
-    assert_eq!(instant(&ben, &session, &photo).await, CheckedImage::Owned { receipt: unsigned(receipt) });
+    assert_eq!(
+        instant(&ben, &session, &photo).await,
+        CheckedImage::Owned {
+            receipt: unsigned(receipt)
+        }
+    );
     house.close().await;
 }
 
@@ -69,16 +96,26 @@ async fn a_nonce_is_good_for_its_hour_and_the_next() {
     let session = ben.session().await;
     assert!((1..=NONCE_SECONDS).contains(&session.nonce_renewal_s));
     house.clock.push(HOUR);
-    assert!(matches!(instant(&ben, &session, &first).await, CheckedImage::Linked { .. }));
+    assert!(matches!(
+        instant(&ben, &session, &first).await,
+        CheckedImage::Linked { .. }
+    ));
     house.clock.push(HOUR);
-    assert!(matches!(instant(&ben, &session, &second).await, CheckedImage::Absent { .. }));
+    assert!(matches!(
+        instant(&ben, &session, &second).await,
+        CheckedImage::Absent { .. }
+    ));
     house.close().await;
 }
 
 #[tokio::test]
 async fn knowing_is_not_owning() {
     let house = house_at_noon().await;
-    let (anna, ben, carl) = (house.guest("anna").await, house.guest("ben").await, house.guest("carl").await);
+    let (anna, ben, carl) = (
+        house.guest("anna").await,
+        house.guest("ben").await,
+        house.guest("carl").await,
+    );
     let bens_other_device = house.guest("ben").await;
     let photo = photo(1, 100_000);
     let fingerprint = Fingerprint::of(&photo);
@@ -87,24 +124,58 @@ async fn knowing_is_not_owning() {
 
     assert_unknown(&ben, asked(&photo, None), "only the fingerprint").await;
     for (size, off) in [(99_999, "one less"), (100_001, "one more")] {
-        let image = CheckImage { size, ..asked(&photo, Some(prove(&bens, bens.user, &photo))) };
+        let image = CheckImage {
+            size,
+            ..asked(&photo, Some(prove(&bens, bens.user, &photo)))
+        };
         assert_unknown(&ben, image, off).await;
     }
-    assert_unknown(&ben, asked(&photo, Some(prove(&carls, carls.user, &photo))), "another user's proof").await;
+    assert_unknown(
+        &ben,
+        asked(&photo, Some(prove(&carls, carls.user, &photo))),
+        "another user's proof",
+    )
+    .await;
     let device = bens_other_device.session().await;
-    assert_unknown(&ben, asked(&photo, Some(prove(&device, bens.user, &photo))), "another device's proof").await;
+    assert_unknown(
+        &ben,
+        asked(&photo, Some(prove(&device, bens.user, &photo))),
+        "another device's proof",
+    )
+    .await;
     house.clock.push(2 * HOUR);
-    assert_unknown(&ben, asked(&photo, Some(prove(&bens, bens.user, &photo))), "an expired nonce").await;
+    assert_unknown(
+        &ben,
+        asked(&photo, Some(prove(&bens, bens.user, &photo))),
+        "an expired nonce",
+    )
+    .await;
 
     // Three failures are spent: not even the right proof is looked at today.
     let bens = ben.session().await;
-    assert_unknown(&ben, asked(&photo, Some(prove(&bens, bens.user, &photo))), "the right proof, too late").await;
+    assert_unknown(
+        &ben,
+        asked(&photo, Some(prove(&bens, bens.user, &photo))),
+        "the right proof, too late",
+    )
+    .await;
     assert!(!ben.has(&photo).await);
-    assert_eq!(ben.get(&heirloom_protocol::route::upload(fingerprint)).await.status, 404);
+    assert_eq!(
+        ben.get(&heirloom_protocol::route::upload(fingerprint))
+            .await
+            .status,
+        404
+    );
     // Others are not affected, and neither is Ben tomorrow.
-    assert!(matches!(instant(&carl, &carl.session().await, &photo).await, CheckedImage::Linked { .. }));
+    assert!(matches!(
+        instant(&carl, &carl.session().await, &photo).await,
+        CheckedImage::Linked { .. }
+    ));
     house.clock.push(DAY);
-    assert!(matches!(instant(&ben, &ben.session().await, &photo).await, CheckedImage::Linked { .. }));
+    assert!(matches!(
+        instant(&ben, &ben.session().await, &photo).await,
+        CheckedImage::Linked { .. }
+    ));
     house.close().await;
 }
 
@@ -123,22 +194,36 @@ async fn failures_are_counted_exactly_even_when_they_come_at_once() {
     asking.join_all().await;
     let (_, index) = house.accounts().await;
     let user = index.user_named("ben").await.unwrap().unwrap();
-    let today = house.clock.now_ms().div_euclid(i64::try_from(DAY.as_millis()).unwrap());
-    assert_eq!(index.proof_failures(user, today).await.unwrap(), PROOF_FAILURES_PER_DAY);
+    let today = house
+        .clock
+        .now_ms()
+        .div_euclid(i64::try_from(DAY.as_millis()).unwrap());
+    assert_eq!(
+        index.proof_failures(user, today).await.unwrap(),
+        PROOF_FAILURES_PER_DAY
+    );
     index.close().await;
     // They outlive the process.
     let clock = house.clock.clone();
     let house = House::open_with(house.close().await, clock, |_| {}).await;
     let ben = house.guest("ben").await;
-    assert!(matches!(instant(&ben, &ben.session().await, &photo).await, CheckedImage::Absent { .. }));
+    assert!(matches!(
+        instant(&ben, &ben.session().await, &photo).await,
+        CheckedImage::Absent { .. }
+    ));
     house.close().await;
 }
 
 /// What `/metrics` says, which everybody with a token may read, but for how often it was asked.
 async fn numbers(guest: &Guest) -> Vec<(String, u64)> {
     let text = String::from_utf8(guest.get("/metrics").await.body.to_vec()).unwrap();
-    let numbers = text.lines().filter(|line| !line.starts_with('#')).map(|line| line.split_once(' ').unwrap());
-    numbers.map(|(name, number)| (name.to_owned(), number.parse().unwrap())).collect()
+    let numbers = text
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .map(|line| line.split_once(' ').unwrap());
+    numbers
+        .map(|(name, number)| (name.to_owned(), number.parse().unwrap()))
+        .collect()
 }
 
 #[tokio::test]
@@ -150,13 +235,24 @@ async fn the_numbers_that_everybody_may_read_do_not_tell_who_has_what() {
     let mut grown = Vec::new();
     for photo in [&hers, &nobodys] {
         let before = numbers(&ben).await;
-        ben.check_raw(&[asked(photo, Some(Proof::from([7; 32])))]).await;
+        ben.check_raw(&[asked(photo, Some(Proof::from([7; 32])))])
+            .await;
         let after = numbers(&ben).await;
-        let names = before.iter().zip(&after).map(|((name, before), (_, after))| (name.clone(), after - before));
+        let names = before
+            .iter()
+            .zip(&after)
+            .map(|((name, before), (_, after))| (name.clone(), after - before));
         grown.push(names.collect::<Vec<_>>());
     }
-    assert_eq!(grown[0], grown[1], "a wrong proof for an image that another user has, and for one that nobody has");
-    assert!(grown[0].contains(&("heirloom_proofs_refused_total".to_owned(), 1)), "{:?}", grown[0]);
+    assert_eq!(
+        grown[0], grown[1],
+        "a wrong proof for an image that another user has, and for one that nobody has"
+    );
+    assert!(
+        grown[0].contains(&("heirloom_proofs_refused_total".to_owned(), 1)),
+        "{:?}",
+        grown[0]
+    );
     house.close().await;
 }
 
@@ -169,22 +265,34 @@ async fn small_images_are_uploaded() {
     anna.store(&small).await;
     anna.store(&enough).await;
     let session = ben.session().await;
-    assert!(matches!(instant(&ben, &session, &small).await, CheckedImage::Absent { .. }));
-    assert!(matches!(instant(&ben, &session, &enough).await, CheckedImage::Linked { .. }));
+    assert!(matches!(
+        instant(&ben, &session, &small).await,
+        CheckedImage::Absent { .. }
+    ));
+    assert!(matches!(
+        instant(&ben, &session, &enough).await,
+        CheckedImage::Linked { .. }
+    ));
     house.close().await;
 }
 
 #[tokio::test]
 async fn with_cross_user_off_even_the_right_proof_tells_nothing() {
-    let house =
-        House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| config.cross_user = CrossUser::Off)
-            .await;
+    let house = House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| {
+        config.cross_user = CrossUser::Off;
+    })
+    .await;
     let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
     let photo = photo(1, 100_000);
     anna.store(&photo).await;
     let session = ben.session().await;
     assert_eq!(session.cross_user, CrossUser::Off);
-    assert_unknown(&ben, asked(&photo, Some(prove(&session, session.user, &photo))), "policy").await;
+    assert_unknown(
+        &ben,
+        asked(&photo, Some(prove(&session, session.user, &photo))),
+        "policy",
+    )
+    .await;
     // A full upload still shares the storage.
     ben.store(&photo).await;
     assert!(ben.has(&photo).await);
@@ -199,20 +307,34 @@ async fn a_rotten_image_is_quarantined_and_healed_by_the_next_upload() {
     let fingerprint = Fingerprint::of(&photo);
     anna.store(&photo).await;
     let name = fingerprint.to_string();
-    let file = house.data.path().join("images").join(&name[..2]).join(&name);
+    let file = house
+        .data
+        .path()
+        .join("images")
+        .join(&name[..2])
+        .join(&name);
     let mut rotten = photo.clone();
     rotten[50_000] ^= 1;
     std::fs::remove_file(&file).unwrap();
     std::fs::write(&file, &rotten).unwrap();
 
     let session = ben.session().await;
-    assert_eq!(instant(&ben, &session, &photo).await, CheckedImage::Absent { fingerprint });
+    assert_eq!(
+        instant(&ben, &session, &photo).await,
+        CheckedImage::Absent { fingerprint }
+    );
     assert!(house.data.path().join("quarantine").join(&name).exists());
     // Nobody is told that they have it, not even who brought it.
-    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Absent { fingerprint }
+    );
     ben.store(&photo).await;
     assert!(ben.has(&photo).await);
-    assert!(matches!(anna.check(&photo).await, CheckedImage::Owned { .. }), "healed for everybody");
+    assert!(
+        matches!(anna.check(&photo).await, CheckedImage::Owned { .. }),
+        "healed for everybody"
+    );
     assert!(anna.has(&photo).await);
     house.close().await;
 }
@@ -225,9 +347,20 @@ async fn an_image_that_is_gone_is_asked_for_again() {
     let fingerprint = Fingerprint::of(&photo);
     anna.store(&photo).await;
     let name = fingerprint.to_string();
-    std::fs::remove_file(house.data.path().join("images").join(&name[..2]).join(&name)).unwrap();
+    std::fs::remove_file(
+        house
+            .data
+            .path()
+            .join("images")
+            .join(&name[..2])
+            .join(&name),
+    )
+    .unwrap();
     assert!(!anna.has(&photo).await);
-    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Absent { fingerprint }
+    );
     anna.store(&photo).await;
     assert!(anna.has(&photo).await);
     house.close().await;

@@ -1,4 +1,5 @@
-//! Receipts: signed when an image becomes a user's, and again whenever the server has read it again.
+//! Receipts: signed when an image becomes a user's, and again whenever the server has read it
+//! again.
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, FreshReceipt, Receipt};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
@@ -9,7 +10,9 @@ use crate::support::{Guest, House, photo, prove, unsigned};
 async fn is_signed(guest: &Guest, receipt: Receipt) -> bool {
     let session = guest.session().await;
     let key = session.receipt_key.unwrap();
-    receipt.signature.is_some_and(|signature| key.vouches(&receipt.statement(session.user), &signature))
+    receipt
+        .signature
+        .is_some_and(|signature| key.vouches(&receipt.statement(session.user), &signature))
 }
 
 #[tokio::test]
@@ -20,17 +23,35 @@ async fn a_receipt_is_signed_for_its_user_and_by_the_same_hand_after_a_restart()
     let receipt = anna.store(&photo).await;
     assert!(is_signed(&anna, receipt).await);
     assert!(!is_signed(&ben, receipt).await, "it says nothing about him");
-    assert_eq!(anna.check(&photo).await, CheckedImage::Owned { receipt: unsigned(receipt) });
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Owned {
+            receipt: unsigned(receipt)
+        }
+    );
 
     let session = ben.session().await;
     let proof = Some(prove(&session, session.user, &photo));
-    let image = CheckImage { fingerprint: Fingerprint::of(&photo), size: 100_000, proof };
-    let linked = ben.check_raw(&[image]).await.json::<Vec<CheckedImage>>().remove(0);
-    let CheckedImage::Linked { receipt: linked } = linked else { panic!("{linked:?}") };
+    let image = CheckImage {
+        fingerprint: Fingerprint::of(&photo),
+        size: 100_000,
+        proof,
+    };
+    let linked = ben
+        .check_raw(&[image])
+        .await
+        .json::<Vec<CheckedImage>>()
+        .remove(0);
+    let CheckedImage::Linked { receipt: linked } = linked else {
+        panic!("{linked:?}")
+    };
     assert!(is_signed(&ben, linked).await);
 
     let house = House::open_again(house.close().await).await;
-    let anna = Guest { address: house.server.address(), ..anna };
+    let anna = Guest {
+        address: house.server.address(),
+        ..anna
+    };
     assert!(is_signed(&anna, receipt).await);
     house.close().await;
 }
@@ -45,16 +66,38 @@ async fn a_fresh_receipt_is_for_bytes_that_were_just_read() {
     let fresh: FreshReceipt = anna.get(&route::fresh_receipt(image)).await.json();
     assert_eq!(fresh.receipt, stored);
     assert!(is_signed(&anna, fresh.receipt).await);
-    assert_eq!(ben.get(&route::fresh_receipt(image)).await.code(), ErrorCode::NotFound);
+    assert_eq!(
+        ben.get(&route::fresh_receipt(image)).await.code(),
+        ErrorCode::NotFound
+    );
 
     let name = image.to_string();
-    let path = house.data.path().join("images").join(&name[..2]).join(&name);
+    let path = house
+        .data
+        .path()
+        .join("images")
+        .join(&name[..2])
+        .join(&name);
     let mut rotten = photo.clone();
     rotten[99_999] ^= 1;
     std::fs::write(&path, rotten).unwrap();
-    assert_eq!(anna.get(&route::fresh_receipt(image)).await.code(), ErrorCode::NotFound, "nothing is signed for moss");
+    assert_eq!(
+        anna.get(&route::fresh_receipt(image)).await.code(),
+        ErrorCode::NotFound,
+        "nothing is signed for moss"
+    );
     assert!(!anna.has(&photo).await, "and nobody is given it");
-    assert_eq!(anna.store(&photo).await, stored, "since when it is hers has not changed");
-    assert_eq!(anna.get(&route::fresh_receipt(image)).await.json::<FreshReceipt>().receipt, stored);
+    assert_eq!(
+        anna.store(&photo).await,
+        stored,
+        "since when it is hers has not changed"
+    );
+    assert_eq!(
+        anna.get(&route::fresh_receipt(image))
+            .await
+            .json::<FreshReceipt>()
+            .receipt,
+        stored
+    );
     house.close().await;
 }

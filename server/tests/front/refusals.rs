@@ -51,8 +51,12 @@ impl Shard {
     }
 
     fn request(self) -> Request<Full<Bytes>> {
-        let request =
-            self.headers.into_iter().fold(Request::put(self.path), |it, (name, value)| it.header(name, value));
+        let request = self
+            .headers
+            .into_iter()
+            .fold(Request::put(self.path), |it, (name, value)| {
+                it.header(name, value)
+            });
         request.body(Full::from(self.body)).unwrap()
     }
 }
@@ -66,41 +70,131 @@ async fn a_bad_shard_is_refused_with_its_code() {
     let upper = fingerprint.to_string().to_uppercase();
     let image_max = route::IMAGE_BYTES_MAX;
     for (why, shard, code) in [
-        ("upper case", good().at(format!("/v1/uploads/{upper}/0")), ErrorCode::MalformedFingerprint),
-        ("too short", good().at("/v1/uploads/abc/0".to_owned()), ErrorCode::MalformedFingerprint),
-        ("dots", good().at("/v1/uploads/%2e%2e%2fx/0".to_owned()), ErrorCode::MalformedFingerprint),
-        ("not UTF-8", good().at("/v1/uploads/%ff/0".to_owned()), ErrorCode::MalformedRequest),
-        ("offset in words", good().at(format!("/v1/uploads/{fingerprint}/one")), ErrorCode::MalformedRequest),
-        ("negative offset", good().at(format!("/v1/uploads/{fingerprint}/-1")), ErrorCode::MalformedRequest),
-        ("signed offset", good().at(format!("/v1/uploads/{fingerprint}/+1")), ErrorCode::MalformedRequest),
+        (
+            "upper case",
+            good().at(format!("/v1/uploads/{upper}/0")),
+            ErrorCode::MalformedFingerprint,
+        ),
+        (
+            "too short",
+            good().at("/v1/uploads/abc/0".to_owned()),
+            ErrorCode::MalformedFingerprint,
+        ),
+        (
+            "dots",
+            good().at("/v1/uploads/%2e%2e%2fx/0".to_owned()),
+            ErrorCode::MalformedFingerprint,
+        ),
+        (
+            "not UTF-8",
+            good().at("/v1/uploads/%ff/0".to_owned()),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "offset in words",
+            good().at(format!("/v1/uploads/{fingerprint}/one")),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "negative offset",
+            good().at(format!("/v1/uploads/{fingerprint}/-1")),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "signed offset",
+            good().at(format!("/v1/uploads/{fingerprint}/+1")),
+            ErrorCode::MalformedRequest,
+        ),
         (
             "offset over 64 bits",
             good().at(format!("/v1/uploads/{fingerprint}/{}", "9".repeat(20))),
             ErrorCode::MalformedRequest,
         ),
-        ("no Upload-Length", good().without(route::UPLOAD_LENGTH), ErrorCode::LengthRequired),
-        ("Upload-Length in words", good().with(route::UPLOAD_LENGTH, "many"), ErrorCode::MalformedRequest),
-        ("signed Upload-Length", good().with(route::UPLOAD_LENGTH, "+100000"), ErrorCode::MalformedRequest),
-        ("empty image", good().with(route::UPLOAD_LENGTH, "0"), ErrorCode::EmptyShard),
-        ("huge image", good().with(route::UPLOAD_LENGTH, &(image_max + 1).to_string()), ErrorCode::ImageTooLarge),
-        ("empty shard", good().of(b"").with("content-length", "0"), ErrorCode::EmptyShard),
-        ("behind the image", good().with(route::UPLOAD_LENGTH, "99999"), ErrorCode::ShardOutOfBounds),
-        ("begins behind it", good().at(route::shard(fingerprint, 100_000)), ErrorCode::ShardOutOfBounds),
-        ("at the end of numbers", good().at(route::shard(fingerprint, u64::MAX)), ErrorCode::ShardOutOfBounds),
-        ("no digest", good().without(route::CONTENT_DIGEST), ErrorCode::DigestMissing),
-        ("another digest", good().with(route::CONTENT_DIGEST, "md5=:AAAA:"), ErrorCode::DigestMissing),
-        ("half a digest", good().with(route::CONTENT_DIGEST, "sha-256=:AAAA:"), ErrorCode::DigestMissing),
-        ("compressed", good().with("content-encoding", "gzip"), ErrorCode::UnsupportedMediaType),
-        ("a form", good().with("content-type", "multipart/form-data; boundary=x"), ErrorCode::UnsupportedMediaType),
+        (
+            "no Upload-Length",
+            good().without(route::UPLOAD_LENGTH),
+            ErrorCode::LengthRequired,
+        ),
+        (
+            "Upload-Length in words",
+            good().with(route::UPLOAD_LENGTH, "many"),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "signed Upload-Length",
+            good().with(route::UPLOAD_LENGTH, "+100000"),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "empty image",
+            good().with(route::UPLOAD_LENGTH, "0"),
+            ErrorCode::EmptyShard,
+        ),
+        (
+            "huge image",
+            good().with(route::UPLOAD_LENGTH, &(image_max + 1).to_string()),
+            ErrorCode::ImageTooLarge,
+        ),
+        (
+            "empty shard",
+            good().of(b"").with("content-length", "0"),
+            ErrorCode::EmptyShard,
+        ),
+        (
+            "behind the image",
+            good().with(route::UPLOAD_LENGTH, "99999"),
+            ErrorCode::ShardOutOfBounds,
+        ),
+        (
+            "begins behind it",
+            good().at(route::shard(fingerprint, 100_000)),
+            ErrorCode::ShardOutOfBounds,
+        ),
+        (
+            "at the end of numbers",
+            good().at(route::shard(fingerprint, u64::MAX)),
+            ErrorCode::ShardOutOfBounds,
+        ),
+        (
+            "no digest",
+            good().without(route::CONTENT_DIGEST),
+            ErrorCode::DigestMissing,
+        ),
+        (
+            "another digest",
+            good().with(route::CONTENT_DIGEST, "md5=:AAAA:"),
+            ErrorCode::DigestMissing,
+        ),
+        (
+            "half a digest",
+            good().with(route::CONTENT_DIGEST, "sha-256=:AAAA:"),
+            ErrorCode::DigestMissing,
+        ),
+        (
+            "compressed",
+            good().with("content-encoding", "gzip"),
+            ErrorCode::UnsupportedMediaType,
+        ),
+        (
+            "a form",
+            good().with("content-type", "multipart/form-data; boundary=x"),
+            ErrorCode::UnsupportedMediaType,
+        ),
     ] {
         let answer = anna.send(shard.request()).await;
         assert_eq!(answer.code(), code, "{why}");
     }
     let mut twice = Shard::good().request();
-    twice.headers_mut().append(route::UPLOAD_LENGTH, "100000".parse().unwrap());
+    twice
+        .headers_mut()
+        .append(route::UPLOAD_LENGTH, "100000".parse().unwrap());
     assert_eq!(anna.send(twice).await.code(), ErrorCode::MalformedRequest);
     assert_nothing_kept(&house);
-    assert_eq!(anna.send(Shard::good().request()).await.status, StatusCode::OK, "the good one is good");
+    assert_eq!(
+        anna.send(Shard::good().request()).await.status,
+        StatusCode::OK,
+        "the good one is good"
+    );
     house.close().await;
 }
 
@@ -121,8 +215,16 @@ async fn a_bad_check_is_refused_with_its_code() {
             json!([{ "fingerprint": fingerprint, "size": 1, "name": "a" }]).to_string(),
             ErrorCode::MalformedBody,
         ),
-        ("size below zero", json!([{ "fingerprint": fingerprint, "size": -1 }]).to_string(), ErrorCode::MalformedBody),
-        ("size in words", json!([{ "fingerprint": fingerprint, "size": "1" }]).to_string(), ErrorCode::MalformedBody),
+        (
+            "size below zero",
+            json!([{ "fingerprint": fingerprint, "size": -1 }]).to_string(),
+            ErrorCode::MalformedBody,
+        ),
+        (
+            "size in words",
+            json!([{ "fingerprint": fingerprint, "size": "1" }]).to_string(),
+            ErrorCode::MalformedBody,
+        ),
         (
             "short proof",
             json!([{ "fingerprint": fingerprint, "size": 1, "proof": "ab" }]).to_string(),
@@ -133,22 +235,51 @@ async fn a_bad_check_is_refused_with_its_code() {
             format!("[{{\"fingerprint\":\"{fingerprint}\",\"size\":1,\"size\":2}}]"),
             ErrorCode::MalformedBody,
         ),
-        ("no fingerprint", json!([{ "fingerprint": "abc", "size": 1 }]).to_string(), ErrorCode::MalformedFingerprint),
-        ("1001 images", json!(vec![image; 1001]).to_string(), ErrorCode::BatchTooLarge),
-        ("over a MiB", " ".repeat((1 << 20) + 1), ErrorCode::BodyTooLarge),
+        (
+            "no fingerprint",
+            json!([{ "fingerprint": "abc", "size": 1 }]).to_string(),
+            ErrorCode::MalformedFingerprint,
+        ),
+        (
+            "1001 images",
+            json!(vec![image; 1001]).to_string(),
+            ErrorCode::BatchTooLarge,
+        ),
+        (
+            "over a MiB",
+            " ".repeat((1 << 20) + 1),
+            ErrorCode::BodyTooLarge,
+        ),
     ] {
         let answer = anna.post_text(route::CHECK, body).await;
         assert_eq!(answer.code(), code, "{why}");
     }
     let check = |content_type: &str| Request::post(route::CHECK).header(CONTENT_TYPE, content_type);
     let body = || Full::from("[]");
-    let form = check("application/x-www-form-urlencoded").body(body()).unwrap();
-    assert_eq!(anna.send(form).await.code(), ErrorCode::UnsupportedMediaType);
+    let form = check("application/x-www-form-urlencoded")
+        .body(body())
+        .unwrap();
+    assert_eq!(
+        anna.send(form).await.code(),
+        ErrorCode::UnsupportedMediaType
+    );
     let bare = Request::post(route::CHECK).body(body()).unwrap();
-    assert_eq!(anna.send(bare).await.code(), ErrorCode::UnsupportedMediaType);
-    let zipped = check("application/json").header(CONTENT_ENCODING, "gzip").body(body()).unwrap();
-    assert_eq!(anna.send(zipped).await.code(), ErrorCode::UnsupportedMediaType);
-    let plain = check("application/json; charset=utf-8").header(CONTENT_ENCODING, "identity").body(body()).unwrap();
+    assert_eq!(
+        anna.send(bare).await.code(),
+        ErrorCode::UnsupportedMediaType
+    );
+    let zipped = check("application/json")
+        .header(CONTENT_ENCODING, "gzip")
+        .body(body())
+        .unwrap();
+    assert_eq!(
+        anna.send(zipped).await.code(),
+        ErrorCode::UnsupportedMediaType
+    );
+    let plain = check("application/json; charset=utf-8")
+        .header(CONTENT_ENCODING, "identity")
+        .body(body())
+        .unwrap();
     assert_eq!(anna.send(plain).await.status, StatusCode::OK);
     house.close().await;
 }
@@ -157,21 +288,63 @@ async fn a_bad_check_is_refused_with_its_code() {
 async fn a_bad_library_change_is_refused_with_its_code() {
     let house = House::open().await;
     let anna = house.guest("anna").await;
-    let remove = |path: &str| json!({ "changes": [{ "change": "remove", "path": path, "base": 0 }] });
-    for path in ["", "/a", "a//b", "../a", "a/..", ".", "a\0b", &"a".repeat(256)] {
-        assert_eq!(anna.post(route::LIBRARY_CHANGES, &remove(path)).await.code(), ErrorCode::MalformedPath, "{path:?}");
+    let remove =
+        |path: &str| json!({ "changes": [{ "change": "remove", "path": path, "base": 0 }] });
+    for path in [
+        "",
+        "/a",
+        "a//b",
+        "../a",
+        "a/..",
+        ".",
+        "a\0b",
+        &"a".repeat(256),
+    ] {
+        assert_eq!(
+            anna.post(route::LIBRARY_CHANGES, &remove(path))
+                .await
+                .code(),
+            ErrorCode::MalformedPath,
+            "{path:?}"
+        );
     }
     let mut unknown = remove("a");
     unknown["changes"][0]["force"] = json!(true);
-    assert_eq!(anna.post(route::LIBRARY_CHANGES, &unknown).await.code(), ErrorCode::MalformedBody);
+    assert_eq!(
+        anna.post(route::LIBRARY_CHANGES, &unknown).await.code(),
+        ErrorCode::MalformedBody
+    );
     let other = json!({ "changes": [{ "change": "burn", "path": "a" }] });
-    assert_eq!(anna.post(route::LIBRARY_CHANGES, &other).await.code(), ErrorCode::MalformedBody);
-    let not_utf8 = [b"{\"changes\":[{\"change\":\"remove\",\"base\":0,\"path\":\"".as_slice(), b"\xff\"}]}"].concat();
-    assert_eq!(anna.post_text(route::LIBRARY_CHANGES, not_utf8).await.code(), ErrorCode::MalformedBody);
+    assert_eq!(
+        anna.post(route::LIBRARY_CHANGES, &other).await.code(),
+        ErrorCode::MalformedBody
+    );
+    let not_utf8 = [
+        b"{\"changes\":[{\"change\":\"remove\",\"base\":0,\"path\":\"".as_slice(),
+        b"\xff\"}]}",
+    ]
+    .concat();
+    assert_eq!(
+        anna.post_text(route::LIBRARY_CHANGES, not_utf8)
+            .await
+            .code(),
+        ErrorCode::MalformedBody
+    );
     let many = json!({ "changes": vec![remove("a")["changes"][0].clone(); 1001] });
-    assert_eq!(anna.post(route::LIBRARY_CHANGES, &many).await.code(), ErrorCode::BatchTooLarge);
-    for query in ["since=-1", "since=x", "since=1&since=2", "wait=x", "before=1"] {
-        let answer = anna.get(&format!("{}?{query}", route::LIBRARY_CHANGES)).await;
+    assert_eq!(
+        anna.post(route::LIBRARY_CHANGES, &many).await.code(),
+        ErrorCode::BatchTooLarge
+    );
+    for query in [
+        "since=-1",
+        "since=x",
+        "since=1&since=2",
+        "wait=x",
+        "before=1",
+    ] {
+        let answer = anna
+            .get(&format!("{}?{query}", route::LIBRARY_CHANGES))
+            .await;
         assert_eq!(answer.code(), ErrorCode::MalformedRequest, "{query}");
     }
     house.close().await;
@@ -183,7 +356,16 @@ async fn what_is_not_there_is_refused_as_such() {
     let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
     let photo = photo(1, 200_000);
     let fingerprint = Fingerprint::of(&photo);
-    for path in ["/", "/v1", "/v1/", "/v2/session", "/v1/session/", "/v1/images", "/../etc/passwd", "/v1/%2e%2e"] {
+    for path in [
+        "/",
+        "/v1",
+        "/v1/",
+        "/v2/session",
+        "/v1/session/",
+        "/v1/images",
+        "/../etc/passwd",
+        "/v1/%2e%2e",
+    ] {
         assert_eq!(anna.get(path).await.code(), ErrorCode::NotFound, "{path}");
     }
     for (method, path) in [
@@ -196,17 +378,35 @@ async fn what_is_not_there_is_refused_as_such() {
         (Method::from_bytes(b"BREW").unwrap(), route::HEALTH),
     ] {
         let answer = anna.ask(method.clone(), path).await;
-        assert_eq!(answer.code(), ErrorCode::MethodNotAllowed, "{method} {path}");
+        assert_eq!(
+            answer.code(),
+            ErrorCode::MethodNotAllowed,
+            "{method} {path}"
+        );
         assert!(answer.headers.contains_key(ALLOW), "{method} {path}");
     }
     // Another user's upload and image are as if they were not.
     anna.put(&photo, 0, 100_000).await;
-    assert_eq!(ben.get(&route::upload(fingerprint)).await.code(), ErrorCode::NotFound);
-    assert_eq!(ben.ask(Method::DELETE, &route::upload(fingerprint)).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        ben.get(&route::upload(fingerprint)).await.code(),
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        ben.ask(Method::DELETE, &route::upload(fingerprint))
+            .await
+            .status,
+        StatusCode::NO_CONTENT
+    );
     anna.put(&photo, 100_000, 200_000).await;
     assert!(anna.has(&photo).await, "nobody else gives up her upload");
-    assert_eq!(ben.get(&route::image(fingerprint)).await.code(), ErrorCode::NotFound);
-    assert_eq!(ben.get("/v1/images/abc").await.code(), ErrorCode::MalformedFingerprint);
+    assert_eq!(
+        ben.get(&route::image(fingerprint)).await.code(),
+        ErrorCode::NotFound
+    );
+    assert_eq!(
+        ben.get("/v1/images/abc").await.code(),
+        ErrorCode::MalformedFingerprint
+    );
     house.close().await;
 }
 
@@ -237,10 +437,19 @@ async fn no_route_lets_anybody_in_without_a_good_token() {
         (Method::GET, route::METRICS.to_owned()),
     ] {
         for token in &tokens {
-            let stranger = Guest { token: token.clone(), ..anna.clone() };
+            let stranger = Guest {
+                token: token.clone(),
+                ..anna.clone()
+            };
             let answer = stranger.ask(method.clone(), &path).await;
             assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
-            assert!(answer.headers[WWW_AUTHENTICATE].to_str().unwrap().starts_with("Bearer"), "{method} {path}");
+            assert!(
+                answer.headers[WWW_AUTHENTICATE]
+                    .to_str()
+                    .unwrap()
+                    .starts_with("Bearer"),
+                "{method} {path}"
+            );
             if method != Method::HEAD {
                 assert_eq!(answer.code(), ErrorCode::LoginNeeded, "{method} {path}");
             }
@@ -256,30 +465,64 @@ async fn what_is_not_http_is_refused_as_a_problem_and_the_connection_ends() {
     let anna = house.guest("anna").await;
     let login = format!("Authorization: Bearer {}", anna.token.as_ref().unwrap());
     let session = format!("GET /v1/session HTTP/1.1\r\n{login}\r\n");
-    let check = format!("POST /v1/images/check HTTP/1.1\r\nHost: a\r\n{login}\r\nContent-Type: application/json\r\n");
+    let check = format!(
+        "POST /v1/images/check HTTP/1.1\r\nHost: a\r\n{login}\r\nContent-Type: application/json\r\n"
+    );
     for (why, request, code) in [
-        ("no Host", format!("{session}\r\n"), ErrorCode::MalformedRequest),
-        ("two Hosts", format!("{session}Host: a\r\nHost: b\r\n\r\n"), ErrorCode::MalformedRequest),
+        (
+            "no Host",
+            format!("{session}\r\n"),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "two Hosts",
+            format!("{session}Host: a\r\nHost: b\r\n\r\n"),
+            ErrorCode::MalformedRequest,
+        ),
         (
             "two lengths",
-            format!("{check}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"),
+            format!(
+                "{check}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
+            ),
             ErrorCode::MalformedRequest,
         ),
         (
             "the other way round",
-            format!("{check}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n[]\r\n0\r\n\r\n"),
+            format!(
+                "{check}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
+            ),
             ErrorCode::MalformedRequest,
         ),
-        ("chunks", format!("{check}Transfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"), ErrorCode::LengthRequired),
+        (
+            "chunks",
+            format!("{check}Transfer-Encoding: chunked\r\n\r\n2\r\n[]\r\n0\r\n\r\n"),
+            ErrorCode::LengthRequired,
+        ),
         (
             "unequal lengths",
             format!("{check}Content-Length: 2\r\nContent-Length: 3\r\n\r\n[]"),
             ErrorCode::MalformedRequest,
         ),
-        ("signed length", format!("{check}Content-Length: +2\r\n\r\n[]"), ErrorCode::MalformedRequest),
-        ("folded field", format!("{session}Host: a\r\nX: a\r\n b\r\n\r\n"), ErrorCode::MalformedRequest),
-        ("space before the colon", format!("{session}Host : a\r\n\r\n"), ErrorCode::MalformedRequest),
-        ("65 fields", format!("{session}Host: a\r\n{}\r\n", "X: a\r\n".repeat(63)), ErrorCode::MalformedRequest),
+        (
+            "signed length",
+            format!("{check}Content-Length: +2\r\n\r\n[]"),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "folded field",
+            format!("{session}Host: a\r\nX: a\r\n b\r\n\r\n"),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "space before the colon",
+            format!("{session}Host : a\r\n\r\n"),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "65 fields",
+            format!("{session}Host: a\r\n{}\r\n", "X: a\r\n".repeat(63)),
+            ErrorCode::MalformedRequest,
+        ),
         (
             "a head of 65 KiB",
             format!("{session}Host: a\r\nX: {}\r\n\r\n", "a".repeat(65 << 10)),
@@ -290,24 +533,47 @@ async fn what_is_not_http_is_refused_as_a_problem_and_the_connection_ends() {
             format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(65 << 10)),
             ErrorCode::MalformedRequest,
         ),
-        ("a future HTTP", "GET / HTTP/7.0\r\nHost: a\r\n\r\n".to_owned(), ErrorCode::MalformedRequest),
-        ("something else", "\u{1}\u{2}\u{3}\r\n\r\n".to_owned(), ErrorCode::MalformedRequest),
+        (
+            "a future HTTP",
+            "GET / HTTP/7.0\r\nHost: a\r\n\r\n".to_owned(),
+            ErrorCode::MalformedRequest,
+        ),
+        (
+            "something else",
+            "\u{1}\u{2}\u{3}\r\n\r\n".to_owned(),
+            ErrorCode::MalformedRequest,
+        ),
         (
             "no length for a shard",
-            format!("PUT {} HTTP/1.1\r\nHost: a\r\n{login}\r\n\r\n", route::shard(Fingerprint::of(b"a"), 0)),
+            format!(
+                "PUT {} HTTP/1.1\r\nHost: a\r\n{login}\r\n\r\n",
+                route::shard(Fingerprint::of(b"a"), 0)
+            ),
             ErrorCode::LengthRequired,
         ),
     ] {
         // What follows must not be taken for a request.
-        let answers = raw(house.server.address(), &format!("{request}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")).await;
+        let answers = raw(
+            house.server.address(),
+            &format!("{request}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
+        )
+        .await;
         assert_eq!(answers[0].code(), code, "{why}: {answers:?}");
         if why != "no length for a shard" {
             assert_eq!(answers.len(), 1, "{why}: {answers:?}");
         }
     }
-    let sound =
-        raw(house.server.address(), &format!("{session}Host: a\r\n\r\n{session}Host: a\r\nConnection: close\r\n\r\n"))
-            .await;
-    assert_eq!(sound.iter().map(|answer| answer.status.as_u16()).collect::<Vec<_>>(), [200, 200]);
+    let sound = raw(
+        house.server.address(),
+        &format!("{session}Host: a\r\n\r\n{session}Host: a\r\nConnection: close\r\n\r\n"),
+    )
+    .await;
+    assert_eq!(
+        sound
+            .iter()
+            .map(|answer| answer.status.as_u16())
+            .collect::<Vec<_>>(),
+        [200, 200]
+    );
     house.close().await;
 }

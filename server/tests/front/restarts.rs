@@ -23,7 +23,12 @@ async fn an_upload_goes_on_after_a_restart() {
     let mut anna = house.stranger();
     anna.token = token;
     assert_eq!(anna.session().await.installation, installation);
-    assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.json::<UploadState>(), before);
+    assert_eq!(
+        anna.get(&route::upload(Fingerprint::of(&photo)))
+            .await
+            .json::<UploadState>(),
+        before
+    );
     stored(anna.put(&photo, 120_000, 200_000).await);
     assert!(anna.has(&photo).await);
     house.close().await;
@@ -46,8 +51,18 @@ async fn bytes_that_no_list_knows_are_swept_and_a_list_without_bytes_is_forgotte
     let house = House::open_again(data).await;
     let anna = house.guest("anna").await;
     assert!(!unlisted.exists());
-    assert_eq!(anna.check(&lost).await, CheckedImage::Absent { fingerprint: Fingerprint::of(&lost) });
-    assert_eq!(anna.get(&route::upload(Fingerprint::of(&listed))).await.json::<UploadState>(), kept);
+    assert_eq!(
+        anna.check(&lost).await,
+        CheckedImage::Absent {
+            fingerprint: Fingerprint::of(&lost)
+        }
+    );
+    assert_eq!(
+        anna.get(&route::upload(Fingerprint::of(&listed)))
+            .await
+            .json::<UploadState>(),
+        kept
+    );
     house.close().await;
 }
 
@@ -66,14 +81,22 @@ async fn an_image_sealed_before_a_kill_and_recorded_after_it_is_not_sent_again()
     std::fs::create_dir_all(&folder).unwrap();
     std::fs::write(folder.join(&name), &photo).unwrap();
     std::fs::remove_file(data.path().join("uploads").join(format!("{user}-{name}"))).unwrap();
-    let index = Index::open(&DataDir::open(data.path()).unwrap().index_url()).await.unwrap();
+    let index = Index::open(&DataDir::open(data.path()).unwrap().index_url())
+        .await
+        .unwrap();
     let rest = heirloom_protocol::ByteRange::new(100_000, 200_000).unwrap();
-    index.note_shard(user, fingerprint, 200_000, rest).await.unwrap();
+    index
+        .note_shard(user, fingerprint, 200_000, rest)
+        .await
+        .unwrap();
     index.close().await;
 
     let house = House::open_again(data).await;
     let anna = house.guest("anna").await;
-    assert!(matches!(anna.check(&photo).await, CheckedImage::Owned { .. }));
+    assert!(matches!(
+        anna.check(&photo).await,
+        CheckedImage::Owned { .. }
+    ));
     assert!(anna.has(&photo).await);
     house.close().await;
 }
@@ -86,11 +109,20 @@ async fn uploads_nobody_comes_back_for_expire() {
     anna.put(&photo, 0, 100_000).await;
     let (mut data, mut clock) = (house.close().await, Clock::default());
     let hour = Duration::from_hours(1);
-    for (later, status) in [(UPLOAD_EXPIRY.saturating_sub(hour), 200), (UPLOAD_EXPIRY + hour, 404)] {
+    for (later, status) in [
+        (UPLOAD_EXPIRY.saturating_sub(hour), 200),
+        (UPLOAD_EXPIRY + hour, 404),
+    ] {
         clock.push(later);
         let house = House::open_with(data, clock, |_| {}).await;
         let anna = house.guest("anna").await;
-        assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.status, status, "after {later:?}");
+        assert_eq!(
+            anna.get(&route::upload(Fingerprint::of(&photo)))
+                .await
+                .status,
+            status,
+            "after {later:?}"
+        );
         assert_eq!(kept(&house).is_empty(), status == 404);
         (data, clock) = (house.close().await, Clock::default());
     }

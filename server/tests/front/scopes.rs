@@ -13,15 +13,27 @@ use crate::support::{Guest, House, LIMIT, photo, prove};
 
 fn put(path: &str, photo: &[u8], base: u64) -> LibraryChange {
     let (path, fingerprint) = (LibraryPath::new(path).unwrap(), Fingerprint::of(photo));
-    LibraryChange::Put { path, fingerprint, mtime_ns: 0, base }
+    LibraryChange::Put {
+        path,
+        fingerprint,
+        mtime_ns: 0,
+        base,
+    }
 }
 
 fn remove(path: &str, base: u64) -> LibraryChange {
-    LibraryChange::Remove { path: LibraryPath::new(path).unwrap(), base }
+    LibraryChange::Remove {
+        path: LibraryPath::new(path).unwrap(),
+        base,
+    }
 }
 
 async fn change(guest: &Guest, changes: Vec<LibraryChange>) -> Vec<LibraryOutcome> {
-    guest.post(route::LIBRARY_CHANGES, &LibraryBatch { changes }).await.json::<LibraryOutcomes>().outcomes
+    guest
+        .post(route::LIBRARY_CHANGES, &LibraryBatch { changes })
+        .await
+        .json::<LibraryOutcomes>()
+        .outcomes
 }
 
 #[tokio::test]
@@ -37,20 +49,51 @@ async fn a_read_only_token_reads_everything_and_changes_nothing() {
     assert_eq!(reader.session().await.scope, Scope::ReadOnly);
     assert!(reader.has(&kept).await);
     let upload = route::upload(Fingerprint::of(&half));
-    for path in [upload.as_str(), route::STATUS, route::METRICS, &route::library_feed(0, 0)] {
+    for path in [
+        upload.as_str(),
+        route::STATUS,
+        route::METRICS,
+        &route::library_feed(0, 0),
+    ] {
         assert_eq!(reader.get(path).await.status, StatusCode::OK, "{path}");
     }
 
-    let image = CheckImage { fingerprint: Fingerprint::of(&fresh), size: 100_000, proof: None };
-    assert_eq!(reader.check_raw(&[image]).await.code(), ErrorCode::ScopeTooNarrow);
-    let sent = reader.put_raw(Fingerprint::of(&fresh), 100_000, 0, &fresh).await;
-    assert_eq!((sent.status, sent.code()), (StatusCode::FORBIDDEN, ErrorCode::ScopeTooNarrow));
-    assert_eq!(reader.ask(Method::DELETE, &upload).await.code(), ErrorCode::ScopeTooNarrow);
-    let batch = LibraryBatch { changes: vec![put("b.jpg", &kept, 0)] };
-    assert_eq!(reader.post(route::LIBRARY_CHANGES, &batch).await.code(), ErrorCode::ScopeTooNarrow);
+    let image = CheckImage {
+        fingerprint: Fingerprint::of(&fresh),
+        size: 100_000,
+        proof: None,
+    };
+    assert_eq!(
+        reader.check_raw(&[image]).await.code(),
+        ErrorCode::ScopeTooNarrow
+    );
+    let sent = reader
+        .put_raw(Fingerprint::of(&fresh), 100_000, 0, &fresh)
+        .await;
+    assert_eq!(
+        (sent.status, sent.code()),
+        (StatusCode::FORBIDDEN, ErrorCode::ScopeTooNarrow)
+    );
+    assert_eq!(
+        reader.ask(Method::DELETE, &upload).await.code(),
+        ErrorCode::ScopeTooNarrow
+    );
+    let batch = LibraryBatch {
+        changes: vec![put("b.jpg", &kept, 0)],
+    };
+    assert_eq!(
+        reader.post(route::LIBRARY_CHANGES, &batch).await.code(),
+        ErrorCode::ScopeTooNarrow
+    );
 
-    assert!(matches!(anna.check(&fresh).await, CheckedImage::Absent { .. }));
-    assert!(matches!(anna.check(&half).await, CheckedImage::Interrupted { .. }));
+    assert!(matches!(
+        anna.check(&fresh).await,
+        CheckedImage::Absent { .. }
+    ));
+    assert!(matches!(
+        anna.check(&half).await,
+        CheckedImage::Interrupted { .. }
+    ));
     house.close().await;
 }
 
@@ -63,8 +106,15 @@ async fn a_read_only_token_cannot_have_an_image_linked() {
     ben.store(&photo).await;
     let session = reader.session().await;
     let proof = Some(prove(&session, session.user, &photo));
-    let image = CheckImage { fingerprint: Fingerprint::of(&photo), size: 100_000, proof };
-    assert_eq!(reader.check_raw(&[image]).await.code(), ErrorCode::ScopeTooNarrow);
+    let image = CheckImage {
+        fingerprint: Fingerprint::of(&photo),
+        size: 100_000,
+        proof,
+    };
+    assert_eq!(
+        reader.check_raw(&[image]).await.code(),
+        ErrorCode::ScopeTooNarrow
+    );
     assert!(!reader.has(&photo).await);
     house.close().await;
 }
@@ -80,17 +130,34 @@ async fn a_hijacked_append_only_device_destroys_nothing() {
     camera.store(&kept).await;
     camera.store(&noise).await;
     camera.put(&half, 0, 50_000).await;
-    assert_eq!(change(&camera, vec![put("a.jpg", &kept, 0)]).await, [LibraryOutcome::Applied { version: 1 }]);
+    assert_eq!(
+        change(&camera, vec![put("a.jpg", &kept, 0)]).await,
+        [LibraryOutcome::Applied { version: 1 }]
+    );
 
-    let narrow = LibraryOutcome::Refused { code: ErrorCode::ScopeTooNarrow };
+    let narrow = LibraryOutcome::Refused {
+        code: ErrorCode::ScopeTooNarrow,
+    };
     let ransom = vec![put("a.jpg", &noise, 1), remove("a.jpg", 1)];
     assert_eq!(change(&camera, ransom).await, [narrow.clone(), narrow]);
     let upload = route::upload(Fingerprint::of(&half));
-    assert_eq!(camera.ask(Method::DELETE, &upload).await.code(), ErrorCode::ScopeTooNarrow);
-    assert!(matches!(anna.check(&half).await, CheckedImage::Interrupted { .. }));
+    assert_eq!(
+        camera.ask(Method::DELETE, &upload).await.code(),
+        ErrorCode::ScopeTooNarrow
+    );
+    assert!(matches!(
+        anna.check(&half).await,
+        CheckedImage::Interrupted { .. }
+    ));
     // Its owner can still do both.
-    assert_eq!(change(&anna, vec![remove("a.jpg", 1)]).await, [LibraryOutcome::Applied { version: 2 }]);
-    assert_eq!(anna.ask(Method::DELETE, &upload).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        change(&anna, vec![remove("a.jpg", 1)]).await,
+        [LibraryOutcome::Applied { version: 2 }]
+    );
+    assert_eq!(
+        anna.ask(Method::DELETE, &upload).await.status,
+        StatusCode::NO_CONTENT
+    );
     house.close().await;
 }
 
@@ -104,7 +171,10 @@ async fn a_revoked_device_and_a_disabled_user_are_out_within_seconds() {
     }
     let (accounts, index) = house.accounts().await;
     accounts.revoke_device("anna", "device").await.unwrap();
-    accounts.set_user_state("ben", UserState::Disabled).await.unwrap();
+    accounts
+        .set_user_state("ben", UserState::Disabled)
+        .await
+        .unwrap();
     for guest in [&phone, &ben] {
         let out = async {
             while guest.get(route::SESSION).await.status == StatusCode::OK {
@@ -112,10 +182,16 @@ async fn a_revoked_device_and_a_disabled_user_are_out_within_seconds() {
             }
         };
         tokio::time::timeout(LIMIT, out).await.unwrap();
-        assert_eq!(guest.get(route::SESSION).await.code(), ErrorCode::LoginNeeded);
+        assert_eq!(
+            guest.get(route::SESSION).await.code(),
+            ErrorCode::LoginNeeded
+        );
     }
     anna.session().await;
-    accounts.set_user_state("ben", UserState::Active).await.unwrap();
+    accounts
+        .set_user_state("ben", UserState::Active)
+        .await
+        .unwrap();
     ben.session().await;
     index.close().await;
     house.close().await;

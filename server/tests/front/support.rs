@@ -44,17 +44,30 @@ impl House {
         Self::open_with(data, Clock::default(), |_| {}).await
     }
 
-    pub(crate) async fn open_with(data: TempDir, clock: Clock, decide: impl FnOnce(&mut Config)) -> Self {
+    pub(crate) async fn open_with(
+        data: TempDir,
+        clock: Clock,
+        decide: impl FnOnce(&mut Config),
+    ) -> Self {
         let mut config = Config::new(DataDir::open(data.path()).unwrap());
         decide(&mut config);
-        let server = Server::start_with(config, SocketAddr::from(([127, 0, 0, 1], 0)), clock.clone()).await.unwrap();
-        Self { data, clock, server }
+        let server =
+            Server::start_with(config, SocketAddr::from(([127, 0, 0, 1], 0)), clock.clone())
+                .await
+                .unwrap();
+        Self {
+            data,
+            clock,
+            server,
+        }
     }
 
     /// A second server on the same data.
     pub(crate) async fn open_beside(other: &Self) -> Server {
         let config = Config::new(DataDir::open(other.data.path()).unwrap());
-        Server::start(config, SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap()
+        Server::start(config, SocketAddr::from(([127, 0, 0, 1], 0)))
+            .await
+            .unwrap()
     }
 
     /// Closes the house; its data directory can be opened again.
@@ -65,7 +78,10 @@ impl House {
 
     pub(crate) async fn guest(&self, name: &str) -> Guest {
         let token = self.server.token_for(name).await.unwrap();
-        Guest { address: self.server.address(), token: Some(token) }
+        Guest {
+            address: self.server.address(),
+            token: Some(token),
+        }
     }
 
     /// A guest by a device of this scope, named `device`; the user is made if missing.
@@ -77,17 +93,25 @@ impl House {
         }
         let token = accounts.add_device(user, "device", scope).await.unwrap();
         index.close().await;
-        Guest { address: self.server.address(), token: Some(token) }
+        Guest {
+            address: self.server.address(),
+            token: Some(token),
+        }
     }
 
     /// The door book, as the administrator's command opens it beside the server.
     pub(crate) async fn accounts(&self) -> (Accounts, Index) {
-        let index = Index::open(&DataDir::open(self.data.path()).unwrap().index_url()).await.unwrap();
+        let index = Index::open(&DataDir::open(self.data.path()).unwrap().index_url())
+            .await
+            .unwrap();
         (Accounts::new(index.clone()), index)
     }
 
     pub(crate) fn stranger(&self) -> Guest {
-        Guest { address: self.server.address(), token: None }
+        Guest {
+            address: self.server.address(),
+            token: None,
+        }
     }
 }
 
@@ -106,9 +130,18 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(crate) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Answer {
-        let (parts, body) = self.sender.send_request(request).await.unwrap().into_parts();
+        let (parts, body) = self
+            .sender
+            .send_request(request)
+            .await
+            .unwrap()
+            .into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer { status: parts.status, headers: parts.headers, body }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            body,
+        }
     }
 }
 
@@ -130,7 +163,10 @@ impl Answer {
     /// The code of a refusal, once it is certain that it has the form of one.
     #[track_caller]
     pub(crate) fn code(&self) -> ErrorCode {
-        assert_eq!(self.headers[CONTENT_TYPE], "application/problem+json", "{self:?}");
+        assert_eq!(
+            self.headers[CONTENT_TYPE], "application/problem+json",
+            "{self:?}"
+        );
         let problem: Problem = serde_json::from_slice(&self.body).unwrap();
         assert_eq!(problem.status, self.status.as_u16());
         assert_eq!(problem.code.status(), self.status.as_u16());
@@ -150,21 +186,37 @@ impl Guest {
 
     pub(crate) async fn connect(&self) -> Connection {
         let stream = TcpStream::connect(self.address).await.unwrap();
-        let (sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        Connection { sender, _driving: tokio::spawn(driving) }
+        let (sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        Connection {
+            sender,
+            _driving: tokio::spawn(driving),
+        }
     }
 
     /// The request with what every request needs.
     pub(crate) fn prepared(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-        request.headers_mut().insert(HOST, self.address.to_string().parse().unwrap());
+        request
+            .headers_mut()
+            .insert(HOST, self.address.to_string().parse().unwrap());
         if let Some(token) = &self.token {
-            request.headers_mut().insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
+            request
+                .headers_mut()
+                .insert(AUTHORIZATION, format!("Bearer {token}").parse().unwrap());
         }
         request
     }
 
     pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
-        self.send(Request::builder().method(method).uri(path).body(Full::default()).unwrap()).await
+        self.send(
+            Request::builder()
+                .method(method)
+                .uri(path)
+                .body(Full::default())
+                .unwrap(),
+        )
+        .await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -172,12 +224,14 @@ impl Guest {
     }
 
     pub(crate) async fn post(&self, path: &str, message: &impl Serialize) -> Answer {
-        self.post_text(path, serde_json::to_string(message).unwrap()).await
+        self.post_text(path, serde_json::to_string(message).unwrap())
+            .await
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: impl Into<Bytes>) -> Answer {
         let request = Request::post(path).header(CONTENT_TYPE, "application/json");
-        self.send(request.body(Full::new(body.into())).unwrap()).await
+        self.send(request.body(Full::new(body.into())).unwrap())
+            .await
     }
 
     pub(crate) async fn session(&self) -> Session {
@@ -189,17 +243,38 @@ impl Guest {
     }
 
     pub(crate) async fn check(&self, photo: &[u8]) -> CheckedImage {
-        let image = CheckImage { fingerprint: Fingerprint::of(photo), size: photo.len() as u64, proof: None };
-        self.check_raw(&[image]).await.json::<Vec<CheckedImage>>().remove(0)
+        let image = CheckImage {
+            fingerprint: Fingerprint::of(photo),
+            size: photo.len() as u64,
+            proof: None,
+        };
+        self.check_raw(&[image])
+            .await
+            .json::<Vec<CheckedImage>>()
+            .remove(0)
     }
 
     /// Sends `photo[start..end]` as it should be sent.
     pub(crate) async fn put(&self, photo: &[u8], start: usize, end: usize) -> UploadState {
-        self.put_raw(Fingerprint::of(photo), photo.len() as u64, start, &photo[start..end]).await.json()
+        self.put_raw(
+            Fingerprint::of(photo),
+            photo.len() as u64,
+            start,
+            &photo[start..end],
+        )
+        .await
+        .json()
     }
 
-    pub(crate) async fn put_raw(&self, fingerprint: Fingerprint, size: u64, start: usize, bytes: &[u8]) -> Answer {
-        self.put_with_digest(fingerprint, size, start, bytes, ContentDigest::of(bytes)).await
+    pub(crate) async fn put_raw(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+        start: usize,
+        bytes: &[u8],
+    ) -> Answer {
+        self.put_with_digest(fingerprint, size, start, bytes, ContentDigest::of(bytes))
+            .await
     }
 
     pub(crate) async fn put_with_digest(
@@ -213,7 +288,12 @@ impl Guest {
         let request = Request::put(route::shard(fingerprint, start as u64))
             .header(route::UPLOAD_LENGTH, size)
             .header(route::CONTENT_DIGEST, digest.to_string());
-        self.send(request.body(Full::new(Bytes::copy_from_slice(bytes))).unwrap()).await
+        self.send(
+            request
+                .body(Full::new(Bytes::copy_from_slice(bytes)))
+                .unwrap(),
+        )
+        .await
     }
 
     /// Uploads the whole photo and takes the receipt.
@@ -229,7 +309,10 @@ impl Guest {
 }
 
 #[track_caller]
-#[expect(clippy::needless_pass_by_value, reason = "callers have no other use for the answer")]
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "callers have no other use for the answer"
+)]
 pub(crate) fn stored(state: UploadState) -> Receipt {
     match state {
         UploadState::Stored { receipt } => receipt,
@@ -239,7 +322,10 @@ pub(crate) fn stored(state: UploadState) -> Receipt {
 
 /// As a check repeats it.
 pub(crate) fn unsigned(receipt: Receipt) -> Receipt {
-    Receipt { signature: None, ..receipt }
+    Receipt {
+        signature: None,
+        ..receipt
+    }
 }
 
 /// Bytes that no two seeds share.
@@ -263,7 +349,10 @@ pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Answer> {
     let mut heard = Vec::new();
     let (_sent_all, read) = timeout(LIMIT, async {
         // A server that has refused may stop reading.
-        tokio::join!(async { writing.write_all(said.as_bytes()).await.is_ok() }, reading.read_to_end(&mut heard))
+        tokio::join!(
+            async { writing.write_all(said.as_bytes()).await.is_ok() },
+            reading.read_to_end(&mut heard)
+        )
     })
     .await
     .unwrap();
@@ -275,16 +364,31 @@ pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Answer> {
 pub(crate) fn answers(mut bytes: &[u8]) -> Vec<Answer> {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").expect("a whole head") + 4;
+        let end = bytes
+            .windows(4)
+            .position(|window| window == b"\r\n\r\n")
+            .expect("a whole head")
+            + 4;
         let head = std::str::from_utf8(&bytes[..end]).unwrap();
         let mut lines = head.trim_end().split("\r\n");
-        let status = lines.next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+        let status = lines
+            .next()
+            .unwrap()
+            .split(' ')
+            .nth(1)
+            .unwrap()
+            .parse()
+            .unwrap();
         let headers: HeaderMap = lines
             .map(|line| line.split_once(": ").unwrap())
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
         let length: usize = headers[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
-        answers.push(Answer { status, headers, body: Bytes::copy_from_slice(&bytes[end..end + length]) });
+        answers.push(Answer {
+            status,
+            headers,
+            body: Bytes::copy_from_slice(&bytes[end..end + length]),
+        });
         bytes = &bytes[end + length..];
     }
     answers
@@ -298,12 +402,19 @@ pub(crate) fn assert_nothing_kept(house: &House) {
 
 /// Every file that the house keeps photos' bytes in.
 pub(crate) fn kept(house: &House) -> Vec<String> {
-    let mut folders = vec![house.data.path().join("images"), house.data.path().join("uploads")];
+    let mut folders = vec![
+        house.data.path().join("images"),
+        house.data.path().join("uploads"),
+    ];
     let mut names = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() { folders.push(path) } else { names.push(path.display().to_string()) }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                names.push(path.display().to_string());
+            }
         }
     }
     names

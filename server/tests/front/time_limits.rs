@@ -15,7 +15,10 @@ async fn until_cut(house: &House, said: &[u8]) -> (Duration, Vec<u8>) {
     let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
     stream.write_all(said).await.unwrap();
     let mut came = Vec::new();
-    timeout(LIMIT, stream.read_to_end(&mut came)).await.unwrap().unwrap();
+    timeout(LIMIT, stream.read_to_end(&mut came))
+        .await
+        .unwrap()
+        .unwrap();
     (began.elapsed(), came)
 }
 
@@ -50,8 +53,17 @@ async fn a_body_that_stalls_is_answered_with_408() {
         ContentDigest::of(&photo[..100_000]),
     );
     let (took, came) = until_cut(&house, &[request.as_bytes(), &photo[..3000]].concat()).await;
-    assert_eq!(answers(&came)[0].code(), ErrorCode::RequestTimeout, "after {took:?}");
-    assert_eq!(anna.get(&route::upload(Fingerprint::of(&photo))).await.code(), ErrorCode::NotFound);
+    assert_eq!(
+        answers(&came)[0].code(),
+        ErrorCode::RequestTimeout,
+        "after {took:?}"
+    );
+    assert_eq!(
+        anna.get(&route::upload(Fingerprint::of(&photo)))
+            .await
+            .code(),
+        ErrorCode::NotFound
+    );
     house.close().await;
 }
 
@@ -71,15 +83,23 @@ async fn a_stop_lets_a_request_under_way_finish() {
     stream.write_all(request.as_bytes()).await.unwrap();
     // The server asks for the body: the request is under way.
     let mut asked = [0; 25];
-    timeout(LIMIT, stream.read_exact(&mut asked)).await.unwrap().unwrap();
+    timeout(LIMIT, stream.read_exact(&mut asked))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
     let address = house.server.address();
     let closing = tokio::spawn(house.close());
     let refused = async { while TcpStream::connect(address).await.is_ok() {} };
-    timeout(LIMIT, refused).await.expect("nobody else is let in");
+    timeout(LIMIT, refused)
+        .await
+        .expect("nobody else is let in");
     stream.write_all(&photo).await.unwrap();
     let mut came = Vec::new();
-    timeout(LIMIT, stream.read_to_end(&mut came)).await.unwrap().unwrap();
+    timeout(LIMIT, stream.read_to_end(&mut came))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(answers(&came)[0].status, 200);
     let data = timeout(LIMIT, closing).await.unwrap().unwrap();
     let house = House::open_again(data).await;
@@ -90,15 +110,20 @@ async fn a_stop_lets_a_request_under_way_finish() {
 #[tokio::test]
 async fn a_refusal_comes_before_the_body_is_called_in() {
     let house = House::open().await;
-    let request =
-        "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
+    let request = "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
     let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut came = vec![0; 12];
-    timeout(Duration::from_secs(5), stream.read_exact(&mut came)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(5), stream.read_exact(&mut came))
+        .await
+        .unwrap()
+        .unwrap();
     assert_eq!(came, b"HTTP/1.1 401");
     // And the server does not sit and wait for a body that nobody asked for.
-    timeout(Duration::from_secs(5), stream.read_to_end(&mut came)).await.unwrap().unwrap();
+    timeout(Duration::from_secs(5), stream.read_to_end(&mut came))
+        .await
+        .unwrap()
+        .unwrap();
     house.close().await;
 }
 
@@ -106,7 +131,10 @@ async fn a_refusal_comes_before_the_body_is_called_in() {
 async fn a_sender_in_the_middle_of_a_refused_body_still_hears_why() {
     let house = House::open().await;
     let body = "x".repeat(8 << 20);
-    let request = format!("PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    let request = format!(
+        "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
     let next = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let said = raw(house.server.address(), &format!("{request}{next}")).await;
     assert_eq!(said[0].code(), ErrorCode::LoginNeeded);

@@ -27,7 +27,10 @@ use crate::support::{Guest, House, LIMIT};
 /// A fresh certificate for `localhost` and its key, in place of those that are there.
 fn issue(folder: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
+    let files = TlsFiles {
+        certificate: folder.join("cert.pem"),
+        key: folder.join("key.pem"),
+    };
     std::fs::write(&files.certificate, made.cert.pem()).unwrap();
     std::fs::write(&files.key, made.signing_key.serialize_pem()).unwrap();
     files
@@ -37,14 +40,22 @@ async fn shielded() -> (House, TempDir, TlsFiles) {
     let papers = tempfile::tempdir().unwrap();
     let files = issue(papers.path());
     let transport = Transport::Tls(files.clone());
-    let house = House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| config.transport = transport);
+    let house = House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| {
+        config.transport = transport;
+    });
     (house.await, papers, files)
 }
 
 /// Shakes hands, trusting the certificate that the file holds now.
-async fn meet(address: SocketAddr, trusted: &TlsFiles, protocol: &str) -> std::io::Result<TlsStream<TcpStream>> {
+async fn meet(
+    address: SocketAddr,
+    trusted: &TlsFiles,
+    protocol: &str,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_file(&trusted.certificate).unwrap()).unwrap();
+    roots
+        .add(CertificateDer::from_pem_file(&trusted.certificate).unwrap())
+        .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut agreement = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -54,14 +65,27 @@ async fn meet(address: SocketAddr, trusted: &TlsFiles, protocol: &str) -> std::i
     agreement.alpn_protocols = vec![protocol.as_bytes().to_vec()];
     let stream = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    timeout(LIMIT, TlsConnector::from(Arc::new(agreement)).connect(name, stream)).await.unwrap()
+    timeout(
+        LIMIT,
+        TlsConnector::from(Arc::new(agreement)).connect(name, stream),
+    )
+    .await
+    .unwrap()
 }
 
 async fn session_over_http1(guest: &Guest, stream: TlsStream<TcpStream>) -> StatusCode {
-    let (mut sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+    let (mut sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+        .await
+        .unwrap();
     let _driving = tokio::spawn(driving);
-    let request = Request::get(route::SESSION).body(Full::<Bytes>::default()).unwrap();
-    timeout(LIMIT, sender.send_request(guest.prepared(request))).await.unwrap().unwrap().status()
+    let request = Request::get(route::SESSION)
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    timeout(LIMIT, sender.send_request(guest.prepared(request)))
+        .await
+        .unwrap()
+        .unwrap()
+        .status()
 }
 
 #[tokio::test]
@@ -70,15 +94,29 @@ async fn both_versions_of_http_are_spoken_under_tls() {
     let anna = house.guest("anna").await;
     assert!(house.server.url().starts_with("https://"));
     let one = meet(anna.address, &files, "http/1.1").await.unwrap();
-    assert_eq!(one.get_ref().1.alpn_protocol(), Some(b"http/1.1".as_slice()));
+    assert_eq!(
+        one.get_ref().1.alpn_protocol(),
+        Some(b"http/1.1".as_slice())
+    );
     assert_eq!(session_over_http1(&anna, one).await, StatusCode::OK);
 
     let two = meet(anna.address, &files, "h2").await.unwrap();
     let (mut sender, driving) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(two)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(two))
+            .await
+            .unwrap();
     let _driving = tokio::spawn(driving);
-    let request = Request::get(format!("https://localhost{}", route::SESSION)).body(Full::<Bytes>::default()).unwrap();
-    assert_eq!(sender.send_request(anna.prepared(request)).await.unwrap().status(), StatusCode::OK);
+    let request = Request::get(format!("https://localhost{}", route::SESSION))
+        .body(Full::<Bytes>::default())
+        .unwrap();
+    assert_eq!(
+        sender
+            .send_request(anna.prepared(request))
+            .await
+            .unwrap()
+            .status(),
+        StatusCode::OK
+    );
     drop(sender);
     house.close().await;
 }
@@ -88,23 +126,42 @@ async fn a_renewed_certificate_is_shown_to_whoever_comes_next() {
     let (house, papers, old) = shielded().await;
     let anna = house.guest("anna").await;
     let before = tempfile::tempdir().unwrap();
-    let kept = TlsFiles { certificate: before.path().join("cert.pem"), key: old.key.clone() };
+    let kept = TlsFiles {
+        certificate: before.path().join("cert.pem"),
+        key: old.key.clone(),
+    };
     std::fs::copy(&old.certificate, &kept.certificate).unwrap();
     let open = meet(anna.address, &old, "http/1.1").await.unwrap();
 
     let new = issue(papers.path());
-    assert!(meet(anna.address, &new, "http/1.1").await.is_err(), "not before it was asked for");
+    assert!(
+        meet(anna.address, &new, "http/1.1").await.is_err(),
+        "not before it was asked for"
+    );
     house.server.renew_certificate().await.unwrap();
     let fresh = meet(anna.address, &new, "http/1.1").await.unwrap();
     assert_eq!(session_over_http1(&anna, fresh).await, StatusCode::OK);
-    assert!(meet(anna.address, &kept, "http/1.1").await.is_err(), "the old one is shown no more");
-    assert_eq!(session_over_http1(&anna, open).await, StatusCode::OK, "who is in stays in");
+    assert!(
+        meet(anna.address, &kept, "http/1.1").await.is_err(),
+        "the old one is shown no more"
+    );
+    assert_eq!(
+        session_over_http1(&anna, open).await,
+        StatusCode::OK,
+        "who is in stays in"
+    );
 
     // One that is of no use changes nothing.
     for (file, spoilt) in [(&new.certificate, "no certificate"), (&new.key, "no key")] {
         let good = std::fs::read(file).unwrap();
         std::fs::write(file, spoilt).unwrap();
-        assert!(matches!(house.server.renew_certificate().await, Err(ServeError::Tls(_))), "{spoilt}");
+        assert!(
+            matches!(
+                house.server.renew_certificate().await,
+                Err(ServeError::Tls(_))
+            ),
+            "{spoilt}"
+        );
         std::fs::write(file, good).unwrap();
     }
     let after = meet(anna.address, &new, "http/1.1").await.unwrap();
@@ -116,10 +173,16 @@ async fn a_renewed_certificate_is_shown_to_whoever_comes_next() {
 async fn where_tls_is_spoken_a_plain_request_is_not_answered() {
     let (house, _papers, _files) = shielded().await;
     let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
     let mut heard = Vec::new();
     // It may be cut off as well as told.
-    let _told = timeout(LIMIT, stream.read_to_end(&mut heard)).await.unwrap().is_ok();
+    let _told = timeout(LIMIT, stream.read_to_end(&mut heard))
+        .await
+        .unwrap()
+        .is_ok();
     assert!(!heard.starts_with(b"HTTP"), "{heard:?}");
     house.close().await;
 }
@@ -129,11 +192,25 @@ async fn nothing_crosses_a_network_in_the_clear_unasked() {
     let data = tempfile::tempdir().unwrap();
     let config = Config::new(DataDir::open(data.path()).unwrap());
     for open in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {
-        let refused = Server::start(config.clone(), open.parse().unwrap()).await.unwrap_err();
-        assert!(matches!(refused, ServeError::Unencrypted { .. }), "{open}: {refused}");
-        assert!(refused.next_step().contains("--tls-cert"), "{}", refused.next_step());
+        let refused = Server::start(config.clone(), open.parse().unwrap())
+            .await
+            .unwrap_err();
+        assert!(
+            matches!(refused, ServeError::Unencrypted { .. }),
+            "{open}: {refused}"
+        );
+        assert!(
+            refused.next_step().contains("--tls-cert"),
+            "{}",
+            refused.next_step()
+        );
     }
-    let accepted = Config { transport: Transport::PlainAnywhere, ..config };
-    let server = Server::start(accepted, "0.0.0.0:0".parse().unwrap()).await.unwrap();
+    let accepted = Config {
+        transport: Transport::PlainAnywhere,
+        ..config
+    };
+    let server = Server::start(accepted, "0.0.0.0:0".parse().unwrap())
+        .await
+        .unwrap();
     server.stop().await.unwrap();
 }

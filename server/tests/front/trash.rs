@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome, LibraryOutcomes, Scope, TrashPage};
+use heirloom_protocol::message::{
+    LibraryBatch, LibraryChange, LibraryOutcome, LibraryOutcomes, Scope, TrashPage,
+};
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath, route};
 use heirloom_server::clock::Clock;
 use heirloom_server::config::TRASH_EXPIRY;
@@ -12,13 +14,25 @@ use tokio::time::timeout;
 use crate::support::{Guest, House, LIMIT, kept, photo};
 
 async fn change(guest: &Guest, change: LibraryChange) -> LibraryOutcome {
-    let answer = guest.post(route::LIBRARY_CHANGES, &LibraryBatch { changes: vec![change] }).await;
+    let answer = guest
+        .post(
+            route::LIBRARY_CHANGES,
+            &LibraryBatch {
+                changes: vec![change],
+            },
+        )
+        .await;
     answer.json::<LibraryOutcomes>().outcomes.remove(0)
 }
 
 fn put(photo: &[u8], base: u64) -> LibraryChange {
     let (path, fingerprint) = (LibraryPath::new("a.jpg").unwrap(), Fingerprint::of(photo));
-    LibraryChange::Put { path, fingerprint, mtime_ns: 7, base }
+    LibraryChange::Put {
+        path,
+        fingerprint,
+        mtime_ns: 7,
+        base,
+    }
 }
 
 /// Looks again until it is so; the server clears in its own time and tells nobody.
@@ -28,7 +42,9 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(LIMIT, looking).await.unwrap_or_else(|_| panic!("waited in vain: {what}"));
+    timeout(LIMIT, looking)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain: {what}"));
 }
 
 #[tokio::test]
@@ -38,8 +54,17 @@ async fn a_server_clears_away_by_itself_what_nobody_has_had_for_a_day() {
     let (mine, ours) = (photo(1, 1000), photo(2, 1000));
     for photo in [&mine, &ours] {
         anna.store(photo).await;
-        let LibraryOutcome::Applied { version } = change(&anna, put(photo, 0)).await else { panic!("it is hers") };
-        change(&anna, LibraryChange::Remove { path: LibraryPath::new("a.jpg").unwrap(), base: version }).await;
+        let LibraryOutcome::Applied { version } = change(&anna, put(photo, 0)).await else {
+            panic!("it is hers")
+        };
+        change(
+            &anna,
+            LibraryChange::Remove {
+                path: LibraryPath::new("a.jpg").unwrap(),
+                base: version,
+            },
+        )
+        .await;
     }
     ben.store(&ours).await;
     let mut data = house.close().await;
@@ -48,7 +73,8 @@ async fn a_server_clears_away_by_itself_what_nobody_has_had_for_a_day() {
     for (trash_expiry, later, left) in [(TRASH_EXPIRY, none, 2), (none, none, 2), (none, day, 1)] {
         let clock = Clock::default();
         clock.push(later);
-        let house = House::open_with(data, clock, |config| config.trash_expiry = trash_expiry).await;
+        let house =
+            House::open_with(data, clock, |config| config.trash_expiry = trash_expiry).await;
         let ben = house.guest("ben").await;
         let cleared = async || {
             let text = String::from_utf8(ben.get("/metrics").await.body.to_vec()).unwrap();
@@ -77,18 +103,41 @@ async fn every_device_of_a_user_sees_the_trash_and_none_can_empty_it() {
     for guest in [&anna, &camera] {
         let page: TrashPage = guest.get(&route::library_trash(0)).await.json();
         let lost = &page.entries[0];
-        assert_eq!((lost.version, lost.standing, lost.photo.fingerprint), (1, 2, Fingerprint::of(&first)));
-        assert_eq!((page.entries.len(), page.next, page.more, page.kept_for_s), (1, 1, false, 30 * 86_400));
+        assert_eq!(
+            (lost.version, lost.standing, lost.photo.fingerprint),
+            (1, 2, Fingerprint::of(&first))
+        );
+        assert_eq!(
+            (page.entries.len(), page.next, page.more, page.kept_for_s),
+            (1, 1, false, 30 * 86_400)
+        );
     }
-    assert!(ben.get(&route::library_trash(0)).await.json::<TrashPage>().entries.is_empty());
-    assert_eq!(anna.get("/v1/library/trash?all=1").await.code(), ErrorCode::MalformedRequest);
+    assert!(
+        ben.get(&route::library_trash(0))
+            .await
+            .json::<TrashPage>()
+            .entries
+            .is_empty()
+    );
+    assert_eq!(
+        anna.get("/v1/library/trash?all=1").await.code(),
+        ErrorCode::MalformedRequest
+    );
     for method in [Method::DELETE, Method::POST, Method::PUT] {
-        assert_eq!(anna.ask(method, route::LIBRARY_TRASH).await.code(), ErrorCode::MethodNotAllowed);
+        assert_eq!(
+            anna.ask(method, route::LIBRARY_TRASH).await.code(),
+            ErrorCode::MethodNotAllowed
+        );
     }
     // Restored over what stands there: with all rights only.
-    let narrow = LibraryOutcome::Refused { code: ErrorCode::ScopeTooNarrow };
+    let narrow = LibraryOutcome::Refused {
+        code: ErrorCode::ScopeTooNarrow,
+    };
     assert_eq!(change(&camera, put(&first, 2)).await, narrow);
-    assert_eq!(change(&anna, put(&first, 2)).await, LibraryOutcome::Applied { version: 3 });
+    assert_eq!(
+        change(&anna, put(&first, 2)).await,
+        LibraryOutcome::Applied { version: 3 }
+    );
     assert!(anna.has(&first).await);
     house.close().await;
 }

@@ -20,22 +20,57 @@ async fn a_photo_walks_from_absent_to_owned() {
     let session = anna.session().await;
     assert_eq!(session.name, "anna");
     assert_eq!(session.installation.len(), 32);
-    assert_eq!(anna.check(&photo).await, CheckedImage::Absent { fingerprint });
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Absent { fingerprint }
+    );
 
     let half = anna.put(&photo, 0, 150_000).await;
     let received: RangeSet = RangeSet::whole(150_000);
-    assert_eq!(half, UploadState::Receiving { size: 300_000, received: received.clone() });
-    assert_eq!(anna.check(&photo).await, CheckedImage::Interrupted { fingerprint, received });
-    assert_eq!(anna.get(&route::upload(fingerprint)).await.json::<UploadState>(), half);
+    assert_eq!(
+        half,
+        UploadState::Receiving {
+            size: 300_000,
+            received: received.clone()
+        }
+    );
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Interrupted {
+            fingerprint,
+            received
+        }
+    );
+    assert_eq!(
+        anna.get(&route::upload(fingerprint))
+            .await
+            .json::<UploadState>(),
+        half
+    );
 
     let receipt = stored(anna.put(&photo, 150_000, 300_000).await);
     assert_eq!((receipt.fingerprint, receipt.size), (fingerprint, 300_000));
-    assert_eq!(anna.check(&photo).await, CheckedImage::Owned { receipt: unsigned(receipt) });
-    assert_eq!(stored(anna.get(&route::upload(fingerprint)).await.json()), receipt);
+    assert_eq!(
+        anna.check(&photo).await,
+        CheckedImage::Owned {
+            receipt: unsigned(receipt)
+        }
+    );
+    assert_eq!(
+        stored(anna.get(&route::upload(fingerprint)).await.json()),
+        receipt
+    );
     assert!(anna.has(&photo).await);
 
     let status: ServerStatus = anna.get(route::STATUS).await.json();
-    assert_eq!((status.images, status.image_bytes, status.interrupted_uploads), (1, 300_000, 0));
+    assert_eq!(
+        (
+            status.images,
+            status.image_bytes,
+            status.interrupted_uploads
+        ),
+        (1, 300_000, 0)
+    );
     house.close().await;
 }
 
@@ -60,13 +95,24 @@ async fn an_upload_given_up_leaves_nothing() {
     let path = route::upload(Fingerprint::of(&photo));
     anna.put(&photo, 0, 50_000).await;
     for _ in 0..2 {
-        assert_eq!(anna.ask(Method::DELETE, &path).await.status, StatusCode::NO_CONTENT);
+        assert_eq!(
+            anna.ask(Method::DELETE, &path).await.status,
+            StatusCode::NO_CONTENT
+        );
         assert_eq!(anna.get(&path).await.status, StatusCode::NOT_FOUND);
     }
-    assert_eq!(std::fs::read_dir(house.data.path().join("uploads")).unwrap().count(), 0);
+    assert_eq!(
+        std::fs::read_dir(house.data.path().join("uploads"))
+            .unwrap()
+            .count(),
+        0
+    );
     // Giving up an upload does not take back what became whole.
     anna.store(&photo).await;
-    assert_eq!(anna.ask(Method::DELETE, &path).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(
+        anna.ask(Method::DELETE, &path).await.status,
+        StatusCode::NO_CONTENT
+    );
     assert!(anna.has(&photo).await);
     house.close().await;
 }
@@ -83,7 +129,10 @@ async fn the_numbers_for_the_administrator_are_true() {
         "heirloom_shard_bytes_received_total 70000",
         "heirloom_requests_served_total 1",
     ] {
-        assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        assert!(
+            text.lines().any(|found| found == line),
+            "{line} is not in\n{text}"
+        );
     }
     assert_eq!(house.stranger().get(route::HEALTH).await.body, "ok");
     house.close().await;
@@ -96,17 +145,26 @@ async fn a_photo_walks_over_http_2_as_well() {
     let photo = photo(5, 2_000_000);
     let stream = tokio::net::TcpStream::connect(anna.address).await.unwrap();
     let (mut sender, driving) =
-        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
+            .await
+            .unwrap();
     let driving = tokio::spawn(driving);
-    let shards = [(0, 700_000), (700_000, 1_400_000), (1_400_000, 2_000_000)].map(|(start, end)| {
-        let bytes = Bytes::copy_from_slice(&photo[start..end]);
-        let request =
-            Request::put(format!("http://{}{}", anna.address, route::shard(Fingerprint::of(&photo), start as u64)))
-                .header(AUTHORIZATION, format!("Bearer {}", anna.token.as_ref().unwrap()))
-                .header(route::UPLOAD_LENGTH, photo.len())
-                .header(route::CONTENT_DIGEST, ContentDigest::of(&bytes).to_string());
-        sender.send_request(request.body(Full::new(bytes)).unwrap())
-    });
+    let shards =
+        [(0, 700_000), (700_000, 1_400_000), (1_400_000, 2_000_000)].map(|(start, end)| {
+            let bytes = Bytes::copy_from_slice(&photo[start..end]);
+            let request = Request::put(format!(
+                "http://{}{}",
+                anna.address,
+                route::shard(Fingerprint::of(&photo), start as u64)
+            ))
+            .header(
+                AUTHORIZATION,
+                format!("Bearer {}", anna.token.as_ref().unwrap()),
+            )
+            .header(route::UPLOAD_LENGTH, photo.len())
+            .header(route::CONTENT_DIGEST, ContentDigest::of(&bytes).to_string());
+            sender.send_request(request.body(Full::new(bytes)).unwrap())
+        });
     for answer in futures_util::future::join_all(shards).await {
         assert_eq!(answer.unwrap().status(), StatusCode::OK);
     }

@@ -12,7 +12,10 @@ async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u3
         index.hold(user, image(number), 100).await.unwrap();
         let since = index.library_since(user, 0, 1000).await.unwrap().next;
         let path = format!("{number}-{since}");
-        index.change_library(user, vec![put(&path, number, 0), remove(&path, since + 1)]).await.unwrap();
+        index
+            .change_library(user, vec![put(&path, number, 0), remove(&path, since + 1)])
+            .await
+            .unwrap();
     }
 }
 
@@ -32,10 +35,24 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     let (index, anna, ben) = two_users(place).await;
     trash(&index, anna, 1..=3).await;
     trash(&index, ben, 2..=2).await;
-    assert_eq!(forgotten(&index, i64::MAX).await, [], "all of it is in the trash");
+    assert_eq!(
+        forgotten(&index, i64::MAX).await,
+        [],
+        "all of it is in the trash"
+    );
     index.purge_trash(Some(anna), i64::MAX, 100).await.unwrap();
-    assert_eq!(index.waiting_images().await.unwrap(), Waiting { images: 2, bytes: 200 });
-    assert_eq!(index.status(anna).await.unwrap().held_bytes, 0, "the quota is given back at once");
+    assert_eq!(
+        index.waiting_images().await.unwrap(),
+        Waiting {
+            images: 2,
+            bytes: 200
+        }
+    );
+    assert_eq!(
+        index.status(anna).await.unwrap().held_bytes,
+        0,
+        "the quota is given back at once"
+    );
     assert_eq!(forgotten(&index, 0).await, [], "it was not long ago");
     assert_eq!(
         index.forget_images(vec![image(1)], 0).await.unwrap(),
@@ -47,9 +64,16 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     let pages = [None, Some(sorted(1..=3)[0])];
     let first = index.released(i64::MAX, pages[0], 1).await.unwrap();
     assert_eq!(first, sorted(1..=3)[..1], "in the order of fingerprints");
-    assert_eq!(index.released(i64::MAX, pages[1], 100).await.unwrap(), sorted(1..=3)[1..]);
+    assert_eq!(
+        index.released(i64::MAX, pages[1], 100).await.unwrap(),
+        sorted(1..=3)[1..]
+    );
 
-    assert_eq!(forgotten(&index, i64::MAX).await, sorted([1, 3]), "the other one is Ben's, too");
+    assert_eq!(
+        forgotten(&index, i64::MAX).await,
+        sorted([1, 3]),
+        "the other one is Ben's, too"
+    );
     assert_eq!(length_of(&index, image(1)).await, None);
     assert_eq!(forgotten(&index, i64::MAX).await, []);
     assert_eq!(index.waiting_images().await.unwrap(), Waiting::default());
@@ -64,15 +88,29 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
     // Held, in a library, in the trash, on its way.
     index.hold(ben, image(1), 100).await.unwrap();
     index.link(ben, image(2)).await.unwrap().unwrap();
-    index.change_library(ben, vec![put("stands", 2, 0)]).await.unwrap();
+    index
+        .change_library(ben, vec![put("stands", 2, 0)])
+        .await
+        .unwrap();
     trash(&index, ben, 3..=3).await;
-    index.note_shard(ben, image(4), 100, range(0, 10)).await.unwrap();
+    index
+        .note_shard(ben, image(4), 100, range(0, 10))
+        .await
+        .unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(5)]);
     for number in 1..=4 {
-        assert_eq!(length_of(&index, image(number)).await, Some(100), "{number}");
+        assert_eq!(
+            length_of(&index, image(number)).await,
+            Some(100),
+            "{number}"
+        );
     }
     index.forget_upload(ben, image(4)).await.unwrap();
-    assert_eq!(forgotten(&index, i64::MAX).await, [image(4)], "nobody goes on with it");
+    assert_eq!(
+        forgotten(&index, i64::MAX).await,
+        [image(4)],
+        "nobody goes on with it"
+    );
 }
 
 pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
@@ -82,11 +120,19 @@ pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
     let receipt = index.link(ben, image(1)).await.unwrap();
     assert!(receipt.is_some(), "until it is forgotten it can be linked");
     assert_eq!(forgotten(&index, i64::MAX).await, []);
-    assert_eq!(index.released(i64::MAX, None, 100).await.unwrap(), [], "and is not looked at again for nothing");
+    assert_eq!(
+        index.released(i64::MAX, None, 100).await.unwrap(),
+        [],
+        "and is not looked at again for nothing"
+    );
     trash(&index, ben, 1..=1).await;
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(1)]);
-    assert_eq!(index.link(ben, image(1)).await.unwrap(), None, "nothing is left to be linked");
+    assert_eq!(
+        index.link(ben, image(1)).await.unwrap(),
+        None,
+        "nothing is left to be linked"
+    );
     index.hold(ben, image(1), 100).await.unwrap();
     assert_eq!(index.status(ben).await.unwrap().held_bytes, 100);
 }
@@ -103,9 +149,15 @@ pub(super) async fn a_damaged_image_that_nobody_has_is_forgotten(place: &Place) 
 pub(super) async fn unknown_is_what_has_neither_row_nor_upload(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     for number in 0..700 {
-        index.note_shard(ben, image(number + 1000), 100, range(0, 10)).await.unwrap();
+        index
+            .note_shard(ben, image(number + 1000), 100, range(0, 10))
+            .await
+            .unwrap();
     }
-    index.hold_several(anna, (0..700).map(|number| (image(number), 100)).collect()).await.unwrap();
+    index
+        .hold_several(anna, (0..700).map(|number| (image(number), 100)).collect())
+        .await
+        .unwrap();
     index.quarantine(image(3)).await.unwrap();
     let asked: Vec<_> = (0..2000).map(image).collect();
     let unknown: Vec<_> = (700..1000).chain(1700..2000).map(image).collect();
@@ -120,8 +172,10 @@ pub(super) async fn of_a_link_and_a_forgetting_at_once_one_comes_first(place: &P
     trash(&index, anna, numbers.clone()).await;
     index.purge_trash(None, i64::MAX, 1000).await.unwrap();
     for number in numbers {
-        let (linked, forgotten) =
-            tokio::join!(index.link(ben, image(number)), beside.forget_images(vec![image(number)], i64::MAX));
+        let (linked, forgotten) = tokio::join!(
+            index.link(ben, image(number)),
+            beside.forget_images(vec![image(number)], i64::MAX)
+        );
         let size = length_of(&index, image(number)).await;
         match (linked.unwrap(), &forgotten.unwrap()[..]) {
             (Some(_), []) => assert_eq!(size, Some(100)),

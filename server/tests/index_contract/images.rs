@@ -13,7 +13,10 @@ pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(pla
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     assert_eq!(index.hold(anna, image(1), 1000).await.unwrap(), first);
     assert_eq!(index.link(anna, image(1)).await.unwrap(), Some(first));
-    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], first);
+    assert_eq!(
+        index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)],
+        first
+    );
     assert_eq!(length_of(&index, image(1)).await, Some(1000));
 }
 
@@ -22,13 +25,25 @@ pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
     let before = index.hold(anna, image(5), 5).await.unwrap();
     index.hold(ben, image(6), 6).await.unwrap();
     index.quarantine(image(6)).await.unwrap();
-    index.note_shard(anna, image(7), 7, range(0, 3)).await.unwrap();
-    let several: Vec<_> = (0..100).rev().map(|number| (image(number), u64::from(number))).collect();
+    index
+        .note_shard(anna, image(7), 7, range(0, 3))
+        .await
+        .unwrap();
+    let several: Vec<_> = (0..100)
+        .rev()
+        .map(|number| (image(number), u64::from(number)))
+        .collect();
     let receipts = index.hold_several(anna, several.clone()).await.unwrap();
-    let named: Vec<_> = receipts.iter().map(|receipt| (receipt.fingerprint, receipt.size)).collect();
+    let named: Vec<_> = receipts
+        .iter()
+        .map(|receipt| (receipt.fingerprint, receipt.size))
+        .collect();
     assert_eq!(named, several, "in the order asked");
     assert_eq!(receipts[94], before, "the receipt of the first time");
-    assert_eq!(index.hold_several(anna, several.clone()).await.unwrap(), receipts);
+    assert_eq!(
+        index.hold_several(anna, several.clone()).await.unwrap(),
+        receipts
+    );
     let images: Vec<_> = several.iter().map(|(image, _)| *image).collect();
     assert_eq!(index.receipts(anna, &images).await.unwrap().len(), 100);
     assert_eq!(
@@ -37,7 +52,13 @@ pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
         "brought again, it is sound for everybody who held it"
     );
     assert!(index.interrupted(anna, &images).await.unwrap().is_empty());
-    assert!(index.hold_several(anna, Vec::new()).await.unwrap().is_empty());
+    assert!(
+        index
+            .hold_several(anna, Vec::new())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(super) async fn users_never_see_what_others_hold(place: &Place) {
@@ -53,11 +74,23 @@ pub(super) async fn users_never_see_what_others_hold(place: &Place) {
 pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     index.hold(anna, image(1), 10).await.unwrap();
-    index.note_shard(ben, image(1), 10, range(0, 5)).await.unwrap();
+    index
+        .note_shard(ben, image(1), 10, range(0, 5))
+        .await
+        .unwrap();
     let receipt = index.link(ben, image(1)).await.unwrap().unwrap();
     assert_eq!(receipt.size, 10);
-    assert_eq!(index.receipts(ben, &[image(1)]).await.unwrap()[&image(1)], receipt);
-    assert!(index.interrupted(ben, &[image(1)]).await.unwrap().is_empty());
+    assert_eq!(
+        index.receipts(ben, &[image(1)]).await.unwrap()[&image(1)],
+        receipt
+    );
+    assert!(
+        index
+            .interrupted(ben, &[image(1)])
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(super) async fn nothing_unknown_or_damaged_is_linked(place: &Place) {
@@ -79,20 +112,34 @@ pub(super) async fn a_damaged_image_is_nobodys_until_it_is_brought_again(place: 
     assert!(index.receipts(anna, &[image(1)]).await.unwrap().is_empty());
     assert_eq!(index.status(anna).await.unwrap().images, 0);
     index.hold(ben, image(1), 10).await.unwrap();
-    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], first, "healed for everybody");
+    assert_eq!(
+        index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)],
+        first,
+        "healed for everybody"
+    );
 }
 
 pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     for number in 0..10 {
-        index.hold(anna, image(number), u64::from(number)).await.unwrap();
-        index.note_shard(anna, image(number + 500), 100, range(0, 1)).await.unwrap();
+        index
+            .hold(anna, image(number), u64::from(number))
+            .await
+            .unwrap();
+        index
+            .note_shard(anna, image(number + 500), 100, range(0, 1))
+            .await
+            .unwrap();
     }
     for length in [0, 1, 2, 3, 7, 8, 9, 1000] {
         let asked: Vec<Fingerprint> = (0..length).map(image).collect();
         let found = index.receipts(anna, &asked).await.unwrap();
         assert_eq!(found.len(), length.min(10) as usize);
-        assert!(found.iter().all(|(fingerprint, receipt)| receipt.fingerprint == *fingerprint));
+        assert!(
+            found
+                .iter()
+                .all(|(fingerprint, receipt)| receipt.fingerprint == *fingerprint)
+        );
         let interrupted = index.interrupted(anna, &asked).await.unwrap();
         assert_eq!(interrupted.len(), if length == 1000 { 10 } else { 0 });
     }
@@ -102,9 +149,25 @@ pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Plac
 
 pub(super) async fn holding_an_image_forgets_its_upload(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
-    index.note_shard(anna, image(1), 10, range(0, 5)).await.unwrap();
-    index.note_shard(ben, image(1), 10, range(0, 5)).await.unwrap();
+    index
+        .note_shard(anna, image(1), 10, range(0, 5))
+        .await
+        .unwrap();
+    index
+        .note_shard(ben, image(1), 10, range(0, 5))
+        .await
+        .unwrap();
     index.hold(anna, image(1), 10).await.unwrap();
-    assert!(index.interrupted(anna, &[image(1)]).await.unwrap().is_empty());
-    assert_eq!(index.interrupted(ben, &[image(1)]).await.unwrap().len(), 1, "somebody else's goes on");
+    assert!(
+        index
+            .interrupted(anna, &[image(1)])
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert_eq!(
+        index.interrupted(ben, &[image(1)]).await.unwrap().len(),
+        1,
+        "somebody else's goes on"
+    );
 }

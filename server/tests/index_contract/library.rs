@@ -17,14 +17,25 @@ async fn with_images(place: &Place) -> (Index, UserId, UserId) {
 }
 
 async fn change(index: &Index, user: UserId, change: LibraryChange) -> LibraryOutcome {
-    index.change_library(user, vec![change]).await.unwrap().remove(0)
+    index
+        .change_library(user, vec![change])
+        .await
+        .unwrap()
+        .remove(0)
 }
 
 /// What stands where: version, path, image.
 async fn standing(index: &Index, user: UserId) -> Vec<(u64, String, Option<u32>)> {
     let feed = index.library_since(user, 0, 1000).await.unwrap();
-    let number = |photo: LibraryPhoto| (0..100).find(|number| image(*number) == photo.fingerprint).unwrap();
-    feed.entries.into_iter().map(|it| (it.version, it.path.to_string(), it.photo.map(number))).collect()
+    let number = |photo: LibraryPhoto| {
+        (0..100)
+            .find(|number| image(*number) == photo.fingerprint)
+            .unwrap()
+    };
+    feed.entries
+        .into_iter()
+        .map(|it| (it.version, it.path.to_string(), it.photo.map(number)))
+        .collect()
 }
 
 async fn trashed(index: &Index, user: UserId) -> u64 {
@@ -35,8 +46,19 @@ pub(super) async fn a_put_is_listed_with_its_version(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     assert_eq!(change(&index, anna, put("a/b.jpg", 1, 0)).await, applied(1));
     let feed = index.library_since(anna, 0, 10).await.unwrap();
-    let photo = LibraryPhoto { fingerprint: image(1), size: 100, mtime_ns: 1 };
-    assert_eq!(feed.entries, [LibraryEntry { version: 1, path: path("a/b.jpg"), photo: Some(photo) }]);
+    let photo = LibraryPhoto {
+        fingerprint: image(1),
+        size: 100,
+        mtime_ns: 1,
+    };
+    assert_eq!(
+        feed.entries,
+        [LibraryEntry {
+            version: 1,
+            path: path("a/b.jpg"),
+            photo: Some(photo)
+        }]
+    );
     assert_eq!((feed.next, feed.more), (1, false));
     assert_eq!(index.status(anna).await.unwrap().library_photos, 1);
 }
@@ -48,7 +70,11 @@ pub(super) async fn a_put_sent_twice_changes_nothing(place: &Place) {
     }
     assert_eq!(change(&index, anna, put("a", 2, 1)).await, applied(2));
     for base in [0, 1, 2, 99] {
-        assert_eq!(change(&index, anna, put("a", 2, base)).await, applied(2), "base {base}");
+        assert_eq!(
+            change(&index, anna, put("a", 2, base)).await,
+            applied(2),
+            "base {base}"
+        );
     }
     assert_eq!(trashed(&index, anna).await, 1);
 }
@@ -59,16 +85,30 @@ pub(super) async fn a_put_over_something_unknown_is_a_conflict(place: &Place) {
     assert_eq!(change(&index, anna, put("a", 2, 0)).await, conflict(1));
     assert_eq!(change(&index, anna, put("b", 2, 1)).await, conflict(0));
     change(&index, anna, remove("a", 1)).await;
-    assert_eq!(change(&index, anna, put("a", 2, 1)).await, conflict(0), "it was removed meanwhile");
+    assert_eq!(
+        change(&index, anna, put("a", 2, 1)).await,
+        conflict(0),
+        "it was removed meanwhile"
+    );
     assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), None)]);
     assert_eq!(change(&index, anna, put("a", 2, 0)).await, applied(3));
 }
 
 pub(super) async fn a_put_needs_a_held_image(place: &Place) {
     let (index, anna, ben) = with_images(place).await;
-    let refused = LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld };
-    assert_eq!(change(&index, anna, put("a", 50, 0)).await, refused, "nobody has it");
-    assert_eq!(change(&index, ben, put("a", 1, 0)).await, refused, "somebody else has it");
+    let refused = LibraryOutcome::Refused {
+        code: ErrorCode::ImageNotHeld,
+    };
+    assert_eq!(
+        change(&index, anna, put("a", 50, 0)).await,
+        refused,
+        "nobody has it"
+    );
+    assert_eq!(
+        change(&index, ben, put("a", 1, 0)).await,
+        refused,
+        "somebody else has it"
+    );
     assert!(standing(&index, anna).await.is_empty());
     assert!(standing(&index, ben).await.is_empty());
 }
@@ -80,67 +120,129 @@ pub(super) async fn an_overwritten_photo_goes_to_the_trash(place: &Place) {
     assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), Some(2))]);
     assert_eq!(trashed(&index, anna).await, 1);
     // Another time of the same content loses nothing.
-    let touched = LibraryChange::Put { path: path("a"), fingerprint: image(2), mtime_ns: -5, base: 2 };
+    let touched = LibraryChange::Put {
+        path: path("a"),
+        fingerprint: image(2),
+        mtime_ns: -5,
+        base: 2,
+    };
     assert_eq!(change(&index, anna, touched).await, applied(3));
-    assert_eq!(index.library_since(anna, 2, 1).await.unwrap().entries[0].photo.unwrap().mtime_ns, -5);
+    assert_eq!(
+        index.library_since(anna, 2, 1).await.unwrap().entries[0]
+            .photo
+            .unwrap()
+            .mtime_ns,
+        -5
+    );
     assert_eq!(trashed(&index, anna).await, 1);
 }
 
 pub(super) async fn a_moved_photo_leaves_a_tombstone(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     change(&index, anna, put("a", 1, 0)).await;
-    assert_eq!(change(&index, anna, relocate("a", "b", 1)).await, applied(3));
-    assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), None), (3, "b".to_owned(), Some(1))]);
+    assert_eq!(
+        change(&index, anna, relocate("a", "b", 1)).await,
+        applied(3)
+    );
+    assert_eq!(
+        standing(&index, anna).await,
+        [(2, "a".to_owned(), None), (3, "b".to_owned(), Some(1))]
+    );
     assert_eq!(trashed(&index, anna).await, 0);
-    assert_eq!(change(&index, anna, relocate("b", "b", 3)).await, applied(3), "a move to where it stands");
+    assert_eq!(
+        change(&index, anna, relocate("b", "b", 3)).await,
+        applied(3),
+        "a move to where it stands"
+    );
 }
 
 pub(super) async fn a_move_sent_twice_changes_nothing(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     change(&index, anna, put("a", 1, 0)).await;
     for _ in 0..3 {
-        assert_eq!(change(&index, anna, relocate("a", "b", 1)).await, applied(3));
+        assert_eq!(
+            change(&index, anna, relocate("a", "b", 1)).await,
+            applied(3)
+        );
     }
     change(&index, anna, put("b", 2, 3)).await;
-    assert_eq!(change(&index, anna, relocate("a", "b", 1)).await, conflict(0), "b is something else by now");
+    assert_eq!(
+        change(&index, anna, relocate("a", "b", 1)).await,
+        conflict(0),
+        "b is something else by now"
+    );
 }
 
 pub(super) async fn a_move_over_a_photo_trashes_it(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     change(&index, anna, put("a", 1, 0)).await;
     change(&index, anna, put("b", 2, 0)).await;
-    assert_eq!(change(&index, anna, relocate("a", "b", 1)).await, applied(4));
-    assert_eq!(standing(&index, anna).await, [(3, "a".to_owned(), None), (4, "b".to_owned(), Some(1))]);
+    assert_eq!(
+        change(&index, anna, relocate("a", "b", 1)).await,
+        applied(4)
+    );
+    assert_eq!(
+        standing(&index, anna).await,
+        [(3, "a".to_owned(), None), (4, "b".to_owned(), Some(1))]
+    );
     assert_eq!(trashed(&index, anna).await, 1);
 }
 
 pub(super) async fn a_move_of_something_else_is_a_conflict(place: &Place) {
     let (index, anna, _) = with_images(place).await;
-    assert_eq!(change(&index, anna, relocate("a", "b", 1)).await, conflict(0));
+    assert_eq!(
+        change(&index, anna, relocate("a", "b", 1)).await,
+        conflict(0)
+    );
     change(&index, anna, put("a", 1, 0)).await;
     change(&index, anna, put("a", 2, 1)).await;
-    assert_eq!(change(&index, anna, relocate("a", "b", 1)).await, conflict(2));
+    assert_eq!(
+        change(&index, anna, relocate("a", "b", 1)).await,
+        conflict(2)
+    );
     assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), Some(2))]);
 }
 
 pub(super) async fn a_removed_photo_goes_to_the_trash_once(place: &Place) {
     let (index, anna, _) = with_images(place).await;
-    assert_eq!(change(&index, anna, remove("a", 0)).await, applied(0), "never was there");
+    assert_eq!(
+        change(&index, anna, remove("a", 0)).await,
+        applied(0),
+        "never was there"
+    );
     change(&index, anna, put("a", 1, 0)).await;
     assert_eq!(change(&index, anna, remove("a", 7)).await, conflict(1));
     for _ in 0..2 {
         assert_eq!(change(&index, anna, remove("a", 1)).await, applied(2));
     }
     assert_eq!(trashed(&index, anna).await, 1);
-    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap().len(), 1, "the image stays held");
+    assert_eq!(
+        index.receipts(anna, &[image(1)]).await.unwrap().len(),
+        1,
+        "the image stays held"
+    );
 }
 
 pub(super) async fn one_refused_change_does_not_spoil_the_batch(place: &Place) {
     let (index, anna, _) = with_images(place).await;
-    let outcomes =
-        index.change_library(anna, vec![put("a", 1, 0), put("b", 50, 0), put("a", 2, 0), put("c", 3, 0)]).await;
-    let refused = LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld };
-    assert_eq!(outcomes.unwrap(), [applied(1), refused, conflict(1), applied(2)]);
+    let outcomes = index
+        .change_library(
+            anna,
+            vec![
+                put("a", 1, 0),
+                put("b", 50, 0),
+                put("a", 2, 0),
+                put("c", 3, 0),
+            ],
+        )
+        .await;
+    let refused = LibraryOutcome::Refused {
+        code: ErrorCode::ImageNotHeld,
+    };
+    assert_eq!(
+        outcomes.unwrap(),
+        [applied(1), refused, conflict(1), applied(2)]
+    );
 }
 
 pub(super) async fn changes_in_one_batch_build_on_each_other(place: &Place) {
@@ -154,10 +256,33 @@ pub(super) async fn changes_in_one_batch_build_on_each_other(place: &Place) {
         relocate("a", "b", 5),
     ];
     let outcomes = index.change_library(anna, batch.clone()).await.unwrap();
-    assert_eq!(outcomes, [applied(1), applied(2), applied(4), applied(5), applied(6), applied(8)]);
-    assert_eq!(standing(&index, anna).await, [(7, "a".to_owned(), None), (8, "b".to_owned(), Some(3))]);
-    assert_eq!(trashed(&index, anna).await, 2, "1 was overwritten, 2 removed");
-    assert!(index.change_library(anna, Vec::new()).await.unwrap().is_empty());
+    assert_eq!(
+        outcomes,
+        [
+            applied(1),
+            applied(2),
+            applied(4),
+            applied(5),
+            applied(6),
+            applied(8)
+        ]
+    );
+    assert_eq!(
+        standing(&index, anna).await,
+        [(7, "a".to_owned(), None), (8, "b".to_owned(), Some(3))]
+    );
+    assert_eq!(
+        trashed(&index, anna).await,
+        2,
+        "1 was overwritten, 2 removed"
+    );
+    assert!(
+        index
+            .change_library(anna, Vec::new())
+            .await
+            .unwrap()
+            .is_empty()
+    );
 }
 
 pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
@@ -170,7 +295,11 @@ pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
     loop {
         let feed = index.library_since(anna, since, 3).await.unwrap();
         assert!(feed.entries.len() <= 3);
-        assert!(feed.entries.iter().all(|entry| entry.version > since && entry.version <= feed.next));
+        assert!(
+            feed.entries
+                .iter()
+                .all(|entry| entry.version > since && entry.version <= feed.next)
+        );
         seen.extend(feed.entries.iter().map(|entry| entry.path.to_string()));
         since = feed.next;
         if !feed.more {
@@ -180,8 +309,18 @@ pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
     assert_eq!(seen, ["0", "1", "3", "4", "5", "6", "2"]);
     assert_eq!(since, 8);
     let nothing_new = index.library_since(anna, since, 3).await.unwrap();
-    assert_eq!((nothing_new.entries.len(), nothing_new.next, nothing_new.more), (0, 8, false));
-    assert_eq!(index.library_since(anna, u64::MAX, 3).await.unwrap().next, u64::MAX);
+    assert_eq!(
+        (
+            nothing_new.entries.len(),
+            nothing_new.next,
+            nothing_new.more
+        ),
+        (0, 8, false)
+    );
+    assert_eq!(
+        index.library_since(anna, u64::MAX, 3).await.unwrap().next,
+        u64::MAX
+    );
 }
 
 pub(super) async fn each_user_counts_for_themselves(place: &Place) {
@@ -200,13 +339,17 @@ pub(super) async fn batches_sent_at_once_never_share_a_version(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     let batches = (0..20).map(|batch| {
         let index = index.clone();
-        let changes = (0..5).map(|number| put(&format!("{batch}/{number}"), number, 0)).collect();
+        let changes = (0..5)
+            .map(|number| put(&format!("{batch}/{number}"), number, 0))
+            .collect();
         tokio::spawn(async move { index.change_library(anna, changes).await })
     });
     let mut versions = Vec::new();
     for batch in batches.collect::<Vec<_>>() {
         for outcome in batch.await.unwrap().unwrap() {
-            let LibraryOutcome::Applied { version } = outcome else { panic!("{outcome:?}") };
+            let LibraryOutcome::Applied { version } = outcome else {
+                panic!("{outcome:?}")
+            };
             versions.push(version);
         }
     }
@@ -218,10 +361,19 @@ pub(super) async fn old_trash_is_forgotten_some_at_a_time(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     for number in 0..5 {
         change(&index, anna, put(&format!("{number}"), number, 0)).await;
-        change(&index, anna, remove(&format!("{number}"), u64::from(number) * 2 + 1)).await;
+        change(
+            &index,
+            anna,
+            remove(&format!("{number}"), u64::from(number) * 2 + 1),
+        )
+        .await;
     }
     assert_eq!(trashed(&index, anna).await, 5);
-    assert_eq!(index.purge_trash(None, 0, 10).await.unwrap(), 0, "nothing is that old");
+    assert_eq!(
+        index.purge_trash(None, 0, 10).await.unwrap(),
+        0,
+        "nothing is that old"
+    );
     assert_eq!(index.purge_trash(None, i64::MAX, 2).await.unwrap(), 2);
     assert_eq!(trashed(&index, anna).await, 3);
     assert_eq!(index.purge_trash(None, i64::MAX, 10).await.unwrap(), 3);
@@ -233,17 +385,50 @@ pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {
     for number in 1..=2 {
         index.hold(anna, image(number), 10).await.unwrap();
     }
-    let narrow = LibraryOutcome::Refused { code: ErrorCode::ScopeTooNarrow };
+    let narrow = LibraryOutcome::Refused {
+        code: ErrorCode::ScopeTooNarrow,
+    };
     assert_eq!(
-        index.add_to_library(anna, vec![put("a", 1, 0), put("b", 2, 0)]).await.unwrap(),
+        index
+            .add_to_library(anna, vec![put("a", 1, 0), put("b", 2, 0)])
+            .await
+            .unwrap(),
         [applied(1), applied(2)]
     );
     let before = index.library_since(anna, 0, 10).await.unwrap();
-    let spoiling = vec![put("a", 2, 1), put("a", 2, 0), relocate("a", "c", 1), relocate("a", "b", 1), remove("a", 1)];
-    assert_eq!(index.add_to_library(anna, spoiling).await.unwrap(), vec![narrow; 5]);
+    let spoiling = vec![
+        put("a", 2, 1),
+        put("a", 2, 0),
+        relocate("a", "c", 1),
+        relocate("a", "b", 1),
+        remove("a", 1),
+    ];
+    assert_eq!(
+        index.add_to_library(anna, spoiling).await.unwrap(),
+        vec![narrow; 5]
+    );
     assert_eq!(index.library_since(anna, 0, 10).await.unwrap(), before);
     // What holds already may be said twice.
-    assert_eq!(index.add_to_library(anna, vec![put("a", 1, 0)]).await.unwrap(), [applied(1)]);
-    assert_eq!(index.change_library(anna, vec![remove("a", 1)]).await.unwrap(), [applied(3)]);
-    assert_eq!(index.add_to_library(anna, vec![put("a", 2, 0)]).await.unwrap(), [applied(4)], "nothing stood there");
+    assert_eq!(
+        index
+            .add_to_library(anna, vec![put("a", 1, 0)])
+            .await
+            .unwrap(),
+        [applied(1)]
+    );
+    assert_eq!(
+        index
+            .change_library(anna, vec![remove("a", 1)])
+            .await
+            .unwrap(),
+        [applied(3)]
+    );
+    assert_eq!(
+        index
+            .add_to_library(anna, vec![put("a", 2, 0)])
+            .await
+            .unwrap(),
+        [applied(4)],
+        "nothing stood there"
+    );
 }

@@ -13,29 +13,60 @@ pub(super) async fn reopening_keeps_everything(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     let token = index.add_device(anna, device([1; 32])).await.unwrap();
     let receipt = index.hold(anna, image(1), 10).await.unwrap();
-    let entry = index.note_shard(ben, image(2), 10, range(2, 5)).await.unwrap();
+    let entry = index
+        .note_shard(ben, image(2), 10, range(2, 5))
+        .await
+        .unwrap();
     index.count_proof_failure(ben, 1).await.unwrap();
-    index.change_library(anna, vec![put("a", 1, 0)]).await.unwrap();
+    index
+        .change_library(anna, vec![put("a", 1, 0)])
+        .await
+        .unwrap();
     index.quarantine(image(3)).await.unwrap();
     let secret = index.secret().await.unwrap();
     index.close().await;
 
     let index = place.open().await;
     assert_eq!(index.user_named("anna").await.unwrap(), Some(anna));
-    assert_eq!(index.token_owner([1; 32]).await.unwrap().unwrap().token, token);
-    assert_eq!(index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)], receipt);
-    assert_eq!(index.interrupted(ben, &[image(2)]).await.unwrap()[&image(2)], entry);
+    assert_eq!(
+        index.token_owner([1; 32]).await.unwrap().unwrap().token,
+        token
+    );
+    assert_eq!(
+        index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)],
+        receipt
+    );
+    assert_eq!(
+        index.interrupted(ben, &[image(2)]).await.unwrap()[&image(2)],
+        entry
+    );
     assert_eq!(index.proof_failures(ben, 1).await.unwrap(), 1);
-    assert_eq!(index.library_since(anna, 0, 10).await.unwrap().entries.len(), 1);
-    assert_eq!(index.change_library(anna, vec![put("b", 1, 0)]).await.unwrap(), [applied(2)]);
+    assert_eq!(
+        index
+            .library_since(anna, 0, 10)
+            .await
+            .unwrap()
+            .entries
+            .len(),
+        1
+    );
+    assert_eq!(
+        index
+            .change_library(anna, vec![put("b", 1, 0)])
+            .await
+            .unwrap(),
+        [applied(2)]
+    );
     assert_eq!(index.secret().await.unwrap(), secret);
 }
 
 pub(super) async fn the_secret_is_made_once(place: &Place) {
     // Servers that start together on an empty index.
     let url = place.url.clone();
-    let opening: Vec<_> =
-        (0..8).map(|_| url.clone()).map(|url| tokio::spawn(async move { Index::open(&url).await })).collect();
+    let opening: Vec<_> = (0..8)
+        .map(|_| url.clone())
+        .map(|url| tokio::spawn(async move { Index::open(&url).await }))
+        .collect();
     let mut secrets = Vec::new();
     for open in opening {
         secrets.push(open.await.unwrap().unwrap().secret().await.unwrap());
@@ -63,11 +94,17 @@ pub(super) async fn writes_sent_at_once_are_all_committed(place: &Place) {
 
 pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
     let (index, anna, _) = two_users(place).await;
-    index.note_shard(anna, image(1), 20, range(0, 1)).await.unwrap();
+    index
+        .note_shard(anna, image(1), 20, range(0, 1))
+        .await
+        .unwrap();
     let mut writes = tokio::task::JoinSet::new();
     for number in 0..50_u64 {
-        let (taken, misfit, lost, good) = (index.clone(), index.clone(), index.clone(), index.clone());
-        writes.spawn(async move { matches!(taken.add_user("anna").await, Err(IndexError::NameTaken(_))) });
+        let (taken, misfit, lost, good) =
+            (index.clone(), index.clone(), index.clone(), index.clone());
+        writes.spawn(async move {
+            matches!(taken.add_user("anna").await, Err(IndexError::NameTaken(_)))
+        });
         writes.spawn(async move {
             let noted = misfit.note_shard(anna, image(1), 21, range(0, 9)).await;
             matches!(noted, Err(IndexError::SizeDiffers { .. }))
@@ -76,12 +113,23 @@ pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
             let changed = lost.change_library(UserId(1), vec![put("a", 1, 0)]).await;
             matches!(changed, Err(IndexError::NoSuchUser(_)))
         });
-        writes.spawn(
-            async move { good.note_shard(anna, image(2), 200, range(2 * number, 2 * number + 1)).await.is_ok() },
-        );
+        writes.spawn(async move {
+            good.note_shard(anna, image(2), 200, range(2 * number, 2 * number + 1))
+                .await
+                .is_ok()
+        });
     }
-    assert!(writes.join_all().await.into_iter().all(|as_it_should_be| as_it_should_be));
-    let noted = index.interrupted(anna, &[image(1), image(2)]).await.unwrap();
+    assert!(
+        writes
+            .join_all()
+            .await
+            .into_iter()
+            .all(|as_it_should_be| as_it_should_be)
+    );
+    let noted = index
+        .interrupted(anna, &[image(1), image(2)])
+        .await
+        .unwrap();
     assert_eq!(noted[&image(1)].received.byte_count(), 1);
     assert_eq!(noted[&image(2)].received.byte_count(), 50);
 }
@@ -112,8 +160,14 @@ pub(super) async fn a_closed_index_says_so(place: &Place) {
         })
         .collect();
     tokio::join!(index.close(), index.close());
-    assert!(matches!(index.hold(anna, image(99), 10).await, Err(IndexError::Closed)));
-    assert!(matches!(index.image_sizes(&[image(1)]).await, Err(IndexError::Closed)));
+    assert!(matches!(
+        index.hold(anna, image(99), 10).await,
+        Err(IndexError::Closed)
+    ));
+    assert!(matches!(
+        index.image_sizes(&[image(1)]).await,
+        Err(IndexError::Closed)
+    ));
     let mut answered = 0;
     for write in writes {
         match write.await.unwrap() {
@@ -122,7 +176,11 @@ pub(super) async fn a_closed_index_says_so(place: &Place) {
         }
     }
     let again = place.open().await;
-    assert_eq!(again.status(anna).await.unwrap().images, answered, "what was answered holds, and nothing else");
+    assert_eq!(
+        again.status(anna).await.unwrap().images,
+        answered,
+        "what was answered holds, and nothing else"
+    );
 }
 
 pub(super) async fn two_processes_may_write_at_once(place: &Place) {
@@ -135,7 +193,10 @@ pub(super) async fn two_processes_may_write_at_once(place: &Place) {
             index.link(ben, image(number)).await.unwrap().unwrap();
         }
     };
-    tokio::join!(hold_and_link(server.clone(), 0), hold_and_link(admin.clone(), 50));
+    tokio::join!(
+        hold_and_link(server.clone(), 0),
+        hold_and_link(admin.clone(), 50)
+    );
     assert_eq!(server.status(anna).await.unwrap().images, 100);
     assert_eq!(server.status(ben).await.unwrap().images, 100);
     admin.close().await;
@@ -148,8 +209,15 @@ pub(super) async fn nobody_else_may_read_the_file(place: &Place) {
     index.hold(anna, image(1), 10).await.unwrap();
     let files = std::fs::read_dir(place.folder.path().join("data")).unwrap();
     let mut seen = 0;
-    for file in files.map(Result::unwrap).filter(|file| file.file_name().to_string_lossy().starts_with("index")) {
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{file:?}");
+    for file in files
+        .map(Result::unwrap)
+        .filter(|file| file.file_name().to_string_lossy().starts_with("index"))
+    {
+        assert_eq!(
+            file.metadata().unwrap().permissions().mode() & 0o777,
+            0o600,
+            "{file:?}"
+        );
         seen += 1;
     }
     assert_eq!(seen, 3, "the database, its log and its shared memory");
@@ -159,13 +227,20 @@ pub(super) async fn an_index_of_a_newer_server_is_left_alone(place: &Place) {
     place.open().await.close().await;
     sqlx::any::install_default_drivers();
     let newer = sqlx::AnyPool::connect(&place.url).await.unwrap();
-    sqlx::query("UPDATE schema_version SET version = 7").execute(&newer).await.unwrap();
+    sqlx::query("UPDATE schema_version SET version = 7")
+        .execute(&newer)
+        .await
+        .unwrap();
     newer.close().await;
     let error = Index::open(&place.url).await.unwrap_err();
-    assert!(matches!(error, IndexError::NewerSchema { found: 7, known: 6 }), "{error}");
+    assert!(
+        matches!(error, IndexError::NewerSchema { found: 7, known: 6 }),
+        "{error}"
+    );
 }
 
-/// As the first server wrote them: what its tables of users and tokens looked like, with one of each.
+/// As the first server wrote them: what its tables of users and tokens looked like, with one of
+/// each.
 const FIRST_SCHEMA: [&str; 6] = [
     "CREATE TABLE schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
     "INSERT INTO schema_version VALUES (1, 1)",
@@ -188,7 +263,10 @@ pub(super) async fn an_index_of_the_first_schema_keeps_all_it_held(place: &Place
     for _ in 0..2 {
         let index = place.open().await;
         let owner = index.token_owner([0; 32]).await.unwrap().unwrap();
-        assert_eq!((owner.user, owner.name.as_str(), owner.scope), (UserId(7), "anna", Scope::Full));
+        assert_eq!(
+            (owner.user, owner.name.as_str(), owner.scope),
+            (UserId(7), "anna", Scope::Full)
+        );
         let devices = index.devices(UserId(7)).await.unwrap();
         let names: Vec<_> = devices.iter().map(|device| device.name.as_str()).collect();
         assert_eq!(names, ["device-10", "device-9"]);
@@ -224,6 +302,12 @@ pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds
     older.close().await;
     let index = place.open().await;
     assert_eq!(index.released(0, None, 10).await.unwrap(), [image(1)]);
-    assert_eq!(index.forget_images(vec![image(1), image(2), image(3)], 0).await.unwrap(), [image(1)]);
+    assert_eq!(
+        index
+            .forget_images(vec![image(1), image(2), image(3)], 0)
+            .await
+            .unwrap(),
+        [image(1)]
+    );
     assert_eq!(length_of(&index, image(2)).await, Some(100));
 }

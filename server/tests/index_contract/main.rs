@@ -1,7 +1,7 @@
 //! The contract of the index: what every database behind it must keep.
 //!
-//! The promises are functions over a [`Place`]: a fresh, empty index that can be opened again. Another database
-//! passes them by one more constructor and one more line for each list below.
+//! The promises are functions over a [`Place`]: a fresh, empty index that can be opened again.
+//! Another database passes them by one more constructor and one more line for each list below.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -36,7 +36,10 @@ impl Place {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
-        Self { url: data.index_url(), folder }
+        Self {
+            url: data.index_url(),
+            folder,
+        }
     }
 
     async fn open(&self) -> Index {
@@ -54,7 +57,11 @@ async fn two_users(place: &Place) -> (Index, UserId, UserId) {
 
 /// A device that nobody named, with a token of this hash.
 fn device(token_hash: [u8; 32]) -> NewDevice {
-    NewDevice { token_hash, name: None, scope: Scope::Full }
+    NewDevice {
+        token_hash,
+        name: None,
+        scope: Scope::Full,
+    }
 }
 
 fn image(number: u32) -> Fingerprint {
@@ -66,7 +73,10 @@ fn range(start: u64, end: u64) -> ByteRange {
 }
 
 fn set(ranges: &[(u64, u64)]) -> RangeSet {
-    ranges.iter().map(|&(start, end)| range(start, end)).collect()
+    ranges
+        .iter()
+        .map(|&(start, end)| range(start, end))
+        .collect()
 }
 
 fn path(text: &str) -> LibraryPath {
@@ -74,15 +84,27 @@ fn path(text: &str) -> LibraryPath {
 }
 
 fn put(at: &str, number: u32, base: u64) -> LibraryChange {
-    LibraryChange::Put { path: path(at), fingerprint: image(number), mtime_ns: i64::from(number), base }
+    LibraryChange::Put {
+        path: path(at),
+        fingerprint: image(number),
+        mtime_ns: i64::from(number),
+        base,
+    }
 }
 
 fn relocate(from: &str, to: &str, base: u64) -> LibraryChange {
-    LibraryChange::Move { from: path(from), to: path(to), base }
+    LibraryChange::Move {
+        from: path(from),
+        to: path(to),
+        base,
+    }
 }
 
 fn remove(at: &str, base: u64) -> LibraryChange {
-    LibraryChange::Remove { path: path(at), base }
+    LibraryChange::Remove {
+        path: path(at),
+        base,
+    }
 }
 
 fn applied(version: u64) -> LibraryOutcome {
@@ -199,7 +221,10 @@ mod sqlite {
 
         #[tokio::test]
         async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds() {
-            crate::lifetime::an_index_of_the_fourth_schema_says_which_images_nobody_holds(&Place::sqlite()).await;
+            crate::lifetime::an_index_of_the_fourth_schema_says_which_images_nobody_holds(
+                &Place::sqlite(),
+            )
+            .await;
         }
     }
 }

@@ -25,9 +25,26 @@ pub(super) async fn nothing_goes_over_a_quota_and_what_is_there_stays(place: &Pl
     index.hold(anna, image(2), 60).await.unwrap();
     index.set_quota(anna, Some(120)).await.unwrap();
     let refused = index.hold(anna, image(3), 61).await.unwrap_err();
-    assert!(matches!(refused, IndexError::OverQuota { quota: 120, held: 60, more: 61 }), "{refused}");
-    assert!(matches!(index.link(anna, image(1)).await, Err(IndexError::OverQuota { .. })));
-    assert_eq!(length_of(&index, image(3)).await, None, "nothing was written");
+    assert!(
+        matches!(
+            refused,
+            IndexError::OverQuota {
+                quota: 120,
+                held: 60,
+                more: 61
+            }
+        ),
+        "{refused}"
+    );
+    assert!(matches!(
+        index.link(anna, image(1)).await,
+        Err(IndexError::OverQuota { .. })
+    ));
+    assert_eq!(
+        length_of(&index, image(3)).await,
+        None,
+        "nothing was written"
+    );
     index.hold(anna, image(4), 60).await.unwrap();
     // Below what they hold: it all stays, and may be sent again.
     index.set_quota(anna, Some(0)).await.unwrap();
@@ -44,7 +61,11 @@ pub(super) async fn images_brought_at_once_never_share_the_last_room(place: &Pla
     index.set_quota(anna, Some(1000)).await.unwrap();
     let brought: Vec<_> = (0..50)
         .map(|number| {
-            let index = if number % 2 == 0 { index.clone() } else { beside.clone() };
+            let index = if number % 2 == 0 {
+                index.clone()
+            } else {
+                beside.clone()
+            };
             // Each twice, as two devices would.
             tokio::spawn(async move { index.hold(anna, image(number / 2), 100).await.is_ok() })
         })
@@ -61,9 +82,18 @@ pub(super) async fn what_is_on_its_way_takes_room_for_others(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     index.set_quota(anna, Some(1000)).await.unwrap();
     index.hold(anna, image(1), 300).await.unwrap();
-    index.note_shard(anna, image(2), 500, range(0, 10)).await.unwrap();
+    index
+        .note_shard(anna, image(2), 500, range(0, 10))
+        .await
+        .unwrap();
     let room = index.room(anna, image(3)).await.unwrap();
     assert!(room.fits(200) && !room.fits(201));
-    assert!(index.room(anna, image(2)).await.unwrap().fits(500), "it does not stand in its own way");
-    assert!(index.room(anna, image(1)).await.unwrap().fits(100_000), "it is held already");
+    assert!(
+        index.room(anna, image(2)).await.unwrap().fits(500),
+        "it does not stand in its own way"
+    );
+    assert!(
+        index.room(anna, image(1)).await.unwrap().fits(100_000),
+        "it is held already"
+    );
 }

@@ -1,4 +1,5 @@
-//! The errand: bringing gathered photos to the server, several at a time, then telling it their names.
+//! The errand: bringing gathered photos to the server, several at a time, then telling it their
+//! names.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,8 @@ use crate::remote::Remote;
 use crate::spool::{Spool, fingerprint_of};
 use crate::uploader::{BackedUp, Carrier, Image, Witness};
 
-/// Photos in hand at a time: enough to keep the line full with small ones; the bytes in flight have their own budget.
+/// Photos in hand at a time: enough to keep the line full with small ones; the bytes in flight have
+/// their own budget.
 const PHOTOS_AT_A_TIME: usize = 16;
 /// How often a name is put again on top of what somebody else put there meanwhile.
 const NAME_TRIES_MAX: u32 = 3;
@@ -41,12 +43,19 @@ pub(super) struct Outcome {
 impl Errand {
     pub(super) fn new(login: &Login, bar: ProgressBar) -> anyhow::Result<Self> {
         let remote = Remote::new(login)?;
-        Ok(Self { carrier: Carrier::new(remote.clone()), remote, bar })
+        Ok(Self {
+            carrier: Carrier::new(remote.clone()),
+            remote,
+            bar,
+        })
     }
 
     pub(super) async fn run(self, photos: Vec<Photo>) -> anyhow::Result<Outcome> {
         // One clear word about server and token before any photo is read.
-        self.remote.session().await.context("cannot use the server")?;
+        self.remote
+            .session()
+            .await
+            .context("cannot use the server")?;
         let mut outcome = Outcome::default();
         let mut names = Vec::new();
         let mut carried = stream::iter(photos)
@@ -70,35 +79,65 @@ impl Errand {
 
     async fn carry(&self, photo: Photo) -> anyhow::Result<(BackedUp, LibraryChange)> {
         let path = photo.path.clone();
-        let (image, mtime_ns) =
-            tokio::task::spawn_blocking(move || open(&path)).await.context("reading does not panic")??;
+        let (image, mtime_ns) = tokio::task::spawn_blocking(move || open(&path))
+            .await
+            .context("reading does not panic")??;
         let fingerprint = image.fingerprint();
-        let shown = Arc::new(Shown { bar: self.bar.clone(), so_far: AtomicU64::new(0) });
-        let backed_up = self.carrier.back_up(Arc::new(image), Arc::clone(&shown) as Arc<dyn Witness>).await?;
+        let shown = Arc::new(Shown {
+            bar: self.bar.clone(),
+            so_far: AtomicU64::new(0),
+        });
+        let backed_up = self
+            .carrier
+            .back_up(Arc::new(image), Arc::clone(&shown) as Arc<dyn Witness>)
+            .await?;
         shown.progressed(photo.size);
-        Ok((backed_up, LibraryChange::Put { path: photo.place, fingerprint, mtime_ns, base: 0 }))
+        Ok((
+            backed_up,
+            LibraryChange::Put {
+                path: photo.place,
+                fingerprint,
+                mtime_ns,
+                base: 0,
+            },
+        ))
     }
 
-    /// Tells the server the names. What stood there before goes to the trash, as with any overwriting.
-    async fn tell(&self, mut names: Vec<(PathBuf, LibraryChange)>, outcome: &mut Outcome) -> anyhow::Result<()> {
+    /// Tells the server the names. What stood there before goes to the trash, as with any
+    /// overwriting.
+    async fn tell(
+        &self,
+        mut names: Vec<(PathBuf, LibraryChange)>,
+        outcome: &mut Outcome,
+    ) -> anyhow::Result<()> {
         for _ in 0..NAME_TRIES_MAX {
             if names.is_empty() {
                 return Ok(());
             }
             let changes = names.iter().map(|(_, change)| change.clone()).collect();
-            let told = self.remote.change_library(&LibraryBatch { changes }).await.context("cannot tell the names")?;
+            let told = self
+                .remote
+                .change_library(&LibraryBatch { changes })
+                .await
+                .context("cannot tell the names")?;
             let mut again = Vec::new();
             for ((path, change), told) in names.into_iter().zip(told.outcomes) {
                 match told {
                     LibraryOutcome::Applied { .. } => {}
-                    LibraryOutcome::Conflict { current } => again.push((path, based_on(change, current))),
-                    LibraryOutcome::Refused { code } => outcome.failed.push((path, code.to_string())),
+                    LibraryOutcome::Conflict { current } => {
+                        again.push((path, based_on(change, current)));
+                    }
+                    LibraryOutcome::Refused { code } => {
+                        outcome.failed.push((path, code.to_string()));
+                    }
                 }
             }
             names = again;
         }
         let why = "another device keeps changing what stands under this name";
-        outcome.failed.extend(names.into_iter().map(|(path, _)| (path, why.to_owned())));
+        outcome
+            .failed
+            .extend(names.into_iter().map(|(path, _)| (path, why.to_owned())));
         Ok(())
     }
 }
@@ -115,11 +154,26 @@ impl Outcome {
 
 fn based_on(change: LibraryChange, current: u64) -> LibraryChange {
     match change {
-        LibraryChange::Put { path, fingerprint, mtime_ns, base: _ } => {
-            LibraryChange::Put { path, fingerprint, mtime_ns, base: current }
-        }
-        LibraryChange::Move { from, to, base: _ } => LibraryChange::Move { from, to, base: current },
-        LibraryChange::Remove { path, base: _ } => LibraryChange::Remove { path, base: current },
+        LibraryChange::Put {
+            path,
+            fingerprint,
+            mtime_ns,
+            base: _,
+        } => LibraryChange::Put {
+            path,
+            fingerprint,
+            mtime_ns,
+            base: current,
+        },
+        LibraryChange::Move { from, to, base: _ } => LibraryChange::Move {
+            from,
+            to,
+            base: current,
+        },
+        LibraryChange::Remove { path, base: _ } => LibraryChange::Remove {
+            path,
+            base: current,
+        },
     }
 }
 

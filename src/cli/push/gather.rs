@@ -34,7 +34,9 @@ pub(super) struct Found {
 pub(super) fn gather(paths: &[PathBuf], accept: Accept) -> anyhow::Result<Found> {
     let mut found = Found::default();
     for path in paths {
-        let named = path.canonicalize().with_context(|| format!("cannot find {}", path.display()))?;
+        let named = path
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))?;
         let Some(name) = named.file_name().and_then(|name| name.to_str()) else {
             bail!("{} has no name that a library can hold", path.display());
         };
@@ -57,11 +59,17 @@ impl Found {
             }
         } else if !facts.is_file() {
             self.leave_out(path, "not an ordinary file");
-        } else if let Some(why) = intake::left_out(accept, &place, &head(path).with_context(unreadable)?) {
+        } else if let Some(why) =
+            intake::left_out(accept, &place, &head(path).with_context(unreadable)?)
+        {
             self.leave_out(path, &why);
         } else {
             self.bytes += facts.len();
-            self.photos.push(Photo { path: path.to_owned(), place, size: facts.len() });
+            self.photos.push(Photo {
+                path: path.to_owned(),
+                place,
+                size: facts.len(),
+            });
         }
         Ok(())
     }
@@ -74,6 +82,8 @@ impl Found {
 /// The first bytes, by which an image is recognised.
 fn head(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    File::open(path)?.take(intake::HEAD_BYTES as u64).read_to_end(&mut head)?;
+    File::open(path)?
+        .take(intake::HEAD_BYTES as u64)
+        .read_to_end(&mut head)?;
     Ok(head)
 }

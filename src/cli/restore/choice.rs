@@ -10,8 +10,8 @@ use crate::cli::trash::is_below;
 /// Which photos of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Which {
-    /// The last one that was lost from each path. In a folder only where nothing stands: an edit made on purpose is not undone
-    /// because somebody wants a removed photo back.
+    /// The last one that was lost from each path. In a folder only where nothing stands: an edit
+    /// made on purpose is not undone because somebody wants a removed photo back.
     Last,
     /// This one.
     Version(u64),
@@ -20,9 +20,16 @@ pub(super) enum Which {
 }
 
 /// At most one photo for each path at or below `place`.
-pub(super) fn choose(trash: Vec<TrashedPhoto>, place: Option<&LibraryPath>, which: Which) -> Vec<TrashedPhoto> {
+pub(super) fn choose(
+    trash: Vec<TrashedPhoto>,
+    place: Option<&LibraryPath>,
+    which: Which,
+) -> Vec<TrashedPhoto> {
     let mut chosen: BTreeMap<LibraryPath, TrashedPhoto> = BTreeMap::new();
-    for photo in trash.into_iter().filter(|photo| is_below(&photo.path, place) && is_meant(photo, place, which)) {
+    for photo in trash
+        .into_iter()
+        .filter(|photo| is_below(&photo.path, place) && is_meant(photo, place, which))
+    {
         let better = match (which, chosen.get(&photo.path)) {
             (_, None) => true,
             // The first that was lost after that moment is the one that stood then.
@@ -56,8 +63,18 @@ mod tests {
     }
 
     fn lost(at: &str, version: u64, removed_at_ms: i64, standing: u64) -> TrashedPhoto {
-        let photo = LibraryPhoto { fingerprint: Fingerprint::of(b"photo"), size: 5, mtime_ns: 0 };
-        TrashedPhoto { path: path(at), version, photo, removed_at_ms, standing }
+        let photo = LibraryPhoto {
+            fingerprint: Fingerprint::of(b"photo"),
+            size: 5,
+            mtime_ns: 0,
+        };
+        TrashedPhoto {
+            path: path(at),
+            version,
+            photo,
+            removed_at_ms,
+            standing,
+        }
     }
 
     fn chosen(place: Option<&str>, which: Which) -> Vec<u64> {
@@ -68,13 +85,20 @@ mod tests {
             lost("tripod.jpg", 3, 160, 0),
         ];
         let place = place.map(path);
-        choose(trash, place.as_ref(), which).into_iter().map(|photo| photo.version).collect()
+        choose(trash, place.as_ref(), which)
+            .into_iter()
+            .map(|photo| photo.version)
+            .collect()
     }
 
     #[test]
     fn the_last_photo_of_a_path_is_meant_and_of_a_folder_only_what_is_gone() {
         assert_eq!(chosen(Some("trip/a.jpg"), Which::Last), [4]);
-        assert_eq!(chosen(Some("trip/b.jpg"), Which::Last), [2], "named, it is restored over what stands there");
+        assert_eq!(
+            chosen(Some("trip/b.jpg"), Which::Last),
+            [2],
+            "named, it is restored over what stands there"
+        );
         assert_eq!(chosen(Some("trip"), Which::Last), [4]);
         assert_eq!(chosen(None, Which::Last), [4, 3]);
         assert!(chosen(Some("trip/c.jpg"), Which::Last).is_empty());

@@ -1,5 +1,5 @@
-//! What was named: files, and those below folders, a few at a time. The tree itself is walked, so that one photo of a very large
-//! library costs no more than one of a small one.
+//! What was named: files, and those below folders, a few at a time. The tree itself is walked, so
+//! that one photo of a very large library costs no more than one of a small one.
 
 use std::fs;
 use std::io;
@@ -22,7 +22,10 @@ impl Named {
             fs::symlink_metadata(mountpoint.join(path.as_str()))?;
         }
         let waiting = paths.into_iter().rev().collect();
-        Ok(Self { mountpoint: mountpoint.to_owned(), waiting })
+        Ok(Self {
+            mountpoint: mountpoint.to_owned(),
+            waiting,
+        })
     }
 
     /// Up to so many of the files that are left; nothing at the end.
@@ -47,7 +50,8 @@ impl Named {
         for entry in fs::read_dir(self.mountpoint.join(folder.as_str()))? {
             let name = entry?.file_name();
             // Nothing else stands in a mount.
-            self.waiting.extend(name.to_str().and_then(|name| folder.join(name).ok()));
+            self.waiting
+                .extend(name.to_str().and_then(|name| folder.join(name).ok()));
         }
         Ok(())
     }

@@ -34,7 +34,10 @@ fn a_directory_that_others_may_write_is_refused() {
     for mode in [0o770, 0o702, 0o1777] {
         fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
         let refused = StateDir::open(folder.path()).unwrap_err();
-        assert!(matches!(refused, ConfigError::Writable { .. }), "{mode:o}: {refused}");
+        assert!(
+            matches!(refused, ConfigError::Writable { .. }),
+            "{mode:o}: {refused}"
+        );
         assert!(refused.to_string().contains("chmod go-w"), "{refused}");
     }
     fs::set_permissions(folder.path(), Permissions::from_mode(0o755)).unwrap();
@@ -46,8 +49,14 @@ fn a_directory_of_somebody_else_or_no_directory_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    assert!(matches!(StateDir::open(&file), Err(ConfigError::NotADirectory(_))));
-    assert!(matches!(StateDir::open(&file.join("below")), Err(ConfigError::Io { .. })));
+    assert!(matches!(
+        StateDir::open(&file),
+        Err(ConfigError::NotADirectory(_))
+    ));
+    assert!(matches!(
+        StateDir::open(&file.join("below")),
+        Err(ConfigError::Io { .. })
+    ));
 
     // Of what is surely not ours, without being root: `/`, or as root a directory given away.
     let foreign = if rustix::process::geteuid().is_root() {
@@ -56,7 +65,10 @@ fn a_directory_of_somebody_else_or_no_directory_is_refused() {
     } else {
         Path::new("/")
     };
-    assert!(matches!(StateDir::open(foreign), Err(ConfigError::ForeignOwner { .. })));
+    assert!(matches!(
+        StateDir::open(foreign),
+        Err(ConfigError::ForeignOwner { .. })
+    ));
 }
 
 #[test]
@@ -64,7 +76,10 @@ fn a_second_process_is_told_who_holds_the_directory() {
     let (_folder, state) = house();
     let lock = state.lock().unwrap();
     let refused = state.lock().unwrap_err();
-    assert!(matches!(refused, ConfigError::InUse { holder: Some(pid), .. } if pid == std::process::id()), "{refused}");
+    assert!(
+        matches!(refused, ConfigError::InUse { holder: Some(pid), .. } if pid == std::process::id()),
+        "{refused}"
+    );
     drop(lock);
     state.lock().unwrap();
 }
@@ -79,7 +94,10 @@ fn a_saved_login_is_found_again_and_readable_by_nobody_else() {
     let file = state.root().join("login.json");
     assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     assert_eq!(state.saved_login().unwrap(), Some(login()));
-    let other = Login { ca_file: None, ..login() };
+    let other = Login {
+        ca_file: None,
+        ..login()
+    };
     state.save_login(&other).unwrap();
     assert_eq!(state.saved_login().unwrap(), Some(other));
 }
@@ -91,12 +109,29 @@ fn the_login_file_of_version_1_is_read() {
     fs::write(state.root().join("login.json"), golden).unwrap();
     assert_eq!(state.saved_login().unwrap(), Some(login()));
 
-    fs::write(state.root().join("login.json"), golden.replace("\"version\":1", "\"version\":2")).unwrap();
-    assert!(matches!(state.saved_login(), Err(ConfigError::Version { version: 2, .. })));
-    fs::write(state.root().join("login.json"), golden.replace("secret-token", "two words")).unwrap();
-    assert!(matches!(state.saved_login(), Err(ConfigError::Token { .. })));
+    fs::write(
+        state.root().join("login.json"),
+        golden.replace("\"version\":1", "\"version\":2"),
+    )
+    .unwrap();
+    assert!(matches!(
+        state.saved_login(),
+        Err(ConfigError::Version { version: 2, .. })
+    ));
+    fs::write(
+        state.root().join("login.json"),
+        golden.replace("secret-token", "two words"),
+    )
+    .unwrap();
+    assert!(matches!(
+        state.saved_login(),
+        Err(ConfigError::Token { .. })
+    ));
     fs::write(state.root().join("login.json"), "{").unwrap();
-    assert!(matches!(state.saved_login(), Err(ConfigError::Content { .. })));
+    assert!(matches!(
+        state.saved_login(),
+        Err(ConfigError::Content { .. })
+    ));
 }
 
 #[test]
@@ -104,16 +139,25 @@ fn the_control_socket_is_short_enough_for_a_socket_wherever_the_directory_is() {
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().canonicalize().unwrap();
     let runtime = short.join("run");
-    assert_eq!(socket_of(&short, Some(&runtime)).unwrap(), short.join("control.sock"));
+    assert_eq!(
+        socket_of(&short, Some(&runtime)).unwrap(),
+        short.join("control.sock")
+    );
 
     let [long, other] = ["l", "o"].map(|letter| short.join(letter.repeat(120)));
     let socket = socket_of(&long, Some(&runtime)).unwrap();
     assert!(socket.starts_with(&runtime), "{socket:?}");
     assert!(fits(&socket));
     assert_ne!(socket, socket_of(&other, Some(&runtime)).unwrap());
-    assert_eq!(fs::metadata(socket.parent().unwrap()).unwrap().mode() & 0o777, 0o700);
+    assert_eq!(
+        fs::metadata(socket.parent().unwrap()).unwrap().mode() & 0o777,
+        0o700
+    );
     std::os::unix::net::UnixListener::bind(&socket).unwrap();
 
     fs::set_permissions(runtime.join("heirloom"), Permissions::from_mode(0o777)).unwrap();
-    assert!(matches!(socket_of(&long, Some(&runtime)), Err(ConfigError::Writable { .. })));
+    assert!(matches!(
+        socket_of(&long, Some(&runtime)),
+        Err(ConfigError::Writable { .. })
+    ));
 }

@@ -4,7 +4,10 @@ use super::*;
 
 /// Compares a message with its spelling, both ways.
 #[track_caller]
-fn spelled<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &T, golden: serde_json::Value) {
+fn spelled<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+    message: &T,
+    golden: serde_json::Value,
+) {
     assert_eq!(serde_json::to_value(message).unwrap(), golden);
     assert_eq!(&serde_json::from_value::<T>(golden).unwrap(), message);
 }
@@ -23,7 +26,10 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
         mountpoint: "/home/anna/Cloud".into(),
         state_dir: "/home/anna/.local/state/heirloom/Cloud".into(),
         server: "https://photos.example:8420".to_owned(),
-        connection: Connection::Offline { why: "the server cannot be reached".to_owned(), retry_s: 7 },
+        connection: Connection::Offline {
+            why: "the server cannot be reached".to_owned(),
+            retry_s: 7,
+        },
         files: Amounts {
             backed_up: amount(1, 2),
             pending: amount(3, 4),
@@ -37,11 +43,27 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
         shard_bytes: 524_288,
         link: LinkKind::Wifi,
         sent_bytes: 14,
-        saved: SavedBytes { sync_list_bytes: 15, check_bytes: 16, instant_upload_bytes: 17 },
+        saved: SavedBytes {
+            sync_list_bytes: 15,
+            check_bytes: 16,
+            instant_upload_bytes: 17,
+        },
         names_queued: 18,
-        library: ArrivalReport { arriving: true, position: 24, arrived: 25, conflicts: 26 },
-        recall: RecallReport { fetching: 19, fetched_bytes: 20, pinned_left: amount(21, 22) },
-        failing: vec![FailingFile { path: path("2026/a.jpg"), why: "incomplete".to_owned() }],
+        library: ArrivalReport {
+            arriving: true,
+            position: 24,
+            arrived: 25,
+            conflicts: 26,
+        },
+        recall: RecallReport {
+            fetching: 19,
+            fetched_bytes: 20,
+            pinned_left: amount(21, 22),
+        },
+        failing: vec![FailingFile {
+            path: path("2026/a.jpg"),
+            why: "incomplete".to_owned(),
+        }],
         io_path: IoPath::Passthrough,
         pid: 23,
     };
@@ -79,11 +101,19 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
 
 #[test]
 fn what_is_retried_keeps_its_spelling() {
-    spelled(&RetryRequest { paths: vec![path("2026/a.jpg")] }, serde_json::json!({ "paths": ["2026/a.jpg"] }));
+    spelled(
+        &RetryRequest {
+            paths: vec![path("2026/a.jpg")],
+        },
+        serde_json::json!({ "paths": ["2026/a.jpg"] }),
+    );
     spelled(
         &RetryAnswer {
             again: amount(1, 2),
-            refused: vec![FailingFile { path: path("b.jpg"), why: "it is being written".to_owned() }],
+            refused: vec![FailingFile {
+                path: path("b.jpg"),
+                why: "it is being written".to_owned(),
+            }],
         },
         serde_json::json!({
             "again": { "files": 1, "bytes": 2 },
@@ -91,5 +121,8 @@ fn what_is_retried_keeps_its_spelling() {
         }),
     );
     let unknown = serde_json::json!({ "paths": [], "force": true });
-    assert!(serde_json::from_value::<RetryRequest>(unknown).is_err(), "a word that we do not know is not passed over");
+    assert!(
+        serde_json::from_value::<RetryRequest>(unknown).is_err(),
+        "a word that we do not know is not passed over"
+    );
 }

@@ -6,9 +6,15 @@ use super::Desk;
 use crate::journal::FileId;
 
 impl Desk {
-    /// Changes a file's mark by `mark`, and notes that it is to be looked at; nothing if somebody has it open for writing. Who opens it
-    /// meanwhile waits for that single system call, so that the mark of an open file is never taken for ours.
-    pub(in crate::intake) fn vouch<T>(&self, id: FileId, path: &LibraryPath, mark: impl FnOnce() -> T) -> Option<T> {
+    /// Changes a file's mark by `mark`, and notes that it is to be looked at; nothing if somebody
+    /// has it open for writing. Who opens it meanwhile waits for that single system call, so that
+    /// the mark of an open file is never taken for ours.
+    pub(in crate::intake) fn vouch<T>(
+        &self,
+        id: FileId,
+        path: &LibraryPath,
+        mark: impl FnOnce() -> T,
+    ) -> Option<T> {
         let mut state = self.state();
         if state.notes.is_open(id) {
             return None;

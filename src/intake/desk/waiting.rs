@@ -1,5 +1,5 @@
-//! *Waiting* at the desk: where the room's threads sleep until there is something for them, and how they learn that
-//! the work ends.
+//! *Waiting* at the desk: where the room's threads sleep until there is something for them, and how
+//! they learn that the work ends.
 
 use std::sync::PoisonError;
 use std::time::{Duration, Instant};
@@ -17,7 +17,11 @@ impl Desk {
                 return None;
             }
             let held_back = state.held_back_until(now);
-            let due = if held_back.is_none() { state.notes.take_due(now, most) } else { Vec::new() };
+            let due = if held_back.is_none() {
+                state.notes.take_due(now, most)
+            } else {
+                Vec::new()
+            };
             if !due.is_empty() {
                 // Another worker may be asleep until a deadline that is now this one's work.
                 self.due.notify_one();
@@ -27,7 +31,10 @@ impl Desk {
                 _ if state.is_ending() => return None,
                 Some(next) => {
                     let limit = next.saturating_duration_since(now);
-                    self.due.wait_timeout(state, limit).unwrap_or_else(PoisonError::into_inner).0
+                    self.due
+                        .wait_timeout(state, limit)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
                 }
                 None => self.due.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
@@ -37,18 +44,24 @@ impl Desk {
     /// Waits until there is something to follow. `false` when the work ends and there is not.
     pub(in crate::intake) fn wait_for_tellings(&self) -> bool {
         let idle = |state: &mut State| state.tellings.is_empty() && !state.is_ending();
-        let state = self.told.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        let state = self
+            .told
+            .wait_while(self.state(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
         !state.tellings.is_empty() && !state.is_over(Instant::now())
     }
 
-    /// Waits until the tree is to be compared and there is room for what the comparison will find. `false` when the
-    /// work ends.
+    /// Waits until the tree is to be compared and there is room for what the comparison will find.
+    /// `false` when the work ends.
     pub(in crate::intake) fn begin_comparison(&self) -> bool {
         let idle = |state: &mut State| {
             let wanted = matches!(state.comparison, Comparison::First | Comparison::Again);
             !(wanted && state.has_room_for_comparison() || state.is_ending())
         };
-        let mut state = self.room.wait_while(self.state(), idle).unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .room
+            .wait_while(self.state(), idle)
+            .unwrap_or_else(PoisonError::into_inner);
         if state.is_ending() {
             return false;
         }
@@ -59,13 +72,21 @@ impl Desk {
     /// Waits until the comparison may write one more note. `false` when the work ends.
     pub(in crate::intake) fn wait_for_room(&self) -> bool {
         let full = |state: &mut State| !state.has_room_for_comparison() && !state.is_ending();
-        !self.room.wait_while(self.state(), full).unwrap_or_else(PoisonError::into_inner).is_ending()
+        !self
+            .room
+            .wait_while(self.state(), full)
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_ending()
     }
 
     /// Waits so long, or until the work ends.
     pub(in crate::intake) fn pause(&self, time: Duration) {
         let going_on = |state: &mut State| !state.is_ending();
-        drop(self.room.wait_timeout_while(self.state(), time, going_on).unwrap_or_else(PoisonError::into_inner));
+        drop(
+            self.room
+                .wait_timeout_while(self.state(), time, going_on)
+                .unwrap_or_else(PoisonError::into_inner),
+        );
     }
 
     /// Ends the work: at `until` at the latest, earlier if nothing is due any more.

@@ -1,4 +1,5 @@
-//! *Content*: a file's bytes, looked at here and there by position, a window of them held at a time.
+//! *Content*: a file's bytes, looked at here and there by position, a window of them held at a
+//! time.
 
 use std::fs::File;
 use std::io;
@@ -35,7 +36,12 @@ pub(in crate::intake) struct Content<'source> {
 impl<'source> Content<'source> {
     /// `size` bytes of this source; what it has beyond them is not looked at.
     pub(super) fn new(source: &'source dyn Source, size: u64) -> Self {
-        Self { source, size, held_at: 0, held: Vec::new() }
+        Self {
+            source,
+            size,
+            held_at: 0,
+            held: Vec::new(),
+        }
     }
 
     /// How many bytes there are.
@@ -93,11 +99,21 @@ impl<'source> Content<'source> {
         let held_until = self.held_at + self.held.len() as u64;
         if at < self.held_at || at >= held_until {
             let wanted = self.size.saturating_sub(at).min(WINDOW_BYTES as u64);
-            self.held.resize(usize::try_from(wanted).expect("no larger than the window"), 0);
-            let read = if wanted == 0 { 0 } else { self.source.read_some(&mut self.held, at)? };
+            self.held.resize(
+                usize::try_from(wanted).expect("no larger than the window"),
+                0,
+            );
+            let read = if wanted == 0 {
+                0
+            } else {
+                self.source.read_some(&mut self.held, at)?
+            };
             self.held.truncate(read);
             self.held_at = at;
         }
-        Ok(usize::try_from(at - self.held_at).ok().and_then(|from| self.held.get(from..)).unwrap_or_default())
+        Ok(usize::try_from(at - self.held_at)
+            .ok()
+            .and_then(|from| self.held.get(from..))
+            .unwrap_or_default())
     }
 }

@@ -16,7 +16,9 @@ const IMAGE_BYTES: u64 = 10;
 const CODE_SIZE_BYTES: u64 = 1;
 
 pub(super) fn ending(content: &mut Content<'_>) -> io::Result<Ending> {
-    let Some(flags) = content.byte(SCREEN_FLAGS_AT)? else { return Ok(Ending::Missing) };
+    let Some(flags) = content.byte(SCREEN_FLAGS_AT)? else {
+        return Ok(Ending::Missing);
+    };
     let mut at = HEADER_BYTES + color_table_bytes(flags);
     loop {
         let next = match content.byte(at)? {
@@ -27,7 +29,10 @@ pub(super) fn ending(content: &mut Content<'_>) -> io::Result<Ending> {
             // Extension: introducer and label, then its data.
             Some(b'!') => behind_data(content, at + 2)?,
             Some(b',') => match content.byte(at + IMAGE_FLAGS_AT)? {
-                Some(flags) => behind_data(content, at + IMAGE_BYTES + color_table_bytes(flags) + CODE_SIZE_BYTES)?,
+                Some(flags) => behind_data(
+                    content,
+                    at + IMAGE_BYTES + color_table_bytes(flags) + CODE_SIZE_BYTES,
+                )?,
                 None => None,
             },
             // Nobody's block; decoders show what came before it.
@@ -42,10 +47,15 @@ pub(super) fn ending(content: &mut Content<'_>) -> io::Result<Ending> {
 
 /// The bytes of the color table that these flags announce.
 fn color_table_bytes(flags: u8) -> u64 {
-    if flags & 0x80 == 0 { 0 } else { 3 << ((flags & 0x07) + 1) }
+    if flags & 0x80 == 0 {
+        0
+    } else {
+        3 << ((flags & 0x07) + 1)
+    }
 }
 
-/// Where the blocks of data end that begin at a position: each begins with its length, the last has none.
+/// Where the blocks of data end that begin at a position: each begins with its length, the last has
+/// none.
 fn behind_data(content: &mut Content<'_>, from: u64) -> io::Result<Option<u64>> {
     let mut at = from;
     while let Some(length) = content.byte(at)? {

@@ -1,5 +1,6 @@
-//! ISO base media files (ISO/IEC 14496-12) and what shares their frame: HEIC, AVIF, CR3, JPEG XL, MP4, `QuickTime`. They are boxes,
-//! each with its length; an index (`meta`, `moov`) says where in the data (`mdat`) everything is.
+//! ISO base media files (ISO/IEC 14496-12) and what shares their frame: HEIC, AVIF, CR3, JPEG XL,
+//! MP4, `QuickTime`. They are boxes, each with its length; an index (`meta`, `moov`) says where in
+//! the data (`mdat`) everything is.
 
 use std::io;
 
@@ -12,11 +13,11 @@ const LONG_HEAD_BYTES: u64 = 16;
 /// `meta` begins with a version and flags before its boxes.
 const META_FLAGS_BYTES: u64 = 4;
 
-/// A box of such a type that reaches past the end was cut. One of a type that nobody knows, behind a whole image, may be no box
-/// at all: some phones and cameras append what they like.
+/// A box of such a type that reaches past the end was cut. One of a type that nobody knows, behind
+/// a whole image, may be no box at all: some phones and cameras append what they like.
 const KNOWN: [&[u8; 4]; 16] = [
-    b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"imda", b"idat", b"uuid", b"free", b"skip", b"wide", b"jxlc",
-    b"jxlp", b"mini", b"mfra", b"udta",
+    b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"imda", b"idat", b"uuid", b"free", b"skip",
+    b"wide", b"jxlc", b"jxlp", b"mini", b"mfra", b"udta",
 ];
 
 /// In a part of a JPEG XL image (`jxlp`) this bit of its number says that it is the last.
@@ -41,7 +42,11 @@ pub(super) fn ending(content: &mut Content<'_>) -> io::Result<Ending> {
     while let Some(head) = read_head(content, at)? {
         if head.end > content.size() {
             let is_box = KNOWN.contains(&&head.kind);
-            return Ok(if is_box { Ending::Missing } else { met.ending() });
+            return Ok(if is_box {
+                Ending::Missing
+            } else {
+                met.ending()
+            });
         }
         met.meet(content, &head)?;
         at = head.end;
@@ -51,7 +56,11 @@ pub(super) fn ending(content: &mut Content<'_>) -> io::Result<Ending> {
 
 impl Met {
     fn ending(self) -> Ending {
-        if self.index && self.data { Ending::There } else { Ending::Missing }
+        if self.index && self.data {
+            Ending::There
+        } else {
+            Ending::Missing
+        }
     }
 
     fn meet(&mut self, content: &mut Content<'_>, head: &Head) -> io::Result<()> {
@@ -62,11 +71,19 @@ impl Met {
                 self.index = true;
                 self.data |= holds_data(content, head)?;
             }
-            b"jxlc" | b"mini" => *self = Self { index: true, data: true },
+            b"jxlc" | b"mini" => {
+                *self = Self {
+                    index: true,
+                    data: true,
+                }
+            }
             b"jxlp" => {
                 let number = content.byte(head.content_at)?;
                 let is_last = number.is_some_and(|number| number & LAST_PART != 0);
-                *self = Self { index: true, data: self.data || is_last };
+                *self = Self {
+                    index: true,
+                    data: self.data || is_last,
+                };
             }
             _ => {}
         }
@@ -88,9 +105,12 @@ fn holds_data(content: &mut Content<'_>, meta: &Head) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The head of the box at a position; nothing if none begins there. A length of 0 means: up to the end.
+/// The head of the box at a position; nothing if none begins there. A length of 0 means: up to the
+/// end.
 fn read_head(content: &mut Content<'_>, at: u64) -> io::Result<Option<Head>> {
-    let Some([a, b, c, d, kind @ ..]) = content.bytes::<8>(at)? else { return Ok(None) };
+    let Some([a, b, c, d, kind @ ..]) = content.bytes::<8>(at)? else {
+        return Ok(None);
+    };
     let (head_bytes, length) = match u32::from_be_bytes([a, b, c, d]) {
         0 => (HEAD_BYTES, content.size() - at),
         1 => match content.bytes(at + HEAD_BYTES)?.map(u64::from_be_bytes) {
@@ -100,7 +120,13 @@ fn read_head(content: &mut Content<'_>, at: u64) -> io::Result<Option<Head>> {
         },
         length => (HEAD_BYTES, u64::from(length)),
     };
-    let is_type = kind.iter().all(|letter| matches!(letter, b' '..=b'~' | 0xa9));
+    let is_type = kind
+        .iter()
+        .all(|letter| matches!(letter, b' '..=b'~' | 0xa9));
     let end = at.saturating_add(length);
-    Ok((is_type && length >= head_bytes).then_some(Head { kind, content_at: at + head_bytes, end }))
+    Ok((is_type && length >= head_bytes).then_some(Head {
+        kind,
+        content_at: at + head_bytes,
+        end,
+    }))
 }

@@ -1,7 +1,8 @@
-//! TIFF 6.0, and with it most camera raws (CR2, NEF, ARW, DNG, PEF): directories say where strips and tiles of pixels are. One that
-//! begins behind the end is missing, and so is a directory.
+//! TIFF 6.0, and with it most camera raws (CR2, NEF, ARW, DNG, PEF): directories say where strips
+//! and tiles of pixels are. One that begins behind the end is missing, and so is a directory.
 //!
-//! Where strips *end* is not asked: some writers say lengths that are not theirs, and decoders know that.
+//! Where strips *end* is not asked: some writers say lengths that are not theirs, and decoders know
+//! that.
 
 use std::io;
 
@@ -20,8 +21,8 @@ const DIRECTORY: u16 = 13;
 
 const ENTRY_BYTES: u64 = 12;
 
-/// So many places are looked at, of pixels and directories together: a panorama has some thousand tiles. Whoever made more means to
-/// keep us busy, perhaps in a circle.
+/// So many places are looked at, of pixels and directories together: a panorama has some thousand
+/// tiles. Whoever made more means to keep us busy, perhaps in a circle.
 const PLACES_MAX: u64 = 1 << 16;
 
 /// What is read where is not there.
@@ -38,7 +39,12 @@ struct Directories<'walk, 'source> {
 
 pub(super) fn ending(content: &mut Content<'_>) -> io::Result<Ending> {
     let is_little = content.begins(0, b"II")?;
-    let mut directories = Directories { content, is_little, waiting: Vec::new(), places_left: PLACES_MAX };
+    let mut directories = Directories {
+        content,
+        is_little,
+        waiting: Vec::new(),
+        places_left: PLACES_MAX,
+    };
     Ok(match directories.look_through_all()? {
         Ok(ending) => ending,
         Err(BehindTheEnd) => Ending::Missing,
@@ -101,24 +107,44 @@ impl Directories<'_, '_> {
             // Not what TIFF 6.0 puts there: not for us to judge.
             _ => return Ok(Ok(Vec::new())),
         };
-        let at = if count * bytes <= 4 { entry + 8 } else { found!(self.long(entry + 8)) };
+        let at = if count * bytes <= 4 {
+            entry + 8
+        } else {
+            found!(self.long(entry + 8))
+        };
         let looked_at = count.min(self.places_left);
         self.places_left -= looked_at;
         let mut places = Vec::new();
         for number in 0..looked_at {
             let place = at + number * bytes;
-            places.push(if bytes == 2 { u64::from(found!(self.short(place))) } else { found!(self.long(place)) });
+            places.push(if bytes == 2 {
+                u64::from(found!(self.short(place)))
+            } else {
+                found!(self.long(place))
+            });
         }
         Ok(Ok(places))
     }
 
     fn short(&mut self, at: u64) -> Found<u16> {
-        let read = if self.is_little { u16::from_le_bytes } else { u16::from_be_bytes };
+        let read = if self.is_little {
+            u16::from_le_bytes
+        } else {
+            u16::from_be_bytes
+        };
         Ok(self.content.bytes(at)?.map(read).ok_or(BehindTheEnd))
     }
 
     fn long(&mut self, at: u64) -> Found<u64> {
-        let read = if self.is_little { u32::from_le_bytes } else { u32::from_be_bytes };
-        Ok(self.content.bytes(at)?.map(|bytes| read(bytes).into()).ok_or(BehindTheEnd))
+        let read = if self.is_little {
+            u32::from_le_bytes
+        } else {
+            u32::from_be_bytes
+        };
+        Ok(self
+            .content
+            .bytes(at)?
+            .map(|bytes| read(bytes).into())
+            .ok_or(BehindTheEnd))
     }
 }

@@ -1,9 +1,10 @@
-//! *Images* by their first bytes: photos as cameras, phones and programs write them, and camera raws.
+//! *Images* by their first bytes: photos as cameras, phones and programs write them, and camera
+//! raws.
 
 use super::iso::brands;
 
-/// First bytes that are an image's and nothing else's. Where it says TIFF, camera raws (CR2, NEF, ARW, DNG, PEF, SRW)
-/// are meant too.
+/// First bytes that are an image's and nothing else's. Where it says TIFF, camera raws (CR2, NEF,
+/// ARW, DNG, PEF, SRW) are meant too.
 const SIGNATURES: [&[u8]; 15] = [
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
@@ -22,23 +23,29 @@ const SIGNATURES: [&[u8]; 15] = [
     b"\0MRM",                // Minolta MRW
 ];
 
-/// A TIFF header is 8 bytes (magic and the place of the first directory); nothing that is shorter holds a picture.
+/// A TIFF header is 8 bytes (magic and the place of the first directory); nothing that is shorter
+/// holds a picture.
 const SHORTEST: usize = 8;
 
-/// Brands of ISO base media files that are still images or bursts of them: HEIF (ISO/IEC 23008-12), AVIF, Canon CR3.
+/// Brands of ISO base media files that are still images or bursts of them: HEIF (ISO/IEC 23008-12),
+/// AVIF, Canon CR3.
 const BRANDS: [&[u8; 4]; 14] = [
-    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2", b"msf1", b"avif",
-    b"avis", b"crx ",
+    b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"mif2",
+    b"msf1", b"avif", b"avis", b"crx ",
 ];
 
-/// `BITMAPCOREHEADER` to `BITMAPV5HEADER`: the lengths that the header after the file header may have.
+/// `BITMAPCOREHEADER` to `BITMAPV5HEADER`: the lengths that the header after the file header may
+/// have.
 const BITMAP_HEADER_BYTES: [u32; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
 
 /// Whether these are the first bytes of an image.
 pub(super) fn is_image(head: &[u8]) -> bool {
     infer::image::is_jpeg(head)
         || infer::image::is_jxl(head)
-        || head.len() >= SHORTEST && SIGNATURES.iter().any(|signature| head.starts_with(signature))
+        || head.len() >= SHORTEST
+            && SIGNATURES
+                .iter()
+                .any(|signature| head.starts_with(signature))
         || is_webp(head)
         || is_bitmap(head)
         || is_iso_image(head)
@@ -48,20 +55,31 @@ fn is_webp(head: &[u8]) -> bool {
     head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP")
 }
 
-/// `BM` begins many a text; a bitmap goes on with the place of its pixels and the length of its second header.
+/// `BM` begins many a text; a bitmap goes on with the place of its pixels and the length of its
+/// second header.
 fn is_bitmap(head: &[u8]) -> bool {
-    let number = |at: usize| head.get(at..)?.first_chunk().copied().map(u32::from_le_bytes);
+    let number = |at: usize| {
+        head.get(at..)?
+            .first_chunk()
+            .copied()
+            .map(u32::from_le_bytes)
+    };
     let (Some(pixels_at), Some(header_bytes)) = (number(10), number(14)) else {
         return false;
     };
-    head.starts_with(b"BM") && BITMAP_HEADER_BYTES.contains(&header_bytes) && pixels_at >= 14 + header_bytes
+    head.starts_with(b"BM")
+        && BITMAP_HEADER_BYTES.contains(&header_bytes)
+        && pixels_at >= 14 + header_bytes
 }
 
-/// The major brand decides; if it is neither an image's nor a video's, one of the compatible brands may.
+/// The major brand decides; if it is neither an image's nor a video's, one of the compatible brands
+/// may.
 fn is_iso_image(head: &[u8]) -> bool {
     let Some(mut brands) = brands(head) else {
         return false;
     };
     let is_image = |brand: [u8; 4]| BRANDS.contains(&&brand);
-    brands.next().is_some_and(|major| is_image(major) || !super::video::is_brand(major) && brands.any(is_image))
+    brands.next().is_some_and(|major| {
+        is_image(major) || !super::video::is_brand(major) && brands.any(is_image)
+    })
 }

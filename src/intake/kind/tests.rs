@@ -22,7 +22,14 @@ fn ftyp(major: [u8; 4], compatible: &[&[u8; 4]]) -> Vec<u8> {
 }
 
 fn riff(kind: [u8; 4]) -> Vec<u8> {
-    [b"RIFF".as_slice(), &100_u32.to_le_bytes(), &kind, b"VP8 ", &[0; 8]].concat()
+    [
+        b"RIFF".as_slice(),
+        &100_u32.to_le_bytes(),
+        &kind,
+        b"VP8 ",
+        &[0; 8],
+    ]
+    .concat()
 }
 
 fn bitmap(header_bytes: u32, pixels_at: u32) -> Vec<u8> {
@@ -35,14 +42,22 @@ fn bitmap(header_bytes: u32, pixels_at: u32) -> Vec<u8> {
 
 fn matroska(kind: &[u8]) -> Vec<u8> {
     let length = 0x80 | u8::try_from(kind.len()).unwrap();
-    let mut head = [b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82".as_slice(), &[length], kind].concat();
+    let mut head = [
+        b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82".as_slice(),
+        &[length],
+        kind,
+    ]
+    .concat();
     head.resize(300, 0);
     head
 }
 
 fn packets(first: usize, length: usize) -> Vec<u8> {
     let mut head = vec![0; HEAD_BYTES];
-    head.iter_mut().skip(first).step_by(length).for_each(|byte| *byte = 0x47);
+    head.iter_mut()
+        .skip(first)
+        .step_by(length)
+        .for_each(|byte| *byte = 0x47);
     head
 }
 
@@ -64,7 +79,13 @@ fn images() -> Vec<(&'static str, Vec<u8>)> {
         ("BMP, info header", bitmap(40, 54)),
         ("BMP, version 5", bitmap(124, 138)),
         ("HEIC", ftyp(*b"heic", &[b"mif1", b"heic"])),
-        ("HEIC, iPhone", ftyp(*b"heic", &[b"mif1", b"MiHE", b"MiPr", b"miaf", b"MiHB", b"heic"])),
+        (
+            "HEIC, iPhone",
+            ftyp(
+                *b"heic",
+                &[b"mif1", b"MiHE", b"MiPr", b"miaf", b"MiHB", b"heic"],
+            ),
+        ),
         ("HEIF, general brand", ftyp(*b"mif1", &[b"mif1", b"miaf"])),
         ("HEIF, burst", ftyp(*b"msf1", &[b"hevc"])),
         ("HEIF, unknown major brand", ftyp(*b"zzzz", &[b"heic"])),
@@ -92,7 +113,10 @@ fn videos() -> Vec<(&'static str, Vec<u8>)> {
         ("MP4", ftyp(*b"isom", &[b"iso2", b"avc1", b"mp41"])),
         ("MP4, version 2", ftyp(*b"mp42", &[b"isom"])),
         ("QuickTime", ftyp(*b"qt  ", &[b"qt  "])),
-        ("QuickTime without ftyp", b"\0\0\x10\0moov\0\0\0\x6cmvhd\0\0".to_vec()),
+        (
+            "QuickTime without ftyp",
+            b"\0\0\x10\0moov\0\0\0\x6cmvhd\0\0".to_vec(),
+        ),
         ("M4V", ftyp(*b"M4V ", &[b"isom"])),
         ("3GP", ftyp(*b"3gp5", &[b"isom"])),
         ("3G2", ftyp(*b"3g2a", &[])),
@@ -109,9 +133,18 @@ fn videos() -> Vec<(&'static str, Vec<u8>)> {
 fn neither() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("text", b"Dear diary, today I took a photo.".to_vec()),
-        ("text that begins with BM", b"BMW M3, 1988, red, second hand, good tyres".to_vec()),
-        ("text that begins with GIF", b"GIFTS: a book, a lamp".to_vec()),
-        ("text that begins with II", b"II. The second chapter".to_vec()),
+        (
+            "text that begins with BM",
+            b"BMW M3, 1988, red, second hand, good tyres".to_vec(),
+        ),
+        (
+            "text that begins with GIF",
+            b"GIFTS: a book, a lamp".to_vec(),
+        ),
+        (
+            "text that begins with II",
+            b"II. The second chapter".to_vec(),
+        ),
         ("text that begins with GGG", vec![b'a'; HEAD_BYTES]),
         ("bitmap with pixels in its header", bitmap(40, 20)),
         ("WAV", riff(*b"WAVE")),
@@ -120,7 +153,10 @@ fn neither() -> Vec<(&'static str, Vec<u8>)> {
         ("ftyp of no length", b"\0\0\0\0ftypheic\0\0\0\0".to_vec()),
         ("ftyp of odd length", b"\0\0\0\x13ftypheic\0\0\0\0".to_vec()),
         ("half a PNG", b"\x89PNG\r\n\x1a".to_vec()),
-        ("PNG through a text filter", b"\x89PNG\n\x1a\n\0\0\0\rIHDR".to_vec()),
+        (
+            "PNG through a text filter",
+            b"\x89PNG\n\x1a\n\0\0\0\rIHDR".to_vec(),
+        ),
         ("PDF", b"%PDF-1.7\n%\xe2\xe3\xcf\xd3".to_vec()),
         ("ZIP", b"PK\x03\x04\x14\0\0\0\x08\0".to_vec()),
         ("ELF", b"\x7fELF\x02\x01\x01\0\0\0\0\0".to_vec()),
@@ -149,8 +185,16 @@ fn videos_are_media_and_no_images() {
 #[test]
 fn near_misses_stay_local() {
     for (what, head) in neither() {
-        assert_eq!(left_by_kind(Accept::Images, &path("a.jpg"), &head), Some(Left::NoImage), "{what}");
-        assert_eq!(left_by_kind(Accept::Media, &path("a.jpg"), &head), Some(Left::NoMedia), "{what}");
+        assert_eq!(
+            left_by_kind(Accept::Images, &path("a.jpg"), &head),
+            Some(Left::NoImage),
+            "{what}"
+        );
+        assert_eq!(
+            left_by_kind(Accept::Media, &path("a.jpg"), &head),
+            Some(Left::NoMedia),
+            "{what}"
+        );
         assert!(is_taken(Accept::All, &head), "{what}");
     }
 }
@@ -169,10 +213,21 @@ fn what_is_shorter_than_its_magic_stays_local() {
 #[test]
 fn sidecars_are_known_by_name_and_only_as_media() {
     for name in ["a.xmp", "a.jpg.XMP", "IMG_1.AAE", "a/b.json"] {
-        assert_eq!(left_by_kind(Accept::Media, &path(name), b"<x:xmpmeta"), None, "{name}");
-        assert_eq!(left_by_kind(Accept::Images, &path(name), b"<x:xmpmeta"), Some(Left::NoImage), "{name}");
+        assert_eq!(
+            left_by_kind(Accept::Media, &path(name), b"<x:xmpmeta"),
+            None,
+            "{name}"
+        );
+        assert_eq!(
+            left_by_kind(Accept::Images, &path(name), b"<x:xmpmeta"),
+            Some(Left::NoImage),
+            "{name}"
+        );
     }
-    assert_eq!(left_by_kind(Accept::Media, &path("xmp"), b"<x:xmpmeta"), Some(Left::NoMedia));
+    assert_eq!(
+        left_by_kind(Accept::Media, &path("xmp"), b"<x:xmpmeta"),
+        Some(Left::NoMedia)
+    );
 }
 
 #[test]

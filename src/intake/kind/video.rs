@@ -4,15 +4,15 @@ use super::iso::brands;
 
 /// How brands of videos begin: MP4, `QuickTime`, 3GPP, Sony, Flash, and the makers' own.
 const BRAND_BEGINNINGS: [&[u8]; 18] = [
-    b"qt", b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"mp4", b"avc1", b"M4V", b"3g", b"dash", b"MSNV",
-    b"XAVC", b"F4V", b"mmp4", b"caqv", b"pana",
+    b"qt", b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"mp4", b"avc1", b"M4V", b"3g",
+    b"dash", b"MSNV", b"XAVC", b"F4V", b"mmp4", b"caqv", b"pana",
 ];
 
 /// Packets of an MPEG transport stream begin with this byte (ISO/IEC 13818-1).
 const PACKET_SYNC: u8 = 0x47;
 
-/// Their length on air (`.ts`) and on cameras (`.mts`, four bytes of time before each), and where the first sync byte
-/// is.
+/// Their length on air (`.ts`) and on cameras (`.mts`, four bytes of time before each), and where
+/// the first sync byte is.
 const PACKETS: [(usize, usize); 2] = [(0, 188), (4, 192)];
 
 /// So many packets in a row must begin alike: one byte alone is a `G`.
@@ -38,11 +38,13 @@ pub(super) fn is_video(head: &[u8]) -> bool {
 
 /// Whether an ISO base media file of this major brand is a video.
 pub(super) fn is_brand(brand: [u8; 4]) -> bool {
-    BRAND_BEGINNINGS.iter().any(|beginning| brand.starts_with(beginning))
+    BRAND_BEGINNINGS
+        .iter()
+        .any(|beginning| brand.starts_with(beginning))
 }
 
 fn is_transport_stream(head: &[u8]) -> bool {
-    PACKETS
-        .iter()
-        .any(|(first, length)| (0..PACKETS_SEEN).all(|packet| head.get(first + packet * length) == Some(&PACKET_SYNC)))
+    PACKETS.iter().any(|(first, length)| {
+        (0..PACKETS_SEEN).all(|packet| head.get(first + packet * length) == Some(&PACKET_SYNC))
+    })
 }

@@ -29,7 +29,10 @@ fn a_file_is_due_only_when_it_was_quiet_after_a_burst() {
     assert_eq!(notes.next_due(), Some(start + ms(1300)));
     assert_eq!(notes.take_due(start + ms(1300), 9).len(), 1);
     assert!(notes.awaits(A), "taken is not yet looked at");
-    assert!(notes.take_due(start + ms(9000), 9).is_empty(), "nothing is taken twice");
+    assert!(
+        notes.take_due(start + ms(9000), 9).is_empty(),
+        "nothing is taken twice"
+    );
 }
 
 #[test]
@@ -79,7 +82,11 @@ fn renames_are_followed_and_stale_names_are_not() {
     let _noted = notes.touch(B, &path("dd/b.jpg"), start);
     notes.rename_folder(&path("d"), &path("x"));
     let _noted = notes.close(A, &path("d/.a.part"), start);
-    let names: Vec<_> = notes.take_due(start + QUIET, 9).into_iter().map(|it| it.path).collect();
+    let names: Vec<_> = notes
+        .take_due(start + QUIET, 9)
+        .into_iter()
+        .map(|it| it.path)
+        .collect();
     assert_eq!(names, [path("e/f/a.jpg"), path("dd/b.jpg")]);
 }
 
@@ -101,9 +108,16 @@ fn a_file_that_was_found_is_due_at_once_unless_it_was_noted() {
     let _noted = notes.touch(A, &path("a.jpg"), start);
     let _noted = notes.find(A, &path("old.jpg"), Origin::Told, start);
     let _noted = notes.find(B, &path("b.jpg"), Origin::Told, start);
-    let due: Vec<_> = notes.take_due(start, 9).into_iter().map(|it| it.id).collect();
+    let due: Vec<_> = notes
+        .take_due(start, 9)
+        .into_iter()
+        .map(|it| it.id)
+        .collect();
     assert_eq!(due, [B]);
-    assert_eq!(notes.take_due(start + QUIET, 9).remove(0).path, path("a.jpg"));
+    assert_eq!(
+        notes.take_due(start + QUIET, 9).remove(0).path,
+        path("a.jpg")
+    );
 }
 
 #[test]
@@ -113,8 +127,15 @@ fn too_many_notes_are_dropped_but_never_those_of_open_files() {
     for id in 2..=3 {
         assert_eq!(notes.touch(FileId(id), &path("b"), start), Noting::Noted);
     }
-    assert_eq!(notes.touch(FileId(3), &path("b"), start), Noting::Noted, "an old note is no new one");
-    assert_eq!(notes.touch(FileId(4), &path("c"), start), Noting::Overflowed);
+    assert_eq!(
+        notes.touch(FileId(3), &path("b"), start),
+        Noting::Noted,
+        "an old note is no new one"
+    );
+    assert_eq!(
+        notes.touch(FileId(4), &path("c"), start),
+        Noting::Overflowed
+    );
     assert!(notes.awaits(A) && notes.awaits(FileId(4)) && notes.len() == 2);
     assert_eq!(notes.next_due(), Some(start + QUIET));
 }
@@ -127,7 +148,11 @@ fn a_file_that_fails_is_due_again_but_nobody_waits_for_it() {
     notes.fail(&glance, start + ms(5000));
     assert!(!notes.awaits(A) && notes.awaiting().next().is_none());
     notes.hasten(start);
-    assert_eq!(notes.next_due(), Some(start + ms(5000)), "stopping does not wait for it either");
+    assert_eq!(
+        notes.next_due(),
+        Some(start + ms(5000)),
+        "stopping does not wait for it either"
+    );
     let again = notes.take_due(start + ms(5000), 1).remove(0);
     assert_eq!(again.failures, 1);
     assert!(!notes.awaits(A));

@@ -1,4 +1,5 @@
-//! A journal on a disk that fails: nothing is claimed that is not so, nothing is lost, and work goes on when the disk is well again.
+//! A journal on a disk that fails: nothing is claimed that is not so, nothing is lost, and work
+//! goes on when the disk is well again.
 
 use super::*;
 use crate::journal::tests::disk::Disk;
@@ -25,7 +26,10 @@ fn write_in_vain(house: &House, disk: &Disk, name: &str) -> FileId {
 fn a_photo_is_pending_while_the_journal_fails_and_promised_when_it_is_well_again() {
     let (house, disk) = house_on_disk();
     let id = write_in_vain(&house, &disk, "a.jpg");
-    assert_eq!(house.intake().status(id, &path("a.jpg")).state, StateWord::Pending);
+    assert_eq!(
+        house.intake().status(id, &path("a.jpg")).state,
+        StateWord::Pending
+    );
     assert!(house.intake().busy(), "who waits for it goes on waiting");
     disk.heal();
     house.settle();

@@ -3,11 +3,16 @@
 use super::*;
 use crate::spool::remove_xattr;
 
-const END_IS_MISSING: &str = "incomplete: its end is missing; copy it again, or `heirloom retry` it as it is";
-const SHORTER: &str = "incomplete: it is shorter than it was; copy it again, or `heirloom retry` it as it is";
+const END_IS_MISSING: &str =
+    "incomplete: its end is missing; copy it again, or `heirloom retry` it as it is";
+const SHORTER: &str =
+    "incomplete: it is shorter than it was; copy it again, or `heirloom retry` it as it is";
 
 fn failed(why: &str) -> FileState {
-    FileState::Failed { fingerprint: None, why: why.to_owned() }
+    FileState::Failed {
+        fingerprint: None,
+        why: why.to_owned(),
+    }
 }
 
 fn cut(content: &str) -> Vec<u8> {
@@ -24,12 +29,24 @@ fn a_photo_without_its_end_that_was_never_promised_is_flagged_until_its_owner_sa
     for start in 0..2 {
         house.open();
         house.settle();
-        assert_eq!(house.state("cut.jpg"), failed(END_IS_MISSING), "start {start}");
+        assert_eq!(
+            house.state("cut.jpg"),
+            failed(END_IS_MISSING),
+            "start {start}"
+        );
         assert_eq!(house.state("whole.jpg"), pending(&photo("whole.jpg")));
         house.kill();
     }
     house.open();
-    assert_eq!(house.intake().retry(&[path("cut.jpg")]).unwrap().again.files, 1);
+    assert_eq!(
+        house
+            .intake()
+            .retry(&[path("cut.jpg")])
+            .unwrap()
+            .again
+            .files,
+        1
+    );
     house.settle();
     assert_eq!(house.state("cut.jpg"), pending(&cut("cut")));
     // And it stays so.
@@ -49,7 +66,14 @@ fn whatever_the_mount_tells_of_is_taken_as_it_is() {
     house.kill();
     fs::write(house.place("closed.jpg"), cut("closed")).unwrap();
     let marker = Marker::of_this_boot().unwrap();
-    marker.closed(&fs::File::options().write(true).open(house.place("closed.jpg")).unwrap()).unwrap();
+    marker
+        .closed(
+            &fs::File::options()
+                .write(true)
+                .open(house.place("closed.jpg"))
+                .unwrap(),
+        )
+        .unwrap();
     house.open();
     house.settle();
     assert_eq!(house.state("closed.jpg"), pending(&cut("closed")));
@@ -100,9 +124,14 @@ fn house_with_a_cut_photo() -> House {
 #[test]
 fn nobody_vouches_for_a_photo_while_it_is_written() {
     let house = house_with_a_cut_photo();
-    house.intake().writing(house.id("cut.jpg"), &path("cut.jpg"));
+    house
+        .intake()
+        .writing(house.id("cut.jpg"), &path("cut.jpg"));
     let retried = house.intake().retry(&[]).unwrap();
-    assert!(matches!(retried.refused.as_slice(), [(_, RetryError::InUse)]), "{retried:?}");
+    assert!(
+        matches!(retried.refused.as_slice(), [(_, RetryError::InUse)]),
+        "{retried:?}"
+    );
     assert_eq!(retried.again.files, 0);
 }
 
@@ -112,7 +141,10 @@ fn who_vouches_for_a_photo_vouches_for_no_other_in_its_place() {
     fs::write(house.place("other.jpg"), cut("other")).unwrap();
     fs::rename(house.place("other.jpg"), house.place("cut.jpg")).unwrap();
     let retried = house.intake().retry(&[]).unwrap();
-    assert!(matches!(retried.refused.as_slice(), [(_, RetryError::Moved)]), "{retried:?}");
+    assert!(
+        matches!(retried.refused.as_slice(), [(_, RetryError::Moved)]),
+        "{retried:?}"
+    );
     assert_eq!(retried.again.files, 0);
 }
 
@@ -122,7 +154,13 @@ fn a_lost_journal_tears_no_photo() {
     house.write("a.jpg", &photo("a"));
     house.settle();
     house.kill();
-    assert!(remove_xattr(fs::File::open(house.place("a.jpg")).unwrap(), "user.heirloom.mark".as_ref()).is_err());
+    assert!(
+        remove_xattr(
+            fs::File::open(house.place("a.jpg")).unwrap(),
+            "user.heirloom.mark".as_ref()
+        )
+        .is_err()
+    );
     fs::remove_file(house.journal_file()).unwrap();
     house.open();
     house.settle();

@@ -1,4 +1,5 @@
-//! Names that change places in one step (`RENAME_EXCHANGE`): both keep their right states, here and in the library.
+//! Names that change places in one step (`RENAME_EXCHANGE`): both keep their right states, here and
+//! in the library.
 
 use std::collections::BTreeMap;
 
@@ -13,11 +14,16 @@ impl Shelf {
     fn hear(&mut self, house: &House) {
         for change in house.empty_outbox() {
             match change {
-                NameChange::Put { path, fingerprint, .. } => {
+                NameChange::Put {
+                    path, fingerprint, ..
+                } => {
                     self.0.insert(path.to_string(), fingerprint);
                 }
                 NameChange::Move { from, to } => {
-                    let photo = self.0.remove(from.as_str()).expect("only what is in the library moves");
+                    let photo = self
+                        .0
+                        .remove(from.as_str())
+                        .expect("only what is in the library moves");
                     self.0.insert(to.to_string(), photo);
                 }
                 NameChange::Remove { path } => {
@@ -30,7 +36,10 @@ impl Shelf {
     /// The library lists exactly these names with these contents.
     #[track_caller]
     fn lists(&self, expected: &[(&str, &[u8])]) {
-        let expected = expected.iter().map(|(path, content)| ((*path).to_owned(), Fingerprint::of(content))).collect();
+        let expected = expected
+            .iter()
+            .map(|(path, content)| ((*path).to_owned(), Fingerprint::of(content)))
+            .collect();
         assert_eq!(self.0, expected);
     }
 }
@@ -54,11 +63,18 @@ fn exchanged_photos_keep_their_states_and_are_not_read_again() {
     house.exchange("a.jpg", "b.jpg");
     for name in ["a.jpg", "b.jpg"] {
         let status = house.intake().status(house.id(name), &path(name));
-        assert_eq!(status.state, StateWord::BackedUp, "at once, before it is followed");
+        assert_eq!(
+            status.state,
+            StateWord::BackedUp,
+            "at once, before it is followed"
+        );
     }
     drop(ledger);
     house.settle();
-    assert_eq!((house.state("a.jpg"), house.state("b.jpg")), (backed_up(&photo("b.jpg")), backed_up(&photo("a.jpg"))));
+    assert_eq!(
+        (house.state("a.jpg"), house.state("b.jpg")),
+        (backed_up(&photo("b.jpg")), backed_up(&photo("a.jpg")))
+    );
     shelf.hear(&house);
     shelf.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("a.jpg"))]);
     assert_eq!(house.intake().tally(), house.recount());

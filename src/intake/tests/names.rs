@@ -13,7 +13,10 @@ fn a_photo_saved_under_a_temporary_name_and_renamed_is_promised() {
     let id = house.write("b.jpg.part", &photo("download"));
     house.wait("it to be judged", |house| house.record(id).is_some());
     house.rename("b.jpg.part", "b.jpg");
-    assert_eq!(house.intake().status(id, &path("b.jpg")).state, StateWord::Pending);
+    assert_eq!(
+        house.intake().status(id, &path("b.jpg")).state,
+        StateWord::Pending
+    );
     house.settle();
     assert_eq!(house.state("b.jpg"), pending(&photo("download")));
 }
@@ -30,7 +33,11 @@ fn saving_over_a_photo_by_rename_promises_the_new_one_and_forgets_the_old() {
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("new")));
     assert_eq!(house.record(old), None);
-    assert_eq!(house.empty_outbox(), [], "the new photo's name will replace the old one's");
+    assert_eq!(
+        house.empty_outbox(),
+        [],
+        "the new photo's name will replace the old one's"
+    );
     assert_eq!(house.intake().tally(), house.recount());
 }
 
@@ -45,7 +52,10 @@ fn a_backed_up_photo_moves_in_the_library_without_being_read_again() {
     house.rename("b.jpg", "c.jpg");
     house.settle();
     assert_eq!(house.state("c.jpg"), backed_up(&photo("a")));
-    assert_eq!(house.empty_outbox(), [moved("a.jpg", "b.jpg"), moved("b.jpg", "c.jpg")]);
+    assert_eq!(
+        house.empty_outbox(),
+        [moved("a.jpg", "b.jpg"), moved("b.jpg", "c.jpg")]
+    );
 }
 
 #[test]
@@ -87,7 +97,11 @@ fn photos_that_swap_names_swap_them_in_the_library() {
     house.settle();
     assert_eq!(house.state("a.jpg"), backed_up(&photo("b")));
     assert_eq!(house.state("b.jpg"), backed_up(&photo("a")));
-    let expected = [moved("a.jpg", "t.jpg"), moved("b.jpg", "a.jpg"), moved("t.jpg", "b.jpg")];
+    let expected = [
+        moved("a.jpg", "t.jpg"),
+        moved("b.jpg", "a.jpg"),
+        moved("t.jpg", "b.jpg"),
+    ];
     assert_eq!(house.empty_outbox(), expected);
 }
 
@@ -109,19 +123,29 @@ fn folders_that_swap_names_swap_them_in_the_library() {
     house.settle();
     assert_eq!(house.state("x/1.jpg"), backed_up(&photo("y1")));
     play(&mut library, house.empty_outbox());
-    let expected = [(path("x/1.jpg"), Fingerprint::of(&photo("y1"))), (path("y/1.jpg"), Fingerprint::of(&photo("x1")))];
+    let expected = [
+        (path("x/1.jpg"), Fingerprint::of(&photo("y1"))),
+        (path("y/1.jpg"), Fingerprint::of(&photo("x1"))),
+    ];
     assert_eq!(library.into_iter().collect::<Vec<_>>(), expected);
 }
 
 /// Carries changes out as the server does.
-fn play(library: &mut std::collections::BTreeMap<LibraryPath, Fingerprint>, changes: Vec<NameChange>) {
+fn play(
+    library: &mut std::collections::BTreeMap<LibraryPath, Fingerprint>,
+    changes: Vec<NameChange>,
+) {
     for change in changes {
         match change {
-            NameChange::Put { path, fingerprint, .. } => {
+            NameChange::Put {
+                path, fingerprint, ..
+            } => {
                 library.insert(path, fingerprint);
             }
             NameChange::Move { from, to } => {
-                let photo = library.remove(&from).expect("only what is in the library moves");
+                let photo = library
+                    .remove(&from)
+                    .expect("only what is in the library moves");
                 library.insert(to, photo);
             }
             NameChange::Remove { path } => {
@@ -135,7 +159,10 @@ fn play(library: &mut std::collections::BTreeMap<LibraryPath, Fingerprint>, chan
 fn a_renamed_folder_takes_its_photos_along_noted_or_not() {
     let house = House::new();
     for number in 0..700 {
-        house.write(&format!("old/{}/{number}.jpg", number % 3), &photo(&number.to_string()));
+        house.write(
+            &format!("old/{}/{number}.jpg", number % 3),
+            &photo(&number.to_string()),
+        );
     }
     house.settle();
     house.back_up_all();
@@ -161,8 +188,15 @@ fn a_photo_that_is_hidden_stays_in_the_library() {
     house.rename_folder("d", ".d");
     house.settle();
     let id = house.id(".d/a.jpg");
-    assert_eq!(house.intake().status(id, &path(".d/a.jpg")).state, StateWord::Local);
-    house.wait("it to be judged", |house| house.record(id).is_some_and(|it| it.state == local("hidden file")));
+    assert_eq!(
+        house.intake().status(id, &path(".d/a.jpg")).state,
+        StateWord::Local
+    );
+    house.wait("it to be judged", |house| {
+        house
+            .record(id)
+            .is_some_and(|it| it.state == local("hidden file"))
+    });
     assert_eq!(house.empty_outbox(), []);
     house.rename_folder(".d", "e");
     house.settle();
@@ -185,7 +219,12 @@ fn a_removed_photo_goes_to_the_trash_of_the_library() {
     assert_eq!(house.intake().tally(), Tally::default(), "gone at once");
     house.settle();
     assert_eq!(house.record(id), None);
-    assert_eq!(house.empty_outbox(), [NameChange::Remove { path: path("a.jpg") }]);
+    assert_eq!(
+        house.empty_outbox(),
+        [NameChange::Remove {
+            path: path("a.jpg")
+        }]
+    );
 }
 
 #[test]
@@ -205,7 +244,8 @@ fn a_rename_while_nobody_watched_is_found() {
 }
 
 #[test]
-fn a_photo_that_is_looked_for_between_its_renaming_and_the_word_of_it_keeps_its_name_in_the_library() {
+fn a_photo_that_is_looked_for_between_its_renaming_and_the_word_of_it_keeps_its_name_in_the_library()
+ {
     let house = House::new();
     let id = house.write("a.jpg", &photo("a"));
     house.settle();
@@ -213,8 +253,12 @@ fn a_photo_that_is_looked_for_between_its_renaming_and_the_word_of_it_keeps_its_
     house.empty_outbox();
     house.intake().touched(id, &path("a.jpg"));
     fs::rename(house.place("a.jpg"), house.place("b.jpg")).unwrap();
-    house.wait("a worker to miss it", |house| house.intake().inside().desk.state().notes.is_missing(id));
-    house.intake().renamed_file(id, &path("a.jpg"), &path("b.jpg"), None);
+    house.wait("a worker to miss it", |house| {
+        house.intake().inside().desk.state().notes.is_missing(id)
+    });
+    house
+        .intake()
+        .renamed_file(id, &path("a.jpg"), &path("b.jpg"), None);
     house.settle();
     assert_eq!(house.state("b.jpg"), backed_up(&photo("a")));
     assert_eq!(house.empty_outbox(), [moved("a.jpg", "b.jpg")]);
@@ -234,10 +278,13 @@ fn a_note_that_leads_nowhere_has_the_tree_compared() {
 fn a_name_told_late_does_not_lead_a_new_file_astray() {
     let house = House::new();
     let ledger = house.intake().inside().ledger();
-    // Renamed and removed before anything is followed; then its number comes back, as ext4 gives it again at once.
+    // Renamed and removed before anything is followed; then its number comes back, as ext4 gives it
+    // again at once.
     let old = house.put("c.jpg");
     house.intake().touched(old, &path("a.jpg"));
-    house.intake().renamed_file(old, &path("a.jpg"), &path("b.jpg"), None);
+    house
+        .intake()
+        .renamed_file(old, &path("a.jpg"), &path("b.jpg"), None);
     house.intake().removed(old, &path("b.jpg"));
     house.intake().touched(old, &path("c.jpg"));
     drop(ledger);

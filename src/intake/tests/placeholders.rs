@@ -7,21 +7,33 @@ use crate::spool::Placeholder;
 const AFAR: &[u8] = b"a photo far away";
 
 fn placeholder() -> Placeholder {
-    let stamp = Stamp { size: 500_000, mtime_ns: 1_600_000_000_000_000_007 };
+    let stamp = Stamp {
+        size: 500_000,
+        mtime_ns: 1_600_000_000_000_000_007,
+    };
     Placeholder::new(Fingerprint::of(AFAR), stamp)
 }
 
 fn absent() -> FileState {
-    FileState::Placeholder { fingerprint: Fingerprint::of(AFAR) }
+    FileState::Placeholder {
+        fingerprint: Fingerprint::of(AFAR),
+    }
 }
 
 impl House {
     fn put_placeholder(&self, name: &str) -> FileId {
-        self.spool.create_placeholder(&path(name), &placeholder()).unwrap()
+        self.spool
+            .create_placeholder(&path(name), &placeholder())
+            .unwrap()
     }
 
     fn nothing_is_queued(&self) {
-        assert_eq!(self.journal().pending(9, 9, &std::collections::HashSet::new()).unwrap(), []);
+        assert_eq!(
+            self.journal()
+                .pending(9, 9, &std::collections::HashSet::new())
+                .unwrap(),
+            []
+        );
     }
 }
 
@@ -35,9 +47,21 @@ fn a_placeholder_without_a_journal_is_found_as_that_and_never_queued() {
     house.settle();
     assert_eq!(house.state("a.jpg"), absent());
     let status = house.intake().status(id, &path("a.jpg"));
-    assert_eq!((status.state, status.fingerprint), (StateWord::Placeholder, Some(Fingerprint::of(AFAR))));
-    assert_eq!(house.intake().status(hidden, &path(".hidden.jpg")).state, StateWord::Placeholder);
-    assert_eq!(house.intake().tally().placeholder, Amount { files: 2, bytes: 1_000_000 });
+    assert_eq!(
+        (status.state, status.fingerprint),
+        (StateWord::Placeholder, Some(Fingerprint::of(AFAR)))
+    );
+    assert_eq!(
+        house.intake().status(hidden, &path(".hidden.jpg")).state,
+        StateWord::Placeholder
+    );
+    assert_eq!(
+        house.intake().tally().placeholder,
+        Amount {
+            files: 2,
+            bytes: 1_000_000
+        }
+    );
     house.nothing_is_queued();
 }
 
@@ -45,7 +69,10 @@ fn a_placeholder_without_a_journal_is_found_as_that_and_never_queued() {
 fn a_placeholder_is_neither_torn_nor_an_image_whatever_happens_to_it() {
     let house = House::new();
     let id = house.put_placeholder("a.jpg");
-    let file = fs::File::options().write(true).open(house.place("a.jpg")).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(house.place("a.jpg"))
+        .unwrap();
     house.spool.marker().opened(&file).unwrap();
     house.intake().touched(id, &path("a.jpg"));
     house.settle();
@@ -65,7 +92,10 @@ fn what_a_crash_kept_from_becoming_a_placeholder_is_looked_at_again() {
     house.settle();
     let record = house.record(id).unwrap();
     let fingerprint = Fingerprint::of(&photo("a"));
-    let said = FileRecord { state: FileState::Placeholder { fingerprint }, ..record };
+    let said = FileRecord {
+        state: FileState::Placeholder { fingerprint },
+        ..record
+    };
     house.journal().record(vec![(id, said)]).unwrap();
     house.kill();
     house.open();
@@ -78,7 +108,10 @@ fn a_placeholder_that_was_being_filled_gets_its_time_back() {
     let mut house = House::new();
     house.kill();
     house.put_placeholder("a.jpg");
-    let file = fs::File::options().write(true).open(house.place("a.jpg")).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(house.place("a.jpg"))
+        .unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 0).unwrap();
     drop(file);
     house.open();
@@ -93,10 +126,21 @@ fn a_placeholder_that_somebody_resized_is_reported_and_never_queued() {
     let mut house = House::new();
     house.kill();
     house.put_placeholder("a.jpg");
-    fs::File::options().write(true).open(house.place("a.jpg")).unwrap().set_len(10).unwrap();
+    fs::File::options()
+        .write(true)
+        .open(house.place("a.jpg"))
+        .unwrap()
+        .set_len(10)
+        .unwrap();
     house.open();
-    house.wait("it to be judged", |house| house.record(house.id("a.jpg")).is_some());
-    assert!(matches!(house.state("a.jpg"), FileState::Failed { .. }), "{:?}", house.state("a.jpg"));
+    house.wait("it to be judged", |house| {
+        house.record(house.id("a.jpg")).is_some()
+    });
+    assert!(
+        matches!(house.state("a.jpg"), FileState::Failed { .. }),
+        "{:?}",
+        house.state("a.jpg")
+    );
     house.nothing_is_queued();
 }
 
@@ -105,17 +149,26 @@ fn a_file_that_became_a_placeholder_while_it_was_read_is_not_believed() {
     let house = House::new();
     let id = house.write("a.jpg", &photo("a"));
     house.settle();
-    let (mut notes, now) = (super::super::notes::Notes::new(1), std::time::Instant::now());
+    let (mut notes, now) = (
+        super::super::notes::Notes::new(1),
+        std::time::Instant::now(),
+    );
     assert_eq!(
         notes.find(id, &path("a.jpg"), super::super::notes::Origin::Told, now),
         super::super::notes::Noting::Noted
     );
     let glance = notes.take_due(now + PATIENCE, 1).remove(0);
     let look = super::super::look::Look::open(&house.spool, glance).unwrap();
-    let file = fs::File::options().write(true).open(house.place("a.jpg")).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(house.place("a.jpg"))
+        .unwrap();
     Placeholder::hollow_out(&file, Fingerprint::of(AFAR), 0).unwrap();
     let found = look.sync(Fingerprint::of(b"holes"));
-    assert!(matches!(found, super::super::look::Found::Changed), "{found:?}");
+    assert!(
+        matches!(found, super::super::look::Found::Changed),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -132,6 +185,14 @@ fn names_of_placeholders_are_told_to_the_library() {
     let told = house.empty_outbox();
     assert_eq!(
         told,
-        [NameChange::Move { from: path("a.jpg"), to: path("c.jpg") }, NameChange::Remove { path: path("b.jpg") }]
+        [
+            NameChange::Move {
+                from: path("a.jpg"),
+                to: path("c.jpg")
+            },
+            NameChange::Remove {
+                path: path("b.jpg")
+            }
+        ]
     );
 }

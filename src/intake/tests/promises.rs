@@ -8,11 +8,17 @@ fn a_closed_photo_is_promised() {
     let content = photo("a");
     let id = house.write("a.jpg", &content);
     assert!(house.intake().busy());
-    assert_eq!(house.intake().status(id, &path("a.jpg")).state, StateWord::Pending);
+    assert_eq!(
+        house.intake().status(id, &path("a.jpg")).state,
+        StateWord::Pending
+    );
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&content));
     let status = house.intake().status(id, &path("a.jpg"));
-    assert_eq!((status.state, status.fingerprint), (StateWord::Pending, Some(Fingerprint::of(&content))));
+    assert_eq!(
+        (status.state, status.fingerprint),
+        (StateWord::Pending, Some(Fingerprint::of(&content)))
+    );
 }
 
 #[test]
@@ -21,7 +27,9 @@ fn an_open_file_is_left_alone_and_keeps_others_waiting_for_nothing() {
     let id = house.write("a.jpg", &photo("a"));
     house.intake().writing(id, &path("a.jpg"));
     house.write("b.jpg", &photo("b"));
-    house.wait("b to be promised", |house| house.record(house.id("b.jpg")).is_some());
+    house.wait("b to be promised", |house| {
+        house.record(house.id("b.jpg")).is_some()
+    });
     assert_eq!(house.record(id), None);
     assert!(house.intake().busy());
     house.intake().written(id, &path("a.jpg"));
@@ -38,7 +46,10 @@ fn a_thousand_photos_in_nested_folders_are_promised_with_the_right_fingerprints(
     }
     house.settle();
     for number in 0..1000 {
-        assert_eq!(house.state(&name(number)), pending(&photo(&number.to_string())));
+        assert_eq!(
+            house.state(&name(number)),
+            pending(&photo(&number.to_string()))
+        );
     }
     assert_eq!(house.intake().tally().pending.files, 1000);
     assert_eq!(house.intake().tally(), house.recount());
@@ -49,7 +60,11 @@ fn what_is_no_photo_stays_local_and_says_why() {
     let house = House::new();
     for (name, content, why) in [
         ("a.txt", b"a letter".to_vec(), "not an image"),
-        ("b.jpg", b"BM is how a letter may begin".to_vec(), "not an image"),
+        (
+            "b.jpg",
+            b"BM is how a letter may begin".to_vec(),
+            "not an image",
+        ),
         ("empty.jpg", Vec::new(), "empty file"),
         (".hidden.jpg", photo("h"), "hidden file"),
         ("c.jpg.part", photo("c"), "temporary name"),
@@ -58,7 +73,10 @@ fn what_is_no_photo_stays_local_and_says_why() {
         house.wait("it to be judged", |house| house.record(id).is_some());
         assert_eq!(house.state(name), local(why));
         let status = house.intake().status(id, &path(name));
-        assert_eq!((status.state, status.why.as_deref()), (StateWord::Local, Some(why)));
+        assert_eq!(
+            (status.state, status.why.as_deref()),
+            (StateWord::Local, Some(why))
+        );
     }
     house.settle();
     assert_eq!(house.intake().tally().local.files, 5);
@@ -71,9 +89,15 @@ fn a_file_changed_after_it_was_promised_is_promised_again() {
     house.settle();
     house.back_up_all();
     let id = house.write("a.jpg", &photo("after"));
-    assert_eq!(house.intake().status(id, &path("a.jpg")).state, StateWord::Pending);
+    assert_eq!(
+        house.intake().status(id, &path("a.jpg")).state,
+        StateWord::Pending
+    );
     let tally = house.intake().tally();
-    assert_eq!((tally.pending.files, tally.backed_up), (1, Amount::default()));
+    assert_eq!(
+        (tally.pending.files, tally.backed_up),
+        (1, Amount::default())
+    );
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("after")));
 }
@@ -99,7 +123,10 @@ fn a_file_changed_while_it_was_hashed_is_hashed_again() {
         let id = house.write("a.jpg", &content);
         house.wait("a worker to take it", |house| {
             let state = house.intake().inside().desk.state();
-            state.notes.next_due().is_none() || house.record(id).is_some_and(|it| it.state == pending(&content))
+            state.notes.next_due().is_none()
+                || house
+                    .record(id)
+                    .is_some_and(|it| it.state == pending(&content))
         });
         *content.last_mut().unwrap() = round;
         house.write("a.jpg", &content);
@@ -114,7 +141,16 @@ fn a_file_removed_while_it_was_hashed_leaves_nothing() {
     let mut content = photo("large");
     content.resize(48 << 20, b'x');
     let id = house.write("a.jpg", &content);
-    house.wait("a worker to take it", |house| house.intake().inside().desk.state().notes.next_due().is_none());
+    house.wait("a worker to take it", |house| {
+        house
+            .intake()
+            .inside()
+            .desk
+            .state()
+            .notes
+            .next_due()
+            .is_none()
+    });
     house.remove("a.jpg");
     house.settle();
     assert_eq!(house.record(id), None);
@@ -124,7 +160,8 @@ fn a_file_removed_while_it_was_hashed_leaves_nothing() {
 #[test]
 fn a_number_used_again_is_a_new_file() {
     let house = House::new();
-    // The same inode number comes back at once on ext4 and tmpfs; told by hand so that it does everywhere.
+    // The same inode number comes back at once on ext4 and tmpfs; told by hand so that it does
+    // everywhere.
     let id = house.write("a.jpg", &photo("a"));
     house.settle();
     house.intake().removed(id, &path("a.jpg"));
@@ -144,7 +181,11 @@ fn no_promise_is_lost_to_a_kill() {
     house.kill();
     house.open();
     house.settle();
-    for (name, content) in [("promised.jpg", "p"), ("closed.jpg", "c"), ("open.jpg", "o")] {
+    for (name, content) in [
+        ("promised.jpg", "p"),
+        ("closed.jpg", "c"),
+        ("open.jpg", "o"),
+    ] {
         assert_eq!(house.state(name), pending(&photo(content)));
     }
 }
@@ -153,7 +194,10 @@ fn no_promise_is_lost_to_a_kill() {
 fn a_deleted_journal_costs_no_photo() {
     let mut house = House::new();
     for number in 0..50 {
-        house.write(&format!("{}/{number}.jpg", number % 5), &photo(&number.to_string()));
+        house.write(
+            &format!("{}/{number}.jpg", number % 5),
+            &photo(&number.to_string()),
+        );
     }
     house.settle();
     house.kill();

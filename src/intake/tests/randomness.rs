@@ -20,10 +20,18 @@ fn the_tally_always_equals_a_recount() {
             house.open();
         }
         house.settle();
-        assert_eq!(house.intake().tally(), house.recount(), "seed {seed}, round {round}");
+        assert_eq!(
+            house.intake().tally(),
+            house.recount(),
+            "seed {seed}, round {round}"
+        );
         if chance.bool() {
             house.back_up_all();
-            assert_eq!(house.intake().tally(), house.recount(), "seed {seed}, round {round}");
+            assert_eq!(
+                house.intake().tally(),
+                house.recount(),
+                "seed {seed}, round {round}"
+            );
         }
     }
 }
@@ -32,7 +40,12 @@ fn step(house: &House, chance: &mut fastrand::Rng) {
     let folder = |chance: &mut fastrand::Rng| ["a", "b", "c"][chance.usize(..3)].to_owned();
     let name = |chance: &mut fastrand::Rng| {
         let ends = ["jpg", "jpg", "txt", "jpg.part"];
-        format!("{}/{}.{}", folder(chance), chance.u8(..8), ends[chance.usize(..4)])
+        format!(
+            "{}/{}.{}",
+            folder(chance),
+            chance.u8(..8),
+            ends[chance.usize(..4)]
+        )
     };
     let (one, other) = (name(chance), name(chance));
     match chance.u8(..10) {
@@ -64,14 +77,22 @@ fn step(house: &House, chance: &mut fastrand::Rng) {
         }
         _ => {}
     }
-    // Each is counted once; and not missed for longer than a name takes that was followed between its change and the word of it.
+    // Each is counted once; and not missed for longer than a name takes that was followed between
+    // its change and the word of it.
     if chance.u8(..8) == 0 {
         let mut files = 0;
         house.spool.walk(&mut |_| files += 1);
         house.wait("every file to be counted", |house| {
             let tally = house.intake().tally();
-            let counted = tally.pending.files + tally.backed_up.files + tally.local.files + tally.failed.files;
-            assert!(counted <= files, "{counted} of {files}: {:?}", house.intake().inside().desk.state());
+            let counted = tally.pending.files
+                + tally.backed_up.files
+                + tally.local.files
+                + tally.failed.files;
+            assert!(
+                counted <= files,
+                "{counted} of {files}: {:?}",
+                house.intake().inside().desk.state()
+            );
             counted == files
         });
     }

@@ -30,15 +30,30 @@ fn put(house: &House, name: &str, content: &[u8]) -> (FileId, Stamp) {
 fn a_file_that_cannot_be_read_says_so_and_is_tried_again() {
     let house = House::new();
     let (id, stamp) = put(&house, "a.jpg", &photo("a"));
-    let found = Found::Unreadable { stamp, error: io::Error::from_raw_os_error(libc::EIO) };
-    house.intake().inside().enter(vec![(glance(&house, "a.jpg"), found)]);
+    let found = Found::Unreadable {
+        stamp,
+        error: io::Error::from_raw_os_error(libc::EIO),
+    };
+    house
+        .intake()
+        .inside()
+        .enter(vec![(glance(&house, "a.jpg"), found)]);
     let status = house.intake().status(id, &path("a.jpg"));
-    assert_eq!((status.state, status.fingerprint), (StateWord::Failed, None));
-    assert!(status.why.is_some_and(|why| why.contains("Input/output error")));
+    assert_eq!(
+        (status.state, status.fingerprint),
+        (StateWord::Failed, None)
+    );
+    assert!(
+        status
+            .why
+            .is_some_and(|why| why.contains("Input/output error"))
+    );
     assert!(!house.intake().busy(), "nobody waits for it");
     assert_eq!(house.intake().tally(), house.recount());
     // A second later the disk answers again.
-    house.wait("the second look", |house| house.state("a.jpg") == pending(&photo("a")));
+    house.wait("the second look", |house| {
+        house.state("a.jpg") == pending(&photo("a"))
+    });
 }
 
 #[test]
@@ -46,12 +61,22 @@ fn a_file_that_could_not_be_stored_is_never_promised_until_it_is_written_again()
     let mut house = House::new();
     let (id, stamp) = put(&house, "a.jpg", &photo("a"));
     let error = io::Error::from_raw_os_error(libc::EIO);
-    let found = Found::NotDurable { stamp, fingerprint: Fingerprint::of(&photo("a")), error };
-    house.intake().inside().enter(vec![(glance(&house, "a.jpg"), found)]);
+    let found = Found::NotDurable {
+        stamp,
+        fingerprint: Fingerprint::of(&photo("a")),
+        error,
+    };
+    house
+        .intake()
+        .inside()
+        .enter(vec![(glance(&house, "a.jpg"), found)]);
     house.kill();
     house.open();
     house.settle();
-    assert_eq!(house.intake().status(id, &path("a.jpg")).state, StateWord::Failed);
+    assert_eq!(
+        house.intake().status(id, &path("a.jpg")).state,
+        StateWord::Failed
+    );
     house.write("a.jpg", &photo("again"));
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("again")));
@@ -62,7 +87,14 @@ fn a_torn_photo_is_flagged_and_never_promised() {
     let mut house = House::new();
     let marker = Marker::of_this_boot().unwrap();
     put(&house, "a.jpg", &photo("half a pho"));
-    marker.opened(&fs::File::options().write(true).open(house.place("a.jpg")).unwrap()).unwrap();
+    marker
+        .opened(
+            &fs::File::options()
+                .write(true)
+                .open(house.place("a.jpg"))
+                .unwrap(),
+        )
+        .unwrap();
     house.kill();
     house.open();
     house.settle();
@@ -72,7 +104,14 @@ fn a_torn_photo_is_flagged_and_never_promised() {
     // Its owner does.
     house.intake().writing(house.id("a.jpg"), &path("a.jpg"));
     put(&house, "a.jpg", &photo("whole"));
-    marker.closed(&fs::File::options().write(true).open(house.place("a.jpg")).unwrap()).unwrap();
+    marker
+        .closed(
+            &fs::File::options()
+                .write(true)
+                .open(house.place("a.jpg"))
+                .unwrap(),
+        )
+        .unwrap();
     house.intake().written(house.id("a.jpg"), &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("whole")));
@@ -86,13 +125,24 @@ fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
     let marker = Marker::of_this_boot().unwrap();
     for (name, rest) in [("empty.jpg", vec![]), ("zeros.jpg", vec![0; 4096])] {
         put(&house, name, &rest);
-        marker.opened(&fs::File::options().write(true).open(house.place(name)).unwrap()).unwrap();
+        marker
+            .opened(
+                &fs::File::options()
+                    .write(true)
+                    .open(house.place(name))
+                    .unwrap(),
+            )
+            .unwrap();
     }
     house.kill();
     house.open();
     house.settle();
     for name in ["empty.jpg", "zeros.jpg"] {
-        assert_eq!(house.intake().status(house.id(name), &path(name)).state, StateWord::Failed, "{name}");
+        assert_eq!(
+            house.intake().status(house.id(name), &path(name)).state,
+            StateWord::Failed,
+            "{name}"
+        );
     }
 }
 
@@ -101,11 +151,22 @@ fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
     let house = House::new();
     let marker = Marker::of_this_boot().unwrap();
     let id = put(&house, "notes.txt", b"notes").0;
-    marker.closed(&fs::File::options().write(true).open(house.place("notes.txt")).unwrap()).unwrap();
+    marker
+        .closed(
+            &fs::File::options()
+                .write(true)
+                .open(house.place("notes.txt"))
+                .unwrap(),
+        )
+        .unwrap();
     house.intake().touched(id, &path("notes.txt"));
     house.settle();
     assert_eq!(house.state("notes.txt"), local("not an image"));
-    assert!(crate::spool::list_xattrs(fs::File::open(house.place("notes.txt")).unwrap()).unwrap().is_empty());
+    assert!(
+        crate::spool::list_xattrs(fs::File::open(house.place("notes.txt")).unwrap())
+            .unwrap()
+            .is_empty()
+    );
 }
 
 #[test]
@@ -113,26 +174,47 @@ fn what_is_left_for_its_name_keeps_its_mark_for_the_next_name() {
     let house = House::new();
     let marker = Marker::of_this_boot().unwrap();
     let id = put(&house, ".a.jpg", &photo("a")).0;
-    let file = fs::File::options().write(true).open(house.place(".a.jpg")).unwrap();
+    let file = fs::File::options()
+        .write(true)
+        .open(house.place(".a.jpg"))
+        .unwrap();
     marker.closed(&file).unwrap();
     house.intake().touched(id, &path(".a.jpg"));
     house.settle();
     assert_eq!(house.state(".a.jpg"), local("hidden file"));
-    assert!(marker.is_marked(&file).unwrap(), "nobody has made it durable");
+    assert!(
+        marker.is_marked(&file).unwrap(),
+        "nobody has made it durable"
+    );
 }
 
 #[test]
 fn a_file_that_a_program_can_still_write_without_us_is_not_promised() {
     let house = House::new();
     let id = put(&house, "a.jpg", &photo("a")).0;
-    let mapped = fs::File::options().write(true).open(house.place("a.jpg")).unwrap();
+    let mapped = fs::File::options()
+        .write(true)
+        .open(house.place("a.jpg"))
+        .unwrap();
     house.intake().inside().marker.opened_live(&mapped).unwrap();
     let glance = glance(&house, "a.jpg");
-    let found = house.intake().inside().look_at(vec![glance.clone()], &mut Vec::new());
-    assert!(matches!(found.as_slice(), [(_, Found::Changed)]), "{found:?}");
+    let found = house
+        .intake()
+        .inside()
+        .look_at(vec![glance.clone()], &mut Vec::new());
+    assert!(
+        matches!(found.as_slice(), [(_, Found::Changed)]),
+        "{found:?}"
+    );
     drop(mapped);
-    let found = house.intake().inside().look_at(vec![glance], &mut Vec::new());
-    assert!(matches!(found.as_slice(), [(_, Found::Whole { .. })]), "{found:?}");
+    let found = house
+        .intake()
+        .inside()
+        .look_at(vec![glance], &mut Vec::new());
+    assert!(
+        matches!(found.as_slice(), [(_, Found::Whole { .. })]),
+        "{found:?}"
+    );
     assert_eq!(house.id("a.jpg"), id);
 }
 
@@ -143,7 +225,10 @@ fn what_stands_under_a_name_now_is_not_taken_for_what_was_noted_there() {
     let glance = glance(&house, "a.jpg");
     put(&house, "b.jpg", &photo("b"));
     fs::rename(house.place("b.jpg"), house.place("a.jpg")).unwrap();
-    let found = house.intake().inside().look_at(vec![glance], &mut Vec::new());
+    let found = house
+        .intake()
+        .inside()
+        .look_at(vec![glance], &mut Vec::new());
     assert!(matches!(found.as_slice(), [(_, Found::Gone)]), "{found:?}");
 }
 
@@ -179,7 +264,10 @@ fn what_was_found_before_a_change_is_not_written_down() {
     let (id, stamp) = put(&house, "a.jpg", &photo("before"));
     let glance = glance(&house, "a.jpg");
     house.write("a.jpg", &photo("after"));
-    let found = Found::Whole { stamp, fingerprint: Fingerprint::of(&photo("before")) };
+    let found = Found::Whole {
+        stamp,
+        fingerprint: Fingerprint::of(&photo("before")),
+    };
     house.intake().inside().enter(vec![(glance, found)]);
     assert_eq!(house.record(id), None);
     house.settle();
@@ -209,7 +297,10 @@ fn a_file_changed_behind_the_mount_while_it_was_read_is_not_promised() {
     assert!(matches!(look.sync(fingerprint), Found::Whole { .. }));
     put(&house, "a.jpg", &photo("after, and longer"));
     assert!(matches!(look.sync(fingerprint), Found::Changed));
-    assert!(matches!(look.fingerprint(&mut Vec::new(), || false), Err(Found::Interrupted)));
+    assert!(matches!(
+        look.fingerprint(&mut Vec::new(), || false),
+        Err(Found::Interrupted)
+    ));
 }
 
 #[test]
@@ -220,30 +311,69 @@ fn a_file_that_came_after_the_walk_is_not_forgotten() {
     house.settle();
     fs::remove_file(house.place("b.jpg")).unwrap();
     // The walk met neither: it was past their folder.
-    house.intake().inside().forget_unless_found([id, gone].into()).unwrap();
+    house
+        .intake()
+        .inside()
+        .forget_unless_found([id, gone].into())
+        .unwrap();
     assert_eq!(house.state("a.jpg"), pending(&photo("a")));
     assert_eq!(house.record(gone), None);
 }
 
-/// With no threads but ours: what is told is followed by whoever comes to the journal first, here the worker.
+/// With no threads but ours: what is told is followed by whoever comes to the journal first, here
+/// the worker.
 #[test]
 fn what_was_told_is_followed_before_anything_is_promised() {
     let directory = tempfile::tempdir().unwrap();
     let spool = Spool::open(&directory.path().join("spool")).unwrap();
     let journal = Arc::new(Journal::open(&directory.path().join("journal.redb")).unwrap());
     let marker = Marker::of_this_boot().unwrap();
-    let inside = Inside::new(spool.clone(), marker, journal, Box::new(Quiet), Accept::Images, NOTES_MAX);
+    let inside = Inside::new(
+        spool.clone(),
+        marker,
+        journal,
+        Box::new(Quiet),
+        Accept::Images,
+        NOTES_MAX,
+    );
     fs::write(spool.root().join("new.jpg"), photo("new")).unwrap();
     let (id, stamp) = Spool::identify(&spool.read(&path("new.jpg")).unwrap()).unwrap();
-    // A file of the same number was backed up and is removed; the removal is told and not followed yet.
+    // A file of the same number was backed up and is removed; the removal is told and not followed
+    // yet.
     let state = backed_up(&photo("old"));
-    inside.journal.record(vec![(id, FileRecord { path: path("old.jpg"), stamp, state })]).unwrap();
-    inside.desk.tell(Telling::Removed { id, path: path("old.jpg") }, |_, _| Noting::Noted);
-    inside.desk.note(|notes, now| notes.find(id, &path("new.jpg"), Origin::Told, now));
+    inside
+        .journal
+        .record(vec![(
+            id,
+            FileRecord {
+                path: path("old.jpg"),
+                stamp,
+                state,
+            },
+        )])
+        .unwrap();
+    inside.desk.tell(
+        Telling::Removed {
+            id,
+            path: path("old.jpg"),
+        },
+        |_, _| Noting::Noted,
+    );
+    inside
+        .desk
+        .note(|notes, now| notes.find(id, &path("new.jpg"), Origin::Told, now));
     let glances = inside.desk.take_due(1).unwrap();
     inside.enter(inside.look_at(glances, &mut Vec::new()));
     inside.catch_up(&mut inside.ledger()).unwrap();
     let record = inside.journal.file(id).unwrap().unwrap();
-    assert_eq!((record.path, record.state), (path("new.jpg"), pending(&photo("new"))));
-    assert_eq!(inside.journal.queued_names(9).unwrap()[0].1, NameChange::Remove { path: path("old.jpg") });
+    assert_eq!(
+        (record.path, record.state),
+        (path("new.jpg"), pending(&photo("new")))
+    );
+    assert_eq!(
+        inside.journal.queued_names(9).unwrap()[0].1,
+        NameChange::Remove {
+            path: path("old.jpg")
+        }
+    );
 }

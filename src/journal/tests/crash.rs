@@ -30,7 +30,10 @@ fn no_promise_is_lost_to_a_power_cut() {
             let known = acknowledged.partition_point(|(steps, _)| *steps <= cut);
             // What was on its way may be there: whole, or not at all.
             let allowed = acknowledged[known - 1..].iter().take(2);
-            assert!(allowed.map(|(_, state)| state).any(|state| *state == found), "cut after {cut}: {found:#?}");
+            assert!(
+                allowed.map(|(_, state)| state).any(|state| *state == found),
+                "cut after {cut}: {found:#?}"
+            );
         }
     }
 }
@@ -51,14 +54,22 @@ fn a_disk_error_costs_only_the_writes_that_met_it() {
             break;
         }
         if let Err(error) = &met {
-            assert!(matches!(error, JournalError::Write(_)) && error.is_transient(), "{error:?}");
+            assert!(
+                matches!(error, JournalError::Write(_)) && error.is_transient(),
+                "{error:?}"
+            );
         }
-        journal.record(vec![pending(3)]).unwrap_or_else(|error| panic!("after {fails_after}: {error:?}"));
+        journal
+            .record(vec![pending(3)])
+            .unwrap_or_else(|error| panic!("after {fails_after}: {error:?}"));
         assert_eq!(journal.tally(), recount(&journal));
 
         let after = disk.cut_after(disk.steps(), &mut random).journal();
         let found = ids(&after.files_after(None, 9).unwrap());
-        assert!(found == [1, 2, 3] || (met.is_err() && found == [1, 3]), "{fails_after}: {met:?}, but {found:?}");
+        assert!(
+            found == [1, 2, 3] || (met.is_err() && found == [1, 3]),
+            "{fails_after}: {met:?}, but {found:?}"
+        );
         assert_eq!(after.tally(), recount(&after));
     }
 }

@@ -24,7 +24,9 @@ fn house() -> (TempDir, PathBuf) {
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -36,12 +38,21 @@ fn a_damaged_journal_is_moved_aside_and_a_new_one_begun() {
     let foreign = folder.path().join("foreign");
     let database = Database::create(&foreign).unwrap();
     let transaction = database.begin_write().unwrap();
-    transaction.open_table(TableDefinition::<u64, u64>::new("files")).unwrap().insert(1, 1).unwrap();
+    transaction
+        .open_table(TableDefinition::<u64, u64>::new("files"))
+        .unwrap()
+        .insert(1, 1)
+        .unwrap();
     transaction.commit().unwrap();
     database.close().unwrap();
 
     let no_database = b"this is no database".repeat(500);
-    let damaged = [no_database, sound[..sound.len() / 2].to_vec(), sound[..100].to_vec(), fs::read(&foreign).unwrap()];
+    let damaged = [
+        no_database,
+        sound[..sound.len() / 2].to_vec(),
+        sound[..100].to_vec(),
+        fs::read(&foreign).unwrap(),
+    ];
     fs::remove_file(&foreign).unwrap();
     for (index, content) in damaged.iter().enumerate() {
         fs::write(&path, content).unwrap();
@@ -51,8 +62,14 @@ fn a_damaged_journal_is_moved_aside_and_a_new_one_begun() {
         journal.record(vec![pending(1)]).unwrap();
         drop(journal);
         assert!(!Journal::open(&path).unwrap().was_rebuilt());
-        // What is no database is left as it was; opening one of other tables has marked it as opened.
-        let aside = fs::read(folder.path().join(format!("journal.redb.damaged-{}", index + 1))).unwrap();
+        // What is no database is left as it was; opening one of other tables has marked it as
+        // opened.
+        let aside = fs::read(
+            folder
+                .path()
+                .join(format!("journal.redb.damaged-{}", index + 1)),
+        )
+        .unwrap();
         assert_eq!(aside.len(), content.len(), "case {index}");
     }
 }
@@ -65,7 +82,10 @@ fn only_so_many_damaged_journals_are_kept() {
         assert!(Journal::open(&path).unwrap().was_rebuilt());
     }
     assert_eq!(names(folder.path()).len(), 10);
-    assert_eq!(fs::read_to_string(folder.path().join("journal.redb.damaged-9")).unwrap(), "damaged 11");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("journal.redb.damaged-9")).unwrap(),
+        "damaged 11"
+    );
 }
 
 /// As if the process had ended twice without closing the journal.
@@ -105,7 +125,10 @@ fn the_second_end_without_a_close_makes_the_next_start_look_at_all_of_it() {
     assert!(!note.exists());
     let mut altered = fs::read(&path).unwrap();
     // The last page in use: of a record, which only a check of all pages or a reader of it meets.
-    let names = altered.windows(8).rposition(|bytes| bytes == b"2026/IMG").unwrap();
+    let names = altered
+        .windows(8)
+        .rposition(|bytes| bytes == b"2026/IMG")
+        .unwrap();
     altered[names] = b'/';
     fs::write(&path, &altered).unwrap();
     for doubts in ["1", "2"] {
@@ -128,12 +151,23 @@ fn the_second_end_without_a_close_makes_the_next_start_look_at_all_of_it() {
 fn damage_met_in_use_is_told_and_the_next_start_looks_at_all_of_it() {
     let (folder, path) = house();
     let journal = Journal::open(&path).unwrap();
-    let met = journal.store.write(|_| Err(redb::Error::Corrupted("a test says so".to_owned())));
+    let met = journal
+        .store
+        .write(|_| Err(redb::Error::Corrupted("a test says so".to_owned())));
     assert!(matches!(met, Err(JournalError::Damaged)));
-    assert!(matches!(journal.file(FileId(1)), Err(JournalError::Damaged)));
-    assert!(matches!(journal.record(vec![pending(1)]), Err(JournalError::Damaged)));
+    assert!(matches!(
+        journal.file(FileId(1)),
+        Err(JournalError::Damaged)
+    ));
+    assert!(matches!(
+        journal.record(vec![pending(1)]),
+        Err(JournalError::Damaged)
+    ));
     journal.close().unwrap();
-    assert_eq!(fs::read_to_string(folder.path().join("journal.redb.doubt")).unwrap(), "2");
+    assert_eq!(
+        fs::read_to_string(folder.path().join("journal.redb.doubt")).unwrap(),
+        "2"
+    );
     // It was sound all the same, and so is not thrown away.
     let journal = Journal::open(&path).unwrap();
     assert!(!journal.was_rebuilt());
@@ -144,9 +178,15 @@ fn damage_met_in_use_is_told_and_the_next_start_looks_at_all_of_it() {
 fn a_panic_in_a_change_is_told_like_damage() {
     let (_folder, path) = house();
     let journal = Journal::open(&path).unwrap();
-    let asked = journal.writer.submit(|_| -> Result<(), Fault> { panic!("on purpose, in a test") }).unwrap();
+    let asked = journal
+        .writer
+        .submit(|_| -> Result<(), Fault> { panic!("on purpose, in a test") })
+        .unwrap();
     assert!(matches!(asked.wait(), Err(JournalError::Damaged)));
-    assert!(matches!(journal.record(vec![pending(1)]), Err(JournalError::Damaged)));
+    assert!(matches!(
+        journal.record(vec![pending(1)]),
+        Err(JournalError::Damaged)
+    ));
 }
 
 #[test]
@@ -154,7 +194,11 @@ fn a_table_that_an_older_program_did_not_have_is_made() {
     let (_folder, path) = house();
     let database = Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
-    assert!(transaction.delete_table(crate::journal::tables::FAILED).unwrap());
+    assert!(
+        transaction
+            .delete_table(crate::journal::tables::FAILED)
+            .unwrap()
+    );
     transaction.commit().unwrap();
     database.close().unwrap();
 

@@ -1,8 +1,8 @@
 //! A disk in memory, stricter than a real one.
 //!
-//! It remembers every step, so that a test can cut the power behind any of them: what was not synced is then kept,
-//! lost or torn by the sector, each write for itself. It fails when told to, and a failed sync leaves what it should
-//! have covered in doubt for ever, as Linux does.
+//! It remembers every step, so that a test can cut the power behind any of them: what was not
+//! synced is then kept, lost or torn by the sector, each write for itself. It fails when told to,
+//! and a failed sync leaves what it should have covered in doubt for ever, as Linux does.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -75,7 +75,9 @@ impl Disk {
     /// A disk with an empty journal on it.
     pub(crate) fn formatted() -> Self {
         let disk = Self::default();
-        let database = Builder::new().create_with_backend(Handle(disk.clone())).unwrap();
+        let database = Builder::new()
+            .create_with_backend(Handle(disk.clone()))
+            .unwrap();
         tables::complete(&database).unwrap();
         database.close().unwrap();
         disk.forget_steps();
@@ -84,7 +86,11 @@ impl Disk {
 
     /// Opens the journal on it. Fails the test if that needs a walk through the whole file.
     pub(crate) fn journal(&self) -> Journal {
-        Journal::start(Store::open(Box::new(self.clone())).unwrap(), Origin::Continued).unwrap()
+        Journal::start(
+            Store::open(Box::new(self.clone())).unwrap(),
+            Origin::Continued,
+        )
+        .unwrap()
     }
 
     /// Steps so far: a place where the power may be cut.
@@ -94,7 +100,11 @@ impl Disk {
 
     /// Syncs so far.
     pub(super) fn syncs(&self) -> usize {
-        self.state().steps.iter().filter(|step| matches!(step, Step::Sync)).count()
+        self.state()
+            .steps
+            .iter()
+            .filter(|step| matches!(step, Step::Sync))
+            .count()
     }
 
     pub(super) fn forget_steps(&self) {
@@ -109,14 +119,23 @@ impl Disk {
         let mut content = state.base.clone();
         for (index, step) in state.steps[..steps].iter().enumerate() {
             let rest = &state.steps[index + 1..steps];
-            let synced = rest.iter().find(|step| matches!(step, Step::Sync | Step::FailedSync));
+            let synced = rest
+                .iter()
+                .find(|step| matches!(step, Step::Sync | Step::FailedSync));
             match synced {
                 Some(Step::Sync) => step.apply(&mut content),
                 _ => step.apply_in_part(&mut content, random),
             }
         }
-        let state = State { base: content.clone(), content, ..State::default() };
-        Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
+        let state = State {
+            base: content.clone(),
+            content,
+            ..State::default()
+        };
+        Self(Arc::new(Shared {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }))
     }
 
     /// The step after this many more fails, once.
@@ -147,7 +166,10 @@ impl Disk {
     }
 
     pub(super) fn wait_for_held_sync(&self) {
-        let waiting = self.0.changed.wait_timeout_while(self.state(), LIMIT, |state| state.syncs != Syncs::Waiting);
+        let waiting = self
+            .0
+            .changed
+            .wait_timeout_while(self.state(), LIMIT, |state| state.syncs != Syncs::Waiting);
         assert!(!waiting.unwrap().1.timed_out(), "nobody syncs");
     }
 
@@ -179,7 +201,11 @@ impl Step {
             (0, _) => {}
             (1, Self::Write { offset, bytes }) => {
                 for (index, sector) in bytes.chunks(SECTOR).enumerate().filter(|_| random.bool()) {
-                    Self::Write { offset: offset + index * SECTOR, bytes: sector.to_vec() }.apply(content);
+                    Self::Write {
+                        offset: offset + index * SECTOR,
+                        bytes: sector.to_vec(),
+                    }
+                    .apply(content);
                 }
             }
             _ => self.apply(content),
@@ -213,7 +239,10 @@ impl State {
 
 impl Medium for Disk {
     fn open(&self) -> Result<Database, DatabaseError> {
-        assert!(!std::mem::replace(&mut self.state().open, true), "opened while it was open");
+        assert!(
+            !std::mem::replace(&mut self.state().open, true),
+            "opened while it was open"
+        );
         let mut builder = Builder::new();
         builder.set_repair_callback(RepairSession::abort);
         builder.create_with_backend(Handle(self.clone()))
@@ -240,17 +269,25 @@ impl StorageBackend for Handle {
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let state = self.0.state();
         let offset = usize::try_from(offset).unwrap();
-        let bytes = state.content.get(offset..offset + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        let bytes = state
+            .content
+            .get(offset..offset + out.len())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
         out.copy_from_slice(bytes);
         Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {
-        self.0.state().take(Step::SetLength(usize::try_from(length).unwrap()))
+        self.0
+            .state()
+            .take(Step::SetLength(usize::try_from(length).unwrap()))
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.state().take(Step::Write { offset: usize::try_from(offset).unwrap(), bytes: bytes.to_vec() })
+        self.0.state().take(Step::Write {
+            offset: usize::try_from(offset).unwrap(),
+            bytes: bytes.to_vec(),
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

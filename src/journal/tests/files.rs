@@ -18,7 +18,10 @@ struct House {
 fn house() -> House {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
-    House { _folder: folder, path }
+    House {
+        _folder: folder,
+        path,
+    }
 }
 
 impl House {
@@ -35,13 +38,24 @@ fn nobody() -> HashSet<FileId> {
 fn everything_written_is_there_after_reopening() {
     let house = house();
     let journal = house.open();
-    journal.record(vec![pending(1), pending(2), pending(3), backed_up(4)]).unwrap();
+    journal
+        .record(vec![pending(1), pending(2), pending(3), backed_up(4)])
+        .unwrap();
     journal.settle(vec![delivered(2)]).unwrap();
-    journal.follow(vec![NameStep::Rename { id: FileId(3), to: path(33) }]).unwrap();
+    journal
+        .follow(vec![NameStep::Rename {
+            id: FileId(3),
+            to: path(33),
+        }])
+        .unwrap();
     journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
     journal.note_shard(fingerprint(1), range(10, 30)).unwrap();
-    journal.queue_names(vec![NameChange::Remove { path: path(9) }]).unwrap();
-    journal.confirm_names(vec![], vec![(path(4), Some(7))]).unwrap();
+    journal
+        .queue_names(vec![NameChange::Remove { path: path(9) }])
+        .unwrap();
+    journal
+        .confirm_names(vec![], vec![(path(4), Some(7))])
+        .unwrap();
     let tally = journal.tally();
     drop(journal);
 
@@ -50,16 +64,32 @@ fn everything_written_is_there_after_reopening() {
     assert_eq!(journal.tally(), tally);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
     assert_eq!(journal.file(FileId(2)).unwrap(), Some(backed_up(2).1));
-    assert_eq!(journal.file(FileId(3)).unwrap(), Some(FileRecord { path: path(33), ..pending(3).1 }));
+    assert_eq!(
+        journal.file(FileId(3)).unwrap(),
+        Some(FileRecord {
+            path: path(33),
+            ..pending(3).1
+        })
+    );
     assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [3, 1]);
     assert_eq!(journal.receipt(fingerprint(2)).unwrap(), Some(receipt(2)));
-    assert_eq!(journal.shards(fingerprint(1)).unwrap(), RangeSet::from(range(0, 30)));
+    assert_eq!(
+        journal.shards(fingerprint(1)).unwrap(),
+        RangeSet::from(range(0, 30))
+    );
     assert_eq!(journal.name_version(&path(4)).unwrap(), Some(7));
     assert_eq!(journal.names_queued(), 2);
     assert_eq!(
         journal.queued_names(9).unwrap(),
         [
-            (0, NameChange::Put { path: path(2), fingerprint: fingerprint(2), mtime_ns: stamp(2).mtime_ns }),
+            (
+                0,
+                NameChange::Put {
+                    path: path(2),
+                    fingerprint: fingerprint(2),
+                    mtime_ns: stamp(2).mtime_ns
+                }
+            ),
             (1, NameChange::Remove { path: path(9) }),
         ]
     );
@@ -90,7 +120,14 @@ fn a_file_recorded_again_stands_in_the_queue_once_at_its_newest_end() {
     journal.record(vec![pending(1), pending(2)]).unwrap();
     journal.record(vec![pending(1)]).unwrap();
     assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [1, 2]);
-    journal.record(vec![file(1, FileState::Local { why: "not an image".to_owned() })]).unwrap();
+    journal
+        .record(vec![file(
+            1,
+            FileState::Local {
+                why: "not an image".to_owned(),
+            },
+        )])
+        .unwrap();
     assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [2]);
     journal.forget(vec![FileId(2), FileId(77)]).unwrap();
     assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [0; 0]);
@@ -100,15 +137,29 @@ fn a_file_recorded_again_stands_in_the_queue_once_at_its_newest_end() {
 fn a_delivery_settles_only_the_file_that_was_delivered() {
     let house = house();
     let journal = house.open();
-    journal.record(vec![pending(1), pending(2), pending(3), backed_up(4)]).unwrap();
+    journal
+        .record(vec![pending(1), pending(2), pending(3), backed_up(4)])
+        .unwrap();
     journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
     let mut touched = pending(1);
     touched.1.stamp.mtime_ns += 1;
     let mut rewritten = pending(2);
-    rewritten.1.state = FileState::Pending { fingerprint: fingerprint(22) };
-    journal.record(vec![touched.clone(), rewritten.clone()]).unwrap();
+    rewritten.1.state = FileState::Pending {
+        fingerprint: fingerprint(22),
+    };
+    journal
+        .record(vec![touched.clone(), rewritten.clone()])
+        .unwrap();
 
-    let answers = journal.settle(vec![delivered(1), delivered(2), delivered(3), delivered(4), delivered(5)]).unwrap();
+    let answers = journal
+        .settle(vec![
+            delivered(1),
+            delivered(2),
+            delivered(3),
+            delivered(4),
+            delivered(5),
+        ])
+        .unwrap();
     assert_eq!(answers, [false, false, true, false, false]);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(touched.1));
     assert_eq!(journal.file(FileId(2)).unwrap(), Some(rewritten.1));
@@ -125,13 +176,38 @@ fn only_what_was_meant_is_restated() {
     let journal = house.open();
     journal.record(vec![backed_up(1), pending(2)]).unwrap();
     let (image, stamp) = (fingerprint(1), backed_up(1).1.stamp);
-    let (from, to) = (FileState::BackedUp { fingerprint: image }, FileState::Placeholder { fingerprint: image });
-    let restated = Restated { id: FileId(1), stamp, from, to };
+    let (from, to) = (
+        FileState::BackedUp { fingerprint: image },
+        FileState::Placeholder { fingerprint: image },
+    );
+    let restated = Restated {
+        id: FileId(1),
+        stamp,
+        from,
+        to,
+    };
     let wrong = [
-        Restated { id: FileId(2), ..restated.clone() },
-        Restated { id: FileId(3), ..restated.clone() },
-        Restated { stamp: Stamp { mtime_ns: stamp.mtime_ns + 1, ..stamp }, ..restated.clone() },
-        Restated { from: FileState::BackedUp { fingerprint: fingerprint(2) }, ..restated.clone() },
+        Restated {
+            id: FileId(2),
+            ..restated.clone()
+        },
+        Restated {
+            id: FileId(3),
+            ..restated.clone()
+        },
+        Restated {
+            stamp: Stamp {
+                mtime_ns: stamp.mtime_ns + 1,
+                ..stamp
+            },
+            ..restated.clone()
+        },
+        Restated {
+            from: FileState::BackedUp {
+                fingerprint: fingerprint(2),
+            },
+            ..restated.clone()
+        },
     ];
     assert_eq!(journal.restate(wrong.to_vec()).unwrap(), [false; 4]);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(backed_up(1).1));
@@ -144,13 +220,23 @@ fn only_what_was_meant_is_restated() {
 fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
     let house = house();
     let journal = house.open();
-    let signed = Receipt { signature: Some(Signature::from([7; 64])), ..receipt(1) };
+    let signed = Receipt {
+        signature: Some(Signature::from([7; 64])),
+        ..receipt(1)
+    };
     journal.keep_receipts(vec![signed]).unwrap();
     journal.keep_receipts(vec![receipt(1)]).unwrap();
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(signed));
-    let other = Receipt { stored_at_ms: signed.stored_at_ms + 1, ..receipt(1) };
+    let other = Receipt {
+        stored_at_ms: signed.stored_at_ms + 1,
+        ..receipt(1)
+    };
     journal.keep_receipts(vec![other]).unwrap();
-    assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(other), "that is another one");
+    assert_eq!(
+        journal.receipt(fingerprint(1)).unwrap(),
+        Some(other),
+        "that is another one"
+    );
 }
 
 #[test]
@@ -167,9 +253,22 @@ fn a_failed_delivery_leaves_the_queue_and_says_why() {
     let house = house();
     let journal = house.open();
     journal.record(vec![pending(1)]).unwrap();
-    let outcome = Outcome::Failed { why: "too large for this server".to_owned() };
-    assert_eq!(journal.settle(vec![Settled { outcome, ..delivered(1) }]).unwrap(), [true]);
-    let state = FileState::Failed { fingerprint: Some(fingerprint(1)), why: "too large for this server".to_owned() };
+    let outcome = Outcome::Failed {
+        why: "too large for this server".to_owned(),
+    };
+    assert_eq!(
+        journal
+            .settle(vec![Settled {
+                outcome,
+                ..delivered(1)
+            }])
+            .unwrap(),
+        [true]
+    );
+    let state = FileState::Failed {
+        fingerprint: Some(fingerprint(1)),
+        why: "too large for this server".to_owned(),
+    };
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(file(1, state).1));
     assert_eq!(journal.pending(9, 9, &nobody()).unwrap(), []);
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
@@ -180,7 +279,9 @@ fn a_failed_delivery_leaves_the_queue_and_says_why() {
 fn files_are_paged_by_ascending_id() {
     let house = house();
     let journal = house.open();
-    journal.record([5, 3, u64::MAX, 9, 1].map(pending).to_vec()).unwrap();
+    journal
+        .record([5, 3, u64::MAX, 9, 1].map(pending).to_vec())
+        .unwrap();
     let page = |after: Option<u64>| ids(&journal.files_after(after.map(FileId), 2).unwrap());
     assert_eq!(page(None), [1, 3]);
     assert_eq!(page(Some(3)), [5, 9]);
@@ -194,7 +295,9 @@ fn a_confirmation_that_comes_late_takes_nothing_else_out_of_the_outbox() {
     let journal = house.open();
     let remove = |number| NameChange::Remove { path: path(number) };
     journal.queue_names(vec![remove(1)]).unwrap();
-    journal.confirm_names(vec![0], vec![(path(1), None)]).unwrap();
+    journal
+        .confirm_names(vec![0], vec![(path(1), None)])
+        .unwrap();
     assert_eq!(journal.names_queued(), 0);
     drop(journal);
     let journal = house.open();
@@ -211,7 +314,9 @@ fn the_servers_word_replaces_the_shard_list() {
     let word = RangeSet::from(range(50, 60));
     journal.replace_shards(fingerprint(1), &word).unwrap();
     assert_eq!(journal.shards(fingerprint(1)).unwrap(), word);
-    journal.replace_shards(fingerprint(1), &RangeSet::new()).unwrap();
+    journal
+        .replace_shards(fingerprint(1), &RangeSet::new())
+        .unwrap();
     assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
     journal.settle(vec![delivered(1)]).unwrap();
     journal.forget_receipts(vec![fingerprint(1)]).unwrap();
@@ -223,7 +328,10 @@ fn a_closed_journal_says_so() {
     let house = house();
     let journal = house.open();
     journal.close().unwrap();
-    assert!(matches!(journal.record(vec![pending(1)]), Err(JournalError::Closed)));
+    assert!(matches!(
+        journal.record(vec![pending(1)]),
+        Err(JournalError::Closed)
+    ));
     assert!(matches!(journal.file(FileId(1)), Err(JournalError::Closed)));
     journal.close().unwrap();
 }
@@ -236,7 +344,9 @@ fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
     journal.record(vec![pending(1), pending(2)]).unwrap();
     journal.settle(vec![delivered(1)]).unwrap();
     journal.note_shard(fingerprint(2), range(0, 10)).unwrap();
-    journal.confirm_names(vec![], vec![(path(1), Some(7))]).unwrap();
+    journal
+        .confirm_names(vec![], vec![(path(1), Some(7))])
+        .unwrap();
     assert_eq!(journal.bind("home/anna").unwrap(), Bound::Same);
     assert_eq!(journal.tally().backed_up.files, 1);
     drop(journal);
@@ -245,7 +355,13 @@ fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
     assert_eq!(journal.bind("club/anna").unwrap(), Bound::Other);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
     assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [1, 2]);
-    assert_eq!((journal.tally().pending.files, journal.tally().backed_up.files), (2, 0));
+    assert_eq!(
+        (
+            journal.tally().pending.files,
+            journal.tally().backed_up.files
+        ),
+        (2, 0)
+    );
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
     assert_eq!(journal.shards(fingerprint(2)).unwrap(), RangeSet::new());
     assert_eq!(journal.name_version(&path(1)).unwrap(), None);
@@ -256,9 +372,22 @@ fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
 fn files_that_need_a_person_are_found_until_they_do_not() {
     let house = house();
     let journal = house.open();
-    let failed = |number| file(number, FileState::Failed { fingerprint: None, why: "torn".to_owned() });
-    journal.record(vec![failed(1), pending(2), failed(3), failed(4)]).unwrap();
-    assert_eq!(journal.failed(9).unwrap(), [failed(1), failed(3), failed(4)]);
+    let failed = |number| {
+        file(
+            number,
+            FileState::Failed {
+                fingerprint: None,
+                why: "torn".to_owned(),
+            },
+        )
+    };
+    journal
+        .record(vec![failed(1), pending(2), failed(3), failed(4)])
+        .unwrap();
+    assert_eq!(
+        journal.failed(9).unwrap(),
+        [failed(1), failed(3), failed(4)]
+    );
     assert_eq!(journal.failed(1).unwrap(), [failed(1)]);
     journal.record(vec![pending(1)]).unwrap();
     journal.forget(vec![FileId(3)]).unwrap();
@@ -271,36 +400,88 @@ fn the_library_hears_of_the_names_that_it_knows_and_of_no_others() {
     let house = house();
     let journal = house.open();
     let [one, two, three, four] = [1, 2, 3, 4].map(FileId);
-    journal.record(vec![backed_up(1), pending(2), pending(3), backed_up(4)]).unwrap();
+    journal
+        .record(vec![backed_up(1), pending(2), pending(3), backed_up(4)])
+        .unwrap();
     // A photo that was backed up, and has changed since.
-    journal.confirm_names(vec![], vec![(path(3), Some(7))]).unwrap();
+    journal
+        .confirm_names(vec![], vec![(path(3), Some(7))])
+        .unwrap();
     let known = journal
         .follow(vec![
-            NameStep::Move { id: one, to: path(11) },
-            NameStep::Move { id: one, to: path(11) },
-            NameStep::Move { id: two, to: path(12) },
-            NameStep::Move { id: three, to: path(13) },
-            NameStep::Rename { id: four, to: path(14) },
-            NameStep::Place { id: four, to: path(15) },
+            NameStep::Move {
+                id: one,
+                to: path(11),
+            },
+            NameStep::Move {
+                id: one,
+                to: path(11),
+            },
+            NameStep::Move {
+                id: two,
+                to: path(12),
+            },
+            NameStep::Move {
+                id: three,
+                to: path(13),
+            },
+            NameStep::Rename {
+                id: four,
+                to: path(14),
+            },
+            NameStep::Place {
+                id: four,
+                to: path(15),
+            },
             NameStep::Remove { id: two },
             NameStep::Remove { id: one },
             NameStep::Forget { id: four },
-            NameStep::Move { id: FileId(99), to: path(9) },
+            NameStep::Move {
+                id: FileId(99),
+                to: path(9),
+            },
         ])
         .unwrap();
     assert_eq!(known[0], Some(backed_up(1).1));
-    assert_eq!(known[1], Some(FileRecord { path: path(11), ..backed_up(1).1 }));
+    assert_eq!(
+        known[1],
+        Some(FileRecord {
+            path: path(11),
+            ..backed_up(1).1
+        })
+    );
     assert_eq!(known[9], None);
-    let heard: Vec<_> = journal.queued_names(99).unwrap().into_iter().map(|(_, change)| change).collect();
+    let heard: Vec<_> = journal
+        .queued_names(99)
+        .unwrap()
+        .into_iter()
+        .map(|(_, change)| change)
+        .collect();
     assert_eq!(
         heard,
         [
-            NameChange::Move { from: path(1), to: path(11) },
-            NameChange::Move { from: path(3), to: path(13) },
-            NameChange::Put { path: path(15), fingerprint: fingerprint(4), mtime_ns: stamp(4).mtime_ns },
+            NameChange::Move {
+                from: path(1),
+                to: path(11)
+            },
+            NameChange::Move {
+                from: path(3),
+                to: path(13)
+            },
+            NameChange::Put {
+                path: path(15),
+                fingerprint: fingerprint(4),
+                mtime_ns: stamp(4).mtime_ns
+            },
             NameChange::Remove { path: path(11) },
         ]
     );
     assert_eq!(ids(&journal.files_after(None, 9).unwrap()), [3]);
-    assert_eq!(journal.file(three).unwrap(), Some(FileRecord { path: path(13), ..pending(3).1 }));
+    assert_eq!(
+        journal.file(three).unwrap(),
+        Some(FileRecord {
+            path: path(13),
+            ..pending(3).1
+        })
+    );
 }

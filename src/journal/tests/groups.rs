@@ -21,7 +21,10 @@ fn what_comes_together_is_committed_together() {
     disk.hold_syncs();
     let submit = |number| {
         let (id, file) = pending(number);
-        journal.writer.submit(move |tables| tables.record(id, &file)).unwrap()
+        journal
+            .writer
+            .submit(move |tables| tables.record(id, &file))
+            .unwrap()
     };
     let first = submit(1);
     // The first is on its way to the disk; while it waits there, the others gather.
@@ -34,7 +37,10 @@ fn what_comes_together_is_committed_together() {
     }
     // Two commits, of which one may sync once more because the file grew; not a hundred.
     let syncs = disk.syncs() - before;
-    assert!(syncs <= 2 * syncs_per_commit + 1, "{syncs} syncs, where one commit takes {syncs_per_commit}");
+    assert!(
+        syncs <= 2 * syncs_per_commit + 1,
+        "{syncs} syncs, where one commit takes {syncs_per_commit}"
+    );
     assert_eq!(journal.tally().pending.files, REQUESTS);
 }
 
@@ -52,7 +58,10 @@ fn every_thread_finds_what_it_wrote() {
                 start.wait();
                 for number in thread * EACH..(thread + 1) * EACH {
                     journal.record(vec![pending(number)]).unwrap();
-                    assert_eq!(journal.file(FileId(number)).unwrap(), Some(pending(number).1));
+                    assert_eq!(
+                        journal.file(FileId(number)).unwrap(),
+                        Some(pending(number).1)
+                    );
                 }
             });
         }
@@ -69,7 +78,10 @@ fn everyone_who_waited_for_a_failed_group_is_told() {
     disk.hold_syncs();
     let submit = |number| {
         let (id, file) = pending(number);
-        journal.writer.submit(move |tables| tables.record(id, &file)).unwrap()
+        journal
+            .writer
+            .submit(move |tables| tables.record(id, &file))
+            .unwrap()
     };
     let first = submit(1);
     disk.wait_for_held_sync();
@@ -89,16 +101,37 @@ fn one_request_that_cannot_be_done_leaves_its_group_alone() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     journal.record(vec![pending(1)]).unwrap();
-    journal.store.write(|tables| tables.spoil(FileId(1))).unwrap();
+    journal
+        .store
+        .write(|tables| tables.spoil(FileId(1)))
+        .unwrap();
     disk.hold_syncs();
-    let first = journal.writer.submit(|tables| tables.record(FileId(2), &pending(2).1)).unwrap();
+    let first = journal
+        .writer
+        .submit(|tables| tables.record(FileId(2), &pending(2).1))
+        .unwrap();
     disk.wait_for_held_sync();
-    let refused = journal.writer.submit(|tables| tables.rename(FileId(1), &path(7))).unwrap();
-    let good = journal.writer.submit(|tables| tables.record(FileId(3), &pending(3).1)).unwrap();
+    let refused = journal
+        .writer
+        .submit(|tables| tables.rename(FileId(1), &path(7)))
+        .unwrap();
+    let good = journal
+        .writer
+        .submit(|tables| tables.record(FileId(3), &pending(3).1))
+        .unwrap();
     disk.release_syncs();
     first.wait().unwrap();
     let error = refused.wait().unwrap_err();
-    assert!(matches!(&error, JournalError::Record { source: RecordError::Version(99), .. }), "{error:?}");
+    assert!(
+        matches!(
+            &error,
+            JournalError::Record {
+                source: RecordError::Version(99),
+                ..
+            }
+        ),
+        "{error:?}"
+    );
     good.wait().unwrap();
     assert_eq!(ids(&journal.files_after(None, 9).unwrap()), [2, 3]);
 }
@@ -107,16 +140,30 @@ fn one_request_that_cannot_be_done_leaves_its_group_alone() {
 fn a_record_that_cannot_be_read_hides_no_other_and_can_be_written_anew() {
     let disk = Disk::formatted();
     let journal = disk.journal();
-    journal.record(vec![pending(1), pending(2), pending(3)]).unwrap();
-    journal.store.write(|tables| tables.spoil(FileId(2))).unwrap();
+    journal
+        .record(vec![pending(1), pending(2), pending(3)])
+        .unwrap();
+    journal
+        .store
+        .write(|tables| tables.spoil(FileId(2)))
+        .unwrap();
     drop(journal);
     let journal = disk.journal();
-    assert!(matches!(journal.file(FileId(2)), Err(JournalError::Record { .. })));
+    assert!(matches!(
+        journal.file(FileId(2)),
+        Err(JournalError::Record { .. })
+    ));
     assert_eq!(ids(&journal.files_after(None, 9).unwrap()), [1, 3]);
-    assert_eq!(ids(&journal.pending(9, 9, &HashSet::new()).unwrap()), [3, 1]);
+    assert_eq!(
+        ids(&journal.pending(9, 9, &HashSet::new()).unwrap()),
+        [3, 1]
+    );
     assert_eq!(journal.settle(vec![delivered(2)]).unwrap(), [false]);
     journal.record(vec![pending(2)]).unwrap();
-    assert_eq!(ids(&journal.pending(9, 9, &HashSet::new()).unwrap()), [2, 3, 1]);
+    assert_eq!(
+        ids(&journal.pending(9, 9, &HashSet::new()).unwrap()),
+        [2, 3, 1]
+    );
     journal.forget(vec![FileId(2)]).unwrap();
     drop(journal);
     // What it was counted for cannot be known before all is counted again.

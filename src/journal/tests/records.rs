@@ -1,4 +1,5 @@
-//! The spelling of stored records: golden bytes for each version, and no surprise from foreign ones.
+//! The spelling of stored records: golden bytes for each version, and no surprise from foreign
+//! ones.
 
 use data_encoding::HEXLOWER;
 use heirloom_protocol::RangeSet;
@@ -30,12 +31,39 @@ fn files_of_version_1_keep_their_spelling() {
     let number = fingerprint(0);
     let why = "no".to_owned();
     for (state, ending) in [
-        (FileState::Pending { fingerprint: number }, format!("00{FINGERPRINT}0500000000000000")),
-        (FileState::BackedUp { fingerprint: number }, format!("01{FINGERPRINT}")),
+        (
+            FileState::Pending {
+                fingerprint: number,
+            },
+            format!("00{FINGERPRINT}0500000000000000"),
+        ),
+        (
+            FileState::BackedUp {
+                fingerprint: number,
+            },
+            format!("01{FINGERPRINT}"),
+        ),
         (FileState::Local { why: why.clone() }, "026e6f".to_owned()),
-        (FileState::Failed { fingerprint: None, why: why.clone() }, "036e6f".to_owned()),
-        (FileState::Failed { fingerprint: Some(number), why }, format!("04{FINGERPRINT}6e6f")),
-        (FileState::Placeholder { fingerprint: number }, format!("05{FINGERPRINT}")),
+        (
+            FileState::Failed {
+                fingerprint: None,
+                why: why.clone(),
+            },
+            "036e6f".to_owned(),
+        ),
+        (
+            FileState::Failed {
+                fingerprint: Some(number),
+                why,
+            },
+            format!("04{FINGERPRINT}6e6f"),
+        ),
+        (
+            FileState::Placeholder {
+                fingerprint: number,
+            },
+            format!("05{FINGERPRINT}"),
+        ),
     ] {
         let (_, record) = file(1, state);
         assert_eq!(hex(&encode_file(&record, 5)), format!("{FILE}{ending}"));
@@ -49,13 +77,22 @@ fn files_of_version_1_keep_their_spelling() {
 fn receipts_and_shards_keep_their_spelling() {
     let spelled = "01e90300000000000000dc207497010000";
     assert_eq!(hex(&encode_receipt(&receipt(1))), spelled);
-    assert_eq!(decode_receipt(fingerprint(1), &bytes(spelled)), Ok(receipt(1)));
+    assert_eq!(
+        decode_receipt(fingerprint(1), &bytes(spelled)),
+        Ok(receipt(1))
+    );
 
-    let signed = Receipt { signature: Some(Signature::from([0xab; 64])), ..receipt(1) };
+    let signed = Receipt {
+        signature: Some(Signature::from([0xab; 64])),
+        ..receipt(1)
+    };
     let spelled = format!("02e90300000000000000dc207497010000{}", "ab".repeat(64));
     assert_eq!(hex(&encode_receipt(&signed)), spelled);
     assert_eq!(decode_receipt(fingerprint(1), &bytes(&spelled)), Ok(signed));
-    assert_eq!(decode_receipt(fingerprint(1), &bytes(&spelled[..144])), Err(RecordError::Short));
+    assert_eq!(
+        decode_receipt(fingerprint(1), &bytes(&spelled[..144])),
+        Err(RecordError::Short)
+    );
 
     let ranges: RangeSet = [range(0, 4096), range(8192, 12288)].into_iter().collect();
     let spelled = "010000000000000000001000000000000000200000000000000030000000000000";
@@ -66,10 +103,21 @@ fn receipts_and_shards_keep_their_spelling() {
 
 #[test]
 fn counts_of_version_1_keep_their_spelling() {
-    let amount = |files| Amount { files, bytes: files << 8 };
+    let amount = |files| Amount {
+        files,
+        bytes: files << 8,
+    };
     let [pending, backed_up, local, failed, placeholder] = [1, 2, 3, 4, 5].map(amount);
-    let tally = Tally { pending, backed_up, placeholder, local, failed };
-    let spelled = [1, 2, 3, 4, 5].map(|files| format!("{files:02x}0000000000000000{files:02x}000000000000")).concat();
+    let tally = Tally {
+        pending,
+        backed_up,
+        placeholder,
+        local,
+        failed,
+    };
+    let spelled = [1, 2, 3, 4, 5]
+        .map(|files| format!("{files:02x}0000000000000000{files:02x}000000000000"))
+        .concat();
     assert_eq!(hex(&encode_tally(&tally)), format!("01{spelled}"));
     assert_eq!(decode_tally(&bytes(&format!("01{spelled}"))), Ok(tally));
 }
@@ -77,10 +125,20 @@ fn counts_of_version_1_keep_their_spelling() {
 #[test]
 fn name_changes_of_version_1_keep_their_spelling() {
     let [a, b] = ["a", "b/c"].map(|text| LibraryPath::new(text).unwrap());
-    let put = NameChange::Put { path: a.clone(), fingerprint: fingerprint(0), mtime_ns: -1 };
+    let put = NameChange::Put {
+        path: a.clone(),
+        fingerprint: fingerprint(0),
+        mtime_ns: -1,
+    };
     for (change, spelled) in [
         (put, format!("0100010061{FINGERPRINT}ffffffffffffffff")),
-        (NameChange::Move { from: a.clone(), to: b }, "01010100610300622f63".to_owned()),
+        (
+            NameChange::Move {
+                from: a.clone(),
+                to: b,
+            },
+            "01010100610300622f63".to_owned(),
+        ),
         (NameChange::Remove { path: a }, "0102010061".to_owned()),
     ] {
         assert_eq!(hex(&encode_change(&change)), spelled);
@@ -104,9 +162,18 @@ fn a_record_that_nobody_writes_is_an_error_that_says_so() {
         assert_eq!(decode_change(&bytes(&spelled)), Err(error), "{spelled}");
     }
     assert_eq!(decode_shards(&bytes("01ff")), Err(RecordError::Short));
-    assert_eq!(decode_shards(&[&[1][..], &[0; 16]].concat()), Err(RecordError::Field("range")));
-    assert_eq!(decode_file(&bytes(&format!("{FILE}06"))), Err(RecordError::Field("state")));
-    assert_eq!(decode_file(&bytes(&format!("{FILE}02c328"))), Err(RecordError::Field("text")));
+    assert_eq!(
+        decode_shards(&[&[1][..], &[0; 16]].concat()),
+        Err(RecordError::Field("range"))
+    );
+    assert_eq!(
+        decode_file(&bytes(&format!("{FILE}06"))),
+        Err(RecordError::Field("state"))
+    );
+    assert_eq!(
+        decode_file(&bytes(&format!("{FILE}02c328"))),
+        Err(RecordError::Field("text"))
+    );
 }
 
 proptest! {

@@ -25,7 +25,10 @@ fn the_tally_agrees_with_a_recount_whatever_happens() {
             let queued = journal.pending(usize::MAX, 0, &HashSet::new()).unwrap();
             assert_eq!(queued.len() as u64, journal.tally().pending.files);
             // Nothing else is in the queue either: what `pending` passes over would pile up.
-            let places = journal.store.read(|journal| Ok(journal.open_table(QUEUE)?.len()?)).unwrap();
+            let places = journal
+                .store
+                .read(|journal| Ok(journal.open_table(QUEUE)?.len()?))
+                .unwrap();
             assert_eq!(places, journal.tally().pending.files);
             let names = journal.queued_names(usize::MAX).unwrap();
             assert_eq!(names.len() as u64, journal.names_queued());
@@ -40,7 +43,9 @@ fn opening_believes_the_counts_and_reads_no_file() {
     journal.record((0..50).map(pending).collect()).unwrap();
     let counted = journal.tally();
     // It would not be counted, if it were read.
-    journal.write(|tables| tables.spoil(FileId(7)).map_err(Fault::Storage)).unwrap();
+    journal
+        .write(|tables| tables.spoil(FileId(7)).map_err(Fault::Storage))
+        .unwrap();
     journal.close().unwrap();
     assert_eq!(disk.journal().tally(), counted);
 }

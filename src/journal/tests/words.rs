@@ -17,19 +17,39 @@ pub(super) fn path(number: u64) -> LibraryPath {
 }
 
 pub(super) fn stamp(number: u64) -> Stamp {
-    Stamp { size: 1000 + number % 1000, mtime_ns: 1_750_000_000_000_000_000 }
+    Stamp {
+        size: 1000 + number % 1000,
+        mtime_ns: 1_750_000_000_000_000_000,
+    }
 }
 
 pub(super) fn file(number: u64, state: FileState) -> (FileId, FileRecord) {
-    (FileId(number), FileRecord { path: path(number), stamp: stamp(number), state })
+    (
+        FileId(number),
+        FileRecord {
+            path: path(number),
+            stamp: stamp(number),
+            state,
+        },
+    )
 }
 
 pub(super) fn pending(number: u64) -> (FileId, FileRecord) {
-    file(number, FileState::Pending { fingerprint: fingerprint(number) })
+    file(
+        number,
+        FileState::Pending {
+            fingerprint: fingerprint(number),
+        },
+    )
 }
 
 pub(super) fn backed_up(number: u64) -> (FileId, FileRecord) {
-    file(number, FileState::BackedUp { fingerprint: fingerprint(number) })
+    file(
+        number,
+        FileState::BackedUp {
+            fingerprint: fingerprint(number),
+        },
+    )
 }
 
 pub(super) fn receipt(number: u64) -> Receipt {
@@ -47,7 +67,9 @@ pub(super) fn delivered(number: u64) -> Settled {
         id: FileId(number),
         stamp: stamp(number),
         fingerprint: fingerprint(number),
-        outcome: Outcome::BackedUp { receipt: receipt(number) },
+        outcome: Outcome::BackedUp {
+            receipt: receipt(number),
+        },
     }
 }
 
@@ -79,10 +101,16 @@ pub(super) fn snapshot(journal: &Journal) -> Snapshot {
     Snapshot {
         files: journal.files_after(None, all).unwrap(),
         queue: ids(&journal.pending(all, 0, &HashSet::new()).unwrap()),
-        receipts: (0..NUMBERS).map(|number| journal.receipt(fingerprint(number)).unwrap()).collect(),
-        shards: (0..NUMBERS).map(|number| journal.shards(fingerprint(number)).unwrap()).collect(),
+        receipts: (0..NUMBERS)
+            .map(|number| journal.receipt(fingerprint(number)).unwrap())
+            .collect(),
+        shards: (0..NUMBERS)
+            .map(|number| journal.shards(fingerprint(number)).unwrap())
+            .collect(),
         names: journal.queued_names(all).unwrap(),
-        versions: (0..NUMBERS).map(|number| journal.name_version(&path(number)).unwrap()).collect(),
+        versions: (0..NUMBERS)
+            .map(|number| journal.name_version(&path(number)).unwrap())
+            .collect(),
         tally: journal.tally(),
     }
 }
@@ -90,7 +118,11 @@ pub(super) fn snapshot(journal: &Journal) -> Snapshot {
 /// The tally as it must be: counted from all files.
 pub(super) fn recount(journal: &Journal) -> Tally {
     let mut tally = Tally::default();
-    journal.files_after(None, usize::MAX).unwrap().iter().for_each(|(_, record)| tally.add(record));
+    journal
+        .files_after(None, usize::MAX)
+        .unwrap()
+        .iter()
+        .for_each(|(_, record)| tally.add(record));
     tally
 }
 
@@ -100,14 +132,36 @@ pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), Journa
     let (one, other) = (number(), number());
     match random.u8(0..12) {
         0..3 => journal.record(vec![pending(one), pending(other)]),
-        3 => journal.record(vec![file(one, FileState::Local { why: "not an image".to_owned() })]),
-        4 => journal.settle(vec![delivered(one), delivered(other)]).map(|_| ()),
-        5 => journal.follow(vec![NameStep::Rename { id: FileId(one), to: path(other) }]).map(|_| ()),
+        3 => journal.record(vec![file(
+            one,
+            FileState::Local {
+                why: "not an image".to_owned(),
+            },
+        )]),
+        4 => journal
+            .settle(vec![delivered(one), delivered(other)])
+            .map(|_| ()),
+        5 => journal
+            .follow(vec![NameStep::Rename {
+                id: FileId(one),
+                to: path(other),
+            }])
+            .map(|_| ()),
         6 => journal.forget(vec![FileId(one)]),
         7 => journal.note_shard(fingerprint(one), range(other * 10, other * 10 + 10)),
-        8 => journal.queue_names(vec![NameChange::Move { from: path(one), to: path(other) }]),
-        9 => journal.follow(vec![NameStep::Move { id: FileId(one), to: path(other) }]).map(|_| ()),
-        10 => journal.follow(vec![NameStep::Remove { id: FileId(one) }]).map(|_| ()),
+        8 => journal.queue_names(vec![NameChange::Move {
+            from: path(one),
+            to: path(other),
+        }]),
+        9 => journal
+            .follow(vec![NameStep::Move {
+                id: FileId(one),
+                to: path(other),
+            }])
+            .map(|_| ()),
+        10 => journal
+            .follow(vec![NameStep::Remove { id: FileId(one) }])
+            .map(|_| ()),
         _ => journal.confirm_names(vec![one], vec![(path(one), Some(one)), (path(other), None)]),
     }
 }

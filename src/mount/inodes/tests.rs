@@ -16,8 +16,12 @@ fn path(inodes: &Inodes, id: u64) -> Result<String, Lost> {
 fn a_folder_is_renamed_in_one_step_with_all_that_is_in_it() {
     let mut inodes = inodes();
     inodes.tell(FileId(2), ROOT, "2026", Kind::Folder).unwrap();
-    inodes.tell(FileId(3), FileId(2), "May", Kind::Folder).unwrap();
-    inodes.tell(FileId(4), FileId(3), "a.jpg", Kind::File).unwrap();
+    inodes
+        .tell(FileId(3), FileId(2), "May", Kind::Folder)
+        .unwrap();
+    inodes
+        .tell(FileId(4), FileId(3), "a.jpg", Kind::File)
+        .unwrap();
     assert_eq!(path(&inodes, 4).unwrap(), "2026/May/a.jpg");
     inodes.moved(FileId(3), ROOT, "Mai");
     assert_eq!(path(&inodes, 4).unwrap(), "Mai/a.jpg");
@@ -38,13 +42,21 @@ fn the_top_is_number_one_and_nothing_else_is() {
 fn a_number_that_comes_back_gets_another_generation() {
     let mut inodes = inodes();
     let first = inodes.tell(FileId(7), ROOT, "old", Kind::File).unwrap();
-    assert_eq!(inodes.tell(FileId(7), ROOT, "old", Kind::File).unwrap(), first, "the same file, looked up twice");
+    assert_eq!(
+        inodes.tell(FileId(7), ROOT, "old", Kind::File).unwrap(),
+        first,
+        "the same file, looked up twice"
+    );
     inodes.removed(FileId(7));
     assert_eq!(path(&inodes, 7), Err(Lost::Nameless));
     let second = inodes.tell(FileId(7), ROOT, "new", Kind::File).unwrap();
     assert_ne!(second, first);
     inodes.forget(FileId(7), 2);
-    assert_eq!(path(&inodes, 7).unwrap(), "new", "only the old one was forgotten");
+    assert_eq!(
+        path(&inodes, 7).unwrap(),
+        "new",
+        "only the old one was forgotten"
+    );
     inodes.forget(FileId(7), 1);
     assert_eq!(path(&inodes, 7), Err(Lost::Unknown));
 }
@@ -54,14 +66,21 @@ fn a_second_name_of_the_same_file_is_no_other_file() {
     let mut inodes = inodes();
     let first = inodes.tell(FileId(7), ROOT, "one", Kind::File).unwrap();
     inodes.lost_a_name(FileId(7));
-    assert_eq!(inodes.tell(FileId(7), ROOT, "two", Kind::File).unwrap(), first);
+    assert_eq!(
+        inodes.tell(FileId(7), ROOT, "two", Kind::File).unwrap(),
+        first
+    );
 }
 
 #[test]
 fn a_folder_is_kept_as_long_as_something_known_is_in_it() {
     let mut inodes = inodes();
-    inodes.tell(FileId(2), ROOT, "folder", Kind::Folder).unwrap();
-    inodes.tell(FileId(3), FileId(2), "file", Kind::File).unwrap();
+    inodes
+        .tell(FileId(2), ROOT, "folder", Kind::Folder)
+        .unwrap();
+    inodes
+        .tell(FileId(3), FileId(2), "file", Kind::File)
+        .unwrap();
     inodes.forget(FileId(2), 1);
     assert_eq!(path(&inodes, 3).unwrap(), "folder/file");
     inodes.forget(FileId(3), 1);
@@ -75,7 +94,9 @@ fn a_path_that_has_grown_too_long_says_so() {
     let name = "n".repeat(255);
     let mut folder = ROOT;
     for id in 1000..1017 {
-        inodes.tell(FileId(id), folder, &name, Kind::Folder).unwrap();
+        inodes
+            .tell(FileId(id), folder, &name, Kind::Folder)
+            .unwrap();
         folder = FileId(id);
     }
     assert_eq!(path(&inodes, 1015).unwrap().len(), 16 * 256 - 1);
@@ -84,10 +105,18 @@ fn a_path_that_has_grown_too_long_says_so() {
 
 #[test]
 fn a_million_photos_fit_into_little_memory_and_give_it_back() {
-    // A quarter of them, in a quarter of the memory: the tables grow by doubling, and are as full then.
+    // A quarter of them, in a quarter of the memory: the tables grow by doubling, and are as full
+    // then.
     let mut inodes = inodes();
     for id in 0..250_000 {
-        inodes.tell(FileId(1000 + id), ROOT, &format!("IMG_{id:07}.JPG"), Kind::File).unwrap();
+        inodes
+            .tell(
+                FileId(1000 + id),
+                ROOT,
+                &format!("IMG_{id:07}.JPG"),
+                Kind::File,
+            )
+            .unwrap();
     }
     // The index keeps a number and a byte for each of twice as many places.
     let index = inodes.by_id.capacity() / 7 * 8 * 5;
@@ -108,7 +137,10 @@ fn random_changes_agree_with_a_plain_model() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut inodes, mut model) = (inodes(), std::collections::HashMap::<u64, (String, u64)>::new());
+    let (mut inodes, mut model) = (
+        inodes(),
+        std::collections::HashMap::<u64, (String, u64)>::new(),
+    );
     for step in 0..20_000 {
         let id = 1000 + random.u64(0..3000);
         match random.u8(0..4) {
@@ -131,7 +163,10 @@ fn random_changes_agree_with_a_plain_model() {
         }
     }
     for id in 1000..4000 {
-        let want = model.get(&id).map(|known| known.0.clone()).ok_or(Lost::Unknown);
+        let want = model
+            .get(&id)
+            .map(|known| known.0.clone())
+            .ok_or(Lost::Unknown);
         assert_eq!(path(&inodes, id), want);
     }
 }
@@ -141,13 +176,24 @@ fn whom_the_kernel_has_known_longest_is_parted_with_first_and_no_folder_ever() {
     let mut inodes = inodes();
     inodes.tell(FileId(2), ROOT, "2026", Kind::Folder).unwrap();
     for id in 10..20 {
-        inodes.tell(FileId(id), FileId(2), &format!("{id}.jpg"), Kind::File).unwrap();
+        inodes
+            .tell(FileId(id), FileId(2), &format!("{id}.jpg"), Kind::File)
+            .unwrap();
     }
-    let ids = |chosen: Vec<(FileId, INodeNo, String)>| chosen.into_iter().map(|(id, ..)| id.0).collect::<Vec<_>>();
-    assert_eq!(inodes.longest_known(2)[..1], [(FileId(10), INodeNo(2), "10.jpg".to_owned())]);
+    let ids = |chosen: Vec<(FileId, INodeNo, String)>| {
+        chosen.into_iter().map(|(id, ..)| id.0).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        inodes.longest_known(2)[..1],
+        [(FileId(10), INodeNo(2), "10.jpg".to_owned())]
+    );
     inodes.forget(FileId(10), 1);
     inodes.removed(FileId(13));
     assert_eq!(ids(inodes.longest_known(4)), [12, 14, 15, 16]);
-    assert_eq!(ids(inodes.longest_known(100)), [17, 18, 19, 11, 12, 14, 15, 16], "each once");
+    assert_eq!(
+        ids(inodes.longest_known(100)),
+        [17, 18, 19, 11, 12, 14, 15, 16],
+        "each once"
+    );
     assert_eq!(inodes.known(), 11);
 }

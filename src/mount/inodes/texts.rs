@@ -1,6 +1,7 @@
 //! Texts: a million file names in one string.
 //!
-//! A `String` for each would cost 24 bytes and an allocation on top of the twelve bytes of `IMG_0001.JPG`.
+//! A `String` for each would cost 24 bytes and an allocation on top of the twelve bytes of
+//! `IMG_0001.JPG`.
 
 /// Where a name begins and how long it is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -9,7 +10,8 @@ pub(super) struct Text {
     bytes: u8,
 }
 
-/// Names, one after another; those dropped stay in between until somebody packs the rest into a new one.
+/// Names, one after another; those dropped stay in between until somebody packs the rest into a new
+/// one.
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     all: String,
@@ -21,10 +23,13 @@ const WASTE_BYTES_MIN: usize = 64 * 1024;
 
 impl Texts {
     pub(super) fn add(&mut self, name: &str) -> Text {
-        let at =
-            u32::try_from(self.all.len()).expect("16 million of the longest names fit, and the kernel forgets before");
+        let at = u32::try_from(self.all.len())
+            .expect("16 million of the longest names fit, and the kernel forgets before");
         self.all.push_str(name);
-        Text { at, bytes: u8::try_from(name.len()).expect("a checked name has at most 255 bytes") }
+        Text {
+            at,
+            bytes: u8::try_from(name.len()).expect("a checked name has at most 255 bytes"),
+        }
     }
 
     pub(super) fn get(&self, text: Text) -> &str {

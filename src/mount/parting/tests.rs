@@ -28,7 +28,12 @@ impl Notes for Deaf {
     fn exchanged(&self, _: &LibraryPath, _: &LibraryPath) {}
     fn removed(&self, _: FileId, _: &LibraryPath) {}
     fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
-        FileStatus { state: StateWord::Local, fingerprint: None, progress: None, why: None }
+        FileStatus {
+            state: StateWord::Local,
+            fingerprint: None,
+            progress: None,
+            why: None,
+        }
     }
 }
 
@@ -38,7 +43,10 @@ fn look_at_all(top: &Path) -> Vec<(String, u64)> {
     for folder in fs::read_dir(top).unwrap() {
         for file in fs::read_dir(folder.unwrap().path()).unwrap() {
             let file = file.unwrap();
-            all.push((file.path().display().to_string(), file.metadata().unwrap().ino()));
+            all.push((
+                file.path().display().to_string(),
+                file.metadata().unwrap().ino(),
+            ));
         }
     }
     all.sort();
@@ -54,10 +62,15 @@ fn however_many_files_there_are_the_kernel_knows_a_limited_number_and_nobody_not
     for folder in 0..10 {
         let folder = home.path().join("spool").join(folder.to_string());
         fs::create_dir_all(&folder).unwrap();
-        (0..100).for_each(|file| fs::write(folder.join(file.to_string()), file.to_string()).unwrap());
+        (0..100)
+            .for_each(|file| fs::write(folder.join(file.to_string()), file.to_string()).unwrap());
     }
     let spool = Spool::open(&home.path().join("spool")).unwrap();
-    let tree = Arc::new(Tree::new(spool, Arc::new(Deaf)).unwrap().knowing_at_most(LIMIT));
+    let tree = Arc::new(
+        Tree::new(spool, Arc::new(Deaf))
+            .unwrap()
+            .knowing_at_most(LIMIT),
+    );
     let mount = Mount::begin(&place, &tree, IoChoice::Auto).unwrap();
 
     let mut open = File::open(place.join("0/7")).unwrap();
@@ -65,7 +78,11 @@ fn however_many_files_there_are_the_kernel_knows_a_limited_number_and_nobody_not
     assert_eq!(seen.len(), 1000);
     let until = Instant::now() + LETTING_GO_MAX;
     while tree.known() > LIMIT {
-        assert!(Instant::now() < until, "the kernel knows {} files", tree.known());
+        assert!(
+            Instant::now() < until,
+            "the kernel knows {} files",
+            tree.known()
+        );
         std::thread::yield_now();
     }
 
@@ -74,7 +91,11 @@ fn however_many_files_there_are_the_kernel_knows_a_limited_number_and_nobody_not
     assert_eq!(text, "7", "an open file is read on");
     let name = fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).unwrap();
     assert_eq!(name, place.join("0/7"), "and keeps its name");
-    assert_eq!(look_at_all(&place), seen, "the same files under the same numbers");
+    assert_eq!(
+        look_at_all(&place),
+        seen,
+        "the same files under the same numbers"
+    );
     assert_eq!(fs::read_to_string(place.join("9/99")).unwrap(), "99");
     fs::rename(place.join("3/3"), place.join("3/three")).unwrap();
     assert_eq!(fs::read_to_string(place.join("3/three")).unwrap(), "3");
@@ -91,11 +112,18 @@ fn what_cannot_be_parted_with_does_not_keep_the_bell_ringing() {
         limit.look(known);
         rings.try_recv().is_ok()
     };
-    assert_eq!((rings_at(800), rings_at(801), limit.excess(801)), (false, true, 101));
+    assert_eq!(
+        (rings_at(800), rings_at(801), limit.excess(801)),
+        (false, true, 101)
+    );
     limit.settle(700);
     assert_eq!((rings_at(800), rings_at(801)), (false, true), "all went");
     limit.settle(801);
-    assert_eq!((rings_at(801), rings_at(901), rings_at(902)), (false, false, true), "none went");
+    assert_eq!(
+        (rings_at(801), rings_at(901), rings_at(902)),
+        (false, false, true),
+        "none went"
+    );
     limit.settle(650);
     assert!(rings_at(801), "they could go after all");
 }

@@ -30,11 +30,13 @@ pub(in crate::mount) struct Created {
     pub(in crate::mount) handle: FileHandle,
 }
 
-/// The most that one `copy_file_range` copies. The caller asks again for the rest; meanwhile, others get their turn.
+/// The most that one `copy_file_range` copies. The caller asks again for the rest; meanwhile,
+/// others get their turn.
 const COPY_BYTES_MAX: u64 = 64 << 20;
 
-/// So much is written to the disk's file at a time, however much the kernel passes on: as `cp` writes by itself. For more at once the page cache takes larger
-/// pages, and a virtual machine has to get those from its host, which takes longer than the copy.
+/// So much is written to the disk's file at a time, however much the kernel passes on: as `cp`
+/// writes by itself. For more at once the page cache takes larger pages, and a virtual machine has
+/// to get those from its host, which takes longer than the copy.
 const PIECE_BYTES: usize = 128 << 10;
 
 /// Set-user-id and set-group-id.
@@ -54,16 +56,29 @@ impl Tree {
             Ok(Place::At(path)) => (self.spool.open_file(&path, opening)?, Some(path)),
             Err(error) => {
                 let nameless = self.nameless(id, error)?;
-                (spool::reopen(&nameless.file, opening).map_err(during("reopen"))?, None)
+                (
+                    spool::reopen(&nameless.file, opening).map_err(during("reopen"))?,
+                    None,
+                )
             }
         };
         super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
         let stay = self.stay(id, &file)?;
-        let open = self.taking(Made { file, id, way: None }, opening.access, Origin::Found, stay);
+        let open = self.taking(
+            Made {
+                file,
+                id,
+                way: None,
+            },
+            opening.access,
+            Origin::Found,
+            stay,
+        );
         self.announce(open, path.as_ref(), truncate)
     }
 
-    /// Makes a file and opens it; opens it if it is there already and `exclusive` does not forbid that.
+    /// Makes a file and opens it; opens it if it is there already and `exclusive` does not forbid
+    /// that.
     pub(in crate::mount) fn create(
         &self,
         folder: INodeNo,
@@ -77,17 +92,25 @@ impl Tree {
         let path = self.path_in(folder, name)?;
         let (fresh, truncate, origin) = match (self.make(&path, mode, opening), existing) {
             (Ok(fresh), _) => (fresh, Truncate::No, Origin::Made),
-            (Err(error), Existing::Open(truncate)) if exists(&error) => {
-                (Made::of(self.spool.open_file(&path, opening)?)?, truncate, Origin::Found)
-            }
+            (Err(error), Existing::Open(truncate)) if exists(&error) => (
+                Made::of(self.spool.open_file(&path, opening)?)?,
+                truncate,
+                Origin::Found,
+            ),
             (Err(error), Existing::Open(_) | Existing::Refuse) => return Err(error.into()),
         };
         let stay = match origin {
             Origin::Made => self.stay_made(fresh.id),
             Origin::Found => self.stay(fresh.id, &fresh.file)?,
         };
-        let handle = self.announce(self.taking(fresh, opening.access, origin, stay), Some(&path), truncate)?;
-        let facts = self.opened(handle).and_then(|open| Facts::of(&open.file).map_err(during("stat")));
+        let handle = self.announce(
+            self.taking(fresh, opening.access, origin, stay),
+            Some(&path),
+            truncate,
+        )?;
+        let facts = self
+            .opened(handle)
+            .and_then(|open| Facts::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),
             Err(error) => {
@@ -122,7 +145,10 @@ impl Tree {
         let open = self.opened(handle)?;
         let mut done = 0;
         while done < buffer.len() {
-            match open.file.read_at(&mut buffer[done..], offset.saturating_add(done as u64)) {
+            match open
+                .file
+                .read_at(&mut buffer[done..], offset.saturating_add(done as u64))
+            {
                 Ok(0) => break,
                 Ok(count) => done += count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -132,7 +158,8 @@ impl Tree {
         Ok(done)
     }
 
-    /// Writes; answers how many bytes reached the spool. An error after the first of them is met again by the next write.
+    /// Writes; answers how many bytes reached the spool. An error after the first of them is met
+    /// again by the next write.
     pub(in crate::mount) fn write(
         &self,
         handle: FileHandle,
@@ -157,32 +184,57 @@ impl Tree {
                 }
             }
         }
-        open.pen.iter().for_each(|pen| Marks::mend(pen, offset..offset.saturating_add(done as u64)));
+        open.pen
+            .iter()
+            .for_each(|pen| Marks::mend(pen, offset..offset.saturating_add(done as u64)));
         Ok(written_count(done))
     }
 
-    /// Writes pages of a mapping; answers as `write` does. A mapping makes no file longer: what lies beyond its end was under way when the
-    /// file was opened with `O_TRUNC`, for which the kernel does not hold such writes back, and is not wanted any more.
-    pub(in crate::mount) fn write_back(&self, handle: FileHandle, offset: u64, bytes: &[u8]) -> Result<u32, TreeError> {
+    /// Writes pages of a mapping; answers as `write` does. A mapping makes no file longer: what
+    /// lies beyond its end was under way when the file was opened with `O_TRUNC`, for which the
+    /// kernel does not hold such writes back, and is not wanted any more.
+    pub(in crate::mount) fn write_back(
+        &self,
+        handle: FileHandle,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<u32, TreeError> {
         let _end = self.ends.read().unwrap_or_else(PoisonError::into_inner);
-        let length = Facts::of(&self.opened(handle)?.file).map_err(during("stat"))?.size;
-        let kept = usize::try_from(length.saturating_sub(offset)).map_or(bytes.len(), |left| left.min(bytes.len()));
-        let written = if kept == 0 { 0 } else { self.write(handle, offset, &bytes[..kept], Hand::Anybody)? };
-        Ok(if written as usize == kept { written_count(bytes.len()) } else { written })
+        let length = Facts::of(&self.opened(handle)?.file)
+            .map_err(during("stat"))?
+            .size;
+        let kept = usize::try_from(length.saturating_sub(offset))
+            .map_or(bytes.len(), |left| left.min(bytes.len()));
+        let written = if kept == 0 {
+            0
+        } else {
+            self.write(handle, offset, &bytes[..kept], Hand::Anybody)?
+        };
+        Ok(if written as usize == kept {
+            written_count(bytes.len())
+        } else {
+            written
+        })
     }
 
-    /// Who writes to a set-user-id file without being privileged takes that mark off it; we were asked to (`FUSE_HANDLE_KILLPRIV_V2`).
+    /// Who writes to a set-user-id file without being privileged takes that mark off it; we were
+    /// asked to (`FUSE_HANDLE_KILLPRIV_V2`).
     pub(in crate::mount) fn drop_privileges(&self, handle: FileHandle) -> Result<(), TreeError> {
         let open = self.opened(handle)?;
         let facts = Facts::of(&open.file).map_err(during("stat"))?;
         if facts.mode & PRIVILEGE_BITS != 0 {
-            spool::set_mode(&open.file, facts.mode & !PRIVILEGE_BITS).map_err(during("set the mode of"))?;
+            spool::set_mode(&open.file, facts.mode & !PRIVILEGE_BITS)
+                .map_err(during("set the mode of"))?;
         }
         Ok(())
     }
 
     /// Returns when the bytes, and the name if this handle made it, survive a power cut.
-    pub(in crate::mount) fn sync(&self, handle: FileHandle, extent: Extent) -> Result<(), TreeError> {
+    pub(in crate::mount) fn sync(
+        &self,
+        handle: FileHandle,
+        extent: Extent,
+    ) -> Result<(), TreeError> {
         let open = self.opened(handle)?;
         Self::sync_bytes(&open, || match extent {
             Extent::Bytes => open.file.sync_data(),
@@ -217,11 +269,17 @@ impl Tree {
         let open = self.opened(handle)?;
         self.begin_change(&open, Hand::Anybody)?;
         let flags = FallocateFlags::from_bits_retain(mode.cast_unsigned());
-        rustix::fs::fallocate(&open.file, flags, offset, size).map_err(|errno| during("allocate")(errno.into()))
+        rustix::fs::fallocate(&open.file, flags, offset, size)
+            .map_err(|errno| during("allocate")(errno.into()))
     }
 
-    /// The next data or hole (lseek(2)); other positions the kernel knows itself. Our own reads and writes use no position.
-    pub(in crate::mount) fn seek(&self, handle: FileHandle, to: SeekFrom) -> Result<u64, TreeError> {
+    /// The next data or hole (lseek(2)); other positions the kernel knows itself. Our own reads and
+    /// writes use no position.
+    pub(in crate::mount) fn seek(
+        &self,
+        handle: FileHandle,
+        to: SeekFrom,
+    ) -> Result<u64, TreeError> {
         let open = self.opened(handle)?;
         if let Some(found) = open.seek_in_absent(to) {
             return found;

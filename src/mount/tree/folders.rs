@@ -31,13 +31,22 @@ pub(in crate::mount) enum Room {
 
 impl Tree {
     /// Opens a folder for listing; also tells what a list is worth that the kernel has of it.
-    pub(in crate::mount) fn open_folder(&self, number: INodeNo) -> Result<(FileHandle, KernelsList), TreeError> {
+    pub(in crate::mount) fn open_folder(
+        &self,
+        number: INodeNo,
+    ) -> Result<(FileHandle, KernelsList), TreeError> {
         let _names = self.walking();
         let id = self.id(number);
         let reader = self.spool.read_folder(&self.place(id)?)?;
         let facts = reader.own_facts().map_err(during("look at"))?;
         let list = self.listings.opened(id, facts.changed, SystemTime::now());
-        Ok((self.handles.open_folder(OpenFolder { id, reader: Mutex::new(reader) }), list))
+        Ok((
+            self.handles.open_folder(OpenFolder {
+                id,
+                reader: Mutex::new(reader),
+            }),
+            list,
+        ))
     }
 
     /// Lists names from `position` on until `take` has no room.
@@ -52,7 +61,9 @@ impl Tree {
         let mut at = position;
         while let Some(found) = reader.read(at).map_err(during("list"))? {
             at = found.next;
-            let Some(listed) = self.listed(&open, &reader, found)? else { continue };
+            let Some(listed) = self.listed(&open, &reader, found)? else {
+                continue;
+            };
             if take(&listed) == Room::None {
                 break;
             }
@@ -60,8 +71,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Lists names with what a lookup of each would answer, and with the same effect: the kernel holds what was taken.
-    /// `.` and `..` come without.
+    /// Lists names with what a lookup of each would answer, and with the same effect: the kernel
+    /// holds what was taken. `.` and `..` come without.
     pub(in crate::mount) fn list_entries(
         &self,
         handle: FileHandle,
@@ -74,13 +85,17 @@ impl Tree {
         let mut at = position;
         while let Some(found) = reader.read(at).map_err(during("list"))? {
             at = found.next;
-            let Some(listed) = self.listed(&open, &reader, found)? else { continue };
+            let Some(listed) = self.listed(&open, &reader, found)? else {
+                continue;
+            };
             let room = if is_dots(&listed.name) {
                 take(&listed, None)
             } else {
                 let _names = self.walking();
                 // Gone since its name was read: there is nothing to tell.
-                let Ok(facts) = reader.facts(&listed.name) else { continue };
+                let Ok(facts) = reader.facts(&listed.name) else {
+                    continue;
+                };
                 let entry = self.tell(folder, Name(&listed.name), facts)?;
                 let room = take(&listed, Some(&entry));
                 if room == Room::None {
@@ -107,7 +122,9 @@ impl Tree {
     }
 
     fn opened_folder(&self, handle: FileHandle) -> Result<Arc<OpenFolder>, TreeError> {
-        self.handles.folder(handle).ok_or(TreeError::NotOpen(handle))
+        self.handles
+            .folder(handle)
+            .ok_or(TreeError::NotOpen(handle))
     }
 
     /// None for what the mount does not show.
@@ -133,7 +150,12 @@ impl Tree {
         } else {
             inodes.number(found.id)
         };
-        Ok(Some(Listed { name: found.name, number, kind: found.kind, next: found.next }))
+        Ok(Some(Listed {
+            name: found.name,
+            number,
+            kind: found.kind,
+            next: found.next,
+        }))
     }
 }
 

@@ -12,7 +12,12 @@ use crate::journal::FileId;
 use crate::spool::{Access, Durability, Facts, Kind, Opening, Place, Replace, SpoolError};
 
 impl Tree {
-    pub(in crate::mount) fn create_folder(&self, folder: INodeNo, name: &OsStr, mode: u16) -> Result<Entry, TreeError> {
+    pub(in crate::mount) fn create_folder(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+        mode: u16,
+    ) -> Result<Entry, TreeError> {
         self.create_name(folder, name, |path| self.spool.create_folder(path, mode))
     }
 
@@ -32,8 +37,13 @@ impl Tree {
         name: &OsStr,
         mode: u16,
     ) -> Result<Entry, TreeError> {
-        let opening = Opening { access: Access::Write, durability: Durability::Lazy };
-        self.create_name(folder, name, |path| self.spool.create_file(path, opening, mode).map(drop))
+        let opening = Opening {
+            access: Access::Write,
+            durability: Durability::Lazy,
+        };
+        self.create_name(folder, name, |path| {
+            self.spool.create_file(path, opening, mode).map(drop)
+        })
     }
 
     fn create_name(
@@ -52,12 +62,20 @@ impl Tree {
     }
 
     /// Removes a file or link; what has it open keeps it.
-    pub(in crate::mount) fn remove_file(&self, folder: INodeNo, name: &OsStr) -> Result<(), TreeError> {
+    pub(in crate::mount) fn remove_file(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+    ) -> Result<(), TreeError> {
         self.remove(folder, name, |path| self.spool.remove_file(path))
     }
 
     /// Removes an empty folder.
-    pub(in crate::mount) fn remove_folder(&self, folder: INodeNo, name: &OsStr) -> Result<(), TreeError> {
+    pub(in crate::mount) fn remove_folder(
+        &self,
+        folder: INodeNo,
+        name: &OsStr,
+    ) -> Result<(), TreeError> {
         self.remove(folder, name, |path| self.spool.remove_folder(path))
     }
 
@@ -77,7 +95,8 @@ impl Tree {
             self.notes.removed(victim.facts.id, &path);
         }
         drop(names);
-        // The disk frees the bytes only when nothing holds the file. That takes long for a large one, and others need the lock.
+        // The disk frees the bytes only when nothing holds the file. That takes long for a large
+        // one, and others need the lock.
         drop(victim);
         Ok(())
     }
@@ -91,7 +110,10 @@ impl Tree {
     ) -> Result<(), TreeError> {
         let (old, new) = (Name::new(old)?, Name::new(new)?);
         let names = self.renaming();
-        let (from, to) = (self.path_in(old_folder, old)?, self.path_in(new_folder, new)?);
+        let (from, to) = (
+            self.path_in(old_folder, old)?,
+            self.path_in(new_folder, new)?,
+        );
         let moved = self.spool.facts(&Place::At(from.clone()))?;
         let other = match self.hold(&to) {
             Ok(other) => Some(other).filter(|other| other.facts.id != moved.id),
@@ -119,12 +141,16 @@ impl Tree {
 
     fn hold(&self, path: &LibraryPath) -> Result<Held, TreeError> {
         let held = self.spool.pin(&Place::At(path.clone()))?;
-        Ok(Held { facts: Facts::of(&held).map_err(during("stat"))?, _held: held })
+        Ok(Held {
+            facts: Facts::of(&held).map_err(during("stat"))?,
+            _held: held,
+        })
     }
 
     fn settle_removed(&self, victim: &Held) {
         let mut inodes = locked(&self.inodes);
-        // A folder's link count is about what is in it; a file in the spool may have been linked from outside.
+        // A folder's link count is about what is in it; a file in the spool may have been linked
+        // from outside.
         if victim.facts.names > 1 && !is_folder(&victim.facts) {
             inodes.lost_a_name(victim.facts.id);
         } else {
@@ -138,8 +164,16 @@ impl Tree {
         inodes.moved(id, folder, name.0);
     }
 
-    fn note_rename(&self, moved: Facts, from: &LibraryPath, to: &LibraryPath, replaced: Option<Facts>) {
-        let replaced = replaced.filter(|facts| facts.kind == Kind::File).map(|facts| facts.id);
+    fn note_rename(
+        &self,
+        moved: Facts,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replaced: Option<Facts>,
+    ) {
+        let replaced = replaced
+            .filter(|facts| facts.kind == Kind::File)
+            .map(|facts| facts.id);
         match (moved.kind, replaced) {
             (Kind::File, replaced) => self.notes.renamed_file(moved.id, from, to, replaced),
             (Kind::Folder, _) => self.notes.renamed_folder(from, to),
@@ -159,7 +193,8 @@ impl Tree {
     }
 }
 
-/// Something whose name is about to go, held so that its number cannot come back before we have noted that.
+/// Something whose name is about to go, held so that its number cannot come back before we have
+/// noted that.
 struct Held {
     facts: Facts,
     _held: OwnedFd,

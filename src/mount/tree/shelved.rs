@@ -21,7 +21,8 @@ impl Tree {
         placeholder: &Placeholder,
     ) -> Result<Option<Put>, SpoolError> {
         let _names = self.renaming();
-        let (mut made, mut folders) = (self.spool.create_placeholder(path, placeholder), Vec::new());
+        let (mut made, mut folders) =
+            (self.spool.create_placeholder(path, placeholder), Vec::new());
         if let Err(error) = &made
             && error.is_missing()
         {
@@ -30,7 +31,9 @@ impl Tree {
         }
         match made {
             Ok(id) => {
-                self.recall.iter().for_each(|recall| recall.arrived(id, path));
+                self.recall
+                    .iter()
+                    .for_each(|recall| recall.arrived(id, path));
                 self.note_changed(path, &mut folders);
                 Ok(Some(Put { id, folders }))
             }
@@ -41,7 +44,9 @@ impl Tree {
 
     /// Adds the folders that have a name more.
     fn make_folders(&self, place: &Place, changed: &mut Vec<INodeNo>) -> Result<(), SpoolError> {
-        let Place::At(path) = place else { return Ok(()) };
+        let Place::At(path) = place else {
+            return Ok(());
+        };
         let mut made = self.spool.create_folder(path, FOLDER_MODE);
         if let Err(error) = &made
             && error.is_missing()
@@ -57,8 +62,8 @@ impl Tree {
         Ok(())
     }
 
-    /// Removes a file that is still this one, with this content, and that nobody may write to; answers the names that are gone: its own,
-    /// then those of folders that it was the last in.
+    /// Removes a file that is still this one, with this content, and that nobody may write to;
+    /// answers the names that are gone: its own, then those of folders that it was the last in.
     pub(in crate::mount) fn take_away(
         &self,
         path: &LibraryPath,
@@ -79,8 +84,8 @@ impl Tree {
         Ok(gone)
     }
 
-    /// Gives a file another time that is still this one, with this content, and that nobody may write to; answers its number and its stamp
-    /// afterwards.
+    /// Gives a file another time that is still this one, with this content, and that nobody may
+    /// write to; answers its number and its stamp afterwards.
     pub(in crate::mount) fn retime(
         &self,
         path: &LibraryPath,
@@ -95,24 +100,41 @@ impl Tree {
         }
         let failed = |source| SpoolError::of("set the time of", path, source);
         spool::set_times(&held, &spool::modified_at(mtime_ns)).map_err(failed)?;
-        let opening = Opening { access: Access::Read, durability: Durability::Lazy };
+        let opening = Opening {
+            access: Access::Read,
+            durability: Durability::Lazy,
+        };
         let file = spool::reopen(&held, opening).map_err(failed)?;
         if let Some(recall) = &self.recall {
-            recall.retimed(id, &file, Stamp { mtime_ns, ..stamp }).map_err(failed)?;
+            recall
+                .retimed(id, &file, Stamp { mtime_ns, ..stamp })
+                .map_err(failed)?;
         }
         let facts = self.shown(Facts::of(&file).map_err(failed)?);
         Ok(Some((locked(&self.inodes).number(id), facts.stamp())))
     }
 
     /// Whether it is what it was, and nobody may write to it.
-    fn is_left_alone(&self, held: &OwnedFd, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError> {
-        let facts = self.shown(Facts::of(held).map_err(|source| SpoolError::of("look at", path, source))?);
-        let is_written = self.handles.file_of(id).is_some_and(|open| open.access.can_write());
+    fn is_left_alone(
+        &self,
+        held: &OwnedFd,
+        path: &LibraryPath,
+        id: FileId,
+        stamp: Stamp,
+    ) -> Result<bool, SpoolError> {
+        let facts =
+            self.shown(Facts::of(held).map_err(|source| SpoolError::of("look at", path, source))?);
+        let is_written = self
+            .handles
+            .file_of(id)
+            .is_some_and(|open| open.access.can_write());
         Ok(facts.id == id && facts.stamp() == stamp && !is_written)
     }
 
     fn remove_empty_folders(&self, place: &Place, gone: &mut Vec<Gone>) -> Result<(), SpoolError> {
-        let Place::At(path) = place else { return Ok(()) };
+        let Place::At(path) = place else {
+            return Ok(());
+        };
         let (id, name) = (self.spool.facts(place)?.id, self.gone(path)?);
         if self.spool.remove_folder(path).is_err() {
             // Something is in it, most likely; an empty folder that stays hurts nobody.
@@ -123,16 +145,23 @@ impl Tree {
         self.remove_empty_folders(&Place::above(path), gone)
     }
 
-    /// The folder of a name that was just made. If it is lost, the kernel finds out when the folder is opened next.
+    /// The folder of a name that was just made. If it is lost, the kernel finds out when the folder
+    /// is opened next.
     fn note_changed(&self, path: &LibraryPath, changed: &mut Vec<INodeNo>) {
         match self.folder_of(path) {
             Ok(folder) => changed.push(folder),
-            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "a folder could not be looked at"),
+            Err(error) => tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "a folder could not be looked at"
+            ),
         }
     }
 
     fn gone(&self, path: &LibraryPath) -> Result<Gone, SpoolError> {
-        Ok(Gone { folder: self.folder_of(path)?, name: path.name().to_owned() })
+        Ok(Gone {
+            folder: self.folder_of(path)?,
+            name: path.name().to_owned(),
+        })
     }
 
     /// The folder that a name stands in, as the kernel numbers it.

@@ -11,8 +11,8 @@ use fuser::LockOwner;
 mod names;
 mod open_files;
 
-/// Writes down what it is told. Stricter than intake: a note about a file must name it as the spool has it, and every end must have had
-/// a beginning.
+/// Writes down what it is told. Stricter than intake: a note about a file must name it as the spool
+/// has it, and every end must have had a beginning.
 #[derive(Default)]
 struct Recorder {
     notes: Mutex<Vec<String>>,
@@ -29,7 +29,11 @@ impl Recorder {
     }
     fn must_stand(&self, id: FileId, path: &LibraryPath) {
         let spool = locked(&self.spool);
-        let facts = spool.as_ref().unwrap().facts(&Place::At(path.clone())).unwrap();
+        let facts = spool
+            .as_ref()
+            .unwrap()
+            .facts(&Place::At(path.clone()))
+            .unwrap();
         assert_eq!(facts.id, id, "{path} is told as another file");
     }
 }
@@ -49,9 +53,19 @@ impl Notes for Recorder {
         self.must_stand(id, path);
         self.note(format!("touched {path}"));
     }
-    fn renamed_file(&self, id: FileId, from: &LibraryPath, to: &LibraryPath, replaced: Option<FileId>) {
+    fn renamed_file(
+        &self,
+        id: FileId,
+        from: &LibraryPath,
+        to: &LibraryPath,
+        replaced: Option<FileId>,
+    ) {
         self.must_stand(id, to);
-        let over = if replaced.is_some() { " over another" } else { "" };
+        let over = if replaced.is_some() {
+            " over another"
+        } else {
+            ""
+        };
         self.note(format!("renamed {from} to {to}{over}"));
     }
     fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
@@ -65,8 +79,16 @@ impl Notes for Recorder {
     }
     fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
         self.must_stand(id, path);
-        let progress = Some(crate::uploader::Progress { received_bytes: 3, total_bytes: 7 });
-        FileStatus { state: StateWord::Uploading, fingerprint: None, progress, why: Some("slow".to_owned()) }
+        let progress = Some(crate::uploader::Progress {
+            received_bytes: 3,
+            total_bytes: 7,
+        });
+        FileStatus {
+            state: StateWord::Uploading,
+            fingerprint: None,
+            progress,
+            why: Some("slow".to_owned()),
+        }
     }
 }
 
@@ -77,8 +99,14 @@ struct House {
     _home: tempfile::TempDir,
 }
 
-const WRITE: Opening = Opening { access: Access::Write, durability: Durability::Lazy };
-const READ: Opening = Opening { access: Access::Read, durability: Durability::Lazy };
+const WRITE: Opening = Opening {
+    access: Access::Write,
+    durability: Durability::Lazy,
+};
+const READ: Opening = Opening {
+    access: Access::Read,
+    durability: Durability::Lazy,
+};
 
 impl House {
     fn new() -> Self {
@@ -87,22 +115,43 @@ impl House {
         let notes = Arc::new(Recorder::default());
         *locked(&notes.spool) = Some(spool.clone());
         let tree = Tree::new(spool.clone(), Arc::clone(&notes) as Arc<dyn Notes>).unwrap();
-        Self { tree, notes, spool, _home: home }
+        Self {
+            tree,
+            notes,
+            spool,
+            _home: home,
+        }
     }
 
     fn create(&self, folder: INodeNo, name: &str) -> Created {
-        self.tree.create(folder, OsStr::new(name), 0o644, WRITE, Existing::Open(Truncate::No)).unwrap()
+        self.tree
+            .create(
+                folder,
+                OsStr::new(name),
+                0o644,
+                WRITE,
+                Existing::Open(Truncate::No),
+            )
+            .unwrap()
     }
     /// Makes a closed file and forgets the notes about that.
     fn put(&self, folder: INodeNo, name: &str, bytes: &[u8]) -> INodeNo {
         let made = self.create(folder, name);
-        assert_eq!(self.tree.write(made.handle, 0, bytes, Hand::Anybody).unwrap() as usize, bytes.len());
+        assert_eq!(
+            self.tree
+                .write(made.handle, 0, bytes, Hand::Anybody)
+                .unwrap() as usize,
+            bytes.len()
+        );
         self.tree.close(made.handle);
         self.notes.take();
         made.entry.number
     }
     fn folder(&self, folder: INodeNo, name: &str) -> INodeNo {
-        self.tree.create_folder(folder, OsStr::new(name), 0o755).unwrap().number
+        self.tree
+            .create_folder(folder, OsStr::new(name), 0o755)
+            .unwrap()
+            .number
     }
     fn find(&self, folder: INodeNo, name: &str) -> Option<Entry> {
         self.tree.lookup(folder, OsStr::new(name)).unwrap()
@@ -136,11 +185,17 @@ fn a_photo_is_told_as_writing_before_its_first_byte_and_as_written_after_the_las
     let house = House::new();
     let made = house.create(TOP, "a.jpg");
     assert_eq!(house.notes.take(), ["writing a.jpg"]);
-    house.tree.write(made.handle, 0, b"photo", Hand::Anybody).unwrap();
+    house
+        .tree
+        .write(made.handle, 0, b"photo", Hand::Anybody)
+        .unwrap();
     assert!(house.notes.take().is_empty());
     house.tree.close(made.handle);
     assert_eq!(house.notes.take(), ["written a.jpg"]);
-    assert_eq!(std::fs::read(house.spool.root().join("a.jpg")).unwrap(), b"photo");
+    assert_eq!(
+        std::fs::read(house.spool.root().join("a.jpg")).unwrap(),
+        b"photo"
+    );
 }
 
 #[test]
@@ -158,14 +213,37 @@ fn a_writer_that_writes_nothing_ends_too_and_a_reader_is_not_told() {
 fn times_and_size_without_a_handle_are_told_and_modes_are_not() {
     let house = House::new();
     let number = house.put(TOP, "a.jpg", b"12345");
-    let change = Change { size: Some(3), ..Change::default() };
+    let change = Change {
+        size: Some(3),
+        ..Change::default()
+    };
     assert_eq!(house.tree.change(number, None, &change).unwrap().size, 3);
-    let times = super::super::shape::times(None, Some(fuser::TimeOrNow::SpecificTime(std::time::UNIX_EPOCH)));
-    let change = Change { times, ..Change::default() };
-    assert_eq!(house.tree.change(number, None, &change).unwrap().modified.seconds, 0);
+    let times = super::super::shape::times(
+        None,
+        Some(fuser::TimeOrNow::SpecificTime(std::time::UNIX_EPOCH)),
+    );
+    let change = Change {
+        times,
+        ..Change::default()
+    };
+    assert_eq!(
+        house
+            .tree
+            .change(number, None, &change)
+            .unwrap()
+            .modified
+            .seconds,
+        0
+    );
     assert_eq!(house.notes.take(), ["touched a.jpg", "touched a.jpg"]);
-    let change = Change { mode: Some(0o600), ..Change::default() };
-    assert_eq!(house.tree.change(number, None, &change).unwrap().mode, 0o600);
+    let change = Change {
+        mode: Some(0o600),
+        ..Change::default()
+    };
+    assert_eq!(
+        house.tree.change(number, None, &change).unwrap().mode,
+        0o600
+    );
     assert!(house.notes.take().is_empty());
 }
 
@@ -174,7 +252,10 @@ fn a_name_that_a_library_cannot_hold_is_refused() {
     let house = House::new();
     let refused = |name: &[u8]| {
         let name = <OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(name);
-        house.tree.create(TOP, name, 0o644, WRITE, Existing::Refuse).unwrap_err()
+        house
+            .tree
+            .create(TOP, name, 0o644, WRITE, Existing::Refuse)
+            .unwrap_err()
     };
     assert!(matches!(refused(b"caf\xe9.jpg"), TreeError::NameNotUtf8));
     assert!(matches!(refused(&[b'n'; 256]), TreeError::NameTooLong));
@@ -190,9 +271,17 @@ fn a_lookup_answers_what_is_there_and_what_is_not() {
     let number = house.put(TOP, "a.jpg", b"1");
     let found = house.find(TOP, "a.jpg").unwrap();
     assert_eq!((found.number, found.facts.size), (number, 1));
-    assert_eq!(number.0, std::fs::metadata(house.spool.root().join("a.jpg")).unwrap().ino());
+    assert_eq!(
+        number.0,
+        std::fs::metadata(house.spool.root().join("a.jpg"))
+            .unwrap()
+            .ino()
+    );
     assert!(house.find(TOP, "b.jpg").is_none());
-    assert!(matches!(house.tree.lookup(INodeNo(u64::MAX), OsStr::new("x")), Err(TreeError::Stale(_))));
+    assert!(matches!(
+        house.tree.lookup(INodeNo(u64::MAX), OsStr::new("x")),
+        Err(TreeError::Stale(_))
+    ));
 }
 
 #[test]
@@ -202,8 +291,14 @@ fn a_file_changed_behind_the_mount_is_not_mistaken_for_the_old_one() {
     let _old = std::fs::File::open(house.spool.root().join("a.jpg")).unwrap();
     std::fs::remove_file(house.spool.root().join("a.jpg")).unwrap();
     std::fs::write(house.spool.root().join("a.jpg"), "new").unwrap();
-    assert!(matches!(house.tree.open(number, READ, Truncate::No), Err(TreeError::Stale(_))));
-    assert!(matches!(house.tree.facts(number, None), Err(TreeError::Stale(_))));
+    assert!(matches!(
+        house.tree.open(number, READ, Truncate::No),
+        Err(TreeError::Stale(_))
+    ));
+    assert!(matches!(
+        house.tree.facts(number, None),
+        Err(TreeError::Stale(_))
+    ));
 }
 
 #[test]
@@ -211,26 +306,52 @@ fn users_attributes_are_kept_and_ours_are_told() {
     let house = House::new();
     let number = house.put(TOP, "a.jpg", b"1");
     let name = OsStr::new;
-    house.tree.set_xattr(number, name("user.xdg.tags"), b"holiday", 0).unwrap();
-    assert_eq!(house.tree.xattr(number, name("user.xdg.tags")).unwrap(), b"holiday");
+    house
+        .tree
+        .set_xattr(number, name("user.xdg.tags"), b"holiday", 0)
+        .unwrap();
+    assert_eq!(
+        house.tree.xattr(number, name("user.xdg.tags")).unwrap(),
+        b"holiday"
+    );
     assert_eq!(house.tree.list_xattrs(number).unwrap(), ["user.xdg.tags"]);
-    let told = |what: &str| house.tree.xattr(number, name(what)).map(|value| String::from_utf8(value).unwrap());
+    let told = |what: &str| {
+        house
+            .tree
+            .xattr(number, name(what))
+            .map(|value| String::from_utf8(value).unwrap())
+    };
     assert_eq!(told("user.heirloom.state").unwrap(), "uploading");
     assert_eq!(told("user.heirloom.progress").unwrap(), "3/7");
     assert_eq!(told("user.heirloom.error").unwrap(), "slow");
     for missing in ["user.heirloom.fingerprint", "user.heirloom.colour"] {
-        assert!(matches!(told(missing), Err(TreeError::NoAttribute)), "{missing}");
+        assert!(
+            matches!(told(missing), Err(TreeError::NoAttribute)),
+            "{missing}"
+        );
     }
     for not_kept in ["security.capability", "system.posix_acl_access"] {
-        assert!(matches!(told(not_kept), Err(TreeError::AttributeNotKept)), "{not_kept}");
+        assert!(
+            matches!(told(not_kept), Err(TreeError::AttributeNotKept)),
+            "{not_kept}"
+        );
     }
     let set = |what: &str| house.tree.set_xattr(number, name(what), b"1", 0);
-    assert!(matches!(set("user.heirloom.state"), Err(TreeError::AttributeIsOurs)));
+    assert!(matches!(
+        set("user.heirloom.state"),
+        Err(TreeError::AttributeIsOurs)
+    ));
     assert!(matches!(set("trusted.x"), Err(TreeError::AttributeNotKept)));
-    house.tree.remove_xattr(number, name("user.xdg.tags")).unwrap();
+    house
+        .tree
+        .remove_xattr(number, name("user.xdg.tags"))
+        .unwrap();
     assert!(house.tree.list_xattrs(number).unwrap().is_empty());
     let folder = house.folder(TOP, "folder");
-    assert!(matches!(house.tree.xattr(folder, name("user.heirloom.state")), Err(TreeError::NoAttribute)));
+    assert!(matches!(
+        house.tree.xattr(folder, name("user.heirloom.state")),
+        Err(TreeError::NoAttribute)
+    ));
 }
 
 /// Up to `count` names from a position on, and where to go on.
@@ -268,7 +389,10 @@ fn a_listing_goes_on_where_it_stopped_and_shows_each_name_once() {
         // Changes around it move nothing that stays.
         house.put(TOP, &format!("{round} comes"), b"1");
         if let Some(name) = stays.get(round) {
-            house.tree.remove_file(TOP, OsStr::new(&format!("{name}.goes"))).unwrap();
+            house
+                .tree
+                .remove_file(TOP, OsStr::new(&format!("{name}.goes")))
+                .unwrap();
         }
     }
     names.retain(|name| stays.contains(name));
@@ -282,27 +406,51 @@ fn what_a_listing_had_no_room_for_is_not_held() {
     let number = house.put(TOP, "a.jpg", b"1");
     house.tree.forget(number, 1);
     let (handle, _) = house.tree.open_folder(TOP).unwrap();
-    house.tree.list_entries(handle, 0, |_, entry| if entry.is_some() { Room::None } else { Room::Left }).unwrap();
+    house
+        .tree
+        .list_entries(handle, 0, |_, entry| {
+            if entry.is_some() {
+                Room::None
+            } else {
+                Room::Left
+            }
+        })
+        .unwrap();
     assert!(
         matches!(house.tree.facts(number, None), Err(TreeError::Stale(_))),
         "known again without the kernel's knowledge"
     );
-    house.tree.list_entries(handle, 0, |_, _| Room::Left).unwrap();
+    house
+        .tree
+        .list_entries(handle, 0, |_, _| Room::Left)
+        .unwrap();
     assert_eq!(house.tree.facts(number, None).unwrap().size, 1);
 }
 
 #[test]
 fn the_disk_is_measured_truly() {
     let house = House::new();
-    let (told, disk) = (house.tree.disk().unwrap(), rustix::fs::statvfs(house.spool.root()).unwrap());
-    assert_eq!((told.f_blocks, told.f_bsize, told.f_files), (disk.f_blocks, disk.f_bsize, disk.f_files));
+    let (told, disk) = (
+        house.tree.disk().unwrap(),
+        rustix::fs::statvfs(house.spool.root()).unwrap(),
+    );
+    assert_eq!(
+        (told.f_blocks, told.f_bsize, told.f_files),
+        (disk.f_blocks, disk.f_bsize, disk.f_files)
+    );
 }
 
 #[test]
 fn links_are_kept_as_they_were_written() {
     let house = House::new();
-    let entry = house.tree.create_link(TOP, OsStr::new("link"), Path::new("../no where/\u{e9}")).unwrap();
-    assert_eq!(house.tree.read_link(entry.number).unwrap(), "../no where/\u{e9}");
+    let entry = house
+        .tree
+        .create_link(TOP, OsStr::new("link"), Path::new("../no where/\u{e9}"))
+        .unwrap();
+    assert_eq!(
+        house.tree.read_link(entry.number).unwrap(),
+        "../no where/\u{e9}"
+    );
     assert_eq!(house.names(TOP), ["link"]);
     assert!(house.notes.take().is_empty(), "a link is no photo");
 }

@@ -1,6 +1,7 @@
 //! Extended attributes: those of users are kept with the file; ours tell how far its backup is.
 //!
-//! Ours are not listed: a program that copies all listed attributes would try to set them on the copy, and fail.
+//! Ours are not listed: a program that copies all listed attributes would try to set them on the
+//! copy, and fail.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -24,7 +25,8 @@ enum Told {
 enum Whose<'a> {
     Ours(Option<Told>),
     Users(&'a OsStr),
-    /// Capabilities, access lists, security labels: of no meaning on another machine, and not ours to judge.
+    /// Capabilities, access lists, security labels: of no meaning on another machine, and not ours
+    /// to judge.
     Systems,
 }
 
@@ -32,25 +34,34 @@ const OURS: &[u8] = b"user.heirloom.";
 const USERS: &[u8] = b"user.";
 
 impl Tree {
-    pub(in crate::mount) fn xattr(&self, number: INodeNo, name: &OsStr) -> Result<Vec<u8>, TreeError> {
+    pub(in crate::mount) fn xattr(
+        &self,
+        number: INodeNo,
+        name: &OsStr,
+    ) -> Result<Vec<u8>, TreeError> {
         match Whose::is(name) {
-            // Asked before the first write to every file (security.capability): the answer must cost nothing, and must not be ENOSYS,
-            // after which the kernel would never ask for any attribute again. Told that there are none on this disk, `ls -l` asks once, not
-            // for each file.
+            // Asked before the first write to every file (security.capability): the answer must
+            // cost nothing, and must not be ENOSYS, after which the kernel would never ask for any
+            // attribute again. Told that there are none on this disk, `ls -l` asks once, not for
+            // each file.
             Whose::Systems => Err(TreeError::AttributeNotKept),
             Whose::Ours(None) => Err(TreeError::NoAttribute),
             Whose::Ours(Some(told)) => self.told(number, told),
             Whose::Users(name) => {
                 let _names = self.walking();
-                spool::xattr(self.target(number, None)?, name).map_err(super::during("read an attribute of"))
+                spool::xattr(self.target(number, None)?, name)
+                    .map_err(super::during("read an attribute of"))
             }
         }
     }
 
-    pub(in crate::mount) fn list_xattrs(&self, number: INodeNo) -> Result<Vec<OsString>, TreeError> {
+    pub(in crate::mount) fn list_xattrs(
+        &self,
+        number: INodeNo,
+    ) -> Result<Vec<OsString>, TreeError> {
         let _names = self.walking();
-        let mut all =
-            spool::list_xattrs(self.target(number, None)?).map_err(super::during("list the attributes of"))?;
+        let mut all = spool::list_xattrs(self.target(number, None)?)
+            .map_err(super::during("list the attributes of"))?;
         all.retain(|name| matches!(Whose::is(name), Whose::Users(_)));
         Ok(all)
     }
@@ -74,13 +85,18 @@ impl Tree {
         }
     }
 
-    pub(in crate::mount) fn remove_xattr(&self, number: INodeNo, name: &OsStr) -> Result<(), TreeError> {
+    pub(in crate::mount) fn remove_xattr(
+        &self,
+        number: INodeNo,
+        name: &OsStr,
+    ) -> Result<(), TreeError> {
         match Whose::is(name) {
             Whose::Ours(_) => Err(TreeError::AttributeIsOurs),
             Whose::Systems => Err(TreeError::NoAttribute),
             Whose::Users(name) => {
                 let _names = self.walking();
-                spool::remove_xattr(self.target(number, None)?, name).map_err(super::during("remove an attribute of"))
+                spool::remove_xattr(self.target(number, None)?, name)
+                    .map_err(super::during("remove an attribute of"))
             }
         }
     }
@@ -90,12 +106,20 @@ impl Tree {
         // Without the lock: intake may ask the journal, and renames need not wait for that.
         let mut status = self.notes.status(facts.id, &path);
         if told == Told::Error && status.why.is_none() {
-            status.why = self.recall.as_ref().and_then(|recall| recall.trouble(facts.id));
+            status.why = self
+                .recall
+                .as_ref()
+                .and_then(|recall| recall.trouble(facts.id));
         }
-        told.of(&status).map(String::into_bytes).ok_or(TreeError::NoAttribute)
+        told.of(&status)
+            .map(String::into_bytes)
+            .ok_or(TreeError::NoAttribute)
     }
 
-    fn file_with_name(&self, number: INodeNo) -> Result<(Facts, heirloom_protocol::LibraryPath), TreeError> {
+    fn file_with_name(
+        &self,
+        number: INodeNo,
+    ) -> Result<(Facts, heirloom_protocol::LibraryPath), TreeError> {
         let _names = self.walking();
         let place = self.place(self.id(number))?;
         let facts = self.spool.facts(&place)?;
@@ -133,8 +157,12 @@ impl Told {
     fn of(self, status: &FileStatus) -> Option<String> {
         match self {
             Self::State => Some(word(status.state).to_owned()),
-            Self::Fingerprint => status.fingerprint.map(|fingerprint| fingerprint.to_string()),
-            Self::Progress => status.progress.map(|done| format!("{}/{}", done.received_bytes, done.total_bytes)),
+            Self::Fingerprint => status
+                .fingerprint
+                .map(|fingerprint| fingerprint.to_string()),
+            Self::Progress => status
+                .progress
+                .map(|done| format!("{}/{}", done.received_bytes, done.total_bytes)),
             Self::Error => status.why.clone(),
         }
     }

@@ -13,10 +13,16 @@ async fn a_server_that_is_away_is_waited_for_within_the_limit_and_status_says_wh
     house.server.stop().await;
     let begun = std::time::Instant::now();
     let error = house.read("a.jpg", 0, 10).await.unwrap_err();
-    assert!(matches!(&error, RecallError::TooLate { why: Some(why), .. } if why.contains("refused")), "{error:?}");
+    assert!(
+        matches!(&error, RecallError::TooLate { why: Some(why), .. } if why.contains("refused")),
+        "{error:?}"
+    );
     assert!(begun.elapsed() >= SHORT && begun.elapsed() < SURELY);
     let troubles = house.recall.activity().troubles;
-    assert!(troubles.len() == 1 && troubles[0].0 == id && troubles[0].1.contains("refused"), "{troubles:?}");
+    assert!(
+        troubles.len() == 1 && troubles[0].0 == id && troubles[0].1.contains("refused"),
+        "{troubles:?}"
+    );
     house.server.start_again();
     assert_eq!(house.read("a.jpg", 0, 10).await.unwrap(), content[..10]);
     assert_eq!(house.recall.activity().troubles, []);
@@ -28,7 +34,9 @@ async fn a_server_that_comes_back_in_time_is_not_noticed() {
     let content = photo(3_000_000);
     house.absent("a.jpg", &content);
     for _ in 0..2 {
-        house.server.fail("/images/", Fault::Problem(ErrorCode::Unavailable, None));
+        house
+            .server
+            .fail("/images/", Fault::Problem(ErrorCode::Unavailable, None));
     }
     house.server.fail("/images/", Fault::Cut);
     assert_eq!(house.read("a.jpg", 0, 3_000_000).await.unwrap(), content);
@@ -58,15 +66,36 @@ async fn bytes_that_are_not_the_photo_never_become_its_content() {
     let content = photo(300_000);
     let id = house.absent("a.jpg", &content);
     let fingerprint = Fingerprint::of(&content);
-    house.server.state().images.insert(fingerprint, photo(300_001)[..300_000].to_vec());
+    house
+        .server
+        .state()
+        .images
+        .insert(fingerprint, photo(300_001)[..300_000].to_vec());
     let (opened, file) = house.open("a.jpg");
-    assert!(matches!(whole(&opened).await.unwrap_err(), RecallError::Corrupt));
-    let found = house.placeholder("a.jpg").expect("it is still a placeholder");
+    assert!(matches!(
+        whole(&opened).await.unwrap_err(),
+        RecallError::Corrupt
+    ));
+    let found = house
+        .placeholder("a.jpg")
+        .expect("it is still a placeholder");
     assert!(found.held.is_empty(), "nothing of it is believed");
-    assert_eq!(crate::spool::Facts::of(&file).unwrap().blocks, 0, "nothing of it is kept");
+    assert_eq!(
+        crate::spool::Facts::of(&file).unwrap().blocks,
+        0,
+        "nothing of it is kept"
+    );
     assert_eq!(house.state(id), FileState::Placeholder { fingerprint });
-    assert!(house.recall.activity().troubles[0].1.contains("not this photo"));
-    house.server.state().images.insert(fingerprint, content.clone());
+    assert!(
+        house.recall.activity().troubles[0]
+            .1
+            .contains("not this photo")
+    );
+    house
+        .server
+        .state()
+        .images
+        .insert(fingerprint, content.clone());
     whole(&opened).await.unwrap();
     assert_eq!(read(&opened, &file, 0, 300_000).await.unwrap(), content);
     assert_eq!(house.recall.activity().troubles, []);
@@ -79,7 +108,10 @@ async fn a_photo_that_the_server_does_not_have_is_refused_at_once() {
     house.absent("a.jpg", &content);
     house.server.state().images.clear();
     let begun = std::time::Instant::now();
-    assert!(matches!(house.read("a.jpg", 0, 10).await.unwrap_err(), RecallError::Refused(_)));
+    assert!(matches!(
+        house.read("a.jpg", 0, 10).await.unwrap_err(),
+        RecallError::Refused(_)
+    ));
     assert!(begun.elapsed() < SURELY / 2);
 }
 
@@ -90,7 +122,16 @@ async fn a_file_that_is_emptied_is_never_written_to_again() {
     let (opened, file) = house.open("a.jpg");
     read(&opened, &file, 100_000, 10).await.unwrap();
     opened.absent().unwrap().abandon().unwrap();
-    let writer = house.spool.open_file(&path("a.jpg"), Opening { access: Access::ReadWrite, ..READING }).unwrap();
+    let writer = house
+        .spool
+        .open_file(
+            &path("a.jpg"),
+            Opening {
+                access: Access::ReadWrite,
+                ..READING
+            },
+        )
+        .unwrap();
     writer.set_len(0).unwrap();
     tokio::time::sleep(SHORT / 2).await;
     assert_eq!(writer.metadata().unwrap().len(), 0);
@@ -105,11 +146,20 @@ async fn one_who_is_being_killed_is_not_kept_waiting() {
     let (opened, _file) = house.open("a.jpg");
     let (tell, told) = oneshot::channel();
     // Nobody has this number: gone already.
-    opened.absent().unwrap().fetch(0, 10, Asker::new(u32::MAX), |outcome| tell.send(outcome).unwrap());
+    opened
+        .absent()
+        .unwrap()
+        .fetch(0, 10, Asker::new(u32::MAX), |outcome| {
+            tell.send(outcome).unwrap();
+        });
     let begun = std::time::Instant::now();
     assert!(matches!(told.await.unwrap(), Err(RecallError::Killed)));
     assert!(begun.elapsed() < SURELY / 2);
-    assert_eq!(house.recall.activity().troubles, [], "that is nobody's trouble");
+    assert_eq!(
+        house.recall.activity().troubles,
+        [],
+        "that is nobody's trouble"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState};
+use heirloom_protocol::message::{
+    CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState,
+};
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome, Scope};
 use heirloom_protocol::parcel::{self, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Prover, UserId};
@@ -97,23 +99,35 @@ impl State {
 
     /// How many requests had this in their line.
     pub(crate) fn count(&self, line: &str) -> usize {
-        self.requests.iter().filter(|(request, _)| request.contains(line)).count()
+        self.requests
+            .iter()
+            .filter(|(request, _)| request.contains(line))
+            .count()
     }
 
     /// Bytes of all shards that came.
     pub(crate) fn shard_bytes(&self) -> usize {
-        self.requests.iter().filter(|(line, _)| line.starts_with("PUT")).map(|(_, bytes)| bytes).sum()
+        self.requests
+            .iter()
+            .filter(|(line, _)| line.starts_with("PUT"))
+            .map(|(_, bytes)| bytes)
+            .sum()
     }
 
     pub(super) fn fault(&mut self, line: &str) -> Option<Fault> {
-        let index = self.faults.iter().position(|(part, _)| line.contains(part))?;
+        let index = self
+            .faults
+            .iter()
+            .position(|(part, _)| line.contains(part))?;
         self.faults.remove(index).map(|(_, fault)| fault)
     }
 
     pub(super) fn check(&mut self, image: &CheckImage) -> CheckedImage {
         let fingerprint = image.fingerprint;
         if let Some(bytes) = self.images.get(&fingerprint) {
-            return CheckedImage::Owned { receipt: receipt(bytes) };
+            return CheckedImage::Owned {
+                receipt: receipt(bytes),
+            };
         }
         if let Some(bytes) = self.strangers.get(&fingerprint).cloned() {
             let session = self.session();
@@ -126,17 +140,25 @@ impl State {
             }
         }
         match self.uploads.get(&fingerprint) {
-            Some(partial) if self.tells_of_uploads => {
-                CheckedImage::Interrupted { fingerprint, received: partial.received.clone() }
-            }
+            Some(partial) if self.tells_of_uploads => CheckedImage::Interrupted {
+                fingerprint,
+                received: partial.received.clone(),
+            },
             Some(_) | None => CheckedImage::Absent { fingerprint },
         }
     }
 
     pub(super) fn put(&mut self, shard: Shard, body: &[u8]) -> Result<UploadState, ErrorCode> {
-        let Shard { fingerprint, offset, size, digest } = shard;
+        let Shard {
+            fingerprint,
+            offset,
+            size,
+            digest,
+        } = shard;
         if let Some(bytes) = self.images.get(&fingerprint) {
-            return Ok(UploadState::Stored { receipt: receipt(bytes) });
+            return Ok(UploadState::Stored {
+                receipt: receipt(bytes),
+            });
         }
         let range = ByteRange::at(offset, body.len() as u64).map_err(|_| ErrorCode::EmptyShard)?;
         if range.end() > size || body.len() as u64 > self.limits.shard_bytes_max {
@@ -145,12 +167,19 @@ impl State {
         if ContentDigest::of(body) != digest {
             return Err(ErrorCode::DigestMismatch);
         }
-        if self.uploads.get(&fingerprint).is_some_and(|partial| partial.bytes.len() as u64 != size) {
+        if self
+            .uploads
+            .get(&fingerprint)
+            .is_some_and(|partial| partial.bytes.len() as u64 != size)
+        {
             return Err(ErrorCode::LengthMismatch);
         }
         let partial = self.keep(shard, body);
         if !partial.received.covers(size) {
-            return Ok(UploadState::Receiving { size, received: partial.received.clone() });
+            return Ok(UploadState::Receiving {
+                size,
+                received: partial.received.clone(),
+            });
         }
         let bytes = self.uploads.remove(&fingerprint).unwrap().bytes;
         if Fingerprint::of(&bytes) != fingerprint {
@@ -164,20 +193,31 @@ impl State {
     /// Takes bytes of a shard in, from its start.
     pub(super) fn keep(&mut self, shard: Shard, bytes: &[u8]) -> &Partial {
         let length = usize::try_from(shard.size).unwrap();
-        let fresh = || Partial { bytes: vec![0; length], received: RangeSet::new() };
+        let fresh = || Partial {
+            bytes: vec![0; length],
+            received: RangeSet::new(),
+        };
         let partial = self.uploads.entry(shard.fingerprint).or_insert_with(fresh);
-        partial.bytes[usize::try_from(shard.offset).unwrap()..][..bytes.len()].copy_from_slice(bytes);
-        partial.received.insert(ByteRange::at(shard.offset, bytes.len() as u64).unwrap());
+        partial.bytes[usize::try_from(shard.offset).unwrap()..][..bytes.len()]
+            .copy_from_slice(bytes);
+        partial
+            .received
+            .insert(ByteRange::at(shard.offset, bytes.len() as u64).unwrap());
         partial
     }
 
     /// The interruption list's entry.
     pub(super) fn upload(&self, image: Fingerprint) -> Option<UploadState> {
         if let Some(bytes) = self.images.get(&image) {
-            return Some(UploadState::Stored { receipt: receipt(bytes) });
+            return Some(UploadState::Stored {
+                receipt: receipt(bytes),
+            });
         }
         let partial = self.uploads.get(&image)?;
-        Some(UploadState::Receiving { size: partial.bytes.len() as u64, received: partial.received.clone() })
+        Some(UploadState::Receiving {
+            size: partial.bytes.len() as u64,
+            received: partial.received.clone(),
+        })
     }
 
     pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<Unpacked> {
@@ -196,9 +236,12 @@ impl State {
     }
 
     pub(super) fn change(&mut self, change: LibraryChange) -> LibraryOutcome {
-        let standing = |path: &LibraryPath| self.library.get(path).map_or(0, |(version, _)| *version);
+        let standing =
+            |path: &LibraryPath| self.library.get(path).map_or(0, |(version, _)| *version);
         let (path, base) = match &change {
-            LibraryChange::Put { path, base, .. } | LibraryChange::Remove { path, base } => (path, *base),
+            LibraryChange::Put { path, base, .. } | LibraryChange::Remove { path, base } => {
+                (path, *base)
+            }
             LibraryChange::Move { from, base, .. } => (from, *base),
         };
         let current = standing(path);
@@ -208,11 +251,15 @@ impl State {
         if let LibraryChange::Put { fingerprint, .. } = &change
             && !self.images.contains_key(fingerprint)
         {
-            return LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld };
+            return LibraryOutcome::Refused {
+                code: ErrorCode::ImageNotHeld,
+            };
         }
         self.version += 1;
         match change {
-            LibraryChange::Put { path, fingerprint, .. } => {
+            LibraryChange::Put {
+                path, fingerprint, ..
+            } => {
                 self.library.insert(path, (self.version, fingerprint));
             }
             LibraryChange::Move { from, to, .. } => match self.library.remove(&from) {
@@ -225,7 +272,9 @@ impl State {
                 self.library.remove(&path);
             }
         }
-        LibraryOutcome::Applied { version: self.version }
+        LibraryOutcome::Applied {
+            version: self.version,
+        }
     }
 }
 
@@ -239,5 +288,10 @@ pub(super) struct Shard {
 }
 
 pub(crate) fn receipt(bytes: &[u8]) -> Receipt {
-    Receipt { fingerprint: Fingerprint::of(bytes), size: bytes.len() as u64, stored_at_ms: 1, signature: None }
+    Receipt {
+        fingerprint: Fingerprint::of(bytes),
+        size: bytes.len() as u64,
+        stored_at_ms: 1,
+        signature: None,
+    }
 }

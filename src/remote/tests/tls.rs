@@ -34,14 +34,23 @@ impl Shielded {
             .with_no_client_auth()
             .with_single_cert(vec![made.cert.der().clone()], key)
             .unwrap();
-        config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        config.alpn_protocols = protocols
+            .iter()
+            .map(|protocol| protocol.as_bytes().to_vec())
+            .collect();
         let server = FakeServer::start_behind(Some(TlsAcceptor::from(Arc::new(config)))).await;
         Self { server, folder }
     }
 
     fn login(&self) -> Login {
-        let server = format!("https://localhost:{}", self.server.address.port()).parse().unwrap();
-        Login { server, ca_file: Some(self.folder.path().join("ca.pem")), ..self.server.login() }
+        let server = format!("https://localhost:{}", self.server.address.port())
+            .parse()
+            .unwrap();
+        Login {
+            server,
+            ca_file: Some(self.folder.path().join("ca.pem")),
+            ..self.server.login()
+        }
     }
 }
 
@@ -52,8 +61,10 @@ async fn a_server_that_offers_http2_is_spoken_to_in_it_over_one_connection() {
     remote.session().await.unwrap();
     let content = Bytes::from(vec![5_u8; 6 << 20]);
     let image = Fingerprint::of(&content);
-    let (put, status) =
-        tokio::join!(remote.put_shard(image, 6 << 20, 0, image.into(), content.into()), remote.renewed_session());
+    let (put, status) = tokio::join!(
+        remote.put_shard(image, 6 << 20, 0, image.into(), content.into()),
+        remote.renewed_session()
+    );
     assert!(matches!(put.unwrap(), UploadState::Stored { .. }));
     status.unwrap();
     assert_eq!(house.server.state().count("HTTP/2"), 3);
@@ -62,7 +73,11 @@ async fn a_server_that_offers_http2_is_spoken_to_in_it_over_one_connection() {
 #[tokio::test]
 async fn a_server_that_does_not_is_spoken_to_in_http1() {
     let house = Shielded::named("localhost", &["http/1.1"]).await;
-    Remote::new(&house.login()).unwrap().session().await.unwrap();
+    Remote::new(&house.login())
+        .unwrap()
+        .session()
+        .await
+        .unwrap();
     assert_eq!(house.server.state().count("HTTP/1.1"), 1);
 }
 
@@ -71,22 +86,37 @@ async fn a_server_that_cannot_show_who_it_is_gets_no_token() {
     let other = Shielded::named("localhost", &["h2"]).await;
     let named_otherwise = Shielded::named("photos.example", &["h2"]).await;
     let unknown = Shielded::named("localhost", &["h2"]).await;
-    let wrong_authority = Login { ca_file: other.login().ca_file, ..unknown.login() };
+    let wrong_authority = Login {
+        ca_file: other.login().ca_file,
+        ..unknown.login()
+    };
     for login in [wrong_authority, named_otherwise.login()] {
         let error = Remote::new(&login).unwrap().session().await.unwrap_err();
         assert!(matches!(error, RemoteError::Untrusted { .. }), "{error:?}");
         assert!(error.is_transient() && error.is_offline());
         assert!(error.story().contains("certificate"), "{}", error.story());
     }
-    assert!(unknown.server.state().requests.is_empty() && named_otherwise.server.state().requests.is_empty());
+    assert!(
+        unknown.server.state().requests.is_empty()
+            && named_otherwise.server.state().requests.is_empty()
+    );
 }
 
 #[tokio::test]
 async fn a_server_without_tls_is_not_spoken_to_where_tls_was_asked_for() {
     let plain = FakeServer::start().await;
     let shielded = Shielded::named("localhost", &["h2"]).await;
-    let server = format!("https://localhost:{}", plain.address.port()).parse().unwrap();
-    let error = Remote::new(&Login { server, ..shielded.login() }).unwrap().session().await.unwrap_err();
+    let server = format!("https://localhost:{}", plain.address.port())
+        .parse()
+        .unwrap();
+    let error = Remote::new(&Login {
+        server,
+        ..shielded.login()
+    })
+    .unwrap()
+    .session()
+    .await
+    .unwrap_err();
     assert!(error.is_offline(), "{error:?}");
     assert!(plain.state().requests.is_empty());
 }

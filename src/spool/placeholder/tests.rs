@@ -22,17 +22,36 @@ fn range(start: u64, end: u64) -> ByteRange {
 }
 
 fn absent(size: u64) -> Placeholder {
-    Placeholder::new(Fingerprint::of(b"far away"), Stamp { size, mtime_ns: TIME_NS })
+    Placeholder::new(
+        Fingerprint::of(b"far away"),
+        Stamp {
+            size,
+            mtime_ns: TIME_NS,
+        },
+    )
 }
 
 #[test]
 fn a_placeholder_looks_like_the_photo_and_takes_no_room() {
     let (spool, _home) = spool();
-    spool.create_placeholder(&path("a.jpg"), &absent(10 << 30)).unwrap();
-    let facts = spool.facts(&super::super::Place::At(path("a.jpg"))).unwrap();
-    assert_eq!(facts.stamp(), Stamp { size: 10 << 30, mtime_ns: TIME_NS });
+    spool
+        .create_placeholder(&path("a.jpg"), &absent(10 << 30))
+        .unwrap();
+    let facts = spool
+        .facts(&super::super::Place::At(path("a.jpg")))
+        .unwrap();
+    assert_eq!(
+        facts.stamp(),
+        Stamp {
+            size: 10 << 30,
+            mtime_ns: TIME_NS
+        }
+    );
     assert_eq!(facts.blocks, 0, "it takes no room for bytes");
-    assert_eq!(spool.placeholder(&path("a.jpg")).unwrap(), Some(absent(10 << 30)));
+    assert_eq!(
+        spool.placeholder(&path("a.jpg")).unwrap(),
+        Some(absent(10 << 30))
+    );
 }
 
 #[test]
@@ -46,14 +65,18 @@ fn a_photo_is_no_placeholder() {
 fn a_placeholder_never_takes_the_place_of_a_file() {
     let (spool, _home) = spool();
     std::fs::write(spool.root().join("a.jpg"), b"photo").unwrap();
-    let error = spool.create_placeholder(&path("a.jpg"), &absent(5)).unwrap_err();
+    let error = spool
+        .create_placeholder(&path("a.jpg"), &absent(5))
+        .unwrap_err();
     assert_eq!(error.source.kind(), io::ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read(spool.root().join("a.jpg")).unwrap(), b"photo");
 }
 
 #[test]
 fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
-    let content: Vec<u8> = (0..1_000_000_u32).map(|number| number.to_le_bytes()[0] | 1).collect();
+    let content: Vec<u8> = (0..1_000_000_u32)
+        .map(|number| number.to_le_bytes()[0] | 1)
+        .collect();
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&content, 0).unwrap();
     set_times(&file, &modified_at(TIME_NS)).unwrap();
@@ -61,8 +84,17 @@ fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
     let found = Placeholder::of(&file).unwrap().unwrap();
     assert_eq!(found.held, RangeSet::whole(65_536), "whole blocks are kept");
     let facts = Facts::of(&file).unwrap();
-    assert_eq!(facts.stamp(), Stamp { size: 1_000_000, mtime_ns: TIME_NS });
-    assert!(file.metadata().unwrap().blocks() * 512 < 200_000, "the room is given back");
+    assert_eq!(
+        facts.stamp(),
+        Stamp {
+            size: 1_000_000,
+            mtime_ns: TIME_NS
+        }
+    );
+    assert!(
+        file.metadata().unwrap().blocks() * 512 < 200_000,
+        "the room is given back"
+    );
     let mut head = vec![0; 65_536];
     file.read_exact_at(&mut head, 0).unwrap();
     assert_eq!(head, content[..65_536]);
@@ -81,7 +113,13 @@ fn a_small_photo_is_all_head() {
 #[test]
 fn the_attribute_of_version_1_is_read_for_ever() {
     let file = tempfile::tempfile().unwrap();
-    let mut hollow = Placeholder::new(Fingerprint::of(b""), Stamp { size: 100_000, mtime_ns: -1 });
+    let mut hollow = Placeholder::new(
+        Fingerprint::of(b""),
+        Stamp {
+            size: 100_000,
+            mtime_ns: -1,
+        },
+    );
     hollow.held.insert(range(0, 4096));
     hollow.held.insert(range(8192, 100_000));
     hollow.declare(&file).unwrap();
@@ -91,7 +129,10 @@ fn the_attribute_of_version_1_is_read_for_ever() {
         a08d06\
         008020\
         8020a0cd05";
-    assert_eq!(HEXLOWER.encode(&super::super::xattr(&file, OsStr::new(NAME)).unwrap()), spelled);
+    assert_eq!(
+        HEXLOWER.encode(&super::super::xattr(&file, OsStr::new(NAME)).unwrap()),
+        spelled
+    );
     assert_eq!(Placeholder::of(&file).unwrap(), Some(hollow));
 }
 
@@ -109,8 +150,18 @@ fn a_declaration_that_makes_no_sense_is_not_taken_for_a_whole_file() {
         "01e3b0".to_owned(),
         String::new(),
     ] {
-        set_xattr(&file, OsStr::new(NAME), &HEXLOWER.decode(spelled.as_bytes()).unwrap(), 0).unwrap();
-        assert_eq!(Placeholder::of(&file).unwrap_err().kind(), io::ErrorKind::InvalidData, "{spelled}");
+        set_xattr(
+            &file,
+            OsStr::new(NAME),
+            &HEXLOWER.decode(spelled.as_bytes()).unwrap(),
+            0,
+        )
+        .unwrap();
+        assert_eq!(
+            Placeholder::of(&file).unwrap_err().kind(),
+            io::ErrorKind::InvalidData,
+            "{spelled}"
+        );
     }
 }
 
@@ -120,13 +171,23 @@ fn however_many_ranges_are_here_the_attribute_stays_small_and_true() {
     let mut hollow = absent(16 << 30);
     let places = 1_000;
     for place in 0..places {
-        hollow.held.insert(range(place << 20, (place << 20) + 1 + place));
+        hollow
+            .held
+            .insert(range(place << 20, (place << 20) + 1 + place));
     }
     hollow.declare(&file).unwrap();
     let found = Placeholder::of(&file).unwrap().unwrap();
     assert_eq!(found.held.iter().count(), RANGES_MAX);
-    assert!(found.held.without(&hollow.held).is_empty(), "nothing is said to be here that is not");
-    assert!(found.held.contains(range((places - 1) << 20, ((places - 1) << 20) + places)), "the largest are kept");
+    assert!(
+        found.held.without(&hollow.held).is_empty(),
+        "nothing is said to be here that is not"
+    );
+    assert!(
+        found
+            .held
+            .contains(range((places - 1) << 20, ((places - 1) << 20) + places)),
+        "the largest are kept"
+    );
 }
 
 #[test]
@@ -146,7 +207,11 @@ fn no_attribute_is_misread() {
 
 #[test]
 fn a_placeholder_of_a_size_that_no_file_has_is_none() {
-    for (size, is_possible) in [(FILE_BYTES_MAX, true), (FILE_BYTES_MAX + 1, false), (u64::MAX, false)] {
+    for (size, is_possible) in [
+        (FILE_BYTES_MAX, true),
+        (FILE_BYTES_MAX + 1, false),
+        (u64::MAX, false),
+    ] {
         let stamp = Stamp { size, mtime_ns: 0 };
         let spelled = Placeholder::new(Fingerprint::of(b"any"), stamp).spell();
         assert_eq!(Placeholder::read(&spelled).is_some(), is_possible, "{size}");

@@ -15,14 +15,25 @@ struct Link {
 }
 
 impl Link {
-    const FAST: Self =
-        Self { bytes_per_second: 100 << 20, round_trip: Duration::from_millis(2), in_flight: 4, bytes_per_loss: 0 };
-    const SLOW: Self =
-        Self { bytes_per_second: 256 << 10, round_trip: Duration::from_millis(300), in_flight: 4, bytes_per_loss: 0 };
+    const FAST: Self = Self {
+        bytes_per_second: 100 << 20,
+        round_trip: Duration::from_millis(2),
+        in_flight: 4,
+        bytes_per_loss: 0,
+    };
+    const SLOW: Self = Self {
+        bytes_per_second: 256 << 10,
+        round_trip: Duration::from_millis(300),
+        in_flight: 4,
+        bytes_per_loss: 0,
+    };
 
     /// How long a shard takes when all in flight are alike.
     fn time(self, bytes: u64) -> Duration {
-        self.round_trip + Duration::from_secs_f64(as_f64(bytes * self.in_flight) / as_f64(self.bytes_per_second))
+        self.round_trip
+            + Duration::from_secs_f64(
+                as_f64(bytes * self.in_flight) / as_f64(self.bytes_per_second),
+            )
     }
 }
 
@@ -35,7 +46,11 @@ struct Walk {
 
 impl Walk {
     fn on(link: LinkKind) -> Self {
-        Self { pace: Pace::starting_on(link), now: Duration::ZERO, random: fastrand::Rng::with_seed(7) }
+        Self {
+            pace: Pace::starting_on(link),
+            now: Duration::ZERO,
+            random: fastrand::Rng::with_seed(7),
+        }
     }
 
     /// Sends shards; how long the last one took, and how many were lost.
@@ -64,7 +79,12 @@ fn about_a_second(took: Duration) -> bool {
 
 #[test]
 fn a_slow_link_comes_to_a_shard_a_second() {
-    for start in [LinkKind::Ethernet, LinkKind::Wifi, LinkKind::Cellular, LinkKind::Unknown] {
+    for start in [
+        LinkKind::Ethernet,
+        LinkKind::Wifi,
+        LinkKind::Cellular,
+        LinkKind::Unknown,
+    ] {
         let (took, _) = Walk::on(start).send(20, Link::SLOW);
         assert!(about_a_second(took), "from {start}: {took:?}");
     }
@@ -73,7 +93,13 @@ fn a_slow_link_comes_to_a_shard_a_second() {
 #[test]
 fn a_fast_link_comes_to_the_largest_shards() {
     let mut walk = Walk::on(LinkKind::Cellular);
-    walk.send(12, Link { in_flight: 1, ..Link::FAST });
+    walk.send(
+        12,
+        Link {
+            in_flight: 1,
+            ..Link::FAST
+        },
+    );
     assert_eq!(walk.pace.shard(), ShardSize::MAX);
 }
 
@@ -81,26 +107,48 @@ fn a_fast_link_comes_to_the_largest_shards() {
 fn a_link_that_changes_is_followed_both_ways() {
     let mut walk = Walk::on(LinkKind::Wifi);
     let (took, _) = walk.send(20, Link::FAST);
-    assert!(walk.pace.shard() > ShardSize::starting_on(LinkKind::Wifi), "{took:?}");
+    assert!(
+        walk.pace.shard() > ShardSize::starting_on(LinkKind::Wifi),
+        "{took:?}"
+    );
     let (took, _) = walk.send(20, Link::SLOW);
     assert!(about_a_second(took), "slower: {took:?}");
     let small = walk.pace.shard();
     walk.send(20, Link::FAST);
-    assert!(walk.pace.shard().bytes() > small.bytes() * 8, "faster: {:?}", walk.pace.shard());
+    assert!(
+        walk.pace.shard().bytes() > small.bytes() * 8,
+        "faster: {:?}",
+        walk.pace.shard()
+    );
 }
 
 #[test]
 fn more_in_flight_make_smaller_shards() {
     let mut alone = Walk::on(LinkKind::Wifi);
-    alone.send(20, Link { in_flight: 1, ..Link::SLOW });
+    alone.send(
+        20,
+        Link {
+            in_flight: 1,
+            ..Link::SLOW
+        },
+    );
     let mut together = Walk::on(LinkKind::Wifi);
-    together.send(20, Link { in_flight: 8, ..Link::SLOW });
+    together.send(
+        20,
+        Link {
+            in_flight: 8,
+            ..Link::SLOW
+        },
+    );
     assert!(together.pace.shard().bytes() * 4 < alone.pace.shard().bytes());
 }
 
 #[test]
 fn a_lossy_link_gets_shards_that_mostly_arrive() {
-    let lossy = Link { bytes_per_loss: 4 << 20, ..Link::FAST };
+    let lossy = Link {
+        bytes_per_loss: 4 << 20,
+        ..Link::FAST
+    };
     let mut walk = Walk::on(LinkKind::Ethernet);
     walk.send(40, lossy);
     let (_, lost) = walk.send(400, lossy);
@@ -111,7 +159,9 @@ fn a_lossy_link_gets_shards_that_mostly_arrive() {
 #[test]
 fn shards_lost_together_are_one_failure() {
     let mut pace = Pace::starting_on(LinkKind::Ethernet);
-    let together: Vec<InFlight> = (0..8).map(|_| pace.begin(Duration::from_secs(1), 4 << 20)).collect();
+    let together: Vec<InFlight> = (0..8)
+        .map(|_| pace.begin(Duration::from_secs(1), 4 << 20))
+        .collect();
     for shard in together {
         pace.failed(shard, Duration::from_secs(3));
     }
@@ -128,10 +178,18 @@ fn a_shard_that_broke_after_long_says_how_little_the_link_carries() {
     let photo = walk.pace.begin(Duration::ZERO, 500_000);
     walk.now = Duration::from_secs(10);
     walk.pace.failed(photo, walk.now);
-    assert!((40_000..=50_000).contains(&walk.pace.shard().bytes()), "{:?}", walk.pace.shard());
+    assert!(
+        (40_000..=50_000).contains(&walk.pace.shard().bytes()),
+        "{:?}",
+        walk.pace.shard()
+    );
     // It was only a bad moment: the size is back soon.
     walk.send(12, Link::FAST);
-    assert!(walk.pace.shard().bytes() >= 2 << 20, "{:?}", walk.pace.shard());
+    assert!(
+        walk.pace.shard().bytes() >= 2 << 20,
+        "{:?}",
+        walk.pace.shard()
+    );
 }
 
 #[test]

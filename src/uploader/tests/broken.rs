@@ -13,7 +13,12 @@ const ASKED: &str = "GET /v1/uploads/";
 /// The lengths of the shards that were sent, in their order.
 fn shards(house: &House) -> Vec<usize> {
     let state = house.server.state();
-    state.requests.iter().filter(|(line, _)| line.starts_with("PUT")).map(|(_, bytes)| *bytes).collect()
+    state
+        .requests
+        .iter()
+        .filter(|(line, _)| line.starts_with("PUT"))
+        .map(|(_, bytes)| *bytes)
+        .collect()
 }
 
 #[tokio::test]
@@ -59,7 +64,11 @@ async fn shards_that_break_together_are_one_failure() {
     assert_eq!(checks, 1, "the delivery went on");
     let sent = shards(&house);
     let never_seen: usize = sent[..4].iter().map(|bytes| bytes - 100_000).sum();
-    assert_eq!(sent.iter().sum::<usize>() - never_seen, 40 << 20, "and nothing came twice");
+    assert_eq!(
+        sent.iter().sum::<usize>() - never_seen,
+        40 << 20,
+        "and nothing came twice"
+    );
     house.end().await;
 }
 
@@ -67,12 +76,17 @@ async fn shards_that_break_together_are_one_failure() {
 async fn a_network_that_spoils_whole_images_makes_nobody_give_up_a_sound_file() {
     let house = House::paused().await;
     for _ in 0..3 {
-        house.server.fail("PUT", Fault::Problem(ErrorCode::FingerprintMismatch, None));
+        house
+            .server
+            .fail("PUT", Fault::Problem(ErrorCode::FingerprintMismatch, None));
     }
     let sound = photo(1, 100_000);
     house.keep("photo.jpg", &sound);
     house.until_settled(1).await;
-    assert!(matches!(house.state("photo.jpg"), FileState::BackedUp { .. }));
+    assert!(matches!(
+        house.state("photo.jpg"),
+        FileState::BackedUp { .. }
+    ));
     assert_eq!(house.server.state().images[&Fingerprint::of(&sound)], sound);
     house.end().await;
 }

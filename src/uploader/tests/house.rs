@@ -61,7 +61,10 @@ impl House {
     /// An empty queue was looked at, and the line rests until it is woken.
     async fn at_rest(self) -> Self {
         self.server.until(|state| state.count("/session") > 0).await;
-        self.until(|house| house.uploader.status().connection == crate::uploader::Connection::Online).await;
+        self.until(|house| {
+            house.uploader.status().connection == crate::uploader::Connection::Online
+        })
+        .await;
         self
     }
 
@@ -74,7 +77,15 @@ impl House {
         let spool = Spool::open(&folder.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&folder.path().join("journal.redb")).unwrap());
         let (library, uploader) = client(&spool, &journal, &login);
-        Self { server, journal, spool, library, uploader, login, _folder: folder }
+        Self {
+            server,
+            journal,
+            spool,
+            library,
+            uploader,
+            login,
+            _folder: folder,
+        }
     }
 
     pub(super) async fn stop_client(&self) {
@@ -99,7 +110,12 @@ impl House {
     /// In place: never shorter in between, so that only its times tell of the change.
     pub(super) fn write(&self, name: &str, content: &[u8]) {
         let path = self.spool.root().join(name);
-        let mut file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path).unwrap();
+        let mut file = fs::OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)
+            .unwrap();
         file.write_all(content).unwrap();
         file.set_len(content.len() as u64).unwrap();
     }
@@ -107,8 +123,12 @@ impl House {
     pub(super) fn promise(&self, name: &str, content: &[u8]) -> FileId {
         let path = LibraryPath::new(name).unwrap();
         let (id, stamp) = Spool::identify(&self.spool.read(&path).unwrap()).unwrap();
-        let state = FileState::Pending { fingerprint: Fingerprint::of(content) };
-        self.journal.record(vec![(id, FileRecord { path, stamp, state })]).unwrap();
+        let state = FileState::Pending {
+            fingerprint: Fingerprint::of(content),
+        };
+        self.journal
+            .record(vec![(id, FileRecord { path, stamp, state })])
+            .unwrap();
         id
     }
 
@@ -132,7 +152,12 @@ impl House {
             }
         };
         let ended = tokio::time::timeout(LIMIT, settled).await;
-        assert!(ended.is_ok(), "{:?}; {:?}", self.journal.tally(), self.uploader.status());
+        assert!(
+            ended.is_ok(),
+            "{:?}; {:?}",
+            self.journal.tally(),
+            self.uploader.status()
+        );
     }
 
     /// Waits until it is like this, looking after each request and each change.
@@ -149,7 +174,12 @@ impl House {
             }
         };
         let ended = tokio::time::timeout(LIMIT, waiting).await;
-        assert!(ended.is_ok(), "{:?}; {:?}", self.journal.tally(), self.uploader.status());
+        assert!(
+            ended.is_ok(),
+            "{:?}; {:?}",
+            self.journal.tally(),
+            self.uploader.status()
+        );
     }
 }
 
@@ -157,6 +187,12 @@ fn client(spool: &Spool, journal: &Arc<Journal>, login: &Login) -> (Library, Upl
     let runtime = tokio::runtime::Handle::current();
     let remote = Remote::new(login).unwrap();
     let library = Library::start(&runtime, Arc::clone(journal), remote.clone());
-    let uploader = Uploader::start(&runtime, spool.clone(), Arc::clone(journal), library.clone(), remote);
+    let uploader = Uploader::start(
+        &runtime,
+        spool.clone(),
+        Arc::clone(journal),
+        library.clone(),
+        remote,
+    );
     (library, uploader)
 }

@@ -1,4 +1,5 @@
-//! Small photos that go together: what a broken way, a damaged byte or a changed file costs, and whom.
+//! Small photos that go together: what a broken way, a damaged byte or a changed file costs, and
+//! whom.
 
 use heirloom_protocol::{ErrorCode, Fingerprint};
 
@@ -17,7 +18,9 @@ fn keep_all(house: &House) {
 async fn all_are_there(house: &House) {
     house.until_settled(PHOTOS).await;
     let state = house.server.state();
-    assert!((0..PHOTOS).all(|number| state.images[&Fingerprint::of(&photo(number, 30_000))] == photo(number, 30_000)));
+    assert!((0..PHOTOS).all(
+        |number| state.images[&Fingerprint::of(&photo(number, 30_000))] == photo(number, 30_000)
+    ));
 }
 
 #[tokio::test]
@@ -27,25 +30,41 @@ async fn a_hundred_small_photos_are_a_few_requests() {
     all_are_there(&house).await;
     let parcels = house.server.state().count("/parcels");
     let alone = house.server.state().count("PUT");
-    assert!(parcels <= 8 && alone <= 4, "{parcels} parcels, {alone} alone");
-    assert_eq!(house.uploader.status().sent_bytes, PHOTOS * 30_000, "photos are counted, not the lists around them");
+    assert!(
+        parcels <= 8 && alone <= 4,
+        "{parcels} parcels, {alone} alone"
+    );
+    assert_eq!(
+        house.uploader.status().sent_bytes,
+        PHOTOS * 30_000,
+        "photos are counted, not the lists around them"
+    );
     house.end().await;
 }
 
 #[tokio::test]
 async fn a_photo_that_arrives_damaged_goes_again_by_itself_and_only_it() {
     let house = House::with_parcels().await;
-    house.server.state().damaging = [3, 5].map(|number| Fingerprint::of(&photo(number, 30_000))).into();
+    house.server.state().damaging = [3, 5]
+        .map(|number| Fingerprint::of(&photo(number, 30_000)))
+        .into();
     keep_all(&house);
     all_are_there(&house).await;
-    assert!(house.server.state().damaging.is_empty(), "both were in a parcel");
+    assert!(
+        house.server.state().damaging.is_empty(),
+        "both were in a parcel"
+    );
     assert!((2..=4).contains(&house.server.state().count("PUT")));
     house.end().await;
 }
 
 #[tokio::test]
 async fn a_parcel_whose_way_breaks_is_sent_again() {
-    for fault in [Fault::Cut, Fault::CutAfter, Fault::Problem(ErrorCode::Unavailable, Some(0))] {
+    for fault in [
+        Fault::Cut,
+        Fault::CutAfter,
+        Fault::Problem(ErrorCode::Unavailable, Some(0)),
+    ] {
         let house = House::with_parcels().await;
         house.server.fail("/parcels", fault.clone());
         keep_all(&house);
@@ -59,11 +78,16 @@ async fn a_parcel_whose_way_breaks_is_sent_again() {
 async fn photos_of_a_parcel_that_the_server_fails_at_go_by_themselves_next_time() {
     let house = House::with_parcels().await;
     for _ in 0..20 {
-        house.server.fail("/parcels", Fault::Problem(ErrorCode::Internal, None));
+        house
+            .server
+            .fail("/parcels", Fault::Problem(ErrorCode::Internal, None));
     }
     keep_all(&house);
     all_are_there(&house).await;
-    assert!(house.server.state().count("/parcels") <= 8, "no photo was packed twice");
+    assert!(
+        house.server.state().count("/parcels") <= 8,
+        "no photo was packed twice"
+    );
     house.end().await;
 }
 
@@ -71,7 +95,9 @@ async fn photos_of_a_parcel_that_the_server_fails_at_go_by_themselves_next_time(
 async fn photos_of_a_refused_parcel_go_by_themselves() {
     let house = House::with_parcels().await;
     for _ in 0..20 {
-        house.server.fail("/parcels", Fault::Problem(ErrorCode::NotFound, None));
+        house
+            .server
+            .fail("/parcels", Fault::Problem(ErrorCode::NotFound, None));
     }
     keep_all(&house);
     all_are_there(&house).await;
@@ -86,13 +112,25 @@ async fn a_photo_that_changed_before_it_was_packed_is_not_sent_as_what_it_was() 
     let after = photo(999, 30_000);
     house.write("7.jpg", &after);
     house.go();
-    house.until(|house| house.journal.tally().backed_up.files == PHOTOS - 1).await;
+    house
+        .until(|house| house.journal.tally().backed_up.files == PHOTOS - 1)
+        .await;
     assert!(
-        !house.server.state().images.contains_key(&Fingerprint::of(&photo(7, 30_000))),
+        !house
+            .server
+            .state()
+            .images
+            .contains_key(&Fingerprint::of(&photo(7, 30_000))),
         "it stood nowhere any more"
     );
     house.promise("7.jpg", &after);
     house.until_settled(PHOTOS).await;
-    assert!(house.server.state().images.contains_key(&Fingerprint::of(&after)));
+    assert!(
+        house
+            .server
+            .state()
+            .images
+            .contains_key(&Fingerprint::of(&after))
+    );
     house.end().await;
 }

@@ -16,7 +16,9 @@ use crate::uploader::{BackedUp, Carrier, Image, Unwitnessed};
 
 async fn real_server(data: &TempDir) -> Server {
     let config = Config::new(DataDir::open(data.path()).unwrap());
-    Server::start(config, "127.0.0.1:0".parse().unwrap()).await.unwrap()
+    Server::start(config, "127.0.0.1:0".parse().unwrap())
+        .await
+        .unwrap()
 }
 
 async fn login(server: &Server, user: &str) -> Login {
@@ -44,7 +46,11 @@ async fn photos_and_films_walk_to_the_real_server_and_their_names_follow() {
         let (mut since, mut names) = (0, 0);
         while names < 41 {
             let feed = remote.library_feed(since, 5).await.unwrap();
-            names += feed.entries.iter().filter(|entry| entry.photo.is_some()).count();
+            names += feed
+                .entries
+                .iter()
+                .filter(|entry| entry.photo.is_some())
+                .count();
             since = feed.next;
         }
         names
@@ -70,7 +76,10 @@ async fn a_second_user_with_the_same_photos_sends_no_photo() {
     }
     second.until_settled(5).await;
     let status = second.uploader.status();
-    assert_eq!((status.sent_bytes, status.saved_by_instant_upload_bytes), (0, 5 * 200_000));
+    assert_eq!(
+        (status.sent_bytes, status.saved_by_instant_upload_bytes),
+        (0, 5 * 200_000)
+    );
     first.end().await;
     second.end().await;
     server.stop().await.unwrap();
@@ -85,13 +94,22 @@ async fn one_image_by_hand_is_sent_once() {
     let content = photo(1, 11 << 20);
     house.write("photo.jpg", &content);
     let open = || {
-        let file = house.spool.read(&LibraryPath::new("photo.jpg").unwrap()).unwrap();
+        let file = house
+            .spool
+            .read(&LibraryPath::new("photo.jpg").unwrap())
+            .unwrap();
         let (_, stamp) = crate::spool::Spool::identify(&file).unwrap();
         Arc::new(Image::new(file, stamp, Fingerprint::of(&content)))
     };
-    let first = carrier.back_up(open(), Arc::new(Unwitnessed)).await.unwrap();
+    let first = carrier
+        .back_up(open(), Arc::new(Unwitnessed))
+        .await
+        .unwrap();
     assert!(matches!(first, BackedUp::Sent(receipt) if receipt.size == 11 << 20));
-    let second = carrier.back_up(open(), Arc::new(Unwitnessed)).await.unwrap();
+    let second = carrier
+        .back_up(open(), Arc::new(Unwitnessed))
+        .await
+        .unwrap();
     assert!(matches!(second, BackedUp::Already(_)));
     assert_eq!(carrier.sent_bytes(), 11 << 20);
     house.end().await;

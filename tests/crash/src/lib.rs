@@ -1,9 +1,11 @@
-//! *Crash points*: the places between two durable states, of client and server, where a test ends the process with SIGKILL, to see
-//! that nothing is lost, torn or untrue in what is found at the next start.
+//! *Crash points*: the places between two durable states, of client and server, where a test ends
+//! the process with SIGKILL, to see that nothing is lost, torn or untrue in what is found at the
+//! next start.
 //!
-//! `HEIRLOOM_CRASH_AT=shard-noted` ends a process when it comes to that point, `shard-noted:3` when it comes there for the third time. The
-//! points are in debug builds only: a release build has neither the switch nor their names. `docs/DURABILITY.md` says of each what is
-//! durable before and after it, and `tests/house/crashing.rs` goes through all of them.
+//! `HEIRLOOM_CRASH_AT=shard-noted` ends a process when it comes to that point, `shard-noted:3` when
+//! it comes there for the third time. The points are in debug builds only: a release build has
+//! neither the switch nor their names. `docs/DURABILITY.md` says of each what is durable before and
+//! after it, and `tests/house/crashing.rs` goes through all of them.
 
 macro_rules! points {
     ($($(#[doc = $doc:literal])* $point:ident = $name:literal,)*) => {
@@ -152,11 +154,19 @@ mod switch {
     static WANTED: LazyLock<Option<Wanted>> = LazyLock::new(|| {
         let text = std::env::var(VARIABLE).ok()?;
         let (point, times) = text.split_once(':').unwrap_or((&text, "1"));
-        Some(Wanted { point: point.to_owned(), left: AtomicU32::new(times.parse().unwrap_or(1)) })
+        Some(Wanted {
+            point: point.to_owned(),
+            left: AtomicU32::new(times.parse().unwrap_or(1)),
+        })
     });
 
     pub(super) fn pass(point: Point) {
-        let Some(wanted) = WANTED.as_ref().filter(|wanted| wanted.point == point.name()) else { return };
+        let Some(wanted) = WANTED
+            .as_ref()
+            .filter(|wanted| wanted.point == point.name())
+        else {
+            return;
+        };
         if wanted.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             // As from outside: no destructor runs, nothing is flushed.
             kill_process(getpid(), Signal::KILL).expect("a process may end itself");

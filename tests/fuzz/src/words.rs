@@ -4,11 +4,13 @@ use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
 use heirloom_protocol::message::{
-    CheckImage, CheckedImage, FreshReceipt, LibraryBatch, LibraryFeed, LibraryOutcomes, LoginAnswer, LoginRequest,
-    Receipt, ServerStatus, Session, TrashPage, UploadState, WantedPage,
+    CheckImage, CheckedImage, FreshReceipt, LibraryBatch, LibraryFeed, LibraryOutcomes,
+    LoginAnswer, LoginRequest, Receipt, ServerStatus, Session, TrashPage, UploadState, WantedPage,
 };
 use heirloom_protocol::parcel::{PackingList, Unpacked};
-use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, LibraryPath, LinkKind, Problem, RangeSet};
+use heirloom_protocol::{
+    ByteRange, ContentDigest, Fingerprint, LibraryPath, LinkKind, Problem, RangeSet,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -34,7 +36,9 @@ pub fn messages(bytes: &[u8]) {
 }
 
 fn message<M: DeserializeOwned + Serialize>(bytes: &[u8]) {
-    let Ok(read) = serde_json::from_slice::<M>(bytes) else { return };
+    let Ok(read) = serde_json::from_slice::<M>(bytes) else {
+        return;
+    };
     let written = serde_json::to_vec(&read).expect("a message has only texts and numbers");
     let again = serde_json::from_slice::<M>(&written).expect("what was written is read");
     assert_eq!(serde_json::to_vec(&again).expect("as before"), written);
@@ -42,7 +46,9 @@ fn message<M: DeserializeOwned + Serialize>(bytes: &[u8]) {
 
 /// Bodies with several images: each image's place is in the body, one behind the other, to the end.
 pub fn parcels(bytes: &[u8]) {
-    let Ok(images) = PackingList::open(bytes) else { return };
+    let Ok(images) = PackingList::open(bytes) else {
+        return;
+    };
     let first = images.first().expect("no parcel is empty").1.start;
     assert!(first > 0 && bytes[first - 1] == b'\n');
     let end = images.iter().fold(first, |at, (_, place)| {
@@ -52,9 +58,12 @@ pub fn parcels(bytes: &[u8]) {
     assert_eq!(end, bytes.len());
 }
 
-/// Values of headers and parts of paths, which are texts: what is read is written and read again as the same.
+/// Values of headers and parts of paths, which are texts: what is read is written and read again as
+/// the same.
 pub fn headers(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
     value::<ContentDigest>(text);
     value::<Fingerprint>(text);
     value::<LinkKind>(text);
@@ -62,13 +71,22 @@ pub fn headers(bytes: &[u8]) {
 
 fn value<V: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
     let Ok(read) = text.parse::<V>() else { return };
-    assert_eq!(read.to_string().parse::<V>().expect("what was written is read"), read);
+    assert_eq!(
+        read.to_string()
+            .parse::<V>()
+            .expect("what was written is read"),
+        read
+    );
 }
 
 /// Paths in a library: one that is taken leads nowhere but down, one name at a time.
 pub fn paths(bytes: &[u8]) {
-    let Ok(text) = str::from_utf8(bytes) else { return };
-    let Ok(path) = LibraryPath::new(text) else { return };
+    let Ok(text) = str::from_utf8(bytes) else {
+        return;
+    };
+    let Ok(path) = LibraryPath::new(text) else {
+        return;
+    };
     assert!(path.as_str() == text && text.len() <= 4095 && !text.contains('\0'));
     for name in text.split('/') {
         assert!(!matches!(name, "" | "." | "..") && name.len() <= 255);
@@ -82,12 +100,20 @@ pub fn paths(bytes: &[u8]) {
 
 /// Lists of ranges: ascending and apart, whatever was in them.
 pub fn ranges(bytes: &[u8]) {
-    let Ok(set) = serde_json::from_slice::<RangeSet>(bytes) else { return };
+    let Ok(set) = serde_json::from_slice::<RangeSet>(bytes) else {
+        return;
+    };
     let ranges: Vec<ByteRange> = set.iter().collect();
     assert!(ranges.is_sorted_by(|one, next| one.end() < next.start()));
-    assert_eq!(ranges.iter().map(|range| range.len()).sum::<u64>(), set.byte_count());
+    assert_eq!(
+        ranges.iter().map(|range| range.len()).sum::<u64>(),
+        set.byte_count()
+    );
     let written = serde_json::to_vec(&set).expect("numbers");
-    assert_eq!(serde_json::from_slice::<RangeSet>(&written).expect("what was written is read"), set);
+    assert_eq!(
+        serde_json::from_slice::<RangeSet>(&written).expect("what was written is read"),
+        set
+    );
     let (missing, end) = (set.missing(set.end()), set.end());
     assert_eq!(missing.byte_count() + set.byte_count(), end);
     for range in ranges {

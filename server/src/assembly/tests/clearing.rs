@@ -13,7 +13,8 @@ use super::*;
 /// Rounds of the race where nobody asked for more: a few seconds.
 const ROUNDS: usize = 200;
 
-/// Rounds of this race for one of the slower tests of `scripts/torture`, which says how many rounds those go.
+/// Rounds of this race for one of the slower tests of `scripts/torture`, which says how many rounds
+/// those go.
 const ROUNDS_FOR_ONE: usize = 500;
 
 /// Images that are let go of, and wanted, at once.
@@ -45,23 +46,39 @@ const WAYS: [Way; 4] = [
         })
     },
     |assembly, caller, _, photo| {
-        Box::pin(async move { is_stored(&assembly.receive(&caller, shard(&photo, 0, photo.len())).await.unwrap()) })
+        Box::pin(async move {
+            is_stored(
+                &assembly
+                    .receive(&caller, shard(&photo, 0, photo.len()))
+                    .await
+                    .unwrap(),
+            )
+        })
     },
     |assembly, caller, _, photo| {
         Box::pin(async move {
             let half = photo.len() / 2;
             let halves = [shard(&photo, 0, half), shard(&photo, half, photo.len())];
-            let states = future::join_all(halves.map(|shard| assembly.receive(&caller, shard))).await;
+            let states =
+                future::join_all(halves.map(|shard| assembly.receive(&caller, shard))).await;
             states.into_iter().any(|state| is_stored(&state.unwrap()))
         })
     },
     |assembly, caller, asked, photo| {
         Box::pin(async move {
-            let list = PackingList { images: vec![Packed { fingerprint: asked.fingerprint, size: asked.size }] };
+            let list = PackingList {
+                images: vec![Packed {
+                    fingerprint: asked.fingerprint,
+                    size: asked.size,
+                }],
+            };
             let parcel = Bytes::from([&list.line()[..], &photo].concat());
             let length = parcel.len() as u64;
             let body = stream::once(async { Ok(parcel) }).boxed();
-            let unpacked = assembly.receive_parcel(&caller, length, body).await.unwrap();
+            let unpacked = assembly
+                .receive_parcel(&caller, length, body)
+                .await
+                .unwrap();
             matches!(unpacked[0], Unpacked::Stored { .. })
         })
     },
@@ -89,7 +106,13 @@ impl Race {
             SharedCounters::default(),
         );
         let clearings = [workshop.assembly.clearing.clone(), command];
-        Self { workshop, anna, others, clearings, random: fastrand::Rng::with_seed(seed) }
+        Self {
+            workshop,
+            anna,
+            others,
+            clearings,
+            random: fastrand::Rng::with_seed(seed),
+        }
     }
 
     /// Photos that Anna has in the trash and nowhere else.
@@ -103,10 +126,25 @@ impl Race {
                 photo.into()
             })
             .collect();
-        let named: Vec<_> = photos.iter().map(|photo| (Fingerprint::of(photo), photo.clone())).collect();
-        let sized = named.iter().map(|(fingerprint, photo)| (*fingerprint, photo.len() as u64)).collect();
-        let several = self.workshop.blobs.store_several(named.clone()).await.unwrap();
-        self.workshop.index.hold_several(self.anna.user, sized).await.unwrap();
+        let named: Vec<_> = photos
+            .iter()
+            .map(|photo| (Fingerprint::of(photo), photo.clone()))
+            .collect();
+        let sized = named
+            .iter()
+            .map(|(fingerprint, photo)| (*fingerprint, photo.len() as u64))
+            .collect();
+        let several = self
+            .workshop
+            .blobs
+            .store_several(named.clone())
+            .await
+            .unwrap();
+        self.workshop
+            .index
+            .hold_several(self.anna.user, sized)
+            .await
+            .unwrap();
         drop(several);
         let path = |fingerprint: &Fingerprint| LibraryPath::new(fingerprint.to_string()).unwrap();
         let put = |fingerprint: &Fingerprint| LibraryChange::Put {
@@ -116,47 +154,90 @@ impl Race {
             base: 0,
         };
         let index = &self.workshop.index;
-        let puts = named.iter().map(|(fingerprint, _)| put(fingerprint)).collect();
+        let puts = named
+            .iter()
+            .map(|(fingerprint, _)| put(fingerprint))
+            .collect();
         let stand = index.change_library(self.anna.user, puts).await.unwrap();
         let removals = named.iter().zip(stand).map(|((fingerprint, _), outcome)| {
-            let LibraryOutcome::Applied { version } = outcome else { panic!("{outcome:?}") };
-            LibraryChange::Remove { path: path(fingerprint), base: version }
+            let LibraryOutcome::Applied { version } = outcome else {
+                panic!("{outcome:?}")
+            };
+            LibraryChange::Remove {
+                path: path(fingerprint),
+                base: version,
+            }
         });
-        index.change_library(self.anna.user, removals.collect()).await.unwrap();
+        index
+            .change_library(self.anna.user, removals.collect())
+            .await
+            .unwrap();
         photos
     }
 
-    /// Some images are let go of, cleared away by two at once, and wanted meanwhile. Answers how many somebody got, and how many
-    /// nobody has.
+    /// Some images are let go of, cleared away by two at once, and wanted meanwhile. Answers how
+    /// many somebody got, and how many nobody has.
     async fn round(&mut self, photos: &[Bytes]) -> (usize, usize) {
         let limit = u32::try_from(AT_ONCE).unwrap();
-        assert_eq!(self.workshop.index.purge_trash(None, i64::MAX, limit).await.unwrap(), u64::from(limit));
-        let released = self.workshop.index.released(i64::MAX, None, 2 * AT_ONCE).await.unwrap();
+        assert_eq!(
+            self.workshop
+                .index
+                .purge_trash(None, i64::MAX, limit)
+                .await
+                .unwrap(),
+            u64::from(limit)
+        );
+        let released = self
+            .workshop
+            .index
+            .released(i64::MAX, None, 2 * AT_ONCE)
+            .await
+            .unwrap();
         let wanted: Vec<&Bytes> = released
             .iter()
-            .map(|image| photos.iter().find(|photo| Fingerprint::of(photo) == *image).expect("one of the batch"))
+            .map(|image| {
+                photos
+                    .iter()
+                    .find(|photo| Fingerprint::of(photo) == *image)
+                    .expect("one of the batch")
+            })
             .collect();
         let mut asking = Vec::new();
         for photo in &wanted {
             for (way, caller) in WAYS.iter().zip(&self.others.clone()) {
                 if self.random.usize(..WAYS.len()) == 0 {
                     let asked = asked(&self.workshop, caller, photo);
-                    let got = way(self.workshop.assembly.clone(), caller.clone(), asked, (*photo).clone());
+                    let got = way(
+                        self.workshop.assembly.clone(),
+                        caller.clone(),
+                        asked,
+                        (*photo).clone(),
+                    );
                     asking.push((caller.clone(), (*photo).clone(), self.sometime(got)));
                 }
             }
         }
         let clearings = self.clearings.clone().map(|clearing| {
-            self.sometime(Box::pin(async move { clearing.clear_released(Duration::ZERO).await.unwrap() }))
+            self.sometime(Box::pin(async move {
+                clearing.clear_released(Duration::ZERO).await.unwrap()
+            }))
         });
         let (clearings, got) = (
             future::join_all(clearings),
-            asking.into_iter().map(|(caller, photo, got)| async { (caller, photo, got.await.unwrap()) }),
+            asking
+                .into_iter()
+                .map(|(caller, photo, got)| async { (caller, photo, got.await.unwrap()) }),
         );
-        // Ten times the limit of others: a round waits for the disk dozens of times, and it is meant to be told from one that hangs.
-        let (_, got) = timeout(LIMIT * 10, future::join(clearings, future::join_all(got))).await.unwrap();
+        // Ten times the limit of others: a round waits for the disk dozens of times, and it is
+        // meant to be told from one that hangs.
+        let (_, got) = timeout(LIMIT * 10, future::join(clearings, future::join_all(got)))
+            .await
+            .unwrap();
         for (caller, photo, _) in got.iter().filter(|(_, _, theirs)| *theirs) {
-            assert!(self.reads(caller, photo).await, "somebody was told that they have it, and it is not there");
+            assert!(
+                self.reads(caller, photo).await,
+                "somebody was told that they have it, and it is not there"
+            );
         }
         let mut gone = 0;
         for photo in wanted {
@@ -166,7 +247,10 @@ impl Race {
     }
 
     /// Begins within a few milliseconds.
-    fn sometime<T: Send + 'static>(&mut self, work: BoxFuture<'static, T>) -> tokio::task::JoinHandle<T> {
+    fn sometime<T: Send + 'static>(
+        &mut self,
+        work: BoxFuture<'static, T>,
+    ) -> tokio::task::JoinHandle<T> {
         let later = Duration::from_micros(self.random.u64(..8_000));
         tokio::spawn(async move {
             tokio::time::sleep(later).await;
@@ -175,9 +259,19 @@ impl Race {
     }
 
     async fn reads(&self, caller: &Caller, photo: &Bytes) -> bool {
-        let image = self.workshop.assembly.image(caller, Fingerprint::of(photo)).await.unwrap();
+        let image = self
+            .workshop
+            .assembly
+            .image(caller, Fingerprint::of(photo))
+            .await
+            .unwrap();
         let Some(image) = image else { return false };
-        let Ok(pieces) = image.read(ByteRange::new(0, photo.len() as u64).unwrap()).await else { return false };
+        let Ok(pieces) = image
+            .read(ByteRange::new(0, photo.len() as u64).unwrap())
+            .await
+        else {
+            return false;
+        };
         let pieces: Vec<Bytes> = pieces.map(Result::unwrap).collect().await;
         pieces.concat() == photo[..]
     }
@@ -185,8 +279,20 @@ impl Race {
     /// Whether the index knows the image; if so, its bytes stand.
     async fn stands_if_known(&self, photo: &Bytes) -> bool {
         let fingerprint = Fingerprint::of(photo);
-        let known = self.workshop.index.image_sizes(&[fingerprint]).await.unwrap().contains_key(&fingerprint);
-        let stands = self.workshop.blobs.size(fingerprint).await.unwrap().is_some();
+        let known = self
+            .workshop
+            .index
+            .image_sizes(&[fingerprint])
+            .await
+            .unwrap()
+            .contains_key(&fingerprint);
+        let stands = self
+            .workshop
+            .blobs
+            .size(fingerprint)
+            .await
+            .unwrap()
+            .is_some();
         assert!(stands || !known, "a row without bytes");
         known
     }
@@ -194,9 +300,15 @@ impl Race {
 
 /// How many rounds, and from which seed.
 fn rounds_and_seed() -> (usize, u64) {
-    let number = |name: &str| env::var(name).ok().map(|value| value.parse::<u64>().unwrap());
+    let number = |name: &str| {
+        env::var(name)
+            .ok()
+            .map(|value| value.parse::<u64>().unwrap())
+    };
     let seed = number("HEIRLOOM_SEED").unwrap_or_else(|| fastrand::u64(..));
-    let rounds = number("HEIRLOOM_ROUNDS").map_or(ROUNDS, |rounds| usize::try_from(rounds).unwrap() * ROUNDS_FOR_ONE);
+    let rounds = number("HEIRLOOM_ROUNDS").map_or(ROUNDS, |rounds| {
+        usize::try_from(rounds).unwrap() * ROUNDS_FOR_ONE
+    });
     println!("HEIRLOOM_SEED={seed}, {rounds} rounds");
     (rounds, seed)
 }
@@ -211,57 +323,119 @@ async fn nothing_that_races_with_the_clearing_ever_dangles() {
         for _ in 0..BATCH / AT_ONCE {
             let (now_got, now_gone) = race.round(&photos).await;
             (done, got, gone) = (done + AT_ONCE, got + now_got, gone + now_gone);
-            // What was left because somebody was just storing beside it: the next round wants images of its own.
-            race.clearings[0].clear_released(Duration::ZERO).await.unwrap();
+            // What was left because somebody was just storing beside it: the next round wants
+            // images of its own.
+            race.clearings[0]
+                .clear_released(Duration::ZERO)
+                .await
+                .unwrap();
         }
     }
     println!("of {done} images somebody got {got}, {gone} are gone");
-    assert!(got > done / 8 && gone > done / 8, "of {done} somebody got {got}, {gone} are gone: that is no race");
+    assert!(
+        got > done / 8 && gone > done / 8,
+        "of {done} somebody got {got}, {gone} are gone: that is no race"
+    );
 }
 
 #[tokio::test]
 async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_after_its_grace() {
     let workshop = Workshop::open().await;
     let (mut anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
-    workshop.index.set_quota(anna.user, Some(100_000)).await.unwrap();
+    workshop
+        .index
+        .set_quota(anna.user, Some(100_000))
+        .await
+        .unwrap();
     // A token that was looked up before there was a quota: the index has the last word.
     anna.quota = None;
     let (large, held) = (photo(200_000), photo(150_000));
-    workshop.assembly.receive(&ben, shard(&held, 0, 150_000)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&ben, shard(&held, 0, 150_000))
+        .await
+        .unwrap();
     for photo in [&large, &held] {
-        let refused = workshop.assembly.receive(&anna, shard(photo, 0, photo.len())).await;
+        let refused = workshop
+            .assembly
+            .receive(&anna, shard(photo, 0, photo.len()))
+            .await;
         assert!(
-            matches!(refused, Err(AssemblyError::Index { source: IndexError::OverQuota { .. }, .. })),
+            matches!(
+                refused,
+                Err(AssemblyError::Index {
+                    source: IndexError::OverQuota { .. },
+                    ..
+                })
+            ),
             "{refused:?}"
         );
     }
-    assert_eq!(workshop.blobs.size(Fingerprint::of(&large)).await.unwrap(), None, "nobody has it");
-    assert_eq!(workshop.blobs.size(Fingerprint::of(&held)).await.unwrap(), Some(150_000), "it is Ben's");
+    assert_eq!(
+        workshop.blobs.size(Fingerprint::of(&large)).await.unwrap(),
+        None,
+        "nobody has it"
+    );
+    assert_eq!(
+        workshop.blobs.size(Fingerprint::of(&held)).await.unwrap(),
+        Some(150_000),
+        "it is Ben's"
+    );
 
     // Stored, and stopped short of the record.
     let stray = photo(1000);
     let stored = vec![(Fingerprint::of(&stray), Bytes::from(stray.clone()))];
     drop(workshop.blobs.store_several(stored).await.unwrap());
     let clearing = &workshop.assembly.clearing;
-    assert_eq!(clearing.clear_strays(Duration::from_hours(1)).await.unwrap().images, 0, "it came just now");
+    assert_eq!(
+        clearing
+            .clear_strays(Duration::from_hours(1))
+            .await
+            .unwrap()
+            .images,
+        0,
+        "it came just now"
+    );
     let freed = clearing.clear_strays(Duration::ZERO).await.unwrap();
     assert_eq!((freed.images, freed.bytes), (1, 1000));
-    assert_eq!(workshop.blobs.size(Fingerprint::of(&stray)).await.unwrap(), None);
-    assert_eq!(workshop.blobs.size(Fingerprint::of(&held)).await.unwrap(), Some(150_000));
+    assert_eq!(
+        workshop.blobs.size(Fingerprint::of(&stray)).await.unwrap(),
+        None
+    );
+    assert_eq!(
+        workshop.blobs.size(Fingerprint::of(&held)).await.unwrap(),
+        Some(150_000)
+    );
 }
 
 #[tokio::test]
 async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
     let workshop = Workshop::open().await;
     let mut anna = workshop.user("anna").await;
-    workshop.index.set_quota(anna.user, Some(100)).await.unwrap();
+    workshop
+        .index
+        .set_quota(anna.user, Some(100))
+        .await
+        .unwrap();
     // A token that was looked up before there was a quota.
     anna.quota = None;
     let photo = photo(1000);
     let (length, body) = parcel(&photo);
     let refused = workshop.assembly.receive_parcel(&anna, length, body).await;
-    assert!(matches!(refused, Err(AssemblyError::Index { source: IndexError::OverQuota { .. }, .. })), "{refused:?}");
-    assert_eq!(workshop.blobs.size(Fingerprint::of(&photo)).await.unwrap(), None);
+    assert!(
+        matches!(
+            refused,
+            Err(AssemblyError::Index {
+                source: IndexError::OverQuota { .. },
+                ..
+            })
+        ),
+        "{refused:?}"
+    );
+    assert_eq!(
+        workshop.blobs.size(Fingerprint::of(&photo)).await.unwrap(),
+        None
+    );
 }
 
 #[tokio::test]
@@ -271,14 +445,38 @@ async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
     // As an index that was restored from an old copy makes of newer photos.
     let stray = photo(1000);
     let fingerprint = Fingerprint::of(&stray);
-    drop(workshop.blobs.store_several(vec![(fingerprint, Bytes::from(stray.clone()))]).await.unwrap());
-    let guessed = |start: usize, end: usize| Shard { fingerprint, ..shard(&vec![7; 1000], start, end) };
-    workshop.assembly.receive(&ben, guessed(0, 500)).await.unwrap();
+    drop(
+        workshop
+            .blobs
+            .store_several(vec![(fingerprint, Bytes::from(stray.clone()))])
+            .await
+            .unwrap(),
+    );
+    let guessed = |start: usize, end: usize| Shard {
+        fingerprint,
+        ..shard(&vec![7; 1000], start, end)
+    };
+    workshop
+        .assembly
+        .receive(&ben, guessed(0, 500))
+        .await
+        .unwrap();
     workshop.assembly.give_up(&ben, fingerprint).await.unwrap();
-    workshop.assembly.receive(&ben, guessed(0, 500)).await.unwrap();
+    workshop
+        .assembly
+        .receive(&ben, guessed(0, 500))
+        .await
+        .unwrap();
     let refused = workshop.assembly.receive(&ben, guessed(500, 1000)).await;
-    assert!(matches!(refused, Err(AssemblyError::FingerprintMismatch { .. })), "{refused:?}");
-    workshop.assembly.receive(&ben, guessed(0, 1000)).await.unwrap_err();
+    assert!(
+        matches!(refused, Err(AssemblyError::FingerprintMismatch { .. })),
+        "{refused:?}"
+    );
+    workshop
+        .assembly
+        .receive(&ben, guessed(0, 1000))
+        .await
+        .unwrap_err();
     assert_eq!(workshop.blobs.size(fingerprint).await.unwrap(), Some(1000));
 }
 
@@ -290,10 +488,24 @@ async fn an_upload_that_was_sealed_and_refused_keeps_its_image_until_it_is_given
     let fingerprint = Fingerprint::of(&photo);
     workshop.index.set_quota(anna.user, Some(10)).await.unwrap();
     anna.quota = None;
-    workshop.assembly.receive(&anna, shard(&photo, 0, 500)).await.unwrap();
-    assert!(workshop.assembly.receive(&anna, shard(&photo, 500, 1000)).await.is_err());
+    workshop
+        .assembly
+        .receive(&anna, shard(&photo, 0, 500))
+        .await
+        .unwrap();
+    assert!(
+        workshop
+            .assembly
+            .receive(&anna, shard(&photo, 500, 1000))
+            .await
+            .is_err()
+    );
     let clearing = workshop.assembly.clearing.clone();
-    assert_eq!(clearing.clear_strays(Duration::ZERO).await.unwrap().images, 0, "its upload refers to it");
+    assert_eq!(
+        clearing.clear_strays(Duration::ZERO).await.unwrap().images,
+        0,
+        "its upload refers to it"
+    );
     // A restart finds it as it was.
     workshop.assembly.reconcile().await.unwrap();
     assert_eq!(workshop.blobs.size(fingerprint).await.unwrap(), Some(1000));

@@ -1,4 +1,5 @@
-//! Whoever knows much of an image and does not have it: no link, and no answer that costs more or less.
+//! Whoever knows much of an image and does not have it: no link, and no answer that costs more or
+//! less.
 
 use heirloom_protocol::possession::SIZE_MIN;
 use proptest::prelude::*;
@@ -38,7 +39,8 @@ impl Unknown {
         prop_oneof![
             Just(Self::First),
             Just(Self::Last),
-            (any::<prop::sample::Index>(), 0..2_usize).prop_map(|(chunk, edge)| Self::AtAnEdge(chunk, edge)),
+            (any::<prop::sample::Index>(), 0..2_usize)
+                .prop_map(|(chunk, edge)| Self::AtAnEdge(chunk, edge)),
             any::<prop::sample::Index>().prop_map(Self::Anywhere),
         ]
     }
@@ -47,7 +49,9 @@ impl Unknown {
         match self {
             Self::First => 0,
             Self::Last => length - 1,
-            Self::AtAnEdge(chunk, edge) => ((chunk.index(length / 1024) + 1) * 1024).min(length) - edge.min(&1),
+            Self::AtAnEdge(chunk, edge) => {
+                ((chunk.index(length / 1024) + 1) * 1024).min(length) - edge.min(&1)
+            }
             Self::Anywhere(at) => at.index(length),
         }
         .min(length - 1)
@@ -66,27 +70,56 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
     let anna = runtime.block_on(workshop.user("anna"));
     let cases = (lengths(), Unknown::any(), 1..=u8::MAX, any::<u64>());
     // A failure says which case it was.
-    let outcome = TestRunner::new(ProptestConfig::with_cases(CASES)).run(&cases, |(length, unknown, by, seed)| {
-        runtime.block_on(async {
-            let mut photo = vec![0; length];
-            fastrand::Rng::with_seed(seed).fill(&mut photo);
-            let stored = workshop.assembly.receive(&anna, shard(&photo, 0, length)).await.unwrap();
-            prop_assert!(matches!(stored, UploadState::Stored { .. }), "it is Anna's");
-            // Somebody who has not failed today.
-            let ben = workshop.user(&format!("ben-{:x}", fastrand::u64(..))).await;
-            let honest = asked(&workshop, &ben, &photo);
-            let mut guess = photo.clone();
-            guess[unknown.place(length)] ^= by;
-            let proof = asked(&workshop, &ben, &guess).proof;
-            let linked = is_linked(&workshop, &ben, CheckImage { proof, ..honest.clone() }).await;
-            prop_assert!(!linked, "he got it");
-            let receipts = workshop.index.receipts(ben.user, &[honest.fingerprint]).await.unwrap();
-            prop_assert!(receipts.is_empty(), "nor is it found to be his");
-            prop_assert!(workshop.assembly.image(&ben, honest.fingerprint).await.unwrap().is_none());
-            prop_assert!(is_linked(&workshop, &ben, honest).await, "the byte was all that was missing");
-            Ok(())
-        })
-    });
+    let outcome = TestRunner::new(ProptestConfig::with_cases(CASES)).run(
+        &cases,
+        |(length, unknown, by, seed)| {
+            runtime.block_on(async {
+                let mut photo = vec![0; length];
+                fastrand::Rng::with_seed(seed).fill(&mut photo);
+                let stored = workshop
+                    .assembly
+                    .receive(&anna, shard(&photo, 0, length))
+                    .await
+                    .unwrap();
+                prop_assert!(matches!(stored, UploadState::Stored { .. }), "it is Anna's");
+                // Somebody who has not failed today.
+                let ben = workshop.user(&format!("ben-{:x}", fastrand::u64(..))).await;
+                let honest = asked(&workshop, &ben, &photo);
+                let mut guess = photo.clone();
+                guess[unknown.place(length)] ^= by;
+                let proof = asked(&workshop, &ben, &guess).proof;
+                let linked = is_linked(
+                    &workshop,
+                    &ben,
+                    CheckImage {
+                        proof,
+                        ..honest.clone()
+                    },
+                )
+                .await;
+                prop_assert!(!linked, "he got it");
+                let receipts = workshop
+                    .index
+                    .receipts(ben.user, &[honest.fingerprint])
+                    .await
+                    .unwrap();
+                prop_assert!(receipts.is_empty(), "nor is it found to be his");
+                prop_assert!(
+                    workshop
+                        .assembly
+                        .image(&ben, honest.fingerprint)
+                        .await
+                        .unwrap()
+                        .is_none()
+                );
+                prop_assert!(
+                    is_linked(&workshop, &ben, honest).await,
+                    "the byte was all that was missing"
+                );
+                Ok(())
+            })
+        },
+    );
     outcome.unwrap();
 }
 
@@ -95,7 +128,11 @@ async fn cost(workshop: &Workshop, caller: &Caller, asked: CheckImage) -> (usize
     let (reads, (questions, writes)) = (workshop.blobs.count("read"), workshop.index.asked());
     assert!(!is_linked(workshop, caller, asked).await);
     let (questions_now, writes_now) = workshop.index.asked();
-    (workshop.blobs.count("read") - reads, questions_now - questions, writes_now - writes)
+    (
+        workshop.blobs.count("read") - reads,
+        questions_now - questions,
+        writes_now - writes,
+    )
 }
 
 #[tokio::test]
@@ -106,12 +143,22 @@ async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
     // Where proofs are looked at, the right one would link it.
     for (workshop, looks) in [(&off, 3), (&on, 2)] {
         let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
-        workshop.assembly.receive(&anna, shard(&hers, 0, hers.len())).await.unwrap();
+        workshop
+            .assembly
+            .receive(&anna, shard(&hers, 0, hers.len()))
+            .await
+            .unwrap();
         for photo in [&hers, &nobodys] {
             let right = asked(workshop, &ben, photo);
             // Right and of an unknown image, wrong, none.
-            let wrong = CheckImage { proof: Some(Proof::from([0; 32])), ..right.clone() };
-            let none = CheckImage { proof: None, ..right.clone() };
+            let wrong = CheckImage {
+                proof: Some(Proof::from([0; 32])),
+                ..right.clone()
+            };
+            let none = CheckImage {
+                proof: None,
+                ..right.clone()
+            };
             let mut of_all = Vec::new();
             for asked in [wrong, none, right].into_iter().take(looks) {
                 of_all.push(cost(workshop, &ben, asked).await);
@@ -119,8 +166,14 @@ async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
             costs.push(of_all);
         }
     }
-    assert_eq!(costs[0], costs[1], "the same readings and questions, whoever else has it");
+    assert_eq!(
+        costs[0], costs[1],
+        "the same readings and questions, whoever else has it"
+    );
     assert_eq!(costs[0], [(0, 2, 0); 3], "and no more than a check needs");
-    assert_ne!(costs[2][0], costs[3][0], "the meter sees that a proof is looked at");
+    assert_ne!(
+        costs[2][0], costs[3][0],
+        "the meter sees that a proof is looked at"
+    );
     assert_eq!(costs[2][1], costs[3][1]);
 }

@@ -11,7 +11,8 @@ use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::blobs::{
-    BlobError, Blobs, ByteStream, Freed, LocalBlobs, Seclusion, Section, Several, Standing, Stay, UploadKey,
+    BlobError, Blobs, ByteStream, Freed, LocalBlobs, Seclusion, Section, Several, Standing, Stay,
+    UploadKey,
 };
 
 /// More than any test writes at a time.
@@ -30,8 +31,17 @@ pub(super) struct Watched {
 
 impl Watched {
     pub(super) fn over(local: LocalBlobs) -> Self {
-        let (writes, begun) = (Arc::new(Semaphore::new(WRITES as usize)), Arc::new(Semaphore::new(0)));
-        Self { local, asked: Mutex::default(), failures: Mutex::default(), writes, begun }
+        let (writes, begun) = (
+            Arc::new(Semaphore::new(WRITES as usize)),
+            Arc::new(Semaphore::new(0)),
+        );
+        Self {
+            local,
+            asked: Mutex::default(),
+            failures: Mutex::default(),
+            writes,
+            begun,
+        }
     }
 
     /// The next call of this name fails as a broken disk would.
@@ -41,11 +51,19 @@ impl Watched {
 
     /// No write goes on until this is dropped.
     pub(super) async fn hold_writes(&self) -> OwnedSemaphorePermit {
-        Arc::clone(&self.writes).acquire_many_owned(WRITES).await.unwrap()
+        Arc::clone(&self.writes)
+            .acquire_many_owned(WRITES)
+            .await
+            .unwrap()
     }
 
     pub(super) fn count(&self, call: &str) -> usize {
-        self.asked.lock().unwrap().iter().filter(|asked| **asked == call).count()
+        self.asked
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|asked| **asked == call)
+            .count()
     }
 
     fn ask(&self, call: &'static str) -> Result<(), BlobError> {
@@ -55,13 +73,22 @@ impl Watched {
             return Ok(());
         }
         failures.pop_front();
-        Err(BlobError::Io { doing: call, path: "test".into(), source: io::Error::other("a broken disk") })
+        Err(BlobError::Io {
+            doing: call,
+            path: "test".into(),
+            source: io::Error::other("a broken disk"),
+        })
     }
 }
 
 #[async_trait]
 impl Blobs for Watched {
-    async fn store(&self, fingerprint: Fingerprint, size: u64, body: ByteStream<'_>) -> Result<Stay, BlobError> {
+    async fn store(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+        body: ByteStream<'_>,
+    ) -> Result<Stay, BlobError> {
         self.ask("store")?;
         self.local.store(fingerprint, size, body).await
     }
@@ -96,7 +123,11 @@ impl Blobs for Watched {
         self.local.size(fingerprint).await
     }
 
-    async fn read(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<ByteStream<'static>, BlobError> {
+    async fn read(
+        &self,
+        fingerprint: Fingerprint,
+        range: ByteRange,
+    ) -> Result<ByteStream<'static>, BlobError> {
         self.ask("read")?;
         self.local.read(fingerprint, range).await
     }

@@ -13,8 +13,9 @@ use super::super::{Beginning, BlobError, Stay, UploadKey};
 use super::incoming::Incoming;
 use super::{Places, joined};
 
-/// Bytes of an arriving image that are hashed and written at a time. While one such piece is on its way to the disk the
-/// next one is collected, so that an upload under way holds at most twice this, and one network read more.
+/// Bytes of an arriving image that are hashed and written at a time. While one such piece is on its
+/// way to the disk the next one is collected, so that an upload under way holds at most twice this,
+/// and one network read more.
 pub(super) const PIECE_BYTES: usize = 512 << 10;
 
 /// An image that arrives: what is on its way to the disk, and what is collected for the next trip.
@@ -29,10 +30,17 @@ pub(super) struct Arrival {
 impl Arrival {
     /// Of which nothing has come.
     pub(super) const fn new(places: Arc<Places>) -> Self {
-        Self { places, underway: None, collected: Vec::new(), collected_bytes: 0, arrived: 0 }
+        Self {
+            places,
+            underway: None,
+            collected: Vec::new(),
+            collected_bytes: 0,
+            arrived: 0,
+        }
     }
 
-    /// Takes bytes; waits for the disk only if a whole piece is collected before the piece ahead of it is written.
+    /// Takes bytes; waits for the disk only if a whole piece is collected before the piece ahead of
+    /// it is written.
     pub(super) async fn take(&mut self, bytes: Bytes) -> Result<(), BlobError> {
         self.arrived += bytes.len() as u64;
         self.collected_bytes += bytes.len();
@@ -51,14 +59,21 @@ impl Arrival {
     /// It has come whole: becomes an image, if it is the one that was announced.
     pub(super) async fn settle(mut self, fingerprint: Fingerprint) -> Result<Stay, BlobError> {
         let places = Arc::clone(&self.places);
-        self.send(move |incoming| incoming.settle(fingerprint, &places.shelf)).await?;
-        let settled = self.landed().await?.expect("it was sent to the disk just now");
+        self.send(move |incoming| incoming.settle(fingerprint, &places.shelf))
+            .await?;
+        let settled = self
+            .landed()
+            .await?
+            .expect("it was sent to the disk just now");
         Ok(settled.stay())
     }
 
     /// Its sender broke off.
     pub(super) fn broke_off(self, source: io::Error) -> BlobError {
-        BlobError::Sender { source, beginning: Box::new(self) }
+        BlobError::Sender {
+            source,
+            beginning: Box::new(self),
+        }
     }
 
     /// Sends what is collected to the disk, and then lets `after` have its turn with the file.
@@ -71,7 +86,8 @@ impl Arrival {
         self.collected_bytes = 0;
         let places = Arc::clone(&self.places);
         self.underway = Some(spawn_blocking(move || {
-            // Made here and not before: a small image costs one trip to the blocking threads in all.
+            // Made here and not before: a small image costs one trip to the blocking threads in
+            // all.
             let mut incoming = match incoming {
                 Some(incoming) => incoming,
                 None => Incoming::create(Arc::clone(&places.disk), &places.uploads)?,
@@ -98,9 +114,12 @@ impl Beginning for Arrival {
     }
 
     async fn keep(mut self: Box<Self>, upload: UploadKey) -> Result<Option<ByteRange>, BlobError> {
-        let Ok(came) = ByteRange::new(0, self.arrived) else { return Ok(None) };
+        let Ok(came) = ByteRange::new(0, self.arrived) else {
+            return Ok(None);
+        };
         let places = Arc::clone(&self.places);
-        self.send(move |incoming| incoming.keep(upload, &places.unfinished)).await?;
+        self.send(move |incoming| incoming.keep(upload, &places.unfinished))
+            .await?;
         let landed = self.landed().await?;
         Ok(landed.filter(Incoming::is_kept).map(|_| came))
     }
@@ -109,6 +128,9 @@ impl Beginning for Arrival {
 /// Not the bytes.
 impl fmt::Debug for Arrival {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Arrival").field("arrived", &self.arrived).finish_non_exhaustive()
+        formatter
+            .debug_struct("Arrival")
+            .field("arrived", &self.arrived)
+            .finish_non_exhaustive()
     }
 }

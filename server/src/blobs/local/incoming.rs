@@ -1,4 +1,5 @@
-//! An incoming image: a private file that is hashed as it grows, and goes away unless it is settled.
+//! An incoming image: a private file that is hashed as it grows, and goes away unless it is
+//! settled.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -18,7 +19,8 @@ use super::unfinished::Unfinished;
 /// What the names of incoming files begin with; no upload's name does.
 const PREFIX: &str = "incoming-";
 
-/// A file that takes the bytes of one arriving image, in order. Dropped before it is settled, it is removed.
+/// A file that takes the bytes of one arriving image, in order. Dropped before it is settled, it is
+/// removed.
 #[derive(Debug)]
 pub(super) struct Incoming {
     disk: Arc<dyn Disk>,
@@ -50,15 +52,25 @@ impl Incoming {
             .mode(0o600)
             .open(&path)
             .map_err(BlobError::io("create", &path))?;
-        // Tells a sweep (of a second server over this directory) that somebody is at work here; a crash lets go of it.
+        // Tells a sweep (of a second server over this directory) that somebody is at work here; a
+        // crash lets go of it.
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
-        Ok(Self { disk, path, file, length: 0, hashing: Fingerprinter::default(), became: Became::Nothing })
+        Ok(Self {
+            disk,
+            path,
+            file,
+            length: 0,
+            hashing: Fingerprinter::default(),
+            became: Became::Nothing,
+        })
     }
 
     /// Takes the next bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
-        self.disk.write(&self.file, bytes, self.length).map_err(BlobError::io("write", &self.path))?;
+        self.disk
+            .write(&self.file, bytes, self.length)
+            .map_err(BlobError::io("write", &self.path))?;
         self.length += bytes.len() as u64;
         self.hashing.update(bytes);
         Ok(())
@@ -70,7 +82,11 @@ impl Incoming {
     }
 
     /// Makes the image durable under its name: content first, then the name.
-    pub(super) fn settle(mut self, expected: Fingerprint, images: &Shelf) -> Result<Self, BlobError> {
+    pub(super) fn settle(
+        mut self,
+        expected: Fingerprint,
+        images: &Shelf,
+    ) -> Result<Self, BlobError> {
         let found = self.found();
         if found != expected {
             return Err(BlobError::WrongFingerprint { expected, found });
@@ -81,10 +97,17 @@ impl Incoming {
         Ok(self)
     }
 
-    /// Becomes the beginning of an upload, content first, then the name. If there is an upload already, it goes away.
-    pub(super) fn keep(mut self, upload: UploadKey, unfinished: &Unfinished) -> Result<Self, BlobError> {
+    /// Becomes the beginning of an upload, content first, then the name. If there is an upload
+    /// already, it goes away.
+    pub(super) fn keep(
+        mut self,
+        upload: UploadKey,
+        unfinished: &Unfinished,
+    ) -> Result<Self, BlobError> {
         heirloom_crash::pass(Point::ShardWritten);
-        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
+        self.disk
+            .sync(&self.file, &self.path)
+            .map_err(BlobError::io("sync", &self.path))?;
         if unfinished.adopt(upload, &self.path)? {
             self.became = Became::Upload;
         }
@@ -105,14 +128,21 @@ impl Incoming {
     /// Makes the content durable.
     pub(super) fn sync(&self) -> Result<(), BlobError> {
         heirloom_crash::pass(Point::ImageHashed);
-        self.disk.sync(&self.file, &self.path).map_err(BlobError::io("sync", &self.path))?;
+        self.disk
+            .sync(&self.file, &self.path)
+            .map_err(BlobError::io("sync", &self.path))?;
         heirloom_crash::pass(Point::ImageSynced);
         leave_memory(&self.file, &self.path);
         Ok(())
     }
 
-    /// Gives the image, whose content is verified and durable, its name. The name is durable after [`Shelf::sync`].
-    pub(super) fn place(&mut self, fingerprint: Fingerprint, images: &Shelf) -> Result<(), BlobError> {
+    /// Gives the image, whose content is verified and durable, its name. The name is durable after
+    /// [`Shelf::sync`].
+    pub(super) fn place(
+        &mut self,
+        fingerprint: Fingerprint,
+        images: &Shelf,
+    ) -> Result<(), BlobError> {
         self.became = Became::Image(images.place(&self.path, fingerprint)?);
         Ok(())
     }
@@ -141,7 +171,11 @@ impl Drop for Incoming {
 pub(super) fn sweep(disk: &dyn Disk, folder: &Path) -> Result<(), BlobError> {
     for entry in fs::read_dir(folder).map_err(BlobError::io("list", folder))? {
         let entry = entry.map_err(BlobError::io("list", folder))?;
-        if entry.file_name().as_encoded_bytes().starts_with(PREFIX.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes())
+        {
             remove_if_abandoned(disk, &entry.path())?;
         }
     }
@@ -156,7 +190,8 @@ fn remove_if_abandoned(disk: &dyn Disk, path: &Path) -> Result<(), BlobError> {
         Err(error) => return Err(BlobError::io("open", path)(error)),
     };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        // Settled between opening and locking: then there is no such name any more, and nothing is removed.
+        // Settled between opening and locking: then there is no such name any more, and nothing is
+        // removed.
         Ok(()) if !stands_at(&file, path)? => Ok(()),
         Ok(()) => disk.remove(path).map_err(BlobError::io("remove", path)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),

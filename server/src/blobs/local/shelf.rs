@@ -1,7 +1,7 @@
 //! The shelf: verified images under their fingerprints, in 256 folders by the first byte.
 //!
-//! A folder per first byte keeps each below 40,000 names at ten million images, which every filesystem and every
-//! administrator's `ls` can take.
+//! A folder per first byte keeps each below 40,000 names at ten million images, which every
+//! filesystem and every administrator's `ls` can take.
 
 use std::collections::BTreeMap;
 use std::fs::{self, DirBuilder, File};
@@ -37,8 +37,8 @@ pub(super) struct Shelf {
     disk: Arc<dyn Disk>,
     images: PathBuf,
     quarantine: PathBuf,
-    /// One lock for each folder, held for a rename and never for a sync: it keeps an image that is just being healed
-    /// from being carried off to the quarantine.
+    /// One lock for each folder, held for a rename and never for a sync: it keeps an image that is
+    /// just being healed from being carried off to the quarantine.
     locks: Vec<Mutex<()>>,
     folders: Mutex<Folders>,
 }
@@ -46,7 +46,13 @@ pub(super) struct Shelf {
 impl Shelf {
     pub(super) fn new(disk: Arc<dyn Disk>, images: PathBuf, quarantine: PathBuf) -> Self {
         let locks = (0..=u8::MAX).map(|_| Mutex::default()).collect();
-        Self { disk, images, quarantine, locks, folders: Mutex::default() }
+        Self {
+            disk,
+            images,
+            quarantine,
+            locks,
+            folders: Mutex::default(),
+        }
     }
 
     /// The length of an image in bytes; none if it is not here.
@@ -60,23 +66,36 @@ impl Shelf {
     }
 
     /// Opens an image that must reach at least to the range's end.
-    pub(super) fn open(&self, fingerprint: Fingerprint, range: ByteRange) -> Result<File, BlobError> {
+    pub(super) fn open(
+        &self,
+        fingerprint: Fingerprint,
+        range: ByteRange,
+    ) -> Result<File, BlobError> {
         let path = self.path(fingerprint);
         let file = open_if_there(&path)?.ok_or(BlobError::Missing(fingerprint))?;
-        let found = file.metadata().map_err(BlobError::io("look at", &path))?.len();
+        let found = file
+            .metadata()
+            .map_err(BlobError::io("look at", &path))?
+            .len();
         if found < range.end() {
-            return Err(BlobError::TooShort { fingerprint, found, range });
+            return Err(BlobError::TooShort {
+                fingerprint,
+                found,
+                range,
+            });
         }
         Ok(file)
     }
 
-    /// Moves a file whose content is verified and durable to its name. The name is durable after [`Self::sync`]. As long as the
-    /// answer is held, it is not removed.
+    /// Moves a file whose content is verified and durable to its name. The name is durable after
+    /// [`Self::sync`]. As long as the answer is held, it is not removed.
     pub(super) fn place(&self, from: &Path, fingerprint: Fingerprint) -> Result<Shared, BlobError> {
         let shared = self.share(fingerprint)?;
         let _folder = self.lock(fingerprint);
         let to = self.path(fingerprint);
-        self.disk.rename(from, &to).map_err(BlobError::io("move an upload to", &to))?;
+        self.disk
+            .rename(from, &to)
+            .map_err(BlobError::io("move an upload to", &to))?;
         heirloom_crash::pass(Point::ImageNamed);
         Ok(shared)
     }
@@ -84,22 +103,32 @@ impl Shelf {
     /// Makes the names in an image's folder durable.
     pub(super) fn sync(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
         let folder = self.folder(fingerprint);
-        self.disk.sync_folder(&folder).map_err(BlobError::io("sync", &folder))?;
+        self.disk
+            .sync_folder(&folder)
+            .map_err(BlobError::io("sync", &folder))?;
         heirloom_crash::pass(Point::ImageNameSynced);
         Ok(())
     }
 
     /// The same for many images; a folder that many of them are in is synced once.
-    pub(super) fn sync_all(&self, fingerprints: impl Iterator<Item = Fingerprint>) -> Result<(), BlobError> {
-        let by_folder: BTreeMap<u8, Fingerprint> =
-            fingerprints.map(|fingerprint| (fingerprint.as_bytes()[0], fingerprint)).collect();
-        by_folder.into_values().try_for_each(|fingerprint| self.sync(fingerprint))
+    pub(super) fn sync_all(
+        &self,
+        fingerprints: impl Iterator<Item = Fingerprint>,
+    ) -> Result<(), BlobError> {
+        let by_folder: BTreeMap<u8, Fingerprint> = fingerprints
+            .map(|fingerprint| (fingerprint.as_bytes()[0], fingerprint))
+            .collect();
+        by_folder
+            .into_values()
+            .try_for_each(|fingerprint| self.sync(fingerprint))
     }
 
     /// Moves an image away if it is damaged.
     pub(super) fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
         let from = self.path(fingerprint);
-        let Some(file) = open_if_there(&from)? else { return Ok(()) };
+        let Some(file) = open_if_there(&from)? else {
+            return Ok(());
+        };
         if hash(&file, &from)? == fingerprint {
             return Ok(());
         }
@@ -112,18 +141,26 @@ impl Shelf {
     }
 
     /// Moves the file that was found damaged, unless another has taken its place since.
-    fn carry_off(&self, damaged: &File, from: &Path, fingerprint: Fingerprint) -> Result<bool, BlobError> {
+    fn carry_off(
+        &self,
+        damaged: &File,
+        from: &Path,
+        fingerprint: Fingerprint,
+    ) -> Result<bool, BlobError> {
         let _folder = self.lock(fingerprint);
         if !stands_at(damaged, from)? {
             return Ok(false);
         }
         let to = self.quarantine.join(fingerprint.to_string());
-        self.disk.rename(from, &to).map_err(BlobError::io("move a damaged image to", &to))?;
+        self.disk
+            .rename(from, &to)
+            .map_err(BlobError::io("move a damaged image to", &to))?;
         heirloom_crash::pass(Point::DamageMoved);
         Ok(true)
     }
 
-    /// Makes all folders before the first image is placed: one sync for all of them, where each on its own would cost one.
+    /// Makes all folders before the first image is placed: one sync for all of them, where each on
+    /// its own would cost one.
     fn make_folders(&self) -> Result<(), BlobError> {
         let mut folders = self.folders.lock().unwrap_or_else(PoisonError::into_inner);
         if *folders == Folders::Durable {
@@ -138,7 +175,9 @@ impl Shelf {
             }
         }
         // Also if they were there: whoever made them may have been stopped before this.
-        self.disk.sync_folder(&self.images).map_err(BlobError::io("sync", &self.images))?;
+        self.disk
+            .sync_folder(&self.images)
+            .map_err(BlobError::io("sync", &self.images))?;
         *folders = Folders::Durable;
         Ok(())
     }
@@ -146,7 +185,9 @@ impl Shelf {
     fn lock(&self, fingerprint: Fingerprint) -> std::sync::MutexGuard<'_, ()> {
         let folder = usize::from(fingerprint.as_bytes()[0]);
         // It guards an order, not data: a panic elsewhere has not spoiled anything.
-        self.locks[folder].lock().unwrap_or_else(PoisonError::into_inner)
+        self.locks[folder]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn folder(&self, fingerprint: Fingerprint) -> PathBuf {

@@ -40,9 +40,12 @@ enum Thing {
     FolderOfImages,
     Quarantine,
 }
-use Thing::{Damaged, FolderOfImages, Images, Incoming as IncomingFile, Quarantine, Upload, Uploads};
+use Thing::{
+    Damaged, FolderOfImages, Images, Incoming as IncomingFile, Quarantine, Upload, Uploads,
+};
 
-/// A disk that tells what it does, fails where it is told to, and can make syncs wait for each other.
+/// A disk that tells what it does, fails where it is told to, and can make syncs wait for each
+/// other.
 #[derive(Debug)]
 struct WatchedDisk {
     root: PathBuf,
@@ -131,10 +134,23 @@ impl House {
         let data = DataDir::open(folder.path()).unwrap();
         let (sender, calls) = mpsc::channel();
         let failing = Mutex::default();
-        let disk = WatchedDisk { root: data.root().to_owned(), calls: Mutex::new(sender), failing, meeting };
+        let disk = WatchedDisk {
+            root: data.root().to_owned(),
+            calls: Mutex::new(sender),
+            failing,
+            meeting,
+        };
         let disk = Arc::new(disk);
-        let blobs = LocalBlobs::open_on(Arc::clone(&disk) as Arc<dyn Disk>, &data).await.unwrap();
-        Self { blobs, disk, data, calls, _folder: folder }
+        let blobs = LocalBlobs::open_on(Arc::clone(&disk) as Arc<dyn Disk>, &data)
+            .await
+            .unwrap();
+        Self {
+            blobs,
+            disk,
+            data,
+            calls,
+            _folder: folder,
+        }
     }
 
     fn fail(&self, call: Call, kind: io::ErrorKind) {
@@ -142,7 +158,10 @@ impl House {
     }
 
     fn calls(&self) -> Vec<Call> {
-        self.calls.try_iter().filter(|call| *call != Call::Write).collect()
+        self.calls
+            .try_iter()
+            .filter(|call| *call != Call::Write)
+            .collect()
     }
 
     fn uploads(&self) -> usize {
@@ -157,7 +176,10 @@ fn fingerprint() -> Fingerprint {
 }
 
 fn key() -> UploadKey {
-    UploadKey { user: UserId(1), fingerprint: fingerprint() }
+    UploadKey {
+        user: UserId(1),
+        fingerprint: fingerprint(),
+    }
 }
 
 fn body() -> ByteStream<'static> {
@@ -165,15 +187,26 @@ fn body() -> ByteStream<'static> {
 }
 
 async fn store(house: &House) -> Result<(), BlobError> {
-    house.blobs.store(fingerprint(), CONTENT.len() as u64, body()).await.map(drop)
+    house
+        .blobs
+        .store(fingerprint(), CONTENT.len() as u64, body())
+        .await
+        .map(drop)
 }
 
 async fn write(house: &House) -> Result<(), BlobError> {
-    house.blobs.write(key(), 0, Bytes::from_static(CONTENT)).await
+    house
+        .blobs
+        .write(key(), 0, Bytes::from_static(CONTENT))
+        .await
 }
 
 async fn seal(house: &House) -> Result<(), BlobError> {
-    house.blobs.seal(key(), CONTENT.len() as u64).await.map(drop)
+    house
+        .blobs
+        .seal(key(), CONTENT.len() as u64)
+        .await
+        .map(drop)
 }
 
 #[tokio::test]
@@ -188,7 +221,11 @@ async fn a_stored_image_is_synced_then_named_then_its_folder_synced_then_acknowl
     ];
     assert_eq!(house.calls(), name, "the first image of a folder");
     store(&house).await.unwrap();
-    assert_eq!(house.calls(), [name[0], name[2], name[3]], "the folder is known to be there");
+    assert_eq!(
+        house.calls(),
+        [name[0], name[2], name[3]],
+        "the folder is known to be there"
+    );
 }
 
 #[tokio::test]
@@ -222,7 +259,11 @@ async fn several_images_are_not_acknowledged_when_a_call_fails() {
     ] {
         let house = House::new().await;
         house.fail(call, io::ErrorKind::Other);
-        let error = house.blobs.store_several(vec![(fingerprint(), Bytes::from_static(CONTENT))]).await.unwrap_err();
+        let error = house
+            .blobs
+            .store_several(vec![(fingerprint(), Bytes::from_static(CONTENT))])
+            .await
+            .unwrap_err();
         assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
         assert_eq!(house.uploads(), 0, "{call:?}: nothing unfinished is left");
     }
@@ -232,13 +273,27 @@ async fn several_images_are_not_acknowledged_when_a_call_fails() {
 async fn a_shard_and_the_name_of_its_upload_are_synced_before_they_are_acknowledged() {
     let house = House::new().await;
     write(&house).await.unwrap();
-    assert_eq!(house.calls(), [Call::Sync(Upload), Call::SyncFolder(Uploads)]);
+    assert_eq!(
+        house.calls(),
+        [Call::Sync(Upload), Call::SyncFolder(Uploads)]
+    );
     write(&house).await.unwrap();
-    assert_eq!(house.calls(), [Call::Sync(Upload)], "the name is durable already");
+    assert_eq!(
+        house.calls(),
+        [Call::Sync(Upload)],
+        "the name is durable already"
+    );
     house.blobs.discard(key()).await.unwrap();
-    assert_eq!(house.calls(), [Call::Remove(Upload), Call::SyncFolder(Uploads)]);
+    assert_eq!(
+        house.calls(),
+        [Call::Remove(Upload), Call::SyncFolder(Uploads)]
+    );
     write(&house).await.unwrap();
-    assert_eq!(house.calls(), [Call::Sync(Upload), Call::SyncFolder(Uploads)], "a new file has a new name");
+    assert_eq!(
+        house.calls(),
+        [Call::Sync(Upload), Call::SyncFolder(Uploads)],
+        "a new file has a new name"
+    );
 }
 
 #[tokio::test]
@@ -272,27 +327,55 @@ async fn an_image_that_was_sealed_before_has_both_folders_synced_before_it_is_ac
     *house.disk.failing.lock().unwrap() = None;
     house.calls();
     seal(&house).await.unwrap();
-    assert_eq!(house.calls(), [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)]);
+    assert_eq!(
+        house.calls(),
+        [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)]
+    );
 }
 
 #[tokio::test]
 async fn the_name_of_an_upload_that_another_server_dropped_is_synced_again() {
     let house = House::new().await;
     write(&house).await.unwrap();
-    let name = fs::read_dir(house.data.uploads()).unwrap().next().unwrap().unwrap().path();
+    let name = fs::read_dir(house.data.uploads())
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     // Nobody gets its inode as long as it is open.
     let dropped = File::open(name).unwrap();
-    LocalBlobs::open(&house.data).await.unwrap().discard(key()).await.unwrap();
+    LocalBlobs::open(&house.data)
+        .await
+        .unwrap()
+        .discard(key())
+        .await
+        .unwrap();
     house.calls();
     write(&house).await.unwrap();
-    assert_eq!(house.calls(), [Call::Sync(Upload), Call::SyncFolder(Uploads)], "a new file has a new name");
+    assert_eq!(
+        house.calls(),
+        [Call::Sync(Upload), Call::SyncFolder(Uploads)],
+        "a new file has a new name"
+    );
     drop(dropped);
 }
 
 /// What came of an image before its sender broke off.
 async fn beginning(house: &House) -> Box<dyn Beginning> {
-    let came = [Ok(Bytes::from_static(&CONTENT[..8])), Err(io::ErrorKind::ConnectionReset.into())];
-    match house.blobs.store(fingerprint(), CONTENT.len() as u64, stream::iter(came).boxed()).await {
+    let came = [
+        Ok(Bytes::from_static(&CONTENT[..8])),
+        Err(io::ErrorKind::ConnectionReset.into()),
+    ];
+    match house
+        .blobs
+        .store(
+            fingerprint(),
+            CONTENT.len() as u64,
+            stream::iter(came).boxed(),
+        )
+        .await
+    {
         Err(BlobError::Sender { beginning, .. }) => beginning,
         other => panic!("{other:?}"),
     }
@@ -303,7 +386,11 @@ async fn a_kept_beginning_is_synced_then_named_then_its_folder_synced_then_ackno
     let house = House::new().await;
     let kept = beginning(&house).await.keep(key()).await.unwrap();
     assert_eq!(kept, ByteRange::new(0, 8).ok());
-    let order = [Call::Sync(IncomingFile), Call::Rename(IncomingFile, Upload), Call::SyncFolder(Uploads)];
+    let order = [
+        Call::Sync(IncomingFile),
+        Call::Rename(IncomingFile, Upload),
+        Call::SyncFolder(Uploads),
+    ];
     assert_eq!(house.calls(), order);
     for call in order {
         let house = House::new().await;
@@ -320,7 +407,11 @@ async fn a_damaged_image_leaves_with_both_folders_synced() {
     fs::write(house.data.images().join(&name[..2]).join(name), b"rotten").unwrap();
     house.calls();
     house.blobs.quarantine(fingerprint()).await.unwrap();
-    let order = [Call::Rename(Thing::Image, Damaged), Call::SyncFolder(FolderOfImages), Call::SyncFolder(Quarantine)];
+    let order = [
+        Call::Rename(Thing::Image, Damaged),
+        Call::SyncFolder(FolderOfImages),
+        Call::SyncFolder(Quarantine),
+    ];
     assert_eq!(house.calls(), order);
 }
 
@@ -336,7 +427,10 @@ async fn an_image_that_is_healed_while_it_is_looked_at_is_not_carried_off() {
     let blobs = house.blobs.clone();
     let quarantine = tokio::spawn(async move { blobs.quarantine(fingerprint()).await });
     let pipe = image.clone();
-    let pipe = spawn_blocking(move || File::options().write(true).open(pipe)).await.unwrap().unwrap();
+    let pipe = spawn_blocking(move || File::options().write(true).open(pipe))
+        .await
+        .unwrap()
+        .unwrap();
     store(&house).await.unwrap();
     drop(pipe);
     quarantine.await.unwrap().unwrap();
@@ -347,7 +441,11 @@ async fn an_image_that_is_healed_while_it_is_looked_at_is_not_carried_off() {
 #[tokio::test]
 async fn a_removed_image_leaves_with_both_folders_synced() {
     let house = House::new().await;
-    let order = [Call::Remove(Thing::Image), Call::SyncFolder(FolderOfImages), Call::SyncFolder(Quarantine)];
+    let order = [
+        Call::Remove(Thing::Image),
+        Call::SyncFolder(FolderOfImages),
+        Call::SyncFolder(Quarantine),
+    ];
     for failing in order {
         store(&house).await.unwrap();
         house.fail(failing, io::ErrorKind::Other);
@@ -361,7 +459,12 @@ async fn a_removed_image_leaves_with_both_folders_synced() {
 }
 
 async fn remove(house: &House) -> Result<Freed, BlobError> {
-    let alone = house.blobs.seclude(Section::of(fingerprint())).await.unwrap().expect("nobody is storing");
+    let alone = house
+        .blobs
+        .seclude(Section::of(fingerprint()))
+        .await
+        .unwrap()
+        .expect("nobody is storing");
     house.blobs.remove(alone, vec![fingerprint()]).await
 }
 
@@ -417,7 +520,10 @@ async fn a_full_disk_is_told_apart() {
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
         let house = House::new().await;
         house.fail(Call::Write, kind);
-        for error in [store(&house).await.unwrap_err(), write(&house).await.unwrap_err()] {
+        for error in [
+            store(&house).await.unwrap_err(),
+            write(&house).await.unwrap_err(),
+        ] {
             assert!(matches!(error, BlobError::Full { .. }), "{error}");
             assert!(error.is_transient());
         }
@@ -433,19 +539,25 @@ async fn a_store_dropped_half_way_removes_its_file() {
     // The body's only piece goes to the disk; then the store waits for more.
     assert!(store.now_or_never().is_none());
     assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Write));
-    assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Remove(IncomingFile)));
+    assert_eq!(
+        house.calls.recv_timeout(SOON),
+        Ok(Call::Remove(IncomingFile))
+    );
 }
 
 #[tokio::test]
 async fn eight_stores_wait_for_the_disk_together() {
-    // Each sync returns only when eight of them are under way: one lock around a sync, and this never ends.
+    // Each sync returns only when eight of them are under way: one lock around a sync, and this
+    // never ends.
     let house = House::with_meeting(Some(Barrier::new(8))).await;
     let contents: Vec<Bytes> = (0..8_u8).map(|seed| vec![seed; 1000].into()).collect();
     let stores = contents.iter().map(|content| {
         let body = stream::iter([Ok(content.clone())]).boxed();
         house.blobs.store(Fingerprint::of(content), 1000, body)
     });
-    let stores = tokio::time::timeout(SOON, future::join_all(stores)).await.expect("syncs wait for each other");
+    let stores = tokio::time::timeout(SOON, future::join_all(stores))
+        .await
+        .expect("syncs wait for each other");
     for store in stores {
         drop(store.unwrap());
     }

@@ -1,8 +1,10 @@
-//! Unfinished uploads: one sparse file each, shards written in place, so that assembling an image copies nothing.
+//! Unfinished uploads: one sparse file each, shards written in place, so that assembling an image
+//! copies nothing.
 //!
-//! Writers hold a shared flock(2) on the file, sealing and discarding an exclusive one. So no shard that comes late,
-//! from a second device or a second server process, reaches a file that is being hashed or is an image already: it
-//! waits, finds that its file has moved on, and begins a new one. A crash lets go of the locks.
+//! Writers hold a shared flock(2) on the file, sealing and discarding an exclusive one. So no shard
+//! that comes late, from a second device or a second server process, reaches a file that is being
+//! hashed or is an image already: it waits, finds that its file has moved on, and begins a new one.
+//! A crash lets go of the locks.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
@@ -20,7 +22,8 @@ use super::super::disk::{Disk, leave_memory};
 use super::super::{BlobError, Stay, UploadKey};
 use super::shelf::{Shelf, hash, stands_at};
 
-/// Uploads whose names are remembered to be durable. Forgetting one costs a sync of the folder, nothing else.
+/// Uploads whose names are remembered to be durable. Forgetting one costs a sync of the folder,
+/// nothing else.
 const NAMES_MAX: usize = 4096;
 
 /// The folder of unfinished uploads.
@@ -34,24 +37,40 @@ pub(super) struct Unfinished {
 
 impl Unfinished {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
-        Self { disk, folder, durable_names: Mutex::default() }
+        Self {
+            disk,
+            folder,
+            durable_names: Mutex::default(),
+        }
     }
 
     /// Writes a shard in place: content and name are durable on return.
-    pub(super) fn write(&self, upload: UploadKey, offset: u64, bytes: &[u8]) -> Result<(), BlobError> {
+    pub(super) fn write(
+        &self,
+        upload: UploadKey,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<(), BlobError> {
         let path = self.path(upload);
         let file = open_to_write(&path)?;
-        self.disk.write(&file, bytes, offset).map_err(BlobError::io("write", &path))?;
+        self.disk
+            .write(&file, bytes, offset)
+            .map_err(BlobError::io("write", &path))?;
         heirloom_crash::pass(Point::ShardWritten);
-        self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
-        let inode = file.metadata().map_err(BlobError::io("look at", &path))?.ino();
+        self.disk
+            .sync(&file, &path)
+            .map_err(BlobError::io("sync", &path))?;
+        let inode = file
+            .metadata()
+            .map_err(BlobError::io("look at", &path))?
+            .ino();
         self.make_name_durable(upload, inode)?;
         heirloom_crash::pass(Point::ShardSynced);
         Ok(())
     }
 
-    /// Takes a file of the same folder, whose content is durable, as an upload's, unless the upload has one; whether it did.
-    /// The name is durable on return.
+    /// Takes a file of the same folder, whose content is durable, as an upload's, unless the upload
+    /// has one; whether it did. The name is durable on return.
     pub(super) fn adopt(&self, upload: UploadKey, from: &Path) -> Result<bool, BlobError> {
         let to = self.path(upload);
         match self.disk.rename_to_new(from, &to) {
@@ -62,21 +81,37 @@ impl Unfinished {
     }
 
     /// Turns a finished upload into an image.
-    pub(super) fn seal(&self, upload: UploadKey, size: u64, images: &Shelf) -> Result<Stay, BlobError> {
+    pub(super) fn seal(
+        &self,
+        upload: UploadKey,
+        size: u64,
+        images: &Shelf,
+    ) -> Result<Stay, BlobError> {
         let path = self.path(upload);
         let Some(file) = open_alone(&path)? else {
             return self.sealed_before(upload.fingerprint, size, images);
         };
-        let found = file.metadata().map_err(BlobError::io("look at", &path))?.len();
+        let found = file
+            .metadata()
+            .map_err(BlobError::io("look at", &path))?
+            .len();
         if found != size {
-            return Err(BlobError::WrongLength { expected: size, found });
+            return Err(BlobError::WrongLength {
+                expected: size,
+                found,
+            });
         }
         let found = hash(&file, &path)?;
         if found != upload.fingerprint {
-            return Err(BlobError::WrongFingerprint { expected: upload.fingerprint, found });
+            return Err(BlobError::WrongFingerprint {
+                expected: upload.fingerprint,
+                found,
+            });
         }
         heirloom_crash::pass(Point::ImageHashed);
-        self.disk.sync(&file, &path).map_err(BlobError::io("sync", &path))?;
+        self.disk
+            .sync(&file, &path)
+            .map_err(BlobError::io("sync", &path))?;
         heirloom_crash::pass(Point::ImageSynced);
         leave_memory(&file, &path);
         self.durable_names().remove(&upload);
@@ -93,7 +128,9 @@ impl Unfinished {
             return Ok(());
         }
         self.durable_names().remove(&upload);
-        self.disk.remove(&path).map_err(BlobError::io("remove", &path))?;
+        self.disk
+            .remove(&path)
+            .map_err(BlobError::io("remove", &path))?;
         self.sync_folder()
     }
 
@@ -107,9 +144,14 @@ impl Unfinished {
         Ok(uploads)
     }
 
-    /// A seal may be asked for twice: the second finds the image where the first put it, and syncs what that one may
-    /// not have come to.
-    fn sealed_before(&self, fingerprint: Fingerprint, size: u64, images: &Shelf) -> Result<Stay, BlobError> {
+    /// A seal may be asked for twice: the second finds the image where the first put it, and syncs
+    /// what that one may not have come to.
+    fn sealed_before(
+        &self,
+        fingerprint: Fingerprint,
+        size: u64,
+        images: &Shelf,
+    ) -> Result<Stay, BlobError> {
         // Before looking: what is seen must still be there when the index is told.
         let shared = images.share(fingerprint)?;
         match images.size(fingerprint)? {
@@ -118,7 +160,10 @@ impl Unfinished {
                 self.sync_folder()?;
                 Ok(Stay::new(shared))
             }
-            Some(found) => Err(BlobError::WrongLength { expected: size, found }),
+            Some(found) => Err(BlobError::WrongLength {
+                expected: size,
+                found,
+            }),
             None => Err(BlobError::Missing(fingerprint)),
         }
     }
@@ -137,23 +182,31 @@ impl Unfinished {
     }
 
     fn sync_folder(&self) -> Result<(), BlobError> {
-        self.disk.sync_folder(&self.folder).map_err(BlobError::io("sync", &self.folder))
+        self.disk
+            .sync_folder(&self.folder)
+            .map_err(BlobError::io("sync", &self.folder))
     }
 
     fn durable_names(&self) -> MutexGuard<'_, HashMap<UploadKey, u64>> {
         // A map of facts, each true by itself: a panic elsewhere has not spoiled it.
-        self.durable_names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.durable_names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn path(&self, upload: UploadKey) -> PathBuf {
-        self.folder.join(format!("{}-{}", upload.user, upload.fingerprint))
+        self.folder
+            .join(format!("{}-{}", upload.user, upload.fingerprint))
     }
 }
 
 /// An upload's key from its file's name.
 fn parse(name: &str) -> Option<UploadKey> {
     let (user, fingerprint) = name.rsplit_once('-')?;
-    Some(UploadKey { user: UserId(user.parse().ok()?), fingerprint: fingerprint.parse().ok()? })
+    Some(UploadKey {
+        user: UserId(user.parse().ok()?),
+        fingerprint: fingerprint.parse().ok()?,
+    })
 }
 
 /// The file at `path`, made if missing, shared with other writers.
@@ -188,7 +241,12 @@ fn open_alone(path: &Path) -> Result<Option<File>, BlobError> {
 }
 
 /// Waits for the lock; false if the file has left its place meanwhile.
-fn lock_where_it_stands(file: &File, path: &Path, operation: FlockOperation) -> Result<bool, BlobError> {
-    rustix::io::retry_on_intr(|| flock(file, operation)).map_err(|error| BlobError::io("lock", path)(error.into()))?;
+fn lock_where_it_stands(
+    file: &File,
+    path: &Path,
+    operation: FlockOperation,
+) -> Result<bool, BlobError> {
+    rustix::io::retry_on_intr(|| flock(file, operation))
+        .map_err(|error| BlobError::io("lock", path)(error.into()))?;
     stands_at(file, path)
 }

@@ -1,7 +1,7 @@
 //! The ledger: what a batch of changes does to a library, decided in memory.
 //!
-//! It is opened with what stands at the paths that the batch names and with the images of the batch that the user
-//! holds. It knows no SQL; what it changed is written afterwards.
+//! It is opened with what stands at the paths that the batch names and with the images of the batch
+//! that the user holds. It knows no SQL; what it changed is written afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -9,7 +9,9 @@ use heirloom_protocol::message::{LibraryChange, LibraryOutcome, LibraryPhoto};
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 
 /// The answer to whoever may only add.
-const TOO_NARROW: LibraryOutcome = LibraryOutcome::Refused { code: ErrorCode::ScopeTooNarrow };
+const TOO_NARROW: LibraryOutcome = LibraryOutcome::Refused {
+    code: ErrorCode::ScopeTooNarrow,
+};
 
 /// What is known of one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,21 +61,43 @@ impl Ledger {
     /// Carries out one change, or says why not.
     pub(super) fn carry_out(&mut self, change: &LibraryChange) -> LibraryOutcome {
         match change {
-            LibraryChange::Put { path, fingerprint, mtime_ns, base } => self.put(path, *fingerprint, *mtime_ns, *base),
-            LibraryChange::Move { .. } | LibraryChange::Remove { .. } if self.leave == Leave::Add => TOO_NARROW,
+            LibraryChange::Put {
+                path,
+                fingerprint,
+                mtime_ns,
+                base,
+            } => self.put(path, *fingerprint, *mtime_ns, *base),
+            LibraryChange::Move { .. } | LibraryChange::Remove { .. }
+                if self.leave == Leave::Add =>
+            {
+                TOO_NARROW
+            }
             LibraryChange::Move { from, to, base } => self.relocate(from, to, *base),
             LibraryChange::Remove { path, base } => self.remove(path, *base),
         }
     }
 
-    fn put(&mut self, path: &LibraryPath, fingerprint: Fingerprint, mtime_ns: i64, base: u64) -> LibraryOutcome {
+    fn put(
+        &mut self,
+        path: &LibraryPath,
+        fingerprint: Fingerprint,
+        mtime_ns: i64,
+        base: u64,
+    ) -> LibraryOutcome {
         let Some(&size) = self.held.get(&fingerprint) else {
-            return LibraryOutcome::Refused { code: ErrorCode::ImageNotHeld };
+            return LibraryOutcome::Refused {
+                code: ErrorCode::ImageNotHeld,
+            };
         };
-        let photo = LibraryPhoto { fingerprint, size, mtime_ns };
+        let photo = LibraryPhoto {
+            fingerprint,
+            size,
+            mtime_ns,
+        };
         match self.standing(path) {
             Some((version, there)) if there == photo => LibraryOutcome::Applied { version },
-            // The same content with another time loses nothing: no conflict, whatever the sender knew.
+            // The same content with another time loses nothing: no conflict, whatever the sender
+            // knew.
             Some((_, there)) if there.fingerprint == fingerprint => self.place(path, Some(photo)),
             Some(_) if self.leave == Leave::Add => TOO_NARROW,
             _ if !self.knew(path, base) => self.conflict(path),
@@ -95,18 +119,23 @@ impl Ledger {
         self.place(to, Some(photo))
     }
 
-    /// A move gives its two paths versions that follow each other: so it is known again when it is sent twice.
+    /// A move gives its two paths versions that follow each other: so it is known again when it is
+    /// sent twice.
     fn moved_before(&self, from: &LibraryPath, to: &LibraryPath) -> LibraryOutcome {
         let left = self.places.get(from).map(|place| place.version);
         match (left, self.standing(to)) {
-            (Some(left), Some((version, _))) if left + 1 == version => LibraryOutcome::Applied { version },
+            (Some(left), Some((version, _))) if left + 1 == version => {
+                LibraryOutcome::Applied { version }
+            }
             _ => LibraryOutcome::Conflict { current: 0 },
         }
     }
 
     fn remove(&mut self, path: &LibraryPath, base: u64) -> LibraryOutcome {
         match self.standing(path) {
-            None => LibraryOutcome::Applied { version: self.places.get(path).map_or(0, |place| place.version) },
+            None => LibraryOutcome::Applied {
+                version: self.places.get(path).map_or(0, |place| place.version),
+            },
             Some((version, _)) if version != base => LibraryOutcome::Conflict { current: version },
             Some(_) => self.place(path, None),
         }
@@ -118,34 +147,56 @@ impl Ledger {
         place.photo.map(|photo| (place.version, photo))
     }
 
-    /// Whether `base` is what stands at a path. For a path that was cleared, its last version says as much as 0.
+    /// Whether `base` is what stands at a path. For a path that was cleared, its last version says
+    /// as much as 0.
     fn knew(&self, path: &LibraryPath, base: u64) -> bool {
         match self.places.get(path) {
             None => base == 0,
-            Some(Place { version, photo: None }) => base == 0 || base == *version,
-            Some(Place { version, photo: Some(_) }) => base == *version,
+            Some(Place {
+                version,
+                photo: None,
+            }) => base == 0 || base == *version,
+            Some(Place {
+                version,
+                photo: Some(_),
+            }) => base == *version,
         }
     }
 
     fn conflict(&self, path: &LibraryPath) -> LibraryOutcome {
-        LibraryOutcome::Conflict { current: self.standing(path).map_or(0, |(version, _)| version) }
+        LibraryOutcome::Conflict {
+            current: self.standing(path).map_or(0, |(version, _)| version),
+        }
     }
 
-    /// Sets what stands at a path; what stood there goes to the trash, unless the same content takes its place.
+    /// Sets what stands at a path; what stood there goes to the trash, unless the same content
+    /// takes its place.
     fn place(&mut self, path: &LibraryPath, photo: Option<LibraryPhoto>) -> LibraryOutcome {
         if let Some((version, lost)) = self.standing(path)
             && photo.is_none_or(|photo| photo.fingerprint != lost.fingerprint)
         {
-            self.trash.push(Trashed { path: path.clone(), version, photo: lost });
+            self.trash.push(Trashed {
+                path: path.clone(),
+                version,
+                photo: lost,
+            });
         }
         self.record(path, photo)
     }
 
     fn record(&mut self, path: &LibraryPath, photo: Option<LibraryPhoto>) -> LibraryOutcome {
         self.version += 1;
-        self.places.insert(path.clone(), Place { version: self.version, photo });
+        self.places.insert(
+            path.clone(),
+            Place {
+                version: self.version,
+                photo,
+            },
+        );
         self.changed.insert(path.clone());
-        LibraryOutcome::Applied { version: self.version }
+        LibraryOutcome::Applied {
+            version: self.version,
+        }
     }
 }
 

@@ -18,30 +18,46 @@ pub(super) struct Fault {
 }
 
 impl Fault {
-    pub(super) const TOO_LARGE: Self = Self::malformed("the head has more than 64 KiB or 64 fields");
+    pub(super) const TOO_LARGE: Self =
+        Self::malformed("the head has more than 64 KiB or 64 fields");
     const NOT_HTTP: Self = Self::malformed("this is not HTTP/1.1 (RFC 9112)");
     const LENGTH: Self = Self::malformed("there is one Content-Length, and it is a number");
-    const TWO_LENGTHS: Self = Self::malformed("Content-Length and Transfer-Encoding exclude each other");
-    const NO_LENGTH: Self =
-        Self { code: ErrorCode::LengthRequired, detail: "a body is sent with Content-Length, not in chunks" };
+    const TWO_LENGTHS: Self =
+        Self::malformed("Content-Length and Transfer-Encoding exclude each other");
+    const NO_LENGTH: Self = Self {
+        code: ErrorCode::LengthRequired,
+        detail: "a body is sent with Content-Length, not in chunks",
+    };
 
     const fn malformed(detail: &'static str) -> Self {
-        Self { code: ErrorCode::MalformedRequest, detail }
+        Self {
+            code: ErrorCode::MalformedRequest,
+            detail,
+        }
     }
 }
 
-/// Where the head ends: behind its empty line. None while it has not come. `looked_at` bytes were searched before.
-/// Empty lines ahead of the head belong to it (RFC 9112 section 2.2).
+/// Where the head ends: behind its empty line. None while it has not come. `looked_at` bytes were
+/// searched before. Empty lines ahead of the head belong to it (RFC 9112 section 2.2).
 pub(super) fn end(bytes: &[u8], looked_at: usize) -> Option<usize> {
-    let blank = bytes.iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+    let blank = bytes
+        .iter()
+        .take_while(|byte| matches!(byte, b'\r' | b'\n'))
+        .count();
     // An end may have begun in the last three bytes searched.
     let from = looked_at.saturating_sub(3).max(blank);
-    let newlines = bytes.iter().enumerate().skip(from).filter(|(_, byte)| **byte == b'\n');
-    newlines.map(|(at, _)| at + 1).find_map(|line| match &bytes[line..] {
-        [b'\n', ..] => Some(line + 1),
-        [b'\r', b'\n', ..] => Some(line + 2),
-        _ => None,
-    })
+    let newlines = bytes
+        .iter()
+        .enumerate()
+        .skip(from)
+        .filter(|(_, byte)| **byte == b'\n');
+    newlines
+        .map(|(at, _)| at + 1)
+        .find_map(|line| match &bytes[line..] {
+            [b'\n', ..] => Some(line + 1),
+            [b'\r', b'\n', ..] => Some(line + 2),
+            _ => None,
+        })
 }
 
 /// The length of the body that follows a head, in bytes.
@@ -53,7 +69,9 @@ pub(super) fn judge(head: &[u8]) -> Result<u64, Fault> {
         Err(httparse::Error::TooManyHeaders) => return Err(Fault::TOO_LARGE),
         Ok(Status::Complete(_) | Status::Partial) | Err(_) => return Err(Fault::NOT_HTTP),
     }
-    let method = request.method.and_then(|method| Method::from_bytes(method.as_bytes()).ok());
+    let method = request
+        .method
+        .and_then(|method| Method::from_bytes(method.as_bytes()).ok());
     let target = request.path.and_then(|path| Uri::try_from(path).ok());
     if method.is_none() || target.is_none() {
         return Err(Fault::NOT_HTTP);
@@ -74,7 +92,10 @@ fn body_bytes(fields: &[Header<'_>]) -> Result<u64, Fault> {
 }
 
 fn named<'a>(fields: &'a [Header<'_>], name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-    fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
+    fields
+        .iter()
+        .filter(move |field| field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value)
 }
 
 /// Digits and nothing else: what one reader takes for a number the next may not.
@@ -82,13 +103,19 @@ fn number(digits: &[u8]) -> Option<u64> {
     let text = std::str::from_utf8(digits).ok()?;
     let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     // hyper keeps the two highest numbers for lengths that are not known.
-    plain.then(|| text.parse().ok()).flatten().filter(|length| *length < u64::MAX - 2)
+    plain
+        .then(|| text.parse().ok())
+        .flatten()
+        .filter(|length| *length < u64::MAX - 2)
 }
 
-/// Puts made-up bytes on trial as what comes in over a connection: the first byte says how much of it was searched before (see `tests/fuzz`).
+/// Puts made-up bytes on trial as what comes in over a connection: the first byte says how much of
+/// it was searched before (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
-    let Some((looked_at, bytes)) = bytes.split_first() else { return };
+    let Some((looked_at, bytes)) = bytes.split_first() else {
+        return;
+    };
     let Some(end) = end(bytes, 0) else { return };
     let searched = usize::from(*looked_at).min(end - 1);
     assert_eq!(self::end(&bytes[..searched], 0), None);
@@ -96,7 +123,10 @@ pub fn trial(bytes: &[u8]) {
     let head = &bytes[..end];
     if let Ok(body_bytes) = judge(head) {
         let text = String::from_utf8_lossy(head).to_ascii_lowercase();
-        assert!(!text.contains("\ntransfer-encoding:") && (body_bytes == 0 || text.contains("\ncontent-length:")));
+        assert!(
+            !text.contains("\ntransfer-encoding:")
+                && (body_bytes == 0 || text.contains("\ncontent-length:"))
+        );
     }
 }
 
@@ -121,14 +151,19 @@ mod tests {
             assert_eq!(end(bytes, 0), Some(expected), "{text:?}");
             for cut in 0..expected {
                 assert_eq!(end(&bytes[..cut], 0), None, "{cut} of {text:?}");
-                assert_eq!(end(bytes, cut), Some(expected), "{cut} of {text:?} searched before");
+                assert_eq!(
+                    end(bytes, cut),
+                    Some(expected),
+                    "{cut} of {text:?} searched before"
+                );
             }
         }
     }
 
     #[test]
     fn the_length_of_a_body_is_never_in_doubt() {
-        let judged = |fields: &str| judge(format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
+        let judged =
+            |fields: &str| judge(format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
         assert_eq!(judged(""), Ok(0));
         assert_eq!(judged("Content-Length: 5\r\n"), Ok(5));
         assert_eq!(judged("content-length:007\r\n"), Ok(7));
@@ -139,11 +174,30 @@ mod tests {
         ] {
             assert_eq!(judged(two), Err(Fault::TWO_LENGTHS), "{two:?}");
         }
-        assert_eq!(judged("Transfer-Encoding: chunked\r\n"), Err(Fault::NO_LENGTH));
-        for wrong in ["+5", "-1", "0x10", "5,5", "", "5 5", "18446744073709551615", "99999999999999999999"] {
-            assert_eq!(judged(&format!("Content-Length: {wrong}\r\n")), Err(Fault::LENGTH), "{wrong:?}");
+        assert_eq!(
+            judged("Transfer-Encoding: chunked\r\n"),
+            Err(Fault::NO_LENGTH)
+        );
+        for wrong in [
+            "+5",
+            "-1",
+            "0x10",
+            "5,5",
+            "",
+            "5 5",
+            "18446744073709551615",
+            "99999999999999999999",
+        ] {
+            assert_eq!(
+                judged(&format!("Content-Length: {wrong}\r\n")),
+                Err(Fault::LENGTH),
+                "{wrong:?}"
+            );
         }
-        assert_eq!(judged("Content-Length: 5\r\nContent-Length: 5\r\n"), Err(Fault::LENGTH));
+        assert_eq!(
+            judged("Content-Length: 5\r\nContent-Length: 5\r\n"),
+            Err(Fault::LENGTH)
+        );
     }
 
     #[test]
@@ -160,7 +214,10 @@ mod tests {
         ] {
             assert_eq!(judge(text.as_bytes()), Err(Fault::NOT_HTTP), "{text:?}");
         }
-        let crowded = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELDS_MAX + 1));
+        let crowded = format!(
+            "GET / HTTP/1.1\r\n{}\r\n",
+            "A: b\r\n".repeat(FIELDS_MAX + 1)
+        );
         assert_eq!(judge(crowded.as_bytes()), Err(Fault::TOO_LARGE));
     }
 }

@@ -45,7 +45,11 @@ async fn what_is_sound_passes_unchanged_in_whatever_pieces_it_comes() {
     let all = format!("{GOOD}{NEXT}{GOOD}{NEXT}");
     for piece in [1, 2, 3, 10, 50, 51, 1000] {
         let (read, findings) = through(all.as_bytes(), piece).await;
-        assert_eq!(String::from_utf8(read).unwrap(), all, "in pieces of {piece}");
+        assert_eq!(
+            String::from_utf8(read).unwrap(),
+            all,
+            "in pieces of {piece}"
+        );
         assert_eq!(findings.heads().len(), 4);
         assert!(findings.heads().iter().all(Result::is_ok));
     }
@@ -58,7 +62,10 @@ async fn behind_a_refused_head_nothing_passes() {
         let expected = [GOOD.as_bytes(), IN_ITS_PLACE].concat();
         assert_eq!(read, expected, "in pieces of {piece}");
         assert_eq!(findings.fault(), None);
-        assert_eq!(findings.fault().map(|(code, _)| code), Some(ErrorCode::MalformedRequest));
+        assert_eq!(
+            findings.fault().map(|(code, _)| code),
+            Some(ErrorCode::MalformedRequest)
+        );
     }
 }
 

@@ -1,7 +1,9 @@
-//! The sections of a local directory: a folder each, and a flock(2) on that folder which says who is at work in it.
+//! The sections of a local directory: a folder each, and a flock(2) on that folder which says who
+//! is at work in it.
 //!
-//! Whoever places an image has it shared until the index knows the image, whoever removes images has it alone. The kernel keeps
-//! these locks for all processes, the administrator's command among them, and lets go of those of a process that ends.
+//! Whoever places an image has it shared until the index knows the image, whoever removes images
+//! has it alone. The kernel keeps these locks for all processes, the administrator's command among
+//! them, and lets go of those of a process that ends.
 
 use std::fs::{self, DirEntry, File};
 use std::io;
@@ -30,11 +32,16 @@ impl Shelf {
         let folder = File::open(&path).map_err(BlobError::io("open", &path))?;
         rustix::io::retry_on_intr(|| flock(&folder, FlockOperation::LockShared))
             .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
-        Ok(Shared { _folder: Arc::new(folder) })
+        Ok(Shared {
+            _folder: Arc::new(folder),
+        })
     }
 
     /// Keeps everybody from placing images in a section; none if somebody is at it.
-    pub(in super::super) fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError> {
+    pub(in super::super) fn seclude(
+        &self,
+        section: Section,
+    ) -> Result<Option<Seclusion>, BlobError> {
         self.make_folders()?;
         let path = self.section(section);
         let folder = File::open(&path).map_err(BlobError::io("open", &path))?;
@@ -57,21 +64,36 @@ impl Shelf {
     }
 
     /// Removes images of the section, and what was moved aside of them.
-    pub(in super::super) fn remove(&self, alone: Seclusion, images: &[Fingerprint]) -> Result<Freed, BlobError> {
+    pub(in super::super) fn remove(
+        &self,
+        alone: Seclusion,
+        images: &[Fingerprint],
+    ) -> Result<Freed, BlobError> {
         let mut freed = Freed::default();
         for fingerprint in images {
-            debug_assert_eq!(Section::of(*fingerprint), alone.section(), "only the secluded section");
+            debug_assert_eq!(
+                Section::of(*fingerprint),
+                alone.section(),
+                "only the secluded section"
+            );
             // In this order: what a quarantine moves meanwhile is found in the second place.
-            let places = [self.path(*fingerprint), self.quarantine.join(fingerprint.to_string())];
-            let removed: Vec<u64> =
-                places.iter().filter_map(|path| self.remove_file(path).transpose()).collect::<Result<_, _>>()?;
+            let places = [
+                self.path(*fingerprint),
+                self.quarantine.join(fingerprint.to_string()),
+            ];
+            let removed: Vec<u64> = places
+                .iter()
+                .filter_map(|path| self.remove_file(path).transpose())
+                .collect::<Result<_, _>>()?;
             freed.images += u64::from(!removed.is_empty());
             freed.bytes += removed.iter().sum::<u64>();
         }
         if freed.images > 0 {
             heirloom_crash::pass(Point::ImageRemoved);
             for folder in [&self.section(alone.section()), &self.quarantine] {
-                self.disk.sync_folder(folder).map_err(BlobError::io("sync", folder))?;
+                self.disk
+                    .sync_folder(folder)
+                    .map_err(BlobError::io("sync", folder))?;
             }
         }
         drop(alone);
@@ -95,12 +117,16 @@ impl Shelf {
 
 fn standing(entry: &DirEntry) -> Result<Option<Standing>, BlobError> {
     let name = entry.file_name();
-    let Some(fingerprint) = name.to_str().and_then(|name| name.parse().ok()) else { return Ok(None) };
+    let Some(fingerprint) = name.to_str().and_then(|name| name.parse().ok()) else {
+        return Ok(None);
+    };
     match entry.metadata() {
-        // The time of the last change of the inode, which a rename is: nobody can set it to another one.
-        Ok(found) => {
-            Ok(Some(Standing { fingerprint, since_ms: found.ctime() * 1000 + found.ctime_nsec() / 1_000_000 }))
-        }
+        // The time of the last change of the inode, which a rename is: nobody can set it to another
+        // one.
+        Ok(found) => Ok(Some(Standing {
+            fingerprint,
+            since_ms: found.ctime() * 1000 + found.ctime_nsec() / 1_000_000,
+        })),
         // Moved or removed since it was listed.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(BlobError::io("look at", &entry.path())(error)),

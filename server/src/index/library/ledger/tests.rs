@@ -30,7 +30,9 @@ fn well_informed(ledger: &Ledger, mut change: LibraryChange) -> LibraryChange {
     let version = |path: &LibraryPath| ledger.standing(path).map_or(0, |(version, _)| version);
     match &mut change {
         LibraryChange::Put { path, base, .. }
-        | LibraryChange::Move { from: path, base, .. }
+        | LibraryChange::Move {
+            from: path, base, ..
+        }
         | LibraryChange::Remove { path, base } => *base = version(path),
     }
     change
@@ -38,18 +40,30 @@ fn well_informed(ledger: &Ledger, mut change: LibraryChange) -> LibraryChange {
 
 /// Images 0 to 2 are held, image 3 is not.
 fn ledger() -> Ledger {
-    Ledger { held: (0..3).map(|number| (image(number), u64::from(number))).collect(), ..Ledger::default() }
+    Ledger {
+        held: (0..3)
+            .map(|number| (image(number), u64::from(number)))
+            .collect(),
+        ..Ledger::default()
+    }
 }
 
 fn places(ledger: &Ledger) -> BTreeMap<LibraryPath, Place> {
-    ledger.places.iter().map(|(path, place)| (path.clone(), *place)).collect()
+    ledger
+        .places
+        .iter()
+        .map(|(path, place)| (path.clone(), *place))
+        .collect()
 }
 
 /// How many photos with this content stand somewhere or are in the trash.
 fn findable(ledger: &Ledger, fingerprint: Fingerprint) -> usize {
     let standing = ledger.places.values().filter_map(|place| place.photo);
     let trashed = ledger.trash.iter().map(|trashed| trashed.photo);
-    standing.chain(trashed).filter(|photo| photo.fingerprint == fingerprint).count()
+    standing
+        .chain(trashed)
+        .filter(|photo| photo.fingerprint == fingerprint)
+        .count()
 }
 
 proptest! {
