@@ -11,7 +11,7 @@ pub mod control;
 /// The mounted directory: a thin door from kernel requests to the spool.
 pub mod mount;
 /// Lending files to the kernel, which then reads and writes them for programs without us.
-pub mod lending;
+pub mod passthrough_helper;
 /// From a closed file to a promise in the journal (M1, M2).
 pub mod intake;
 /// From a promise to a receipt (M3 to M8).
@@ -19,7 +19,7 @@ pub mod uploader;
 /// The names of photos, as the server should know them (M11).
 pub mod library;
 /// Bringing photos back that are only on the server, and giving local room up.
-pub mod recall;
+pub mod fetch;
 /// The server, as seen from here: requests, answers, time limits.
 pub mod remote;
 /// The ordinary directory tree behind the mount.
@@ -30,6 +30,4 @@ pub mod journal;
 /// Where things are, and what the person decided.
 pub mod config;
 /// Where work goes that nobody waits for.
-mod aside;
-/// What went wrong, and why, in one line.
-mod story;
+mod background;

@@ -33,10 +33,10 @@ use std::time::Duration;
 use fuser::{Config, MountOption, Session};
 use heirloom_protocol::LibraryPath;
 
+use crate::fetch::Recall;
 use crate::intake::{FileStatus, Intake};
 use crate::journal::FileId;
-use crate::lending::Lender;
-use crate::recall::Recall;
+use crate::passthrough_helper::Lender;
 use crate::spool::{Spool, SpoolError};
 
 pub use passthrough::{IoChoice, IoPath};

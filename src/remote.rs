@@ -21,11 +21,11 @@ pub(crate) mod fake;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use heirloom_protocol::batch::{Packed, Unpacked};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus,
     Session, UploadState,
 };
-use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
 use hyper::Method;
 use tokio::sync::Mutex;

@@ -8,7 +8,7 @@
 /// What may be asked: the routes under `/v1`, their headers and limits.
 pub mod route;
 /// Several small images in one request.
-pub mod parcel;
+pub mod batch;
 /// What is said: the JSON bodies of requests and answers.
 pub mod message;
 /// What went wrong: the closed list of error codes and their statuses.

@@ -10,7 +10,7 @@ pub const LOGIN: &str = "/v1/login";
 pub const CHECK: &str = "/v1/images/check";
 /// Images that the server found damaged and asks for again.
 pub const WANTED: &str = "/v1/images/wanted";
-/// Several small images in one request, see [`crate::parcel`].
+/// Several small images in one request, see [`crate::batch`].
 pub const PARCELS: &str = "/v1/parcels";
 /// The user's library: changes and the change feed (M11).
 pub const LIBRARY_CHANGES: &str = "/v1/library/changes";

@@ -3,12 +3,12 @@
 
 use std::path::Path;
 
+use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, FreshReceipt, LibraryBatch, LibraryChange, LibraryEntry,
     LibraryFeed, LibraryOutcome, LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest,
     Receipt, Scope, ServerStatus, Session, TrashPage, TrashedPhoto, UploadState, WantedPage,
 };
-use heirloom_protocol::parcel::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Proof, UserId};
 use heirloom_protocol::signature::{ReceiptKey, Signature};
 use heirloom_protocol::{
@@ -94,7 +94,7 @@ fn every_message_keeps_its_spelling() {
                 shard_bytes_min: ShardSize::MIN.bytes(),
                 shard_bytes_max: ShardSize::MAX.bytes(),
                 image_bytes_max: route::IMAGE_BYTES_MAX,
-                parcel_bytes_max: parcel::BYTES_MAX,
+                parcel_bytes_max: batch::BYTES_MAX,
             },
             server_time_ms: 1_795_000_000_000,
         },

@@ -34,13 +34,13 @@ use heirloom_protocol::{ErrorCode, route};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
-use crate::assembly::Assembly;
 use crate::clock::Clock;
-use crate::counters::SharedCounters;
 use crate::index::Index;
+use crate::metrics::SharedCounters;
 use crate::possession::Possession;
 use crate::scrub::Scrub;
 use crate::signer::Signer;
+use crate::uploads::Assembly;
 
 pub use error::Refusal;
 pub use news::News;

@@ -9,9 +9,9 @@ pub mod http;
 /// Reads stored images again, and finds what is damaged.
 pub mod scrub;
 /// Puts shards together, verifies, records, answers (M5, M6, M7, M9).
-pub mod assembly;
+pub mod uploads;
 /// Removes what nobody refers to any more.
-pub mod clearing;
+pub mod gc;
 /// Checks proofs that somebody holds an image's bytes (M9).
 pub mod possession;
 /// Who may ask: users and their tokens.
@@ -27,10 +27,10 @@ pub mod config;
 /// Room that is kept for when a disk is full.
 pub mod reserve;
 /// How often each may ask.
-pub mod rates;
+pub mod rate_limit;
 /// Who writes what, one after another.
-pub mod turns;
+pub mod range_lock;
 /// What has happened, in numbers.
-pub mod counters;
+pub mod metrics;
 /// What time it is.
 pub mod clock;

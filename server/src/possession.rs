@@ -20,9 +20,9 @@ use tokio::sync::Semaphore;
 use crate::accounts::Caller;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError, Quarantined};
-use crate::turns::Turns;
+use crate::metrics::SharedCounters;
+use crate::range_lock::Turns;
 
 use inspection::Inspected;
 use nonces::Nonces;

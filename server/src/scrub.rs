@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::ScrubPlan;
-use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError, Quarantined, ScrubMark, ScrubStep};
+use crate::metrics::SharedCounters;
 
 use looking::look;
 

@@ -21,17 +21,17 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{AccountError, Accounts};
-use crate::assembly::{Assembly, AssemblyError, Expiries};
 use crate::blobs::{BlobError, Blobs, LocalBlobs};
-use crate::clearing::Clearing;
 use crate::clock::Clock;
 use crate::config::{Config, Graces, Transport};
-use crate::counters::SharedCounters;
+use crate::gc::Clearing;
 use crate::http::{self, Door, Installation, News, Restraint, TrashExpiry};
 use crate::index::{Index, IndexError};
+use crate::metrics::SharedCounters;
 use crate::possession::Possession;
 use crate::scrub::Scrub;
 use crate::signer::{Signer, SignerError};
+use crate::uploads::{Assembly, AssemblyError, Expiries};
 
 use shield::Shield;
 

@@ -9,7 +9,7 @@ fn main() -> ExitCode {
     let served = std::io::stdin()
         .as_fd()
         .try_clone_to_owned()
-        .and_then(|socket| heirloom::lending::serve(&socket));
+        .and_then(|socket| heirloom::passthrough_helper::serve(&socket));
     let Err(error) = served else {
         return ExitCode::SUCCESS;
     };

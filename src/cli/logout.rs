@@ -38,7 +38,7 @@ impl Logout {
                 eprintln!(
                     "heirloom: the token is forgotten here, but {} does not know it: {}; revoke this device there",
                     login.server,
-                    error.story()
+                    error.chain()
                 );
                 Ok(ExitCode::FAILURE)
             }

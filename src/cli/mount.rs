@@ -14,8 +14,8 @@ use tracing_subscriber::EnvFilter;
 use super::ask::absolute;
 use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, data_home};
 use crate::daemon::{self, House, Plan, ServerChoice};
+use crate::fetch::{Keeping, Manner, PATIENCE, Share};
 use crate::mount::IoChoice;
-use crate::recall::{Keeping, Manner, PATIENCE, Share};
 
 /// A log above this is set aside at the next start, in bytes; one older log is kept.
 const LOG_BYTES_MAX: u64 = 16 << 20;

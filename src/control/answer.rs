@@ -24,13 +24,13 @@ use super::message::{
 use super::retrying::retry;
 use super::room::{self, Refused, refused};
 use super::verifying;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::config::StateDir;
+use crate::fetch::Recall;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
 use crate::mount::{Mount, MountError};
-use crate::recall::Recall;
 use crate::remote::Remote;
 use crate::spool::Spool;
 use crate::uploader::Uploader;
@@ -134,7 +134,7 @@ impl Control {
 }
 
 async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
-    Json(aside(move || desk.status()).await)
+    Json(run_blocking(move || desk.status()).await)
 }
 
 async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -> Json<WaitAnswer> {
@@ -148,7 +148,7 @@ async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -
         // Mark first, look second: a change between the two wakes us again.
         news.iter_mut().for_each(watch::Receiver::mark_unchanged);
         let (looking, paths) = (Arc::clone(&desk), request.paths.clone());
-        let answer = aside(move || looking.look(paths)).await;
+        let answer = run_blocking(move || looking.look(paths)).await;
         let any = select_all(news.iter_mut().map(|room| Box::pin(changed(room))));
         if answer.done || timeout_at(until, any).await.is_err() {
             return Json(answer);
@@ -164,7 +164,7 @@ async fn changed(news: &mut watch::Receiver<u64>) {
 }
 
 async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, Refused> {
-    let unmounted = aside(move || {
+    let unmounted = run_blocking(move || {
         let left = desk.status().files.not_backed_up();
         desk.mount.unmount().map(|()| left)
     });

@@ -8,8 +8,8 @@ use axum::extract::State;
 use super::answer::Desk;
 use super::message::{FailingFile, RetryAnswer, RetryRequest};
 use super::room::{Refused, refused};
-use crate::aside::aside;
-use crate::story::story;
+use crate::background::run_blocking;
+use heirloom_support::error_chain::display_chain;
 
 /// Files that could not be tried again, of those that one answer lists with the reason.
 const REFUSED_MAX: usize = 100;
@@ -19,14 +19,14 @@ pub(super) async fn retry(
     Json(request): Json<RetryRequest>,
 ) -> Result<Json<RetryAnswer>, Refused> {
     let intake = desk.intake.clone();
-    let retried = aside(move || intake.retry(&request.paths))
+    let retried = run_blocking(move || intake.retry(&request.paths))
         .await
         .map_err(|error| refused(&error))?;
     let told = retried.refused.into_iter().take(REFUSED_MAX);
     let refused = told
         .map(|(path, error)| FailingFile {
             path,
-            why: story(&error),
+            why: display_chain(&error),
         })
         .collect();
     Ok(Json(RetryAnswer {

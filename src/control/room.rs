@@ -10,11 +10,11 @@ use heirloom_protocol::LibraryPath;
 
 use super::answer::Desk;
 use super::message::{FailingFile, FreeAnswer, FreeRequest, PinRequest};
-use crate::aside::aside;
+use crate::background::run_blocking;
+use crate::fetch::{Freed, Kept, Selection};
 use crate::journal::{Amount, FileId};
-use crate::recall::{Freed, Kept, Selection};
 use crate::spool::Moment;
-use crate::story::story;
+use heirloom_support::error_chain::display_chain;
 
 /// Photos that kept their room, of those that one answer lists with the reason.
 const KEPT_MAX: usize = 100;
@@ -45,7 +45,7 @@ pub(super) async fn pin(
     State(desk): State<Arc<Desk>>,
     Json(request): Json<PinRequest>,
 ) -> Result<Json<()>, Refused> {
-    aside(move || desk.recall.pin(&request.path))
+    run_blocking(move || desk.recall.pin(&request.path))
         .await
         .map(Json)
         .map_err(|error| refused(&error))
@@ -55,7 +55,7 @@ pub(super) async fn unpin(
     State(desk): State<Arc<Desk>>,
     Json(request): Json<PinRequest>,
 ) -> Result<Json<()>, Refused> {
-    aside(move || desk.spool.take_pin_off(&request.path))
+    run_blocking(move || desk.spool.take_pin_off(&request.path))
         .await
         .map(Json)
         .map_err(|error| refused(&error))
@@ -82,7 +82,7 @@ fn answer(freed: Freed) -> FreeAnswer {
 fn told((path, kept): (LibraryPath, Kept)) -> FailingFile {
     FailingFile {
         path,
-        why: story(&kept),
+        why: display_chain(&kept),
     }
 }
 
@@ -101,5 +101,5 @@ fn ago(seconds: u64) -> Moment {
 pub(super) type Refused = (StatusCode, String);
 
 pub(super) fn refused(error: &dyn std::error::Error) -> Refused {
-    (StatusCode::CONFLICT, story(error))
+    (StatusCode::CONFLICT, display_chain(error))
 }

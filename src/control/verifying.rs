@@ -15,7 +15,7 @@ use super::message::{
     VerifyRequest, Witness,
 };
 use super::room::{Refused, refused};
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::config::ConfigError;
 use crate::journal::{FileId, FileRecord, FileState, JournalError};
 use crate::spool::{Kind, Place, Spool, SpoolError, fingerprint_of};
@@ -54,11 +54,11 @@ pub(super) async fn verify(
         .await
         .map_err(|error| refused(&error))?;
     let (choosing, choice) = (Arc::clone(&desk), request.key);
-    let judge = aside(move || choosing.judge(&session, choice))
+    let judge = run_blocking(move || choosing.judge(&session, choice))
         .await
         .map_err(|error| refused(&error))?;
     let looking = Arc::clone(&desk);
-    let (page, next) = aside(move || looking.page(&request))
+    let (page, next) = run_blocking(move || looking.page(&request))
         .await
         .map_err(|error| refused(&error))?;
     let mut answer = VerifyAnswer {
@@ -151,7 +151,7 @@ impl Desk {
         fingerprint: Fingerprint,
     ) -> Result<VerifiedFile, Refused> {
         let desk = Arc::clone(self);
-        let kept = aside(move || desk.journal.receipt(fingerprint))
+        let kept = run_blocking(move || desk.journal.receipt(fingerprint))
             .await
             .map_err(|error| refused(&error))?;
         let fresh = self
@@ -166,11 +166,11 @@ impl Desk {
         });
         if let Some(better) = better {
             let desk = Arc::clone(self);
-            let keeping = aside(move || desk.journal.keep_receipts(vec![better]));
+            let keeping = run_blocking(move || desk.journal.keep_receipts(vec![better]));
             keeping.await.map_err(|error| refused(&error))?;
         }
         let (desk, path) = (Arc::clone(self), record.path.clone());
-        let here = aside(move || here(&desk.spool, &record, fingerprint)).await;
+        let here = run_blocking(move || here(&desk.spool, &record, fingerprint)).await;
         let server = if fresh.is_some() {
             CopyThere::Sound
         } else {

@@ -9,14 +9,14 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::embedded::{Embedded, EmbeddedError, NAMED};
 use super::{memory, open_files};
-use crate::aside::step_aside;
+use crate::background::lower_priority;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
 use crate::control::{Control, Desk};
+use crate::fetch::{Keeping, Manner, Recall};
 use crate::intake::{Intake, IntakeError};
 use crate::journal::{Journal, JournalError};
 use crate::library::Library;
 use crate::mount::{IoChoice, Mount, MountError};
-use crate::recall::{Keeping, Manner, Recall};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::{Spool, SpoolError};
 use crate::uploader::Uploader;
@@ -216,7 +216,7 @@ fn network_threads() -> Result<Runtime, HouseError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
-        .on_thread_start(step_aside)
+        .on_thread_start(lower_priority)
         .enable_all()
         .build()
         .map_err(|source| HouseError::System {

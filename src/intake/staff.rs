@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::IntakeError;
 use super::inside::Inside;
-use crate::aside::step_aside;
+use crate::background::lower_priority;
 
 /// One reads and hashes while the other waits for the disk; more would only compete with the
 /// programs that write photos.
@@ -51,7 +51,7 @@ impl Staff {
     fn start(&self, name: &'static str, life: fn(&Inside)) -> Result<(), IntakeError> {
         let inside = Arc::clone(&self.inside);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-            step_aside();
+            lower_priority();
             life(&inside);
         });
         let thread = thread.map_err(|source| IntakeError::Thread { name, source })?;

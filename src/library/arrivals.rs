@@ -16,7 +16,7 @@ use super::anew::promise_anew;
 use super::arriving::{ArrivalError, Arriving};
 use super::bond::Bond;
 use super::shelf::Shelf;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{Journal, JournalError};
 use crate::remote::{Backoff, Remote};
 use crate::spool::Spool;
@@ -93,7 +93,7 @@ impl Arrivals {
     /// again.
     pub(super) async fn run(mut self) {
         let arriving = Arc::clone(&self.arriving);
-        if let Err(error) = aside(move || arriving.begin_anew_if_emptied()).await {
+        if let Err(error) = run_blocking(move || arriving.begin_anew_if_emptied()).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "whether the spool was emptied cannot be told"
@@ -173,7 +173,7 @@ impl Arrivals {
                 Arc::clone(&self.journal),
                 HashSet::from_iter(page.fingerprints),
             );
-            let promised = aside(move || promise_anew(&journal, &images)).await?;
+            let promised = run_blocking(move || promise_anew(&journal, &images)).await?;
             if promised > 0 {
                 tracing::warn!(
                     files = promised,
@@ -207,7 +207,7 @@ impl Arrivals {
         };
         let (more, next, wanted) = (page.more, page.next, page.wanted);
         let arriving = Arc::clone(&self.arriving);
-        let shown = aside(move || arriving.show(page)).await?;
+        let shown = run_blocking(move || arriving.show(page)).await?;
         self.note(|report| {
             report.arrived += shown.arrived;
             report.conflicts += shown.conflicts;
@@ -221,7 +221,7 @@ impl Arrivals {
     /// How far all is shown.
     async fn position(&self) -> Result<u64, JournalError> {
         let journal = Arc::clone(&self.journal);
-        aside(move || journal.feed_position()).await
+        run_blocking(move || journal.feed_position()).await
     }
 
     async fn outbox_is_empty(&mut self) {

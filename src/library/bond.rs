@@ -9,7 +9,7 @@ use heirloom_protocol::message::Session;
 use heirloom_protocol::signature::ReceiptKey;
 
 use super::LibraryError;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::config::{ConfigError, StateDir};
 use crate::journal::{Bound, Journal};
 use crate::remote::Remote;
@@ -86,7 +86,7 @@ impl Bond {
         }
         let installation = met.installation.clone();
         let kept: Result<_, ConfigError> =
-            aside(move || state.meet_receipt_key(&installation, Some(shown))).await;
+            run_blocking(move || state.meet_receipt_key(&installation, Some(shown))).await;
         match kept {
             Ok(Some(key)) if key == shown => {}
             Ok(_) => tracing::warn!(
@@ -109,7 +109,7 @@ impl Bond {
             return Ok(());
         }
         let (journal, name) = (Arc::clone(&self.journal), library.clone());
-        let bound = aside(move || journal.bind(&name)).await?;
+        let bound = run_blocking(move || journal.bind(&name)).await?;
         if bound == Bound::Other {
             tracing::warn!("another server, or another user of it: everything is asked for again");
         }

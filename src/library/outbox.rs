@@ -15,7 +15,7 @@ use super::LibraryError;
 use super::anew::{promise_anew, search};
 use super::batch::{Batch, Verdict, based_on};
 use super::bond::Bond;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{FileState, Journal, NameChange};
 use crate::remote::{Backoff, Remote, RemoteError};
 
@@ -150,7 +150,7 @@ impl Outbox {
         let bond = Arc::clone(&self.bond);
         let _turn = bond.turn().await;
         let journal = Arc::clone(&self.journal);
-        let batch = aside(move || Batch::gather(&journal, limit)).await?;
+        let batch = run_blocking(move || Batch::gather(&journal, limit)).await?;
         if batch.is_empty() {
             return Ok(0);
         }
@@ -178,7 +178,7 @@ impl Outbox {
             return Ok(());
         };
         tracing::error!(
-            why = error.story(),
+            why = error.chain(),
             "the server cannot read a change of a name; it is dropped"
         );
         tracing::debug!(?change, "dropped");
@@ -204,11 +204,11 @@ impl Outbox {
         }
         if !again.is_empty() {
             let journal = Arc::clone(&self.journal);
-            aside(move || journal.queue_names(again)).await?;
+            run_blocking(move || journal.queue_names(again)).await?;
         }
         if self.following.0.load(Ordering::Acquire) && !verdict.ours.is_empty() {
             let (journal, ours) = (Arc::clone(&self.journal), std::mem::take(&mut verdict.ours));
-            aside(move || journal.pass_over(ours)).await?;
+            run_blocking(move || journal.pass_over(ours)).await?;
         }
         self.confirm(verdict.done, verdict.versions).await
     }
@@ -219,7 +219,7 @@ impl Outbox {
         versions: Vec<(LibraryPath, Option<u64>)>,
     ) -> Result<(), LibraryError> {
         let journal = Arc::clone(&self.journal);
-        aside(move || journal.confirm_names(done, versions)).await?;
+        run_blocking(move || journal.confirm_names(done, versions)).await?;
         heirloom_crash::pass(Point::NamesConfirmed);
         self.bells.confirmed.send_modify(|count| *count += 1);
         Ok(())
@@ -270,7 +270,7 @@ impl Outbox {
             return Ok(false);
         }
         let journal = Arc::clone(&self.journal);
-        Ok(aside(move || journal.feed_position()).await? < current)
+        Ok(run_blocking(move || journal.feed_position()).await? < current)
     }
 
     /// The server will not do it.
@@ -292,7 +292,7 @@ impl Outbox {
     async fn send_anew(&self, image: Fingerprint) -> Result<(), LibraryError> {
         tracing::error!(%image, "the server lost an image that it had vouched for; sending it again");
         let journal = Arc::clone(&self.journal);
-        aside(move || promise_anew(&journal, &HashSet::from([image]))).await?;
+        run_blocking(move || promise_anew(&journal, &HashSet::from([image]))).await?;
         self.bells.requeued.send_modify(|count| *count += 1);
         Ok(())
     }
@@ -300,7 +300,7 @@ impl Outbox {
     /// The change that puts what stands here at `path`; nothing if no backed up file does.
     async fn put_of(&self, path: &LibraryPath) -> Result<Option<NameChange>, LibraryError> {
         let (journal, path) = (Arc::clone(&self.journal), path.clone());
-        let found = aside(move || search(&journal, |record| record.path == path)).await?;
+        let found = run_blocking(move || search(&journal, |record| record.path == path)).await?;
         Ok(found
             .into_iter()
             .find_map(|(_, record)| match record.state {

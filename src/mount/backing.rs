@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 use fuser::{FileAttr, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyOpen};
 
 use super::answer::KNOWN_FOR;
-use crate::lending::Lender;
+use crate::passthrough_helper::Lender;
 use crate::spool::{self, Access, Durability, Opening};
 
 const READING: Opening = Opening {

@@ -31,7 +31,7 @@ use super::marks::Hand;
 use super::passthrough::IoChoice;
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
 use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
-use crate::recall::{Absent, Asker};
+use crate::fetch::{Absent, Asker};
 
 /// How long the kernel may believe that a name is not there. Shorter than what it may believe of
 /// one that is, because somebody may put a file into the spool behind our back, and a name that

@@ -5,7 +5,7 @@ use std::io;
 use fuser::Errno;
 
 use super::tree::TreeError;
-use crate::recall::RecallError;
+use crate::fetch::RecallError;
 
 /// The number for a reason. No wildcard: a new reason does not compile until somebody chose its
 /// number.

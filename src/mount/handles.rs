@@ -13,8 +13,8 @@ use fuser::FileHandle;
 use super::locked;
 use super::marks::Pen;
 use super::passthrough::Way;
+use crate::fetch::Opened;
 use crate::journal::FileId;
-use crate::recall::Opened;
 use crate::spool::{Access, FolderReader};
 
 /// A regular file that the kernel has open.

@@ -11,7 +11,7 @@ use fuser::{FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyData, ReplyOpen};
 
 use super::answer::{answer_created, answer_facts, answer_open, refusal, serve};
 use super::tree::{Change, Existing, Tree, TreeError, Truncate};
-use crate::recall::{Absent, Asker};
+use crate::fetch::{Absent, Asker};
 use crate::spool::Opening;
 
 /// What waits for which bytes, and for whom.

@@ -17,7 +17,7 @@ use super::handles::OpenFile;
 use super::locked;
 use super::pool::{Pool, Spare};
 use crate::journal::FileId;
-use crate::lending::Lender;
+use crate::passthrough_helper::Lender;
 
 /// How reads and writes of open files reach the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

@@ -34,8 +34,8 @@ use super::parting::Limit;
 use super::passthrough::Passage;
 use super::shelf::Gone;
 use super::{Notes, locked};
+use crate::fetch::{Absent, Recall, RecallError};
 use crate::journal::FileId;
-use crate::recall::{Absent, Recall, RecallError};
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
 
 pub(super) use files::{Created, Existing, Extent, Truncate};

@@ -3,8 +3,8 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use heirloom_protocol::batch::{Packed, Unpacked};
 use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
-use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
 use hyper::header::{DATE, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};

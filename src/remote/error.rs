@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use heirloom_protocol::{ErrorCode, Problem};
 
-use crate::story::story;
+use heirloom_support::error_chain::display_chain;
 
 /// The source of an error that another crate made.
 pub(super) type Source = Box<dyn StdError + Send + Sync>;
@@ -213,7 +213,7 @@ impl RemoteError {
     }
 
     /// The message with all its sources: one line for the person.
-    pub fn story(&self) -> String {
-        story(self)
+    pub fn chain(&self) -> String {
+        display_chain(self)
     }
 }

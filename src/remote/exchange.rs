@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use heirloom_protocol::parcel::{PARCEL, Packed};
+use heirloom_protocol::batch::{PARCEL, Packed};
 use heirloom_protocol::{ByteRange, ContentDigest, route};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;

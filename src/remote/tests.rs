@@ -261,9 +261,9 @@ async fn a_server_that_is_away_is_offline_and_says_where() {
         "{error:?}"
     );
     assert!(
-        error.story().contains(&server.address.to_string()) && error.story().contains("refused"),
+        error.chain().contains(&server.address.to_string()) && error.chain().contains("refused"),
         "{}",
-        error.story()
+        error.chain()
     );
     server.start_again();
     remote.session().await.unwrap();
@@ -322,9 +322,9 @@ fn a_file_without_certificates_is_refused_by_name() {
     };
     let error = Remote::new(&login).unwrap_err();
     assert!(
-        error.story().contains(file.path().to_str().unwrap()),
+        error.chain().contains(file.path().to_str().unwrap()),
         "{}",
-        error.story()
+        error.chain()
     );
     assert!(!error.is_transient());
 }

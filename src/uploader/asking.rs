@@ -12,7 +12,7 @@ use heirloom_protocol::possession::{self, Proof};
 use super::desk::Desk;
 use super::image::{Image, ImageError};
 use super::roster::Candidate;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{FileRecord, FileState, JournalError, Outcome};
 use crate::library::LibraryError;
 use crate::remote::RemoteError;
@@ -147,7 +147,7 @@ async fn pick(desk: &Desk, files: usize) -> Result<Vec<Candidate>, JournalError>
         .unavailable(tokio::time::Instant::now());
     let (oldest, journal) = (files / OLDEST_SHARE, Arc::clone(&desk.journal));
     let newest = files - oldest;
-    let records = aside(move || journal.pending(newest, oldest, &except)).await?;
+    let records = run_blocking(move || journal.pending(newest, oldest, &except)).await?;
     let mut new: Vec<Candidate> = records.into_iter().filter_map(candidate).collect();
     let old = new.split_off(newest.min(new.len()));
     let mut old = old.into_iter();
@@ -224,7 +224,7 @@ async fn ask_for(
 /// Settles what the sync list has (M3); answers the others.
 async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidate>, JournalError> {
     let journal = Arc::clone(&desk.journal);
-    let looked_up: Vec<(Candidate, Option<Receipt>)> = aside(move || {
+    let looked_up: Vec<(Candidate, Option<Receipt>)> = run_blocking(move || {
         taken
             .into_iter()
             .map(|file| {
@@ -281,7 +281,7 @@ async fn with_proofs(
     session: &Session,
 ) -> Vec<(Candidate, CheckImage)> {
     let (spool, proving) = (desk.spool.clone(), session.clone());
-    let proven = aside(move || {
+    let proven = run_blocking(move || {
         let prove = |file: Candidate| (prove(&spool, &file, &proving), file);
         files.into_iter().map(prove).collect::<Vec<_>>()
     });

@@ -9,7 +9,7 @@ use heirloom_protocol::possession::{self, Proof};
 use super::carrier::Carrier;
 use super::delivery::{Believed, DeliveryError, Witness};
 use super::image::{Image, ImageError};
-use crate::aside::aside;
+use crate::background::run_blocking;
 
 /// How an image came to be backed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,5 +82,5 @@ async fn proof_of(image: Arc<Image>, session: &Session) -> Result<Option<Proof>,
         return Ok(None);
     }
     let session = session.clone();
-    aside(move || image.prove(&session)).await.map(Some)
+    run_blocking(move || image.prove(&session)).await.map(Some)
 }

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use heirloom_protocol::batch::{Packed, Unpacked};
 use heirloom_protocol::message::{Limits, Receipt, UploadState};
-use heirloom_protocol::parcel::{Packed, Unpacked};
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
 
 use super::budget::{Budget, SHARD_BYTES_MAX, Turn};
@@ -14,7 +14,7 @@ use super::image::Image;
 use super::link;
 use super::pace::{InFlight, Pace};
 use super::trays::Trays;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::remote::{Payload, Remote, RemoteError};
 
 /// Carries images to one server. Cheap to clone; clones share everything.
@@ -58,7 +58,7 @@ impl Carrier {
             Err(DeliveryError::Remote(error))
                 if error.code() == Some(ErrorCode::FingerprintMismatch) =>
             {
-                let is_sound = aside(move || image.has_its_fingerprint()).await?;
+                let is_sound = run_blocking(move || image.has_its_fingerprint()).await?;
                 Err(if is_sound {
                     error.into()
                 } else {
@@ -98,7 +98,7 @@ impl Carrier {
     /// Looks at the link again, after the network was away. Reads a few small files.
     pub(super) async fn look_at_link(&self) {
         let loopback = self.remote.is_loopback();
-        let link = aside(move || link::look(loopback)).await;
+        let link = run_blocking(move || link::look(loopback)).await;
         self.pace().moved_to(link);
     }
 
@@ -136,7 +136,7 @@ impl Carrier {
     ) -> Landed {
         let outcome = self.put(image, range, turn).await;
         if let Ok(UploadState::Receiving { .. }) = &outcome {
-            aside(move || witness.acknowledged(range)).await;
+            run_blocking(move || witness.acknowledged(range)).await;
         }
         Landed { range, outcome }
     }
@@ -153,7 +153,7 @@ impl Carrier {
         // The room travels with the bytes: if this future is dropped, both end together on the
         // other thread.
         let (shard, _room) =
-            aside(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
+            run_blocking(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
         let flight = self.pace().begin(self.began.elapsed(), range.len());
         let answer = self
             .remote

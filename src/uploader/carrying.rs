@@ -11,7 +11,7 @@ use super::board::Board;
 use super::delivery::{Believed, DeliveryError, Witness};
 use super::desk::Desk;
 use super::roster::Candidate;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{Journal, JournalError};
 
 /// How carrying ended.
@@ -92,7 +92,7 @@ async fn send(
     believed: Believed,
 ) -> Result<Receipt, SendError> {
     let (spool, file) = (desk.spool.clone(), source.clone());
-    let image = aside(move || open(&spool, &file))
+    let image = run_blocking(move || open(&spool, &file))
         .await
         .map_err(SendError::Open)?;
     let witness = Arc::new(Notes {
@@ -117,11 +117,13 @@ async fn believe(desk: &Desk, image: Fingerprint, checked: CheckedImage) -> Beli
                 .roster
                 .note_progress(image, received.byte_count());
             let said = received.clone();
-            log(aside(move || journal.replace_shards(image, &said)).await);
+            log(run_blocking(move || journal.replace_shards(image, &said)).await);
             Believed::Said(received)
         }
         CheckedImage::Absent { .. } | CheckedImage::Owned { .. } | CheckedImage::Linked { .. } => {
-            Believed::Noted(log(aside(move || journal.shards(image)).await).unwrap_or_default())
+            Believed::Noted(
+                log(run_blocking(move || journal.shards(image)).await).unwrap_or_default(),
+            )
         }
     }
 }

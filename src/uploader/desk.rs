@@ -15,7 +15,7 @@ use super::settling::{End, Ends};
 use crate::journal::{Journal, Outcome};
 use crate::library::Library;
 use crate::spool::Spool;
-use crate::story::story;
+use heirloom_support::error_chain::display_chain;
 
 /// Images being sent at a time: open files, and turns wanted from the budget.
 pub(super) const LANES: usize = 16;
@@ -108,7 +108,7 @@ impl Desk {
         let mut state = self.board.lock();
         if error.is_of_the_disk() {
             tracing::warn!(fingerprint = %file.fingerprint, error = cause, "a file cannot be read now");
-            state.note_failure(&file.path, story(cause));
+            state.note_failure(&file.path, display_chain(cause));
         } else {
             tracing::debug!(path = %file.path, error = cause, "not sent from this file now");
         }

@@ -262,7 +262,7 @@ impl Line {
             }
             Err(error) => {
                 tracing::warn!(
-                    why = error.story(),
+                    why = error.chain(),
                     "a parcel was refused; its photos go by themselves"
                 );
                 photos.for_each(|photo| self.send_alone(photo, limits));
@@ -316,7 +316,7 @@ impl Line {
             }
             Carried::Stuck(error) => {
                 let why = match &error {
-                    DeliveryError::Remote(error) => error.story(),
+                    DeliveryError::Remote(error) => error.chain(),
                     other => other.to_string(),
                 };
                 self.desk.fail_all(image, why).await;
@@ -325,7 +325,7 @@ impl Line {
     }
 
     fn retry_later(&mut self, image: Fingerprint, error: &RemoteError) {
-        let why = error.story();
+        let why = error.chain();
         if error.is_server_wide() || matches!(error, RemoteError::LoginNeeded) {
             self.desk.give_back_all(image);
             self.lose(error);
@@ -346,7 +346,7 @@ impl Line {
         }
         let outage = Outage::begin(error, &mut self.backoff);
         tracing::warn!(
-            why = error.story(),
+            why = error.chain(),
             "the server cannot be used now; everything stays queued"
         );
         self.desk.board.connect(&outage.connection);

@@ -40,7 +40,7 @@ impl Outage {
         let connection = match error {
             RemoteError::LoginNeeded => Connection::LoginNeeded,
             other => Connection::Offline {
-                why: other.story(),
+                why: other.chain(),
                 retry_s: wait.as_secs().max(1),
             },
         };

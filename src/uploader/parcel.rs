@@ -7,14 +7,14 @@
 
 use std::sync::Arc;
 
+use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{Limits, Receipt};
-use heirloom_protocol::parcel::{self, Packed, PackingList, Unpacked};
 
 use super::asking::{OpenError, open};
 use super::desk::Desk;
 use super::roster::Candidate;
 use super::trays::{Filling, Trays};
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::remote::{Payload, RemoteError};
 use crate::spool::Spool;
 
@@ -42,7 +42,7 @@ pub(super) struct Packing {
 pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> Packing {
     let most = shard_bytes
         .min(limits.parcel_bytes_max)
-        .min(parcel::BYTES_MAX);
+        .min(batch::BYTES_MAX);
     let (small, mut alone): (Vec<_>, Vec<_>) = photos
         .into_iter()
         .partition(|photo| photo.size() <= most / PHOTO_SHARE);
@@ -50,7 +50,7 @@ pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> 
     for photo in small {
         bytes += photo.size();
         match parcels.last_mut() {
-            Some(parcel) if bytes <= most && parcel.len() < parcel::IMAGES_MAX => {
+            Some(parcel) if bytes <= most && parcel.len() < batch::IMAGES_MAX => {
                 parcel.push(photo);
             }
             Some(_) | None => {
@@ -85,7 +85,7 @@ async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteE
     );
     // The room travels with the bytes: if this future is dropped, both end together on the other
     // thread.
-    let ((packed, body), _room) = aside(move || (load(&spool, &trays, sources), room)).await;
+    let ((packed, body), _room) = run_blocking(move || (load(&spool, &trays, sources), room)).await;
     if packed.is_empty() {
         return Ok(Vec::new());
     }

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::board::Board;
 use super::roster::{Candidate, Reason};
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{FileId, Journal, Outcome, Settled};
 use crate::library::Library;
 
@@ -70,7 +70,7 @@ impl Settler {
         let settled: Vec<Settled> = group.iter().map(End::settled).collect();
         let journal = Arc::clone(&self.journal);
         heirloom_crash::pass(Point::ReceiptAnswered);
-        match aside(move || journal.settle(settled)).await {
+        match run_blocking(move || journal.settle(settled)).await {
             Ok(done) => {
                 heirloom_crash::pass(Point::ReceiptWritten);
                 self.announce(&group, &done);

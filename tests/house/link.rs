@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use heirloom_protocol::parcel::{Packed, PackingList};
+use heirloom_protocol::batch::{Packed, PackingList};
 use heirloom_protocol::{ByteRange, Fingerprint};
 
 /// Bytes taken from a connection at a time: small, so that a slow link is slow evenly.

@@ -102,8 +102,8 @@ mod tests {
 
     use super::*;
     use crate::config::{DataDir, RateLimits};
-    use crate::counters::SharedCounters;
     use crate::index::Index;
+    use crate::metrics::SharedCounters;
 
     #[test]
     fn a_token_is_read_from_exactly_one_bearer_header() {

@@ -9,8 +9,8 @@ use serde::Deserialize;
 use super::caller::Adding;
 use super::extract::{Message, Said};
 use super::{Refusal, Restraint};
-use crate::assembly::Assembly;
 use crate::signer::Signer;
+use crate::uploads::Assembly;
 
 /// `POST /v1/images/check`
 pub(super) async fn check(

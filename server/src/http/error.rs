@@ -8,16 +8,16 @@ use std::io;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use heirloom_protocol::parcel::ParcelError;
+use heirloom_protocol::batch::ParcelError;
 use heirloom_protocol::problem::PROBLEM_JSON;
 use heirloom_protocol::{ErrorCode, Problem};
 
 use crate::accounts::AccountError;
-use crate::assembly::AssemblyError;
 use crate::blobs::BlobError;
 use crate::index::IndexError;
 use crate::possession::PossessionError;
 use crate::scrub::ScrubError;
+use crate::uploads::AssemblyError;
 
 /// Seconds after which a client that was turned away for lack of room or time may come again.
 const RETRY_AFTER_S: u32 = 5;

@@ -15,7 +15,7 @@ use super::Refusal;
 use super::caller::Asking;
 use super::extract::NamedImage;
 use super::range::{Asked, asked};
-use crate::assembly::{Assembly, HeldImage};
+use crate::uploads::{Assembly, HeldImage};
 
 /// `GET` and `HEAD /v1/images/{fingerprint}`
 pub(super) async fn read(

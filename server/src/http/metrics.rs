@@ -8,8 +8,8 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::Refusal;
-use crate::counters::SharedCounters;
 use crate::index::Index;
+use crate::metrics::SharedCounters;
 
 /// Prometheus' text format, version 0.0.4.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";

@@ -7,14 +7,14 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use heirloom_protocol::ErrorCode;
-use heirloom_protocol::parcel::{PARCEL, Unpacked};
+use heirloom_protocol::batch::{PARCEL, Unpacked};
 
 use super::Refusal;
 use super::body::arrival_error;
 use super::caller::Adding;
 use super::extract::{content_length, is_plain};
-use crate::assembly::{Assembly, PARCEL_LENGTH_MAX};
 use crate::signer::Signer;
+use crate::uploads::{Assembly, PARCEL_LENGTH_MAX};
 
 /// `POST /v1/parcels`
 pub(super) async fn receive(

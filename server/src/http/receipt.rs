@@ -8,10 +8,10 @@ use heirloom_protocol::message::FreshReceipt;
 use super::caller::Asking;
 use super::extract::NamedImage;
 use super::{News, Refusal};
-use crate::assembly::Assembly;
 use crate::clock::Clock;
 use crate::scrub::{Scrub, Verdict};
 use crate::signer::Signer;
+use crate::uploads::Assembly;
 
 /// `GET /v1/images/{fingerprint}/receipt`
 pub(super) async fn fresh(

@@ -14,9 +14,9 @@ use heirloom_protocol::ErrorCode;
 
 use super::Refusal;
 use crate::config::RateLimits;
-use crate::counters::SharedCounters;
 use crate::index::TokenId;
-use crate::rates::{Limiter, Rate, network};
+use crate::metrics::SharedCounters;
+use crate::rate_limit::{Limiter, Rate, network};
 
 /// Wrong passwords from one address, whatever the name: so many people log in from behind one
 /// address at a time and mistype.

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use heirloom_protocol::message::{Limits, ServerStatus, Session};
-use heirloom_protocol::{ShardSize, parcel, route};
+use heirloom_protocol::{ShardSize, batch, route};
 
 use super::caller::Asking;
 use super::{Installation, Refusal};
@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits {
     shard_bytes_min: ShardSize::MIN.bytes(),
     shard_bytes_max: ShardSize::MAX.bytes(),
     image_bytes_max: route::IMAGE_BYTES_MAX,
-    parcel_bytes_max: parcel::BYTES_MAX,
+    parcel_bytes_max: batch::BYTES_MAX,
 };
 
 /// `GET /v1/session`

@@ -16,8 +16,8 @@ use super::body::arrival_error;
 use super::caller::{Adding, Asking, Owning};
 use super::extract::{NamedImage, NamedShard, content_length, is_plain};
 use crate::accounts::Caller;
-use crate::assembly::{Assembly, Shard};
 use crate::signer::Signer;
+use crate::uploads::{Assembly, Shard};
 
 /// `PUT /v1/uploads/{fingerprint}/{offset}`
 pub(super) async fn receive(

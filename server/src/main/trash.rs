@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context as _;
 use clap::Subcommand;
 use heirloom_server::blobs::{Freed, LocalBlobs};
-use heirloom_server::clearing::Clearing;
 use heirloom_server::clock::Clock;
 use heirloom_server::config::{DataDir, Graces};
+use heirloom_server::gc::Clearing;
 use heirloom_server::index::Waiting;
 
 use super::admin::{Book, Where};

@@ -11,7 +11,7 @@ mod neighbours;
 mod parcels;
 mod possession;
 mod quotas;
-mod rates;
+mod rate_limit;
 mod receipts;
 mod refusals;
 mod restarts;

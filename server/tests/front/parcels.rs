@@ -1,8 +1,8 @@
 //! Several small photos in one request.
 
 use bytes::Bytes;
+use heirloom_protocol::batch::{IMAGES_MAX, PARCEL, Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{CheckedImage, Scope, ServerStatus};
-use heirloom_protocol::parcel::{IMAGES_MAX, PARCEL, Packed, PackingList, Unpacked};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use http_body_util::Full;
 use hyper::Request;

@@ -13,9 +13,9 @@ use fuser::FileHandle;
 use rustix::fs::{SeekFrom, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::{Change, OpenFile, Target, Tree, TreeError, during};
+use crate::fetch::{Absent, Opened};
 use crate::journal::{FileId, Stamp};
 use crate::mount::passthrough::IoPath;
-use crate::recall::{Absent, Opened};
 use crate::spool::{self, Access, Durability, Facts, Kind, Moment, Opening, Placeholder};
 
 /// Sizes of allocation in stat(2) are in this unit, in bytes.

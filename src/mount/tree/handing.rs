@@ -11,13 +11,13 @@ use heirloom_crash::Point;
 use heirloom_protocol::LibraryPath;
 
 use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
+use crate::fetch::Opened;
 use crate::journal::FileId;
-use crate::lending::Lender;
 use crate::mount::backing::Backing;
 use crate::mount::marks::{Carrier, Hand};
 use crate::mount::passthrough::{Passage, Way, Wish};
 use crate::mount::pool::Spare;
-use crate::recall::Opened;
+use crate::passthrough_helper::Lender;
 use crate::spool::{Access, Durability, Facts, Opening, Spool, SpoolError};
 
 /// Where less than this is free, writes go through us, so that we see which of them the disk

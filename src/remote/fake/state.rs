@@ -3,11 +3,11 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use heirloom_protocol::batch::{self, PackingList, Unpacked};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState,
 };
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome, Scope};
-use heirloom_protocol::parcel::{self, PackingList, Unpacked};
 use heirloom_protocol::possession::{Nonce, Prover, UserId};
 use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, LibraryPath, RangeSet};
 
@@ -222,7 +222,7 @@ impl State {
 
     pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<Unpacked> {
         let images = PackingList::open(body).unwrap();
-        assert!(body.len() as u64 <= self.limits.parcel_bytes_max + parcel::LIST_BYTES_MAX as u64);
+        assert!(body.len() as u64 <= self.limits.parcel_bytes_max + batch::LIST_BYTES_MAX as u64);
         let unpacked = images.into_iter().map(|(fingerprint, place)| {
             let bytes = body[place].to_vec();
             if Fingerprint::of(&bytes) != fingerprint || self.damaging.remove(&fingerprint) {

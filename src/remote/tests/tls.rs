@@ -94,7 +94,7 @@ async fn a_server_that_cannot_show_who_it_is_gets_no_token() {
         let error = Remote::new(&login).unwrap().session().await.unwrap_err();
         assert!(matches!(error, RemoteError::Untrusted { .. }), "{error:?}");
         assert!(error.is_transient() && error.is_offline());
-        assert!(error.story().contains("certificate"), "{}", error.story());
+        assert!(error.chain().contains("certificate"), "{}", error.chain());
     }
     assert!(
         unknown.server.state().requests.is_empty()

@@ -3,11 +3,11 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
+use heirloom_protocol::batch::{PackingList, Unpacked};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, FreshReceipt, LibraryBatch, LibraryFeed, LibraryOutcomes,
     LoginAnswer, LoginRequest, Receipt, ServerStatus, Session, TrashPage, UploadState, WantedPage,
 };
-use heirloom_protocol::parcel::{PackingList, Unpacked};
 use heirloom_protocol::{
     ByteRange, ContentDigest, Fingerprint, LibraryPath, LinkKind, Problem, RangeSet,
 };

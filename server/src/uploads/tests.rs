@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
+use heirloom_protocol::batch::{Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{CrossUser, Scope};
-use heirloom_protocol::parcel::{Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ContentDigest, RangeSet};
 use tempfile::TempDir;

@@ -58,7 +58,7 @@ impl RecallError {
     }
 
     /// The message with its source: one line for the person.
-    pub(super) fn story(&self) -> String {
+    pub(super) fn chain(&self) -> String {
         match self {
             Self::Disk { source, .. } => format!("{self}: {source}"),
             Self::TooLate { .. }

@@ -12,7 +12,7 @@ use heirloom_protocol::{Fingerprint, LibraryPath, route};
 
 use super::room::Kept;
 use super::{Inside, Recall, locked};
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{FileId, FileRecord, FileState, JournalError};
 use crate::remote::RemoteError;
 use crate::spool::{Moment, Place};
@@ -69,10 +69,10 @@ impl Recall {
         after: Option<FileId>,
     ) -> Result<Freed, FreeError> {
         let (inside, chosen) = (self.inside.clone(), selection);
-        let (found, next) = aside(move || inside.selected(&chosen, after)).await?;
+        let (found, next) = run_blocking(move || inside.selected(&chosen, after)).await?;
         let confirmed = self.inside.confirm(&found).await?;
         let inside = self.inside.clone();
-        let mut freed = aside(move || inside.free_confirmed(found, &confirmed)).await;
+        let mut freed = run_blocking(move || inside.free_confirmed(found, &confirmed)).await;
         freed.next = next;
         Ok(freed)
     }
@@ -152,7 +152,7 @@ impl Inside {
             .filter_map(receipt)
             .collect();
         let (journal, kept) = (self.journal.clone(), receipts.clone());
-        aside(move || journal.keep_receipts(kept)).await?;
+        run_blocking(move || journal.keep_receipts(kept)).await?;
         Ok(receipts
             .into_iter()
             .map(|receipt| (receipt.fingerprint, receipt))

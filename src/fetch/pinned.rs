@@ -15,7 +15,7 @@ use tokio::time::sleep;
 use super::error::RecallError;
 use super::holding::Wanted;
 use super::{Asker, Inside, Recall, locked};
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{Amount, FileId, FileState, JournalError};
 use crate::remote::Backoff;
 use crate::spool::SpoolError;
@@ -197,7 +197,7 @@ impl Inside {
         after: Option<FileId>,
     ) -> Result<Option<(FileId, Vec<(Pin, u64)>)>, JournalError> {
         let inside = Arc::clone(self);
-        aside(move || {
+        run_blocking(move || {
             if !inside.spool.has_pins().unwrap_or(true) {
                 return Ok(None);
             }
@@ -238,7 +238,7 @@ impl Inside {
         let recall = Recall {
             inside: Arc::clone(self),
         };
-        let opened = aside(move || {
+        let opened = run_blocking(move || {
             // Fetched before the journal knows of it, it would be called a placeholder there
             // afterwards.
             if !recall

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::freeing::FREED_AT_A_TIME;
 use super::{Inside, Recall};
-use crate::aside::aside;
+use crate::background::run_blocking;
 
 /// A burst of photos is let come together before anything is looked at.
 const GATHERING: Duration = Duration::from_millis(500);
@@ -111,7 +111,7 @@ impl Inside {
         loop {
             let looked = Instant::now();
             let inside = Arc::clone(&self);
-            let excess = aside(move || inside.excess(keeping)).await;
+            let excess = run_blocking(move || inside.excess(keeping)).await;
             let gap = if excess > 0 && !self.lower(keeping).await {
                 VAIN_LOOK_GAP
             } else {
@@ -131,7 +131,7 @@ impl Inside {
     async fn lower(self: &Arc<Self>, keeping: Keeping) -> bool {
         self.gather_receipts().await;
         let inside = Arc::clone(self);
-        let (freed, left) = aside(move || {
+        let (freed, left) = run_blocking(move || {
             let freed = inside.free_oldest(|_| inside.excess(keeping) > 0);
             (freed, inside.excess(keeping))
         })
@@ -144,7 +144,7 @@ impl Inside {
     /// until it is back.
     async fn gather_receipts(self: &Arc<Self>) {
         let inside = Arc::clone(self);
-        let confirmed = match aside(move || inside.without_receipt(FREED_AT_A_TIME)).await {
+        let confirmed = match run_blocking(move || inside.without_receipt(FREED_AT_A_TIME)).await {
             Ok(found) => self.confirm(&found).await.map(drop),
             Err(error) => Err(error.into()),
         };

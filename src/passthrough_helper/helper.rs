@@ -36,9 +36,9 @@ use super::kernel;
 /// What a daemon asks: five bytes, this word and a number, and with them the mount's device.
 pub(super) mod word {
     /// Lend the file that comes behind the device. Without a number. Answered with the file's.
-    pub(in crate::lending) const LEND: u8 = 1;
+    pub(in crate::passthrough_helper) const LEND: u8 = 1;
     /// Take back what has this number. Not answered: nobody waits for it.
-    pub(in crate::lending) const TAKE_BACK: u8 = 2;
+    pub(in crate::passthrough_helper) const TAKE_BACK: u8 = 2;
 }
 
 pub(super) const REQUEST_BYTES: usize = 5;

@@ -1,20 +1,20 @@
-//! The story of an error: its message and those of its causes, in one line for a person.
+//! An error's message with those of its causes, in one line for a person.
 
 use std::error::Error;
 
 /// Message and causes, the nearest first. Some crates print their cause in their own message; once
 /// is enough.
-pub(crate) fn story(error: &dyn Error) -> String {
-    let mut story = error.to_string();
+pub fn display_chain(error: &dyn Error) -> String {
+    let mut chain = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let cause = error.to_string();
-        if !story.ends_with(&cause) {
-            story = format!("{story}: {cause}");
+        if !chain.ends_with(&cause) {
+            chain = format!("{chain}: {cause}");
         }
         source = error.source();
     }
-    story
+    chain
 }
 
 #[cfg(test)]
@@ -34,9 +34,9 @@ mod tests {
     #[test]
     fn every_cause_is_told_once() {
         let error = Open(io::Error::other("the disk is gone"));
-        assert_eq!(story(&error), "open the album: the disk is gone");
+        assert_eq!(display_chain(&error), "open the album: the disk is gone");
         assert_eq!(
-            story(&Show(error)),
+            display_chain(&Show(error)),
             "show it: open the album: the disk is gone"
         );
     }

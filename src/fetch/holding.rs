@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use super::error::RecallError;
 use super::fetch::{Fetch, Rest};
 use super::{Asker, Inside, PIECES_IN_FLIGHT};
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::remote::{Backoff, RemoteError};
 
 /// How often we look whether somebody who waits is being killed: soon enough for a person at a
@@ -77,10 +77,10 @@ impl Inside {
         {
             tracing::warn!(
                 file = fetch.id().0,
-                why = error.story(),
+                why = error.chain(),
                 "a photo could not be fetched"
             );
-            self.desk.note_trouble(fetch.id(), error.story());
+            self.desk.note_trouble(fetch.id(), error.chain());
         }
         if held.is_ok() {
             self.desk.forget_trouble(fetch.id());
@@ -187,7 +187,7 @@ impl Inside {
         // Before anybody can read them.
         self.fetched_bytes.fetch_add(piece.len(), Ordering::Relaxed);
         let filled = Arc::clone(fetch);
-        match aside(move || filled.put(piece, &bytes)).await {
+        match run_blocking(move || filled.put(piece, &bytes)).await {
             Ok(()) => Brought::Came,
             Err(error) => {
                 fetch.miss(piece, Err(error));
@@ -219,8 +219,8 @@ enum Brought {
 /// What a failed request means: a reason to try again while somebody waits, or the end of it.
 fn meaning(error: &RemoteError) -> Result<String, RecallError> {
     if error.is_transient() {
-        Ok(error.story())
+        Ok(error.chain())
     } else {
-        Err(RecallError::Refused(error.story()))
+        Err(RecallError::Refused(error.chain()))
     }
 }

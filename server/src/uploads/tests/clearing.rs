@@ -4,8 +4,8 @@ use std::env;
 
 use futures_util::future::{self, BoxFuture};
 use heirloom_protocol::LibraryPath;
+use heirloom_protocol::batch::{Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome};
-use heirloom_protocol::parcel::{Packed, PackingList, Unpacked};
 use heirloom_protocol::possession::SIZE_MIN;
 
 use super::*;

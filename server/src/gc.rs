@@ -21,8 +21,8 @@ use heirloom_protocol::Fingerprint;
 
 use crate::blobs::{BlobError, Blobs, Freed, Section};
 use crate::clock::Clock;
-use crate::counters::SharedCounters;
 use crate::index::{Index, IndexError};
+use crate::metrics::SharedCounters;
 
 /// Images that are looked at in one question: few enough to stand in memory, enough to share
 /// sections.

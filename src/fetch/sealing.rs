@@ -7,7 +7,7 @@ use heirloom_crash::Point;
 
 use super::Inside;
 use super::fetch::Fetch;
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{FileState, Restated};
 use crate::spool::fingerprint_of;
 
@@ -22,7 +22,7 @@ impl Inside {
 
     pub(super) async fn seal(self: &Arc<Self>, fetch: &Arc<Fetch>) {
         let (inside, sealed) = (Arc::clone(self), Arc::clone(fetch));
-        aside(move || inside.seal_here(&sealed)).await;
+        run_blocking(move || inside.seal_here(&sealed)).await;
     }
 
     fn seal_here(&self, fetch: &Fetch) {
@@ -39,10 +39,10 @@ impl Inside {
                 if error.is_trouble() {
                     tracing::error!(
                         file = fetch.id().0,
-                        why = error.story(),
+                        why = error.chain(),
                         "a fetched photo is not kept"
                     );
-                    self.desk.note_trouble(fetch.id(), error.story());
+                    self.desk.note_trouble(fetch.id(), error.chain());
                 }
             }
         }

@@ -37,7 +37,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::aside::aside;
+use crate::background::run_blocking;
 use crate::journal::{Amount, FileId, Journal, Stamp};
 use crate::remote::Remote;
 use crate::spool::Spool;
@@ -289,7 +289,7 @@ impl Absent {
         let (inside, fetch) = (Arc::clone(&self.inside), Arc::clone(&self.fetch));
         self.inside.runtime.spawn(async move {
             let held = inside.hold(&fetch, wanted, asker).await;
-            aside(move || then(held)).await;
+            run_blocking(move || then(held)).await;
         });
     }
 

@@ -3,10 +3,10 @@
 
 use bytes::{Bytes, BytesMut};
 use heirloom_crash::Point;
+use heirloom_protocol::batch::{PackingList, Unpacked};
 use heirloom_protocol::message::Receipt;
-use heirloom_protocol::parcel::{PackingList, Unpacked};
 use heirloom_protocol::possession::UserId;
-use heirloom_protocol::{Fingerprint, parcel};
+use heirloom_protocol::{Fingerprint, batch};
 use tokio::time::timeout;
 
 use super::arrival::{collect, too_slow};
@@ -15,7 +15,7 @@ use crate::accounts::Caller;
 use crate::blobs::{ByteStream, Several, Stay, UploadKey};
 
 /// The longest parcel, in bytes.
-pub const PARCEL_LENGTH_MAX: u64 = parcel::BYTES_MAX + parcel::LIST_BYTES_MAX as u64;
+pub const PARCEL_LENGTH_MAX: u64 = batch::BYTES_MAX + batch::LIST_BYTES_MAX as u64;
 
 impl Assembly {
     /// Takes a parcel of `length` bytes in, at most [`PARCEL_LENGTH_MAX`]. Answers what became of

@@ -9,7 +9,7 @@ const STEP: i32 = 10;
 
 /// Runs `work` on a thread that may block, and waits for it. If this is dropped, the work still
 /// ends, unseen.
-pub(crate) async fn aside<Work, Output>(work: Work) -> Output
+pub(crate) async fn run_blocking<Work, Output>(work: Work) -> Output
 where
     Work: FnOnce() -> Output + Send + 'static,
     Output: Send + 'static,
@@ -26,7 +26,7 @@ where
 
 /// Puts the calling thread behind those that serve the mount: a copy into the mount is not to feel
 /// the upload.
-pub(crate) fn step_aside() {
+pub(crate) fn lower_priority() {
     // nice(2) is for the calling thread alone on Linux.
     if let Err(error) = rustix::process::nice(STEP) {
         tracing::debug!(%error, "this thread could not step aside");

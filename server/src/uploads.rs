@@ -26,20 +26,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heirloom_crash::Point;
+use heirloom_protocol::batch::ParcelError;
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
-use heirloom_protocol::parcel::ParcelError;
 use heirloom_protocol::{ByteRange, Fingerprint, ShardSize};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::accounts::Caller;
 use crate::blobs::{BlobError, Blobs, ByteStream, UploadKey};
-use crate::clearing::Clearing;
 use crate::clock::Clock;
-use crate::counters::SharedCounters;
+use crate::gc::Clearing;
 use crate::index::{Index, IndexError, Interrupted};
+use crate::metrics::SharedCounters;
 use crate::possession::{Brought, Possession, PossessionError};
-use crate::turns::Turns;
+use crate::range_lock::Turns;
 
 pub use arrival::Shard;
 pub use parcels::PARCEL_LENGTH_MAX;
