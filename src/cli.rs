@@ -9,8 +9,8 @@
     reason = "this room is where the program speaks"
 )]
 
-mod access;
-mod ask;
+mod server_args;
+mod client;
 mod free;
 mod login;
 mod logout;
@@ -23,7 +23,7 @@ mod trash;
 mod unmount;
 mod verify;
 mod wait;
-mod words;
+mod format;
 
 use std::process::ExitCode;
 
@@ -40,34 +40,34 @@ struct Heirloom {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Log in to a server; `heirloom mount` uses it from then on
-    Login(login::Login),
+    Login(login::LoginArgs),
     /// Give the token back and forget it
-    Logout(logout::Logout),
+    Logout(logout::LogoutArgs),
     /// Mount a directory; every photo that lands in it is backed up
-    Mount(mount::Mount),
+    Mount(mount::MountArgs),
     /// Take a mounted directory away; nothing is lost
-    Unmount(unmount::Unmount),
+    Unmount(unmount::UnmountArgs),
     /// Show what is backed up, what is not, and why
-    Status(status::Status),
+    Status(status::StatusArgs),
     /// Wait until files are backed up
-    Wait(wait::Wait),
+    Wait(wait::WaitArgs),
     /// Back up files by hand, without a mount
-    Push(push::Push),
+    Push(push::PushArgs),
     /// Take failed photos in once more; what a crash or power cut tore counts as whole then
-    Retry(retry::Retry),
+    Retry(retry::RetryArgs),
     /// Give the room of photos back that the server has; they come back when they are read
-    Free(free::Free),
+    Free(free::FreeArgs),
     /// Keep photos, or all in a folder, on this disk
-    Pin(free::Pin),
+    Pin(free::PinArgs),
     /// Let photos go again when room is short
-    Unpin(free::Pin),
+    Unpin(free::PinArgs),
     /// Have the server read its copies again, and hold them against receipts and the files here
-    Verify(verify::Verify),
+    Verify(verify::VerifyArgs),
     /// Look into the trash: what was removed or replaced
     #[command(subcommand)]
-    Trash(trash::Trash),
+    Trash(trash::TrashCommand),
     /// Bring photos back that were removed or replaced
-    Restore(restore::Restore),
+    Restore(restore::RestoreArgs),
 }
 
 /// Runs the command line.

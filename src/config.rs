@@ -5,17 +5,17 @@
 //! the registry of mounts remembers it, so that `heirloom status ~/Cloud` finds the process that
 //! serves it.
 
-mod homes;
+mod dirs;
 mod login;
-mod met;
+mod known_keys;
 mod mounts;
-mod private;
+mod private_file;
 mod state;
 
 use std::io;
 use std::path::PathBuf;
 
-pub use homes::data_home;
+pub use dirs::server_data_dir;
 #[cfg(any(test, fuzzing))]
 pub use login::trial as addresses_trial;
 pub use login::{Login, ServerUrl, ServerUrlError, Token, TokenError};

@@ -4,18 +4,18 @@
 //! HTTP with JSON, over a Unix socket in the state directory. Whoever may enter that directory
 //! (its owner) may ask; there is no other check.
 
-mod answer;
-mod ask;
+mod server;
+mod client;
 mod message;
-mod retrying;
-mod room;
-mod verifying;
+mod retry;
+mod space;
+mod verify;
 
-pub use answer::{Control, Desk};
-pub use ask::{AskError, Asker};
+pub use client::{ControlClient, ControlError};
 pub use message::{
-    Amounts, CopyHere, CopyThere, FailingFile, FileReport, FreeAnswer, FreeRequest, KeyChoice,
-    KeyStanding, PinRequest, RecallReport, RetryAnswer, RetryRequest, SavedBytes, Status,
-    UnmountAnswer, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer, VerifyRequest, WaitAnswer,
-    WaitRequest, Witness,
+    FailingFile, FetchReport, FileReport, FreeRequest, FreeResponse, KeyChoice, KeyComparison,
+    LocalCopy, MountStatus, PinRequest, ReceiptCheck, RetryRequest, RetryResponse, SavedBytes,
+    ServerCopy, StateTotals, UnmountResponse, VERIFY_FILES_MAX, VerifiedFile, VerifyRequest,
+    VerifyResponse, WaitRequest, WaitResponse,
 };
+pub use server::{ControlServer, ControlState};

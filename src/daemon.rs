@@ -5,10 +5,10 @@
 
 mod detach;
 mod embedded;
-mod house;
-mod memory;
-mod open_files;
+mod services;
+mod allocator;
+mod open_file_limit;
 
 pub use detach::{DetachError, detach, report_failure, report_ready};
-pub use embedded::{EmbeddedError, Reached, was_used};
-pub use house::{House, HouseError, Plan, ServerChoice};
+pub use embedded::{EmbeddedError, RunningServer, was_used};
+pub use services::{MountConfig, ServerChoice, Services, ServicesError};

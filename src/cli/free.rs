@@ -7,31 +7,31 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use heirloom_protocol::LibraryPath;
 
-use super::ask::{all_inside_of, block_on, daemon_of, inside_of};
-use super::words;
+use super::client::{all_inside_of, block_on, daemon_of, inside_of};
+use super::format;
 use crate::config::Mounts;
-use crate::control::{AskError, Asker, FailingFile, FreeAnswer, FreeRequest};
+use crate::control::{ControlClient, ControlError, FailingFile, FreeRequest, FreeResponse};
 use crate::journal::Amount;
 
 #[derive(Debug, Args)]
-pub(super) struct Free {
+pub(super) struct FreeArgs {
     /// Photos and folders in a mounted directory, or the directory itself; without any, all of the
     /// only mount
     paths: Vec<PathBuf>,
     /// Only what was not used for so long: 30d, 12h, 90m
-    #[arg(long, value_name = "AGE", value_parser = words::seconds)]
+    #[arg(long, value_name = "AGE", value_parser = format::seconds)]
     older: Option<u64>,
 }
 
 /// What was freed, and what not.
 #[derive(Debug, Default)]
-struct Sum {
+struct FreeTotal {
     freed: Amount,
     kept: Vec<FailingFile>,
     kept_files: u64,
 }
 
-impl Free {
+impl FreeArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (mountpoint, paths) = places(&self.paths)?;
         let named = !paths.is_empty();
@@ -44,7 +44,7 @@ impl Free {
                 after: None,
             },
         ))??;
-        println!("freed {}", words::amount(sum.freed));
+        println!("freed {}", format::amount(sum.freed));
         // Who frees everything wants what can be freed; who names a photo wants to know why not.
         if !named || sum.kept_files == 0 {
             return Ok(ExitCode::SUCCESS);
@@ -76,10 +76,13 @@ fn only_mount() -> anyhow::Result<PathBuf> {
 }
 
 /// Frees one page after the other, so that no question takes long.
-async fn free_all(daemon: &Asker, request: &FreeRequest) -> Result<Sum, AskError> {
-    let (mut sum, mut request) = (Sum::default(), request.clone());
+async fn free_all(
+    daemon: &ControlClient,
+    request: &FreeRequest,
+) -> Result<FreeTotal, ControlError> {
+    let (mut sum, mut request) = (FreeTotal::default(), request.clone());
     loop {
-        let FreeAnswer {
+        let FreeResponse {
             freed,
             kept,
             kept_files,
@@ -100,13 +103,13 @@ async fn free_all(daemon: &Asker, request: &FreeRequest) -> Result<Sum, AskError
 
 /// `heirloom pin` and `heirloom unpin`
 #[derive(Debug, Args)]
-pub(super) struct Pin {
+pub(super) struct PinArgs {
     /// Photos and folders in a mounted directory
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
 
-impl Pin {
+impl PinArgs {
     pub(super) fn pin(&self) -> anyhow::Result<ExitCode> {
         self.each(|daemon, path| block_on(daemon.pin(path)))
     }
@@ -117,7 +120,7 @@ impl Pin {
 
     fn each(
         &self,
-        ask: impl Fn(&Asker, &LibraryPath) -> anyhow::Result<Result<(), AskError>>,
+        ask: impl Fn(&ControlClient, &LibraryPath) -> anyhow::Result<Result<(), ControlError>>,
     ) -> anyhow::Result<ExitCode> {
         for typed in &self.paths {
             let (mountpoint, path) = inside_of(typed)?;

@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use heirloom_protocol::message::LoginRequest;
 
-use super::ask::{absolute, block_on};
+use super::client::{absolute, block_on};
 use crate::config::{self, Mounts, ServerUrl, StateDir};
 use crate::remote;
 
@@ -23,7 +23,7 @@ const NAMELESS: &str = "device";
 const DEVICE_MAX: usize = 64;
 
 #[derive(Debug, Args)]
-pub(super) struct Login {
+pub(super) struct LoginArgs {
     /// The server: its scheme, name and port, nothing behind it
     server: ServerUrl,
     /// The directory to mount with it; may be left out if only one was ever mounted
@@ -45,7 +45,7 @@ pub(super) struct Login {
     insecure_http: bool,
 }
 
-impl Login {
+impl LoginArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.server.is_overheard() && !self.insecure_http {
             bail!(

@@ -5,12 +5,12 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::ask::block_on;
+use super::client::block_on;
 use super::login::state_of;
 use crate::remote::Remote;
 
 #[derive(Debug, Args)]
-pub(super) struct Logout {
+pub(super) struct LogoutArgs {
     /// The directory that is mounted with it; may be left out if only one was ever mounted
     mountpoint: Option<PathBuf>,
     /// The state directory of the mount, if it is not the usual one
@@ -18,7 +18,7 @@ pub(super) struct Logout {
     state: Option<PathBuf>,
 }
 
-impl Logout {
+impl LogoutArgs {
     /// The token is forgotten here whether or not the server could be told; what is not told is
     /// said.
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {

@@ -11,9 +11,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
-use super::ask::absolute;
-use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, data_home};
-use crate::daemon::{self, House, Plan, ServerChoice};
+use super::client::absolute;
+use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, server_data_dir};
+use crate::daemon::{self, MountConfig, ServerChoice, Services};
 use crate::fetch::{Keeping, Manner, PATIENCE, Share};
 use crate::mount::IoChoice;
 
@@ -24,7 +24,7 @@ const LOG_BYTES_MAX: u64 = 16 << 20;
 const LOG_FILTER: &str = "info";
 
 #[derive(Debug, Args)]
-pub(super) struct Mount {
+pub(super) struct MountArgs {
     /// The directory to mount: it must exist and be empty
     mountpoint: PathBuf,
     /// The server that keeps the photos; without it and without a saved login, one is started in
@@ -65,7 +65,7 @@ pub(super) struct Mount {
     detached: bool,
 }
 
-impl Mount {
+impl MountArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.foreground || self.detached {
             return self.stay();
@@ -102,7 +102,7 @@ impl Mount {
         } else {
             log.init();
         }
-        let started = self.plan().and_then(|plan| Ok(House::start(plan)?));
+        let started = self.plan().and_then(|plan| Ok(Services::start(plan)?));
         match started {
             Ok(house) if self.detached => {
                 // The terminal that started us may close; we go on.
@@ -121,7 +121,7 @@ impl Mount {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn plan(&self) -> anyhow::Result<Plan> {
+    fn plan(&self) -> anyhow::Result<MountConfig> {
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
         let server = self.server_choice(&state)?;
@@ -133,7 +133,7 @@ impl Mount {
             cache: self.cache_size,
             floor: self.keep_free,
         };
-        Ok(Plan {
+        Ok(MountConfig {
             mountpoint,
             state,
             server,
@@ -159,7 +159,7 @@ impl Mount {
         let Some(server) = self.server.clone() else {
             return Ok(match saved {
                 Some(login) => ServerChoice::At(login),
-                None => ServerChoice::Embedded(data_home()?),
+                None => ServerChoice::Embedded(server_data_dir()?),
             });
         };
         let token = match (&self.token_file, saved) {

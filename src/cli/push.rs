@@ -2,8 +2,8 @@
 //!
 //! No journal is kept: the server's interruption list alone is enough to go on from (M6).
 
-mod errand;
-mod gather;
+mod job;
+mod collect;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -12,36 +12,36 @@ use anyhow::Context as _;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::access::Access;
-use super::ask::with_server;
-use super::words;
+use super::client::with_server;
+use super::format;
+use super::server_args::ServerArgs;
 use crate::config::Accept;
-use errand::Errand;
+use job::PushJob;
 
 /// How the progress bar looks. Not shown where standard error is no terminal.
 const BAR: &str =
     "{wide_bar} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}";
 
 #[derive(Debug, Args)]
-pub(super) struct Push {
+pub(super) struct PushArgs {
     /// Files, and folders with everything in them
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
     #[command(flatten)]
-    access: Access,
+    access: ServerArgs,
     /// Which files are backed up; the others are left out
     #[arg(long, value_enum, default_value_t)]
     accept: Accept,
 }
 
-impl Push {
+impl PushArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let server = self.access.server(None)?;
-        let found = gather::gather(&self.paths, self.accept)?;
+        let found = collect::collect(&self.paths, self.accept)?;
         let bar = ProgressBar::new(found.bytes);
         bar.set_style(ProgressStyle::with_template(BAR).context("the bar's template")?);
         let outcome = with_server(server, async |login| {
-            Errand::new(login, bar.clone())?.run(found.photos).await
+            PushJob::new(login, bar.clone())?.run(found.photos).await
         })?;
         bar.finish_and_clear();
 
@@ -53,7 +53,7 @@ impl Push {
         }
         println!(
             "backed up {} ({} sent, {} there already, {} by instant upload)",
-            words::files(outcome.sent + outcome.already + outcome.linked),
+            format::files(outcome.sent + outcome.already + outcome.linked),
             outcome.sent,
             outcome.already,
             outcome.linked,

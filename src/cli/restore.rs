@@ -4,7 +4,7 @@
 //! the trash in turn, and nothing is ever lost by it. A mount shows what came back like any other
 //! change of the library.
 
-mod choice;
+mod select;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -17,18 +17,18 @@ use heirloom_protocol::LibraryPath;
 use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome, TrashedPhoto};
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
 
-use super::access::Access;
-use super::ask::with_server;
-use super::trash::{self, Place};
-use super::words;
+use super::client::with_server;
+use super::format;
+use super::server_args::ServerArgs;
+use super::trash::{self, TrashScope};
 use crate::remote::{Remote, RemoteError};
-use choice::{Which, choose};
+use select::{VersionChoice, select};
 
 /// How often a place may change under our hands before it is given up.
 const TRIES_MAX: u32 = 5;
 
 #[derive(Debug, Args)]
-pub(super) struct Restore {
+pub(super) struct RestoreArgs {
     /// A photo or folder in a mounted directory, or the directory itself; with --server, a path in
     /// the library
     path: PathBuf,
@@ -37,26 +37,26 @@ pub(super) struct Restore {
     version: Option<u64>,
     /// Everything as it stood so long ago: 30m, 12h, 7d. What was replaced since is replaced by
     /// what it was
-    #[arg(long, value_name = "AGE", value_parser = words::seconds)]
+    #[arg(long, value_name = "AGE", value_parser = format::seconds)]
     ago: Option<u64>,
     #[command(flatten)]
-    access: Access,
+    access: ServerArgs,
 }
 
 /// What became of it.
 #[derive(Debug, Default)]
-struct Outcome {
+struct RestoreOutcome {
     restored: u64,
     failed: Vec<(LibraryPath, String)>,
 }
 
-impl Restore {
+impl RestoreArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let Place { server, below } = Place::of(Some(&self.path), &self.access)?;
+        let TrashScope { server, below } = TrashScope::of(Some(&self.path), &self.access)?;
         let which = self.which()?;
         let (found, outcome) = with_server(server, async |login| {
             let remote = Remote::new(login)?;
-            let chosen = choose(trash::read(&remote).await?.photos, below.as_ref(), which);
+            let chosen = select(trash::read(&remote).await?.photos, below.as_ref(), which);
             let found = chosen.len();
             Ok((found, put_back(&remote, chosen).await?))
         })?;
@@ -69,7 +69,7 @@ impl Restore {
         for (path, why) in &outcome.failed {
             eprintln!("not restored: {path}: {why}");
         }
-        println!("restored {}", words::files(outcome.restored));
+        println!("restored {}", format::files(outcome.restored));
         Ok(if outcome.failed.is_empty() {
             ExitCode::SUCCESS
         } else {
@@ -77,26 +77,29 @@ impl Restore {
         })
     }
 
-    fn which(&self) -> anyhow::Result<Which> {
+    fn which(&self) -> anyhow::Result<VersionChoice> {
         if let Some(version) = self.version {
-            return Ok(Which::Version(version));
+            return Ok(VersionChoice::Version(version));
         }
         let Some(ago) = self.ago else {
-            return Ok(Which::Last);
+            return Ok(VersionChoice::Last);
         };
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .context("the machine's clock is wrong")?;
         let then_ms = now.as_millis().saturating_sub(u128::from(ago) * 1000);
-        Ok(Which::AsOf {
+        Ok(VersionChoice::AsOf {
             then_ms: i64::try_from(then_ms).context("the machine's clock is wrong")?,
         })
     }
 }
 
 /// Puts each photo where it stood, on top of whatever stands there now.
-async fn put_back(remote: &Remote, chosen: Vec<TrashedPhoto>) -> Result<Outcome, RemoteError> {
-    let mut outcome = Outcome::default();
+async fn put_back(
+    remote: &Remote,
+    chosen: Vec<TrashedPhoto>,
+) -> Result<RestoreOutcome, RemoteError> {
+    let mut outcome = RestoreOutcome::default();
     let mut bases: HashMap<LibraryPath, u64> = HashMap::new();
     let mut left = chosen;
     for _ in 0..TRIES_MAX {

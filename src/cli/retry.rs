@@ -5,25 +5,25 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::ask::{all_inside_of, block_on, daemon_of};
-use super::words;
+use super::client::{all_inside_of, block_on, daemon_of};
+use super::format;
 use crate::control::RetryRequest;
 
 /// Of what a crash or a power cut tore, that which is there is backed up: no program says any more
 /// how much it was to be.
 #[derive(Debug, Args)]
-pub(super) struct Retry {
+pub(super) struct RetryArgs {
     /// Photos and folders in a mounted directory, or the directory itself
     #[arg(required = true)]
     paths: Vec<PathBuf>,
 }
 
-impl Retry {
+impl RetryArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (mountpoint, paths) = all_inside_of(&self.paths)?;
         let daemon = daemon_of(&mountpoint)?;
         let answer = block_on(daemon.retry(&RetryRequest { paths }))??;
-        println!("tried again: {}", words::amount(answer.again));
+        println!("tried again: {}", format::amount(answer.again));
         if answer.refused.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }

@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use clap::Args;
 use serde::Serialize;
 
-use super::ask::{absolute, block_on, daemon_of};
-use super::words;
+use super::client::{absolute, block_on, daemon_of};
+use super::format;
 use crate::config::Mounts;
-use crate::control::{AskError, Status as Answer};
+use crate::control::{ControlError, MountStatus};
 use crate::uploader::Connection;
 
 #[derive(Debug, Args)]
-pub(super) struct Status {
+pub(super) struct StatusArgs {
     /// The mounted directory; all of them if none is named
     mountpoint: Option<PathBuf>,
     /// As JSON, for programs; units are in the names
@@ -27,12 +27,12 @@ pub(super) struct Status {
 #[serde(untagged)]
 enum Report {
     /// A daemon answers for it.
-    Mounted(Box<Answer>),
+    Mounted(Box<MountStatus>),
     /// It was mounted once; no daemon runs.
     NotMounted { mountpoint: PathBuf, mounted: bool },
 }
 
-impl Status {
+impl StatusArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Some(mountpoint) = &self.mountpoint else {
             let mounts = Mounts::open()?.all()?;
@@ -66,7 +66,7 @@ impl Status {
 fn ask(mountpoint: &Path) -> anyhow::Result<Report> {
     match block_on(daemon_of(mountpoint)?.status())? {
         Ok(answer) => Ok(Report::Mounted(Box::new(answer))),
-        Err(AskError::NotRunning(_)) => Ok(Report::NotMounted {
+        Err(ControlError::NotRunning(_)) => Ok(Report::NotMounted {
             mountpoint: mountpoint.to_owned(),
             mounted: false,
         }),
@@ -86,7 +86,7 @@ fn table(report: &Report) -> String {
     }
 }
 
-fn lines(answer: &Answer) -> String {
+fn lines(answer: &MountStatus) -> String {
     let mut text = String::new();
     let mut line = |line: String| writeln!(text, "{line}").expect("a String takes every line");
     line(format!(
@@ -106,7 +106,7 @@ fn lines(answer: &Answer) -> String {
         line(format!(
             "  {state:<12} {:>9}  {:>10}",
             amount.files,
-            words::bytes(amount.bytes)
+            format::bytes(amount.bytes)
         ));
     }
     if answer.comparing {
@@ -115,25 +115,25 @@ fn lines(answer: &Answer) -> String {
     let saved = answer.saved;
     line(format!(
         "  sent {} at {}/s, {} a shard, {}",
-        words::bytes(answer.sent_bytes),
-        words::bytes(answer.rate_bytes_per_second),
-        words::bytes(answer.shard_bytes),
+        format::bytes(answer.sent_bytes),
+        format::bytes(answer.rate_bytes_per_second),
+        format::bytes(answer.shard_bytes),
         answer.link
     ));
     line(format!(
         "  saved {} by the sync list, {} by the check, {} by instant upload",
-        words::bytes(saved.sync_list_bytes),
-        words::bytes(saved.check_bytes),
-        words::bytes(saved.instant_upload_bytes)
+        format::bytes(saved.sync_list_bytes),
+        format::bytes(saved.check_bytes),
+        format::bytes(saved.instant_upload_bytes)
     ));
     if answer.library.arriving {
         line(format!(
             "  still showing the library: {} so far",
-            words::files(answer.library.arrived)
+            format::files(answer.library.arrived)
         ));
     }
     if answer.library.conflicts > 0 {
-        let shown = words::files(answer.library.conflicts);
+        let shown = format::files(answer.library.conflicts);
         line(format!(
             "  {shown} of other devices shown as \"... (from another device)\", for their names are taken"
         ));
@@ -141,15 +141,15 @@ fn lines(answer: &Answer) -> String {
     if answer.recall.fetching > 0 {
         line(format!(
             "  fetching {}",
-            words::files(answer.recall.fetching)
+            format::files(answer.recall.fetching)
         ));
     }
     let pinned = answer.recall.pinned_left;
     if pinned.files > 0 {
         line(format!(
             "  still to fetch of what is pinned: {}, {}",
-            words::files(pinned.files),
-            words::bytes(pinned.bytes)
+            format::files(pinned.files),
+            format::bytes(pinned.bytes)
         ));
     }
     if answer.names_queued > 0 {
@@ -160,7 +160,7 @@ fn lines(answer: &Answer) -> String {
     }
     line(format!(
         "  files are read and written {}",
-        words::io_path(answer.io_path)
+        format::io_path(answer.io_path)
     ));
     for file in &answer.failing {
         line(format!("  failing: {}: {}", file.path, file.why));
@@ -168,7 +168,7 @@ fn lines(answer: &Answer) -> String {
     text
 }
 
-fn connection(answer: &Answer) -> String {
+fn connection(answer: &MountStatus) -> String {
     match &answer.connection {
         Connection::Starting => format!("asking {}", answer.server),
         Connection::Online => format!("online, {}", answer.server),

@@ -9,24 +9,24 @@ use heirloom_protocol::LibraryPath;
 use heirloom_protocol::message::TrashedPhoto;
 use serde::Serialize;
 
-use super::access::Access;
-use super::ask::{inside_of, with_server};
-use super::words;
+use super::client::{inside_of, with_server};
+use super::format;
+use super::server_args::ServerArgs;
 use crate::daemon::ServerChoice;
 use crate::remote::{Remote, RemoteError};
 
 #[derive(Debug, Subcommand)]
-pub(super) enum Trash {
+pub(super) enum TrashCommand {
     /// List what was removed or replaced, and until when it can be restored
-    List(List),
+    List(ListArgs),
 }
 
 #[derive(Debug, Args)]
-pub(super) struct List {
+pub(super) struct ListArgs {
     /// A mounted directory, or a path in one; with --server, a path in the library
     path: Option<PathBuf>,
     #[command(flatten)]
-    access: Access,
+    access: ServerArgs,
     /// As JSON, for programs; units are in the names
     #[arg(long)]
     json: bool,
@@ -34,17 +34,17 @@ pub(super) struct List {
 
 /// All of a user's trash.
 #[derive(Debug, Serialize)]
-pub(super) struct Contents {
+pub(super) struct TrashContents {
     /// For how many seconds the trash keeps a photo, counted from its removal.
     kept_for_s: u64,
     /// By ascending version.
     pub(super) photos: Vec<TrashedPhoto>,
 }
 
-impl Trash {
+impl TrashCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::List(list) = self;
-        let Place { server, below } = Place::of(list.path.as_deref(), &list.access)?;
+        let TrashScope { server, below } = TrashScope::of(list.path.as_deref(), &list.access)?;
         let mut contents =
             with_server(server, async |login| Ok(read(&Remote::new(login)?).await?))?;
         contents
@@ -60,15 +60,15 @@ impl Trash {
 }
 
 /// A part of a library, as typed.
-pub(super) struct Place {
+pub(super) struct TrashScope {
     pub(super) server: ServerChoice,
     /// None for all of it.
     pub(super) below: Option<LibraryPath>,
 }
 
-impl Place {
+impl TrashScope {
     /// In a mount, or in the library of the server that is named.
-    pub(super) fn of(typed: Option<&Path>, access: &Access) -> anyhow::Result<Self> {
+    pub(super) fn of(typed: Option<&Path>, access: &ServerArgs) -> anyhow::Result<Self> {
         let Some(typed) = typed else {
             return Ok(Self {
                 server: access.server(None)?,
@@ -93,8 +93,8 @@ impl Place {
 }
 
 /// Everything in the trash, page by page.
-pub(super) async fn read(remote: &Remote) -> Result<Contents, RemoteError> {
-    let mut contents = Contents {
+pub(super) async fn read(remote: &Remote) -> Result<TrashContents, RemoteError> {
+    let mut contents = TrashContents {
         kept_for_s: 0,
         photos: Vec::new(),
     };
@@ -116,7 +116,7 @@ pub(super) fn is_below(path: &LibraryPath, above: Option<&LibraryPath>) -> bool 
     above.is_none_or(|place| path.is_at_or_below(place))
 }
 
-fn table(contents: &Contents) -> String {
+fn table(contents: &TrashContents) -> String {
     if contents.photos.is_empty() {
         return "nothing in the trash\n".to_owned();
     }
@@ -129,9 +129,9 @@ fn table(contents: &Contents) -> String {
         format!(
             "{:>10}  {:>10}  removed {} ago, kept for {}  {}\n",
             photo.version,
-            words::bytes(photo.photo.size),
-            words::time(now.saturating_sub(removed)),
-            words::time(left),
+            format::bytes(photo.photo.size),
+            format::time(now.saturating_sub(removed)),
+            format::time(left),
             photo.path
         )
     };

@@ -9,10 +9,10 @@ use clap::Args;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::ask::{absolute, block_on, daemon_of};
+use super::client::{absolute, block_on, daemon_of};
+use super::format;
 use super::wait::{WaitEnd, wait_for};
-use super::words;
-use crate::control::{AskError, UnmountAnswer};
+use crate::control::{ControlError, UnmountResponse};
 use crate::mount::Mount;
 
 /// How long the daemon may take to stop after its mount is gone: requests under way have their own
@@ -20,7 +20,7 @@ use crate::mount::Mount;
 const STOP_WITHIN: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Args)]
-pub(super) struct Unmount {
+pub(super) struct UnmountArgs {
     /// The mounted directory
     mountpoint: PathBuf,
     /// First wait until everything is backed up
@@ -31,7 +31,7 @@ pub(super) struct Unmount {
     timeout: Option<u64>,
 }
 
-impl Unmount {
+impl UnmountArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mountpoint = absolute(&self.mountpoint)?;
         let daemon = daemon_of(&mountpoint)?;
@@ -41,30 +41,30 @@ impl Unmount {
             if let WaitEnd::TimedOut(left) = end {
                 bail!(
                     "still {} not backed up; {} stays mounted",
-                    words::amount(left),
+                    format::amount(left),
                     mountpoint.display()
                 );
             }
         }
         match block_on(daemon.unmount())? {
-            Ok(UnmountAnswer::Unmounted { pid, left }) => {
+            Ok(UnmountResponse::Unmounted { pid, left }) => {
                 await_end(pid, timeout.filter(|_| !self.wait).unwrap_or(STOP_WITHIN))?;
                 println!("unmounted {}", mountpoint.display());
                 if left.files > 0 {
                     println!(
                         "not backed up yet: {}; kept here, and sent after the next mount",
-                        words::amount(left)
+                        format::amount(left)
                     );
                 }
                 Ok(ExitCode::SUCCESS)
             }
-            Ok(UnmountAnswer::Busy) => {
+            Ok(UnmountResponse::Busy) => {
                 bail!(
                     "{0} is in use; close what uses it (`fuser -vm {0}` names it) and try again",
                     mountpoint.display()
                 )
             }
-            Err(AskError::NotRunning(_)) if Mount::clear_stale(&mountpoint)? => {
+            Err(ControlError::NotRunning(_)) if Mount::clear_stale(&mountpoint)? => {
                 println!(
                     "unmounted {}, which a crashed daemon had left",
                     mountpoint.display()

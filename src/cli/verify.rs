@@ -7,25 +7,25 @@ use anyhow::Context as _;
 use clap::Args;
 use heirloom_protocol::LibraryPath;
 
-use super::ask::{block_on, daemon_of};
+use super::client::{block_on, daemon_of};
+use super::format;
 use super::free::places;
-use super::words;
 use crate::control::{
-    Asker, CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile,
-    VerifyAnswer, VerifyRequest, Witness,
+    ControlClient, KeyChoice, KeyComparison, LocalCopy, ReceiptCheck, ServerCopy, VERIFY_FILES_MAX,
+    VerifiedFile, VerifyRequest, VerifyResponse,
 };
 
-mod named;
+mod listing;
 
-use named::Named;
+use listing::FileLister;
 
 /// What to do about a server whose key is another one.
-const KEY_CHANGED: &str = "the server does not sign receipts with the key that this mount met first. If its administrator says that its \
+const KEY_CHANGED: &str = "the server does not sign receipts with the key that this mount known_keys first. If its administrator says that its \
     receipt.key was lost or renewed, `heirloom verify --trust-new-key` takes the new one; if not, ask who answers in its place. Receipts are \
     held against the first key";
 
 #[derive(Debug, Args)]
-pub(super) struct Verify {
+pub(super) struct VerifyArgs {
     /// Photos and folders in a mounted directory, or the directory itself; without any, all of the
     /// only mount
     paths: Vec<PathBuf>,
@@ -40,38 +40,38 @@ pub(super) struct Verify {
 
 /// What was seen so far.
 #[derive(Debug, Default)]
-struct Sum {
+struct VerifyTotals {
     sound: u64,
     unsound: u64,
     not_backed_up: u64,
-    /// What was named is told of one by one; of a whole mount only what is wrong.
-    asked: Asked,
-    key: Option<KeyStanding>,
+    /// What was listing is told of one by one; of a whole mount only what is wrong.
+    asked: VerifyScope,
+    key: Option<KeyComparison>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Asked {
+enum VerifyScope {
     #[default]
     All,
-    Named,
+    FileLister,
 }
 
-impl Verify {
+impl VerifyArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let (mountpoint, paths) = places(&self.paths)?;
         let daemon = daemon_of(&mountpoint)?;
         let sum = block_on(self.look(&daemon, &mountpoint, paths))??;
-        println!("{} verified", words::files(sum.sound));
+        println!("{} verified", format::files(sum.sound));
         if sum.not_backed_up > 0 {
             println!(
                 "{} not backed up yet: see `heirloom status`",
-                words::files(sum.not_backed_up)
+                format::files(sum.not_backed_up)
             );
         }
         if sum.unsound > 0 {
-            println!("{} something is wrong with", words::files(sum.unsound));
+            println!("{} something is wrong with", format::files(sum.unsound));
         }
-        let is_changed = sum.key == Some(KeyStanding::Changed);
+        let is_changed = sum.key == Some(KeyComparison::Changed);
         if is_changed {
             eprintln!("{KEY_CHANGED}");
         }
@@ -86,10 +86,10 @@ impl Verify {
     /// Tells of each page as it comes: reading everything again may take hours.
     async fn look(
         &self,
-        daemon: &Asker,
+        daemon: &ControlClient,
         mountpoint: &Path,
         paths: Vec<LibraryPath>,
-    ) -> anyhow::Result<Sum> {
+    ) -> anyhow::Result<VerifyTotals> {
         let key = if self.trust_new_key {
             KeyChoice::Shown
         } else {
@@ -100,7 +100,7 @@ impl Verify {
             after: None,
             key,
         };
-        let mut sum = Sum::default();
+        let mut sum = VerifyTotals::default();
         if paths.is_empty() {
             loop {
                 let answer = daemon.verify(&request).await?;
@@ -111,11 +111,12 @@ impl Verify {
                 }
             }
         }
-        sum.asked = Asked::Named;
-        let mut named = Named::new(mountpoint, paths).context("cannot find what was named")?;
-        while let Some(page) = named
-            .take(VERIFIED_AT_ONCE)
-            .context("cannot look through what was named")?
+        sum.asked = VerifyScope::FileLister;
+        let mut listing =
+            FileLister::new(mountpoint, paths).context("cannot find what was listing")?;
+        while let Some(page) = listing
+            .take(VERIFY_FILES_MAX)
+            .context("cannot look through what was listing")?
         {
             request.paths = page;
             self.tell(&daemon.verify(&request).await?, &mut sum);
@@ -123,7 +124,7 @@ impl Verify {
         Ok(sum)
     }
 
-    fn tell(&self, answer: &VerifyAnswer, sum: &mut Sum) {
+    fn tell(&self, answer: &VerifyResponse, sum: &mut VerifyTotals) {
         sum.not_backed_up += answer.not_backed_up;
         sum.key = Some(answer.key);
         for file in &answer.files {
@@ -133,7 +134,7 @@ impl Verify {
             } else {
                 sum.unsound += 1;
             }
-            if !sound || sum.asked == Asked::Named || self.all {
+            if !sound || sum.asked == VerifyScope::FileLister || self.all {
                 println!("{}", line(file));
             }
         }
@@ -142,21 +143,21 @@ impl Verify {
 
 fn line(file: &VerifiedFile) -> String {
     let receipt = match file.receipt {
-        Witness::Signed => "receipt signed",
-        Witness::Unsigned => "receipt unsigned until now",
-        Witness::Foreign => "receipt signed by another key",
-        Witness::Missing => "no receipt",
+        ReceiptCheck::Signed => "receipt signed",
+        ReceiptCheck::Unsigned => "receipt unsigned until now",
+        ReceiptCheck::Foreign => "receipt signed by another key",
+        ReceiptCheck::Missing => "no receipt",
     };
     let server = match file.server {
-        CopyThere::Sound => "server: sound",
-        CopyThere::Missing => "server: missing or damaged",
+        ServerCopy::Sound => "server: sound",
+        ServerCopy::Missing => "server: missing or damaged",
     };
     let here = match file.here {
-        CopyHere::Same => "here: the same",
-        CopyHere::Differs => "here: other bytes",
-        CopyHere::Changed => "here: being changed",
-        CopyHere::Placeholder => "here: a placeholder",
-        CopyHere::Unreadable => "here: unreadable",
+        LocalCopy::Same => "here: the same",
+        LocalCopy::Differs => "here: other bytes",
+        LocalCopy::Changed => "here: being changed",
+        LocalCopy::Placeholder => "here: a placeholder",
+        LocalCopy::Unreadable => "here: unreadable",
     };
     let verdict = if file.is_sound() { "ok" } else { "WRONG" };
     format!(

@@ -8,9 +8,9 @@ use anyhow::{Context as _, bail};
 use clap::Args;
 use heirloom_protocol::LibraryPath;
 
-use super::ask::{absolute, block_on, daemon_of};
-use super::words;
-use crate::control::{AskError, Asker, FileReport, WaitRequest};
+use super::client::{absolute, block_on, daemon_of};
+use super::format;
+use crate::control::{ControlClient, ControlError, FileReport, WaitRequest};
 use crate::journal::Amount;
 use crate::uploader::Connection;
 
@@ -18,7 +18,7 @@ use crate::uploader::Connection;
 const ASK_FOR: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Args)]
-pub(super) struct Wait {
+pub(super) struct WaitArgs {
     /// The mounted directory
     mountpoint: PathBuf,
     /// Files in it; all of it if none is named
@@ -37,7 +37,7 @@ pub(super) enum WaitEnd {
     TimedOut(Amount),
 }
 
-impl Wait {
+impl WaitArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let mountpoint = absolute(&self.mountpoint)?;
         let daemon = daemon_of(&mountpoint)?;
@@ -62,7 +62,7 @@ impl Wait {
                 }
                 Ok(ExitCode::FAILURE)
             }
-            WaitEnd::TimedOut(left) => bail!("still {} not backed up", words::amount(left)),
+            WaitEnd::TimedOut(left) => bail!("still {} not backed up", format::amount(left)),
         }
     }
 }
@@ -96,10 +96,10 @@ fn relative_to(mountpoint: &Path, typed: &Path) -> anyhow::Result<PathBuf> {
 /// Asks until everything is backed up or the time is over. Says on standard error, once, what holds
 /// it up.
 pub(super) async fn wait_for(
-    daemon: &Asker,
+    daemon: &ControlClient,
     paths: Vec<LibraryPath>,
     timeout: Option<Duration>,
-) -> Result<WaitEnd, AskError> {
+) -> Result<WaitEnd, ControlError> {
     let until = timeout.map(|limit| Instant::now() + limit);
     let mut told = None;
     loop {

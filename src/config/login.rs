@@ -11,7 +11,7 @@ use hyper::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::ConfigError;
-use super::private::{self, failed};
+use super::private_file::{self, failed};
 
 /// The version of `login.json` that this program writes.
 const VERSION: u32 = 1;
@@ -39,7 +39,7 @@ struct StoredLogin {
 
 impl Login {
     pub(super) fn load(path: &Path) -> Result<Option<Self>, ConfigError> {
-        let Some(stored) = private::read_json::<StoredLogin>(path)? else {
+        let Some(stored) = private_file::read_json::<StoredLogin>(path)? else {
             return Ok(None);
         };
         if stored.version != VERSION {
@@ -66,7 +66,7 @@ impl Login {
             token,
             ca_file,
         } = self.clone();
-        private::write_json(
+        private_file::write_json(
             path,
             &StoredLogin {
                 version: VERSION,

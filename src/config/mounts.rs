@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::private::{self, failed};
-use super::{ConfigError, homes};
+use super::private_file::{self, failed};
+use super::{ConfigError, dirs};
 
 /// The version of the files that this program writes.
 const VERSION: u32 = 1;
@@ -42,33 +42,33 @@ struct StoredMount {
 impl Mounts {
     /// This user's registry; made if it is missing.
     pub fn open() -> Result<Self, ConfigError> {
-        Self::at(homes::state_home()?.join(".mounts"))
+        Self::at(dirs::state_home()?.join(".mounts"))
     }
 
     fn at(folder: PathBuf) -> Result<Self, ConfigError> {
-        private::claim_directory(&folder)?;
+        private_file::claim_directory(&folder)?;
         Ok(Self { folder })
     }
 
     /// This mountpoint's state is there from now on.
     pub fn record(&self, mountpoint: &Path, state: &Path) -> Result<(), ConfigError> {
-        let mountpoint = homes::resolve(mountpoint)?;
+        let mountpoint = dirs::resolve(mountpoint)?;
         let stored = StoredMount {
             version: VERSION,
             mountpoint: text(&mountpoint)?,
             state: text(state)?,
         };
-        private::write_json(&self.file(&mountpoint), &stored)
+        private_file::write_json(&self.file(&mountpoint), &stored)
     }
 
     /// This mountpoint is not mounted any more. Fine if it was not known.
     pub fn forget(&self, mountpoint: &Path) -> Result<(), ConfigError> {
-        private::remove(&self.file(&homes::resolve(mountpoint)?))
+        private_file::remove(&self.file(&dirs::resolve(mountpoint)?))
     }
 
     /// The state directory that was recorded for this mountpoint.
     pub fn find(&self, mountpoint: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        Ok(read(&self.file(&homes::resolve(mountpoint)?))?.map(|entry| entry.state))
+        Ok(read(&self.file(&dirs::resolve(mountpoint)?))?.map(|entry| entry.state))
     }
 
     /// Every mountpoint recorded, in the order of their names.
@@ -95,13 +95,13 @@ impl Mounts {
 
     fn file(&self, resolved: &Path) -> PathBuf {
         self.folder
-            .join(homes::escaped(resolved))
+            .join(dirs::escaped(resolved))
             .with_added_extension("json")
     }
 }
 
 fn read(path: &Path) -> Result<Option<MountEntry>, ConfigError> {
-    let Some(stored) = private::read_json::<StoredMount>(path)? else {
+    let Some(stored) = private_file::read_json::<StoredMount>(path)? else {
         return Ok(None);
     };
     if stored.version != VERSION {
@@ -168,7 +168,7 @@ mod tests {
     fn an_entry_of_a_newer_program_is_not_guessed_at() {
         let home = tempfile::tempdir().unwrap();
         let mounts = Mounts::at(home.path().join("mounts")).unwrap();
-        let file = mounts.file(&homes::resolve(home.path()).unwrap());
+        let file = mounts.file(&dirs::resolve(home.path()).unwrap());
         fs::write(
             &file,
             r#"{"version":2,"mountpoint":"/a","state":"/b","more":1}"#,

@@ -10,8 +10,8 @@ use heirloom_protocol::Fingerprint;
 use heirloom_server::reserve::Reserve;
 use rustix::fs::{FlockOperation, flock};
 
-use super::private::{self, failed};
-use super::{ConfigError, Login, homes};
+use super::private_file::{self, failed};
+use super::{ConfigError, Login, dirs};
 
 /// Longest path of a Unix socket, in bytes: `sun_path` of unix(7) has 108, the last one for NUL.
 const SOCKET_BYTES_MAX: usize = 107;
@@ -28,10 +28,10 @@ impl StateDir {
     /// Opens the directory, making it if it is missing. Refuses one that is somebody else's, or
     /// that others may write.
     pub fn open(root: &Path) -> Result<Self, ConfigError> {
-        private::claim_directory(root)?;
+        private_file::claim_directory(root)?;
         // A daemon does not stay in the directory it was started from.
         let root = root.canonicalize().map_err(failed("find", root))?;
-        let socket = socket_of(&root, homes::runtime_home().as_deref())?;
+        let socket = socket_of(&root, dirs::runtime_home().as_deref())?;
         Ok(Self { root, socket })
     }
 
@@ -94,7 +94,7 @@ impl StateDir {
 
     /// Forgets the saved login; fine if there is none.
     pub fn forget_login(&self) -> Result<(), ConfigError> {
-        private::remove(&self.login())
+        private_file::remove(&self.login())
     }
 
     /// What the server's receipts were signed with at first sight.
@@ -108,7 +108,7 @@ impl StateDir {
 
     /// Default state directory of a mountpoint: `$XDG_STATE_HOME/heirloom/<mountpoint escaped>`.
     pub fn default_for(mountpoint: &Path) -> Result<PathBuf, ConfigError> {
-        Ok(homes::state_home()?.join(homes::escaped(&homes::resolve(mountpoint)?)))
+        Ok(dirs::state_home()?.join(dirs::escaped(&dirs::resolve(mountpoint)?)))
     }
 }
 
@@ -162,7 +162,7 @@ fn socket_of(root: &Path, runtime: Option<&Path>) -> Result<PathBuf, ConfigError
         ))
     });
     // In /tmp somebody else may have made it first: then it is refused, not trusted.
-    private::claim_directory(&folder)?;
+    private_file::claim_directory(&folder)?;
     Ok(folder.join(name))
 }
 

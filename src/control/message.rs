@@ -14,7 +14,7 @@ use crate::uploader::Connection;
 
 /// The whole truth about one mount, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
+pub struct MountStatus {
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// Where its spool, journal and log are.
@@ -24,7 +24,7 @@ pub struct Status {
     /// Whether the server can be reached.
     pub connection: Connection,
     /// Files and bytes by state.
-    pub files: Amounts,
+    pub files: StateTotals,
     /// Whether the tree is still being compared with the journal after the start: until then files
     /// may be missing from `files`.
     pub comparing: bool,
@@ -43,7 +43,7 @@ pub struct Status {
     /// How far the names that other devices changed are shown here.
     pub library: ArrivalReport,
     /// What is only on the server, and being fetched.
-    pub recall: RecallReport,
+    pub recall: FetchReport,
     /// What is failing and why, newest first.
     pub failing: Vec<FailingFile>,
     /// How reads and writes of open files reach the disk.
@@ -54,7 +54,7 @@ pub struct Status {
 
 /// Files and bytes by state. Every file of the mount is in exactly one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Amounts {
+pub struct StateTotals {
     /// The server has vouched for them.
     pub backed_up: Amount,
     /// To be backed up: promised, or not looked at yet.
@@ -82,7 +82,7 @@ pub struct SavedBytes {
 
 /// Photos on their way back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecallReport {
+pub struct FetchReport {
     /// Photos being fetched now.
     pub fetching: u64,
     /// Photo bytes fetched since the start.
@@ -105,7 +105,7 @@ pub struct FreeRequest {
 
 /// Answer of `POST /free`: what became of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FreeAnswer {
+pub struct FreeResponse {
     /// The photos whose bytes are only on the server now, and what the disk got back.
     pub freed: Amount,
     /// Some of those that kept their room, and why.
@@ -134,7 +134,7 @@ pub struct RetryRequest {
 
 /// Answer of `POST /retry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RetryAnswer {
+pub struct RetryResponse {
     /// The failed files that are taken in once more.
     pub again: Amount,
     /// Those that cannot be, and why.
@@ -145,7 +145,7 @@ pub struct RetryAnswer {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// These files, at most [`VERIFIED_AT_ONCE`]; a part of all that the journal knows if there is
+    /// These files, at most [`VERIFY_FILES_MAX`]; a part of all that the journal knows if there is
     /// none.
     pub paths: Vec<LibraryPath>,
     /// Go on behind this, of all.
@@ -156,7 +156,7 @@ pub struct VerifyRequest {
 
 /// Files in one question, and in one answer: each is read here and there, so an answer may take
 /// minutes.
-pub const VERIFIED_AT_ONCE: usize = 20;
+pub const VERIFY_FILES_MAX: usize = 20;
 
 /// What receipts are held against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +172,7 @@ pub enum KeyChoice {
 /// How the key that the server shows now compares with the one that this mount met first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum KeyStanding {
+pub enum KeyComparison {
     /// It is the same.
     Same,
     /// It is another one, or it shows none any more.
@@ -183,9 +183,9 @@ pub enum KeyStanding {
 
 /// Answer of `POST /verify`: how it is with a part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VerifyAnswer {
+pub struct VerifyResponse {
     /// How it is with the server's key.
-    pub key: KeyStanding,
+    pub key: KeyComparison,
     /// Those that are backed up, one by one.
     pub files: Vec<VerifiedFile>,
     /// Those that are still to be, or cannot be.
@@ -200,17 +200,17 @@ pub struct VerifiedFile {
     /// Which.
     pub path: LibraryPath,
     /// The receipt that we have of it.
-    pub receipt: Witness,
+    pub receipt: ReceiptCheck,
     /// What the server found when it read its copy, just now.
-    pub server: CopyThere,
+    pub server: ServerCopy,
     /// What we found when we read ours.
-    pub here: CopyHere,
+    pub here: LocalCopy,
 }
 
 /// A receipt, as it was kept here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Witness {
+pub enum ReceiptCheck {
     /// The server signed it, with the key that this mount met first.
     Signed,
     /// It is only said; the server has signed it now.
@@ -224,7 +224,7 @@ pub enum Witness {
 /// The server's copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CopyThere {
+pub enum ServerCopy {
     /// Its bytes are those of the fingerprint.
     Sound,
     /// It is not there, or damaged.
@@ -234,7 +234,7 @@ pub enum CopyThere {
 /// The copy on this disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum CopyHere {
+pub enum LocalCopy {
     /// Its bytes are those of the fingerprint.
     Same,
     /// They are others, though nobody wrote to it as far as its times tell.
@@ -250,11 +250,11 @@ pub enum CopyHere {
 impl VerifiedFile {
     /// Whether nobody has to look after it.
     pub const fn is_sound(&self) -> bool {
-        matches!(self.receipt, Witness::Signed | Witness::Unsigned)
-            && matches!(self.server, CopyThere::Sound)
+        matches!(self.receipt, ReceiptCheck::Signed | ReceiptCheck::Unsigned)
+            && matches!(self.server, ServerCopy::Sound)
             && matches!(
                 self.here,
-                CopyHere::Same | CopyHere::Changed | CopyHere::Placeholder
+                LocalCopy::Same | LocalCopy::Changed | LocalCopy::Placeholder
             )
     }
 }
@@ -280,7 +280,7 @@ pub struct WaitRequest {
 
 /// Answer of `POST /wait`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WaitAnswer {
+pub struct WaitResponse {
     /// Everything asked for is backed up, or never will be without a person (see `stuck`).
     pub done: bool,
     /// What is not backed up yet.
@@ -309,7 +309,7 @@ pub struct FileReport {
 /// Answer of `POST /unmount`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "unmount", rename_all = "snake_case")]
-pub enum UnmountAnswer {
+pub enum UnmountResponse {
     /// The kernel has let go; the daemon is stopping.
     Unmounted {
         /// The process whose end is the end of it all.

@@ -8,7 +8,7 @@ use heirloom_server::serve::{ServeError, Server};
 
 use super::ServerChoice;
 use crate::config::{ConfigError, Login, Mounts, ServerUrl, StateDir, TokenError};
-use crate::control::Asker;
+use crate::control::ControlClient;
 
 /// What its address follows where it is named to people.
 pub(super) const NAMED: &str = "embedded, ";
@@ -41,12 +41,12 @@ pub enum EmbeddedError {
 
 /// A server that answers, for as long as this is held.
 #[derive(Debug)]
-pub struct Reached {
+pub struct RunningServer {
     login: Login,
     embedded: Option<Embedded>,
 }
 
-impl Reached {
+impl RunningServer {
     /// Makes sure that a server can be spoken to. The embedded one is that of a mount, or, while
     /// none is up, one that runs in this process.
     pub async fn server(choice: ServerChoice) -> Result<Self, EmbeddedError> {
@@ -91,7 +91,7 @@ impl Reached {
 /// that is its owner's alone: whoever took over a port that ours once had is shown no token.
 async fn running() -> Result<Option<ServerUrl>, ConfigError> {
     for mount in Mounts::open()?.all()? {
-        let daemon = Asker::new(&StateDir::open(&mount.state)?.control_socket());
+        let daemon = ControlClient::new(&StateDir::open(&mount.state)?.control_socket());
         if let Ok(status) = daemon.status().await
             && let Some(server) = status
                 .server

@@ -86,7 +86,7 @@ impl Bond {
         }
         let installation = met.installation.clone();
         let kept: Result<_, ConfigError> =
-            run_blocking(move || state.meet_receipt_key(&installation, Some(shown))).await;
+            run_blocking(move || state.trust_on_first_use(&installation, Some(shown))).await;
         match kept {
             Ok(Some(key)) if key == shown => {}
             Ok(_) => tracing::warn!(

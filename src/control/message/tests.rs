@@ -22,7 +22,7 @@ const fn amount(files: u64, bytes: u64) -> Amount {
 
 #[test]
 fn the_status_that_scripts_read_keeps_its_spelling() {
-    let status = Status {
+    let status = MountStatus {
         mountpoint: "/home/anna/Cloud".into(),
         state_dir: "/home/anna/.local/state/heirloom/Cloud".into(),
         server: "https://photos.example:8420".to_owned(),
@@ -30,7 +30,7 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
             why: "the server cannot be reached".to_owned(),
             retry_s: 7,
         },
-        files: Amounts {
+        files: StateTotals {
             backed_up: amount(1, 2),
             pending: amount(3, 4),
             uploading: amount(5, 6),
@@ -55,7 +55,7 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
             arrived: 25,
             conflicts: 26,
         },
-        recall: RecallReport {
+        recall: FetchReport {
             fetching: 19,
             fetched_bytes: 20,
             pinned_left: amount(21, 22),
@@ -108,7 +108,7 @@ fn what_is_retried_keeps_its_spelling() {
         serde_json::json!({ "paths": ["2026/a.jpg"] }),
     );
     spelled(
-        &RetryAnswer {
+        &RetryResponse {
             again: amount(1, 2),
             refused: vec![FailingFile {
                 path: path("b.jpg"),

@@ -1,4 +1,4 @@
-//! *The key that was met*: what a server's receipts were signed with when this mount first spoke to
+//! *The key that was known*: what a server's receipts were signed with when this mount first spoke to
 //! it.
 //!
 //! Whoever later answers in the server's place, or changes what it once promised, cannot sign
@@ -10,7 +10,7 @@ use std::path::Path;
 use heirloom_protocol::signature::ReceiptKey;
 use serde::{Deserialize, Serialize};
 
-use super::private;
+use super::private_file;
 use super::{ConfigError, StateDir};
 
 /// The version of `receipt-key.json` that this program writes.
@@ -29,24 +29,24 @@ struct StoredKey {
 impl StateDir {
     /// The key that receipts of this installation are held against: the first that it ever showed.
     /// If it shows its first one now, that is kept. Nothing if it never showed one.
-    pub fn meet_receipt_key(
+    pub fn trust_on_first_use(
         &self,
         installation: &str,
         shown: Option<ReceiptKey>,
     ) -> Result<Option<ReceiptKey>, ConfigError> {
-        if let Some(met) = read(&self.receipt_key())?
-            && met.installation == installation
+        if let Some(known) = read(&self.receipt_key())?
+            && known.installation == installation
         {
-            return Ok(Some(met.receipt_key));
+            return Ok(Some(known.receipt_key));
         }
         if let Some(key) = shown {
-            self.trust_receipt_key(installation, key)?;
+            self.replace_receipt_key(installation, key)?;
         }
         Ok(shown)
     }
 
     /// Receipts are held against this key from now on, because a person said so.
-    pub fn trust_receipt_key(
+    pub fn replace_receipt_key(
         &self,
         installation: &str,
         receipt_key: ReceiptKey,
@@ -56,12 +56,12 @@ impl StateDir {
             installation: installation.to_owned(),
             receipt_key,
         };
-        private::write_json(&self.receipt_key(), &stored)
+        private_file::write_json(&self.receipt_key(), &stored)
     }
 }
 
 fn read(path: &Path) -> Result<Option<StoredKey>, ConfigError> {
-    let stored: Option<StoredKey> = private::read_json(path)?;
+    let stored: Option<StoredKey> = private_file::read_json(path)?;
     match stored {
         Some(stored) if stored.version != VERSION => Err(ConfigError::Version {
             path: path.to_owned(),
@@ -83,24 +83,24 @@ mod tests {
     fn the_first_key_of_an_installation_stays_until_a_person_says_otherwise() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(&folder.path().join("state")).unwrap();
-        let meet = |installation, shown| state.meet_receipt_key(installation, shown).unwrap();
+        let meet = |installation, shown| state.trust_on_first_use(installation, shown).unwrap();
         assert_eq!(meet("one", None), None, "it signs nothing yet");
         assert_eq!(meet("one", Some(key(1))), Some(key(1)));
         assert_eq!(meet("one", Some(key(2))), Some(key(1)));
         assert_eq!(meet("one", None), Some(key(1)));
         let state = StateDir::open(state.root()).unwrap();
         assert_eq!(
-            state.meet_receipt_key("one", Some(key(2))).unwrap(),
+            state.trust_on_first_use("one", Some(key(2))).unwrap(),
             Some(key(1)),
             "also after a start"
         );
-        state.trust_receipt_key("one", key(2)).unwrap();
+        state.replace_receipt_key("one", key(2)).unwrap();
         assert_eq!(
-            state.meet_receipt_key("one", Some(key(1))).unwrap(),
+            state.trust_on_first_use("one", Some(key(1))).unwrap(),
             Some(key(2))
         );
         assert_eq!(
-            state.meet_receipt_key("other", Some(key(3))).unwrap(),
+            state.trust_on_first_use("other", Some(key(3))).unwrap(),
             Some(key(3)),
             "another server"
         );
@@ -115,10 +115,10 @@ mod tests {
             format!(r#"{{"version": {version}, "installation": "one", "receipt_key": "{key}"}}"#)
         };
         std::fs::write(state.receipt_key(), stored(1)).unwrap();
-        assert_eq!(state.meet_receipt_key("one", None).unwrap(), Some(key(7)));
+        assert_eq!(state.trust_on_first_use("one", None).unwrap(), Some(key(7)));
         std::fs::write(state.receipt_key(), stored(2)).unwrap();
         assert!(matches!(
-            state.meet_receipt_key("one", Some(key(1))),
+            state.trust_on_first_use("one", Some(key(1))),
             Err(ConfigError::Version { version: 2, .. })
         ));
     }

@@ -9,12 +9,12 @@ use heirloom_protocol::message::{Receipt, Session};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::signature::ReceiptKey;
 
-use super::answer::Desk;
 use super::message::{
-    CopyHere, CopyThere, KeyChoice, KeyStanding, VERIFIED_AT_ONCE, VerifiedFile, VerifyAnswer,
-    VerifyRequest, Witness,
+    KeyChoice, KeyComparison, LocalCopy, ReceiptCheck, ServerCopy, VERIFY_FILES_MAX, VerifiedFile,
+    VerifyRequest, VerifyResponse,
 };
-use super::room::{Refused, refused};
+use super::server::ControlState;
+use super::space::{Refused, refused};
 use crate::background::run_blocking;
 use crate::config::ConfigError;
 use crate::journal::{FileId, FileRecord, FileState, JournalError};
@@ -22,16 +22,16 @@ use crate::spool::{Kind, Place, Spool, SpoolError, fingerprint_of};
 
 /// What a receipt is held against.
 #[derive(Clone, Copy, Debug)]
-struct Judge {
+struct ReceiptVerifier {
     user: UserId,
     key: Option<ReceiptKey>,
-    standing: KeyStanding,
+    standing: KeyComparison,
 }
 
 /// Why files that were named are not verified.
 #[derive(Debug, thiserror::Error)]
 enum VerifyError {
-    #[error("at most {VERIFIED_AT_ONCE} files at once, not {0}")]
+    #[error("at most {VERIFY_FILES_MAX} files at once, not {0}")]
     TooMany(usize),
     #[error(transparent)]
     Spool(#[from] SpoolError),
@@ -40,28 +40,29 @@ enum VerifyError {
 }
 
 pub(super) async fn verify(
-    State(desk): State<Arc<Desk>>,
+    State(context): State<Arc<ControlState>>,
     Json(request): Json<VerifyRequest>,
-) -> Result<Json<VerifyAnswer>, Refused> {
+) -> Result<Json<VerifyResponse>, Refused> {
     // Asked anew: the key that was shown an hour ago may not be the one that is shown now.
-    desk.remote
+    context
+        .remote
         .renewed_session()
         .await
         .map_err(|error| refused(&error))?;
-    let session = desk
+    let session = context
         .library
         .session()
         .await
         .map_err(|error| refused(&error))?;
-    let (choosing, choice) = (Arc::clone(&desk), request.key);
+    let (choosing, choice) = (Arc::clone(&context), request.key);
     let judge = run_blocking(move || choosing.judge(&session, choice))
         .await
         .map_err(|error| refused(&error))?;
-    let looking = Arc::clone(&desk);
+    let looking = Arc::clone(&context);
     let (page, next) = run_blocking(move || looking.page(&request))
         .await
         .map_err(|error| refused(&error))?;
-    let mut answer = VerifyAnswer {
+    let mut answer = VerifyResponse {
         key: judge.standing,
         files: Vec::new(),
         not_backed_up: 0,
@@ -76,7 +77,7 @@ pub(super) async fn verify(
             FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint } => {
                 answer
                     .files
-                    .push(desk.verified(judge, record, fingerprint).await?);
+                    .push(context.verified(judge, record, fingerprint).await?);
             }
             FileState::Pending { .. } | FileState::Failed { .. } => answer.not_backed_up += 1,
             FileState::Local { .. } => {}
@@ -85,21 +86,23 @@ pub(super) async fn verify(
     Ok(Json(answer))
 }
 
-impl Desk {
+impl ControlState {
     /// Compares the server's key with the one that was met first.
-    fn judge(&self, session: &Session, choice: KeyChoice) -> Result<Judge, ConfigError> {
+    fn judge(&self, session: &Session, choice: KeyChoice) -> Result<ReceiptVerifier, ConfigError> {
         let shown = session.receipt_key;
         if let (KeyChoice::Shown, Some(key)) = (choice, shown) {
             tracing::warn!("the server's new key is trusted, because its user says so");
-            self.state.trust_receipt_key(&session.installation, key)?;
+            self.state.replace_receipt_key(&session.installation, key)?;
         }
-        let key = self.state.meet_receipt_key(&session.installation, shown)?;
+        let key = self
+            .state
+            .trust_on_first_use(&session.installation, shown)?;
         let standing = match key {
-            None => KeyStanding::None,
-            Some(_) if key == shown => KeyStanding::Same,
-            Some(_) => KeyStanding::Changed,
+            None => KeyComparison::None,
+            Some(_) if key == shown => KeyComparison::Same,
+            Some(_) => KeyComparison::Changed,
         };
-        Ok(Judge {
+        Ok(ReceiptVerifier {
             user: session.user,
             key,
             standing,
@@ -115,14 +118,14 @@ impl Desk {
         if request.paths.is_empty() {
             let page = self
                 .journal
-                .files_after(request.after.map(FileId), VERIFIED_AT_ONCE)?;
+                .files_after(request.after.map(FileId), VERIFY_FILES_MAX)?;
             let next = page.last().map(|(id, _)| id.0);
             return Ok((
                 page.into_iter().map(|(_, record)| Some(record)).collect(),
                 next,
             ));
         }
-        if request.paths.len() > VERIFIED_AT_ONCE {
+        if request.paths.len() > VERIFY_FILES_MAX {
             return Err(VerifyError::TooMany(request.paths.len()));
         }
         let mut page = Vec::new();
@@ -146,12 +149,12 @@ impl Desk {
 
     async fn verified(
         self: &Arc<Self>,
-        judge: Judge,
+        judge: ReceiptVerifier,
         record: FileRecord,
         fingerprint: Fingerprint,
     ) -> Result<VerifiedFile, Refused> {
-        let desk = Arc::clone(self);
-        let kept = run_blocking(move || desk.journal.receipt(fingerprint))
+        let context = Arc::clone(self);
+        let kept = run_blocking(move || context.journal.receipt(fingerprint))
             .await
             .map_err(|error| refused(&error))?;
         let fresh = self
@@ -162,19 +165,19 @@ impl Desk {
         let fresh = fresh.map(|fresh| fresh.receipt);
         let receipt = judge.witness(kept);
         let better = fresh.filter(|fresh| {
-            receipt != Witness::Signed && judge.witness(Some(*fresh)) == Witness::Signed
+            receipt != ReceiptCheck::Signed && judge.witness(Some(*fresh)) == ReceiptCheck::Signed
         });
         if let Some(better) = better {
-            let desk = Arc::clone(self);
-            let keeping = run_blocking(move || desk.journal.keep_receipts(vec![better]));
+            let context = Arc::clone(self);
+            let keeping = run_blocking(move || context.journal.keep_receipts(vec![better]));
             keeping.await.map_err(|error| refused(&error))?;
         }
-        let (desk, path) = (Arc::clone(self), record.path.clone());
-        let here = run_blocking(move || here(&desk.spool, &record, fingerprint)).await;
+        let (context, path) = (Arc::clone(self), record.path.clone());
+        let here = run_blocking(move || here(&context.spool, &record, fingerprint)).await;
         let server = if fresh.is_some() {
-            CopyThere::Sound
+            ServerCopy::Sound
         } else {
-            CopyThere::Missing
+            ServerCopy::Missing
         };
         Ok(VerifiedFile {
             path,
@@ -185,39 +188,39 @@ impl Desk {
     }
 }
 
-impl Judge {
-    fn witness(&self, kept: Option<Receipt>) -> Witness {
+impl ReceiptVerifier {
+    fn witness(&self, kept: Option<Receipt>) -> ReceiptCheck {
         let Some(receipt) = kept else {
-            return Witness::Missing;
+            return ReceiptCheck::Missing;
         };
         match (receipt.signature, self.key) {
-            (None, _) => Witness::Unsigned,
+            (None, _) => ReceiptCheck::Unsigned,
             (Some(signature), Some(key))
                 if key.vouches(&receipt.statement(self.user), &signature) =>
             {
-                Witness::Signed
+                ReceiptCheck::Signed
             }
-            (Some(_), _) => Witness::Foreign,
+            (Some(_), _) => ReceiptCheck::Foreign,
         }
     }
 }
 
 /// Reads the file here. Only one that is as it was when it was backed up says anything.
-fn here(spool: &Spool, record: &FileRecord, fingerprint: Fingerprint) -> CopyHere {
+fn here(spool: &Spool, record: &FileRecord, fingerprint: Fingerprint) -> LocalCopy {
     if let FileState::Placeholder { .. } = record.state {
-        return CopyHere::Placeholder;
+        return LocalCopy::Placeholder;
     }
     let Ok(file) = spool.read(&record.path) else {
-        return CopyHere::Unreadable;
+        return LocalCopy::Unreadable;
     };
     let unchanged = || Spool::identify(&file).is_ok_and(|(_, stamp)| stamp == record.stamp);
     match fingerprint_of(&file) {
-        _ if !unchanged() => CopyHere::Changed,
-        Ok(found) if found == fingerprint => CopyHere::Same,
-        Ok(_) => CopyHere::Differs,
+        _ if !unchanged() => LocalCopy::Changed,
+        Ok(found) if found == fingerprint => LocalCopy::Same,
+        Ok(_) => LocalCopy::Differs,
         Err(error) => {
             tracing::warn!(%error, "a photo here cannot be read");
-            CopyHere::Unreadable
+            LocalCopy::Unreadable
         }
     }
 }

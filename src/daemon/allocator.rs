@@ -11,7 +11,7 @@ const MAP_FROM_BYTES: libc::c_int = 128 << 10;
 
 /// Fixes the size from which memory is given back at once. A C library that does not take the hint
 /// is left as it is.
-pub(super) fn give_back_large_buffers() {
+pub(super) fn return_large_buffers() {
     // SAFETY: mallopt(3) only sets a parameter of the allocator, and may be called at any time.
     let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAP_FROM_BYTES) };
     if taken == 0 {

@@ -18,12 +18,12 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::message::{
-    Amounts, FailingFile, FileReport, RecallReport, SavedBytes, Status, UnmountAnswer, WaitAnswer,
-    WaitRequest,
+    FailingFile, FetchReport, FileReport, MountStatus, SavedBytes, StateTotals, UnmountResponse,
+    WaitRequest, WaitResponse,
 };
-use super::retrying::retry;
-use super::room::{self, Refused, refused};
-use super::verifying;
+use super::retry::retry;
+use super::space::{self, Refused, refused};
+use super::verify;
 use crate::background::run_blocking;
 use crate::config::StateDir;
 use crate::fetch::Recall;
@@ -46,7 +46,7 @@ const FAILED_MAX: usize = 100;
 
 /// What the answers are made from.
 #[derive(Debug)]
-pub struct Desk {
+pub struct ControlState {
     /// Where it is mounted.
     pub mountpoint: PathBuf,
     /// The state directory.
@@ -73,16 +73,16 @@ pub struct Desk {
 
 /// The socket, being answered.
 #[derive(Debug)]
-pub struct Control {
+pub struct ControlServer {
     socket: PathBuf,
     ending: Arc<Notify>,
     task: JoinHandle<()>,
 }
 
-impl Control {
+impl ControlServer {
     /// Listens on `socket`, taking the place of one that a crashed daemon left. Must be called
     /// inside a tokio runtime, with the state directory's lock held.
-    pub fn start(socket: &Path, desk: Desk) -> io::Result<Self> {
+    pub fn start(socket: &Path, context: ControlState) -> io::Result<Self> {
         match fs::remove_file(socket) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             Ok(()) | Err(_) => {}
@@ -94,12 +94,12 @@ impl Control {
             .route("/status", get(status))
             .route("/wait", post(wait))
             .route("/unmount", post(unmount))
-            .route("/free", post(room::free))
-            .route("/verify", post(verifying::verify))
-            .route("/pin", post(room::pin))
-            .route("/unpin", post(room::unpin))
+            .route("/free", post(space::free))
+            .route("/verify", post(verify::verify))
+            .route("/pin", post(space::pin))
+            .route("/unpin", post(space::unpin))
             .route("/retry", post(retry))
-            .with_state(Arc::new(desk));
+            .with_state(Arc::new(context));
         let ending = Arc::new(Notify::new());
         let ended = Arc::clone(&ending);
         let task = tokio::spawn(async move {
@@ -133,21 +133,24 @@ impl Control {
     }
 }
 
-async fn status(State(desk): State<Arc<Desk>>) -> Json<Status> {
-    Json(run_blocking(move || desk.status()).await)
+async fn status(State(context): State<Arc<ControlState>>) -> Json<MountStatus> {
+    Json(run_blocking(move || context.status()).await)
 }
 
-async fn wait(State(desk): State<Arc<Desk>>, Json(request): Json<WaitRequest>) -> Json<WaitAnswer> {
+async fn wait(
+    State(context): State<Arc<ControlState>>,
+    Json(request): Json<WaitRequest>,
+) -> Json<WaitResponse> {
     let until = Instant::now() + Duration::from_millis(request.within_ms.min(WAIT_MS_MAX));
     let mut news = [
-        desk.intake.watch(),
-        desk.uploader.watch(),
-        desk.library.watch(),
+        context.intake.watch(),
+        context.uploader.watch(),
+        context.library.watch(),
     ];
     loop {
         // Mark first, look second: a change between the two wakes us again.
         news.iter_mut().for_each(watch::Receiver::mark_unchanged);
-        let (looking, paths) = (Arc::clone(&desk), request.paths.clone());
+        let (looking, paths) = (Arc::clone(&context), request.paths.clone());
         let answer = run_blocking(move || looking.look(paths)).await;
         let any = select_all(news.iter_mut().map(|room| Box::pin(changed(room))));
         if answer.done || timeout_at(until, any).await.is_err() {
@@ -163,30 +166,32 @@ async fn changed(news: &mut watch::Receiver<u64>) {
     }
 }
 
-async fn unmount(State(desk): State<Arc<Desk>>) -> Result<Json<UnmountAnswer>, Refused> {
+async fn unmount(
+    State(context): State<Arc<ControlState>>,
+) -> Result<Json<UnmountResponse>, Refused> {
     let unmounted = run_blocking(move || {
-        let left = desk.status().files.not_backed_up();
-        desk.mount.unmount().map(|()| left)
+        let left = context.status().files.not_backed_up();
+        context.mount.unmount().map(|()| left)
     });
     match unmounted.await {
-        Ok(left) => Ok(Json(UnmountAnswer::Unmounted {
+        Ok(left) => Ok(Json(UnmountResponse::Unmounted {
             pid: std::process::id(),
             left,
         })),
-        Err(MountError::Busy { .. }) => Ok(Json(UnmountAnswer::Busy)),
+        Err(MountError::Busy { .. }) => Ok(Json(UnmountResponse::Busy)),
         Err(error) => Err(refused(&error)),
     }
 }
 
-impl Desk {
-    fn status(&self) -> Status {
+impl ControlState {
+    fn status(&self) -> MountStatus {
         let (uploader, recall) = (self.uploader.status(), self.recall.activity());
         let troubled = recall
             .troubles
             .iter()
             .filter_map(|(id, why)| Some((self.path_of(*id)?, why.clone())));
         let tried_again = uploader.failing.into_iter().chain(troubled).collect();
-        Status {
+        MountStatus {
             mountpoint: self.mountpoint.clone(),
             state_dir: self.state.root().to_owned(),
             server: self.server.clone(),
@@ -203,7 +208,7 @@ impl Desk {
                 instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
             },
             library: self.library.arrivals(),
-            recall: RecallReport {
+            recall: FetchReport {
                 fetching: recall.fetching as u64,
                 fetched_bytes: recall.fetched_bytes,
                 pinned_left: recall.pinned_left,
@@ -237,7 +242,7 @@ impl Desk {
         record.map(|record| record.path)
     }
 
-    fn amounts(&self) -> Amounts {
+    fn amounts(&self) -> StateTotals {
         let tally = self.intake.tally();
         let uploading = self.uploader.status().uploading.iter().fold(
             Amount::default(),
@@ -246,7 +251,7 @@ impl Desk {
                 bytes: sum.bytes + progress.total_bytes,
             },
         );
-        Amounts {
+        StateTotals {
             backed_up: tally.backed_up,
             // What is on its way is still pending in the journal; here each file has one state.
             pending: Amount {
@@ -260,7 +265,7 @@ impl Desk {
         }
     }
 
-    fn look(&self, paths: Vec<LibraryPath>) -> WaitAnswer {
+    fn look(&self, paths: Vec<LibraryPath>) -> WaitResponse {
         let connection = self.uploader.status().connection;
         if paths.is_empty() {
             // In the order of a photo's way: what passes from one to the next while we look is met
@@ -268,7 +273,7 @@ impl Desk {
             let taken_in = self.intake.compared() && !self.intake.busy();
             let left = self.amounts().not_backed_up();
             let named = self.journal.names_queued() == 0;
-            return WaitAnswer {
+            return WaitResponse {
                 done: taken_in && left.files == 0 && named,
                 left,
                 stuck: self.failed().into_iter().map(FileReport::from).collect(),
@@ -287,7 +292,7 @@ impl Desk {
             bytes: open.iter().map(|(_, bytes)| bytes).sum(),
         };
         let stuck = stuck.into_iter().map(|(report, _)| report).collect();
-        WaitAnswer {
+        WaitResponse {
             done: left.files == 0,
             left,
             stuck,
@@ -353,7 +358,7 @@ impl Desk {
     }
 }
 
-impl Amounts {
+impl StateTotals {
     /// What still has to be backed up.
     pub fn not_backed_up(&self) -> Amount {
         Amount {

@@ -7,9 +7,9 @@ use heirloom_protocol::message::TrashedPhoto;
 
 use crate::cli::trash::is_below;
 
-/// Which photos of a place.
+/// VersionChoice photos of a place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Which {
+pub(super) enum VersionChoice {
     /// The last one that was lost from each path. In a folder only where nothing stands: an edit
     /// made on purpose is not undone because somebody wants a removed photo back.
     Last,
@@ -20,10 +20,10 @@ pub(super) enum Which {
 }
 
 /// At most one photo for each path at or below `place`.
-pub(super) fn choose(
+pub(super) fn select(
     trash: Vec<TrashedPhoto>,
     place: Option<&LibraryPath>,
-    which: Which,
+    which: VersionChoice,
 ) -> Vec<TrashedPhoto> {
     let mut chosen: BTreeMap<LibraryPath, TrashedPhoto> = BTreeMap::new();
     for photo in trash
@@ -33,8 +33,10 @@ pub(super) fn choose(
         let better = match (which, chosen.get(&photo.path)) {
             (_, None) => true,
             // The first that was lost after that moment is the one that stood then.
-            (Which::AsOf { .. }, Some(known)) => photo.version < known.version,
-            (Which::Last | Which::Version(_), Some(known)) => photo.version > known.version,
+            (VersionChoice::AsOf { .. }, Some(known)) => photo.version < known.version,
+            (VersionChoice::Last | VersionChoice::Version(_), Some(known)) => {
+                photo.version > known.version
+            }
         };
         if better {
             chosen.insert(photo.path.clone(), photo);
@@ -43,11 +45,11 @@ pub(super) fn choose(
     chosen.into_values().collect()
 }
 
-fn is_meant(photo: &TrashedPhoto, place: Option<&LibraryPath>, which: Which) -> bool {
+fn is_meant(photo: &TrashedPhoto, place: Option<&LibraryPath>, which: VersionChoice) -> bool {
     match which {
-        Which::Last => photo.standing == 0 || place == Some(&photo.path),
-        Which::Version(version) => photo.version == version,
-        Which::AsOf { then_ms } => photo.removed_at_ms >= then_ms,
+        VersionChoice::Last => photo.standing == 0 || place == Some(&photo.path),
+        VersionChoice::Version(version) => photo.version == version,
+        VersionChoice::AsOf { then_ms } => photo.removed_at_ms >= then_ms,
     }
 }
 
@@ -77,7 +79,7 @@ mod tests {
         }
     }
 
-    fn chosen(place: Option<&str>, which: Which) -> Vec<u64> {
+    fn chosen(place: Option<&str>, which: VersionChoice) -> Vec<u64> {
         let trash = vec![
             lost("trip/a.jpg", 1, 100, 0),
             lost("trip/a.jpg", 4, 200, 0),
@@ -85,7 +87,7 @@ mod tests {
             lost("tripod.jpg", 3, 160, 0),
         ];
         let place = place.map(path);
-        choose(trash, place.as_ref(), which)
+        select(trash, place.as_ref(), which)
             .into_iter()
             .map(|photo| photo.version)
             .collect()
@@ -93,27 +95,27 @@ mod tests {
 
     #[test]
     fn the_last_photo_of_a_path_is_meant_and_of_a_folder_only_what_is_gone() {
-        assert_eq!(chosen(Some("trip/a.jpg"), Which::Last), [4]);
+        assert_eq!(chosen(Some("trip/a.jpg"), VersionChoice::Last), [4]);
         assert_eq!(
-            chosen(Some("trip/b.jpg"), Which::Last),
+            chosen(Some("trip/b.jpg"), VersionChoice::Last),
             [2],
             "named, it is restored over what stands there"
         );
-        assert_eq!(chosen(Some("trip"), Which::Last), [4]);
-        assert_eq!(chosen(None, Which::Last), [4, 3]);
-        assert!(chosen(Some("trip/c.jpg"), Which::Last).is_empty());
+        assert_eq!(chosen(Some("trip"), VersionChoice::Last), [4]);
+        assert_eq!(chosen(None, VersionChoice::Last), [4, 3]);
+        assert!(chosen(Some("trip/c.jpg"), VersionChoice::Last).is_empty());
     }
 
     #[test]
     fn a_version_is_meant_where_it_stood() {
-        assert_eq!(chosen(Some("trip/a.jpg"), Which::Version(1)), [1]);
-        assert!(chosen(Some("trip/b.jpg"), Which::Version(1)).is_empty());
+        assert_eq!(chosen(Some("trip/a.jpg"), VersionChoice::Version(1)), [1]);
+        assert!(chosen(Some("trip/b.jpg"), VersionChoice::Version(1)).is_empty());
     }
 
     #[test]
     fn a_moment_means_what_stood_then() {
-        assert_eq!(chosen(None, Which::AsOf { then_ms: 50 }), [1, 2, 3]);
-        assert_eq!(chosen(None, Which::AsOf { then_ms: 155 }), [4, 3]);
-        assert!(chosen(None, Which::AsOf { then_ms: 201 }).is_empty());
+        assert_eq!(chosen(None, VersionChoice::AsOf { then_ms: 50 }), [1, 2, 3]);
+        assert_eq!(chosen(None, VersionChoice::AsOf { then_ms: 155 }), [4, 3]);
+        assert!(chosen(None, VersionChoice::AsOf { then_ms: 201 }).is_empty());
     }
 }

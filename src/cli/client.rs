@@ -7,8 +7,8 @@ use anyhow::{Context as _, bail};
 use heirloom_protocol::LibraryPath;
 
 use crate::config::{Login, Mounts, StateDir};
-use crate::control::Asker;
-use crate::daemon::{Reached, ServerChoice};
+use crate::control::ControlClient;
+use crate::daemon::{RunningServer, ServerChoice};
 
 /// The absolute path of a mountpoint as typed, with `.`, `..` and symbolic links resolved.
 /// The mountpoint itself is not looked into: a dead mount cannot be.
@@ -25,14 +25,16 @@ pub(super) fn absolute(typed: &Path) -> anyhow::Result<PathBuf> {
 }
 
 /// The daemon of one mountpoint.
-pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<Asker> {
+pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<ControlClient> {
     let Some(state) = Mounts::open()?.find(mountpoint)? else {
         bail!(
             "nothing is mounted at {0}; `heirloom mount {0}` mounts it",
             mountpoint.display()
         );
     };
-    Ok(Asker::new(&StateDir::open(&state)?.control_socket()))
+    Ok(ControlClient::new(
+        &StateDir::open(&state)?.control_socket(),
+    ))
 }
 
 /// The mount that a path as typed lies in, and the path below it; none for the mountpoint itself.
@@ -87,16 +89,16 @@ pub(super) fn block_on<F: Future>(question: F) -> anyhow::Result<F::Output> {
     Ok(runtime.block_on(question))
 }
 
-/// Runs one errand at a server to its end.
+/// Runs one job at a server to its end.
 pub(super) fn with_server<T>(
     choice: ServerChoice,
-    errand: impl AsyncFnOnce(&Login) -> anyhow::Result<T>,
+    job: impl AsyncFnOnce(&Login) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
-        let reached = Reached::server(choice)
+        let reached = RunningServer::server(choice)
             .await
             .context("cannot start the embedded server")?;
-        let done = errand(reached.login()).await;
+        let done = job(reached.login()).await;
         reached.end().await;
         done
     })?

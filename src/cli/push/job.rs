@@ -1,4 +1,4 @@
-//! The errand: bringing gathered photos to the server, several at a time, then telling it their
+//! The job: bringing gathered photos to the server, several at a time, then telling it their
 //! names.
 
 use std::fs::File;
@@ -12,7 +12,7 @@ use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome};
 use heirloom_protocol::{ByteRange, route};
 use indicatif::ProgressBar;
 
-use super::gather::Photo;
+use super::collect::LocalPhoto;
 use crate::config::Login;
 use crate::remote::Remote;
 use crate::spool::{Spool, fingerprint_of};
@@ -25,7 +25,7 @@ const PHOTOS_AT_A_TIME: usize = 16;
 const NAME_TRIES_MAX: u32 = 3;
 
 /// One run of `heirloom push`.
-pub(super) struct Errand {
+pub(super) struct PushJob {
     remote: Remote,
     carrier: Carrier,
     bar: ProgressBar,
@@ -33,14 +33,14 @@ pub(super) struct Errand {
 
 /// What it came to: photos by how they came to be backed up.
 #[derive(Debug, Default)]
-pub(super) struct Outcome {
+pub(super) struct PushOutcome {
     pub(super) sent: u64,
     pub(super) already: u64,
     pub(super) linked: u64,
     pub(super) failed: Vec<(PathBuf, String)>,
 }
 
-impl Errand {
+impl PushJob {
     pub(super) fn new(login: &Login, bar: ProgressBar) -> anyhow::Result<Self> {
         let remote = Remote::new(login)?;
         Ok(Self {
@@ -50,13 +50,13 @@ impl Errand {
         })
     }
 
-    pub(super) async fn run(self, photos: Vec<Photo>) -> anyhow::Result<Outcome> {
+    pub(super) async fn run(self, photos: Vec<LocalPhoto>) -> anyhow::Result<PushOutcome> {
         // One clear word about server and token before any photo is read.
         self.remote
             .session()
             .await
             .context("cannot use the server")?;
-        let mut outcome = Outcome::default();
+        let mut outcome = PushOutcome::default();
         let mut names = Vec::new();
         let mut carried = stream::iter(photos)
             .map(|photo| async { (photo.path.clone(), self.carry(photo).await) })
@@ -77,7 +77,7 @@ impl Errand {
         Ok(outcome)
     }
 
-    async fn carry(&self, photo: Photo) -> anyhow::Result<(BackedUp, LibraryChange)> {
+    async fn carry(&self, photo: LocalPhoto) -> anyhow::Result<(BackedUp, LibraryChange)> {
         let path = photo.path.clone();
         let (image, mtime_ns) = tokio::task::spawn_blocking(move || open(&path))
             .await
@@ -108,7 +108,7 @@ impl Errand {
     async fn tell(
         &self,
         mut names: Vec<(PathBuf, LibraryChange)>,
-        outcome: &mut Outcome,
+        outcome: &mut PushOutcome,
     ) -> anyhow::Result<()> {
         for _ in 0..NAME_TRIES_MAX {
             if names.is_empty() {
@@ -142,7 +142,7 @@ impl Errand {
     }
 }
 
-impl Outcome {
+impl PushOutcome {
     fn count(&mut self, backed_up: BackedUp) {
         match backed_up {
             BackedUp::Sent(_) => self.sent += 1,

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use clap::Args;
 
-use crate::config::{Login, Mounts, ServerUrl, StateDir, Token, data_home};
+use crate::config::{Login, Mounts, ServerUrl, StateDir, Token, server_data_dir};
 use crate::daemon::{ServerChoice, was_used};
 
 /// A server and a token for it, as typed; or neither.
 #[derive(Debug, Args)]
-pub(super) struct Access {
+pub(super) struct ServerArgs {
     /// The server; without it, the one that the mount uses, whether it is up or not
     #[arg(long, value_name = "URL", requires = "token_file")]
     server: Option<ServerUrl>,
@@ -23,7 +23,7 @@ pub(super) struct Access {
     ca_file: Option<PathBuf>,
 }
 
-impl Access {
+impl ServerArgs {
     /// Whether a server is named.
     pub(super) const fn is_named(&self) -> bool {
         self.server.is_some()
@@ -40,7 +40,7 @@ impl Access {
                 ca_file,
             }));
         }
-        let embedded = data_home()?;
+        let embedded = server_data_dir()?;
         let Some(state) = state_of(mountpoint)? else {
             return Ok(ServerChoice::Embedded(embedded));
         };

@@ -18,7 +18,7 @@ const OURS: &str = "heirloom";
 const NAME_BYTES_MAX: usize = 240;
 
 /// Where the embedded server keeps its data: `$XDG_DATA_HOME/heirloom/server`.
-pub fn data_home() -> Result<PathBuf, ConfigError> {
+pub fn server_data_dir() -> Result<PathBuf, ConfigError> {
     Ok(xdg()?.data_dir().join(OURS).join("server"))
 }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 
-use super::answer::Desk;
-use super::message::{FailingFile, RetryAnswer, RetryRequest};
-use super::room::{Refused, refused};
+use super::message::{FailingFile, RetryRequest, RetryResponse};
+use super::server::ControlState;
+use super::space::{Refused, refused};
 use crate::background::run_blocking;
 use heirloom_support::error_chain::display_chain;
 
@@ -15,10 +15,10 @@ use heirloom_support::error_chain::display_chain;
 const REFUSED_MAX: usize = 100;
 
 pub(super) async fn retry(
-    State(desk): State<Arc<Desk>>,
+    State(context): State<Arc<ControlState>>,
     Json(request): Json<RetryRequest>,
-) -> Result<Json<RetryAnswer>, Refused> {
-    let intake = desk.intake.clone();
+) -> Result<Json<RetryResponse>, Refused> {
+    let intake = context.intake.clone();
     let retried = run_blocking(move || intake.retry(&request.paths))
         .await
         .map_err(|error| refused(&error))?;
@@ -29,7 +29,7 @@ pub(super) async fn retry(
             why: display_chain(&error),
         })
         .collect();
-    Ok(Json(RetryAnswer {
+    Ok(Json(RetryResponse {
         again: retried.again,
         refused,
     }))

@@ -26,7 +26,7 @@ pub(super) fn amount(amount: Amount) -> String {
     format!("{}, {}", files(amount.files), bytes(amount.bytes))
 }
 
-/// How files are read and written, after those words.
+/// How files are read and written, after those format.
 pub(super) fn io_path(path: IoPath) -> &'static str {
     match path {
         IoPath::Passthrough => "by the kernel itself (passthrough)",

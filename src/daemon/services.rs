@@ -8,10 +8,10 @@ use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::embedded::{Embedded, EmbeddedError, NAMED};
-use super::{memory, open_files};
+use super::{allocator, open_file_limit};
 use crate::background::lower_priority;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
-use crate::control::{Control, Desk};
+use crate::control::{ControlServer, ControlState};
 use crate::fetch::{Keeping, Manner, Recall};
 use crate::intake::{Intake, IntakeError};
 use crate::journal::{Journal, JournalError};
@@ -29,7 +29,7 @@ const BLOCKING_THREADS_MAX: usize = 16;
 
 /// What to start.
 #[derive(Debug)]
-pub struct Plan {
+pub struct MountConfig {
     /// Where to mount.
     pub mountpoint: PathBuf,
     /// Everything of this mount.
@@ -57,7 +57,7 @@ pub enum ServerChoice {
 
 /// What keeps the house from standing.
 #[derive(Debug, thiserror::Error)]
-pub enum HouseError {
+pub enum ServicesError {
     /// The state directory is not to be had.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -91,7 +91,7 @@ pub enum HouseError {
 
 /// A house that stands: mounted, backing up, answering.
 #[derive(Debug)]
-pub struct House {
+pub struct Services {
     // Dropped last: the rooms above need it to end.
     runtime: Runtime,
     embedded: Option<Embedded>,
@@ -101,17 +101,17 @@ pub struct House {
     intake: Intake,
     journal: Arc<Journal>,
     mount: Arc<Mount>,
-    control: Control,
+    control: ControlServer,
     _lock: StateLock,
 }
 
-impl House {
+impl Services {
     /// Starts every room. When this returns, the mount is usable. On an error nothing is left
     /// mounted.
-    pub fn start(plan: Plan) -> Result<Self, HouseError> {
+    pub fn start(plan: MountConfig) -> Result<Self, ServicesError> {
         let lock = plan.state.lock()?;
-        memory::give_back_large_buffers();
-        open_files::allow_many();
+        allocator::return_large_buffers();
+        open_file_limit::raise();
         let runtime = network_threads()?;
         let inside = runtime.enter();
         let (login, embedded, server) = runtime.block_on(open_server(plan.server))?;
@@ -153,7 +153,7 @@ impl House {
         recall.keep_pinned();
         library.follow(spool.clone(), mount.shelf());
         unmount_on_signals(&mount)?;
-        let desk = Desk {
+        let context = ControlState {
             mountpoint: plan.mountpoint.clone(),
             state: plan.state.clone(),
             server,
@@ -166,12 +166,13 @@ impl House {
             remote,
             mount: Arc::clone(&mount),
         };
-        let control = Control::start(&plan.state.control_socket(), desk).map_err(|source| {
-            HouseError::System {
-                doing: "listen on the control socket",
-                source,
-            }
-        })?;
+        let control =
+            ControlServer::start(&plan.state.control_socket(), context).map_err(|source| {
+                ServicesError::System {
+                    doing: "listen on the control socket",
+                    source,
+                }
+            })?;
         Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
         tracing::info!(mountpoint = %plan.mountpoint.display(), io_path = ?mount.io_path(), "mounted");
         drop(inside);
@@ -212,14 +213,14 @@ impl House {
     }
 }
 
-fn network_threads() -> Result<Runtime, HouseError> {
+fn network_threads() -> Result<Runtime, ServicesError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
         .on_thread_start(lower_priority)
         .enable_all()
         .build()
-        .map_err(|source| HouseError::System {
+        .map_err(|source| ServicesError::System {
             doing: "start the network threads",
             source,
         })
@@ -228,7 +229,7 @@ fn network_threads() -> Result<Runtime, HouseError> {
 /// How to speak to the server, our own server if that is it, and what to call it.
 async fn open_server(
     choice: ServerChoice,
-) -> Result<(Login, Option<Embedded>, String), HouseError> {
+) -> Result<(Login, Option<Embedded>, String), ServicesError> {
     Ok(match choice {
         ServerChoice::At(login) => {
             let name = login.server.to_string();
@@ -242,7 +243,7 @@ async fn open_server(
     })
 }
 
-fn open_journal(state: &StateDir) -> Result<Arc<Journal>, HouseError> {
+fn open_journal(state: &StateDir) -> Result<Arc<Journal>, ServicesError> {
     let journal = Journal::open(&state.journal())?;
     if journal.was_rebuilt() {
         tracing::warn!(
@@ -254,9 +255,9 @@ fn open_journal(state: &StateDir) -> Result<Arc<Journal>, HouseError> {
 
 /// SIGTERM and SIGINT take the mount away, also when it is busy: open files keep working until they
 /// are closed.
-fn unmount_on_signals(mount: &Arc<Mount>) -> Result<(), HouseError> {
+fn unmount_on_signals(mount: &Arc<Mount>) -> Result<(), ServicesError> {
     let mount = Arc::downgrade(mount);
-    let system = |source| HouseError::System {
+    let system = |source| ServicesError::System {
         doing: "wait for signals",
         source,
     };

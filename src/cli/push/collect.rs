@@ -12,7 +12,7 @@ use crate::intake;
 
 /// A photo on the local disk, and its place in the library.
 #[derive(Clone, Debug)]
-pub(super) struct Photo {
+pub(super) struct LocalPhoto {
     pub(super) path: PathBuf,
     pub(super) place: LibraryPath,
     /// In bytes, as it was when it was gathered.
@@ -21,8 +21,8 @@ pub(super) struct Photo {
 
 /// What the person's paths came to.
 #[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) photos: Vec<Photo>,
+pub(super) struct Collected {
+    pub(super) photos: Vec<LocalPhoto>,
     /// Of the photos, in all.
     pub(super) bytes: u64,
     /// Files that are not backed up, and why.
@@ -31,8 +31,8 @@ pub(super) struct Found {
 
 /// A file `a/b.jpg` becomes `b.jpg`; a folder `a/b` becomes `b/...` with all that is in it.
 /// A path that was named and is not there is an error; symbolic links inside folders are left out.
-pub(super) fn gather(paths: &[PathBuf], accept: Accept) -> anyhow::Result<Found> {
-    let mut found = Found::default();
+pub(super) fn collect(paths: &[PathBuf], accept: Accept) -> anyhow::Result<Collected> {
+    let mut found = Collected::default();
     for path in paths {
         let named = path
             .canonicalize()
@@ -45,7 +45,7 @@ pub(super) fn gather(paths: &[PathBuf], accept: Accept) -> anyhow::Result<Found>
     Ok(found)
 }
 
-impl Found {
+impl Collected {
     fn take(&mut self, path: &Path, place: LibraryPath, accept: Accept) -> anyhow::Result<()> {
         let unreadable = || format!("cannot read {}", path.display());
         let facts = fs::symlink_metadata(path).with_context(unreadable)?;
@@ -65,7 +65,7 @@ impl Found {
             self.leave_out(path, &why);
         } else {
             self.bytes += facts.len();
-            self.photos.push(Photo {
+            self.photos.push(LocalPhoto {
                 path: path.to_owned(),
                 place,
                 size: facts.len(),

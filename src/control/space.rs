@@ -8,8 +8,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use heirloom_protocol::LibraryPath;
 
-use super::answer::Desk;
-use super::message::{FailingFile, FreeAnswer, FreeRequest, PinRequest};
+use super::message::{FailingFile, FreeRequest, FreeResponse, PinRequest};
+use super::server::ControlState;
 use crate::background::run_blocking;
 use crate::fetch::{Freed, Kept, Selection};
 use crate::journal::{Amount, FileId};
@@ -20,11 +20,12 @@ use heirloom_support::error_chain::display_chain;
 const KEPT_MAX: usize = 100;
 
 pub(super) async fn free(
-    State(desk): State<Arc<Desk>>,
+    State(context): State<Arc<ControlState>>,
     Json(request): Json<FreeRequest>,
-) -> Result<Json<FreeAnswer>, Refused> {
+) -> Result<Json<FreeResponse>, Refused> {
     // Who uses the sync list asks first whose it is.
-    desk.library
+    context
+        .library
         .session()
         .await
         .map_err(|error| refused(&error))?;
@@ -33,7 +34,7 @@ pub(super) async fn free(
         paths: request.paths,
         unused_since,
     };
-    let freed = desk
+    let freed = context
         .recall
         .free(selection, request.after.map(FileId))
         .await
@@ -42,33 +43,33 @@ pub(super) async fn free(
 }
 
 pub(super) async fn pin(
-    State(desk): State<Arc<Desk>>,
+    State(context): State<Arc<ControlState>>,
     Json(request): Json<PinRequest>,
 ) -> Result<Json<()>, Refused> {
-    run_blocking(move || desk.recall.pin(&request.path))
+    run_blocking(move || context.recall.pin(&request.path))
         .await
         .map(Json)
         .map_err(|error| refused(&error))
 }
 
 pub(super) async fn unpin(
-    State(desk): State<Arc<Desk>>,
+    State(context): State<Arc<ControlState>>,
     Json(request): Json<PinRequest>,
 ) -> Result<Json<()>, Refused> {
-    run_blocking(move || desk.spool.take_pin_off(&request.path))
+    run_blocking(move || context.spool.take_pin_off(&request.path))
         .await
         .map(Json)
         .map_err(|error| refused(&error))
 }
 
-fn answer(freed: Freed) -> FreeAnswer {
+fn answer(freed: Freed) -> FreeResponse {
     // What is on the server already is what was asked for.
     let kept: Vec<_> = freed
         .kept
         .into_iter()
         .filter(|(_, kept)| !matches!(kept, Kept::Already))
         .collect();
-    FreeAnswer {
+    FreeResponse {
         freed: Amount {
             files: freed.files,
             bytes: freed.bytes,

@@ -1,4 +1,4 @@
-//! What was named: files, and those below folders, a few at a time. The tree itself is walked, so
+//! What was listing: files, and those below folders, a few at a time. The tree itself is walked, so
 //! that one photo of a very large library costs no more than one of a small one.
 
 use std::fs;
@@ -9,13 +9,13 @@ use heirloom_protocol::LibraryPath;
 
 /// What is left to look through.
 #[derive(Debug)]
-pub(super) struct Named {
+pub(super) struct FileLister {
     mountpoint: PathBuf,
     /// The last one is next.
     waiting: Vec<LibraryPath>,
 }
 
-impl Named {
+impl FileLister {
     /// These, in a mount. An error if one is not there.
     pub(super) fn new(mountpoint: &Path, paths: Vec<LibraryPath>) -> io::Result<Self> {
         for path in &paths {
@@ -76,9 +76,10 @@ mod tests {
         }
         fs::write(mount.path().join("one.jpg"), "x").unwrap();
         std::os::unix::fs::symlink("../one.jpg", mount.path().join("2025/link.jpg")).unwrap();
-        let mut named = Named::new(mount.path(), vec![path("2025"), path("one.jpg")]).unwrap();
+        let mut listing =
+            FileLister::new(mount.path(), vec![path("2025"), path("one.jpg")]).unwrap();
         let (mut taken, mut pages) = (Vec::new(), 0);
-        while let Some(page) = named.take(10).unwrap() {
+        while let Some(page) = listing.take(10).unwrap() {
             assert!((1..=10).contains(&page.len()));
             taken.extend(page);
             pages += 1;
@@ -86,6 +87,6 @@ mod tests {
         taken.sort();
         expected.sort();
         assert_eq!((taken, pages), (expected, 4));
-        assert!(Named::new(mount.path(), vec![path("gone.jpg")]).is_err());
+        assert!(FileLister::new(mount.path(), vec![path("gone.jpg")]).is_err());
     }
 }

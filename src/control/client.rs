@@ -15,8 +15,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 
 use super::message::{
-    FreeAnswer, FreeRequest, PinRequest, RetryAnswer, RetryRequest, Status, UnmountAnswer,
-    VerifyAnswer, VerifyRequest, WaitAnswer, WaitRequest,
+    FreeRequest, FreeResponse, MountStatus, PinRequest, RetryRequest, RetryResponse,
+    UnmountResponse, VerifyRequest, VerifyResponse, WaitRequest, WaitResponse,
 };
 
 /// The daemon answers from memory; one that does not within this is stuck.
@@ -32,13 +32,13 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// Asks one daemon.
 #[derive(Clone, Debug)]
-pub struct Asker {
+pub struct ControlClient {
     socket: PathBuf,
 }
 
 /// A question without an answer.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
+pub enum ControlError {
     /// Nobody listens: the daemon is not running.
     #[error(
         "nothing is mounted there, or its daemon was killed; `heirloom mount` goes on where it ended"
@@ -58,7 +58,7 @@ pub enum AskError {
     Refused(String),
 }
 
-impl Asker {
+impl ControlClient {
     /// Asks the daemon that listens on `socket`.
     pub fn new(socket: &Path) -> Self {
         Self {
@@ -67,41 +67,41 @@ impl Asker {
     }
 
     /// The state of everything.
-    pub async fn status(&self) -> Result<Status, AskError> {
+    pub async fn status(&self) -> Result<MountStatus, ControlError> {
         self.ask("/status", Method::GET, &(), ANSWER_WITHIN).await
     }
 
     /// Whether all is backed up; waits a while for it.
-    pub async fn wait(&self, request: &WaitRequest) -> Result<WaitAnswer, AskError> {
+    pub async fn wait(&self, request: &WaitRequest) -> Result<WaitResponse, ControlError> {
         let within = Duration::from_millis(request.within_ms) + ANSWER_WITHIN;
         self.ask("/wait", Method::POST, request, within).await
     }
 
     /// Takes the mount away.
-    pub async fn unmount(&self) -> Result<UnmountAnswer, AskError> {
+    pub async fn unmount(&self) -> Result<UnmountResponse, ControlError> {
         self.ask("/unmount", Method::POST, &(), ANSWER_WITHIN).await
     }
 
     /// Gives the room of photos back, a part of those asked for.
-    pub async fn free(&self, request: &FreeRequest) -> Result<FreeAnswer, AskError> {
+    pub async fn free(&self, request: &FreeRequest) -> Result<FreeResponse, ControlError> {
         self.ask("/free", Method::POST, request, FREED_WITHIN).await
     }
 
     /// Takes failed files in once more.
-    pub async fn retry(&self, request: &RetryRequest) -> Result<RetryAnswer, AskError> {
+    pub async fn retry(&self, request: &RetryRequest) -> Result<RetryResponse, ControlError> {
         self.ask("/retry", Method::POST, request, ANSWER_WITHIN)
             .await
     }
 
     /// Holds receipts, the server's copies and those here against each other, a part of those asked
     /// for.
-    pub async fn verify(&self, request: &VerifyRequest) -> Result<VerifyAnswer, AskError> {
+    pub async fn verify(&self, request: &VerifyRequest) -> Result<VerifyResponse, ControlError> {
         self.ask("/verify", Method::POST, request, FREED_WITHIN)
             .await
     }
 
     /// Keeps a file, or all in a folder, on this disk.
-    pub async fn pin(&self, path: &LibraryPath) -> Result<(), AskError> {
+    pub async fn pin(&self, path: &LibraryPath) -> Result<(), ControlError> {
         self.ask(
             "/pin",
             Method::POST,
@@ -112,7 +112,7 @@ impl Asker {
     }
 
     /// Takes a pin off.
-    pub async fn unpin(&self, path: &LibraryPath) -> Result<(), AskError> {
+    pub async fn unpin(&self, path: &LibraryPath) -> Result<(), ControlError> {
         self.ask(
             "/unpin",
             Method::POST,
@@ -128,10 +128,10 @@ impl Asker {
         method: Method,
         body: &Q,
         within: Duration,
-    ) -> Result<A, AskError> {
+    ) -> Result<A, ControlError> {
         let stream = UnixStream::connect(&self.socket)
             .await
-            .map_err(AskError::NotRunning)?;
+            .map_err(ControlError::NotRunning)?;
         let exchange = exchange(
             stream,
             question,
@@ -139,11 +139,13 @@ impl Asker {
             serde_json::to_vec(body).map_err(|e| lost(question, e))?,
         );
         let (ok, answer) = match tokio::time::timeout(within, exchange).await {
-            Ok(answered) => answered.map_err(|source| AskError::NoAnswer { question, source })?,
+            Ok(answered) => {
+                answered.map_err(|source| ControlError::NoAnswer { question, source })?
+            }
             Err(elapsed) => return Err(lost(question, elapsed)),
         };
         if !ok {
-            return Err(AskError::Refused(
+            return Err(ControlError::Refused(
                 String::from_utf8_lossy(&answer).into_owned(),
             ));
         }
@@ -151,8 +153,11 @@ impl Asker {
     }
 }
 
-fn lost(question: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> AskError {
-    AskError::NoAnswer {
+fn lost(
+    question: &'static str,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> ControlError {
+    ControlError::NoAnswer {
         question,
         source: Box::new(error),
     }
