@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
 use crate::blobs::{BlobError, Blobs, Freed, Section};
@@ -183,7 +183,7 @@ impl Clearing {
             Reason::Stray => self.index.unknown_images(images).await,
         };
         let unheld = unheld.map_err(ClearingError::Index)?;
-        heirloom_crash::pass(Point::ImageForgotten);
+        heirloom_crash::reached(CrashPoint::ImageUnindexed);
         let freed = self
             .blobs
             .remove(alone, unheld)

@@ -11,7 +11,7 @@ mod nonces;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::message::{CheckImage, CrossUser, Receipt};
 use heirloom_protocol::possession::{Nonce, Proof, SIZE_MIN, UserId};
@@ -197,13 +197,13 @@ impl Possession {
         caller: &Caller,
         image: &CheckImage,
     ) -> Result<Option<Receipt>, IndexError> {
-        heirloom_crash::pass(Point::ProofRight);
+        heirloom_crash::reached(CrashPoint::ProofVerified);
         let linked = match self.index.link(caller.user, image.fingerprint).await {
             // Sent in full, it is refused for the same reason, and there the sender hears of it.
             Err(IndexError::OverQuota { .. }) => None,
             linked => linked?,
         };
-        heirloom_crash::pass(Point::LinkRecorded);
+        heirloom_crash::reached(CrashPoint::LinkRecorded);
         if linked.is_some() {
             self.counters.images_linked.add_one();
             tracing::info!(user = %caller.user, fingerprint = %image.fingerprint, "linked after proof of possession");
@@ -221,7 +221,7 @@ impl Possession {
         }
         tracing::warn!(fingerprint = %image.fingerprint, "a stored image is damaged; quarantined until it is sent again");
         self.counters.images_quarantined.add_one();
-        heirloom_crash::pass(Point::DamageRecorded);
+        heirloom_crash::reached(CrashPoint::DamageRecorded);
         if let Err(error) = self.blobs.quarantine(image.fingerprint).await {
             // Not fatal: whoever uploads it again replaces the file.
             tracing::warn!(fingerprint = %image.fingerprint, %error, "move a damaged image aside");

@@ -9,7 +9,7 @@ mod looking;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -183,13 +183,13 @@ impl Scrub {
         if !round.damaged.is_empty() {
             found();
         }
-        heirloom_crash::pass(Point::PageScrubbed);
+        heirloom_crash::reached(CrashPoint::PageScrubbed);
         let step = last.map_or(ScrubStep::Done, |last| ScrubStep::Behind(Some(last)));
         self.index
             .note_scrub(ScrubMark { step, ..mark })
             .await
             .map_err(ScrubError::Index)?;
-        heirloom_crash::pass(Point::ScrubNoted);
+        heirloom_crash::reached(CrashPoint::ScrubRecorded);
         Ok(if step == ScrubStep::Done {
             ROUND_GAP
         } else {
@@ -239,7 +239,7 @@ impl Scrub {
         }
         tracing::error!(%fingerprint, "a stored image is damaged; quarantined until it is sent again");
         self.counters.images_quarantined.add_one();
-        heirloom_crash::pass(Point::DamageRecorded);
+        heirloom_crash::reached(CrashPoint::DamageRecorded);
         let moved = self.blobs.quarantine(fingerprint).await;
         moved
             .map(|()| found)

@@ -25,7 +25,7 @@ mod sweep;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::batch::ParcelError;
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
 use heirloom_protocol::{ByteRange, Fingerprint, ShardSize};
@@ -365,7 +365,7 @@ impl Assembly {
         let fingerprint = key.fingerprint;
         let forgotten = self.index.forget_upload(key.user, fingerprint).await;
         forgotten.map_err(|source| index_failed(fingerprint, source))?;
-        heirloom_crash::pass(Point::UploadForgotten);
+        heirloom_crash::reached(CrashPoint::UploadUnlisted);
         self.blobs
             .discard(key)
             .await

@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -268,11 +268,11 @@ impl Fetch {
             .and(restored)
             .and_then(|()| self.file.sync_data())
             .map_err(failed)?;
-        heirloom_crash::pass(Point::PieceSynced);
+        heirloom_crash::reached(CrashPoint::FetchedRangeSynced);
         let mut state = locked(&self.state);
         state.pieces.came(piece);
         self.declared(&state).declare(&self.file).map_err(failed)?;
-        heirloom_crash::pass(Point::PieceNoted);
+        heirloom_crash::reached(CrashPoint::FetchedRangeRecorded);
         Ok(())
     }
 
@@ -334,10 +334,10 @@ impl Fetch {
     fn become_ordinary(&self) -> io::Result<()> {
         self.declaration().restore_time(&self.file)?;
         self.file.sync_all()?;
-        heirloom_crash::pass(Point::WholeSynced);
+        heirloom_crash::reached(CrashPoint::FetchedFileSynced);
         Placeholder::dissolve(&self.file)?;
         self.file.sync_all()?;
-        heirloom_crash::pass(Point::WholeUndeclared);
+        heirloom_crash::reached(CrashPoint::PlaceholderCleared);
         Ok(())
     }
 

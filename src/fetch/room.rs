@@ -8,7 +8,7 @@
 
 use std::fs::File;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
 use super::{Inside, Recall};
@@ -84,7 +84,7 @@ impl Inside {
             return Err(Kept::Changed);
         }
         self.restate(id, record, fingerprint)?;
-        heirloom_crash::pass(Point::FreeRestated);
+        heirloom_crash::reached(CrashPoint::EvictionRecorded);
         Placeholder::hollow_out(&file, fingerprint, self.manner.head_bytes).map_err(failed)?;
         let after = Facts::of(&file).map_err(failed)?;
         tracing::info!(file = id.0, %fingerprint, "its bytes are only on the server now");

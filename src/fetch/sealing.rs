@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 
 use super::Inside;
 use super::fetch::Fetch;
@@ -65,6 +65,6 @@ impl Inside {
                 "the journal does not know yet that a photo was fetched"
             );
         }
-        heirloom_crash::pass(Point::WholeRestated);
+        heirloom_crash::reached(CrashPoint::FetchRecorded);
     }
 }

@@ -7,7 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 
 use super::desk::{Desk, Trail};
 use super::inside::Inside;
@@ -78,11 +78,11 @@ impl Inside {
             })
             .collect();
         if !synced.is_empty() {
-            heirloom_crash::pass(Point::FileSynced);
+            heirloom_crash::reached(CrashPoint::FileSynced);
         }
         self.make_names_durable(&mut synced);
         if !synced.is_empty() {
-            heirloom_crash::pass(Point::FileNameSynced);
+            heirloom_crash::reached(CrashPoint::FileNameSynced);
         }
         found.extend(
             synced
@@ -171,7 +171,7 @@ impl Inside {
             self.neighbours.names_changed();
         }
         if !promised.is_empty() {
-            heirloom_crash::pass(Point::MarkRemoved);
+            heirloom_crash::reached(CrashPoint::WriteStateCleared);
         }
         if !entries.records.is_empty() {
             self.journal.record(entries.records)?;
@@ -183,7 +183,7 @@ impl Inside {
             tracing::info!(file = id.0, %fingerprint, bytes, "promised");
         }
         if !promised.is_empty() {
-            heirloom_crash::pass(Point::PromiseWritten);
+            heirloom_crash::reached(CrashPoint::FileQueued);
             self.neighbours.promised();
         }
         Ok(entries.notes)

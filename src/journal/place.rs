@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use redb::{Builder, Database};
 
 use super::error::JournalError;
@@ -131,9 +131,9 @@ fn begin(path: &Path) -> Result<(), JournalError> {
     })?;
     file.sync_all()
         .map_err(failed("make the journal durable at", &aside))?;
-    heirloom_crash::pass(Point::JournalMade);
+    heirloom_crash::reached(CrashPoint::JournalCreated);
     fs::rename(&aside, path).map_err(failed("name the journal", path))?;
-    heirloom_crash::pass(Point::JournalNamed);
+    heirloom_crash::reached(CrashPoint::JournalRenamed);
     sync_folder(path)
 }
 

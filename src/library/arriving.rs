@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{LibraryEntry, LibraryFeed, LibraryPhoto};
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
@@ -133,12 +133,12 @@ impl Arriving {
         }
         if shown.arrived > 0 {
             self.spool.sync_all()?;
-            heirloom_crash::pass(Point::PlaceholdersSynced);
+            heirloom_crash::reached(CrashPoint::PlaceholdersSynced);
             tracing::info!(photos = shown.arrived, "shown from the library");
         }
         self.journal.arrive(arrived)?;
         if shown.arrived > 0 {
-            heirloom_crash::pass(Point::ArrivalWritten);
+            heirloom_crash::reached(CrashPoint::RemoteNamesRecorded);
         }
         Ok(shown)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 use tokio::sync::{Notify, watch};
@@ -160,7 +160,7 @@ impl Outbox {
         }
         match self.remote.change_library(&batch.message()).await {
             Ok(outcomes) => {
-                heirloom_crash::pass(Point::NamesAnswered);
+                heirloom_crash::reached(CrashPoint::NamesAcknowledged);
                 self.carry_out(batch.judge(outcomes.outcomes)).await?;
                 self.batch_max = usize::MAX;
             }
@@ -220,7 +220,7 @@ impl Outbox {
     ) -> Result<(), LibraryError> {
         let journal = Arc::clone(&self.journal);
         run_blocking(move || journal.confirm_names(done, versions)).await?;
-        heirloom_crash::pass(Point::NamesConfirmed);
+        heirloom_crash::reached(CrashPoint::NamesDequeued);
         self.bells.confirmed.send_modify(|count| *count += 1);
         Ok(())
     }

@@ -12,7 +12,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 
@@ -120,12 +120,12 @@ impl Placeholder {
         };
         hollow.declare(file)?;
         file.sync_all()?;
-        heirloom_crash::pass(Point::FreeDeclared);
+        heirloom_crash::reached(CrashPoint::EvictionMarked);
         if let Err(refused) = hollow.punch(file, head) {
             Self::dissolve(file)?;
             return Err(refused);
         }
-        heirloom_crash::pass(Point::FreePunched);
+        heirloom_crash::reached(CrashPoint::EvictionPunched);
         hollow.restore_time(file)
     }
 
@@ -265,9 +265,9 @@ impl Spool {
     ) -> Result<FileId, SpoolError> {
         let failed = |source| SpoolError::of("make a placeholder at", path, source);
         placeholder.shape(spare).map_err(failed)?;
-        heirloom_crash::pass(Point::PlaceholderDeclared);
+        heirloom_crash::reached(CrashPoint::PlaceholderCreated);
         let id = self.place_spare(spare, path, MODE)?.id;
-        heirloom_crash::pass(Point::PlaceholderNamed);
+        heirloom_crash::reached(CrashPoint::PlaceholderLinked);
         // A placeholder of another time is known for that, and gets its own back.
         placeholder.restore_time(spare).map_err(failed)?;
         Ok(id)

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{CheckedImage, Limits, Receipt, Session};
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
@@ -150,9 +150,9 @@ struct Notes {
 
 impl Witness for Notes {
     fn acknowledged(&self, range: ByteRange) {
-        heirloom_crash::pass(Point::ShardAnswered);
+        heirloom_crash::reached(CrashPoint::ShardAcknowledged);
         log(self.journal.note_shard(self.image, range));
-        heirloom_crash::pass(Point::ShardNoted);
+        heirloom_crash::reached(CrashPoint::ShardRecorded);
     }
 
     fn progressed(&self, received_bytes: u64) {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
@@ -69,10 +69,10 @@ impl Settler {
     async fn settle(&self, group: Vec<End>) {
         let settled: Vec<Settled> = group.iter().map(End::settled).collect();
         let journal = Arc::clone(&self.journal);
-        heirloom_crash::pass(Point::ReceiptAnswered);
+        heirloom_crash::reached(CrashPoint::ReceiptReceived);
         match run_blocking(move || journal.settle(settled)).await {
             Ok(done) => {
-                heirloom_crash::pass(Point::ReceiptWritten);
+                heirloom_crash::reached(CrashPoint::ReceiptRecorded);
                 self.announce(&group, &done);
                 self.library.wake();
             }

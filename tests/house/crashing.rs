@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ContentDigest, Fingerprint, RangeSet, route};
 
 use crate::command::finish;
@@ -50,52 +50,59 @@ enum Scene {
 }
 
 /// Where a point is met.
-fn scene_of(point: Point) -> Scene {
+fn scene_of(point: CrashPoint) -> Scene {
     match point {
-        Point::JournalMade | Point::JournalNamed => Scene::Beginning,
-        Point::FileNamed
-        | Point::FileClosed
-        | Point::FileSynced
-        | Point::FileNameSynced
-        | Point::MarkRemoved
-        | Point::PromiseWritten
-        | Point::ShardAnswered
-        | Point::ShardNoted
-        | Point::ReceiptAnswered
-        | Point::ReceiptWritten
-        | Point::NamesAnswered
-        | Point::NamesConfirmed => Scene::Keeping,
-        Point::PlaceholderDeclared
-        | Point::PlaceholderNamed
-        | Point::PlaceholdersSynced
-        | Point::ArrivalWritten => Scene::Arriving,
-        Point::FreeRestated | Point::FreeDeclared | Point::FreePunched => Scene::Freeing,
-        Point::PieceSynced
-        | Point::PieceNoted
-        | Point::WholeSynced
-        | Point::WholeUndeclared
-        | Point::WholeRestated => Scene::Fetching,
-        Point::ShardWritten
-        | Point::ShardSynced
-        | Point::ShardListed
-        | Point::ImageHashed
-        | Point::ImageSynced
-        | Point::ImageNamed
-        | Point::ImageNameSynced
-        | Point::ImageRecorded
-        | Point::NamesRecorded => Scene::Receiving,
-        Point::ProofRight | Point::LinkRecorded => Scene::Linking,
-        Point::DamageRecorded | Point::DamageMoved => Scene::Finding,
-        Point::PageScrubbed | Point::ScrubNoted => Scene::Scrubbing,
-        Point::UploadForgotten => Scene::Dropping,
-        Point::TrashPurged | Point::ImageForgotten | Point::ImageRemoved => Scene::Clearing,
+        CrashPoint::JournalCreated | CrashPoint::JournalRenamed => Scene::Beginning,
+        CrashPoint::FileCreated
+        | CrashPoint::FileClosed
+        | CrashPoint::FileSynced
+        | CrashPoint::FileNameSynced
+        | CrashPoint::WriteStateCleared
+        | CrashPoint::FileQueued
+        | CrashPoint::ShardAcknowledged
+        | CrashPoint::ShardRecorded
+        | CrashPoint::ReceiptReceived
+        | CrashPoint::ReceiptRecorded
+        | CrashPoint::NamesAcknowledged
+        | CrashPoint::NamesDequeued => Scene::Keeping,
+        CrashPoint::PlaceholderCreated
+        | CrashPoint::PlaceholderLinked
+        | CrashPoint::PlaceholdersSynced
+        | CrashPoint::RemoteNamesRecorded => Scene::Arriving,
+        CrashPoint::EvictionRecorded | CrashPoint::EvictionMarked | CrashPoint::EvictionPunched => {
+            Scene::Freeing
+        }
+        CrashPoint::FetchedRangeSynced
+        | CrashPoint::FetchedRangeRecorded
+        | CrashPoint::FetchedFileSynced
+        | CrashPoint::PlaceholderCleared
+        | CrashPoint::FetchRecorded => Scene::Fetching,
+        CrashPoint::ShardWritten
+        | CrashPoint::ShardSynced
+        | CrashPoint::ShardListed
+        | CrashPoint::ImageHashed
+        | CrashPoint::ImageSynced
+        | CrashPoint::ImageNamed
+        | CrashPoint::ImageNameSynced
+        | CrashPoint::ImageRecorded
+        | CrashPoint::LibraryRecorded => Scene::Receiving,
+        CrashPoint::ProofVerified | CrashPoint::LinkRecorded => Scene::Linking,
+        CrashPoint::DamageRecorded | CrashPoint::DamageQuarantined => Scene::Finding,
+        CrashPoint::PageScrubbed | CrashPoint::ScrubRecorded => Scene::Scrubbing,
+        CrashPoint::UploadUnlisted => Scene::Dropping,
+        CrashPoint::TrashPurged | CrashPoint::ImageUnindexed | CrashPoint::ImageRemoved => {
+            Scene::Clearing
+        }
     }
 }
 
 /// Plays one scene for all its points.
 #[track_caller]
 fn play(scene: Scene, act: impl Fn(&str)) {
-    for point in Point::ALL.iter().filter(|point| scene_of(**point) == scene) {
+    for point in CrashPoint::ALL
+        .iter()
+        .filter(|point| scene_of(**point) == scene)
+    {
         println!("{scene:?}: crash at {}", point.name());
         act(point.name());
     }
@@ -527,7 +534,7 @@ fn every_crash_point_stands_in_the_table_with_its_test_and_no_other_does() {
     let names: Vec<_> = listed.iter().map(|(name, _)| *name).collect();
     assert_eq!(
         names,
-        Point::ALL
+        CrashPoint::ALL
             .iter()
             .map(|point| point.name())
             .collect::<Vec<_>>(),

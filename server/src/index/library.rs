@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{
     LibraryChange, LibraryEntry, LibraryFeed, LibraryOutcome, LibraryPhoto,
 };
@@ -35,7 +35,7 @@ impl Index {
                 changes,
             })
             .await;
-        heirloom_crash::pass(Point::NamesRecorded);
+        heirloom_crash::reached(CrashPoint::LibraryRecorded);
         outcomes
     }
 

@@ -3,7 +3,7 @@
 //! them. What nobody holds then is cleared away (see `released.rs`).
 
 use async_trait::async_trait;
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{LibraryPhoto, TrashedPhoto};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, LibraryPath};
@@ -67,7 +67,7 @@ impl Index {
                 limit,
             })
             .await;
-        heirloom_crash::pass(Point::TrashPurged);
+        heirloom_crash::reached(CrashPoint::TrashPurged);
         purged
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt as _;
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::UploadState;
 use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter, RangeSet};
 use tokio::sync::OwnedSemaphorePermit;
@@ -256,7 +256,7 @@ impl Assembly {
             .note_shard(key.user, fingerprint, size, range)
             .await;
         let upload = noted.map_err(|source| length_or_index(fingerprint, source))?;
-        heirloom_crash::pass(Point::ShardListed);
+        heirloom_crash::reached(CrashPoint::ShardListed);
         self.count_shard(range);
         Ok(Upload::Going(upload))
     }

@@ -7,7 +7,7 @@
 //! again.
 
 use bytes::Bytes;
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::ByteRange;
 
 use super::arrival::{check_length, length_or_index};
@@ -77,7 +77,7 @@ impl Assembly {
             .note_shard(key.user, fingerprint, size, range)
             .await;
         noted.map_err(|source| length_or_index(fingerprint, source))?;
-        heirloom_crash::pass(Point::ShardListed);
+        heirloom_crash::reached(CrashPoint::ShardListed);
         self.count_shard(range);
         Ok(Some(range))
     }

@@ -2,7 +2,7 @@
 //! whole image is; together they wait for the disk and for the index once.
 
 use bytes::{Bytes, BytesMut};
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::batch::{PackingList, Unpacked};
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::possession::UserId;
@@ -122,7 +122,7 @@ impl Assembly {
             }
         }
         let receipts = held.map_err(|source| index_failed(first, source))?;
-        heirloom_crash::pass(Point::ImageRecorded);
+        heirloom_crash::reached(CrashPoint::ImageRecorded);
         for fingerprint in begun.into_keys() {
             let discarded = self.blobs.discard(UploadKey { user, fingerprint }).await;
             discarded.map_err(|source| AssemblyError::Blobs {

@@ -4,7 +4,7 @@
 //! finds the image in its place and goes on to the record; rule 3 of [`super`] is what makes that
 //! safe.
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::RangeSet;
 use heirloom_protocol::message::UploadState;
 
@@ -79,7 +79,7 @@ impl Assembly {
         let held = self.index.hold(key.user, key.fingerprint, size).await;
         drop(stay);
         let receipt = held.map_err(|source| index_failed(key.fingerprint, source))?;
-        heirloom_crash::pass(Point::ImageRecorded);
+        heirloom_crash::reached(CrashPoint::ImageRecorded);
         self.counters.images_stored.add_one();
         tracing::info!(user = %key.user, fingerprint = %key.fingerprint, size, "image stored");
         Ok(UploadState::Stored { receipt })

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use fuser::FileHandle;
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::LibraryPath;
 
 use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
@@ -142,7 +142,7 @@ impl Tree {
     ) -> OpenFile {
         let Made { file, id, way } = made;
         if origin == Origin::Made {
-            heirloom_crash::pass(Point::FileNamed);
+            heirloom_crash::reached(CrashPoint::FileCreated);
         }
         let is_prepared = way.is_some();
         let way = way.unwrap_or_else(|| {
@@ -273,7 +273,7 @@ impl Tree {
             tracing::warn!(file = open.id.0, %error, "the mark of a closed file could not be changed");
         }
         if open.pen.is_some() {
-            heirloom_crash::pass(Point::FileClosed);
+            heirloom_crash::reached(CrashPoint::FileClosed);
         }
         self.conclude(open);
     }

@@ -1,25 +1,26 @@
-//! *Crash points*: the places between two durable states, of client and server, where a test ends
-//! the process with SIGKILL, to see that nothing is lost, torn or untrue in what is found at the
-//! next start.
+//! Crash points: places between two durable states where a test ends the process with SIGKILL.
 //!
-//! `HEIRLOOM_CRASH_AT=shard-noted` ends a process when it comes to that point, `shard-noted:3` when
-//! it comes there for the third time. The points are in debug builds only: a release build has
-//! neither the switch nor their names. `docs/DURABILITY.md` says of each what is durable before and
-//! after it, and `tests/house/crashing.rs` goes through all of them.
+//! Client and server pass through them; the test then checks that the next start finds nothing
+//! lost, torn or untrue.
+//!
+//! `HEIRLOOM_CRASH_AT=shard-recorded` ends a process when it reaches that point for the first time,
+//! `shard-recorded:3` when it reaches it for the third time. The points are in debug builds only: a
+//! release build has neither the switch nor their names. `docs/DURABILITY.md` says of each what is
+//! durable before and after it, and `tests/e2e/crash_points.rs` tries all of them.
 
-macro_rules! points {
+macro_rules! crash_points {
     ($($(#[doc = $doc:literal])* $point:ident = $name:literal,)*) => {
-        /// A place where a process can be ended.
+        /// A place where a test can end a process.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum Point {
+        pub enum CrashPoint {
             $($(#[doc = $doc])* $point,)*
         }
 
-        impl Point {
-            /// All of them, in the order in which a photo meets them.
+        impl CrashPoint {
+            /// All points, in the order in which one photo reaches them.
             pub const ALL: &[Self] = &[$(Self::$point,)*];
 
-            /// As it is called from outside.
+            /// The point's name in `HEIRLOOM_CRASH_AT`.
             pub const fn name(self) -> &'static str {
                 match self {
                     $(Self::$point => $name,)*
@@ -29,109 +30,111 @@ macro_rules! points {
     };
 }
 
-points! {
-    // The client, on the way out.
-    /// The journal was made under its temporary name.
-    JournalMade = "journal-made",
-    /// It has its name; the folder was not synced.
-    JournalNamed = "journal-named",
-    /// A new file has its mark and its name; its program was not told.
-    FileNamed = "file-named",
-    /// Its program closed it; intake was not told.
+crash_points! {
+    // The client: backing up a file.
+    /// The journal exists under its temporary name.
+    JournalCreated = "journal-created",
+    /// The journal has its final name; the folder is not synced.
+    JournalRenamed = "journal-renamed",
+    /// A new file has its write state and its name; the program that created it has no answer yet.
+    FileCreated = "file-created",
+    /// The program closed the file; intake does not know yet.
     FileClosed = "file-closed",
-    /// Its bytes are on the disk.
+    /// The file's bytes are on the disk.
     FileSynced = "file-synced",
-    /// Its name is, too.
+    /// The file's folder entry is on the disk, too.
     FileNameSynced = "file-name-synced",
-    /// Its mark is gone; nothing is promised.
-    MarkRemoved = "mark-removed",
-    /// It is promised; the uploader was not told.
-    PromiseWritten = "promise-written",
-    /// The server has a shard; our list has not.
-    ShardAnswered = "shard-answered",
-    /// Our list has it.
-    ShardNoted = "shard-noted",
-    /// The server has the image; our sync list has not.
-    ReceiptAnswered = "receipt-answered",
+    /// The write state is removed; the journal has no entry yet.
+    WriteStateCleared = "write-state-cleared",
+    /// The journal has the file as pending; the uploader does not know yet.
+    FileQueued = "file-queued",
+    /// The server has a shard; the client's shard list does not have it.
+    ShardAcknowledged = "shard-acknowledged",
+    /// The client's shard list has it.
+    ShardRecorded = "shard-recorded",
+    /// The server has the image; the client's sync list does not have it.
+    ReceiptReceived = "receipt-received",
     /// The receipt, the file's state and its name's place in the outbox are written.
-    ReceiptWritten = "receipt-written",
-    /// The library has a batch of names; our outbox still has them, too.
-    NamesAnswered = "names-answered",
-    /// They left the outbox.
-    NamesConfirmed = "names-confirmed",
-    // The client, on the way back.
-    /// A placeholder is declared, and has no name yet.
-    PlaceholderDeclared = "placeholder-declared",
-    /// It has its name.
-    PlaceholderNamed = "placeholder-named",
-    /// A page of them is on the disk.
+    ReceiptRecorded = "receipt-recorded",
+    /// The library has a batch of names; they are still in the outbox.
+    NamesAcknowledged = "names-acknowledged",
+    /// The names left the outbox.
+    NamesDequeued = "names-dequeued",
+    // The client: showing photos of other devices, freeing and fetching.
+    /// A placeholder is created without a name.
+    PlaceholderCreated = "placeholder-created",
+    /// The placeholder has its name.
+    PlaceholderLinked = "placeholder-linked",
+    /// A page of placeholders is on the disk.
     PlaceholdersSynced = "placeholders-synced",
-    /// The journal says that they were shown.
-    ArrivalWritten = "arrival-written",
-    /// The journal calls a whole photo a placeholder.
-    FreeRestated = "free-restated",
-    /// The photo says so itself, on the disk, and still has all its bytes.
-    FreeDeclared = "free-declared",
-    /// Its bytes are gone.
-    FreePunched = "free-punched",
-    /// A piece that was fetched is on the disk, and not noted.
-    PieceSynced = "piece-synced",
-    /// It is noted on the file.
-    PieceNoted = "piece-noted",
-    /// All pieces are here, and are what they should be; the file still calls itself a placeholder.
-    WholeSynced = "whole-synced",
-    /// It does not any more; the journal still does.
-    WholeUndeclared = "whole-undeclared",
-    /// The journal knows.
-    WholeRestated = "whole-restated",
+    /// The journal has recorded that page as shown.
+    RemoteNamesRecorded = "remote-names-recorded",
+    /// The journal calls a complete local file a placeholder.
+    EvictionRecorded = "eviction-recorded",
+    /// The file is marked as a placeholder, on the disk, and still has all its bytes.
+    EvictionMarked = "eviction-marked",
+    /// The file's bytes are removed.
+    EvictionPunched = "eviction-punched",
+    /// A fetched range is on the disk, and not recorded.
+    FetchedRangeSynced = "fetched-range-synced",
+    /// The fetched range is recorded on the file.
+    FetchedRangeRecorded = "fetched-range-recorded",
+    /// All ranges are here, and their hash is right; the file is still marked as a placeholder.
+    FetchedFileSynced = "fetched-file-synced",
+    /// The placeholder mark is removed; the journal still calls the file a placeholder.
+    PlaceholderCleared = "placeholder-cleared",
+    /// The journal calls it a local file again.
+    FetchRecorded = "fetch-recorded",
     // The server.
-    /// A shard was written, and not synced.
+    /// A shard is written, and not synced.
     ShardWritten = "shard-written",
-    /// It is on the disk, name and all; no list has it.
+    /// The shard is on the disk, with its name; no interruption list has it.
     ShardSynced = "shard-synced",
-    /// The interruption list has it; nobody was told.
+    /// The interruption list has the shard; the client has no answer.
     ShardListed = "shard-listed",
-    /// All bytes of an image were hashed, and are right.
+    /// All bytes of an image are hashed, and the hash is right.
     ImageHashed = "image-hashed",
-    /// They are on the disk.
+    /// The image's bytes are on the disk.
     ImageSynced = "image-synced",
-    /// The image stands under its name; the folder was not synced.
+    /// The image has its final name; the folder is not synced.
     ImageNamed = "image-named",
-    /// The name is on the disk; the index does not know.
+    /// The image's folder entry is on the disk; the index does not have it.
     ImageNameSynced = "image-name-synced",
-    /// The index knows; nobody was told.
+    /// The index has the image; the client has no answer.
     ImageRecorded = "image-recorded",
-    /// Somebody has proved to have an image; it is not linked.
-    ProofRight = "proof-right",
-    /// It is linked; nobody was told.
+    /// A proof of possession was right; the image is not linked.
+    ProofVerified = "proof-verified",
+    /// The image is linked; the client has no answer.
     LinkRecorded = "link-recorded",
-    /// The index says that an image is damaged; it still stands under its name.
+    /// The index calls an image damaged; its file still has its name.
     DamageRecorded = "damage-recorded",
-    /// It stands in the quarantine; the folders were not synced.
-    DamageMoved = "damage-moved",
-    /// Some stored images were read again; how far the scrub is was not noted.
+    /// The damaged file is in the quarantine; the folders are not synced.
+    DamageQuarantined = "damage-quarantined",
+    /// A page of stored images was read again; the scrub's position is not recorded.
     PageScrubbed = "page-scrubbed",
-    /// It was.
-    ScrubNoted = "scrub-noted",
-    /// An upload left the list; its bytes are still there.
-    UploadForgotten = "upload-forgotten",
-    /// The library has a batch of names; nobody was told.
-    NamesRecorded = "names-recorded",
-    /// Some old trash is forgotten, and what nothing else names is let go of.
+    /// The scrub's position is recorded.
+    ScrubRecorded = "scrub-recorded",
+    /// An upload left the interruption list; its bytes are still there.
+    UploadUnlisted = "upload-unlisted",
+    /// The library has a batch of names; the client has no answer.
+    LibraryRecorded = "library-recorded",
+    /// Some old trash is deleted, and images that nothing else names are recorded as unreferenced.
     TrashPurged = "trash-purged",
-    /// The index does not know an image any more that nobody had; its bytes still stand.
-    ImageForgotten = "image-forgotten",
-    /// They are gone; the folder was not synced.
+    /// The index deleted an unreferenced image; its file is still there.
+    ImageUnindexed = "image-unindexed",
+    /// The file is gone; the folder is not synced.
     ImageRemoved = "image-removed",
 }
 
-/// To be called where a process may end, after one durable state and before the next.
+/// Ends the process here if `HEIRLOOM_CRASH_AT` names this point.
+///
+/// Called after one durable state and before the next.
 #[inline]
-pub fn pass(point: Point) {
+pub fn reached(point: CrashPoint) {
     #[cfg(debug_assertions)]
-    switch::pass(point);
+    switch::reached(point);
     #[cfg(not(debug_assertions))]
-    let _: Point = point;
+    let _: CrashPoint = point;
 }
 
 #[cfg(debug_assertions)]
@@ -141,35 +144,35 @@ mod switch {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    use super::Point;
+    use super::CrashPoint;
 
     const VARIABLE: &str = "HEIRLOOM_CRASH_AT";
 
-    /// Where to end, and how many more times to come there until then.
-    struct Wanted {
+    /// The point at which to end, and how many times it must still be reached.
+    struct Target {
         point: String,
-        left: AtomicU32,
+        remaining: AtomicU32,
     }
 
-    static WANTED: LazyLock<Option<Wanted>> = LazyLock::new(|| {
+    static TARGET: LazyLock<Option<Target>> = LazyLock::new(|| {
         let text = std::env::var(VARIABLE).ok()?;
         let (point, times) = text.split_once(':').unwrap_or((&text, "1"));
-        Some(Wanted {
+        Some(Target {
             point: point.to_owned(),
-            left: AtomicU32::new(times.parse().unwrap_or(1)),
+            remaining: AtomicU32::new(times.parse().unwrap_or(1)),
         })
     });
 
-    pub(super) fn pass(point: Point) {
-        let Some(wanted) = WANTED
+    pub(super) fn reached(point: CrashPoint) {
+        let Some(target) = TARGET
             .as_ref()
-            .filter(|wanted| wanted.point == point.name())
+            .filter(|target| target.point == point.name())
         else {
             return;
         };
-        if wanted.left.fetch_sub(1, Ordering::SeqCst) == 1 {
-            // As from outside: no destructor runs, nothing is flushed.
-            kill_process(getpid(), Signal::KILL).expect("a process may end itself");
+        if target.remaining.fetch_sub(1, Ordering::SeqCst) == 1 {
+            // Like a kill from outside: no destructor runs, nothing is flushed.
+            kill_process(getpid(), Signal::KILL).expect("a process may kill itself");
         }
     }
 }
@@ -181,13 +184,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_points_have_one_name() {
-        let names: BTreeSet<_> = Point::ALL.iter().map(|point| point.name()).collect();
-        assert_eq!(names.len(), Point::ALL.len());
+    fn crash_point_names_are_unique() {
+        let names: BTreeSet<_> = CrashPoint::ALL.iter().map(|point| point.name()).collect();
+        assert_eq!(names.len(), CrashPoint::ALL.len());
     }
 
     #[test]
-    fn who_wants_no_crash_passes_every_point() {
-        Point::ALL.iter().copied().for_each(pass);
+    fn without_the_variable_no_crash_point_ends_the_process() {
+        CrashPoint::ALL.iter().copied().for_each(reached);
     }
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::{Fingerprint, Fingerprinter};
 use rustix::fs::{FlockOperation, flock};
 
@@ -104,14 +104,14 @@ impl Incoming {
         upload: UploadKey,
         unfinished: &Unfinished,
     ) -> Result<Self, BlobError> {
-        heirloom_crash::pass(Point::ShardWritten);
+        heirloom_crash::reached(CrashPoint::ShardWritten);
         self.disk
             .sync(&self.file, &self.path)
             .map_err(BlobError::io("sync", &self.path))?;
         if unfinished.adopt(upload, &self.path)? {
             self.became = Became::Upload;
         }
-        heirloom_crash::pass(Point::ShardSynced);
+        heirloom_crash::reached(CrashPoint::ShardSynced);
         Ok(self)
     }
 
@@ -127,11 +127,11 @@ impl Incoming {
 
     /// Makes the content durable.
     pub(super) fn sync(&self) -> Result<(), BlobError> {
-        heirloom_crash::pass(Point::ImageHashed);
+        heirloom_crash::reached(CrashPoint::ImageHashed);
         self.disk
             .sync(&self.file, &self.path)
             .map_err(BlobError::io("sync", &self.path))?;
-        heirloom_crash::pass(Point::ImageSynced);
+        heirloom_crash::reached(CrashPoint::ImageSynced);
         leave_memory(&self.file, &self.path);
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 
 use super::super::disk::Disk;
@@ -96,7 +96,7 @@ impl Shelf {
         self.disk
             .rename(from, &to)
             .map_err(BlobError::io("move an upload to", &to))?;
-        heirloom_crash::pass(Point::ImageNamed);
+        heirloom_crash::reached(CrashPoint::ImageNamed);
         Ok(shared)
     }
 
@@ -106,7 +106,7 @@ impl Shelf {
         self.disk
             .sync_folder(&folder)
             .map_err(BlobError::io("sync", &folder))?;
-        heirloom_crash::pass(Point::ImageNameSynced);
+        heirloom_crash::reached(CrashPoint::ImageNameSynced);
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl Shelf {
         self.disk
             .rename(from, &to)
             .map_err(BlobError::io("move a damaged image to", &to))?;
-        heirloom_crash::pass(Point::DamageMoved);
+        heirloom_crash::reached(CrashPoint::DamageQuarantined);
         Ok(true)
     }
 

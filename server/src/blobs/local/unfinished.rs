@@ -13,7 +13,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 use rustix::fs::{FlockOperation, flock};
@@ -56,7 +56,7 @@ impl Unfinished {
         self.disk
             .write(&file, bytes, offset)
             .map_err(BlobError::io("write", &path))?;
-        heirloom_crash::pass(Point::ShardWritten);
+        heirloom_crash::reached(CrashPoint::ShardWritten);
         self.disk
             .sync(&file, &path)
             .map_err(BlobError::io("sync", &path))?;
@@ -65,7 +65,7 @@ impl Unfinished {
             .map_err(BlobError::io("look at", &path))?
             .ino();
         self.make_name_durable(upload, inode)?;
-        heirloom_crash::pass(Point::ShardSynced);
+        heirloom_crash::reached(CrashPoint::ShardSynced);
         Ok(())
     }
 
@@ -108,11 +108,11 @@ impl Unfinished {
                 found,
             });
         }
-        heirloom_crash::pass(Point::ImageHashed);
+        heirloom_crash::reached(CrashPoint::ImageHashed);
         self.disk
             .sync(&file, &path)
             .map_err(BlobError::io("sync", &path))?;
-        heirloom_crash::pass(Point::ImageSynced);
+        heirloom_crash::reached(CrashPoint::ImageSynced);
         leave_memory(&file, &path);
         self.durable_names().remove(&upload);
         let shared = images.place(&path, upload.fingerprint)?;

@@ -11,7 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
-use heirloom_crash::Point;
+use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 use rustix::fs::{FlockOperation, flock};
 
@@ -89,7 +89,7 @@ impl Shelf {
             freed.bytes += removed.iter().sum::<u64>();
         }
         if freed.images > 0 {
-            heirloom_crash::pass(Point::ImageRemoved);
+            heirloom_crash::reached(CrashPoint::ImageRemoved);
             for folder in [&self.section(alone.section()), &self.quarantine] {
                 self.disk
                     .sync_folder(folder)
