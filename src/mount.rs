@@ -11,10 +11,12 @@ mod backing;
 mod beside;
 mod door;
 mod errno;
+mod error;
 mod ground;
 mod handles;
 mod inodes;
 mod later;
+mod listener;
 mod listings;
 mod manner;
 mod marks;
@@ -31,83 +33,27 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use fuser::{Config, MountOption, Session};
-use heirloom_protocol::LibraryPath;
 
 use crate::fetch::Recall;
-use crate::intake::{FileStatus, Intake};
-use crate::journal::FileId;
 use crate::passthrough_helper::Lender;
-use crate::spool::{Spool, SpoolError};
+use crate::spool::Spool;
 
-pub use passthrough::{IoChoice, IoPath};
-pub use shelf::MountedShelf;
+pub use error::MountError;
+pub use listener::ChangeListener;
+pub use passthrough::{IoMode, IoPath};
+pub use shelf::MountedPlaceholders;
 
 use passthrough::Passage;
 use pool::{Pool, Spare};
 
-/// Whoever is told what happens in the mount: intake, or a test.
-///
-/// Called on the threads that answer the kernel, in the order in which things happened to one file,
-/// with locks held: a note is taken in memory, and never calls back. Only `status` may look
-/// something up. Symbolic links are never told of.
-pub trait Notes: Send + Sync + 'static {
-    /// A handle that can write was opened, or made the file. No byte has changed yet.
-    fn writing(&self, id: FileId, path: &LibraryPath);
-    /// That handle was released. Not told of a file that was removed or replaced meanwhile.
-    fn written(&self, id: FileId, path: &LibraryPath);
-    /// Content or times changed, or an empty file was made, without a handle.
-    fn touched(&self, id: FileId, path: &LibraryPath);
-    /// A file has another name. If it took that name from another file, that one's id is
-    /// `replaced`.
-    fn renamed_file(
-        &self,
-        id: FileId,
-        from: &LibraryPath,
-        to: &LibraryPath,
-        replaced: Option<FileId>,
-    );
-    /// A folder, with all that is in it, has another name.
-    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath);
-    /// Two names have changed places, with all that is below them; a file or a folder stands under
-    /// each.
-    fn exchanged(&self, one: &LibraryPath, other: &LibraryPath);
-    /// A file has no name any more.
-    fn removed(&self, id: FileId, path: &LibraryPath);
-    /// The state of one file, now.
-    fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus;
-}
-
-impl Notes for Intake {
-    fn writing(&self, id: FileId, path: &LibraryPath) {
-        Self::writing(self, id, path);
-    }
-    fn written(&self, id: FileId, path: &LibraryPath) {
-        Self::written(self, id, path);
-    }
-    fn touched(&self, id: FileId, path: &LibraryPath) {
-        Self::touched(self, id, path);
-    }
-    fn renamed_file(
-        &self,
-        id: FileId,
-        from: &LibraryPath,
-        to: &LibraryPath,
-        replaced: Option<FileId>,
-    ) {
-        Self::renamed_file(self, id, from, to, replaced);
-    }
-    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
-        Self::renamed_folder(self, from, to);
-    }
-    fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
-        Self::exchanged(self, one, other);
-    }
-    fn removed(&self, id: FileId, path: &LibraryPath) {
-        Self::removed(self, id, path);
-    }
-    fn status(&self, id: FileId, path: &LibraryPath) -> FileStatus {
-        Self::status(self, id, path)
-    }
+/// How a mount behaves.
+#[derive(Debug, Default)]
+pub struct MountOptions {
+    /// How reads and writes of open files reach the disk.
+    pub io_mode: IoMode,
+    /// Fetches the missing bytes of placeholders. Without it placeholders are shown and cannot be
+    /// read.
+    pub fetch: Option<Recall>,
 }
 
 /// A live mount; dropping it unmounts.
@@ -115,7 +61,7 @@ impl Notes for Intake {
 pub struct Mount {
     mountpoint: PathBuf,
     io_path: IoPath,
-    shelf: MountedShelf,
+    placeholders: MountedPlaceholders,
     ended: Arc<Ended>,
     /// Held while somebody unmounts: of a tree of which the kernel knows very much, that takes
     /// seconds after the end.
@@ -127,113 +73,6 @@ pub struct Mount {
 struct Ended {
     ended: Mutex<bool>,
     changed: Condvar,
-}
-
-/// Why there is no mount, or why it does not go away. Each says what to do next.
-#[derive(Debug, thiserror::Error)]
-pub enum MountError {
-    /// The kernel offers no FUSE here.
-    #[error(
-        "cannot use /dev/fuse; load it with \"modprobe fuse\", or give this container access to it"
-    )]
-    NoFuse {
-        /// Why it cannot be opened.
-        #[source]
-        source: io::Error,
-    },
-    /// An ordinary user needs the set-user-id program that mounts for them.
-    #[error("cannot find fusermount3; install the package fuse3")]
-    NoFusermount,
-    /// There is nothing to mount on.
-    #[error("{mountpoint:?} does not exist; make it with \"mkdir -p\" first")]
-    Missing {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// Only directories are mounted on.
-    #[error("{mountpoint:?} is not a directory; choose an empty directory")]
-    NotADirectory {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// What is in it would be hidden.
-    #[error(
-        "{mountpoint:?} is not empty, and a mount would hide what is in it; choose an empty directory"
-    )]
-    NotEmpty {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// Something is mounted there, perhaps we.
-    #[error(
-        "something is mounted on {mountpoint:?} already; unmount it with \"fusermount3 -u\" or choose another directory"
-    )]
-    AlreadyMounted {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// The mount would show itself.
-    #[error("{mountpoint:?} lies inside the spool {spool:?}; choose a directory outside")]
-    InsideSpool {
-        /// Where.
-        mountpoint: PathBuf,
-        /// In what.
-        spool: PathBuf,
-    },
-    /// The mountpoint cannot be examined.
-    #[error("cannot look at {mountpoint:?}; choose a directory that you may read")]
-    Look {
-        /// Where.
-        mountpoint: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// A dead mount stands in the way and stays.
-    #[error(
-        "a mount of a crashed program is left on {mountpoint:?}; remove it with \"fusermount3 -uz\" or as root with \"umount -l\""
-    )]
-    Stale {
-        /// Where.
-        mountpoint: PathBuf,
-    },
-    /// The mount itself failed.
-    #[error("cannot mount on {mountpoint:?}; the reason may be that you do not own that directory")]
-    Start {
-        /// Where.
-        mountpoint: PathBuf,
-        /// What the kernel or fusermount3 said.
-        #[source]
-        source: io::Error,
-    },
-    /// Some program uses it.
-    #[error("{mountpoint:?} is in use; close what is open in it, \"fuser -vm\" lists it")]
-    Busy {
-        /// Where.
-        mountpoint: PathBuf,
-        /// What the kernel or fusermount3 said.
-        #[source]
-        source: io::Error,
-    },
-    /// It cannot be unmounted for another reason.
-    #[error("cannot unmount {mountpoint:?}")]
-    Unmount {
-        /// Where.
-        mountpoint: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-    /// The tree behind the mount cannot be used.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-}
-
-impl MountError {
-    /// Whether trying again later may help.
-    pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. })
-    }
 }
 
 /// One thread may wait for a slow sync and one for a large removal while two others answer. More
@@ -249,43 +88,27 @@ impl Mount {
         Ok(ground::clear_stale(mountpoint)? > 0)
     }
 
-    /// Mounts. Refuses with one clear sentence and the next step: no `/dev/fuse`, not a directory,
-    /// not empty, already mounted. Cleans up a stale mount of a crashed daemon first (`ENOTCONN`).
-    /// When it returns, the mount can be used.
+    /// Mounts the spool on `mountpoint`; when this returns, the mount can be used.
     ///
-    /// Placeholders are shown, and cannot be read.
+    /// A stale mount of a crashed daemon is removed first. Every refusal says what to do next.
     pub fn start(
         mountpoint: &Path,
         spool: Spool,
-        notes: impl Notes,
-        choice: IoChoice,
+        listener: impl ChangeListener,
+        options: MountOptions,
     ) -> Result<Self, MountError> {
-        Self::begin(
-            mountpoint,
-            &Arc::new(tree::Tree::new(spool, Arc::new(notes))?),
-            choice,
-        )
-    }
-
-    /// Mounts like [`Self::start`]; what is missing of placeholders is fetched through `recall`.
-    pub fn start_recalling(
-        mountpoint: &Path,
-        spool: Spool,
-        notes: impl Notes,
-        choice: IoChoice,
-        recall: Recall,
-    ) -> Result<Self, MountError> {
-        Self::begin(
-            mountpoint,
-            &Arc::new(tree::Tree::new(spool, Arc::new(notes))?.recalling(recall)),
-            choice,
-        )
+        let tree = tree::Tree::new(spool, Arc::new(listener))?;
+        let tree = match options.fetch {
+            Some(fetch) => tree.recalling(fetch),
+            None => tree,
+        };
+        Self::begin(mountpoint, &Arc::new(tree), options.io_mode)
     }
 
     fn begin(
         mountpoint: &Path,
         tree: &Arc<tree::Tree>,
-        choice: IoChoice,
+        choice: IoMode,
     ) -> Result<Self, MountError> {
         let mountpoint = ground::prepare(mountpoint, tree.spool_root())?;
         let (passage, spares) = (tree.passage(), tree.spare_maker());
@@ -295,7 +118,7 @@ impl Mount {
             &options(),
         )
         .map_err(|source| ground::explain(&mountpoint, source))?;
-        let shelf = MountedShelf::new(tree, session.notifier());
+        let placeholders = MountedPlaceholders::new(tree, session.notifier());
         parting::keep_limit(tree, session.notifier()).map_err(|source| MountError::Start {
             mountpoint: mountpoint.clone(),
             source,
@@ -321,7 +144,7 @@ impl Mount {
         Ok(Self {
             mountpoint,
             io_path,
-            shelf,
+            placeholders,
             ended,
             unmounting: Mutex::default(),
         })
@@ -332,9 +155,9 @@ impl Mount {
         self.io_path
     }
 
-    /// Where the library shows what other devices changed.
-    pub fn shelf(&self) -> MountedShelf {
-        self.shelf.clone()
+    /// Where the library puts the files that other devices added or removed.
+    pub fn placeholders(&self) -> MountedPlaceholders {
+        self.placeholders.clone()
     }
 
     /// Where it is mounted: absolute, without links.
@@ -418,7 +241,7 @@ impl Ended {
 /// ahead. All may fail, which costs speed and nothing else.
 fn choose_path(
     session: &Session<door::Door>,
-    choice: IoChoice,
+    choice: IoMode,
     passage: &Passage,
     make: impl Fn(Option<&Arc<Lender>>) -> io::Result<Spare> + Send + 'static,
 ) -> Option<Arc<Lender>> {
@@ -427,10 +250,10 @@ fn choose_path(
         make(Some(&lender)).map(|_spare| lender)
     };
     let lender = match choice {
-        IoChoice::Auto => Lender::by_ourselves(session)
+        IoMode::Auto => Lender::by_ourselves(session)
             .and_then(tried)
             .or_else(|_| Lender::by_helper(session).and_then(tried)),
-        IoChoice::Direct => Err(io::ErrorKind::Unsupported.into()),
+        IoMode::Direct => Err(io::ErrorKind::Unsupported.into()),
     };
     let lender = lender
         .inspect_err(|error| tracing::debug!(%error, "files are not passed through"))

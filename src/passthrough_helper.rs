@@ -2,7 +2,7 @@
 //! passthrough).
 //!
 //! The kernel takes files only from who has `CAP_SYS_ADMIN` in the first user namespace. Where we
-//! have it, we lend by ourselves; where we do not, a helper does (`heirloom-lend`, see
+//! have it, we lend by ourselves; where we do not, a helper does (`heirloom-passthrough`, see
 //! `lending/helper.rs`), if an administrator gave that program the one right it needs. What the
 //! helper agrees to lend, and why no more than that, stands in
 //! docs/decisions/0017-a-helper-lends-for-ordinary-users.md.
@@ -23,7 +23,7 @@ use errand::Errand;
 pub use helper::serve;
 
 /// The helper's program.
-const HELPER: &str = "heirloom-lend";
+const HELPER: &str = "heirloom-passthrough";
 
 /// One mount, to which files can be lent. Whoever keeps it keeps that mount's programs waiting for
 /// answers.

@@ -150,7 +150,13 @@ fn the_child_that_crashes() {
     };
     let home = Path::new(&home);
     let spool = Spool::open(&home.join("spool")).unwrap();
-    let mount = Mount::start(&home.join("mount"), spool, mounted::silent(), mounted::io()).unwrap();
+    let mount = Mount::start(
+        &home.join("mount"),
+        spool,
+        mounted::silent(),
+        mounted::options(),
+    )
+    .unwrap();
     println!("{CRASH_READY}");
     mount.wait();
 }

@@ -10,7 +10,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
-use heirloom::mount::{IoChoice, IoPath};
+use heirloom::mount::{IoMode, IoPath};
 use mounted::Mounted;
 
 /// Whether we have `CAP_SYS_ADMIN` (bit 21) in the first user namespace, where all numbers mean
@@ -34,8 +34,8 @@ fn who_asks_for_the_direct_path_gets_it_and_who_may_not_pass_files_through_too()
     let mounted = Mounted::new();
     let may_pass = administers_the_system();
     let expected = match mounted::io() {
-        IoChoice::Auto if may_pass => IoPath::Passthrough,
-        IoChoice::Auto | IoChoice::Direct => IoPath::Direct,
+        IoMode::Auto if may_pass => IoPath::Passthrough,
+        IoMode::Auto | IoMode::Direct => IoPath::Direct,
     };
     assert_eq!(mounted.handle().io_path(), expected);
 }

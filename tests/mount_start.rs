@@ -19,7 +19,7 @@ const END_WAIT_MAX: Duration = Duration::from_secs(20);
 fn refusal(mountpoint: &Path) -> MountError {
     let home = tempfile::tempdir().unwrap();
     let spool = Spool::open(&home.path().join("spool")).unwrap();
-    Mount::start(mountpoint, spool, mounted::silent(), mounted::io()).expect_err("refused")
+    Mount::start(mountpoint, spool, mounted::silent(), mounted::options()).expect_err("refused")
 }
 
 fn mounts_on(mountpoint: &Path) -> usize {
@@ -85,7 +85,7 @@ fn the_spool_is_not_mounted_over_itself() {
         &home.path().join("inside"),
         spool,
         mounted::silent(),
-        mounted::io(),
+        mounted::options(),
     )
     .unwrap_err();
     assert!(matches!(error, MountError::InsideSpool { .. }));

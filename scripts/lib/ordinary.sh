@@ -11,7 +11,7 @@ ordinary_tests() {
     cargo test --no-run -p heirloom "${tests[@]}" 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p' >"$place/programs"
     while read -r program; do cp "$program" "$place/"; done <"$place/programs"
     rm "$place/programs"
-    cp "${CARGO_TARGET_DIR:-target}/debug/heirloom-lend" "$place/helper"
+    cp "${CARGO_TARGET_DIR:-target}/debug/heirloom-passthrough" "$place/helper"
     mkdir -m 777 "$place/tmp"
     chmod 755 "$place"
     # shellcheck disable=SC2016 # The shell inside expands them.
@@ -26,8 +26,8 @@ ordinary_tests() {
             done
         }
         all "$1"
-        mv helper heirloom-lend
-        PATH="$PATH:/usr/sbin:/sbin" setcap cap_sys_admin=ep heirloom-lend
+        mv helper heirloom-passthrough
+        PATH="$PATH:/usr/sbin:/sbin" setcap cap_sys_admin=ep heirloom-passthrough
         all "$1"' sh "$place" || ended=$?
     as_root rm -rf "$place"
     return "$ended"

@@ -15,7 +15,7 @@ use super::client::absolute;
 use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, server_data_dir};
 use crate::daemon::{self, MountConfig, ServerChoice, Services};
 use crate::fetch::{Keeping, Manner, PATIENCE, Share};
-use crate::mount::IoChoice;
+use crate::mount::IoMode;
 
 /// A log above this is set aside at the next start, in bytes; one older log is kept.
 const LOG_BYTES_MAX: u64 = 16 << 20;
@@ -45,7 +45,7 @@ pub(super) struct MountArgs {
     accept: Accept,
     /// How reads and writes of open files reach the disk; `heirloom status` says which way it is
     #[arg(long, value_enum, value_name = "WAY", default_value_t)]
-    io: IoChoice,
+    io: IoMode,
     /// The most that photos with their bytes here may take together: 20G, 500M, 50%. Of more, those
     /// not used for longest are left to the server, as far as it has them
     #[arg(long, value_name = "SIZE")]

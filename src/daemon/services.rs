@@ -16,7 +16,7 @@ use crate::fetch::{Keeping, Manner, Recall};
 use crate::intake::{Intake, IntakeError};
 use crate::journal::{Journal, JournalError};
 use crate::library::Library;
-use crate::mount::{IoChoice, Mount, MountError};
+use crate::mount::{IoMode, Mount, MountError, MountOptions};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::{Spool, SpoolError};
 use crate::uploader::Uploader;
@@ -43,7 +43,7 @@ pub struct MountConfig {
     /// How much of the disk is kept free of what the server has.
     pub keeping: Keeping,
     /// How reads and writes of open files may reach the disk.
-    pub io: IoChoice,
+    pub io: IoMode,
 }
 
 /// Which server keeps the photos.
@@ -141,17 +141,19 @@ impl Services {
             uploader.clone(),
             plan.accept,
         )?;
-        let mount = Mount::start_recalling(
+        let mount = Mount::start(
             &plan.mountpoint,
             spool.clone(),
             intake.clone(),
-            plan.io,
-            recall.clone(),
+            MountOptions {
+                io_mode: plan.io,
+                fetch: Some(recall.clone()),
+            },
         )?;
         let mount = Arc::new(mount);
         recall.keep_room(plan.keeping, uploader.watch());
         recall.keep_pinned();
-        library.follow(spool.clone(), mount.shelf());
+        library.follow(spool.clone(), mount.placeholders());
         unmount_on_signals(&mount)?;
         let context = ControlState {
             mountpoint: plan.mountpoint.clone(),

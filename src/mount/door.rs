@@ -28,7 +28,7 @@ use super::beside::Beside;
 use super::later::{Creation, Later};
 use super::manner::{agree, listing};
 use super::marks::Hand;
-use super::passthrough::IoChoice;
+use super::passthrough::IoMode;
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
 use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
 use crate::fetch::{Absent, Asker};
@@ -47,12 +47,12 @@ thread_local! {
 /// The tree, as fuser wants it.
 pub(super) struct Door {
     tree: Arc<Tree>,
-    choice: IoChoice,
+    choice: IoMode,
     beside: Beside,
 }
 
 impl Door {
-    pub(super) fn new(tree: Arc<Tree>, choice: IoChoice) -> Self {
+    pub(super) fn new(tree: Arc<Tree>, choice: IoMode) -> Self {
         Self {
             tree,
             choice,

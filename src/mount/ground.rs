@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 
-use super::MountError;
+use super::error::MountError;
 
 /// The program with the right to mount for an ordinary user (package fuse3).
 const FUSERMOUNT: &str = "fusermount3";

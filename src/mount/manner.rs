@@ -5,7 +5,7 @@ use fuser::{FopenFlags, InitFlags, KernelConfig};
 
 use super::handles::OpenFile;
 use super::listings::KernelsList;
-use super::passthrough::IoChoice;
+use super::passthrough::IoMode;
 use crate::spool::Access;
 
 /// Requests that the kernel may have under way for read-ahead and the like.
@@ -30,13 +30,13 @@ const WISHES: [InitFlags; 7] = [
 ];
 
 /// Asks the kernel for all that makes the mount fast. What it cannot do, we do without.
-pub(super) fn agree(config: &mut KernelConfig, choice: IoChoice) {
+pub(super) fn agree(config: &mut KernelConfig, choice: IoMode) {
     for wish in WISHES {
         if let Err(missing) = config.add_capabilities(wish) {
             tracing::debug!(?missing, "this kernel cannot do everything");
         }
     }
-    if choice == IoChoice::Auto {
+    if choice == IoMode::Auto {
         ask_for_passthrough(config);
     }
     if let Err(nearest) = config.set_max_background(BACKGROUND_MAX) {

@@ -31,7 +31,7 @@ pub enum IoPath {
 
 /// Which of them the person wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum IoChoice {
+pub enum IoMode {
     /// Passthrough where it is allowed (it needs the right to administer the system, or the helper
     /// that has it), else direct.
     #[default]

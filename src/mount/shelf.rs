@@ -16,7 +16,7 @@ use crate::spool::{Placeholder, SpoolError};
 
 /// The names of one mount; of no use when it has ended.
 #[derive(Clone)]
-pub struct MountedShelf {
+pub struct MountedPlaceholders {
     tree: Weak<Tree>,
     notifier: Notifier,
 }
@@ -45,7 +45,7 @@ impl Gone {
     }
 }
 
-impl MountedShelf {
+impl MountedPlaceholders {
     pub(super) fn new(tree: &Arc<Tree>, notifier: Notifier) -> Self {
         Self {
             tree: Arc::downgrade(tree),
@@ -75,7 +75,7 @@ impl MountedShelf {
     }
 }
 
-impl Shelf for MountedShelf {
+impl Shelf for MountedPlaceholders {
     fn put(
         &self,
         path: &LibraryPath,
@@ -111,10 +111,10 @@ impl Shelf for MountedShelf {
     }
 }
 
-impl std::fmt::Debug for MountedShelf {
+impl std::fmt::Debug for MountedPlaceholders {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
-            .debug_struct("MountedShelf")
+            .debug_struct("MountedPlaceholders")
             .finish_non_exhaustive()
     }
 }

@@ -33,7 +33,7 @@ use super::marks::{Hand, Marks};
 use super::parting::Limit;
 use super::passthrough::Passage;
 use super::shelf::Gone;
-use super::{Notes, locked};
+use super::{ChangeListener, locked};
 use crate::fetch::{Absent, Recall, RecallError};
 use crate::journal::FileId;
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
@@ -105,7 +105,7 @@ pub(super) struct Change {
 /// The mounted tree.
 pub(super) struct Tree {
     spool: Spool,
-    notes: Arc<dyn Notes>,
+    notes: Arc<dyn ChangeListener>,
     names: RwLock<()>,
     /// Held to empty a file at its opening, and shared by whoever writes what belongs before a
     /// file's end.
@@ -120,7 +120,7 @@ pub(super) struct Tree {
 }
 
 impl Tree {
-    pub(super) fn new(spool: Spool, notes: Arc<dyn Notes>) -> Result<Self, SpoolError> {
+    pub(super) fn new(spool: Spool, notes: Arc<dyn ChangeListener>) -> Result<Self, SpoolError> {
         let top = spool.facts(&Place::Top)?.id;
         let (names, ends) = (RwLock::new(()), RwLock::new(()));
         let (inodes, handles) = (Mutex::new(Inodes::new(top)), Handles::default());
@@ -257,7 +257,7 @@ impl Tree {
         let facts = self.shown(facts);
         // With a handle, its release tells.
         if handle.is_none() && (change.size.is_some() || change.times.is_some()) {
-            self.note(facts, |id, path| self.notes.touched(id, path));
+            self.note(facts, |id, path| self.notes.changed(id, path));
         }
         Ok(facts)
     }

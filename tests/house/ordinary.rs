@@ -26,11 +26,11 @@ const AS_NOBODY: &str = r#"
 set -e
 mknod -m 666 "$1/fuse" c 10 229
 mount --bind "$1/fuse" /dev/fuse
-if [ -e "$1/heirloom-lend" ]; then PATH="$PATH:/usr/sbin:/sbin" setcap cap_sys_admin=ep "$1/heirloom-lend"; fi
+if [ -e "$1/heirloom-passthrough" ]; then PATH="$PATH:/usr/sbin:/sbin" setcap cap_sys_admin=ep "$1/heirloom-passthrough"; fi
 exec setpriv --reuid=65534 --regid=65534 --clear-groups sh "$1/ordinary.sh" "$1/home" "$1/heirloom" "$2"
 "#;
 
-const HELPER: &str = env!("CARGO_BIN_EXE_heirloom-lend");
+const HELPER: &str = env!("CARGO_BIN_EXE_heirloom-passthrough");
 
 /// Everything that is true of a mount, whoever mounts it.
 const FOUND: [&str; 10] = [

@@ -6,7 +6,7 @@ set -e
 # The process that lends files for the daemon, if there is one.
 helper() {
     for it in /proc/[0-9]*; do
-        if grep -qs "^PPid:.$daemon\$" "$it/status" && grep -qs '^Name:.heirloom-lend' "$it/status"; then
+        if grep -qs "^PPid:.$daemon\$" "$it/status" && grep -qs '^Name:.heirloom-passth' "$it/status"; then
             echo "${it##*/}" && return
         fi
     done

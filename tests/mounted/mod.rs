@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use heirloom::intake::{FileStatus, StateWord};
 use heirloom::journal::FileId;
-use heirloom::mount::{IoChoice, Mount, MountError, Notes};
+use heirloom::mount::{ChangeListener, IoMode, Mount, MountError, MountOptions};
 use heirloom::spool::Spool;
 use heirloom_protocol::LibraryPath;
 
@@ -57,7 +57,7 @@ impl Mounted {
             &self.home.path().join("mount"),
             spool,
             notes,
-            io(),
+            options(),
         )?);
         Ok(())
     }
@@ -138,18 +138,26 @@ impl Drop for Mounted {
     }
 }
 
+/// The options of every mount under test.
+pub(crate) fn options() -> MountOptions {
+    MountOptions {
+        io_mode: io(),
+        ..MountOptions::default()
+    }
+}
+
 /// The tests of a mount are compiled twice: in `mount_direct` for the path that needs no privilege,
 /// elsewhere for the best one.
-pub(crate) fn io() -> IoChoice {
+pub(crate) fn io() -> IoMode {
     if env!("CARGO_CRATE_NAME") == "mount_direct" {
-        IoChoice::Direct
+        IoMode::Direct
     } else {
-        IoChoice::Auto
+        IoMode::Auto
     }
 }
 
 /// For mounts whose notes nobody reads.
-pub(crate) fn silent() -> impl Notes {
+pub(crate) fn silent() -> impl ChangeListener {
     Shared(Arc::default())
 }
 
@@ -162,18 +170,18 @@ impl Shared {
     }
 }
 
-impl Notes for Shared {
-    fn writing(&self, _: FileId, path: &LibraryPath) {
+impl ChangeListener for Shared {
+    fn opened_for_write(&self, _: FileId, path: &LibraryPath) {
         self.note(format!("writing {path}"));
     }
-    fn written(&self, _: FileId, path: &LibraryPath) {
+    fn closed_after_write(&self, _: FileId, path: &LibraryPath) {
         self.note(format!("written {path}"));
     }
-    fn touched(&self, _: FileId, path: &LibraryPath) {
+    fn changed(&self, _: FileId, path: &LibraryPath) {
         assert!(path.as_str() != "panic", "a fault of ours, made for a test");
         self.note(format!("touched {path}"));
     }
-    fn renamed_file(
+    fn file_renamed(
         &self,
         _: FileId,
         from: &LibraryPath,
@@ -187,7 +195,7 @@ impl Notes for Shared {
         };
         self.note(format!("renamed {from} to {to}{over}"));
     }
-    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
+    fn folder_renamed(&self, from: &LibraryPath, to: &LibraryPath) {
         self.note(format!("renamed folder {from} to {to}"));
     }
     fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {

@@ -10,7 +10,7 @@ use heirloom_protocol::LibraryPath;
 use super::*;
 use crate::intake::{FileStatus, StateWord};
 use crate::journal::FileId;
-use crate::mount::{IoChoice, Mount, Notes};
+use crate::mount::{ChangeListener, IoMode, Mount};
 use crate::spool::Spool;
 
 /// How long the kernel may take to let go.
@@ -19,12 +19,12 @@ const LETTING_GO_MAX: Duration = Duration::from_secs(20);
 /// Nobody who hears of anything.
 struct Deaf;
 
-impl Notes for Deaf {
-    fn writing(&self, _: FileId, _: &LibraryPath) {}
-    fn written(&self, _: FileId, _: &LibraryPath) {}
-    fn touched(&self, _: FileId, _: &LibraryPath) {}
-    fn renamed_file(&self, _: FileId, _: &LibraryPath, _: &LibraryPath, _: Option<FileId>) {}
-    fn renamed_folder(&self, _: &LibraryPath, _: &LibraryPath) {}
+impl ChangeListener for Deaf {
+    fn opened_for_write(&self, _: FileId, _: &LibraryPath) {}
+    fn closed_after_write(&self, _: FileId, _: &LibraryPath) {}
+    fn changed(&self, _: FileId, _: &LibraryPath) {}
+    fn file_renamed(&self, _: FileId, _: &LibraryPath, _: &LibraryPath, _: Option<FileId>) {}
+    fn folder_renamed(&self, _: &LibraryPath, _: &LibraryPath) {}
     fn exchanged(&self, _: &LibraryPath, _: &LibraryPath) {}
     fn removed(&self, _: FileId, _: &LibraryPath) {}
     fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
@@ -71,7 +71,7 @@ fn however_many_files_there_are_the_kernel_knows_a_limited_number_and_nobody_not
             .unwrap()
             .knowing_at_most(LIMIT),
     );
-    let mount = Mount::begin(&place, &tree, IoChoice::Auto).unwrap();
+    let mount = Mount::begin(&place, &tree, IoMode::Auto).unwrap();
 
     let mut open = File::open(place.join("0/7")).unwrap();
     let seen = look_at_all(&place);

@@ -212,7 +212,7 @@ impl Tree {
             return Err(error);
         }
         if let Some(path) = path.filter(|_| writes) {
-            self.notes.writing(open.id, path);
+            self.notes.opened_for_write(open.id, path);
         }
         let open = Arc::new(open);
         if writes {
@@ -228,7 +228,7 @@ impl Tree {
         } else if truncate == Truncate::Yes {
             self.empty_to_read(&open)?;
             if let Some(path) = path {
-                self.notes.touched(open.id, path);
+                self.notes.changed(open.id, path);
             }
         }
         Ok(self.handles.open_file(open))
@@ -255,7 +255,7 @@ impl Tree {
         let (id, wrote) = (open.id, open.pen.is_some());
         self.let_go(open);
         if let Some(path) = path.filter(|_| wrote) {
-            self.notes.written(id, path);
+            self.notes.closed_after_write(id, path);
         }
         ended
     }
@@ -303,7 +303,7 @@ impl Tree {
         if wrote {
             let _names = self.walking();
             if let Ok(Place::At(path)) = self.place(id) {
-                self.notes.written(id, &path);
+                self.notes.closed_after_write(id, &path);
             }
         }
     }

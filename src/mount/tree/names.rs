@@ -57,7 +57,7 @@ impl Tree {
         let path = self.path_in(folder, name)?;
         create(&path)?;
         let entry = self.tell(folder, name, self.spool.facts(&Place::At(path))?)?;
-        self.note(entry.facts, |id, path| self.notes.touched(id, path));
+        self.note(entry.facts, |id, path| self.notes.changed(id, path));
         Ok(entry)
     }
 
@@ -175,8 +175,8 @@ impl Tree {
             .filter(|facts| facts.kind == Kind::File)
             .map(|facts| facts.id);
         match (moved.kind, replaced) {
-            (Kind::File, replaced) => self.notes.renamed_file(moved.id, from, to, replaced),
-            (Kind::Folder, _) => self.notes.renamed_folder(from, to),
+            (Kind::File, replaced) => self.notes.file_renamed(moved.id, from, to, replaced),
+            (Kind::Folder, _) => self.notes.folder_renamed(from, to),
             (Kind::Link | Kind::Special, Some(replaced)) => self.notes.removed(replaced, to),
             (Kind::Link | Kind::Special, None) => {}
         }

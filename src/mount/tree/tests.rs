@@ -38,22 +38,22 @@ impl Recorder {
     }
 }
 
-impl Notes for Recorder {
-    fn writing(&self, id: FileId, path: &LibraryPath) {
+impl ChangeListener for Recorder {
+    fn opened_for_write(&self, id: FileId, path: &LibraryPath) {
         self.must_stand(id, path);
         self.writers.fetch_add(1, Ordering::SeqCst);
         self.note(format!("writing {path}"));
     }
-    fn written(&self, id: FileId, path: &LibraryPath) {
+    fn closed_after_write(&self, id: FileId, path: &LibraryPath) {
         self.must_stand(id, path);
         assert!(self.writers.fetch_sub(1, Ordering::SeqCst) > 0);
         self.note(format!("written {path}"));
     }
-    fn touched(&self, id: FileId, path: &LibraryPath) {
+    fn changed(&self, id: FileId, path: &LibraryPath) {
         self.must_stand(id, path);
         self.note(format!("touched {path}"));
     }
-    fn renamed_file(
+    fn file_renamed(
         &self,
         id: FileId,
         from: &LibraryPath,
@@ -68,7 +68,7 @@ impl Notes for Recorder {
         };
         self.note(format!("renamed {from} to {to}{over}"));
     }
-    fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
+    fn folder_renamed(&self, from: &LibraryPath, to: &LibraryPath) {
         self.note(format!("renamed folder {from} to {to}"));
     }
     fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
@@ -114,7 +114,7 @@ impl House {
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let notes = Arc::new(Recorder::default());
         *locked(&notes.spool) = Some(spool.clone());
-        let tree = Tree::new(spool.clone(), Arc::clone(&notes) as Arc<dyn Notes>).unwrap();
+        let tree = Tree::new(spool.clone(), Arc::clone(&notes) as Arc<dyn ChangeListener>).unwrap();
         Self {
             tree,
             notes,

@@ -1,4 +1,4 @@
-//! The program `heirloom-lend`: lends files to the kernel for an ordinary user's `heirloom mount`,
+//! The program `heirloom-passthrough`: lends files to the kernel for an ordinary user's `heirloom mount`,
 //! which starts it.
 
 use std::io::Write as _;
@@ -14,6 +14,6 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     };
     // Where even that cannot be said, the code says it.
-    drop(writeln!(std::io::stderr(), "heirloom-lend: {error}"));
+    drop(writeln!(std::io::stderr(), "heirloom-passthrough: {error}"));
     ExitCode::FAILURE
 }
