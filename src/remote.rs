@@ -6,7 +6,6 @@
 //! with it), and no answer is believed that speaks of something else than what was asked.
 
 mod answer;
-mod backoff;
 mod body;
 mod connection;
 mod error;
@@ -27,12 +26,12 @@ use heirloom_protocol::message::{
     Session, UploadState,
 };
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
+pub use heirloom_support::backoff::Backoff;
 use hyper::Method;
 use tokio::sync::Mutex;
 
 #[cfg(any(test, fuzzing))]
 pub use answer::trial as answers_trial;
-pub use backoff::Backoff;
 pub use error::RemoteError;
 pub use login::log_in;
 pub use payload::Payload;

@@ -14,8 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use heirloom_protocol::message::CrossUser;
-
-use crate::reserve::Reserve;
+use heirloom_support::disk_reserve::DiskReserve;
 
 /// How long an interrupted upload waits for its next shard: a device that was away for the weekend
 /// goes on where it stopped.
@@ -176,7 +175,7 @@ impl DataDir {
         }
         close_to_others(&root)?;
         let data = Self { root };
-        Reserve::at(data.root.join("reserve")).review();
+        DiskReserve::at(data.root.join("reserve")).adjust();
         for folder in [data.images(), data.uploads(), data.quarantine()] {
             make(&folder)?;
         }

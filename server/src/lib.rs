@@ -24,8 +24,6 @@ pub mod index;
 pub mod blobs;
 /// The data directory, and what the administrator decided.
 pub mod config;
-/// Room that is kept for when a disk is full.
-pub mod reserve;
 /// How often each may ask.
 pub mod rate_limit;
 /// Who writes what, one after another.

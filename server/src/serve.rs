@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
+use heirloom_support::loopback::is_loopback;
 use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
@@ -245,7 +246,7 @@ impl Server {
 
 /// Photos and tokens do not cross a network in the clear unless the administrator says so.
 fn refuse_listeners(transport: &Transport, address: SocketAddr) -> Result<(), ServeError> {
-    let open = !address.ip().to_canonical().is_loopback();
+    let open = !is_loopback(address.ip());
     match transport {
         Transport::PlainOnLoopback if open => return Err(ServeError::Unencrypted { address }),
         Transport::PlainAnywhere if open => {

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use heirloom_support::loopback::is_loopback_host;
 use hyper::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -103,13 +104,7 @@ impl ServerUrl {
     /// Whether others can read along on the way: no TLS, and not this machine.
     pub fn is_overheard(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
-        let address = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>();
-        let here = host == "localhost"
-            || address.is_ok_and(|address| address.to_canonical().is_loopback());
-        self.scheme() == "http" && !here
+        self.scheme() == "http" && !is_loopback_host(host)
     }
 
     fn authority(&self) -> &str {

@@ -7,7 +7,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use heirloom_protocol::Fingerprint;
-use heirloom_server::reserve::Reserve;
+use heirloom_support::disk_reserve::DiskReserve;
 use rustix::fs::{FlockOperation, flock};
 
 use super::private_file::{self, failed};
@@ -77,7 +77,7 @@ impl StateDir {
             Err(source) => return Err(failed("lock", &path)(source.into())),
         }
         // Who starts with a full disk is there to make room on it.
-        Reserve::at(self.root.join("reserve")).review();
+        DiskReserve::at(self.root.join("reserve")).adjust();
         say(&mut file, std::process::id()).map_err(failed("write the process id to", &path))?;
         Ok(StateLock { _file: file })
     }

@@ -203,7 +203,7 @@ pub fn trial(bytes: &[u8]) {
     };
     let error = answer.refusal("try");
     let wait = super::Backoff::default().failed(error.retry_after());
-    assert!(!error.to_string().is_empty() && wait <= super::Backoff::ASKED_MAX * 2);
+    assert!(!error.to_string().is_empty() && wait <= super::Backoff::RETRY_AFTER_MAX * 2);
     let asked = CheckImage {
         fingerprint: Fingerprint::of(b"asked"),
         size: 1000,

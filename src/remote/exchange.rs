@@ -2,7 +2,6 @@
 
 use std::error::Error as StdError;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +10,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use heirloom_protocol::batch::{PARCEL, Packed};
 use heirloom_protocol::{ByteRange, ContentDigest, route};
+use heirloom_support::loopback::is_loopback_host;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue, USER_AGENT};
@@ -198,12 +198,7 @@ impl Exchange {
     }
 
     pub(super) fn is_loopback(&self) -> bool {
-        let host = self.server.host().unwrap_or_default();
-        let address = host
-            .trim_start_matches('[')
-            .trim_end_matches(']')
-            .parse::<IpAddr>();
-        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        is_loopback_host(self.server.host().unwrap_or_default())
     }
 
     /// Asks, and reads the answer as a message. May be dropped at any point: the connection is then

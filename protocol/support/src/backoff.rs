@@ -1,48 +1,47 @@
-//! How long to wait before trying again: longer each time, never in step with others, at least as
-//! long as the server asked.
+//! Exponential backoff with jitter that honours a server's `Retry-After`.
 
 use std::time::Duration;
 
-/// Counts failures in a row and says how long to wait after each.
+/// The wait before the next try, which doubles with each failure in a row.
 #[derive(Clone, Debug, Default)]
 pub struct Backoff {
     failures: u32,
 }
 
 impl Backoff {
-    /// After the first failure: long enough for a server that restarts, short enough not to be
-    /// noticed.
+    /// The wait after the first failure: long enough for a server to restart, short enough to go
+    /// unnoticed.
     pub const FIRST: Duration = Duration::from_secs(1);
-    /// At most: nobody waits more than five minutes for a network that came back.
+    /// The longest wait, so that a network that came back is used within five minutes.
     pub const MAX: Duration = Duration::from_mins(5);
-    /// What is believed of a `Retry-After`, at most.
-    pub const ASKED_MAX: Duration = Duration::from_hours(1);
+    /// The longest `Retry-After` that is honoured: no server can silence a client for good.
+    pub const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
-    /// Counts a failure; how long to wait now. `asked` is the server's `Retry-After`.
-    pub fn failed(&mut self, asked: Option<Duration>) -> Duration {
+    /// Counts a failure and returns the wait before the next try: between half and all of the doubled
+    /// time, and no less than `retry_after`, the server's `Retry-After` (RFC 9110, section 10.2.3).
+    pub fn failed(&mut self, retry_after: Option<Duration>) -> Duration {
         let doubled = Self::FIRST
             .saturating_mul(1 << self.failures.min(16))
             .min(Self::MAX);
         self.failures = self.failures.saturating_add(1);
-        // Between half and all of it, so that clients which failed together do not come back
-        // together.
+        // Jitter: clients that failed together do not come back together.
         let own = doubled.mul_f64(0.5 + fastrand::f64() / 2.0);
-        match asked {
+        match retry_after {
             Some(asked) => own.max(
                 asked
-                    .min(Self::ASKED_MAX)
+                    .min(Self::RETRY_AFTER_MAX)
                     .mul_f64(1.0 + fastrand::f64() / 10.0),
             ),
             None => own,
         }
     }
 
-    /// It worked: the next failure is a first one.
+    /// Resets the count: the next failure is a first one.
     pub fn succeeded(&mut self) {
         self.failures = 0;
     }
 
-    /// Failures in a row.
+    /// The number of failures in a row.
     pub const fn failures(&self) -> u32 {
         self.failures
     }
@@ -66,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_asked_for_is_the_least() {
+    fn no_wait_is_shorter_than_the_server_asked_for() {
         let asked = Duration::from_secs(30);
         for _ in 0..100 {
             let wait = Backoff::default().failed(Some(asked));
@@ -74,7 +73,7 @@ mod tests {
         }
         let wait = Backoff::default().failed(Some(Duration::from_secs(u64::MAX)));
         assert!(
-            wait <= Backoff::ASKED_MAX.mul_f64(1.1),
+            wait <= Backoff::RETRY_AFTER_MAX.mul_f64(1.1),
             "a server cannot silence us for ever"
         );
     }
