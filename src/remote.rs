@@ -5,11 +5,11 @@
 //! above. Two things are settled here for good: no redirect is ever followed (the token would go
 //! with it), and no answer is believed that speaks of something else than what was asked.
 
-mod answer;
-mod body;
-mod connection;
+mod api_response;
+mod request_body;
+mod http_client;
 mod error;
-mod exchange;
+mod api_client;
 mod image;
 mod login;
 mod payload;
@@ -31,13 +31,13 @@ use hyper::Method;
 use tokio::sync::Mutex;
 
 #[cfg(any(test, fuzzing))]
-pub use answer::trial as answers_trial;
+pub use api_response::trial as answers_trial;
 pub use error::RemoteError;
 pub use login::log_in;
 pub use payload::Payload;
 
 use crate::config::Login;
-use exchange::{Ask, Exchange};
+use api_client::{ApiClient, ApiRequest};
 
 /// What a server can surely read and hash in a second, from a slow disk: a request that makes it
 /// read an image back gets so much more time.
@@ -46,7 +46,7 @@ const SERVER_READS_PER_SECOND: u64 = 32 << 20;
 /// A server, and the right to speak to it.
 #[derive(Clone, Debug)]
 pub struct Remote {
-    exchange: Arc<Exchange>,
+    client: Arc<ApiClient>,
     session: Arc<Mutex<Option<HeldSession>>>,
 }
 
@@ -62,14 +62,14 @@ impl Remote {
     /// to trust, so it blocks for a moment.
     pub fn new(login: &Login) -> Result<Self, RemoteError> {
         Ok(Self {
-            exchange: Arc::new(Exchange::new(login)?),
+            client: Arc::new(ApiClient::new(login)?),
             session: Arc::default(),
         })
     }
 
     /// Whether the server is this machine.
     pub fn is_loopback(&self) -> bool {
-        self.exchange.is_loopback()
+        self.client.is_loopback()
     }
 
     /// Who we are, and what holds for us. Kept until its nonce runs out; at most one request at a
@@ -90,8 +90,8 @@ impl Remote {
     async fn ask_session(&self, held: &mut Option<HeldSession>) -> Result<Session, RemoteError> {
         *held = None;
         let session: Session = self
-            .exchange
-            .json(Ask::get("ask for the session", route::SESSION))
+            .client
+            .json(ApiRequest::get("ask for the session", route::SESSION))
             .await?;
         let renewal =
             Instant::now() + Duration::from_secs(session.nonce_renewal_s.min(MAX_SESSION_S));
@@ -109,10 +109,10 @@ impl Remote {
             .filter(|image| image.proof.is_some())
             .map(|image| image.size)
             .sum();
-        let ask = Ask::json("check images", Method::POST, route::CHECK, images)?
-            .patient(reading_time(proven));
-        let checked: Vec<CheckedImage> = self.exchange.json(ask).await?;
-        answer::agree_on_images("check images", images, &checked)?;
+        let ask = ApiRequest::json("check images", Method::POST, route::CHECK, images)?
+            .extend_timeout(reading_time(proven));
+        let checked: Vec<CheckedImage> = self.client.json(ask).await?;
+        api_response::agree_on_images("check images", images, &checked)?;
         Ok(checked)
     }
 
@@ -127,16 +127,16 @@ impl Remote {
         digest: ContentDigest,
         bytes: Payload,
     ) -> Result<UploadState, RemoteError> {
-        let ask = Ask::shard(&route::shard(fingerprint, offset), size, digest, bytes)
-            .patient(reading_time(size));
-        let state = self.exchange.json(ask).await?;
-        answer::agree_on_upload("send a shard", fingerprint, Some(size), &state)?;
+        let ask = ApiRequest::shard(&route::shard(fingerprint, offset), size, digest, bytes)
+            .extend_timeout(reading_time(size));
+        let state = self.client.json(ask).await?;
+        api_response::agree_on_upload("send a shard", fingerprint, Some(size), &state)?;
         Ok(state)
     }
 
     /// Bytes of photos that connections took from us so far, whatever became of them.
     pub fn photo_bytes_sent(&self) -> u64 {
-        self.exchange.photo_bytes_sent()
+        self.client.photo_bytes_sent()
     }
 
     /// Sends several images, whole, in one request: `body` is their parcel. What became of each, in
@@ -148,10 +148,10 @@ impl Remote {
     ) -> Result<Vec<Unpacked>, RemoteError> {
         let patience = reading_time(body.len() as u64);
         let unpacked: Vec<Unpacked> = self
-            .exchange
-            .json(Ask::parcel(packed, body).patient(patience))
+            .client
+            .json(ApiRequest::parcel(packed, body).extend_timeout(patience))
             .await?;
-        answer::agree_on_parcel(packed, &unpacked)?;
+        api_response::agree_on_parcel(packed, &unpacked)?;
         Ok(unpacked)
     }
 
@@ -162,13 +162,12 @@ impl Remote {
     ) -> Result<Option<UploadState>, RemoteError> {
         const DOING: &str = "ask how far an upload is";
         match self
-            .exchange
-            .json(Ask::get(DOING, &route::upload(fingerprint)))
+            .client
+            .json(ApiRequest::get(DOING, &route::upload(fingerprint)))
             .await
         {
-            Ok(state) => {
-                answer::agree_on_upload(DOING, fingerprint, None, &state).map(|()| Some(state))
-            }
+            Ok(state) => api_response::agree_on_upload(DOING, fingerprint, None, &state)
+                .map(|()| Some(state)),
             Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
@@ -181,30 +180,36 @@ impl Remote {
     ) -> Result<LibraryOutcomes, RemoteError> {
         const DOING: &str = "change the library";
         let outcomes: LibraryOutcomes = self
-            .exchange
-            .json(Ask::json(
+            .client
+            .json(ApiRequest::json(
                 DOING,
                 Method::POST,
                 route::LIBRARY_CHANGES,
                 batch,
             )?)
             .await?;
-        answer::agree_on_count(DOING, batch.changes.len(), outcomes.outcomes.len())?;
+        api_response::agree_on_count(DOING, batch.changes.len(), outcomes.outcomes.len())?;
         Ok(outcomes)
     }
 
     /// What changed in the library behind `since`, waiting up to `wait_s` seconds for news.
     pub async fn library_feed(&self, since: u64, wait_s: u64) -> Result<LibraryFeed, RemoteError> {
         let path = route::library_feed(since, wait_s);
-        self.exchange
-            .json(Ask::get("read the change feed", &path).patient(Duration::from_secs(wait_s)))
+        self.client
+            .json(
+                ApiRequest::get("read the change feed", &path)
+                    .extend_timeout(Duration::from_secs(wait_s)),
+            )
             .await
     }
 
     /// What this user has on the server.
     pub async fn status(&self) -> Result<ServerStatus, RemoteError> {
-        self.exchange
-            .json(Ask::get("ask for the server's status", route::STATUS))
+        self.client
+            .json(ApiRequest::get(
+                "ask for the server's status",
+                route::STATUS,
+            ))
             .await
     }
 }

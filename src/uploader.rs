@@ -7,23 +7,23 @@
 //! memory only: a crash at any point leaves the promise in the journal, and what arrived in the
 //! server's list and ours.
 
-mod asking;
-mod board;
+mod check;
+mod state;
 mod budget;
-mod by_hand;
-mod carrier;
-mod carrying;
-mod delivery;
-mod desk;
+mod oneshot;
+mod transport;
+mod job;
+mod chunked_upload;
+mod context;
 mod image;
-mod line;
-mod link;
-mod outage;
-mod pace;
-mod parcel;
-mod roster;
-mod settling;
-mod trays;
+mod scheduler;
+mod network;
+mod offline;
+mod shard_size;
+mod batch;
+mod job_table;
+mod completion;
+mod buffer_pool;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,26 +33,26 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use budget::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
-pub use by_hand::{BackedUp, Unwitnessed};
-pub use carrier::Carrier;
-pub use delivery::{Believed, DeliveryError, Witness};
-pub use image::{Image, ImageError};
-pub use pace::Pace;
+pub use chunked_upload::{DeliveryError, ProgressSink, ResumeSource};
+pub use image::{ImageError, ImageFile};
+pub use oneshot::{BackupOutcome, NoProgress};
+pub use shard_size::AdaptiveShardSize;
+pub use transport::Transport;
 
 use crate::journal::{FileId, Journal};
 use crate::library::Library;
 use crate::remote::Remote;
 use crate::spool::Spool;
-use board::Board;
-use desk::{Desk, LANES};
-use line::Line;
-use settling::Settler;
+use completion::CompletionWriter;
+use context::{LANES, UploadContext};
+use scheduler::Scheduler;
+use state::SharedState;
 
 /// A handle to the running uploader. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Uploader {
-    board: Arc<Board>,
-    carrier: Carrier,
+    board: Arc<SharedState>,
+    transport: Transport,
     wake: Arc<Notify>,
     stop: CancellationToken,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
@@ -120,25 +120,25 @@ impl Uploader {
         library: Library,
         remote: Remote,
     ) -> Self {
-        let (board, carrier) = (Arc::new(Board::new()), Carrier::new(remote));
+        let (board, transport) = (Arc::new(SharedState::new()), Transport::new(remote));
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let settler = Settler {
+        let settler = CompletionWriter {
             journal: Arc::clone(&journal),
             library: library.clone(),
             board: Arc::clone(&board),
         };
-        let (ends, received) = Settler::open();
-        let desk = Desk {
+        let (ends, received) = CompletionWriter::open();
+        let desk = UploadContext {
             spool,
             journal,
             library,
-            carrier: carrier.clone(),
+            transport: transport.clone(),
             board: Arc::clone(&board),
             lanes: Semaphore::new(LANES),
             film_proofs: Semaphore::new(1),
             ends,
         };
-        let line = Line::new(Arc::new(desk), Arc::clone(&wake));
+        let line = Scheduler::new(Arc::new(desk), Arc::clone(&wake));
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             let settling = settler.run(received);
@@ -149,7 +149,7 @@ impl Uploader {
         });
         Self {
             board,
-            carrier,
+            transport,
             wake,
             stop,
             task: Arc::new(Mutex::new(Some(task))),
@@ -177,10 +177,10 @@ impl Uploader {
         UploaderStatus {
             connection: state.connection.clone(),
             uploading: state.roster.uploading().collect(),
-            bytes_per_second: self.carrier.bytes_per_second(),
-            shard_bytes: self.carrier.shard_bytes(),
-            link: self.carrier.link(),
-            sent_bytes: self.carrier.sent_bytes(),
+            bytes_per_second: self.transport.bytes_per_second(),
+            shard_bytes: self.transport.shard_bytes(),
+            link: self.transport.link(),
+            sent_bytes: self.transport.sent_bytes(),
             saved_by_sync_list_bytes: state.saved.sync_list,
             saved_by_check_bytes: state.saved.check,
             saved_by_instant_upload_bytes: state.saved.instant_upload,

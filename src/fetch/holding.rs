@@ -172,7 +172,7 @@ impl Inside {
         };
         let part = self
             .remote
-            .image_part(fetch.fingerprint(), fetch.stamp().size, piece, &|| {
+            .image_range(fetch.fingerprint(), fetch.stamp().size, piece, &|| {
                 fetch.hear();
             })
             .await;

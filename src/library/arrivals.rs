@@ -167,7 +167,7 @@ impl Arrivals {
         }
         let mut after = None;
         loop {
-            let page = self.remote.wanted(after).await?;
+            let page = self.remote.images_to_resend(after).await?;
             after = page.fingerprints.last().copied();
             let (journal, images) = (
                 Arc::clone(&self.journal),

@@ -1,4 +1,4 @@
-//! What can go wrong between here and the server. Ask the error what it means; its text is for
+//! What can go wrong between here and the server. ApiRequest the error what it means; its text is for
 //! people.
 
 use std::error::Error as StdError;
@@ -72,7 +72,7 @@ pub enum RemoteError {
     },
     /// A question could not be put into words; a fault of ours.
     #[error("cannot put the request to {doing} into words")]
-    Unspeakable {
+    InvalidRequest {
         /// What was to be asked.
         doing: &'static str,
         /// Why not.
@@ -105,7 +105,9 @@ impl RemoteError {
             | Self::TimedOut { .. }
             | Self::Malformed { .. } => true,
             Self::Refused { problem, .. } => problem.code.is_transient(),
-            Self::Unspeakable { .. } | Self::Authorities { .. } | Self::NoAuthorities(_) => false,
+            Self::InvalidRequest { .. } | Self::Authorities { .. } | Self::NoAuthorities(_) => {
+                false
+            }
         }
     }
 
@@ -160,7 +162,7 @@ impl RemoteError {
             | Self::Malformed { .. } => true,
             Self::LoginNeeded
             | Self::Refused { .. }
-            | Self::Unspeakable { .. }
+            | Self::InvalidRequest { .. }
             | Self::Authorities { .. }
             | Self::NoAuthorities(_) => false,
         }
@@ -190,7 +192,7 @@ impl RemoteError {
             | Self::Interrupted { .. }
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
-            | Self::Unspeakable { .. }
+            | Self::InvalidRequest { .. }
             | Self::Authorities { .. }
             | Self::NoAuthorities(_) => None,
         }
@@ -206,7 +208,7 @@ impl RemoteError {
             | Self::Interrupted { .. }
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
-            | Self::Unspeakable { .. }
+            | Self::InvalidRequest { .. }
             | Self::Authorities { .. }
             | Self::NoAuthorities(_) => None,
         }

@@ -136,7 +136,7 @@ impl FakeServer {
     }
 }
 
-type Answer = Result<Response<Full<Bytes>>, io::Error>;
+type ApiResponse = Result<Response<Full<Bytes>>, io::Error>;
 
 async fn serve(
     stream: TcpStream,
@@ -161,7 +161,7 @@ async fn answer(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
     seen: watch::Sender<usize>,
-) -> Answer {
+) -> ApiResponse {
     let line = format!(
         "{} {} {:?}",
         request.method(),
@@ -264,7 +264,7 @@ impl Drop for Passing {
     }
 }
 
-async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Answer {
+async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> ApiResponse {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let authorized = head

@@ -6,8 +6,8 @@ use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, route};
 use hyper::StatusCode;
 use hyper::header::CONTENT_RANGE;
 
-use super::answer::Answer;
-use super::exchange::Ask;
+use super::api_client::ApiRequest;
+use super::api_response::ApiResponse;
 use super::{Remote, RemoteError, is_of, reading_time};
 
 const DOING: &str = "fetch a part of an image";
@@ -18,7 +18,7 @@ impl Remote {
     ///
     /// Whether they are the image's is for the caller to find out: only SHA-256 of the whole can
     /// tell.
-    pub async fn image_part(
+    pub async fn image_range(
         &self,
         fingerprint: Fingerprint,
         size: u64,
@@ -26,8 +26,8 @@ impl Remote {
         heard: &(dyn Fn() + Sync),
     ) -> Result<Bytes, RemoteError> {
         let tag = format!("\"{fingerprint}\"");
-        let ask = Ask::part(DOING, &route::image(fingerprint), range, &tag);
-        part_of(self.exchange.bytes(ask, heard).await?, size, range)
+        let ask = ApiRequest::part(DOING, &route::image(fingerprint), range, &tag);
+        part_of(self.client.bytes(ask, heard).await?, size, range)
     }
 }
 
@@ -40,8 +40,9 @@ impl Remote {
         size: u64,
     ) -> Result<Option<FreshReceipt>, RemoteError> {
         const DOING: &str = "have an image verified";
-        let ask = Ask::get(DOING, &route::fresh_receipt(fingerprint)).patient(reading_time(size));
-        match self.exchange.json::<FreshReceipt>(ask).await {
+        let ask = ApiRequest::get(DOING, &route::fresh_receipt(fingerprint))
+            .extend_timeout(reading_time(size));
+        match self.client.json::<FreshReceipt>(ask).await {
             Ok(fresh) if is_of(&fresh.receipt, fingerprint, Some(size)) => Ok(Some(fresh)),
             Ok(_) => Err(RemoteError::Malformed {
                 doing: DOING,
@@ -53,9 +54,12 @@ impl Remote {
     }
 
     /// Images of ours that the server found damaged, by ascending fingerprint behind `after`.
-    pub async fn wanted(&self, after: Option<Fingerprint>) -> Result<WantedPage, RemoteError> {
-        self.exchange
-            .json(Ask::get(
+    pub async fn images_to_resend(
+        &self,
+        after: Option<Fingerprint>,
+    ) -> Result<WantedPage, RemoteError> {
+        self.client
+            .json(ApiRequest::get(
                 "ask which images to send again",
                 &route::wanted(after),
             ))
@@ -65,7 +69,7 @@ impl Remote {
 
 /// The part that was asked for. A server or proxy may answer with the whole instead (RFC 9110
 /// section 14.2).
-fn part_of(answer: Answer, size: u64, range: ByteRange) -> Result<Bytes, RemoteError> {
+fn part_of(answer: ApiResponse, size: u64, range: ByteRange) -> Result<Bytes, RemoteError> {
     let malformed = |why: String| RemoteError::Malformed { doing: DOING, why };
     let length = answer.body.len() as u64;
     match answer.status {

@@ -6,7 +6,7 @@ use heirloom_protocol::message::{LoginAnswer, LoginRequest};
 use heirloom_protocol::route;
 use hyper::{Method, StatusCode};
 
-use super::exchange::{Ask, Exchange};
+use super::api_client::{ApiClient, ApiRequest};
 use super::{Remote, RemoteError};
 use crate::config::{ServerUrl, Token};
 
@@ -17,8 +17,13 @@ pub async fn log_in(
     request: &LoginRequest,
 ) -> Result<Token, RemoteError> {
     const DOING: &str = "log in";
-    let answer: LoginAnswer = Exchange::nameless(server, ca_file)?
-        .json(Ask::json(DOING, Method::POST, route::LOGIN, request)?)
+    let answer: LoginAnswer = ApiClient::nameless(server, ca_file)?
+        .json(ApiRequest::json(
+            DOING,
+            Method::POST,
+            route::LOGIN,
+            request,
+        )?)
         .await?;
     let malformed = |_| RemoteError::Malformed {
         doing: DOING,
@@ -32,8 +37,8 @@ impl Remote {
     pub async fn log_out(&self) -> Result<(), RemoteError> {
         const DOING: &str = "log out";
         let answer = self
-            .exchange
-            .bytes(Ask::delete(DOING, route::SESSION), &|| {})
+            .client
+            .bytes(ApiRequest::delete(DOING, route::SESSION), &|| {})
             .await?;
         match answer.status {
             StatusCode::NO_CONTENT | StatusCode::UNAUTHORIZED => Ok(()),

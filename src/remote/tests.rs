@@ -94,7 +94,7 @@ async fn a_part_of_an_image_is_that_part_and_nothing_else() {
             heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         };
         let remote = &remote;
-        async move { remote.image_part(fingerprint, size, range, &count).await }
+        async move { remote.image_range(fingerprint, size, range, &count).await }
     };
     assert_eq!(
         part(range).await.unwrap_err().code(),
@@ -271,7 +271,7 @@ async fn a_server_that_is_away_is_offline_and_says_where() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stall_ends_after_its_limit() {
-    let (body, flow) = super::body::WatchedBody::new(vec![0; 1 << 20].into());
+    let (body, flow) = super::request_body::RequestBody::new(vec![0; 1 << 20].into());
     let (stall, answer) = (Duration::from_secs(30), Duration::from_secs(90));
     let began = tokio::time::Instant::now();
     assert_eq!(flow.stalled(stall, answer).await, stall);

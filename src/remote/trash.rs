@@ -3,14 +3,17 @@
 use heirloom_protocol::message::TrashPage;
 use heirloom_protocol::route;
 
-use super::exchange::Ask;
+use super::api_client::ApiRequest;
 use super::{Remote, RemoteError};
 
 impl Remote {
     /// What was removed from the library, or replaced in it: a page behind the version `after`.
     pub async fn trash(&self, after: u64) -> Result<TrashPage, RemoteError> {
-        self.exchange
-            .json(Ask::get("read the trash", &route::library_trash(after)))
+        self.client
+            .json(ApiRequest::get(
+                "read the trash",
+                &route::library_trash(after),
+            ))
             .await
     }
 }

@@ -15,7 +15,7 @@ pub const REQUESTS_MAX: usize = 8;
 /// Images of this size and more, in bytes, are films to the budget, whatever they show.
 pub(super) const FILM_BYTES: u64 = 32 << 20;
 // A round for photos always has room for one.
-const _: () = assert!(FILM_BYTES <= super::asking::ROUND_BYTES_MAX);
+const _: () = assert!(FILM_BYTES <= super::check::ROUND_BYTES_MAX);
 /// What is left to photos when films take all they may.
 const PHOTO_BYTES: u32 = 4 << 20;
 const PHOTO_REQUESTS: usize = 2;

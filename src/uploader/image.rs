@@ -14,7 +14,7 @@ use heirloom_protocol::message::Session;
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ByteRange, ContentDigest, Fingerprint, Fingerprinter};
 
-use super::trays::{Filling, Trays};
+use super::buffer_pool::{BufWriter, BufferPool};
 use crate::journal::Stamp;
 use crate::remote::Payload;
 use crate::spool::{Placeholder, Spool};
@@ -24,7 +24,7 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// An image that can be sent.
 #[derive(Debug)]
-pub struct Image {
+pub struct ImageFile {
     file: File,
     stamp: Stamp,
     fingerprint: Fingerprint,
@@ -48,7 +48,7 @@ pub(super) struct Shard {
     pub(super) digest: ContentDigest,
 }
 
-impl Image {
+impl ImageFile {
     /// An open file whose content had this fingerprint when its stamp was this.
     pub fn new(file: File, stamp: Stamp, fingerprint: Fingerprint) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Image {
 
     /// The bytes of a shard, and their digest. Of the whole image that is the fingerprint: nobody
     /// hashes twice.
-    pub(super) fn read(&self, range: ByteRange, trays: &Trays) -> Result<Shard, ImageError> {
+    pub(super) fn read(&self, range: ByteRange, trays: &BufferPool) -> Result<Shard, ImageError> {
         let whole = range.start() == 0 && range.end() == self.size();
         let (mut filling, mut fingerprinter) = (trays.fill(), Fingerprinter::default());
         self.verify()?;
@@ -106,7 +106,7 @@ impl Image {
     }
 
     /// Adds all its bytes.
-    pub(super) fn add_to(&self, filling: &mut Filling) -> Result<(), ImageError> {
+    pub(super) fn add_to(&self, filling: &mut BufWriter) -> Result<(), ImageError> {
         self.verify()?;
         filling.add(self.size(), |place, done| self.fill(place, done))?;
         self.verify()

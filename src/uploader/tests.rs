@@ -1,11 +1,11 @@
 //! The uploader against a server that can fail: what a file's owner may rely on.
 
-mod broken;
+mod interrupted_shards;
 mod failures;
-mod house;
-mod parcels;
-mod resuming;
-mod truth;
+mod fixture;
+mod batches;
+mod resume;
+mod real_server;
 
 use std::time::Duration;
 
@@ -14,11 +14,11 @@ use heirloom_protocol::Fingerprint;
 use super::Connection;
 use super::budget::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
 use crate::journal::FileState;
-use house::{House, photo};
+use fixture::{Fixture, photo};
 
 #[tokio::test]
 async fn a_batch_walks_from_promises_to_receipts_and_names() {
-    let house = House::new().await;
+    let house = Fixture::new().await;
     for number in 0..150 {
         house.keep(&format!("{number}.jpg"), &photo(number, 20_000));
     }
@@ -36,7 +36,7 @@ async fn a_batch_walks_from_promises_to_receipts_and_names() {
 
 #[tokio::test]
 async fn the_same_content_is_sent_once_and_settles_every_file() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let content = photo(1, 3_000_000);
     for name in ["a.jpg", "b.jpg", "c.jpg"] {
         house.keep(name, &content);
@@ -60,22 +60,22 @@ async fn the_same_content_is_sent_once_and_settles_every_file() {
 
 #[tokio::test]
 async fn memory_for_shards_is_used_again_and_given_back_at_rest() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.keep("a.jpg", &photo(1, 3_000_000));
     house.until_settled(1).await;
     assert!(
-        !house.uploader.carrier.trays().is_empty(),
+        !house.uploader.transport.trays().is_empty(),
         "the next photo may follow at once"
     );
     house
-        .until(|house| house.uploader.carrier.trays().is_empty())
+        .until(|house| house.uploader.transport.trays().is_empty())
         .await;
     house.end().await;
 }
 
 #[tokio::test]
 async fn what_the_server_has_is_not_sent() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let (mine, theirs, new) = (photo(1, 100_000), photo(2, 100_000), photo(3, 100_000));
     house
         .server
@@ -118,7 +118,7 @@ async fn what_the_server_has_is_not_sent() {
 
 #[tokio::test]
 async fn shards_go_side_by_side_and_never_beyond_the_budget() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(30);
     for number in 0..6 {
         house.keep(&format!("large{number}.jpg"), &photo(number, 20 << 20));
@@ -142,7 +142,7 @@ async fn shards_go_side_by_side_and_never_beyond_the_budget() {
 
 #[tokio::test]
 async fn a_file_that_changes_under_way_is_never_stored_as_a_mixture() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(50);
     let before = photo(1, 40 << 20);
     let id = house.keep("film.jpg", &before);
@@ -161,7 +161,7 @@ async fn a_file_that_changes_under_way_is_never_stored_as_a_mixture() {
 
 #[tokio::test]
 async fn a_file_that_changes_unheard_of_is_not_stored_as_a_mixture_either() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(50);
     let before = photo(1, 40 << 20);
     let id = house.keep("film.jpg", &before);
@@ -186,7 +186,7 @@ async fn a_file_that_changes_unheard_of_is_not_stored_as_a_mixture_either() {
 
 #[tokio::test]
 async fn progress_is_what_the_server_acknowledged() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(50);
     let id = house.keep("film.jpg", &photo(1, 40 << 20));
     house.go();
@@ -209,7 +209,7 @@ async fn progress_is_what_the_server_acknowledged() {
 
 #[tokio::test]
 async fn stopping_does_not_wait_for_the_network() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.fail("PUT", crate::remote::fake::Fault::Stall);
     house.keep("photo.jpg", &photo(1, 1_000_000));
     house.go();
@@ -228,7 +228,7 @@ async fn stopping_does_not_wait_for_the_network() {
 
 #[tokio::test]
 async fn new_photos_are_not_kept_waiting_by_films() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(100);
     for number in 0..6 {
         house.keep(&format!("film{number}.jpg"), &photo(number, 40 << 20));
@@ -247,7 +247,7 @@ async fn new_photos_are_not_kept_waiting_by_films() {
 
 #[tokio::test]
 async fn another_installation_is_not_taken_for_the_one_that_gave_the_receipts() {
-    let mut house = House::new().await;
+    let mut house = Fixture::new().await;
     let content = photo(1, 50_000);
     house.keep("photo.jpg", &content);
     house.until_settled(1).await;

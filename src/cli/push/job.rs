@@ -16,7 +16,7 @@ use super::collect::LocalPhoto;
 use crate::config::Login;
 use crate::remote::Remote;
 use crate::spool::{Spool, fingerprint_of};
-use crate::uploader::{BackedUp, Carrier, Image, Witness};
+use crate::uploader::{BackupOutcome, ImageFile, ProgressSink, Transport};
 
 /// Photos in hand at a time: enough to keep the line full with small ones; the bytes in flight have
 /// their own budget.
@@ -27,7 +27,7 @@ const NAME_TRIES_MAX: u32 = 3;
 /// One run of `heirloom push`.
 pub(super) struct PushJob {
     remote: Remote,
-    carrier: Carrier,
+    transport: Transport,
     bar: ProgressBar,
 }
 
@@ -44,7 +44,7 @@ impl PushJob {
     pub(super) fn new(login: &Login, bar: ProgressBar) -> anyhow::Result<Self> {
         let remote = Remote::new(login)?;
         Ok(Self {
-            carrier: Carrier::new(remote.clone()),
+            transport: Transport::new(remote.clone()),
             remote,
             bar,
         })
@@ -77,7 +77,7 @@ impl PushJob {
         Ok(outcome)
     }
 
-    async fn carry(&self, photo: LocalPhoto) -> anyhow::Result<(BackedUp, LibraryChange)> {
+    async fn carry(&self, photo: LocalPhoto) -> anyhow::Result<(BackupOutcome, LibraryChange)> {
         let path = photo.path.clone();
         let (image, mtime_ns) = tokio::task::spawn_blocking(move || open(&path))
             .await
@@ -88,10 +88,10 @@ impl PushJob {
             so_far: AtomicU64::new(0),
         });
         let backed_up = self
-            .carrier
-            .back_up(Arc::new(image), Arc::clone(&shown) as Arc<dyn Witness>)
+            .transport
+            .back_up(Arc::new(image), Arc::clone(&shown) as Arc<dyn ProgressSink>)
             .await?;
-        shown.progressed(photo.size);
+        shown.on_progress(photo.size);
         Ok((
             backed_up,
             LibraryChange::Put {
@@ -143,11 +143,11 @@ impl PushJob {
 }
 
 impl PushOutcome {
-    fn count(&mut self, backed_up: BackedUp) {
+    fn count(&mut self, backed_up: BackupOutcome) {
         match backed_up {
-            BackedUp::Sent(_) => self.sent += 1,
-            BackedUp::Already(_) => self.already += 1,
-            BackedUp::Linked(_) => self.linked += 1,
+            BackupOutcome::Sent(_) => self.sent += 1,
+            BackupOutcome::AlreadyStored(_) => self.already += 1,
+            BackupOutcome::Linked(_) => self.linked += 1,
         }
     }
 }
@@ -178,11 +178,11 @@ fn based_on(change: LibraryChange, current: u64) -> LibraryChange {
 }
 
 /// Opens and fingerprints a photo; answers its modification time as well.
-fn open(path: &Path) -> anyhow::Result<(Image, i64)> {
+fn open(path: &Path) -> anyhow::Result<(ImageFile, i64)> {
     let file = File::open(path)?;
     let (_, stamp) = Spool::identify(&file)?;
     let fingerprint = fingerprint_of(&file)?;
-    Ok((Image::new(file, stamp, fingerprint), stamp.mtime_ns))
+    Ok((ImageFile::new(file, stamp, fingerprint), stamp.mtime_ns))
 }
 
 /// Shows one photo's progress on the bar that all share.
@@ -191,10 +191,10 @@ struct Shown {
     so_far: AtomicU64,
 }
 
-impl Witness for Shown {
-    fn acknowledged(&self, _range: ByteRange) {}
+impl ProgressSink for Shown {
+    fn on_range_stored(&self, _range: ByteRange) {}
 
-    fn progressed(&self, received_bytes: u64) {
+    fn on_progress(&self, received_bytes: u64) {
         let before = self.so_far.fetch_max(received_bytes, Ordering::Relaxed);
         self.bar.inc(received_bytes.saturating_sub(before));
     }

@@ -4,14 +4,14 @@ use std::time::{Duration, Instant};
 
 use heirloom_protocol::{ErrorCode, Fingerprint};
 
-use super::house::{House, photo};
+use super::fixture::{Fixture, photo};
 use crate::journal::FileState;
 use crate::remote::fake::Fault;
 use crate::uploader::Connection;
 
 #[tokio::test]
 async fn offline_keeps_everything_pending_and_goes_on_when_the_server_is_back() {
-    let mut house = House::paused().await;
+    let mut house = Fixture::paused().await;
     house.server.stop().await;
     for number in 0..20 {
         house.keep(&format!("{number}.jpg"), &photo(number, 50_000));
@@ -38,7 +38,7 @@ async fn offline_keeps_everything_pending_and_goes_on_when_the_server_is_back() 
 
 #[tokio::test]
 async fn a_server_that_dies_in_the_middle_costs_only_what_was_under_way() {
-    let mut house = House::paused().await;
+    let mut house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(30);
     let film = photo(1, 40 << 20);
     house.keep("film.jpg", &film);
@@ -78,7 +78,7 @@ async fn a_server_that_dies_in_the_middle_costs_only_what_was_under_way() {
 
 #[tokio::test]
 async fn without_a_login_everything_stays_pending_and_says_so() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().token = "another".to_owned();
     house.keep("photo.jpg", &photo(1, 100_000));
     house.go();
@@ -103,7 +103,7 @@ async fn without_a_login_everything_stays_pending_and_says_so() {
 
 #[tokio::test]
 async fn a_busy_server_is_left_alone_for_as_long_as_it_asked() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house
         .server
         .fail("PUT", Fault::Problem(ErrorCode::Unavailable, Some(2)));
@@ -134,7 +134,7 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asked() {
 
 #[tokio::test]
 async fn shards_that_the_network_swallows_are_sent_again_smaller() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let shard = house.uploader.status().shard_bytes;
     house.server.fail("PUT", Fault::Cut);
     house.server.fail("PUT", Fault::CutAfter);
@@ -151,7 +151,7 @@ async fn shards_that_the_network_swallows_are_sent_again_smaller() {
 
 #[tokio::test]
 async fn bytes_damaged_on_the_way_are_sent_again() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house
         .server
         .fail("PUT", Fault::Problem(ErrorCode::DigestMismatch, None));
@@ -171,7 +171,7 @@ async fn bytes_damaged_on_the_way_are_sent_again() {
 
 #[tokio::test]
 async fn a_file_that_does_not_have_its_fingerprint_fails_with_a_reason_and_blocks_nobody() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     for (name, size) in [("small.jpg", 100_000), ("large.jpg", 9 << 20)] {
         // Promised as something else than it is: a disk that forgot a bit.
         house.write(name, &photo(1, size));
@@ -192,7 +192,7 @@ async fn a_file_that_does_not_have_its_fingerprint_fails_with_a_reason_and_block
 
 #[tokio::test]
 async fn an_image_that_the_server_can_never_take_fails_without_being_sent() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().limits.image_bytes_max = 50_000;
     house.stop_client().await;
     let mut house = house;
@@ -209,7 +209,7 @@ async fn an_image_that_the_server_can_never_take_fails_without_being_sent() {
 
 #[tokio::test]
 async fn one_image_that_the_server_chokes_on_does_not_hold_up_the_others() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let bad = photo(1, 100_000);
     let line: &'static str = Fingerprint::of(&bad).to_string().leak();
     for _ in 0..4 {
@@ -229,7 +229,7 @@ async fn one_image_that_the_server_chokes_on_does_not_hold_up_the_others() {
 
 #[tokio::test]
 async fn garbage_in_answers_loses_nothing() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house
         .server
         .fail("/check", Fault::Garbage("<html>hotel</html>"));
@@ -244,7 +244,7 @@ async fn garbage_in_answers_loses_nothing() {
 
 #[tokio::test]
 async fn a_file_that_is_gone_is_skipped_and_another_of_the_same_content_stands_in() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let content = photo(1, 100_000);
     house.keep("a.jpg", &content);
     house.keep("b.jpg", &content);

@@ -9,13 +9,13 @@ use heirloom_crash::CrashPoint;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
-use super::board::Board;
-use super::roster::{Candidate, Reason};
+use super::job_table::{Candidate, Reason};
+use super::state::SharedState;
 use crate::background::run_blocking;
 use crate::journal::{FileId, Journal, Outcome, Settled};
 use crate::library::Library;
 
-/// Ends written in one transaction, at most, and ends that may wait for it.
+/// CompletionQueue written in one transaction, at most, and ends that may wait for it.
 const GROUP_MAX: usize = 500;
 
 /// How long a group gathers while other images are under way. A commit syncs the disk, and so
@@ -25,29 +25,29 @@ const GATHERING: Duration = Duration::from_millis(200);
 
 /// The way to the settler. When the last one is dropped, what is left is written and the settler
 /// ends.
-pub(super) type Ends = mpsc::Sender<End>;
+pub(super) type CompletionQueue = mpsc::Sender<Completion>;
 
 /// How one file ended.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct Completion {
     pub(super) file: Candidate,
     pub(super) outcome: Outcome,
 }
 
 /// Settles until all senders are gone.
-pub(super) struct Settler {
+pub(super) struct CompletionWriter {
     pub(super) journal: Arc<Journal>,
     pub(super) library: Library,
-    pub(super) board: Arc<Board>,
+    pub(super) board: Arc<SharedState>,
 }
 
-impl Settler {
+impl CompletionWriter {
     /// The settler, to be spawned, and the way to it.
-    pub(super) fn open() -> (Ends, mpsc::Receiver<End>) {
+    pub(super) fn open() -> (CompletionQueue, mpsc::Receiver<Completion>) {
         mpsc::channel(GROUP_MAX)
     }
 
-    pub(super) async fn run(self, mut ends: mpsc::Receiver<End>) {
+    pub(super) async fn run(self, mut ends: mpsc::Receiver<Completion>) {
         let mut group = Vec::new();
         while ends.recv_many(&mut group, GROUP_MAX).await > 0 {
             self.gather(&mut group, &mut ends).await;
@@ -56,7 +56,7 @@ impl Settler {
     }
 
     /// Adds what ends soon, as long as there is more to come.
-    async fn gather(&self, group: &mut Vec<End>, ends: &mut mpsc::Receiver<End>) {
+    async fn gather(&self, group: &mut Vec<Completion>, ends: &mut mpsc::Receiver<Completion>) {
         let until = Instant::now() + GATHERING;
         while group.len() < GROUP_MAX && self.board.lock().roster.jobs() > 0 {
             match timeout_at(until, ends.recv_many(group, GROUP_MAX - group.len())).await {
@@ -66,8 +66,8 @@ impl Settler {
         }
     }
 
-    async fn settle(&self, group: Vec<End>) {
-        let settled: Vec<Settled> = group.iter().map(End::settled).collect();
+    async fn settle(&self, group: Vec<Completion>) {
+        let settled: Vec<Settled> = group.iter().map(Completion::settled).collect();
         let journal = Arc::clone(&self.journal);
         heirloom_crash::reached(CrashPoint::ReceiptReceived);
         match run_blocking(move || journal.settle(settled)).await {
@@ -87,7 +87,7 @@ impl Settler {
         self.board.changed();
     }
 
-    fn announce(&self, group: &[End], done: &[bool]) {
+    fn announce(&self, group: &[Completion], done: &[bool]) {
         let mut state = self.board.lock();
         for (end, done) in group.iter().zip(done) {
             state.roster.release([end.file.id]);
@@ -118,7 +118,7 @@ impl Settler {
     }
 }
 
-impl End {
+impl Completion {
     fn settled(&self) -> Settled {
         Settled {
             id: self.file.id,

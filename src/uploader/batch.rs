@@ -10,10 +10,10 @@ use std::sync::Arc;
 use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{Limits, Receipt};
 
-use super::asking::{OpenError, open};
-use super::desk::Desk;
-use super::roster::Candidate;
-use super::trays::{Filling, Trays};
+use super::buffer_pool::{BufWriter, BufferPool};
+use super::check::{OpenError, open};
+use super::context::UploadContext;
+use super::job_table::Candidate;
 use crate::background::run_blocking;
 use crate::remote::{Payload, RemoteError};
 use crate::spool::Spool;
@@ -64,7 +64,7 @@ pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> 
 }
 
 /// Sends a parcel.
-pub(super) async fn carry_parcel(desk: Arc<Desk>, photos: Vec<Candidate>) -> Delivered {
+pub(super) async fn carry_parcel(desk: Arc<UploadContext>, photos: Vec<Candidate>) -> Delivered {
     let _lane = desk
         .lanes
         .acquire()
@@ -74,14 +74,14 @@ pub(super) async fn carry_parcel(desk: Arc<Desk>, photos: Vec<Candidate>) -> Del
     Delivered { photos, receipts }
 }
 
-async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteError> {
+async fn send(desk: &UploadContext, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteError> {
     let bytes = photos.iter().map(Candidate::size).sum();
-    let turn = desk.carrier.turn(bytes).await;
+    let turn = desk.transport.turn(bytes).await;
     let room = turn.room(bytes).await;
     let (sources, spool, trays) = (
         sources(desk, photos),
         desk.spool.clone(),
-        desk.carrier.trays().clone(),
+        desk.transport.trays().clone(),
     );
     // The room travels with the bytes: if this future is dropped, both end together on the other
     // thread.
@@ -89,7 +89,7 @@ async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteE
     if packed.is_empty() {
         return Ok(Vec::new());
     }
-    let unpacked = desk.carrier.send_parcel(&packed, body).await?;
+    let unpacked = desk.transport.send_parcel(&packed, body).await?;
     let receipt = |unpacked| match unpacked {
         Unpacked::Stored { receipt } => Some(receipt),
         Unpacked::Damaged { .. } => None,
@@ -99,7 +99,7 @@ async fn send(desk: &Desk, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteE
 
 /// A file for each photo that still has one. If a file is being written to meanwhile, what it was
 /// goes its way, and what it becomes is another photo.
-fn sources(desk: &Desk, photos: &[Candidate]) -> Vec<Candidate> {
+fn sources(desk: &UploadContext, photos: &[Candidate]) -> Vec<Candidate> {
     let roster = &mut desk.board.lock().roster;
     photos
         .iter()
@@ -109,7 +109,7 @@ fn sources(desk: &Desk, photos: &[Candidate]) -> Vec<Candidate> {
 }
 
 /// Reads the parcel. A file that cannot be read as what it was is left out.
-fn load(spool: &Spool, trays: &Trays, mut sources: Vec<Candidate>) -> (Vec<Packed>, Payload) {
+fn load(spool: &Spool, trays: &BufferPool, mut sources: Vec<Candidate>) -> (Vec<Packed>, Payload) {
     loop {
         let packed = sources
             .iter()
@@ -136,7 +136,7 @@ fn load(spool: &Spool, trays: &Trays, mut sources: Vec<Candidate>) -> (Vec<Packe
     }
 }
 
-fn add(spool: &Spool, source: &Candidate, photos: &mut Filling) -> Result<(), OpenError> {
+fn add(spool: &Spool, source: &Candidate, photos: &mut BufWriter) -> Result<(), OpenError> {
     Ok(open(spool, source)?.add_to(photos)?)
 }
 

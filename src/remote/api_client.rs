@@ -20,11 +20,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
-use super::answer::Answer;
-use super::body::WatchedBody;
-use super::connection::{self, Connections};
+use super::api_response::ApiResponse;
 use super::error::RemoteError;
+use super::http_client::{self, HttpClient};
 use super::payload::Payload;
+use super::request_body::RequestBody;
 use crate::config::{Login, ServerUrl};
 
 /// Longest time in which no byte of a body moves, in either direction, connecting included.
@@ -46,7 +46,7 @@ const AGENT: &str = concat!("heirloom/", env!("CARGO_PKG_VERSION"));
 
 /// A question.
 #[derive(Clone, Debug)]
-pub(super) struct Ask {
+pub(super) struct ApiRequest {
     /// Completes the sentence "while trying to".
     doing: &'static str,
     method: Method,
@@ -59,7 +59,7 @@ pub(super) struct Ask {
     patience: Duration,
 }
 
-impl Ask {
+impl ApiRequest {
     pub(super) fn get(doing: &'static str, path: &str) -> Self {
         Self {
             doing,
@@ -79,7 +79,7 @@ impl Ask {
         path: &str,
         message: &Message,
     ) -> Result<Self, RemoteError> {
-        let body = serde_json::to_vec(message).map_err(|source| RemoteError::Unspeakable {
+        let body = serde_json::to_vec(message).map_err(|source| RemoteError::InvalidRequest {
             doing,
             source: source.into(),
         })?;
@@ -144,7 +144,7 @@ impl Ask {
     }
 
     /// The same question, with so much more time for the answer.
-    pub(super) fn patient(mut self, more: Duration) -> Self {
+    pub(super) fn extend_timeout(mut self, more: Duration) -> Self {
         self.patience += more;
         self
     }
@@ -152,8 +152,8 @@ impl Ask {
 
 /// Asks one server in one user's name.
 #[derive(Debug)]
-pub(super) struct Exchange {
-    connections: Connections,
+pub(super) struct ApiClient {
+    connections: HttpClient,
     server: Uri,
     /// None before there is a login.
     authorization: Option<HeaderValue>,
@@ -161,11 +161,11 @@ pub(super) struct Exchange {
     photo_bytes: Arc<AtomicU64>,
 }
 
-impl Exchange {
+impl ApiClient {
     pub(super) fn new(login: &Login) -> Result<Self, RemoteError> {
         let doing = "log in";
         let mut authorization = HeaderValue::try_from(format!("Bearer {}", login.token.reveal()))
-            .map_err(|source| RemoteError::Unspeakable {
+            .map_err(|source| RemoteError::InvalidRequest {
             doing,
             source: source.into(),
         })?;
@@ -183,7 +183,7 @@ impl Exchange {
         server: &ServerUrl,
         ca_file: Option<&Path>,
     ) -> Result<Self, RemoteError> {
-        let connections = connection::prepare(ca_file)?;
+        let connections = http_client::prepare(ca_file)?;
         Ok(Self {
             connections,
             server: server.uri().clone(),
@@ -205,7 +205,7 @@ impl Exchange {
     /// closed, or the stream reset, and the server may or may not have done what was asked.
     pub(super) async fn json<Message: DeserializeOwned>(
         &self,
-        ask: Ask,
+        ask: ApiRequest,
     ) -> Result<Message, RemoteError> {
         let doing = ask.doing;
         let again =
@@ -223,15 +223,19 @@ impl Exchange {
     /// May be dropped at any point.
     pub(super) async fn bytes(
         &self,
-        ask: Ask,
+        ask: ApiRequest,
         heard: &(dyn Fn() + Sync),
-    ) -> Result<Answer, RemoteError> {
+    ) -> Result<ApiResponse, RemoteError> {
         self.send(ask, heard).await
     }
 
-    async fn send(&self, ask: Ask, heard: &(dyn Fn() + Sync)) -> Result<Answer, RemoteError> {
+    async fn send(
+        &self,
+        ask: ApiRequest,
+        heard: &(dyn Fn() + Sync),
+    ) -> Result<ApiResponse, RemoteError> {
         let (doing, patience) = (ask.doing, ask.patience);
-        let (body, flow) = WatchedBody::new(ask.body.clone());
+        let (body, flow) = RequestBody::new(ask.body.clone());
         let body = body.counted_by(&self.photo_bytes, ask.photo_bytes);
         let response = self.connections.request(self.request(ask, body)?);
         let response = tokio::select! {
@@ -243,9 +247,13 @@ impl Exchange {
         receive(doing, response, heard).await
     }
 
-    fn request(&self, ask: Ask, body: WatchedBody) -> Result<Request<WatchedBody>, RemoteError> {
+    fn request(
+        &self,
+        ask: ApiRequest,
+        body: RequestBody,
+    ) -> Result<Request<RequestBody>, RemoteError> {
         let doing = ask.doing;
-        let unspeakable = |source: hyper::http::Error| RemoteError::Unspeakable {
+        let unspeakable = |source: hyper::http::Error| RemoteError::InvalidRequest {
             doing,
             source: source.into(),
         };
@@ -311,7 +319,7 @@ async fn receive(
     doing: &'static str,
     response: Response<Incoming>,
     heard: &(dyn Fn() + Sync),
-) -> Result<Answer, RemoteError> {
+) -> Result<ApiResponse, RemoteError> {
     let (head, mut incoming) = response.into_parts();
     let mut body = BytesMut::new();
     while let Some(frame) =
@@ -335,7 +343,7 @@ async fn receive(
             });
         }
     }
-    Ok(Answer {
+    Ok(ApiResponse {
         status: head.status,
         headers: head.headers,
         body: body.freeze(),

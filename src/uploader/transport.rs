@@ -1,4 +1,4 @@
-//! The carrier: what all deliveries share. The connection, the budget, the pace, and the count of
+//! The transport: what all deliveries share. The connection, the budget, the pace, and the count of
 //! bytes sent.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,32 +9,34 @@ use heirloom_protocol::message::{Limits, Receipt, UploadState};
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
 
 use super::budget::{Budget, SHARD_BYTES_MAX, Turn};
-use super::delivery::{Believed, Delivery, DeliveryError, Landed, Witness};
-use super::image::Image;
-use super::link;
-use super::pace::{InFlight, Pace};
-use super::trays::Trays;
+use super::buffer_pool::BufferPool;
+use super::chunked_upload::{
+    ChunkResult, ChunkedUpload, DeliveryError, ProgressSink, ResumeSource,
+};
+use super::image::ImageFile;
+use super::network;
+use super::shard_size::{AdaptiveShardSize, InFlight};
 use crate::background::run_blocking;
 use crate::remote::{Payload, Remote, RemoteError};
 
 /// Carries images to one server. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
-pub struct Carrier {
+pub struct Transport {
     remote: Remote,
     budget: Budget,
-    trays: Trays,
-    pace: Arc<Mutex<Pace>>,
+    trays: BufferPool,
+    pace: Arc<Mutex<AdaptiveShardSize>>,
     began: Instant,
 }
 
-impl Carrier {
-    /// A carrier whose pace starts from the link of now. Reads a few small files.
+impl Transport {
+    /// A transport whose pace starts from the link of now. Reads a few small files.
     pub fn new(remote: Remote) -> Self {
-        let pace = Pace::starting_on(link::look(remote.is_loopback()));
+        let pace = AdaptiveShardSize::starting_on(network::detect(remote.is_loopback()));
         Self {
             remote,
             budget: Budget::new(),
-            trays: Trays::default(),
+            trays: BufferPool::default(),
             pace: Arc::new(Mutex::new(pace)),
             began: Instant::now(),
         }
@@ -45,12 +47,12 @@ impl Carrier {
     /// May be dropped half-way: what was acknowledged need not be sent again.
     pub async fn deliver(
         &self,
-        image: Arc<Image>,
+        image: Arc<ImageFile>,
         limits: Limits,
-        believed: Believed,
-        witness: Arc<dyn Witness>,
+        believed: ResumeSource,
+        witness: Arc<dyn ProgressSink>,
     ) -> Result<Receipt, DeliveryError> {
-        match Delivery::new(self, Arc::clone(&image), limits, believed, witness)
+        match ChunkedUpload::new(self, Arc::clone(&image), limits, believed, witness)
             .run()
             .await
         {
@@ -98,7 +100,7 @@ impl Carrier {
     /// Looks at the link again, after the network was away. Reads a few small files.
     pub(super) async fn look_at_link(&self) {
         let loopback = self.remote.is_loopback();
-        let link = run_blocking(move || link::look(loopback)).await;
+        let link = run_blocking(move || network::detect(loopback)).await;
         self.pace().moved_to(link);
     }
 
@@ -108,7 +110,7 @@ impl Carrier {
     }
 
     /// What shards and parcels are put on.
-    pub(super) const fn trays(&self) -> &Trays {
+    pub(super) const fn trays(&self) -> &BufferPool {
         &self.trays
     }
 
@@ -129,21 +131,21 @@ impl Carrier {
     /// the turn and the room were given back: others do not wait for our disk.
     pub(super) async fn send(
         &self,
-        image: Arc<Image>,
+        image: Arc<ImageFile>,
         range: ByteRange,
         turn: Turn,
-        witness: Arc<dyn Witness>,
-    ) -> Landed {
+        witness: Arc<dyn ProgressSink>,
+    ) -> ChunkResult {
         let outcome = self.put(image, range, turn).await;
         if let Ok(UploadState::Receiving { .. }) = &outcome {
-            run_blocking(move || witness.acknowledged(range)).await;
+            run_blocking(move || witness.on_range_stored(range)).await;
         }
-        Landed { range, outcome }
+        ChunkResult { range, outcome }
     }
 
     async fn put(
         &self,
-        image: Arc<Image>,
+        image: Arc<ImageFile>,
         range: ByteRange,
         turn: Turn,
     ) -> Result<UploadState, DeliveryError> {
@@ -172,7 +174,7 @@ impl Carrier {
         }
     }
 
-    fn pace(&self) -> MutexGuard<'_, Pace> {
+    fn pace(&self) -> MutexGuard<'_, AdaptiveShardSize> {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -191,7 +193,7 @@ fn is_of_the_way(error: &RemoteError) -> bool {
         | RemoteError::Unreachable { .. }
         | RemoteError::Untrusted { .. }
         | RemoteError::Malformed { .. }
-        | RemoteError::Unspeakable { .. }
+        | RemoteError::InvalidRequest { .. }
         | RemoteError::Authorities { .. }
         | RemoteError::NoAuthorities(_) => false,
     }

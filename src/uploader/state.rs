@@ -8,14 +8,14 @@ use heirloom_protocol::LibraryPath;
 use tokio::sync::watch;
 
 use super::Connection;
-use super::roster::Roster;
+use super::job_table::JobTable;
 
 /// Failures that are remembered for people.
 const FAILING_MAX: usize = 20;
 
 /// What is known now, and a bell for those who wait for news.
 #[derive(Debug)]
-pub(super) struct Board {
+pub(super) struct SharedState {
     state: Mutex<State>,
     changes: watch::Sender<u64>,
 }
@@ -23,7 +23,7 @@ pub(super) struct Board {
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) connection: Connection,
-    pub(super) roster: Roster,
+    pub(super) roster: JobTable,
     pub(super) saved: Saved,
     failing: VecDeque<(LibraryPath, String)>,
 }
@@ -36,11 +36,11 @@ pub(super) struct Saved {
     pub(super) instant_upload: u64,
 }
 
-impl Board {
+impl SharedState {
     pub(super) fn new() -> Self {
         let state = State {
             connection: Connection::Starting,
-            roster: Roster::default(),
+            roster: JobTable::default(),
             saved: Saved::default(),
             failing: VecDeque::new(),
         };

@@ -1,4 +1,4 @@
-//! Pace: how many bytes of an image go into one request, following the network (M8).
+//! AdaptiveShardSize: how many bytes of an image go into one request, following the network (M8).
 //!
 //! A shard should take about a second. Shorter, and round trips and ledger entries cost more than
 //! they need to; longer, and a connection that breaks costs too much. The kind of link says where
@@ -32,7 +32,7 @@ const COUNTED_FRACTION: u64 = 2;
 
 /// The shard size of now, and what moves it.
 #[derive(Clone, Debug)]
-pub struct Pace {
+pub struct AdaptiveShardSize {
     link: LinkKind,
     shard: ShardSize,
     /// Bytes per second of one shard among those in flight.
@@ -50,7 +50,7 @@ pub struct InFlight {
     began: Duration,
 }
 
-impl Pace {
+impl AdaptiveShardSize {
     /// The pace of a link on which nothing was measured yet.
     pub fn starting_on(link: LinkKind) -> Self {
         Self {

@@ -7,11 +7,11 @@ use heirloom_protocol::Fingerprint;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::asking::OpenError;
-use super::board::{Board, Saved};
-use super::carrier::Carrier;
-use super::roster::{Candidate, Reason};
-use super::settling::{End, Ends};
+use super::check::OpenError;
+use super::completion::{Completion, CompletionQueue};
+use super::job_table::{Candidate, Reason};
+use super::state::{Saved, SharedState};
+use super::transport::Transport;
 use crate::journal::{Journal, Outcome};
 use crate::library::Library;
 use crate::spool::Spool;
@@ -22,19 +22,19 @@ pub(super) const LANES: usize = 16;
 
 /// Shared by the line and its tasks.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct UploadContext {
     pub(super) spool: Spool,
     pub(super) journal: Arc<Journal>,
     pub(super) library: Library,
-    pub(super) carrier: Carrier,
-    pub(super) board: Arc<Board>,
+    pub(super) transport: Transport,
+    pub(super) board: Arc<SharedState>,
     pub(super) lanes: Semaphore,
     /// One film at a time is read for its proof: two would only keep the disk from the photos.
     pub(super) film_proofs: Semaphore,
-    pub(super) ends: Ends,
+    pub(super) ends: CompletionQueue,
 }
 
-impl Desk {
+impl UploadContext {
     /// All files of an image are backed up; `saved` says whose merit it is that the bytes were not
     /// sent.
     pub(super) async fn settle_all(
@@ -72,7 +72,7 @@ impl Desk {
 
     async fn end(&self, files: Vec<Candidate>, outcome: &Outcome) {
         for file in files {
-            let end = End {
+            let end = Completion {
                 file,
                 outcome: outcome.clone(),
             };

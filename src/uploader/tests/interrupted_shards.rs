@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use heirloom_protocol::{ErrorCode, Fingerprint};
 
-use super::house::{House, photo};
+use super::fixture::{Fixture, photo};
 use crate::journal::FileState;
 use crate::remote::fake::Fault;
 
 const ASKED: &str = "GET /v1/uploads/";
 
 /// The lengths of the shards that were sent, in their order.
-fn shards(house: &House) -> Vec<usize> {
+fn shards(house: &Fixture) -> Vec<usize> {
     let state = house.server.state();
     state
         .requests
@@ -23,7 +23,7 @@ fn shards(house: &House) -> Vec<usize> {
 
 #[tokio::test]
 async fn of_a_shard_that_broke_only_what_did_not_arrive_is_sent_again() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.fail("PUT", Fault::CutInside(60_000));
     house.keep("photo.jpg", &photo(1, 200_000));
     house.until_settled(1).await;
@@ -34,7 +34,7 @@ async fn of_a_shard_that_broke_only_what_did_not_arrive_is_sent_again() {
 
 #[tokio::test]
 async fn a_receipt_that_was_lost_on_its_way_costs_no_byte() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.fail("PUT", Fault::CutAfter);
     house.keep("photo.jpg", &photo(1, 200_000));
     house.until_settled(1).await;
@@ -44,7 +44,7 @@ async fn a_receipt_that_was_lost_on_its_way_costs_no_byte() {
 
 #[tokio::test]
 async fn an_upload_that_nothing_happens_to_asks_nothing() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.keep("film.jpg", &photo(1, 40 << 20));
     house.until_settled(1).await;
     assert_eq!(house.server.state().count(ASKED), 0);
@@ -53,7 +53,7 @@ async fn an_upload_that_nothing_happens_to_asks_nothing() {
 
 #[tokio::test]
 async fn shards_that_break_together_are_one_failure() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = Duration::from_millis(20);
     for _ in 0..4 {
         house.server.fail("PUT", Fault::CutInside(100_000));
@@ -74,7 +74,7 @@ async fn shards_that_break_together_are_one_failure() {
 
 #[tokio::test]
 async fn a_network_that_spoils_whole_images_makes_nobody_give_up_a_sound_file() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     for _ in 0..3 {
         house
             .server

@@ -54,7 +54,7 @@ const BEHIND_FILMS_MAX: usize = 1000;
 
 /// Who is where.
 #[derive(Debug, Default)]
-pub(super) struct Roster {
+pub(super) struct JobTable {
     jobs: HashMap<Fingerprint, Job>,
     taken: HashSet<FileId>,
     put_off: HashMap<FileId, PutOff>,
@@ -77,7 +77,7 @@ struct PutOff {
     reason: Reason,
 }
 
-impl Roster {
+impl JobTable {
     /// Takes what can be worked on; answers one file for each image that nobody works on yet.
     pub(super) fn take(&mut self, candidates: Vec<Candidate>) -> Vec<Candidate> {
         candidates
@@ -286,7 +286,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_content_is_one_job_that_settles_all_its_files() {
-        let mut roster = Roster::default();
+        let mut roster = JobTable::default();
         let heads = roster.take(vec![
             candidate(1, 7, 10),
             candidate(2, 7, 10),
@@ -313,7 +313,7 @@ mod tests {
 
     #[tokio::test]
     async fn abandoning_the_source_stops_it_and_leaves_the_image_to_another_file() {
-        let mut roster = Roster::default();
+        let mut roster = JobTable::default();
         roster.take(vec![candidate(1, 7, 10), candidate(2, 7, 10)]);
         let (first, token) = roster.source(Fingerprint::from([7; 32])).unwrap();
         roster.abandon(FileId(2));
@@ -329,7 +329,7 @@ mod tests {
 
     #[tokio::test]
     async fn films_leave_room_for_photos() {
-        let mut roster = Roster::default();
+        let mut roster = JobTable::default();
         let ten = (1..=10)
             .map(|id| candidate(u64::from(id), id, FILM_BYTES))
             .collect();
@@ -345,7 +345,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_put_off_is_left_alone_for_longer_each_time_and_the_list_has_an_end() {
-        let mut roster = Roster::default();
+        let mut roster = JobTable::default();
         let now = Instant::now();
         roster.put_off(FileId(1), Reason::Own, now);
         let first = roster.next_due(now).unwrap() - now;

@@ -21,9 +21,9 @@ const PIECE_BYTES: usize = 64 << 10;
 
 /// Bytes on their way out.
 #[derive(Debug)]
-pub(super) struct WatchedBody {
+pub(super) struct RequestBody {
     rest: Payload,
-    flow: Flow,
+    flow: BodyProgress,
     /// The last so many bytes are counted as they go out.
     counted: u64,
     count: Arc<AtomicU64>,
@@ -31,7 +31,7 @@ pub(super) struct WatchedBody {
 
 /// When the connection last took bytes, and whether it has all of them.
 #[derive(Clone, Debug)]
-pub(super) struct Flow(Arc<Mutex<Moved>>);
+pub(super) struct BodyProgress(Arc<Mutex<Moved>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Moved {
@@ -39,10 +39,10 @@ struct Moved {
     whole: bool,
 }
 
-impl WatchedBody {
+impl RequestBody {
     /// A body of these bytes, and the view on how it flows. The clock starts now.
-    pub(super) fn new(payload: Payload) -> (Self, Flow) {
-        let flow = Flow(Arc::new(Mutex::new(Moved {
+    pub(super) fn new(payload: Payload) -> (Self, BodyProgress) {
+        let flow = BodyProgress(Arc::new(Mutex::new(Moved {
             last: Instant::now(),
             whole: payload.is_empty(),
         })));
@@ -71,7 +71,7 @@ impl WatchedBody {
     }
 }
 
-impl Flow {
+impl BodyProgress {
     fn moved(&self) -> Moved {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +98,7 @@ impl Flow {
     }
 }
 
-impl Body for WatchedBody {
+impl Body for RequestBody {
     type Data = Bytes;
     type Error = Infallible;
 

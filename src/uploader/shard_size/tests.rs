@@ -39,7 +39,7 @@ impl Link {
 
 /// A pace and the moment it has come to.
 struct Walk {
-    pace: Pace,
+    pace: AdaptiveShardSize,
     now: Duration,
     random: fastrand::Rng,
 }
@@ -47,7 +47,7 @@ struct Walk {
 impl Walk {
     fn on(link: LinkKind) -> Self {
         Self {
-            pace: Pace::starting_on(link),
+            pace: AdaptiveShardSize::starting_on(link),
             now: Duration::ZERO,
             random: fastrand::Rng::with_seed(7),
         }
@@ -158,7 +158,7 @@ fn a_lossy_link_gets_shards_that_mostly_arrive() {
 
 #[test]
 fn shards_lost_together_are_one_failure() {
-    let mut pace = Pace::starting_on(LinkKind::Ethernet);
+    let mut pace = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
     let together: Vec<InFlight> = (0..8)
         .map(|_| pace.begin(Duration::from_secs(1), 4 << 20))
         .collect();
@@ -194,7 +194,7 @@ fn a_shard_that_broke_after_long_says_how_little_the_link_carries() {
 
 #[test]
 fn a_small_rest_says_nothing_about_the_link() {
-    let mut pace = Pace::starting_on(LinkKind::Ethernet);
+    let mut pace = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
     for second in 0..50 {
         let rest = pace.begin(Duration::from_secs(second), 20_000);
         pace.acknowledged(rest, Duration::from_secs(second + 1));
@@ -215,7 +215,7 @@ fn another_kind_of_link_starts_anew_and_the_same_one_goes_on() {
 
 #[test]
 fn the_rate_that_people_see_is_that_of_all_shards_and_fades() {
-    let mut pace = Pace::starting_on(LinkKind::Ethernet);
+    let mut pace = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
     for tenth in 0..100_u64 {
         let now = Duration::from_millis(tenth * 100);
         for _ in 0..4 {
@@ -233,7 +233,7 @@ proptest! {
     fn nothing_that_happens_leaves_the_bounds(
         steps in prop::collection::vec((any::<bool>(), 1_u64..100_000_000, 0_u64..100_000), 0..200),
     ) {
-        let mut pace = Pace::starting_on(LinkKind::Wifi);
+        let mut pace = AdaptiveShardSize::starting_on(LinkKind::Wifi);
         let mut now = Duration::ZERO;
         for (arrives, bytes, took_ms) in steps {
             let shard = pace.begin(now, bytes);

@@ -19,8 +19,8 @@ use heirloom_protocol::{ByteRange, ErrorCode, RangeSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::budget::SHARD_BYTES_MAX;
-use super::carrier::Carrier;
-use super::image::{Image, ImageError};
+use super::image::{ImageError, ImageFile};
+use super::transport::Transport;
 use crate::remote::{Backoff, RemoteError};
 
 /// Shards of one image under way at a time: the rest of the budget is for other images.
@@ -36,21 +36,21 @@ const TOO_LARGE_MAX: u32 = 12;
 const QUESTIONS_MAX: u32 = 3;
 
 /// Where the shard list of a delivery is kept, and who looks at its progress.
-pub trait Witness: Send + Sync + 'static {
+pub trait ProgressSink: Send + Sync + 'static {
     /// The server has made this range durable. Called on a thread that may block; the delivery's
     /// own end waits for it.
-    fn acknowledged(&self, range: ByteRange);
+    fn on_range_stored(&self, range: ByteRange);
     /// So many bytes of the image are on the server now. Must not block.
-    fn progressed(&self, received_bytes: u64);
+    fn on_progress(&self, received_bytes: u64);
 }
 
 /// What is believed to be on the server when a delivery begins.
 #[derive(Clone, Debug)]
-pub enum Believed {
+pub enum ResumeSource {
     /// The server said so.
-    Said(RangeSet),
+    Server(RangeSet),
     /// Only our own list says so: good until the server's first answer.
-    Noted(RangeSet),
+    Journal(RangeSet),
 }
 
 /// Why a delivery ended without a receipt.
@@ -70,11 +70,11 @@ pub enum DeliveryError {
 }
 
 /// A delivery under way.
-pub(super) struct Delivery<'a> {
-    carrier: &'a Carrier,
-    image: Arc<Image>,
+pub(super) struct ChunkedUpload<'a> {
+    transport: &'a Transport,
+    image: Arc<ImageFile>,
     limits: Limits,
-    witness: Arc<dyn Witness>,
+    witness: Arc<dyn ProgressSink>,
     /// The server's word.
     held: RangeSet,
     /// What our own list adds to it, until the server has spoken.
@@ -98,26 +98,26 @@ struct Tries {
 }
 
 /// A shard that came back from its way.
-pub(super) struct Landed {
+pub(super) struct ChunkResult {
     pub(super) range: ByteRange,
     pub(super) outcome: Result<UploadState, DeliveryError>,
 }
 
-impl<'a> Delivery<'a> {
+impl<'a> ChunkedUpload<'a> {
     pub(super) fn new(
-        carrier: &'a Carrier,
-        image: Arc<Image>,
+        transport: &'a Transport,
+        image: Arc<ImageFile>,
         limits: Limits,
-        believed: Believed,
-        witness: Arc<dyn Witness>,
+        believed: ResumeSource,
+        witness: Arc<dyn ProgressSink>,
     ) -> Self {
         let (held, noted) = match believed {
-            Believed::Said(held) => (held, RangeSet::new()),
-            Believed::Noted(noted) => (RangeSet::new(), noted),
+            ResumeSource::Server(held) => (held, RangeSet::new()),
+            ResumeSource::Journal(noted) => (RangeSet::new(), noted),
         };
         let (underway, tries) = (RangeSet::new(), Tries::default());
         Self {
-            carrier,
+            transport,
             image,
             limits,
             witness,
@@ -153,10 +153,10 @@ impl<'a> Delivery<'a> {
                     }
                 }
                 () = sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => self.not_before = None,
-                turn = self.carrier.turn(self.image.size()), if starting && pause.is_none() => {
+                turn = self.transport.turn(self.image.size()), if starting && pause.is_none() => {
                     let range = self.cut(&rest);
                     self.underway.insert(range);
-                    flights.push(self.carrier.send(Arc::clone(&self.image), range, turn, Arc::clone(&self.witness)));
+                    flights.push(self.transport.send(Arc::clone(&self.image), range, turn, Arc::clone(&self.witness)));
                 }
             }
         }
@@ -180,7 +180,7 @@ impl<'a> Delivery<'a> {
         let most = SHARD_BYTES_MAX.min(self.limits.shard_bytes_max);
         // Not `clamp`: the limits are the server's word, and may contradict themselves.
         let wanted = self
-            .carrier
+            .transport
             .shard_bytes()
             .max(self.limits.shard_bytes_min)
             .min(most);
@@ -198,7 +198,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// What a shard's end means: the receipt, more to do, or the end of the delivery.
-    fn land(&mut self, landed: Landed) -> Result<Option<Receipt>, DeliveryError> {
+    fn land(&mut self, landed: ChunkResult) -> Result<Option<Receipt>, DeliveryError> {
         self.underway.remove(landed.range);
         match landed.outcome {
             Ok(UploadState::Stored { receipt }) => return Ok(Some(receipt)),
@@ -207,7 +207,7 @@ impl<'a> Delivery<'a> {
                 received.iter().for_each(|range| self.held.insert(range));
                 // From now on the server's own list counts.
                 self.noted = RangeSet::new();
-                self.witness.progressed(self.held.byte_count());
+                self.witness.on_progress(self.held.byte_count());
             }
             Err(DeliveryError::Remote(error)) => self.overcome(error)?,
             Err(error) => return Err(error),
@@ -266,7 +266,12 @@ impl<'a> Delivery<'a> {
         if !self.unsure {
             self.ask_why()?;
         }
-        match self.carrier.remote().upload(self.image.fingerprint()).await {
+        match self
+            .transport
+            .remote()
+            .upload(self.image.fingerprint())
+            .await
+        {
             Ok(Some(UploadState::Stored { receipt })) => return Ok(Some(receipt)),
             Ok(Some(UploadState::Receiving { received, .. })) => self.believe(received),
             Ok(None) => self.believe(RangeSet::new()),
@@ -296,6 +301,6 @@ impl<'a> Delivery<'a> {
         self.held = held;
         self.noted = RangeSet::new();
         self.unsure = false;
-        self.witness.progressed(self.held.byte_count());
+        self.witness.on_progress(self.held.byte_count());
     }
 }

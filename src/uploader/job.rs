@@ -6,17 +6,17 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{CheckedImage, Limits, Receipt, Session};
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
-use super::asking::{OpenError, ask_about_film, open};
-use super::board::Board;
-use super::delivery::{Believed, DeliveryError, Witness};
-use super::desk::Desk;
-use super::roster::Candidate;
+use super::check::{OpenError, ask_about_film, open};
+use super::chunked_upload::{DeliveryError, ProgressSink, ResumeSource};
+use super::context::UploadContext;
+use super::job_table::Candidate;
+use super::state::SharedState;
 use crate::background::run_blocking;
 use crate::journal::{Journal, JournalError};
 
 /// How carrying ended.
 #[derive(Debug)]
-pub(super) enum Carried {
+pub(super) enum JobOutcome {
     /// The server has it now.
     Stored(Receipt),
     /// It had it before.
@@ -30,25 +30,29 @@ pub(super) enum Carried {
 }
 
 /// Asks about a film, and sends it unless the server has it.
-pub(super) async fn carry_film(desk: Arc<Desk>, film: Candidate, session: Session) -> Carried {
+pub(super) async fn carry_film(
+    desk: Arc<UploadContext>,
+    film: Candidate,
+    session: Session,
+) -> JobOutcome {
     match ask_about_film(&desk, &film, &session).await {
-        Ok(Some(CheckedImage::Owned { receipt })) => Carried::Owned(receipt),
-        Ok(Some(CheckedImage::Linked { receipt })) => Carried::Linked(receipt),
+        Ok(Some(CheckedImage::Owned { receipt })) => JobOutcome::Owned(receipt),
+        Ok(Some(CheckedImage::Linked { receipt })) => JobOutcome::Linked(receipt),
         Ok(Some(wanted @ (CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. }))) => {
             carry(desk, film, wanted, session.limits).await
         }
-        Ok(None) => Carried::NoSource,
-        Err(error) => Carried::Stuck(error.into()),
+        Ok(None) => JobOutcome::NoSource,
+        Err(error) => JobOutcome::Stuck(error.into()),
     }
 }
 
 /// Sends an image, with no more than a few others at a time.
 pub(super) async fn carry(
-    desk: Arc<Desk>,
+    desk: Arc<UploadContext>,
     candidate: Candidate,
     checked: CheckedImage,
     limits: Limits,
-) -> Carried {
+) -> JobOutcome {
     let _lane = desk
         .lanes
         .acquire()
@@ -58,21 +62,21 @@ pub(super) async fn carry(
     let mut believed = believe(&desk, image, checked).await;
     loop {
         let Some((source, abandoned)) = desk.board.lock().roster.source(image) else {
-            return Carried::NoSource;
+            return JobOutcome::NoSource;
         };
         let sending = send(
             &desk,
             &source,
             limits,
-            std::mem::replace(&mut believed, Believed::Said(RangeSet::new())),
+            std::mem::replace(&mut believed, ResumeSource::Server(RangeSet::new())),
         );
         match abandoned.run_until_cancelled(sending).await {
-            Some(Ok(receipt)) => return Carried::Stored(receipt),
-            Some(Err(SendError::Delivery(DeliveryError::Image(error)))) => {
+            Some(Ok(receipt)) => return JobOutcome::Stored(receipt),
+            Some(Err(SendError::ChunkedUpload(DeliveryError::Image(error)))) => {
                 desk.put_off_source(&source, &error.into());
             }
             Some(Err(SendError::Open(error))) => desk.put_off_source(&source, &error),
-            Some(Err(SendError::Delivery(error))) => return Carried::Stuck(error),
+            Some(Err(SendError::ChunkedUpload(error))) => return JobOutcome::Stuck(error),
             // Its owner is writing to it.
             None => tracing::debug!(path = %source.path, "abandoned"),
         }
@@ -82,14 +86,14 @@ pub(super) async fn carry(
 #[derive(Debug)]
 enum SendError {
     Open(OpenError),
-    Delivery(DeliveryError),
+    ChunkedUpload(DeliveryError),
 }
 
 async fn send(
-    desk: &Desk,
+    desk: &UploadContext,
     source: &Candidate,
     limits: Limits,
-    believed: Believed,
+    believed: ResumeSource,
 ) -> Result<Receipt, SendError> {
     let (spool, file) = (desk.spool.clone(), source.clone());
     let image = run_blocking(move || open(&spool, &file))
@@ -101,14 +105,14 @@ async fn send(
         image: source.fingerprint,
     });
     let delivered = desk
-        .carrier
+        .transport
         .deliver(Arc::new(image), limits, believed, witness)
         .await;
-    delivered.map_err(SendError::Delivery)
+    delivered.map_err(SendError::ChunkedUpload)
 }
 
 /// What is on the server already: its word if it gave one, else our own list (M6).
-async fn believe(desk: &Desk, image: Fingerprint, checked: CheckedImage) -> Believed {
+async fn believe(desk: &UploadContext, image: Fingerprint, checked: CheckedImage) -> ResumeSource {
     let journal = Arc::clone(&desk.journal);
     match checked {
         CheckedImage::Interrupted { received, .. } => {
@@ -118,10 +122,10 @@ async fn believe(desk: &Desk, image: Fingerprint, checked: CheckedImage) -> Beli
                 .note_progress(image, received.byte_count());
             let said = received.clone();
             log(run_blocking(move || journal.replace_shards(image, &said)).await);
-            Believed::Said(received)
+            ResumeSource::Server(received)
         }
         CheckedImage::Absent { .. } | CheckedImage::Owned { .. } | CheckedImage::Linked { .. } => {
-            Believed::Noted(
+            ResumeSource::Journal(
                 log(run_blocking(move || journal.shards(image)).await).unwrap_or_default(),
             )
         }
@@ -144,18 +148,18 @@ fn log<Value>(result: Result<Value, JournalError>) -> Option<Value> {
 #[derive(Debug)]
 struct Notes {
     journal: Arc<Journal>,
-    board: Arc<Board>,
+    board: Arc<SharedState>,
     image: Fingerprint,
 }
 
-impl Witness for Notes {
-    fn acknowledged(&self, range: ByteRange) {
+impl ProgressSink for Notes {
+    fn on_range_stored(&self, range: ByteRange) {
         heirloom_crash::reached(CrashPoint::ShardAcknowledged);
         log(self.journal.note_shard(self.image, range));
         heirloom_crash::reached(CrashPoint::ShardRecorded);
     }
 
-    fn progressed(&self, received_bytes: u64) {
+    fn on_progress(&self, received_bytes: u64) {
         self.board
             .lock()
             .roster

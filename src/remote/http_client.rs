@@ -1,4 +1,4 @@
-//! Connections to the server: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise,
+//! HttpClient to the server: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise,
 //! all kept for reuse.
 
 use std::path::Path;
@@ -13,11 +13,11 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use super::body::WatchedBody;
 use super::error::{RemoteError, Source};
+use super::request_body::RequestBody;
 
 /// What requests go through.
-pub(super) type Connections = Client<HttpsConnector<HttpConnector>, WatchedBody>;
+pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
 
 /// For a TCP connection to come about: a server that takes longer is as good as away.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ const STREAM_WINDOW: u32 = 16 << 20;
 const STREAM_SEND_BUFFER: usize = 256 << 10;
 
 /// Prepares connections that trust the authorities in `ca_file`, or else those of the system.
-pub(super) fn prepare(ca_file: Option<&Path>) -> Result<Connections, RemoteError> {
+pub(super) fn prepare(ca_file: Option<&Path>) -> Result<HttpClient, RemoteError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);

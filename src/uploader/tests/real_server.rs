@@ -8,11 +8,11 @@ use heirloom_server::config::{Config, DataDir};
 use heirloom_server::serve::Server;
 use tempfile::TempDir;
 
-use super::house::{House, photo};
+use super::fixture::{Fixture, photo};
 use crate::config::Login;
 use crate::remote::Remote;
 use crate::remote::fake::FakeServer;
-use crate::uploader::{BackedUp, Carrier, Image, Unwitnessed};
+use crate::uploader::{BackupOutcome, ImageFile, NoProgress, Transport};
 
 async fn real_server(data: &TempDir) -> Server {
     let config = Config::new(DataDir::open(data.path()).unwrap());
@@ -34,7 +34,7 @@ async fn photos_and_films_walk_to_the_real_server_and_their_names_follow() {
     let data = TempDir::new().unwrap();
     let server = real_server(&data).await;
     let anna = login(&server, "anna").await;
-    let house = House::with_login(FakeServer::start().await, anna.clone());
+    let house = Fixture::with_login(FakeServer::start().await, anna.clone());
     for number in 0..40 {
         house.keep(&format!("{number}.jpg"), &photo(number, 120_000));
     }
@@ -65,8 +65,8 @@ async fn a_second_user_with_the_same_photos_sends_no_photo() {
     let data = TempDir::new().unwrap();
     let server = real_server(&data).await;
     let (anna, ben) = (login(&server, "anna").await, login(&server, "ben").await);
-    let first = House::with_login(FakeServer::start().await, anna);
-    let second = House::with_login(FakeServer::start().await, ben);
+    let first = Fixture::with_login(FakeServer::start().await, anna);
+    let second = Fixture::with_login(FakeServer::start().await, ben);
     for number in 0..5 {
         first.keep(&format!("{number}.jpg"), &photo(number, 200_000));
     }
@@ -89,8 +89,8 @@ async fn a_second_user_with_the_same_photos_sends_no_photo() {
 async fn one_image_by_hand_is_sent_once() {
     let data = TempDir::new().unwrap();
     let server = real_server(&data).await;
-    let house = House::with_login(FakeServer::start().await, login(&server, "other").await);
-    let carrier = Carrier::new(Remote::new(&login(&server, "anna").await).unwrap());
+    let house = Fixture::with_login(FakeServer::start().await, login(&server, "other").await);
+    let transport = Transport::new(Remote::new(&login(&server, "anna").await).unwrap());
     let content = photo(1, 11 << 20);
     house.write("photo.jpg", &content);
     let open = || {
@@ -99,19 +99,19 @@ async fn one_image_by_hand_is_sent_once() {
             .read(&LibraryPath::new("photo.jpg").unwrap())
             .unwrap();
         let (_, stamp) = crate::spool::Spool::identify(&file).unwrap();
-        Arc::new(Image::new(file, stamp, Fingerprint::of(&content)))
+        Arc::new(ImageFile::new(file, stamp, Fingerprint::of(&content)))
     };
-    let first = carrier
-        .back_up(open(), Arc::new(Unwitnessed))
+    let first = transport
+        .back_up(open(), Arc::new(NoProgress))
         .await
         .unwrap();
-    assert!(matches!(first, BackedUp::Sent(receipt) if receipt.size == 11 << 20));
-    let second = carrier
-        .back_up(open(), Arc::new(Unwitnessed))
+    assert!(matches!(first, BackupOutcome::Sent(receipt) if receipt.size == 11 << 20));
+    let second = transport
+        .back_up(open(), Arc::new(NoProgress))
         .await
         .unwrap();
-    assert!(matches!(second, BackedUp::Already(_)));
-    assert_eq!(carrier.sent_bytes(), 11 << 20);
+    assert!(matches!(second, BackupOutcome::AlreadyStored(_)));
+    assert_eq!(transport.sent_bytes(), 11 << 20);
     house.end().await;
     server.stop().await.unwrap();
 }

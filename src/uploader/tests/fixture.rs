@@ -19,7 +19,7 @@ use crate::uploader::Uploader;
 /// For anything that is waited for.
 const LIMIT: Duration = Duration::from_secs(30);
 
-pub(super) struct House {
+pub(super) struct Fixture {
     pub(super) server: FakeServer,
     pub(super) journal: Arc<Journal>,
     pub(super) spool: Spool,
@@ -37,7 +37,7 @@ pub(super) fn photo(number: u64, size: usize) -> Vec<u8> {
     content
 }
 
-impl House {
+impl Fixture {
     /// All of it, running.
     pub(super) async fn new() -> Self {
         let server = FakeServer::start().await;

@@ -2,7 +2,7 @@
 
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
-use super::house::{House, photo};
+use super::fixture::{Fixture, photo};
 use crate::remote::fake::Partial;
 
 const SIZE: usize = 20 << 20;
@@ -32,7 +32,7 @@ fn arrived(content: &[u8]) -> Partial {
 
 #[tokio::test]
 async fn the_servers_list_alone_is_enough_to_go_on() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let content = photo(1, SIZE);
     house
         .server
@@ -47,7 +47,7 @@ async fn the_servers_list_alone_is_enough_to_go_on() {
 
 #[tokio::test]
 async fn our_own_list_alone_is_enough_to_go_on() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let content = photo(1, SIZE);
     house
         .server
@@ -67,7 +67,7 @@ async fn our_own_list_alone_is_enough_to_go_on() {
 
 #[tokio::test]
 async fn where_the_lists_differ_the_servers_word_wins() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     let content = photo(1, SIZE);
     // We believe that everything arrived; the server had to start over.
     house
@@ -94,7 +94,7 @@ async fn where_the_lists_differ_the_servers_word_wins() {
 
 #[tokio::test]
 async fn what_is_noted_here_is_never_more_than_the_server_acknowledged() {
-    let house = House::paused().await;
+    let house = Fixture::paused().await;
     house.server.state().shard_takes = std::time::Duration::from_millis(100);
     let content = photo(1, 40 << 20);
     let image = Fingerprint::of(&content);

@@ -19,7 +19,7 @@ const RAW_IP: u32 = 519;
 
 /// The kind of link to a server; `loopback` if it is this machine. Reads a few small files of the
 /// kernel's.
-pub(super) fn look(loopback: bool) -> LinkKind {
+pub(super) fn detect(loopback: bool) -> LinkKind {
     if loopback {
         return LinkKind::Loopback;
     }
@@ -169,6 +169,6 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
 
     #[test]
     fn a_server_on_this_machine_needs_no_route() {
-        assert_eq!(look(true), LinkKind::Loopback);
+        assert_eq!(detect(true), LinkKind::Loopback);
     }
 }

@@ -15,7 +15,7 @@ const LOGIN_GAP: Duration = Duration::from_mins(1);
 
 /// Since when, and until when at least.
 #[derive(Debug)]
-pub(super) struct Outage {
+pub(super) struct Offline {
     /// When to probe next.
     pub(super) probe_at: Instant,
     /// Not before this, whatever happens: the server asked for it, or we probed just now.
@@ -25,7 +25,7 @@ pub(super) struct Outage {
     pub(super) connection: Connection,
 }
 
-impl Outage {
+impl Offline {
     /// Something failed that is no file's fault.
     pub(super) fn begin(error: &RemoteError, backoff: &mut Backoff) -> Self {
         let now = Instant::now();
@@ -85,17 +85,17 @@ mod tests {
         for _ in 0..8 {
             backoff.failed(None);
         }
-        let mut outage = Outage::begin(&busy(None), &mut backoff);
+        let mut outage = Offline::begin(&busy(None), &mut backoff);
         outage.look_sooner();
         assert!(outage.probe_at <= Instant::now() + PROBE_GAP);
-        let mut asked = Outage::begin(&busy(Some(Duration::from_mins(15))), &mut backoff);
+        let mut asked = Offline::begin(&busy(Some(Duration::from_mins(15))), &mut backoff);
         asked.look_sooner();
         assert!(asked.probe_at > Instant::now() + Duration::from_secs(890));
     }
 
     #[tokio::test]
     async fn a_missing_login_is_asked_for_slowly_and_says_so() {
-        let outage = Outage::begin(&RemoteError::LoginNeeded, &mut Backoff::default());
+        let outage = Offline::begin(&RemoteError::LoginNeeded, &mut Backoff::default());
         assert_eq!(outage.connection, Connection::LoginNeeded);
         assert!(outage.probe_at > Instant::now() + LOGIN_GAP / 2);
     }

@@ -3,19 +3,19 @@
 
 use heirloom_protocol::{ErrorCode, Fingerprint};
 
-use super::house::{House, photo};
+use super::fixture::{Fixture, photo};
 use crate::remote::fake::Fault;
 
 /// Photos in these tests.
 const PHOTOS: u64 = 100;
 
-fn keep_all(house: &House) {
+fn keep_all(house: &Fixture) {
     for number in 0..PHOTOS {
         house.keep(&format!("{number}.jpg"), &photo(number, 30_000));
     }
 }
 
-async fn all_are_there(house: &House) {
+async fn all_are_there(house: &Fixture) {
     house.until_settled(PHOTOS).await;
     let state = house.server.state();
     assert!((0..PHOTOS).all(
@@ -25,7 +25,7 @@ async fn all_are_there(house: &House) {
 
 #[tokio::test]
 async fn a_hundred_small_photos_are_a_few_requests() {
-    let house = House::with_parcels().await;
+    let house = Fixture::with_parcels().await;
     keep_all(&house);
     all_are_there(&house).await;
     let parcels = house.server.state().count("/parcels");
@@ -44,7 +44,7 @@ async fn a_hundred_small_photos_are_a_few_requests() {
 
 #[tokio::test]
 async fn a_photo_that_arrives_damaged_goes_again_by_itself_and_only_it() {
-    let house = House::with_parcels().await;
+    let house = Fixture::with_parcels().await;
     house.server.state().damaging = [3, 5]
         .map(|number| Fingerprint::of(&photo(number, 30_000)))
         .into();
@@ -65,7 +65,7 @@ async fn a_parcel_whose_way_breaks_is_sent_again() {
         Fault::CutAfter,
         Fault::Problem(ErrorCode::Unavailable, Some(0)),
     ] {
-        let house = House::with_parcels().await;
+        let house = Fixture::with_parcels().await;
         house.server.fail("/parcels", fault.clone());
         keep_all(&house);
         all_are_there(&house).await;
@@ -76,7 +76,7 @@ async fn a_parcel_whose_way_breaks_is_sent_again() {
 
 #[tokio::test]
 async fn photos_of_a_parcel_that_the_server_fails_at_go_by_themselves_next_time() {
-    let house = House::with_parcels().await;
+    let house = Fixture::with_parcels().await;
     for _ in 0..20 {
         house
             .server
@@ -93,7 +93,7 @@ async fn photos_of_a_parcel_that_the_server_fails_at_go_by_themselves_next_time(
 
 #[tokio::test]
 async fn photos_of_a_refused_parcel_go_by_themselves() {
-    let house = House::with_parcels().await;
+    let house = Fixture::with_parcels().await;
     for _ in 0..20 {
         house
             .server
@@ -107,7 +107,7 @@ async fn photos_of_a_refused_parcel_go_by_themselves() {
 
 #[tokio::test]
 async fn a_photo_that_changed_before_it_was_packed_is_not_sent_as_what_it_was() {
-    let house = House::with_parcels().await;
+    let house = Fixture::with_parcels().await;
     keep_all(&house);
     let after = photo(999, 30_000);
     house.write("7.jpg", &after);

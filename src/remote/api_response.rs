@@ -15,13 +15,13 @@ use super::is_of;
 
 /// An answer, whole.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     pub(super) body: Bytes,
 }
 
-impl Answer {
+impl ApiResponse {
     /// The message in it, or why there is none.
     pub(super) fn read<Message: DeserializeOwned>(
         self,
@@ -196,7 +196,7 @@ pub fn trial(bytes: &[u8]) {
             .and_then(|line| hyper::header::HeaderValue::from_bytes(line).ok());
         headers.extend(value.map(|value| (name, value)));
     }
-    let answer = Answer {
+    let answer = ApiResponse {
         status,
         headers,
         body: Bytes::copy_from_slice(lines.next().unwrap_or_default()),

@@ -9,9 +9,9 @@ use futures_util::{StreamExt as _, stream};
 use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Receipt, Session};
 use heirloom_protocol::possession::{self, Proof};
 
-use super::desk::Desk;
-use super::image::{Image, ImageError};
-use super::roster::Candidate;
+use super::context::UploadContext;
+use super::image::{ImageError, ImageFile};
+use super::job_table::Candidate;
 use crate::background::run_blocking;
 use crate::journal::{FileRecord, FileState, JournalError, Outcome};
 use crate::library::LibraryError;
@@ -35,7 +35,7 @@ const PROOFS_TOGETHER: usize = 16;
 
 /// What a round brought.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct CheckBatch {
     /// What the server says of each image that our own list does not have.
     pub(super) checked: Vec<(Candidate, CheckedImage)>,
     /// Films that our own list does not have; nobody was asked about them yet.
@@ -50,14 +50,14 @@ pub(super) struct Round {
 
 /// Why a round came to nothing. Its files are back in the queue.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RoundError {
+pub(super) enum CheckError {
     #[error(transparent)]
     Journal(#[from] JournalError),
     #[error(transparent)]
     Remote(#[from] RemoteError),
 }
 
-impl From<LibraryError> for RoundError {
+impl From<LibraryError> for CheckError {
     fn from(error: LibraryError) -> Self {
         match error {
             LibraryError::Journal(error) => Self::Journal(error),
@@ -87,14 +87,14 @@ impl OpenError {
 }
 
 /// Takes up to `most` files from the queue and finds out what has to be sent.
-pub(super) async fn ask(desk: Arc<Desk>, most: usize) -> Result<Round, RoundError> {
+pub(super) async fn ask(desk: Arc<UploadContext>, most: usize) -> Result<CheckBatch, CheckError> {
     // Before anything that was said by a server is used, it must be the same server.
     let session = desk.library.session().await?;
     let offered = pick(&desk, most).await?;
     let full = offered.len() >= most;
     let (taken, useful) = take(&desk, within_bytes(offered));
     match ask_for(&desk, taken.clone(), &session).await {
-        Ok((checked, films)) => Ok(Round {
+        Ok((checked, films)) => Ok(CheckBatch {
             checked,
             films,
             full,
@@ -112,7 +112,7 @@ pub(super) async fn ask(desk: Arc<Desk>, most: usize) -> Result<Round, RoundErro
 
 /// What the server says of one film; nothing if the file is not there any more as it was.
 pub(super) async fn ask_about_film(
-    desk: &Desk,
+    desk: &UploadContext,
     film: &Candidate,
     session: &Session,
 ) -> Result<Option<CheckedImage>, RemoteError> {
@@ -122,7 +122,7 @@ pub(super) async fn ask_about_film(
     };
     drop(turn);
     Ok(desk
-        .carrier
+        .transport
         .remote()
         .check(&[image])
         .await?
@@ -131,7 +131,7 @@ pub(super) async fn ask_about_film(
 }
 
 /// Takes files in hand; also tells whether that changed anything.
-fn take(desk: &Desk, picked: Vec<Candidate>) -> (Vec<Candidate>, bool) {
+fn take(desk: &UploadContext, picked: Vec<Candidate>) -> (Vec<Candidate>, bool) {
     let roster = &mut desk.board.lock().roster;
     let before = roster.reserved();
     let taken = roster.take(picked);
@@ -139,7 +139,7 @@ fn take(desk: &Desk, picked: Vec<Candidate>) -> (Vec<Candidate>, bool) {
 }
 
 /// The next files of the queue: new and old ones mixed, so that a cut further on takes from both.
-async fn pick(desk: &Desk, files: usize) -> Result<Vec<Candidate>, JournalError> {
+async fn pick(desk: &UploadContext, files: usize) -> Result<Vec<Candidate>, JournalError> {
     let except = desk
         .board
         .lock()
@@ -193,10 +193,10 @@ fn within_bytes(mut picked: Vec<Candidate>) -> Vec<Candidate> {
 }
 
 async fn ask_for(
-    desk: &Desk,
+    desk: &UploadContext,
     taken: Vec<Candidate>,
     session: &Session,
-) -> Result<(Vec<(Candidate, CheckedImage)>, Vec<Candidate>), RoundError> {
+) -> Result<(Vec<(Candidate, CheckedImage)>, Vec<Candidate>), CheckError> {
     let unknown = settle_known(desk, taken).await?;
     let possible = refuse_impossible(desk, unknown, session).await;
     let (films, photos): (Vec<_>, Vec<_>) = possible.into_iter().partition(Candidate::is_film);
@@ -210,7 +210,7 @@ async fn ask_for(
     let mut checked = Vec::with_capacity(asked.len());
     for group in asked.chunks(session.limits.check_images_max.clamp(1, ROUND_FILES_MAX)) {
         let images: Vec<CheckImage> = group.iter().map(|(_, image)| image.clone()).collect();
-        let answers = desk.carrier.remote().check(&images).await?;
+        let answers = desk.transport.remote().check(&images).await?;
         checked.extend(
             group
                 .iter()
@@ -222,7 +222,10 @@ async fn ask_for(
 }
 
 /// Settles what the sync list has (M3); answers the others.
-async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidate>, JournalError> {
+async fn settle_known(
+    desk: &UploadContext,
+    taken: Vec<Candidate>,
+) -> Result<Vec<Candidate>, JournalError> {
     let journal = Arc::clone(&desk.journal);
     let looked_up: Vec<(Candidate, Option<Receipt>)> = run_blocking(move || {
         taken
@@ -251,7 +254,7 @@ async fn settle_known(desk: &Desk, taken: Vec<Candidate>) -> Result<Vec<Candidat
 
 /// Settles as failed what this server can never take; answers the others.
 async fn refuse_impossible(
-    desk: &Desk,
+    desk: &UploadContext,
     files: Vec<Candidate>,
     session: &Session,
 ) -> Vec<Candidate> {
@@ -276,7 +279,7 @@ async fn refuse_impossible(
 /// Files, and what the server is asked about each. One that is not there as it was is put off, and
 /// its job goes back to the queue: another file of the same content may stand in, in a later round.
 async fn with_proofs(
-    desk: &Desk,
+    desk: &UploadContext,
     files: Vec<Candidate>,
     session: &Session,
 ) -> Vec<(Candidate, CheckImage)> {
@@ -316,11 +319,11 @@ fn prove(spool: &Spool, file: &Candidate, session: &Session) -> Result<Option<Pr
 }
 
 /// Opens a file, if it is still the one that was queued. Blocks on the disk.
-pub(super) fn open(spool: &Spool, file: &Candidate) -> Result<Image, OpenError> {
+pub(super) fn open(spool: &Spool, file: &Candidate) -> Result<ImageFile, OpenError> {
     let opened = spool.read(&file.path)?;
     let (id, stamp) = Spool::identify(&opened).map_err(ImageError::Read)?;
     if (id, stamp) != (file.id, file.stamp) {
         return Err(ImageError::Changed.into());
     }
-    Ok(Image::new(opened, stamp, file.fingerprint))
+    Ok(ImageFile::new(opened, stamp, file.fingerprint))
 }

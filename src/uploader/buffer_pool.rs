@@ -1,4 +1,4 @@
-//! Trays: the memory that shards travel in. What comes back is filled again: memory fresh from the
+//! BufferPool: the memory that shards travel in. What comes back is filled again: memory fresh from the
 //! kernel costs more than the reading that fills it, a fault for every page. Once nothing has been
 //! under way for a while, all of it is given back.
 
@@ -12,40 +12,40 @@ use crate::remote::Payload;
 /// given back is gone; small enough that a shard wastes little of its last one.
 const TRAY_BYTES: usize = 256 << 10;
 
-/// Trays, clean and ready. Cheap to clone; clones share everything. How many are out is for the
+/// BufferPool, clean and ready. Cheap to clone; clones share everything. How many are out is for the
 /// budget to limit.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Trays(Arc<Mutex<Vec<Box<[u8]>>>>);
+pub(super) struct BufferPool(Arc<Mutex<Vec<Box<[u8]>>>>);
 
 /// A tray that somebody has; it goes back when dropped.
 #[derive(Debug)]
-struct Tray {
+struct PooledBuf {
     bytes: Box<[u8]>,
-    home: Trays,
+    home: BufferPool,
 }
 
 /// Bytes that are being put on trays, one place after the other.
 #[derive(Debug)]
-pub(super) struct Filling {
-    trays: Trays,
+pub(super) struct BufWriter {
+    trays: BufferPool,
     full: Payload,
     /// The last one, and how much of it is filled.
-    last: Option<(Tray, usize)>,
+    last: Option<(PooledBuf, usize)>,
 }
 
-impl Trays {
+impl BufferPool {
     /// Begins to fill.
-    pub(super) fn fill(&self) -> Filling {
-        Filling {
+    pub(super) fn fill(&self) -> BufWriter {
+        BufWriter {
             trays: self.clone(),
             full: Payload::default(),
             last: None,
         }
     }
 
-    fn take(&self) -> Tray {
+    fn take(&self) -> PooledBuf {
         let clean = self.stack().pop();
-        Tray {
+        PooledBuf {
             bytes: clean.unwrap_or_else(|| vec![0; TRAY_BYTES].into()),
             home: self.clone(),
         }
@@ -66,7 +66,7 @@ impl Trays {
     }
 }
 
-impl Filling {
+impl BufWriter {
     /// Adds `length` bytes, which `read` puts where they belong: it gets each place, and how many
     /// of the bytes came before it. After an error this is of no use any more.
     pub(super) fn add<Error>(
@@ -95,7 +95,7 @@ impl Filling {
         self.full
     }
 
-    fn keep(&mut self, tray: Tray, filled: usize) {
+    fn keep(&mut self, tray: PooledBuf, filled: usize) {
         if filled == TRAY_BYTES {
             self.full.push(Bytes::from_owner(tray));
         } else {
@@ -104,13 +104,13 @@ impl Filling {
     }
 }
 
-impl AsRef<[u8]> for Tray {
+impl AsRef<[u8]> for PooledBuf {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-impl Drop for Tray {
+impl Drop for PooledBuf {
     fn drop(&mut self) {
         self.home.stack().push(std::mem::take(&mut self.bytes));
     }
@@ -127,7 +127,7 @@ mod tests {
     }
 
     /// Bytes that tell where they belong, put on trays in parts of these lengths.
-    fn filled(trays: &Trays, parts: &[u64]) -> Payload {
+    fn filled(trays: &BufferPool, parts: &[u64]) -> Payload {
         let (mut filling, mut before) = (trays.fill(), 0);
         for part in parts {
             let added = filling.add(*part, |place, done| {
@@ -144,7 +144,7 @@ mod tests {
 
     #[test]
     fn bytes_come_off_the_trays_as_they_were_put_on() {
-        let trays = Trays::default();
+        let trays = BufferPool::default();
         for parts in [
             vec![0],
             vec![1],
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_tray_that_came_back_is_used_again() {
-        let trays = Trays::default();
+        let trays = BufferPool::default();
         let (first, second) = (
             filled(&trays, &[TRAY_BYTES as u64 * 2]),
             filled(&trays, &[1]),
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_failed_reading_loses_no_tray() {
-        let trays = Trays::default();
+        let trays = BufferPool::default();
         let mut filling = trays.fill();
         filling
             .add(TRAY_BYTES as u64, |_, _| Ok::<_, &str>(()))

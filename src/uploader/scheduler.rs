@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::Connection;
-use super::asking::{ROUND_FILES_FIRST, ROUND_FILES_MAX, Round, RoundError, ask};
-use super::carrying::{Carried, carry, carry_film};
-use super::delivery::DeliveryError;
-use super::desk::Desk;
-use super::outage::Outage;
-use super::parcel::{Delivered, Packing, carry_parcel, pack};
-use super::roster::{Candidate, Reason};
+use super::batch::{Delivered, Packing, carry_parcel, pack};
+use super::check::{CheckBatch, CheckError, ROUND_FILES_FIRST, ROUND_FILES_MAX, ask};
+use super::chunked_upload::DeliveryError;
+use super::context::UploadContext;
+use super::job::{JobOutcome, carry, carry_film};
+use super::job_table::{Candidate, Reason};
+use super::offline::Offline;
 use crate::journal::Outcome;
 use crate::remote::{Backoff, RemoteError};
 
@@ -36,18 +36,18 @@ const IDLE: Duration = Duration::from_hours(1);
 
 /// What came back.
 #[derive(Debug)]
-enum News {
-    Asked(Result<Round, RoundError>),
-    Carried(Fingerprint, Carried),
+enum Event {
+    Asked(Result<CheckBatch, CheckError>),
+    JobOutcome(Fingerprint, JobOutcome),
     Delivered(Delivered, Limits),
     Probed(Result<Session, RemoteError>),
 }
 
 /// The state of the line.
-pub(super) struct Line {
-    desk: Arc<Desk>,
+pub(super) struct Scheduler {
+    desk: Arc<UploadContext>,
     wake: Arc<Notify>,
-    tasks: JoinSet<News>,
+    tasks: JoinSet<Event>,
     /// Whether a round is being asked.
     asking: bool,
     /// Whether the queue may have something for us.
@@ -56,13 +56,13 @@ pub(super) struct Line {
     files: usize,
     /// The journal failed; not before this.
     journal_rests: Option<Instant>,
-    outage: Option<Outage>,
+    outage: Option<Offline>,
     probing: bool,
     backoff: Backoff,
 }
 
-impl Line {
-    pub(super) fn new(desk: Arc<Desk>, wake: Arc<Notify>) -> Self {
+impl Scheduler {
+    pub(super) fn new(desk: Arc<UploadContext>, wake: Arc<Notify>) -> Self {
         Self {
             desk,
             wake,
@@ -84,7 +84,7 @@ impl Line {
         loop {
             self.start_what_can_start();
             let moment = self.next_moment();
-            let trays = self.desk.carrier.trays().clone();
+            let trays = self.desk.transport.trays().clone();
             let resting = self.tasks.is_empty() && !trays.is_empty();
             tokio::select! {
                 Some(news) = self.tasks.join_next(), if !self.tasks.is_empty() => match news {
@@ -111,7 +111,7 @@ impl Line {
                 self.probing = true;
                 let desk = Arc::clone(&self.desk);
                 self.tasks.spawn(async move {
-                    News::Probed(desk.carrier.remote().renewed_session().await)
+                    Event::Probed(desk.transport.remote().renewed_session().await)
                 });
             }
             return;
@@ -122,7 +122,7 @@ impl Line {
             self.hungry = false;
             let (desk, files) = (Arc::clone(&self.desk), self.files);
             self.tasks
-                .spawn(async move { News::Asked(ask(desk, files).await) });
+                .spawn(async move { Event::Asked(ask(desk, files).await) });
         }
     }
 
@@ -154,14 +154,14 @@ impl Line {
             .unwrap_or(now + IDLE)
     }
 
-    async fn hear(&mut self, news: News) {
+    async fn hear(&mut self, news: Event) {
         match news {
-            News::Asked(asked) => {
+            Event::Asked(asked) => {
                 self.asking = false;
                 match asked {
                     Ok(round) => self.hand_out(round).await,
-                    Err(RoundError::Remote(error)) => self.lose(&error),
-                    Err(RoundError::Journal(error)) => {
+                    Err(CheckError::Remote(error)) => self.lose(&error),
+                    Err(CheckError::Journal(error)) => {
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
                             "the queue cannot be read"
@@ -170,20 +170,20 @@ impl Line {
                     }
                 }
             }
-            News::Carried(image, carried) => {
+            Event::JobOutcome(image, carried) => {
                 self.hungry = true;
                 self.conclude(image, carried).await;
             }
-            News::Delivered(delivered, limits) => {
+            Event::Delivered(delivered, limits) => {
                 self.hungry = true;
                 self.unpack(delivered, limits).await;
             }
-            News::Probed(answer) => self.resume(answer).await,
+            Event::Probed(answer) => self.resume(answer).await,
         }
     }
 
     /// Sends what the server does not have, settles what it has.
-    async fn hand_out(&mut self, round: Round) {
+    async fn hand_out(&mut self, round: CheckBatch) {
         self.hungry |= round.useful;
         self.files = if round.full {
             (self.files * 2).min(ROUND_FILES_MAX)
@@ -197,8 +197,9 @@ impl Line {
                 round.session.clone(),
                 film.fingerprint,
             );
-            self.tasks
-                .spawn(async move { News::Carried(image, carry_film(desk, film, session).await) });
+            self.tasks.spawn(async move {
+                Event::JobOutcome(image, carry_film(desk, film, session).await)
+            });
         }
         let limits = round.session.limits;
         let (absent, others): (Vec<_>, Vec<_>) = round
@@ -211,12 +212,12 @@ impl Line {
             let roster = &self.desk.board.lock().roster;
             absent.partition::<Vec<_>, _>(|photo| roster.was_put_off(photo.id))
         };
-        let Packing { parcels, mut alone } = pack(fresh, self.desk.carrier.shard_bytes(), limits);
+        let Packing { parcels, mut alone } = pack(fresh, self.desk.transport.shard_bytes(), limits);
         alone.extend(spoiled);
         for photos in parcels {
             let desk = Arc::clone(&self.desk);
             self.tasks
-                .spawn(async move { News::Delivered(carry_parcel(desk, photos).await, limits) });
+                .spawn(async move { Event::Delivered(carry_parcel(desk, photos).await, limits) });
         }
         for photo in alone {
             self.send_alone(photo, limits);
@@ -229,8 +230,9 @@ impl Line {
     fn send_alone(&mut self, photo: Candidate, limits: Limits) {
         let (desk, image) = (Arc::clone(&self.desk), photo.fingerprint);
         let checked = CheckedImage::Absent { fingerprint: image };
-        self.tasks
-            .spawn(async move { News::Carried(image, carry(desk, photo, checked, limits).await) });
+        self.tasks.spawn(async move {
+            Event::JobOutcome(image, carry(desk, photo, checked, limits).await)
+        });
     }
 
     /// A parcel came to its end. What did not come through in it goes by itself, unless the way or
@@ -246,7 +248,7 @@ impl Line {
                 for photo in photos {
                     match receipts.get(&photo.fingerprint) {
                         Some(receipt) => {
-                            self.conclude(photo.fingerprint, Carried::Stored(*receipt))
+                            self.conclude(photo.fingerprint, JobOutcome::Stored(*receipt))
                                 .await;
                         }
                         None => self.send_alone(photo, limits),
@@ -273,48 +275,50 @@ impl Line {
     async fn hand_out_one(&mut self, candidate: Candidate, checked: CheckedImage, limits: Limits) {
         let image = candidate.fingerprint;
         match checked {
-            CheckedImage::Owned { receipt } => self.conclude(image, Carried::Owned(receipt)).await,
+            CheckedImage::Owned { receipt } => {
+                self.conclude(image, JobOutcome::Owned(receipt)).await
+            }
             CheckedImage::Linked { receipt } => {
-                self.conclude(image, Carried::Linked(receipt)).await;
+                self.conclude(image, JobOutcome::Linked(receipt)).await;
             }
             CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
                 let desk = Arc::clone(&self.desk);
                 self.tasks.spawn(async move {
-                    News::Carried(image, carry(desk, candidate, checked, limits).await)
+                    Event::JobOutcome(image, carry(desk, candidate, checked, limits).await)
                 });
             }
         }
     }
 
     /// What the end of a delivery means for its files, and for everybody.
-    async fn conclude(&mut self, image: Fingerprint, carried: Carried) {
+    async fn conclude(&mut self, image: Fingerprint, carried: JobOutcome) {
         match carried {
-            Carried::Stored(receipt) => {
+            JobOutcome::Stored(receipt) => {
                 self.backoff.succeeded();
                 self.desk
                     .settle_sent(image, &Outcome::BackedUp { receipt })
                     .await;
             }
-            Carried::Owned(receipt) => {
+            JobOutcome::Owned(receipt) => {
                 self.desk
                     .settle_all(image, &Outcome::BackedUp { receipt }, |saved| {
                         &mut saved.check
                     })
                     .await;
             }
-            Carried::Linked(receipt) => {
+            JobOutcome::Linked(receipt) => {
                 let outcome = Outcome::BackedUp { receipt };
                 self.desk
                     .settle_all(image, &outcome, |saved| &mut saved.instant_upload)
                     .await;
             }
-            Carried::NoSource => self.desk.give_back_all(image),
-            Carried::Stuck(DeliveryError::Remote(error))
+            JobOutcome::NoSource => self.desk.give_back_all(image),
+            JobOutcome::Stuck(DeliveryError::Remote(error))
                 if error.is_transient() || error.arrived_damaged() =>
             {
                 self.retry_later(image, &error);
             }
-            Carried::Stuck(error) => {
+            JobOutcome::Stuck(error) => {
                 let why = match &error {
                     DeliveryError::Remote(error) => error.chain(),
                     other => other.to_string(),
@@ -344,7 +348,7 @@ impl Line {
         if self.outage.is_some() {
             return;
         }
-        let outage = Outage::begin(error, &mut self.backoff);
+        let outage = Offline::begin(error, &mut self.backoff);
         tracing::warn!(
             why = error.chain(),
             "the server cannot be used now; everything stays queued"
@@ -370,7 +374,7 @@ impl Line {
         }
         self.outage = None;
         self.hungry = true;
-        self.desk.carrier.look_at_link().await;
+        self.desk.transport.look_at_link().await;
         self.desk.board.connect(&Connection::Online);
         tracing::info!("the server can be used again");
         self.desk.library.wake();
