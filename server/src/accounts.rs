@@ -273,7 +273,7 @@ impl Accounts {
 
     /// Who the bearer of this token is; none if it is not one of ours. Remembered for
     /// [`REMEMBERED`].
-    pub async fn caller(&self, token: &str) -> Result<Option<Caller>, AccountError> {
+    pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, AccountError> {
         if !is_token(token) {
             return Ok(None);
         }

@@ -12,12 +12,12 @@ use futures_util::stream::BoxStream;
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint};
 
-mod clearing;
+mod prefix_lock;
 mod disk;
 mod local;
 
-pub use clearing::{Freed, Seclusion, Section, Standing, Stay};
 pub use local::LocalBlobs;
+pub use prefix_lock::{ExclusiveGuard, Prefix, RemovedStats, SharedGuard, StoredImage};
 
 /// Bytes as they arrive or leave. An error ends the stream.
 pub type ByteStream<'a> = BoxStream<'a, io::Result<Bytes>>;
@@ -33,17 +33,17 @@ pub struct UploadKey {
 
 /// Several images that were stored at once.
 #[derive(Debug)]
-pub struct Several {
+pub struct StoredBatch {
     /// Those that do not have their fingerprint; of these nothing is stored.
-    pub damaged: HashSet<Fingerprint>,
+    pub mismatched: HashSet<Fingerprint>,
     /// Keeps the others.
-    pub stay: Stay,
+    pub guard: SharedGuard,
 }
 
 /// The door. Everything that returns `Ok` from a write is durable: file, folder and name.
 ///
 /// An image that nobody refers to any more is removed ([`Self::remove`]). Whoever has just stored
-/// one holds a [`Stay`] until the index refers to it, so that it is not removed in between.
+/// one holds a [`SharedGuard`] until the index refers to it, so that it is not removed in between.
 ///
 /// Every method may be called twice, by several tasks at once, and its future may be dropped
 /// half-way: what was begun is then finished or undone behind the scenes, and never left half.
@@ -51,7 +51,7 @@ pub struct Several {
 pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// Stores an image that arrives whole and in order: hashes as it passes, checks length and
     /// fingerprint, makes it durable under its name. On any error nothing unverified is left, but
-    /// for what the [`Beginning`] in the error holds. Storing what is there already is fine (and
+    /// for what the [`PartialBody`] in the error holds. Storing what is there already is fine (and
     /// the sender's bytes are still verified; they replace what was there, which heals it if it was
     /// damaged).
     async fn store(
@@ -59,18 +59,21 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
         fingerprint: Fingerprint,
         size: u64,
         body: ByteStream<'_>,
-    ) -> Result<Stay, BlobError>;
+    ) -> Result<SharedGuard, BlobError>;
     /// Stores several small images that are in memory, each as `store` does: what waits for the
     /// disk waits once for all. On an error any of those that have their fingerprint may be stored,
     /// whole.
-    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError>;
+    async fn store_batch(
+        &self,
+        images: Vec<(Fingerprint, Bytes)>,
+    ) -> Result<StoredBatch, BlobError>;
     /// Writes a piece of an unfinished upload in place; durable on return.
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError>;
     /// Reads the finished upload back, hashes it, makes it durable as an image. `WrongFingerprint`
     /// and `WrongLength` leave no image; the caller then drops the upload. Fine if the image stands
     /// already and the upload is gone: it was sealed before. No write reaches an image once its
     /// sealing has begun.
-    async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError>;
+    async fn finish(&self, upload: UploadKey, size: u64) -> Result<SharedGuard, BlobError>;
     /// Drops an unfinished upload. Fine if there is none.
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError>;
     /// The unfinished uploads that have bytes here (for the sweep at start).
@@ -88,18 +91,25 @@ pub trait Blobs: fmt::Debug + Send + Sync + 'static {
     /// was healed in the meantime stays. Fine if there is none.
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError>;
     /// What stands in a section, sound or not.
-    async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError>;
-    /// Waits for nobody: none if a [`Stay`] of an image of this section is held just now. While the
+    async fn list(&self, section: Prefix) -> Result<Vec<StoredImage>, BlobError>;
+    /// Waits for nobody: none if a [`SharedGuard`] of an image of this section is held just now. While the
     /// answer is held, whoever wants to store an image of the section waits.
-    async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError>;
+    async fn try_lock_exclusive(
+        &self,
+        section: Prefix,
+    ) -> Result<Option<ExclusiveGuard>, BlobError>;
     /// Removes images of the secluded section, out of the quarantine, too; ends the seclusion. Fine
     /// where there are none. Durable on return.
-    async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError>;
+    async fn remove(
+        &self,
+        alone: ExclusiveGuard,
+        images: Vec<Fingerprint>,
+    ) -> Result<RemovedStats, BlobError>;
 }
 
 /// What came of an image whose sender broke off. Goes away when it is dropped, unless it was kept.
 #[async_trait]
-pub trait Beginning: fmt::Debug + Send + Sync {
+pub trait PartialBody: fmt::Debug + Send + Sync {
     /// How much came, in bytes.
     fn byte_count(&self) -> u64;
     /// Makes it an unfinished upload, durable on return, unless there is one already; answers which
@@ -145,7 +155,7 @@ pub enum BlobError {
         /// How it ended.
         source: io::Error,
         /// What came before.
-        beginning: Box<dyn Beginning>,
+        partial: Box<dyn PartialBody>,
     },
     /// The disk, or the server account's quota on it, is full.
     #[error("no space left to {doing} {path}")]

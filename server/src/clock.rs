@@ -28,7 +28,7 @@ impl Clock {
     }
 
     /// Moves the clock forward, for all its clones.
-    pub fn push(&self, by: Duration) {
+    pub fn advance(&self, by: Duration) {
         self.pushed_ms
             .fetch_add(milliseconds(by), Ordering::Relaxed);
     }
@@ -47,7 +47,7 @@ mod tests {
         let clock = Clock::default();
         let reader = clock.clone();
         let before = reader.now_ms();
-        clock.push(Duration::from_hours(1));
+        clock.advance(Duration::from_hours(1));
         assert!(reader.now_ms() >= before + 3_600_000);
         assert!(reader.ms_before_now(Duration::from_hours(2)) < before);
     }

@@ -6,7 +6,7 @@
 //! and it costs nobody's quota.
 //!
 //! A row without bytes would be a lost photo, so the row goes first, and nobody may store the same
-//! image between a look into the index and the end of its bytes ([`crate::blobs::Seclusion`]). A
+//! image between a look into the index and the end of its bytes ([`crate::blobs::ExclusiveGuard`]). A
 //! link needs no such care: it is one transaction in which the row is still there or is not. What a
 //! crash leaves between the two is bytes without a row, a *stray*. So are the bytes of an image
 //! that was stored and not recorded; and so are images newer than an index that was restored from
@@ -19,7 +19,7 @@ use std::time::Duration;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
-use crate::blobs::{BlobError, Blobs, Freed, Section};
+use crate::blobs::{BlobError, Blobs, Prefix, RemovedStats};
 use crate::clock::Clock;
 use crate::index::{Index, IndexError};
 use crate::metrics::SharedCounters;
@@ -33,7 +33,7 @@ const BATCH: usize = 100;
 
 /// Removes what nobody refers to. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Clearing {
+pub struct GarbageCollector {
     index: Index,
     blobs: Arc<dyn Blobs>,
     clock: Clock,
@@ -44,7 +44,7 @@ pub struct Clearing {
 
 /// What kept something from being removed. What was removed before it is gone.
 #[derive(Debug, thiserror::Error)]
-pub enum ClearingError {
+pub enum GcError {
     /// The index failed.
     #[error("look up which images nobody has")]
     Index(#[source] IndexError),
@@ -62,7 +62,7 @@ enum Reason {
     Stray,
 }
 
-impl Clearing {
+impl GarbageCollector {
     /// Over what `index` knows and `blobs` has.
     pub fn new(
         index: Index,
@@ -84,21 +84,21 @@ impl Clearing {
 
     /// Removes the images that were let go of at least `grace` ago. Those in whose section somebody
     /// is just storing something are left for the next time. May be dropped half-way.
-    pub async fn clear_released(&self, grace: Duration) -> Result<Freed, ClearingError> {
+    pub async fn collect_unreferenced(&self, grace: Duration) -> Result<RemovedStats, GcError> {
         let until_ms = self.clock.ms_before_now(grace);
-        let (mut freed, mut after) = (Freed::default(), None);
+        let (mut freed, mut after) = (RemovedStats::default(), None);
         loop {
             let page = self
                 .index
-                .released(until_ms, after, PAGE)
+                .unreferenced(until_ms, after, PAGE)
                 .await
-                .map_err(ClearingError::Index)?;
+                .map_err(GcError::Index)?;
             let Some(last) = page.last() else {
                 return Ok(freed);
             };
             after = Some(*last);
             // By ascending fingerprint, so those of one section stand together.
-            let sections = page.chunk_by(|one, other| Section::of(*one) == Section::of(*other));
+            let sections = page.chunk_by(|one, other| Prefix::of(*one) == Prefix::of(*other));
             for images in sections.flat_map(|section| section.chunks(BATCH)) {
                 add(
                     &mut freed,
@@ -109,19 +109,19 @@ impl Clearing {
     }
 
     /// Removes the strays of all sections that are at least `grace` old.
-    pub async fn clear_strays(&self, grace: Duration) -> Result<Freed, ClearingError> {
-        self.clear_some_strays(grace, Section::COUNT).await
+    pub async fn collect_orphans(&self, grace: Duration) -> Result<RemovedStats, GcError> {
+        self.collect_some_orphans(grace, Prefix::COUNT).await
     }
 
     /// The same in the next so many sections.
-    pub async fn clear_some_strays(
+    pub async fn collect_some_orphans(
         &self,
         grace: Duration,
         sections: usize,
-    ) -> Result<Freed, ClearingError> {
-        let mut freed = Freed::default();
+    ) -> Result<RemovedStats, GcError> {
+        let mut freed = RemovedStats::default();
         for _ in 0..sections {
-            let section = Section::of_byte(self.next.fetch_add(1, Ordering::Relaxed));
+            let section = Prefix::of_byte(self.next.fetch_add(1, Ordering::Relaxed));
             add(&mut freed, self.clear_strays_of(section, grace).await?);
         }
         Ok(freed)
@@ -129,15 +129,11 @@ impl Clearing {
 
     async fn clear_strays_of(
         &self,
-        section: Section,
+        section: Prefix,
         grace: Duration,
-    ) -> Result<Freed, ClearingError> {
+    ) -> Result<RemovedStats, GcError> {
         let until_ms = self.clock.ms_before_now(grace);
-        let standing = self
-            .blobs
-            .standing(section)
-            .await
-            .map_err(ClearingError::Blobs)?;
+        let standing = self.blobs.list(section).await.map_err(GcError::Blobs)?;
         let old: Vec<_> = standing
             .iter()
             .filter(|image| image.since_ms <= until_ms)
@@ -148,47 +144,49 @@ impl Clearing {
             .index
             .unknown_images(&old)
             .await
-            .map_err(ClearingError::Index)?;
+            .map_err(GcError::Index)?;
         self.clear(&strays, Reason::Stray).await
     }
 
     /// Removes an image that was stored and that the index refused, unless somebody else has it. If
     /// that cannot be done now, it is a stray.
-    pub async fn clear_refused(&self, image: Fingerprint) {
+    pub async fn remove_rejected(&self, image: Fingerprint) {
         if let Err(error) = self.clear(&[image], Reason::Stray).await {
             tracing::warn!(%image, error = &error as &dyn std::error::Error, "left a refused image for the next search");
         }
     }
 
     /// Removes those of `images`, all of one section, that nobody refers to.
-    async fn clear(&self, images: &[Fingerprint], reason: Reason) -> Result<Freed, ClearingError> {
+    async fn clear(&self, images: &[Fingerprint], reason: Reason) -> Result<RemovedStats, GcError> {
         let Some(first) = images.first() else {
-            return Ok(Freed::default());
+            return Ok(RemovedStats::default());
         };
         let Some(alone) = self
             .blobs
-            .seclude(Section::of(*first))
+            .try_lock_exclusive(Prefix::of(*first))
             .await
-            .map_err(ClearingError::Blobs)?
+            .map_err(GcError::Blobs)?
         else {
             tracing::debug!(
                 "somebody is storing an image; what nobody has is left beside it for now"
             );
-            return Ok(Freed::default());
+            return Ok(RemovedStats::default());
         };
         let unheld = match reason {
             Reason::Released { until_ms } => {
-                self.index.forget_images(images.to_vec(), until_ms).await
+                self.index
+                    .delete_unreferenced(images.to_vec(), until_ms)
+                    .await
             }
             Reason::Stray => self.index.unknown_images(images).await,
         };
-        let unheld = unheld.map_err(ClearingError::Index)?;
+        let unheld = unheld.map_err(GcError::Index)?;
         heirloom_crash::reached(CrashPoint::ImageUnindexed);
         let freed = self
             .blobs
             .remove(alone, unheld)
             .await
-            .map_err(ClearingError::Blobs)?;
+            .map_err(GcError::Blobs)?;
         self.counters.images_cleared.add(freed.images);
         self.counters.bytes_cleared.add(freed.bytes);
         if freed.images > 0 {
@@ -203,7 +201,7 @@ impl Clearing {
     }
 }
 
-fn add(all: &mut Freed, more: Freed) {
+fn add(all: &mut RemovedStats, more: RemovedStats) {
     all.images += more.images;
     all.bytes += more.bytes;
 }

@@ -38,9 +38,9 @@ use crate::clock::Clock;
 use crate::index::Index;
 use crate::metrics::SharedCounters;
 use crate::possession::Possession;
-use crate::scrub::Scrub;
+use crate::scrub::Scrubber;
 use crate::signer::Signer;
-use crate::uploads::Assembly;
+use crate::uploads::UploadService;
 
 pub use error::Refusal;
 pub use news::News;
@@ -55,7 +55,7 @@ pub struct Door {
     /// Who may ask.
     pub accounts: Accounts,
     /// Shards and images.
-    pub assembly: Assembly,
+    pub assembly: UploadService,
     /// Nonces.
     pub possession: Possession,
     /// Libraries.
@@ -75,7 +75,7 @@ pub struct Door {
     /// How often each may ask.
     pub restraint: Restraint,
     /// Reads stored images again.
-    pub scrub: Scrub,
+    pub scrub: Scrubber,
     /// Signs receipts.
     pub signer: Signer,
 }
@@ -96,7 +96,7 @@ macro_rules! part_of_the_door {
 
 part_of_the_door! {
     accounts: Accounts,
-    assembly: Assembly,
+    assembly: UploadService,
     possession: Possession,
     index: Index,
     news: News,
@@ -106,7 +106,7 @@ part_of_the_door! {
     installation: Installation,
     trash_expiry: TrashExpiry,
     restraint: Restraint,
-    scrub: Scrub,
+    scrub: Scrubber,
     signer: Signer
 }
 
@@ -119,7 +119,7 @@ pub fn router(door: Door) -> Router {
         .route(route::SHARD_PATTERN, put(uploads::receive))
         .route(
             route::UPLOAD_PATTERN,
-            get(uploads::state).delete(uploads::give_up),
+            get(uploads::state).delete(uploads::cancel),
         )
         .route(route::IMAGE_PATTERN, get(images::read))
         .route(

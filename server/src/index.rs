@@ -17,7 +17,7 @@ use heirloom_protocol::possession::UserId;
 use database::Database;
 use writer::Writer;
 
-mod damaged;
+mod corrupt;
 mod database;
 mod devices;
 mod error;
@@ -26,7 +26,7 @@ mod library;
 mod proofs;
 mod quota;
 mod ranges;
-mod released;
+mod unreferenced;
 mod row;
 mod schema;
 mod scrub;
@@ -39,14 +39,14 @@ mod writer;
 
 pub use devices::{DeviceEntry, NewDevice};
 pub use error::IndexError;
-pub use images::Quarantined;
-pub use quota::Room;
-pub use released::Waiting;
-pub use scrub::{ScrubMark, ScrubStep};
+pub use images::QuarantineOutcome;
+pub use quota::QuotaUsage;
+pub use scrub::{ScrubCursor, ScrubPosition};
 pub use trash::Trash;
+pub use unreferenced::UnreferencedStats;
 pub use users::{UserEntry, UserState};
 #[cfg(any(test, fuzzing))]
-pub use {ranges::trial as received_trial, scrub::trial as marks_trial};
+pub use {ranges::fuzz as fuzz_ranges, scrub::fuzz as fuzz_scrub_cursor};
 
 /// The index. Every write is durable when it returns, and may be sent twice. A write whose caller
 /// stops waiting is carried out all the same.
@@ -77,7 +77,7 @@ pub struct TokenOwner {
 
 /// An entry of the interruption list (M6).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Interrupted {
+pub struct InterruptedUpload {
     /// The length that the first shard announced, in bytes.
     pub size: u64,
     /// What has arrived, durably.
@@ -101,7 +101,7 @@ impl Index {
 
     /// How often it was read and written so far.
     #[cfg(test)]
-    pub(crate) fn asked(&self) -> (u64, u64) {
+    pub(crate) fn query_counts(&self) -> (u64, u64) {
         (self.database.questions(), self.writer.writes())
     }
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// One number that only grows.
 #[derive(Debug, Default)]
-pub struct Count(AtomicU64);
+pub struct Counter(AtomicU64);
 
-impl Count {
+impl Counter {
     /// One more.
     pub fn add_one(&self) {
         self.add(1);
@@ -29,36 +29,36 @@ impl Count {
 #[derive(Debug, Default)]
 pub struct Counters {
     /// Requests answered with a status below 400.
-    pub requests_served: Count,
+    pub requests_served: Counter,
     /// Requests answered with a status of 400 to 499.
-    pub requests_refused: Count,
+    pub requests_refused: Counter,
     /// Requests answered with a status of 500 or more.
-    pub requests_failed: Count,
+    pub requests_failed: Counter,
     /// Images asked about in checks.
-    pub images_checked: Count,
+    pub images_checked: Counter,
     /// Shards that were made durable.
-    pub shards_received: Count,
+    pub shards_received: Counter,
     /// Their bytes.
-    pub shard_bytes_received: Count,
+    pub shard_bytes_received: Counter,
     /// Images that became whole here.
-    pub images_stored: Count,
+    pub images_stored: Counter,
     /// Images linked after proof of possession.
-    pub images_linked: Count,
+    pub images_linked: Counter,
     /// Proofs that linked nothing. Whether the image is here at all makes no difference: every user
     /// can read these numbers.
-    pub proofs_refused: Count,
+    pub proofs_refused: Counter,
     /// Images found damaged and moved out of the way.
-    pub images_quarantined: Count,
+    pub images_quarantined: Counter,
     /// Requests of those who asked too often.
-    pub requests_limited: Count,
+    pub requests_limited: Counter,
     /// Stored images that were read and hashed again.
-    pub images_scrubbed: Count,
+    pub images_scrubbed: Counter,
     /// Their bytes.
-    pub bytes_scrubbed: Count,
+    pub bytes_scrubbed: Counter,
     /// Images removed because nobody referred to them any more.
-    pub images_cleared: Count,
+    pub images_cleared: Counter,
     /// Their bytes.
-    pub bytes_cleared: Count,
+    pub bytes_cleared: Counter,
 }
 
 /// What rooms hold.

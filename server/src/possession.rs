@@ -5,7 +5,7 @@
 //! (see [`heirloom_protocol::possession`]) and the server makes the same proof from what it stored.
 //! Every way of not being convinced is one answer, `None`, the answer for an unknown image.
 
-mod inspection;
+mod verify;
 mod nonces;
 
 use std::collections::HashMap;
@@ -20,12 +20,12 @@ use tokio::sync::Semaphore;
 use crate::accounts::Caller;
 use crate::blobs::Blobs;
 use crate::clock::Clock;
-use crate::index::{Index, IndexError, Quarantined};
+use crate::index::{Index, IndexError, QuarantineOutcome};
 use crate::metrics::SharedCounters;
-use crate::range_lock::Turns;
+use crate::range_lock::RangeLock;
 
-use inspection::Inspected;
 use nonces::Nonces;
+use verify::ProofResult;
 
 /// Wrong proofs for images that are here, per user and day (UTC). Whoever has spent them uploads in
 /// full, as everybody could. Bounds what can be learned from how long an answer takes, and the
@@ -49,12 +49,12 @@ pub struct Possession {
     /// Free inspections.
     inspections: Arc<Semaphore>,
     /// One inspection of a user's at a time: two wrong proofs at once must not both be the third.
-    askers: Turns<UserId>,
+    askers: RangeLock<UserId>,
 }
 
 /// Images that are here and may be linked, with their lengths in bytes.
 #[derive(Debug, Default)]
-pub struct Brought(HashMap<Fingerprint, u64>);
+pub struct LinkCandidates(HashMap<Fingerprint, u64>);
 
 /// What kept a proof from being checked at all.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +84,7 @@ impl Possession {
             clock,
             counters,
             inspections,
-            askers: Turns::default(),
+            askers: RangeLock::default(),
         }
     }
 
@@ -106,7 +106,10 @@ impl Possession {
 
     /// Which of these images somebody brought, as far as a proof could link them. One statement for
     /// all: most images of a check are new, and none of them is worth one of its own.
-    pub async fn brought(&self, images: &[&CheckImage]) -> Result<Brought, PossessionError> {
+    pub async fn candidates(
+        &self,
+        images: &[&CheckImage],
+    ) -> Result<LinkCandidates, PossessionError> {
         let may_be_linked = |image: &&&CheckImage| image.proof.is_some() && image.size >= SIZE_MIN;
         let asked: Vec<_> = match self.policy {
             CrossUser::Proof => images
@@ -117,11 +120,11 @@ impl Possession {
             CrossUser::Off => Vec::new(),
         };
         let Some(first) = asked.first() else {
-            return Ok(Brought::default());
+            return Ok(LinkCandidates::default());
         };
         let sizes = self.index.image_sizes(&asked).await;
         sizes
-            .map(Brought)
+            .map(LinkCandidates)
             .map_err(|source| PossessionError::Index(*first, source))
     }
 
@@ -133,12 +136,12 @@ impl Possession {
         &self,
         caller: &Caller,
         image: &CheckImage,
-        brought: &Brought,
+        candidates: &LinkCandidates,
     ) -> Result<Option<Receipt>, PossessionError> {
         let Some(proof) = image.proof else {
             return Ok(None);
         };
-        let linked = if brought.0.get(&image.fingerprint) == Some(&image.size) {
+        let linked = if candidates.0.get(&image.fingerprint) == Some(&image.size) {
             self.verify_proof(caller, image, proof).await
         } else {
             Ok(None)
@@ -155,33 +158,33 @@ impl Possession {
         image: &CheckImage,
         proof: Proof,
     ) -> Result<Option<Receipt>, IndexError> {
-        let _turn = self.askers.take_all(caller.user).await;
+        let _turn = self.askers.lock_all(caller.user).await;
         let today = self.clock.now_ms().div_euclid(DAY_MS);
         if self.index.proof_failures(caller.user, today).await? >= PROOF_FAILURES_PER_DAY {
             return Ok(None);
         }
         match self.inspect(caller, image, proof).await {
-            Inspected::Proven => self.link(caller, image).await,
-            Inspected::Unproven => {
+            ProofResult::Valid => self.link(caller, image).await,
+            ProofResult::Invalid => {
                 self.index.count_proof_failure(caller.user, today).await?;
                 Ok(None)
             }
-            Inspected::Damaged => {
+            ProofResult::Corrupt => {
                 self.quarantine(image).await?;
                 Ok(None)
             }
-            Inspected::Unreadable => Ok(None),
+            ProofResult::Unreadable => Ok(None),
         }
     }
 
-    async fn inspect(&self, caller: &Caller, image: &CheckImage, proof: Proof) -> Inspected {
+    async fn inspect(&self, caller: &Caller, image: &CheckImage, proof: Proof) -> ProofResult {
         let _free = self
             .inspections
             .acquire()
             .await
             .expect("the semaphore is never closed");
         let nonces = self.nonces.good(caller.token, self.clock.now_ms());
-        inspection::inspect(
+        verify::verify_image(
             self.blobs.as_ref(),
             image.fingerprint,
             image.size,
@@ -215,9 +218,9 @@ impl Possession {
     /// file.
     async fn quarantine(&self, image: &CheckImage) -> Result<(), IndexError> {
         match self.index.quarantine(image.fingerprint).await? {
-            Quarantined::Marked => {}
+            QuarantineOutcome::Marked => {}
             // Its last holder let go of it, and it was cleared away while it was read.
-            Quarantined::Gone => return Ok(()),
+            QuarantineOutcome::Gone => return Ok(()),
         }
         tracing::warn!(fingerprint = %image.fingerprint, "a stored image is damaged; quarantined until it is sent again");
         self.counters.images_quarantined.add_one();

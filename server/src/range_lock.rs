@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 /// The lines of all keys. Clones share them.
 #[derive(Debug)]
-pub struct Turns<K: Copy + Eq + Hash> {
+pub struct RangeLock<K: Copy + Eq + Hash> {
     lines: Arc<Mutex<HashMap<K, Line>>>,
 }
 
@@ -33,16 +33,16 @@ struct Place {
     range: ByteRange,
 }
 
-/// A place in the line; once [`Turns::take`] has answered, the turn itself. Dropping it makes room.
+/// A place in the line; once [`RangeLock::take`] has answered, the turn itself. Dropping it makes room.
 #[derive(Debug)]
-pub struct Turn<K: Copy + Eq + Hash> {
+pub struct RangeGuard<K: Copy + Eq + Hash> {
     lines: Arc<Mutex<HashMap<K, Line>>>,
     key: K,
     place: Place,
     moved: Arc<Notify>,
 }
 
-impl<K: Copy + Eq + Hash> Default for Turns<K> {
+impl<K: Copy + Eq + Hash> Default for RangeLock<K> {
     fn default() -> Self {
         Self {
             lines: Arc::default(),
@@ -50,7 +50,7 @@ impl<K: Copy + Eq + Hash> Default for Turns<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Clone for Turns<K> {
+impl<K: Copy + Eq + Hash> Clone for RangeLock<K> {
     fn clone(&self) -> Self {
         Self {
             lines: Arc::clone(&self.lines),
@@ -58,21 +58,21 @@ impl<K: Copy + Eq + Hash> Clone for Turns<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Turns<K> {
+impl<K: Copy + Eq + Hash> RangeLock<K> {
     /// Waits for a turn with `range` of `key`. May be dropped at any time: the place is given up.
-    pub async fn take(&self, key: K, range: ByteRange) -> Turn<K> {
+    pub async fn lock(&self, key: K, range: ByteRange) -> RangeGuard<K> {
         let turn = self.stand_in_line(key, range);
         turn.come().await;
         turn
     }
 
     /// Waits until nobody else has a turn with any part of `key`.
-    pub async fn take_all(&self, key: K) -> Turn<K> {
+    pub async fn lock_all(&self, key: K) -> RangeGuard<K> {
         let everything = ByteRange::new(0, u64::MAX).expect("0 is below the largest number");
-        self.take(key, everything).await
+        self.lock(key, everything).await
     }
 
-    fn stand_in_line(&self, key: K, range: ByteRange) -> Turn<K> {
+    fn stand_in_line(&self, key: K, range: ByteRange) -> RangeGuard<K> {
         let mut lines = unpoisoned(&self.lines);
         let line = lines.entry(key).or_default();
         let place = Place {
@@ -81,7 +81,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
         };
         line.next_place += 1;
         line.places.push(place);
-        Turn {
+        RangeGuard {
             lines: Arc::clone(&self.lines),
             key,
             place,
@@ -90,7 +90,7 @@ impl<K: Copy + Eq + Hash> Turns<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Turn<K> {
+impl<K: Copy + Eq + Hash> RangeGuard<K> {
     async fn come(&self) {
         loop {
             // Registered before looking, so that a move between looking and waiting is not missed.
@@ -113,7 +113,7 @@ impl<K: Copy + Eq + Hash> Turn<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Drop for Turn<K> {
+impl<K: Copy + Eq + Hash> Drop for RangeGuard<K> {
     fn drop(&mut self) {
         let mut lines = unpoisoned(&self.lines);
         if let Some(line) = lines.get_mut(&self.key) {
@@ -153,27 +153,27 @@ mod tests {
 
     #[tokio::test]
     async fn turns_apart_run_side_by_side_and_overlapping_ones_wait() {
-        let turns = Turns::default();
-        let first = turns.take(1, range(0, 10)).await;
-        let second = turns.take(1, range(10, 20)).await;
-        let elsewhere = turns.take(2, range(0, 20)).await;
-        assert!(turns.take(1, range(5, 15)).now_or_never().is_none());
+        let turns = RangeLock::default();
+        let first = turns.lock(1, range(0, 10)).await;
+        let second = turns.lock(1, range(10, 20)).await;
+        let elsewhere = turns.lock(2, range(0, 20)).await;
+        assert!(turns.lock(1, range(5, 15)).now_or_never().is_none());
         drop((first, elsewhere));
         assert!(
-            turns.take(1, range(5, 15)).now_or_never().is_none(),
+            turns.lock(1, range(5, 15)).now_or_never().is_none(),
             "the second still overlaps"
         );
         drop(second);
-        timeout(LIMIT, turns.take(1, range(5, 15))).await.unwrap();
+        timeout(LIMIT, turns.lock(1, range(5, 15))).await.unwrap();
     }
 
     #[tokio::test]
     async fn one_who_wants_all_is_not_starved_by_those_who_come_later() {
-        let turns: Turns<u8> = Turns::default();
-        let writing = turns.take(1, range(0, 10)).await;
-        let mut all = Box::pin(turns.take_all(1));
+        let turns: RangeLock<u8> = RangeLock::default();
+        let writing = turns.lock(1, range(0, 10)).await;
+        let mut all = Box::pin(turns.lock_all(1));
         assert!(all.as_mut().now_or_never().is_none());
-        let mut later = Box::pin(turns.take(1, range(50, 60)));
+        let mut later = Box::pin(turns.lock(1, range(50, 60)));
         assert!(
             later.as_mut().now_or_never().is_none(),
             "nobody overtakes the one who waits for all"
@@ -187,9 +187,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_line_is_forgotten_when_the_last_has_left_it() {
-        let turns = Turns::default();
-        let turn = turns.take(1, range(0, 10)).await;
-        let mut given_up = Box::pin(turns.take_all(1));
+        let turns = RangeLock::default();
+        let turn = turns.lock(1, range(0, 10)).await;
+        let mut given_up = Box::pin(turns.lock_all(1));
         assert!(given_up.as_mut().now_or_never().is_none());
         drop(given_up);
         drop(turn);

@@ -4,7 +4,7 @@
 //! What is damaged is marked in the index and moved aside, never deleted; whoever holds the image
 //! is asked for it, and sending it heals it. How far a round has come outlives a restart.
 
-mod looking;
+mod verify;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,12 +18,12 @@ use tokio_util::sync::CancellationToken;
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
 use crate::config::ScrubPlan;
-use crate::index::{Index, IndexError, Quarantined, ScrubMark, ScrubStep};
+use crate::index::{Index, IndexError, QuarantineOutcome, ScrubCursor, ScrubPosition};
 use crate::metrics::SharedCounters;
 
-use looking::look;
+use verify::verify_image;
 
-pub use looking::Verdict;
+pub use verify::Integrity;
 
 /// Images between two notes of how far a round is: a restart reads so many again.
 const PAGE: usize = 100;
@@ -39,7 +39,7 @@ const REST: Duration = Duration::from_mins(1);
 
 /// Looks through stored images. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Scrub {
+pub struct Scrubber {
     index: Index,
     blobs: Arc<dyn Blobs>,
     counters: SharedCounters,
@@ -49,7 +49,7 @@ pub struct Scrub {
 
 /// What a round found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Round {
+pub struct ScrubReport {
     /// Images that were read.
     pub images: u64,
     /// Their bytes.
@@ -76,7 +76,7 @@ pub enum ScrubError {
     },
 }
 
-impl Scrub {
+impl Scrubber {
     /// Over what `index` knows and `blobs` has.
     pub fn new(index: Index, blobs: Arc<dyn Blobs>, counters: SharedCounters) -> Self {
         Self {
@@ -88,29 +88,35 @@ impl Scrub {
     }
 
     /// Reads one image, now and as fast as the disk gives it. What is damaged is quarantined.
-    pub async fn look_now(
+    pub async fn verify_now(
         &self,
         fingerprint: Fingerprint,
         size: u64,
-    ) -> Result<Verdict, ScrubError> {
+    ) -> Result<Integrity, ScrubError> {
         let _free = self
             .looks
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let verdict = look(&*self.blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await;
-        if verdict == Verdict::Damaged {
+        let verdict = verify_image(
+            &*self.blobs,
+            fingerprint,
+            size,
+            &mut Throttle::new(u64::MAX),
+        )
+        .await;
+        if verdict == Integrity::Corrupt {
             self.quarantine(fingerprint).await?;
         }
         Ok(verdict)
     }
 
     /// Reads every image once, now.
-    pub async fn round(&self, bytes_per_second: u64) -> Result<Round, ScrubError> {
-        let mut round = Round::default();
-        let mut pace = Pace::new(bytes_per_second);
+    pub async fn scrub_all(&self, bytes_per_second: u64) -> Result<ScrubReport, ScrubError> {
+        let mut round = ScrubReport::default();
+        let mut throttle = Throttle::new(bytes_per_second);
         let mut after = None;
-        while let Some(last) = self.page(after, &mut pace, &mut round).await? {
+        while let Some(last) = self.page(after, &mut throttle, &mut round).await? {
             after = Some(last);
         }
         Ok(round)
@@ -118,16 +124,16 @@ impl Scrub {
 
     /// Goes on with the round that was begun, and begins the next when its time has come, until
     /// `stopping`. Calls `found` when it found something.
-    pub async fn keep_on(
+    pub async fn run(
         self,
         plan: ScrubPlan,
         clock: Clock,
-        found: impl Fn(),
+        on_corrupt: impl Fn(),
         stopping: CancellationToken,
     ) {
         let for_ever = async {
             loop {
-                let rest = match self.some(plan, &clock, &found).await {
+                let rest = match self.some(plan, &clock, &on_corrupt).await {
                     Ok(rest) => rest,
                     Err(error) => {
                         tracing::error!(
@@ -151,46 +157,46 @@ impl Scrub {
         &self,
         plan: ScrubPlan,
         clock: &Clock,
-        found: &impl Fn(),
+        on_corrupt: &impl Fn(),
     ) -> Result<Duration, ScrubError> {
         let now_ms = clock.now_ms();
-        let mark = match self.index.scrub_mark().await.map_err(ScrubError::Index)? {
-            Some(mark) if mark.step == ScrubStep::Done => {
+        let mark = match self.index.scrub_cursor().await.map_err(ScrubError::Index)? {
+            Some(mark) if mark.step == ScrubPosition::Done => {
                 let due_ms = mark
                     .began_ms
                     .saturating_add(i64::try_from(plan.every.as_millis()).unwrap_or(i64::MAX));
                 if let Ok(left_ms @ 1..) = u64::try_from(due_ms.saturating_sub(now_ms)) {
                     return Ok(Duration::from_millis(left_ms).min(plan.every));
                 }
-                ScrubMark {
+                ScrubCursor {
                     began_ms: now_ms,
-                    step: ScrubStep::Behind(None),
+                    step: ScrubPosition::After(None),
                 }
             }
             Some(mark) => mark,
-            None => ScrubMark {
+            None => ScrubCursor {
                 began_ms: now_ms,
-                step: ScrubStep::Behind(None),
+                step: ScrubPosition::After(None),
             },
         };
-        let ScrubStep::Behind(after) = mark.step else {
+        let ScrubPosition::After(after) = mark.step else {
             return Ok(Duration::ZERO);
         };
-        let mut round = Round::default();
+        let mut round = ScrubReport::default();
         let last = self
-            .page(after, &mut Pace::new(plan.bytes_per_second), &mut round)
+            .page(after, &mut Throttle::new(plan.bytes_per_second), &mut round)
             .await?;
         if !round.damaged.is_empty() {
-            found();
+            on_corrupt();
         }
         heirloom_crash::reached(CrashPoint::PageScrubbed);
-        let step = last.map_or(ScrubStep::Done, |last| ScrubStep::Behind(Some(last)));
+        let step = last.map_or(ScrubPosition::Done, |last| ScrubPosition::After(Some(last)));
         self.index
-            .note_scrub(ScrubMark { step, ..mark })
+            .save_scrub_cursor(ScrubCursor { step, ..mark })
             .await
             .map_err(ScrubError::Index)?;
         heirloom_crash::reached(CrashPoint::ScrubRecorded);
-        Ok(if step == ScrubStep::Done {
+        Ok(if step == ScrubPosition::Done {
             ROUND_GAP
         } else {
             Duration::ZERO
@@ -201,8 +207,8 @@ impl Scrub {
     async fn page(
         &self,
         after: Option<Fingerprint>,
-        pace: &mut Pace,
-        round: &mut Round,
+        throttle: &mut Throttle,
+        round: &mut ScrubReport,
     ) -> Result<Option<Fingerprint>, ScrubError> {
         let images = self
             .index
@@ -210,13 +216,13 @@ impl Scrub {
             .await
             .map_err(ScrubError::Index)?;
         for (fingerprint, size) in &images {
-            match look(&*self.blobs, *fingerprint, *size, pace).await {
-                Verdict::Sound => {}
-                Verdict::Damaged => match self.quarantine(*fingerprint).await? {
-                    Quarantined::Marked => round.damaged.push(*fingerprint),
-                    Quarantined::Gone => {}
+            match verify_image(&*self.blobs, *fingerprint, *size, throttle).await {
+                Integrity::Intact => {}
+                Integrity::Corrupt => match self.quarantine(*fingerprint).await? {
+                    QuarantineOutcome::Marked => round.damaged.push(*fingerprint),
+                    QuarantineOutcome::Gone => {}
                 },
-                Verdict::Unreadable => round.unread += 1,
+                Integrity::Unreadable => round.unread += 1,
             }
             (round.images, round.bytes) = (round.images + 1, round.bytes + size);
             self.counters.images_scrubbed.add_one();
@@ -227,13 +233,13 @@ impl Scrub {
 
     /// The index first: from then on nobody is told that the image is here, whatever becomes of the
     /// file.
-    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<Quarantined, ScrubError> {
+    async fn quarantine(&self, fingerprint: Fingerprint) -> Result<QuarantineOutcome, ScrubError> {
         let found = self
             .index
             .quarantine(fingerprint)
             .await
             .map_err(ScrubError::Index)?;
-        if found == Quarantined::Gone {
+        if found == QuarantineOutcome::Gone {
             // Its last holder let go of it, and it was cleared away while it was read.
             return Ok(found);
         }
@@ -252,13 +258,13 @@ impl Scrub {
 
 /// So many bytes in a second, and no more.
 #[derive(Debug)]
-struct Pace {
+struct Throttle {
     bytes_per_second: u64,
     /// When the next byte may be read.
     next: Instant,
 }
 
-impl Pace {
+impl Throttle {
     fn new(bytes_per_second: u64) -> Self {
         Self {
             bytes_per_second: bytes_per_second.max(1),

@@ -25,14 +25,14 @@ use crate::accounts::{AccountError, Accounts};
 use crate::blobs::{BlobError, Blobs, LocalBlobs};
 use crate::clock::Clock;
 use crate::config::{Config, Graces, Transport};
-use crate::gc::Clearing;
+use crate::gc::GarbageCollector;
 use crate::http::{self, Door, Installation, News, Restraint, TrashExpiry};
 use crate::index::{Index, IndexError};
 use crate::metrics::SharedCounters;
 use crate::possession::Possession;
-use crate::scrub::Scrub;
+use crate::scrub::Scrubber;
 use crate::signer::{Signer, SignerError};
-use crate::uploads::{Assembly, AssemblyError, Expiries};
+use crate::uploads::{Retention, UploadError, UploadService};
 
 use shield::Shield;
 
@@ -55,7 +55,7 @@ const INSTALLATION_CONTEXT: &str = "heirloom installation 1";
 pub struct Server {
     address: SocketAddr,
     accounts: Accounts,
-    assembly: Assembly,
+    assembly: UploadService,
     index: Index,
     shield: Option<Shield>,
     stopping: CancellationToken,
@@ -78,7 +78,7 @@ pub enum ServeError {
     Signer(#[source] SignerError),
     /// What a stop in the middle left could not be cleared.
     #[error("clear what an earlier stop left behind")]
-    Reconcile(#[source] AssemblyError),
+    Reconcile(#[source] UploadError),
     /// The address is taken, or not ours.
     #[error("listen on {address}")]
     Listen {
@@ -153,7 +153,7 @@ impl Server {
         let sweeper = Sweeper {
             assembly: door.assembly.clone(),
             clearing,
-            expiries: Expiries {
+            expiries: Retention {
                 upload: config.upload_expiry,
                 trash: config.trash_expiry,
             },
@@ -174,7 +174,7 @@ impl Server {
         let news = door.news.clone();
         let found = move || news.tell_everybody();
         let scrubbing =
-            tokio::spawn(scrub.keep_on(config.scrub, door.clock.clone(), found, stopping.clone()));
+            tokio::spawn(scrub.run(config.scrub, door.clock.clone(), found, stopping.clone()));
         let sweeping = tokio::spawn(sweeper.keep_on(stopping.clone()));
         let listening = tokio::spawn(listening::listen(
             listener,
@@ -237,7 +237,7 @@ impl Server {
         self.stopping.cancel();
         let listened = self.listening.await;
         let swept = self.sweeping.await.and(self.scrubbing.await);
-        self.assembly.finish_writes().await;
+        self.assembly.drain().await;
         self.index.close().await;
         tracing::info!("stopped");
         listened.and(swept).map_err(ServeError::Stop)
@@ -276,8 +276,8 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 /// What requests come to, and what goes on without them.
 struct Opened {
     door: Door,
-    scrub: Scrub,
-    clearing: Clearing,
+    scrub: Scrubber,
+    clearing: GarbageCollector,
 }
 
 /// Every room opened, from the bottom up.
@@ -305,14 +305,14 @@ async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
         clock.clone(),
         Arc::clone(&counters),
     );
-    let scrub = Scrub::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
-    let clearing = Clearing::new(
+    let scrub = Scrubber::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
+    let clearing = GarbageCollector::new(
         index.clone(),
         Arc::clone(&blobs),
         clock.clone(),
         Arc::clone(&counters),
     );
-    let assembly = Assembly::new(
+    let assembly = UploadService::new(
         index.clone(),
         blobs,
         possession.clone(),
@@ -350,9 +350,9 @@ fn installation(secret: &[u8; 32]) -> Installation {
 /// Removes what is not wanted any more. An error costs one round: what expired is still expired at
 /// the next.
 struct Sweeper {
-    assembly: Assembly,
-    clearing: Clearing,
-    expiries: Expiries,
+    assembly: UploadService,
+    clearing: GarbageCollector,
+    expiries: Retention,
     graces: Graces,
 }
 
@@ -374,7 +374,11 @@ impl Sweeper {
 
     /// May be dropped half-way.
     async fn clear(&self) {
-        if let Err(error) = self.clearing.clear_released(self.graces.released).await {
+        if let Err(error) = self
+            .clearing
+            .collect_unreferenced(self.graces.released)
+            .await
+        {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "clear away what nobody has"
@@ -382,7 +386,7 @@ impl Sweeper {
         }
         if let Err(error) = self
             .clearing
-            .clear_some_strays(self.graces.stray, STRAY_SECTIONS)
+            .collect_some_orphans(self.graces.stray, STRAY_SECTIONS)
             .await
         {
             tracing::warn!(
@@ -393,7 +397,7 @@ impl Sweeper {
     }
 
     async fn sweep(&self) {
-        if let Err(error) = self.assembly.sweep(self.expiries).await {
+        if let Err(error) = self.assembly.expire(self.expiries).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "sweep what expired"

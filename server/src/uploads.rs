@@ -15,12 +15,12 @@
 //! 3. To drop an upload, the list first, then the bytes: bytes nobody knows of are swept at the
 //!    next start, while a full list without bytes would look like an image that was just sealed.
 
-mod arrival;
-mod keeping;
-mod parcels;
-mod room;
-mod sealing;
-mod sweep;
+mod receive;
+mod partial;
+mod batch;
+mod admission;
+mod finish;
+mod reconcile;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,15 +35,15 @@ use tokio_util::task::TaskTracker;
 use crate::accounts::Caller;
 use crate::blobs::{BlobError, Blobs, ByteStream, UploadKey};
 use crate::clock::Clock;
-use crate::gc::Clearing;
-use crate::index::{Index, IndexError, Interrupted};
+use crate::gc::GarbageCollector;
+use crate::index::{Index, IndexError, InterruptedUpload};
 use crate::metrics::SharedCounters;
-use crate::possession::{Brought, Possession, PossessionError};
-use crate::range_lock::Turns;
+use crate::possession::{LinkCandidates, Possession, PossessionError};
+use crate::range_lock::RangeLock;
 
-pub use arrival::Shard;
-pub use parcels::PARCEL_LENGTH_MAX;
-pub use sweep::Expiries;
+pub use batch::BATCH_LENGTH_MAX;
+pub use receive::Shard;
+pub use reconcile::Retention;
 
 /// Bytes of shards held in memory at a time, in the whole server: two of the largest.
 const SHARD_MEMORY_BYTES: u64 = 2 * ShardSize::MAX.bytes();
@@ -62,14 +62,14 @@ const PROOFS_TIME_MAX: Duration = Duration::from_secs(20);
 
 /// The room. Clones share everything.
 #[derive(Clone, Debug)]
-pub struct Assembly {
+pub struct UploadService {
     index: Index,
     blobs: Arc<dyn Blobs>,
     possession: Possession,
-    clearing: Clearing,
+    clearing: GarbageCollector,
     clock: Clock,
     counters: SharedCounters,
-    turns: Turns<UploadKey>,
+    locks: RangeLock<UploadKey>,
     /// Free bytes of [`SHARD_MEMORY_BYTES`].
     memory: Arc<Semaphore>,
     /// Writes that go on although whoever asked for them has left.
@@ -78,7 +78,7 @@ pub struct Assembly {
 
 /// What keeps a shard from becoming part of an image, or an image from being read.
 #[derive(Debug, thiserror::Error)]
-pub enum AssemblyError {
+pub enum UploadError {
     /// The index failed.
     #[error("look up or record {fingerprint}")]
     Index {
@@ -92,10 +92,10 @@ pub enum AssemblyError {
     Check(#[source] IndexError),
     /// The index failed during a sweep.
     #[error("sweep what expired")]
-    Sweep(#[source] IndexError),
+    Expire(#[source] IndexError),
     /// The storage failed during a sweep.
     #[error("sweep unfinished uploads")]
-    SweepBytes(#[source] BlobError),
+    ListUploads(#[source] BlobError),
     /// A proof could not be checked.
     #[error("check a proof of possession")]
     Possession(#[source] PossessionError),
@@ -131,13 +131,13 @@ pub enum AssemblyError {
     },
     /// What arrived is no parcel.
     #[error("open a parcel")]
-    Parcel(#[source] ParcelError),
+    Batch(#[source] ParcelError),
     /// Too many shards are on their way in.
     #[error("no memory left for a shard")]
     Overloaded,
     /// A write ended without an answer: a fault of ours.
     #[error("finish a write of {0}")]
-    WriteLost(Fingerprint),
+    TaskFailed(Fingerprint),
 }
 
 /// An image that the caller holds, to be read.
@@ -148,13 +148,13 @@ pub struct HeldImage {
     blobs: Arc<dyn Blobs>,
 }
 
-impl Assembly {
+impl UploadService {
     /// The room over `index` and `blobs`.
     pub fn new(
         index: Index,
         blobs: Arc<dyn Blobs>,
         possession: Possession,
-        clearing: Clearing,
+        clearing: GarbageCollector,
         clock: Clock,
         counters: SharedCounters,
     ) -> Self {
@@ -166,7 +166,7 @@ impl Assembly {
             clearing,
             clock,
             counters,
-            turns: Turns::default(),
+            locks: RangeLock::default(),
             memory: Arc::new(Semaphore::new(bytes)),
             writes: TaskTracker::new(),
         }
@@ -179,13 +179,13 @@ impl Assembly {
         &self,
         caller: &Caller,
         images: &[CheckImage],
-    ) -> Result<Vec<CheckedImage>, AssemblyError> {
+    ) -> Result<Vec<CheckedImage>, UploadError> {
         let fingerprints: Vec<_> = images.iter().map(|image| image.fingerprint).collect();
         let receipts = self
             .index
             .receipts(caller.user, &fingerprints)
             .await
-            .map_err(AssemblyError::Check)?;
+            .map_err(UploadError::Check)?;
         let not_held: Vec<_> = images
             .iter()
             .filter(|image| !receipts.contains_key(&image.fingerprint))
@@ -193,14 +193,14 @@ impl Assembly {
         let begun: Vec<_> = not_held.iter().map(|image| image.fingerprint).collect();
         let mut uploads = self
             .index
-            .interrupted(caller.user, &begun)
+            .interrupted_uploads(caller.user, &begun)
             .await
-            .map_err(AssemblyError::Check)?;
-        let brought = self
+            .map_err(UploadError::Check)?;
+        let candidates = self
             .possession
-            .brought(&not_held)
+            .candidates(&not_held)
             .await
-            .map_err(AssemblyError::Possession)?;
+            .map_err(UploadError::Possession)?;
         self.counters.images_checked.add(images.len() as u64);
 
         let until = tokio::time::Instant::now() + PROOFS_TIME_MAX;
@@ -209,7 +209,7 @@ impl Assembly {
             let fingerprint = image.fingerprint;
             answers.push(if let Some(receipt) = receipts.get(&fingerprint) {
                 CheckedImage::Owned { receipt: *receipt }
-            } else if let Some(receipt) = self.linked(caller, image, &brought, until).await? {
+            } else if let Some(receipt) = self.linked(caller, image, &candidates, until).await? {
                 if uploads.contains_key(&fingerprint) {
                     self.discard(UploadKey {
                         user: caller.user,
@@ -234,16 +234,16 @@ impl Assembly {
         &self,
         caller: &Caller,
         image: &CheckImage,
-        brought: &Brought,
+        candidates: &LinkCandidates,
         until: tokio::time::Instant,
-    ) -> Result<Option<Receipt>, AssemblyError> {
+    ) -> Result<Option<Receipt>, UploadError> {
         if tokio::time::Instant::now() >= until {
             return Ok(None);
         }
         self.possession
-            .verify(caller, image, brought)
+            .verify(caller, image, candidates)
             .await
-            .map_err(AssemblyError::Possession)
+            .map_err(UploadError::Possession)
     }
 
     /// How far an upload is; none if there is nothing of it. One that has all its bytes is brought
@@ -251,29 +251,29 @@ impl Assembly {
     ///
     /// Who asks has often just lost a connection, so whatever of this upload is on its way to the
     /// disk is waited for.
-    pub async fn upload(
+    pub async fn upload_state(
         &self,
         caller: &Caller,
         fingerprint: Fingerprint,
-    ) -> Result<Option<UploadState>, AssemblyError> {
+    ) -> Result<Option<UploadState>, UploadError> {
         let key = UploadKey {
             user: caller.user,
             fingerprint,
         };
-        drop(self.turns.take_all(key).await);
+        drop(self.locks.lock_all(key).await);
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(Some(UploadState::Stored { receipt }));
         }
         match self.upload_of(key).await? {
-            Some(Interrupted { size, received }) if received.covers(size) => {
+            Some(InterruptedUpload { size, received }) if received.covers(size) => {
                 let room = self.clone();
                 let sealed = self.writes.spawn(async move { room.seal(key, size).await });
                 sealed
                     .await
-                    .map_err(|_| AssemblyError::WriteLost(fingerprint))?
+                    .map_err(|_| UploadError::TaskFailed(fingerprint))?
                     .map(Some)
             }
-            Some(Interrupted { size, received }) => {
+            Some(InterruptedUpload { size, received }) => {
                 Ok(Some(UploadState::Receiving { size, received }))
             }
             None => Ok(None),
@@ -281,11 +281,11 @@ impl Assembly {
     }
 
     /// Drops what arrived of an upload, if anything did. An image that became whole stays.
-    pub async fn give_up(
+    pub async fn cancel(
         &self,
         caller: &Caller,
         fingerprint: Fingerprint,
-    ) -> Result<(), AssemblyError> {
+    ) -> Result<(), UploadError> {
         self.discard(UploadKey {
             user: caller.user,
             fingerprint,
@@ -294,15 +294,15 @@ impl Assembly {
     }
 
     /// Drops an upload, alone with it, and to the end even if the caller does not wait for it.
-    async fn discard(&self, key: UploadKey) -> Result<(), AssemblyError> {
+    async fn discard(&self, key: UploadKey) -> Result<(), UploadError> {
         let room = self.clone();
         let dropped = self.writes.spawn(async move {
-            let _alone = room.turns.take_all(key).await;
+            let _alone = room.locks.lock_all(key).await;
             room.abandon(key).await
         });
         dropped
             .await
-            .map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
+            .map_err(|_| UploadError::TaskFailed(key.fingerprint))?
     }
 
     /// An image to be read, if the caller holds it.
@@ -310,7 +310,7 @@ impl Assembly {
         &self,
         caller: &Caller,
         fingerprint: Fingerprint,
-    ) -> Result<Option<HeldImage>, AssemblyError> {
+    ) -> Result<Option<HeldImage>, UploadError> {
         let receipt = self
             .receipt_of(UploadKey {
                 user: caller.user,
@@ -326,12 +326,12 @@ impl Assembly {
     }
 
     /// Waits for the writes that go on although nobody waits for their answer.
-    pub async fn finish_writes(&self) {
+    pub async fn drain(&self) {
         self.writes.close();
         self.writes.wait().await;
     }
 
-    async fn receipt_of(&self, key: UploadKey) -> Result<Option<Receipt>, AssemblyError> {
+    async fn receipt_of(&self, key: UploadKey) -> Result<Option<Receipt>, UploadError> {
         let fingerprint = key.fingerprint;
         let found = self.index.receipts(key.user, &[fingerprint]).await;
         found
@@ -339,9 +339,12 @@ impl Assembly {
             .map_err(|source| index_failed(fingerprint, source))
     }
 
-    async fn upload_of(&self, key: UploadKey) -> Result<Option<Interrupted>, AssemblyError> {
+    async fn upload_of(&self, key: UploadKey) -> Result<Option<InterruptedUpload>, UploadError> {
         let fingerprint = key.fingerprint;
-        let found = self.index.interrupted(key.user, &[fingerprint]).await;
+        let found = self
+            .index
+            .interrupted_uploads(key.user, &[fingerprint])
+            .await;
         found
             .map(|mut uploads| uploads.remove(&fingerprint))
             .map_err(|source| index_failed(fingerprint, source))
@@ -350,26 +353,26 @@ impl Assembly {
     /// Drops an upload that nobody goes on with. An image that was sealed and refused its record
     /// goes with it: whose list is full has sent all of it. (Whoever has not must not have the
     /// bytes of an unknown image removed by naming it.)
-    async fn abandon(&self, key: UploadKey) -> Result<(), AssemblyError> {
-        let is_full = |upload: Interrupted| upload.received.covers(upload.size);
+    async fn abandon(&self, key: UploadKey) -> Result<(), UploadError> {
+        let is_full = |upload: InterruptedUpload| upload.received.covers(upload.size);
         let sealed = self.upload_of(key).await?.is_some_and(is_full);
         self.drop_upload(key).await?;
         if sealed {
-            self.clearing.clear_refused(key.fingerprint).await;
+            self.clearing.remove_rejected(key.fingerprint).await;
         }
         Ok(())
     }
 
     /// The list first, then the bytes: rule 3.
-    async fn drop_upload(&self, key: UploadKey) -> Result<(), AssemblyError> {
+    async fn drop_upload(&self, key: UploadKey) -> Result<(), UploadError> {
         let fingerprint = key.fingerprint;
-        let forgotten = self.index.forget_upload(key.user, fingerprint).await;
+        let forgotten = self.index.delete_upload(key.user, fingerprint).await;
         forgotten.map_err(|source| index_failed(fingerprint, source))?;
         heirloom_crash::reached(CrashPoint::UploadUnlisted);
         self.blobs
             .discard(key)
             .await
-            .map_err(|source| AssemblyError::Blobs {
+            .map_err(|source| UploadError::Blobs {
                 fingerprint,
                 source,
             })
@@ -384,7 +387,7 @@ impl HeldImage {
 
     /// Some of the image's bytes. If they are gone, the image is quarantined: the next check asks
     /// for it again.
-    pub async fn read(&self, range: ByteRange) -> Result<ByteStream<'static>, AssemblyError> {
+    pub async fn read(&self, range: ByteRange) -> Result<ByteStream<'static>, UploadError> {
         let fingerprint = self.receipt.fingerprint;
         let read = self.blobs.read(fingerprint, range).await;
         if let Err(BlobError::Missing(_) | BlobError::TooShort { .. }) = read {
@@ -392,15 +395,15 @@ impl HeldImage {
             let quarantined = self.index.quarantine(fingerprint).await;
             quarantined.map_err(|source| index_failed(fingerprint, source))?;
         }
-        read.map_err(|source| AssemblyError::Blobs {
+        read.map_err(|source| UploadError::Blobs {
             fingerprint,
             source,
         })
     }
 }
 
-const fn index_failed(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
-    AssemblyError::Index {
+const fn index_failed(fingerprint: Fingerprint, source: IndexError) -> UploadError {
+    UploadError::Index {
         fingerprint,
         source,
     }

@@ -16,18 +16,18 @@ async fn whoever_has_the_token_is_the_caller() {
     let of_anna = accounts.add_user("anna").await.unwrap();
     let of_ben = accounts.add_user("ben").await.unwrap();
     let second = accounts.add_token("anna").await.unwrap();
-    let anna = accounts.caller(&of_anna).await.unwrap().unwrap();
+    let anna = accounts.authenticate(&of_anna).await.unwrap().unwrap();
     assert_eq!(anna.name, "anna");
     assert_eq!(
-        accounts.caller(&of_anna).await.unwrap().as_ref(),
+        accounts.authenticate(&of_anna).await.unwrap().as_ref(),
         Some(&anna),
         "remembered"
     );
-    let again = accounts.caller(&second).await.unwrap().unwrap();
+    let again = accounts.authenticate(&second).await.unwrap().unwrap();
     assert_eq!(again.user, anna.user);
     assert_ne!(again.token, anna.token);
     assert_ne!(
-        accounts.caller(&of_ben).await.unwrap().unwrap().user,
+        accounts.authenticate(&of_ben).await.unwrap().unwrap().user,
         anna.user
     );
 }
@@ -49,7 +49,11 @@ async fn anything_else_is_nobody() {
         &upper,
         "hl_é",
     ] {
-        assert_eq!(accounts.caller(wrong).await.unwrap(), None, "{wrong:?}");
+        assert_eq!(
+            accounts.authenticate(wrong).await.unwrap(),
+            None,
+            "{wrong:?}"
+        );
     }
 }
 
@@ -104,13 +108,13 @@ async fn a_caller_is_remembered_for_a_short_time_only() {
     let (accounts, _folder) = accounts().await;
     let token = accounts.add_user("anna").await.unwrap();
     let hash = hash(&token);
-    assert!(accounts.caller(&token).await.unwrap().is_some());
+    assert!(accounts.authenticate(&token).await.unwrap().is_some());
     assert!(accounts.remembered(&hash).is_some());
     let long_ago = Instant::now().checked_sub(REMEMBERED).unwrap();
     accounts.callers().get_mut(&hash).unwrap().since = long_ago;
     assert!(accounts.remembered(&hash).is_none());
     assert!(
-        accounts.caller(&token).await.unwrap().is_some(),
+        accounts.authenticate(&token).await.unwrap().is_some(),
         "asked for again"
     );
     for number in 0..CALLERS_MAX as u64 {

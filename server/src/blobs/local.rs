@@ -24,19 +24,20 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::disk::{Disk, KernelDisk};
 use super::{
-    BlobError, Blobs, ByteStream, Freed, Seclusion, Section, Several, Standing, Stay, UploadKey,
+    BlobError, Blobs, ByteStream, ExclusiveGuard, Prefix, RemovedStats, SharedGuard, StoredBatch,
+    StoredImage, UploadKey,
 };
 use crate::config::DataDir;
-use arrival::Arrival;
-use shelf::Shelf;
-use unfinished::Unfinished;
+use image_dir::ImageDir;
+use image_writer::ImageWriter;
+use partial_dir::PartialDir;
 
-mod arrival;
-mod incoming;
-mod reading;
-mod several;
-mod shelf;
-mod unfinished;
+mod image_writer;
+mod incoming_file;
+mod read_stream;
+mod batch;
+mod image_dir;
+mod partial_dir;
 
 #[cfg(test)]
 mod tests;
@@ -44,17 +45,17 @@ mod tests;
 /// Images and uploads in a local directory.
 #[derive(Clone, Debug)]
 pub struct LocalBlobs {
-    places: Arc<Places>,
+    dirs: Arc<Directories>,
 }
 
 /// Where things stand, and the disk they stand on.
 #[derive(Debug)]
-struct Places {
+struct Directories {
     disk: Arc<dyn Disk>,
     uploads: PathBuf,
     images: PathBuf,
-    shelf: Shelf,
-    unfinished: Unfinished,
+    image_dir: ImageDir,
+    partial_dir: PartialDir,
 }
 
 impl LocalBlobs {
@@ -64,18 +65,18 @@ impl LocalBlobs {
     }
 
     async fn open_on(disk: Arc<dyn Disk>, data: &DataDir) -> Result<Self, BlobError> {
-        let places = Places {
+        let dirs = Directories {
             uploads: data.uploads(),
             images: data.images(),
-            shelf: Shelf::new(Arc::clone(&disk), data.images(), data.quarantine()),
-            unfinished: Unfinished::new(Arc::clone(&disk), data.uploads()),
+            image_dir: ImageDir::new(Arc::clone(&disk), data.images(), data.quarantine()),
+            partial_dir: PartialDir::new(Arc::clone(&disk), data.uploads()),
             disk,
         };
         let blobs = Self {
-            places: Arc::new(places),
+            dirs: Arc::new(dirs),
         };
         blobs
-            .off_the_reactor(|places| incoming::sweep(&*places.disk, &places.uploads))
+            .off_the_reactor(|dirs| incoming_file::sweep(&*dirs.disk, &dirs.uploads))
             .await?;
         Ok(blobs)
     }
@@ -84,10 +85,10 @@ impl LocalBlobs {
     /// it any more.
     async fn off_the_reactor<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Places>) -> Result<T, BlobError> + Send + 'static,
+        work: impl FnOnce(&Arc<Directories>) -> Result<T, BlobError> + Send + 'static,
     ) -> Result<T, BlobError> {
-        let places = Arc::clone(&self.places);
-        joined(spawn_blocking(move || work(&places)), &self.places.uploads).await
+        let dirs = Arc::clone(&self.dirs);
+        joined(spawn_blocking(move || work(&dirs)), &self.dirs.uploads).await
     }
 }
 
@@ -108,8 +109,8 @@ impl Blobs for LocalBlobs {
         fingerprint: Fingerprint,
         size: u64,
         mut body: ByteStream<'_>,
-    ) -> Result<Stay, BlobError> {
-        let mut arrival = Arrival::new(Arc::clone(&self.places));
+    ) -> Result<SharedGuard, BlobError> {
+        let mut arrival = ImageWriter::new(Arc::clone(&self.dirs));
         while let Some(bytes) = body.next().await {
             match bytes {
                 Ok(bytes) => arrival.take(bytes).await?,
@@ -128,33 +129,35 @@ impl Blobs for LocalBlobs {
         arrival.settle(fingerprint).await
     }
 
-    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {
-        self.off_the_reactor(move |places| several::store(places, images))
+    async fn store_batch(
+        &self,
+        images: Vec<(Fingerprint, Bytes)>,
+    ) -> Result<StoredBatch, BlobError> {
+        self.off_the_reactor(move |dirs| batch::store(dirs, images))
             .await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
-        self.off_the_reactor(move |places| places.unfinished.write(upload, offset, &bytes))
+        self.off_the_reactor(move |dirs| dirs.partial_dir.write(upload, offset, &bytes))
             .await
     }
 
-    async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError> {
-        self.off_the_reactor(move |places| places.unfinished.seal(upload, size, &places.shelf))
+    async fn finish(&self, upload: UploadKey, size: u64) -> Result<SharedGuard, BlobError> {
+        self.off_the_reactor(move |dirs| dirs.partial_dir.finish(upload, size, &dirs.image_dir))
             .await
     }
 
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
-        self.off_the_reactor(move |places| places.unfinished.discard(upload))
+        self.off_the_reactor(move |dirs| dirs.partial_dir.discard(upload))
             .await
     }
 
     async fn uploads(&self) -> Result<Vec<UploadKey>, BlobError> {
-        self.off_the_reactor(|places| places.unfinished.list())
-            .await
+        self.off_the_reactor(|dirs| dirs.partial_dir.list()).await
     }
 
     async fn size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, BlobError> {
-        self.off_the_reactor(move |places| places.shelf.size(fingerprint))
+        self.off_the_reactor(move |dirs| dirs.image_dir.size(fingerprint))
             .await
     }
 
@@ -164,32 +167,39 @@ impl Blobs for LocalBlobs {
         range: ByteRange,
     ) -> Result<ByteStream<'static>, BlobError> {
         let file = self
-            .off_the_reactor(move |places| places.shelf.open(fingerprint, range))
+            .off_the_reactor(move |dirs| dirs.image_dir.open(fingerprint, range))
             .await?;
-        Ok(reading::stream(file, range))
+        Ok(read_stream::stream(file, range))
     }
 
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
-        self.off_the_reactor(move |places| places.shelf.quarantine(fingerprint))
+        self.off_the_reactor(move |dirs| dirs.image_dir.quarantine(fingerprint))
             .await
     }
 
-    async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError> {
-        self.off_the_reactor(move |places| places.shelf.standing(section))
+    async fn list(&self, section: Prefix) -> Result<Vec<StoredImage>, BlobError> {
+        self.off_the_reactor(move |dirs| dirs.image_dir.list(section))
             .await
     }
 
-    async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError> {
-        self.off_the_reactor(move |places| places.shelf.seclude(section))
+    async fn try_lock_exclusive(
+        &self,
+        section: Prefix,
+    ) -> Result<Option<ExclusiveGuard>, BlobError> {
+        self.off_the_reactor(move |dirs| dirs.image_dir.try_lock_exclusive(section))
             .await
     }
 
-    async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError> {
+    async fn remove(
+        &self,
+        alone: ExclusiveGuard,
+        images: Vec<Fingerprint>,
+    ) -> Result<RemovedStats, BlobError> {
         let (done, removed) = oneshot::channel();
-        let places = Arc::clone(&self.places);
+        let dirs = Arc::clone(&self.dirs);
         // The seclusion moves along: it must not end before the work does, whoever stops waiting
         // for it.
-        let work = move || drop(done.send(places.shelf.remove(alone, &images)));
+        let work = move || drop(done.send(dirs.image_dir.remove(alone, &images)));
         // A thread of its own: all of those that do file work may be waiting for this very
         // seclusion to end.
         let begun = thread::Builder::new()
@@ -197,10 +207,10 @@ impl Blobs for LocalBlobs {
             .spawn(work);
         begun.map_err(BlobError::io(
             "begin to remove images from",
-            &self.places.images,
+            &self.dirs.images,
         ))?;
         let stopped = |stopped| {
-            Err(BlobError::io("remove images from", &self.places.images)(
+            Err(BlobError::io("remove images from", &self.dirs.images)(
                 io::Error::other(stopped),
             ))
         };

@@ -22,7 +22,7 @@ pub(super) async fn let_in(
 ) -> Result<Response, Refusal> {
     // A missing token is looked up like any other: how long a refusal takes tells nothing.
     let token = bearer(request.headers()).unwrap_or_default();
-    let Some(caller) = accounts.caller(token).await? else {
+    let Some(caller) = accounts.authenticate(token).await? else {
         restraint.stranger(peer)?;
         return Err(ErrorCode::LoginNeeded.into());
     };

@@ -10,11 +10,11 @@ use super::caller::Adding;
 use super::extract::{Message, Said};
 use super::{Refusal, Restraint};
 use crate::signer::Signer;
-use crate::uploads::Assembly;
+use crate::uploads::UploadService;
 
 /// `POST /v1/images/check`
 pub(super) async fn check(
-    State(assembly): State<Assembly>,
+    State(assembly): State<UploadService>,
     State(restraint): State<Restraint>,
     State(signer): State<Signer>,
     Adding(caller): Adding,

@@ -15,11 +15,11 @@ use super::Refusal;
 use super::caller::Asking;
 use super::extract::NamedImage;
 use super::range::{Asked, asked};
-use crate::uploads::{Assembly, HeldImage};
+use crate::uploads::{HeldImage, UploadService};
 
 /// `GET` and `HEAD /v1/images/{fingerprint}`
 pub(super) async fn read(
-    State(assembly): State<Assembly>,
+    State(assembly): State<UploadService>,
     Asking(caller): Asking,
     NamedImage(fingerprint): NamedImage,
     method: Method,

@@ -84,10 +84,10 @@ pub(super) async fn feed(
 /// What changed, and how many images are asked for again.
 async fn look(index: &Index, caller: &Caller, since: u64) -> Result<LibraryFeed, IndexError> {
     let feed = index
-        .library_since(caller.user, since, route::FEED_ENTRIES_MAX)
+        .library_changes(caller.user, since, route::FEED_ENTRIES_MAX)
         .await?;
     Ok(LibraryFeed {
-        wanted: index.damaged_of(caller.user).await?,
+        wanted: index.corrupt_count_of(caller.user).await?,
         ..feed
     })
 }

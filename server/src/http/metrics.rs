@@ -22,7 +22,7 @@ pub(super) async fn metrics(
     State(counters): State<SharedCounters>,
     State(index): State<Index>,
 ) -> Result<impl IntoResponse, Refusal> {
-    let damaged = index.damaged().await?;
+    let damaged = index.corrupt_count().await?;
     let mut text = format!(
         "# HELP {DAMAGED} Images found damaged and not yet sent again\n# TYPE {DAMAGED} gauge\n{DAMAGED} {damaged}\n"
     );

@@ -14,11 +14,11 @@ use super::body::arrival_error;
 use super::caller::Adding;
 use super::extract::{content_length, is_plain};
 use crate::signer::Signer;
-use crate::uploads::{Assembly, PARCEL_LENGTH_MAX};
+use crate::uploads::{BATCH_LENGTH_MAX, UploadService};
 
 /// `POST /v1/parcels`
 pub(super) async fn receive(
-    State(assembly): State<Assembly>,
+    State(assembly): State<UploadService>,
     State(signer): State<Signer>,
     Adding(caller): Adding,
     headers: HeaderMap,
@@ -32,11 +32,11 @@ pub(super) async fn receive(
             "a parcel is sent with Content-Length",
         )
     })?;
-    if length > PARCEL_LENGTH_MAX {
+    if length > BATCH_LENGTH_MAX {
         return Err(ErrorCode::BodyTooLarge.into());
     }
     let body = body.into_data_stream().map_err(arrival_error).boxed();
-    let mut unpacked = assembly.receive_parcel(&caller, length, body).await?;
+    let mut unpacked = assembly.receive_batch(&caller, length, body).await?;
     for image in &mut unpacked {
         if let Unpacked::Stored { receipt } = image {
             *receipt = signer.sign(caller.user, *receipt);

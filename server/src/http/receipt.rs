@@ -9,14 +9,14 @@ use super::caller::Asking;
 use super::extract::NamedImage;
 use super::{News, Refusal};
 use crate::clock::Clock;
-use crate::scrub::{Scrub, Verdict};
+use crate::scrub::{Integrity, Scrubber};
 use crate::signer::Signer;
-use crate::uploads::Assembly;
+use crate::uploads::UploadService;
 
 /// `GET /v1/images/{fingerprint}/receipt`
 pub(super) async fn fresh(
-    State(assembly): State<Assembly>,
-    State(scrub): State<Scrub>,
+    State(assembly): State<UploadService>,
+    State(scrub): State<Scrubber>,
     State(signer): State<Signer>,
     State(clock): State<Clock>,
     State(news): State<News>,
@@ -27,19 +27,19 @@ pub(super) async fn fresh(
         return Err(ErrorCode::NotFound.into());
     };
     let receipt = image.receipt();
-    match scrub.look_now(fingerprint, receipt.size).await? {
-        Verdict::Sound => {
+    match scrub.verify_now(fingerprint, receipt.size).await? {
+        Integrity::Intact => {
             let receipt = signer.sign(caller.user, receipt);
             Ok(Json(FreshReceipt {
                 receipt,
                 hashed_at_ms: clock.now_ms(),
             }))
         }
-        Verdict::Damaged => {
+        Integrity::Corrupt => {
             // Whoever has it may hear at once that it is asked for.
             news.tell_everybody();
             Err(ErrorCode::NotFound.into())
         }
-        Verdict::Unreadable => Err(ErrorCode::Unavailable.into()),
+        Integrity::Unreadable => Err(ErrorCode::Unavailable.into()),
     }
 }

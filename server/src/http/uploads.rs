@@ -17,11 +17,11 @@ use super::caller::{Adding, Asking, Owning};
 use super::extract::{NamedImage, NamedShard, content_length, is_plain};
 use crate::accounts::Caller;
 use crate::signer::Signer;
-use crate::uploads::{Assembly, Shard};
+use crate::uploads::{Shard, UploadService};
 
 /// `PUT /v1/uploads/{fingerprint}/{offset}`
 pub(super) async fn receive(
-    State(assembly): State<Assembly>,
+    State(assembly): State<UploadService>,
     State(signer): State<Signer>,
     Adding(caller): Adding,
     named: NamedShard,
@@ -38,12 +38,12 @@ pub(super) async fn receive(
 
 /// `GET /v1/uploads/{fingerprint}`
 pub(super) async fn state(
-    State(assembly): State<Assembly>,
+    State(assembly): State<UploadService>,
     State(signer): State<Signer>,
     Asking(caller): Asking,
     NamedImage(fingerprint): NamedImage,
 ) -> Result<Json<UploadState>, Refusal> {
-    let upload = assembly.upload(&caller, fingerprint).await?;
+    let upload = assembly.upload_state(&caller, fingerprint).await?;
     upload
         .map(|state| Json(signed(&signer, &caller, state)))
         .ok_or_else(|| ErrorCode::NotFound.into())
@@ -60,12 +60,12 @@ fn signed(signer: &Signer, caller: &Caller, state: UploadState) -> UploadState {
 }
 
 /// `DELETE /v1/uploads/{fingerprint}`
-pub(super) async fn give_up(
-    State(assembly): State<Assembly>,
+pub(super) async fn cancel(
+    State(assembly): State<UploadService>,
     Owning(caller): Owning,
     NamedImage(fingerprint): NamedImage,
 ) -> Result<StatusCode, Refusal> {
-    assembly.give_up(&caller, fingerprint).await?;
+    assembly.cancel(&caller, fingerprint).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -29,7 +29,7 @@ pub(super) async fn list(
         query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
     // One more than is shown tells whether there is more.
     let mut fingerprints = index
-        .wanted(caller.user, asked.after, route::WANTED_MAX + 1)
+        .corrupt_images_of(caller.user, asked.after, route::WANTED_MAX + 1)
         .await?;
     let more = fingerprints.len() > route::WANTED_MAX;
     fingerprints.truncate(route::WANTED_MAX);

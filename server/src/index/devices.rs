@@ -119,7 +119,7 @@ fn scope_of(code: i64) -> Result<Scope, IndexError> {
         0 => Ok(Scope::Full),
         1 => Ok(Scope::AppendOnly),
         2 => Ok(Scope::ReadOnly),
-        _ => Err(IndexError::Damaged("scope of a token")),
+        _ => Err(IndexError::Corrupt("scope of a token")),
     }
 }
 

@@ -18,7 +18,7 @@ pub enum IndexError {
     NoSuchUser(UserId),
     /// A shard announced another length than the first shard of its upload.
     #[error("the upload was begun with {begun} bytes, not {announced}")]
-    SizeDiffers {
+    SizeMismatch {
         /// What the first shard said, in bytes.
         begun: u64,
         /// What this one says, in bytes.
@@ -45,7 +45,7 @@ pub enum IndexError {
     Closed,
     /// A database file could not be made.
     #[error("make the index {path}")]
-    Make {
+    CreateFile {
         /// Which.
         path: PathBuf,
         /// Why not.
@@ -77,7 +77,7 @@ pub enum IndexError {
     Commit(#[source] Arc<sqlx::Error>),
     /// A row is not what this server or an older one writes.
     #[error("the index holds a damaged {0}")]
-    Damaged(&'static str),
+    Corrupt(&'static str),
     /// The system gave no random bytes.
     #[error("ask the system for random bytes")]
     Random(#[source] getrandom::Error),
@@ -120,16 +120,16 @@ impl IndexError {
         match self {
             Self::NameTaken(_)
             | Self::NoSuchUser(_)
-            | Self::SizeDiffers { .. }
+            | Self::SizeMismatch { .. }
             | Self::TooScattered { .. }
             | Self::OverQuota { .. }
             | Self::Closed => true,
-            Self::Make { .. }
+            Self::CreateFile { .. }
             | Self::Open(_)
             | Self::NewerSchema { .. }
             | Self::Statement { .. }
             | Self::Commit(_)
-            | Self::Damaged(_)
+            | Self::Corrupt(_)
             | Self::Random(_) => false,
         }
     }
@@ -140,13 +140,13 @@ impl IndexError {
             Self::Commit(source) => Some(source),
             Self::NameTaken(_)
             | Self::NoSuchUser(_)
-            | Self::SizeDiffers { .. }
+            | Self::SizeMismatch { .. }
             | Self::TooScattered { .. }
             | Self::OverQuota { .. }
             | Self::Closed
-            | Self::Make { .. }
+            | Self::CreateFile { .. }
             | Self::NewerSchema { .. }
-            | Self::Damaged(_)
+            | Self::Corrupt(_)
             | Self::Random(_) => None,
         }
     }

@@ -20,7 +20,7 @@ use super::{Index, now_ms, row};
 
 /// Whether an image that was found damaged was there to be marked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Quarantined {
+pub enum QuarantineOutcome {
     /// It is marked.
     Marked,
     /// Nobody refers to it any more: it was cleared away while it was looked at.
@@ -82,22 +82,22 @@ impl Index {
     /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts
     /// a quarantine. The receipt of the first time is the receipt of every time. `OverQuota` if the
     /// user may not hold so much more.
-    pub async fn hold(
+    pub async fn add_holding(
         &self,
         user: UserId,
         fingerprint: Fingerprint,
         size: u64,
     ) -> Result<Receipt, IndexError> {
-        let receipts = self.hold_several(user, vec![(fingerprint, size)]).await?;
+        let receipts = self.add_holdings(user, vec![(fingerprint, size)]).await?;
         receipts
             .into_iter()
             .next()
-            .ok_or(IndexError::Damaged("holding"))
+            .ok_or(IndexError::Corrupt("holding"))
     }
 
     /// The same for several images, none of them twice, in one transaction: a receipt for each, in
     /// order. `OverQuota` if not all of them fit.
-    pub async fn hold_several(
+    pub async fn add_holdings(
         &self,
         user: UserId,
         images: Vec<(Fingerprint, u64)>,
@@ -120,7 +120,10 @@ impl Index {
 
     /// The stored bytes were found damaged: nobody is told that they have it until somebody brings
     /// it again.
-    pub async fn quarantine(&self, fingerprint: Fingerprint) -> Result<Quarantined, IndexError> {
+    pub async fn quarantine(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<QuarantineOutcome, IndexError> {
         self.writer.write(Quarantine { fingerprint }).await
     }
 }
@@ -285,18 +288,18 @@ struct Quarantine {
 
 #[async_trait]
 impl Write for Quarantine {
-    type Answer = Quarantined;
+    type Answer = QuarantineOutcome;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Quarantined, IndexError> {
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<QuarantineOutcome, IndexError> {
         let done = sqlx::query("UPDATE images SET state = 1 WHERE fingerprint = $1")
             .bind(self.fingerprint.as_bytes().as_slice())
             .execute(rows)
             .await
             .map_err(IndexError::statement("quarantine an image"))?;
         Ok(if done.rows_affected() == 0 {
-            Quarantined::Gone
+            QuarantineOutcome::Gone
         } else {
-            Quarantined::Marked
+            QuarantineOutcome::Marked
         })
     }
 }

@@ -56,7 +56,7 @@ impl Index {
     }
 
     /// The change feed behind `since`, at most `limit` entries.
-    pub async fn library_since(
+    pub async fn library_changes(
         &self,
         user: UserId,
         since: u64,
@@ -91,7 +91,7 @@ impl Index {
 /// Reads the columns path, version, fingerprint, size, `mtime_ns`.
 fn entry(row: &AnyRow) -> Result<LibraryEntry, IndexError> {
     let path =
-        LibraryPath::new(row::text(row, 0)?).map_err(|_| IndexError::Damaged("library path"))?;
+        LibraryPath::new(row::text(row, 0)?).map_err(|_| IndexError::Corrupt("library path"))?;
     let fingerprint: Option<&[u8]> = row
         .try_get(2)
         .map_err(IndexError::statement("read a photo of a library"))?;

@@ -15,7 +15,7 @@ use super::{Index, row};
 
 /// What a user may hold, and what they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Room {
+pub struct QuotaUsage {
     /// At most, in bytes; none if there is no limit.
     pub quota: Option<u64>,
     /// Bytes of the images that they hold.
@@ -26,7 +26,7 @@ pub struct Room {
     pub holds: bool,
 }
 
-impl Room {
+impl QuotaUsage {
     /// Whether the image, of so many bytes, fits beside what is held and what is on its way. One
     /// that they hold always does: sent again, it heals what is damaged.
     pub fn fits(&self, size: u64) -> bool {
@@ -37,7 +37,11 @@ impl Room {
 
 impl Index {
     /// How much room a user has for an image.
-    pub async fn room(&self, user: UserId, fingerprint: Fingerprint) -> Result<Room, IndexError> {
+    pub async fn quota_usage(
+        &self,
+        user: UserId,
+        fingerprint: Fingerprint,
+    ) -> Result<QuotaUsage, IndexError> {
         let found = sqlx::query(
             "SELECT quota_bytes, held_bytes,
                  (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM uploads WHERE user_id = $1 AND fingerprint <> $2),
@@ -51,7 +55,7 @@ impl Index {
         .map_err(IndexError::statement("look for a user's room"))?;
         let row = found.ok_or(IndexError::NoSuchUser(user))?;
         let holds = row::count(&row, 3)? > 0;
-        Ok(Room {
+        Ok(QuotaUsage {
             quota: quota(&row)?,
             held: row::count(&row, 1)?,
             begun: row::count(&row, 2)?,
@@ -130,7 +134,7 @@ pub(super) fn quota(row: &sqlx::any::AnyRow) -> Result<Option<u64>, IndexError> 
         .try_get(0)
         .map_err(IndexError::statement("read a quota"))?;
     quota
-        .map(|quota| u64::try_from(quota).map_err(|_| IndexError::Damaged("quota")))
+        .map(|quota| u64::try_from(quota).map_err(|_| IndexError::Corrupt("quota")))
         .transpose()
 }
 

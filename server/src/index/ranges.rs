@@ -32,7 +32,7 @@ pub(super) fn encode(set: &RangeSet) -> Result<Vec<u8>, IndexError> {
 
 /// The set that the bytes stand for.
 pub(super) fn decode(bytes: &[u8]) -> Result<RangeSet, IndexError> {
-    parse(bytes).ok_or(IndexError::Damaged("interruption list entry"))
+    parse(bytes).ok_or(IndexError::Corrupt("interruption list entry"))
 }
 
 fn parse(bytes: &[u8]) -> Option<RangeSet> {
@@ -80,7 +80,7 @@ fn read_number(bytes: &mut &[u8]) -> Option<u64> {
 
 /// Puts made-up bytes on trial as a stored set (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     let Ok(set) = decode(bytes) else { return };
     if let Ok(again) = encode(&set) {
         assert_eq!(decode(&again).expect("what was written is read"), set);
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn no_stored_set_is_misread() {
-        heirloom_fuzz::replay("received", trial);
+        heirloom_fuzz::replay("received", fuzz);
     }
 
     fn set(ranges: &[(u64, u64)]) -> RangeSet {
@@ -147,7 +147,7 @@ mod tests {
         ];
         for bytes in damaged {
             assert!(
-                matches!(decode(bytes), Err(IndexError::Damaged(_))),
+                matches!(decode(bytes), Err(IndexError::Corrupt(_))),
                 "{bytes:?}"
             );
         }

@@ -19,7 +19,7 @@ pub(super) fn number(count: u64) -> i64 {
 
 /// A whole number that may not be negative.
 pub(super) fn count(row: &AnyRow, column: usize) -> Result<u64, IndexError> {
-    u64::try_from(integer(row, column)?).map_err(|_| IndexError::Damaged("count"))
+    u64::try_from(integer(row, column)?).map_err(|_| IndexError::Corrupt("count"))
 }
 
 pub(super) fn integer(row: &AnyRow, column: usize) -> Result<i64, IndexError> {
@@ -38,7 +38,7 @@ pub(super) fn bytes(row: &AnyRow, column: usize) -> Result<&[u8], IndexError> {
 }
 
 pub(super) fn fingerprint(row: &AnyRow, column: usize) -> Result<Fingerprint, IndexError> {
-    Fingerprint::try_from(bytes(row, column)?).map_err(|_| IndexError::Damaged("fingerprint"))
+    Fingerprint::try_from(bytes(row, column)?).map_err(|_| IndexError::Corrupt("fingerprint"))
 }
 
 /// A query for many keys: `head` ends before the list, its one parameter is `first` (mostly the

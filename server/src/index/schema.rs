@@ -142,7 +142,7 @@ pub(super) async fn secret(reads: &AnyPool) -> Result<[u8; 32], IndexError> {
     let row = row.map_err(IndexError::statement("read the installation's secret"))?;
     row::bytes(&row, 0)?
         .try_into()
-        .map_err(|_| IndexError::Damaged("secret"))
+        .map_err(|_| IndexError::Corrupt("secret"))
 }
 
 /// Before anything is made: an index of a newer server must not be touched.
@@ -174,7 +174,7 @@ async fn found(tables: &mut AnyConnection) -> Result<Option<i64>, IndexError> {
 async fn step_up(tables: &mut AnyConnection) -> Result<(), IndexError> {
     let found = found(tables)
         .await?
-        .ok_or(IndexError::Damaged("schema version"))?;
+        .ok_or(IndexError::Corrupt("schema version"))?;
     for (step, to) in STEPS.iter().zip(2_i64..).filter(|(_, to)| *to > found) {
         for statement in *step {
             sqlx::query(*statement)

@@ -14,18 +14,18 @@ const VERSION: u8 = 1;
 
 /// A round of the scrub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrubMark {
+pub struct ScrubCursor {
     /// When it began, in milliseconds since the epoch.
     pub began_ms: i64,
     /// How far it is.
-    pub step: ScrubStep,
+    pub step: ScrubPosition,
 }
 
 /// How far a round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScrubStep {
+pub enum ScrubPosition {
     /// All up to this image were read, in the order of fingerprints.
-    Behind(Option<Fingerprint>),
+    After(Option<Fingerprint>),
     /// All were.
     Done,
 }
@@ -52,7 +52,7 @@ impl Index {
     }
 
     /// The round that was begun last; none before the first.
-    pub async fn scrub_mark(&self) -> Result<Option<ScrubMark>, IndexError> {
+    pub async fn scrub_cursor(&self) -> Result<Option<ScrubCursor>, IndexError> {
         let found = sqlx::query("SELECT value FROM settings WHERE name = 'scrub'")
             .fetch_optional(self.database.reads())
             .await
@@ -61,47 +61,47 @@ impl Index {
     }
 
     /// Keeps how far the scrub is.
-    pub async fn note_scrub(&self, mark: ScrubMark) -> Result<(), IndexError> {
+    pub async fn save_scrub_cursor(&self, mark: ScrubCursor) -> Result<(), IndexError> {
         self.writer.write(NoteScrub { mark }).await
     }
 }
 
 /// Version, beginning, then one byte: 0 and nothing, 1 and a fingerprint, or 2 for done.
-fn encode(mark: ScrubMark) -> Vec<u8> {
+fn encode(mark: ScrubCursor) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend(mark.began_ms.to_le_bytes());
     match mark.step {
-        ScrubStep::Behind(None) => bytes.push(0),
-        ScrubStep::Behind(Some(fingerprint)) => {
+        ScrubPosition::After(None) => bytes.push(0),
+        ScrubPosition::After(Some(fingerprint)) => {
             bytes.push(1);
             bytes.extend(fingerprint.as_bytes());
         }
-        ScrubStep::Done => bytes.push(2),
+        ScrubPosition::Done => bytes.push(2),
     }
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<ScrubMark, IndexError> {
-    const DAMAGED: IndexError = IndexError::Damaged("mark of the scrub");
+fn decode(bytes: &[u8]) -> Result<ScrubCursor, IndexError> {
+    const DAMAGED: IndexError = IndexError::Corrupt("mark of the scrub");
     let (&version, rest) = bytes.split_first().ok_or(DAMAGED)?;
     let (began, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
     let (&step, rest) = rest.split_first().ok_or(DAMAGED)?;
     let step = match (version, step, rest) {
-        (VERSION, 0, []) => ScrubStep::Behind(None),
-        (VERSION, 1, fingerprint) => ScrubStep::Behind(Some(
+        (VERSION, 0, []) => ScrubPosition::After(None),
+        (VERSION, 1, fingerprint) => ScrubPosition::After(Some(
             Fingerprint::try_from(fingerprint).map_err(|_| DAMAGED)?,
         )),
-        (VERSION, 2, []) => ScrubStep::Done,
+        (VERSION, 2, []) => ScrubPosition::Done,
         _ => return Err(DAMAGED),
     };
-    Ok(ScrubMark {
+    Ok(ScrubCursor {
         began_ms: i64::from_le_bytes(*began),
         step,
     })
 }
 
 struct NoteScrub {
-    mark: ScrubMark,
+    mark: ScrubCursor,
 }
 
 #[async_trait]
@@ -123,7 +123,7 @@ impl Write for NoteScrub {
 
 /// Puts made-up bytes on trial as a stored mark (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     if let Ok(mark) = decode(bytes) {
         assert_eq!(encode(mark), bytes);
     }
@@ -135,26 +135,29 @@ mod tests {
 
     #[test]
     fn no_stored_mark_is_misread() {
-        heirloom_fuzz::replay("marks", trial);
+        heirloom_fuzz::replay("marks", fuzz);
     }
 
     #[test]
     fn a_mark_keeps_its_bytes() {
         let fingerprint = Fingerprint::from([7; 32]);
-        let mark = |step| ScrubMark {
+        let mark = |step| ScrubCursor {
             began_ms: 258,
             step,
         };
-        let golden: [(ScrubMark, Vec<u8>); 3] = [
+        let golden: [(ScrubCursor, Vec<u8>); 3] = [
             (
-                mark(ScrubStep::Behind(None)),
+                mark(ScrubPosition::After(None)),
                 vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 0],
             ),
             (
-                mark(ScrubStep::Behind(Some(fingerprint))),
+                mark(ScrubPosition::After(Some(fingerprint))),
                 [vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 1], vec![7; 32]].concat(),
             ),
-            (mark(ScrubStep::Done), vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 2]),
+            (
+                mark(ScrubPosition::Done),
+                vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 2],
+            ),
         ];
         for (mark, bytes) in golden {
             assert_eq!(encode(mark), bytes);
@@ -166,7 +169,7 @@ mod tests {
             vec![1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7],
         ] {
             assert!(
-                matches!(decode(&wrong), Err(IndexError::Damaged(_))),
+                matches!(decode(&wrong), Err(IndexError::Corrupt(_))),
                 "{wrong:?}"
             );
         }

@@ -53,7 +53,7 @@ pub(super) async fn make(url: &str) -> Result<(), IndexError> {
     made.await
         .map_err(io::Error::other)
         .flatten()
-        .map_err(|source| IndexError::Make { path, source })
+        .map_err(|source| IndexError::CreateFile { path, source })
 }
 
 fn make_file(path: &Path) -> io::Result<()> {

@@ -41,7 +41,7 @@ impl Index {
             interrupted_uploads: row::count(&uploads, 0)?,
             held_bytes: row::count(&room, 1)?,
             quota_bytes: quota::quota(&room)?,
-            damaged_images: self.damaged_of(user).await?,
+            damaged_images: self.corrupt_count_of(user).await?,
         })
     }
 

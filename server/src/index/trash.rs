@@ -13,7 +13,7 @@ use sqlx::any::AnyRow;
 use super::error::IndexError;
 use super::writer::Write;
 use super::{Index, row};
-use super::{quota, released};
+use super::{quota, unreferenced};
 
 /// Some of a user's trash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Index {
 fn trashed(row: &AnyRow) -> Result<TrashedPhoto, IndexError> {
     Ok(TrashedPhoto {
         path: LibraryPath::new(row::text(row, 0)?)
-            .map_err(|_| IndexError::Damaged("path in the trash"))?,
+            .map_err(|_| IndexError::Corrupt("path in the trash"))?,
         version: row::count(row, 1)?,
         photo: LibraryPhoto {
             fingerprint: row::fingerprint(row, 2)?,
@@ -159,7 +159,7 @@ async fn let_go(
     match gone {
         Some(_) => {
             quota::count_out(rows, user, size).await?;
-            released::release(rows, fingerprint).await
+            unreferenced::release(rows, fingerprint).await
         }
         None => Ok(()),
     }

@@ -9,16 +9,16 @@ use sqlx::AnyConnection;
 
 use super::error::IndexError;
 use super::writer::Write;
-use super::{Index, Interrupted, now_ms, ranges, row};
+use super::{Index, InterruptedUpload, now_ms, ranges, row};
 
 impl Index {
     /// The entries of those of `fingerprints` that this user's uploads were interrupted of. One
     /// statement.
-    pub async fn interrupted(
+    pub async fn interrupted_uploads(
         &self,
         user: UserId,
         fingerprints: &[Fingerprint],
-    ) -> Result<HashMap<Fingerprint, Interrupted>, IndexError> {
+    ) -> Result<HashMap<Fingerprint, InterruptedUpload>, IndexError> {
         if fingerprints.is_empty() {
             return Ok(HashMap::new());
         }
@@ -32,7 +32,7 @@ impl Index {
         let rows = rows.map_err(IndexError::statement("look for interrupted uploads"))?;
         rows.iter()
             .map(|row| {
-                let entry = Interrupted {
+                let entry = InterruptedUpload {
                     size: row::count(row, 1)?,
                     received: ranges::decode(row::bytes(row, 2)?)?,
                 };
@@ -42,14 +42,14 @@ impl Index {
     }
 
     /// Adds a range to the entry, making it if missing; answers the entry as it is then.
-    /// `SizeDiffers` if it was begun with another size.
-    pub async fn note_shard(
+    /// `SizeMismatch` if it was begun with another size.
+    pub async fn record_shard(
         &self,
         user: UserId,
         fingerprint: Fingerprint,
         size: u64,
         range: ByteRange,
-    ) -> Result<Interrupted, IndexError> {
+    ) -> Result<InterruptedUpload, IndexError> {
         self.writer
             .write(NoteShard {
                 user,
@@ -61,7 +61,7 @@ impl Index {
     }
 
     /// Removes an entry. Fine if there is none.
-    pub async fn forget_upload(
+    pub async fn delete_upload(
         &self,
         user: UserId,
         fingerprint: Fingerprint,
@@ -125,15 +125,15 @@ struct NoteShard {
 
 #[async_trait]
 impl Write for NoteShard {
-    type Answer = Interrupted;
+    type Answer = InterruptedUpload;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Interrupted, IndexError> {
+    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<InterruptedUpload, IndexError> {
         let mut received = self.begin_or_touch(rows).await?;
         if !received.contains(self.range) {
             received.insert(self.range);
             self.keep(rows, &received).await?;
         }
-        Ok(Interrupted {
+        Ok(InterruptedUpload {
             size: self.size,
             received,
         })
@@ -170,7 +170,7 @@ impl NoteShard {
             .fetch_one(rows)
             .await
             .map_err(IndexError::statement("read how an upload was begun"))?;
-        Ok(IndexError::SizeDiffers {
+        Ok(IndexError::SizeMismatch {
             begun: row::count(&row, 0)?,
             announced: self.size,
         })

@@ -118,7 +118,7 @@ impl UserState {
         match code {
             0 => Ok(Self::Active),
             1 => Ok(Self::Disabled),
-            _ => Err(IndexError::Damaged("state of a user")),
+            _ => Err(IndexError::Corrupt("state of a user")),
         }
     }
 }

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::Args;
 use heirloom_server::blobs::LocalBlobs;
 use heirloom_server::config::DataDir;
-use heirloom_server::scrub::{Round, Scrub};
+use heirloom_server::scrub::{ScrubReport, Scrubber};
 
 use super::admin::{Book, Where};
 
@@ -29,14 +29,14 @@ impl ScrubCommand {
         let blobs = LocalBlobs::open(&DataDir::open(&self.at.data)?)
             .await
             .context("open the stored images")?;
-        let scrub = Scrub::new(book.index.clone(), Arc::new(blobs), Arc::default());
-        let round = scrub.round(u64::from(self.rate) * 1_000_000).await;
+        let scrub = Scrubber::new(book.index.clone(), Arc::new(blobs), Arc::default());
+        let round = scrub.scrub_all(u64::from(self.rate) * 1_000_000).await;
         book.close().await;
         Ok(report(&round?))
     }
 }
 
-fn report(round: &Round) -> String {
+fn report(round: &ScrubReport) -> String {
     let mut lines: Vec<_> = round
         .damaged
         .iter()

@@ -6,11 +6,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use heirloom_server::blobs::{Freed, LocalBlobs};
+use heirloom_server::blobs::{LocalBlobs, RemovedStats};
 use heirloom_server::clock::Clock;
 use heirloom_server::config::{DataDir, Graces};
-use heirloom_server::gc::Clearing;
-use heirloom_server::index::Waiting;
+use heirloom_server::gc::GarbageCollector;
+use heirloom_server::index::UnreferencedStats;
 
 use super::admin::{Book, Where};
 use super::words;
@@ -75,24 +75,29 @@ async fn clear(
     let blobs = LocalBlobs::open(&DataDir::open(&at.data)?)
         .await
         .context("open the stored images")?;
-    let clearing = Clearing::new(
+    let clearing = GarbageCollector::new(
         book.index.clone(),
         Arc::new(blobs),
         Clock::default(),
         Arc::default(),
     );
     let purged = purge(book, user, older).await?;
-    let freed = clearing.clear_released(graces.released).await?;
-    let strays = clearing.clear_strays(graces.stray).await?;
+    let freed = clearing.collect_unreferenced(graces.released).await?;
+    let strays = clearing.collect_orphans(graces.stray).await?;
     let waiting = book
         .index
-        .waiting_images()
+        .unreferenced_stats()
         .await
         .context("count what waits")?;
     Ok(report(purged, freed, strays, waiting))
 }
 
-fn report(purged: u64, freed: Freed, strays: Freed, waiting: Waiting) -> String {
+fn report(
+    purged: u64,
+    freed: RemovedStats,
+    strays: RemovedStats,
+    waiting: UnreferencedStats,
+) -> String {
     let mut lines = vec![
         format!("purged {purged} photos"),
         format!(
@@ -102,7 +107,7 @@ fn report(purged: u64, freed: Freed, strays: Freed, waiting: Waiting) -> String 
         ),
     ];
     if waiting.images > 0 {
-        let Waiting { images, bytes } = waiting;
+        let UnreferencedStats { images, bytes } = waiting;
         lines.push(format!(
             "{images} more, {bytes} bytes, are freed a day after somebody last had them (now: --grace 0s)"
         ));

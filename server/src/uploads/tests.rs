@@ -1,9 +1,9 @@
 //! What must hold when the disk fails, the sender leaves, or memory is short.
 
-mod broken;
-mod clearing;
-mod knowing;
-mod watched;
+mod partial;
+mod gc;
+mod proofs;
+mod recording_blobs;
 
 use std::io;
 use std::time::Duration;
@@ -22,18 +22,18 @@ use crate::blobs::LocalBlobs;
 use crate::config::DataDir;
 use crate::index::TokenId;
 use crate::possession::PROOF_FAILURES_PER_DAY;
-use watched::Watched;
+use recording_blobs::RecordingBlobs;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
-struct Workshop {
-    assembly: Assembly,
-    blobs: Arc<Watched>,
+struct Fixture {
+    assembly: UploadService,
+    blobs: Arc<RecordingBlobs>,
     index: Index,
     data: TempDir,
 }
 
-impl Workshop {
+impl Fixture {
     async fn open() -> Self {
         Self::with(CrossUser::Proof).await
     }
@@ -42,7 +42,9 @@ impl Workshop {
         let data = tempfile::tempdir().unwrap();
         let folder = DataDir::open(data.path()).unwrap();
         let index = Index::open(&folder.index_url()).await.unwrap();
-        let blobs = Arc::new(Watched::over(LocalBlobs::open(&folder).await.unwrap()));
+        let blobs = Arc::new(RecordingBlobs::over(
+            LocalBlobs::open(&folder).await.unwrap(),
+        ));
         let (clock, counters) = (Clock::default(), SharedCounters::default());
         let door: Arc<dyn Blobs> = blobs.clone();
         let possession = Possession::new(
@@ -53,13 +55,14 @@ impl Workshop {
             clock.clone(),
             Arc::clone(&counters),
         );
-        let clearing = Clearing::new(
+        let clearing = GarbageCollector::new(
             index.clone(),
             Arc::clone(&door),
             clock.clone(),
             Arc::clone(&counters),
         );
-        let assembly = Assembly::new(index.clone(), door, possession, clearing, clock, counters);
+        let assembly =
+            UploadService::new(index.clone(), door, possession, clearing, clock, counters);
         Self {
             assembly,
             blobs,
@@ -111,88 +114,85 @@ fn shard(photo: &[u8], start: usize, end: usize) -> Shard {
 
 #[tokio::test]
 async fn what_the_disk_did_not_take_is_not_in_the_list() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    workshop.blobs.fail_next("write");
-    let failed = workshop
-        .assembly
-        .receive(&anna, shard(&photo, 0, 500))
-        .await;
+    fixture.blobs.fail_next("write");
+    let failed = fixture.assembly.receive(&anna, shard(&photo, 0, 500)).await;
     assert!(
-        matches!(failed, Err(AssemblyError::Blobs { .. })),
+        matches!(failed, Err(UploadError::Blobs { .. })),
         "{failed:?}"
     );
-    assert_eq!(workshop.received(&anna, &photo).await, None);
-    workshop
+    assert_eq!(fixture.received(&anna, &photo).await, None);
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         Some(RangeSet::whole(500))
     );
 }
 
 #[tokio::test]
 async fn a_sealing_that_failed_is_made_up_for_by_the_next_shard() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
-    workshop.blobs.fail_next("seal");
+    fixture.blobs.fail_next("finish");
     assert!(
-        workshop
+        fixture
             .assembly
             .receive(&anna, shard(&photo, 500, 1000))
             .await
             .is_err()
     );
     // The list kept what had arrived, so any shard brings it to its end, and none is written again.
-    let writes = workshop.blobs.count("write");
-    let state = workshop
+    let writes = fixture.blobs.count("write");
+    let state = fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 10))
         .await
         .unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
-    assert_eq!(workshop.blobs.count("write"), writes);
+    assert_eq!(fixture.blobs.count("write"), writes);
 }
 
 #[tokio::test]
 async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    let held = workshop.blobs.hold_writes().await;
-    let mut leaves = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 0, 600)));
+    let held = fixture.blobs.hold_writes().await;
+    let mut leaves = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 0, 600)));
     let begun = async {
         tokio::select! {
             state = &mut leaves => panic!("{state:?}"),
-            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+            permit = fixture.blobs.begun.acquire() => permit.unwrap().forget(),
         }
     };
     timeout(LIMIT, begun).await.unwrap();
     drop(leaves);
     // Somebody else who wants to write there waits, although nobody waits for the first write any
     // more.
-    let mut next = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 300, 1000)));
+    let mut next = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 300, 1000)));
     assert!(
         timeout(Duration::from_millis(100), &mut next)
             .await
             .is_err()
     );
-    assert_eq!(workshop.blobs.count("write"), 1);
+    assert_eq!(fixture.blobs.count("write"), 1);
     drop(held);
     let state = timeout(LIMIT, next).await.unwrap().unwrap();
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
     assert_eq!(
-        workshop.blobs.count("write"),
+        fixture.blobs.count("write"),
         2,
         "each byte was written once"
     );
@@ -201,25 +201,25 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
 #[tokio::test]
 async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
     for came in [900_000, 100_000] {
-        let workshop = Workshop::open().await;
-        let anna = workshop.user("anna").await;
+        let fixture = Fixture::open().await;
+        let anna = fixture.user("anna").await;
         let photo = photo(900_000);
-        let held = workshop.blobs.hold_writes().await;
+        let held = fixture.blobs.hold_writes().await;
         let mut writing = Box::pin(
-            workshop
+            fixture
                 .assembly
                 .receive(&anna, shard(&photo, 500_000, 600_000)),
         );
         let begun = async {
             tokio::select! {
                 state = &mut writing => panic!("{state:?}"),
-                permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+                permit = fixture.blobs.begun.acquire() => permit.unwrap().forget(),
             }
         };
         timeout(LIMIT, begun).await.unwrap();
         // All of it, or what came before its sender broke off.
         let body = shard(&photo, 0, came).body;
-        let mut whole = Box::pin(workshop.assembly.receive(
+        let mut whole = Box::pin(fixture.assembly.receive(
             &anna,
             Shard {
                 body,
@@ -239,7 +239,7 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
         assert_eq!(whole.is_ok(), came == 900_000, "{whole:?}");
         let left = usize::from(came < 900_000);
         assert_eq!(
-            workshop.blobs.uploads().await.unwrap().len(),
+            fixture.blobs.uploads().await.unwrap().len(),
             left,
             "no part is left beside the image"
         );
@@ -248,8 +248,8 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
 
 #[tokio::test]
 async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let (go_on, gone_on) = tokio::sync::oneshot::channel::<()>();
     let (asked, was_asked) = tokio::sync::oneshot::channel::<()>();
@@ -270,7 +270,7 @@ async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
     };
     let whole = async {
         was_asked.await.unwrap();
-        workshop
+        fixture
             .assembly
             .receive(&anna, shard(&photo, 0, 1000))
             .await
@@ -278,21 +278,21 @@ async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
         go_on.send(()).unwrap();
     };
     let (state, ()) = timeout(LIMIT, async {
-        tokio::join!(workshop.assembly.receive(&anna, late), whole)
+        tokio::join!(fixture.assembly.receive(&anna, late), whole)
     })
     .await
     .unwrap();
     assert!(matches!(state, Ok(UploadState::Stored { .. })), "{state:?}");
-    assert_eq!(workshop.received(&anna, &photo).await, None);
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.received(&anna, &photo).await, None);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
@@ -301,18 +301,18 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
         fingerprint: Fingerprint::of(&photo),
         ..shard(&[7; 2000], 1500, 2000)
     };
-    let refused = workshop.assembly.receive(&anna, longer).await;
+    let refused = fixture.assembly.receive(&anna, longer).await;
     assert!(
         matches!(
             refused,
-            Err(AssemblyError::LengthMismatch {
+            Err(UploadError::LengthMismatch {
                 first: 1000,
                 now: 2000
             })
         ),
         "{refused:?}"
     );
-    let state = workshop
+    let state = fixture
         .assembly
         .receive(&anna, shard(&photo, 500, 1000))
         .await
@@ -322,8 +322,8 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
 
 #[tokio::test]
 async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let announced = shard(&photo, 0, 500);
     let more = stream::once(async { Ok(Bytes::from_static(b"!")) });
@@ -331,7 +331,7 @@ async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
         panic!("there is no memory for it")
     });
     let body = announced.body.chain(more).chain(touched).boxed();
-    let refused = workshop
+    let refused = fixture
         .assembly
         .receive(
             &anna,
@@ -342,23 +342,23 @@ async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
         )
         .await;
     assert!(
-        matches!(refused, Err(AssemblyError::Sender(_))),
+        matches!(refused, Err(UploadError::Sender(_))),
         "{refused:?}"
     );
 }
 
 #[tokio::test]
 async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
-    let held = workshop.blobs.hold_writes().await;
-    let last = || workshop.assembly.receive(&anna, shard(&photo, 500, 1000));
+    let held = fixture.blobs.hold_writes().await;
+    let last = || fixture.assembly.receive(&anna, shard(&photo, 500, 1000));
     let mut both = Box::pin(async { tokio::join!(last(), last()) });
     assert!(
         timeout(Duration::from_millis(100), &mut both)
@@ -374,38 +374,42 @@ async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
 
 #[tokio::test]
 async fn an_upload_is_off_the_list_before_its_bytes_go() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
-    workshop.blobs.fail_next("discard");
-    workshop
+    fixture.blobs.fail_next("discard");
+    fixture
         .assembly
-        .give_up(&anna, Fingerprint::of(&photo))
+        .cancel(&anna, Fingerprint::of(&photo))
         .await
         .unwrap_err();
-    assert_eq!(workshop.received(&anna, &photo).await, None);
+    assert_eq!(fixture.received(&anna, &photo).await, None);
     // What is left are bytes that nobody knows of.
-    workshop.assembly.reconcile().await.unwrap();
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    fixture.assembly.reconcile().await.unwrap();
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn an_upload_whose_bytes_are_gone_starts_over() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let (fingerprint, whole) = (Fingerprint::of(&photo), ByteRange::new(0, 1000).unwrap());
-    workshop
+    fixture
         .index
-        .note_shard(anna.user, fingerprint, 1000, whole)
+        .record_shard(anna.user, fingerprint, 1000, whole)
         .await
         .unwrap();
-    let state = workshop.assembly.upload(&anna, fingerprint).await.unwrap();
+    let state = fixture
+        .assembly
+        .upload_state(&anna, fingerprint)
+        .await
+        .unwrap();
     assert_eq!(
         state,
         Some(UploadState::Receiving {
@@ -413,12 +417,12 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
             received: RangeSet::new()
         })
     );
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
-    let state = workshop
+    let state = fixture
         .assembly
         .receive(&anna, shard(&photo, 500, 1000))
         .await
@@ -443,20 +447,20 @@ fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
 
 #[tokio::test]
 async fn a_parcel_waits_for_the_parts_that_are_being_written() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    let held = workshop.blobs.hold_writes().await;
-    let mut writing = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 500, 600)));
+    let held = fixture.blobs.hold_writes().await;
+    let mut writing = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 500, 600)));
     let begun = async {
         tokio::select! {
             state = &mut writing => panic!("{state:?}"),
-            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+            permit = fixture.blobs.begun.acquire() => permit.unwrap().forget(),
         }
     };
     timeout(LIMIT, begun).await.unwrap();
     let (length, body) = parcel(&photo);
-    let mut unpacking = Box::pin(workshop.assembly.receive_parcel(&anna, length, body));
+    let mut unpacking = Box::pin(fixture.assembly.receive_batch(&anna, length, body));
     assert!(
         timeout(Duration::from_millis(200), &mut unpacking)
             .await
@@ -468,25 +472,25 @@ async fn a_parcel_waits_for_the_parts_that_are_being_written() {
         .unwrap();
     part.unwrap();
     assert!(matches!(unpacked.unwrap()[..], [Unpacked::Stored { .. }]));
-    assert_eq!(workshop.received(&anna, &photo).await, None);
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.received(&anna, &photo).await, None);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
-    let held = workshop.blobs.hold_writes().await;
-    let mut writing = Box::pin(workshop.assembly.receive(&anna, shard(&photo, 0, 500)));
+    let held = fixture.blobs.hold_writes().await;
+    let mut writing = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 0, 500)));
     let begun = async {
         tokio::select! {
             state = &mut writing => panic!("{state:?}"),
-            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+            permit = fixture.blobs.begun.acquire() => permit.unwrap().forget(),
         }
     };
     timeout(LIMIT, begun).await.unwrap();
-    let mut dropping = Box::pin(workshop.assembly.give_up(&anna, Fingerprint::of(&photo)));
+    let mut dropping = Box::pin(fixture.assembly.cancel(&anna, Fingerprint::of(&photo)));
     assert!(
         timeout(Duration::from_millis(200), &mut dropping)
             .await
@@ -498,24 +502,24 @@ async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
         .unwrap();
     part.unwrap();
     dropped.unwrap();
-    assert_eq!(workshop.received(&anna, &photo).await, None);
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.received(&anna, &photo).await, None);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let (fingerprint, name) = (Fingerprint::of(&photo), Fingerprint::of(&photo).to_string());
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 1000))
         .await
         .unwrap();
-    let images = DataDir::open(workshop.data.path()).unwrap().images();
+    let images = DataDir::open(fixture.data.path()).unwrap().images();
     std::fs::remove_file(images.join(&name[..2]).join(&name)).unwrap();
-    let image = workshop
+    let image = fixture
         .assembly
         .image(&anna, fingerprint)
         .await
@@ -527,7 +531,7 @@ async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
     assert!(
         matches!(
             error,
-            AssemblyError::Blobs {
+            UploadError::Blobs {
                 source: BlobError::Missing(_),
                 ..
             }
@@ -539,14 +543,14 @@ async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
         size: 1000,
         proof: None,
     };
-    let checked = workshop.assembly.check(&anna, &[asked]).await.unwrap();
+    let checked = fixture.assembly.check(&anna, &[asked]).await.unwrap();
     assert_eq!(checked, [CheckedImage::Absent { fingerprint }]);
 }
 
 #[tokio::test]
 async fn shards_beyond_the_memory_for_them_wait_outside() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let largest = usize::try_from(ShardSize::MAX.bytes()).unwrap();
     let photo = photo(3 * largest);
     let part = |at: usize| shard(&photo, at * largest, (at + 1) * largest);
@@ -568,16 +572,16 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
         )
     };
     let ((first, sender_of_first), (second, sender_of_second)) = (stalled(0), stalled(1));
-    let mut first = Box::pin(workshop.assembly.receive(&anna, first));
-    let mut second = Box::pin(workshop.assembly.receive(&anna, second));
+    let mut first = Box::pin(fixture.assembly.receive(&anna, first));
+    let mut second = Box::pin(fixture.assembly.receive(&anna, second));
     let holding = async { tokio::join!(&mut first, &mut second) };
     assert!(timeout(Duration::from_millis(200), holding).await.is_err());
-    assert_eq!(workshop.assembly.memory.available_permits(), 0);
+    assert_eq!(fixture.assembly.memory.available_permits(), 0);
 
     let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> {
         panic!("read without memory")
     });
-    let mut third = Box::pin(workshop.assembly.receive(
+    let mut third = Box::pin(fixture.assembly.receive(
         &anna,
         Shard {
             body: touched.boxed(),
@@ -591,7 +595,7 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
     );
     drop((third, first, sender_of_first));
     // Whoever gives up gives its memory back, and no more than that.
-    let memory = Arc::clone(&workshop.assembly.memory);
+    let memory = Arc::clone(&fixture.assembly.memory);
     let back = timeout(LIMIT, memory.acquire_many(u32::try_from(largest).unwrap()))
         .await
         .unwrap()
@@ -602,36 +606,36 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
 
 #[tokio::test]
 async fn a_linked_image_leaves_nothing_of_the_upload_that_it_spares() {
-    let workshop = Workshop::open().await;
-    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let fixture = Fixture::open().await;
+    let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
-    workshop
+    fixture
         .assembly
         .receive(&ben, shard(&photo, 0, 10))
         .await
         .unwrap();
-    let checked = workshop
+    let checked = fixture
         .assembly
-        .check(&ben, &[asked(&workshop, &ben, &photo)])
+        .check(&ben, &[asked(&fixture, &ben, &photo)])
         .await
         .unwrap();
     assert!(
         matches!(checked[0], CheckedImage::Linked { .. }),
         "{checked:?}"
     );
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 /// An image with the right proof.
-fn asked(workshop: &Workshop, caller: &Caller, photo: &[u8]) -> CheckImage {
+fn asked(fixture: &Fixture, caller: &Caller, photo: &[u8]) -> CheckImage {
     let size = photo.len() as u64;
     let mut prover = Prover::new(
-        &workshop.assembly.possession.nonce(caller).0,
+        &fixture.assembly.possession.nonce(caller).0,
         caller.user,
         size,
     );
@@ -645,97 +649,97 @@ fn asked(workshop: &Workshop, caller: &Caller, photo: &[u8]) -> CheckImage {
 
 #[tokio::test]
 async fn a_proof_costs_one_reading_and_after_three_failures_none() {
-    let workshop = Workshop::open().await;
-    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let fixture = Fixture::open().await;
+    let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
-    let right = asked(&workshop, &ben, &photo);
+    let right = asked(&fixture, &ben, &photo);
     let wrong = CheckImage {
         proof: Some(Proof::from([0; 32])),
         ..right.clone()
     };
     for failures in 0..10 {
-        let checked = workshop
+        let checked = fixture
             .assembly
             .check(&ben, std::slice::from_ref(&wrong))
             .await
             .unwrap();
         assert!(matches!(checked[0], CheckedImage::Absent { .. }));
         let read = failures.min(usize::try_from(PROOF_FAILURES_PER_DAY).unwrap() - 1) + 1;
-        assert_eq!(workshop.blobs.count("read"), read);
+        assert_eq!(fixture.blobs.count("read"), read);
     }
     assert!(matches!(
-        workshop.assembly.check(&ben, &[right]).await.unwrap()[0],
+        fixture.assembly.check(&ben, &[right]).await.unwrap()[0],
         CheckedImage::Absent { .. }
     ));
     // Whoever holds the image is answered without a reading.
-    let mine = asked(&workshop, &anna, &photo);
+    let mine = asked(&fixture, &anna, &photo);
     assert!(matches!(
-        workshop.assembly.check(&anna, &[mine]).await.unwrap()[0],
+        fixture.assembly.check(&anna, &[mine]).await.unwrap()[0],
         CheckedImage::Owned { .. }
     ));
-    assert_eq!(workshop.blobs.count("read"), 3);
+    assert_eq!(fixture.blobs.count("read"), 3);
 }
 
 #[tokio::test]
 async fn of_wrong_proofs_that_come_at_once_no_more_are_read_for_than_one_by_one() {
-    let workshop = Workshop::open().await;
-    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let fixture = Fixture::open().await;
+    let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
     let wrong = CheckImage {
         proof: Some(Proof::from([0; 32])),
-        ..asked(&workshop, &ben, &photo)
+        ..asked(&fixture, &ben, &photo)
     };
-    let checks = (0..10).map(|_| workshop.assembly.check(&ben, std::slice::from_ref(&wrong)));
+    let checks = (0..10).map(|_| fixture.assembly.check(&ben, std::slice::from_ref(&wrong)));
     for checked in future::join_all(checks).await {
         assert!(matches!(checked.unwrap()[0], CheckedImage::Absent { .. }));
     }
     assert_eq!(
-        workshop.blobs.count("read"),
+        fixture.blobs.count("read"),
         usize::try_from(PROOF_FAILURES_PER_DAY).unwrap()
     );
 }
 
 #[tokio::test]
 async fn a_disk_that_cannot_be_read_is_nobodys_failure() {
-    let workshop = Workshop::open().await;
-    let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
+    let fixture = Fixture::open().await;
+    let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
-    let right = asked(&workshop, &ben, &photo);
+    let right = asked(&fixture, &ben, &photo);
     for _ in 0..=PROOF_FAILURES_PER_DAY {
-        workshop.blobs.fail_next("read");
-        let checked = workshop
+        fixture.blobs.fail_next("read");
+        let checked = fixture
             .assembly
             .check(&ben, std::slice::from_ref(&right))
             .await
             .unwrap();
         assert!(matches!(checked[0], CheckedImage::Absent { .. }));
     }
-    assert_eq!(workshop.blobs.count("quarantine"), 0);
+    assert_eq!(fixture.blobs.count("quarantine"), 0);
     assert!(matches!(
-        workshop.assembly.check(&ben, &[right]).await.unwrap()[0],
+        fixture.assembly.check(&ben, &[right]).await.unwrap()[0],
         CheckedImage::Linked { .. }
     ));
 }
 
 #[tokio::test]
 async fn a_full_batch_is_answered_in_the_order_asked() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let image = |number: u64| {
         let fingerprint = Fingerprint::of(&number.to_be_bytes());
         CheckImage {
@@ -745,7 +749,7 @@ async fn a_full_batch_is_answered_in_the_order_asked() {
         }
     };
     let images: Vec<_> = (0..1000).map(image).collect();
-    let checked = workshop.assembly.check(&anna, &images).await.unwrap();
+    let checked = fixture.assembly.check(&anna, &images).await.unwrap();
     let absent = |image: &CheckImage| CheckedImage::Absent {
         fingerprint: image.fingerprint,
     };

@@ -131,19 +131,19 @@ pub(super) async fn several_images_are_stored_at_once(place: &Place) {
             .collect();
         assert!(
             blobs
-                .store_several(several)
+                .store_batch(several)
                 .await
                 .unwrap()
-                .damaged
+                .mismatched
                 .is_empty()
         );
     }
     assert!(
         blobs
-            .store_several(Vec::new())
+            .store_batch(Vec::new())
             .await
             .unwrap()
-            .damaged
+            .mismatched
             .is_empty()
     );
     for image in &images {
@@ -164,7 +164,7 @@ pub(super) async fn of_several_only_the_damaged_are_left_out(place: &Place) {
         (sound.fingerprint, sound.bytes.clone()),
     ];
     assert_eq!(
-        blobs.store_several(several).await.unwrap().damaged,
+        blobs.store_batch(several).await.unwrap().mismatched,
         [damaged.fingerprint].into()
     );
     sound.assert_stored(&*blobs).await;
@@ -172,10 +172,10 @@ pub(super) async fn of_several_only_the_damaged_are_left_out(place: &Place) {
     sent.assert_absent(&*blobs).await;
     // What stands there already is not harmed.
     let several = blobs
-        .store_several(vec![(sound.fingerprint, sent.bytes)])
+        .store_batch(vec![(sound.fingerprint, sent.bytes)])
         .await
         .unwrap();
-    assert_eq!(several.damaged, [sound.fingerprint].into());
+    assert_eq!(several.mismatched, [sound.fingerprint].into());
     sound.assert_stored(&*blobs).await;
 }
 

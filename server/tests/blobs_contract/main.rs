@@ -12,10 +12,10 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint};
-use heirloom_server::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, Section, UploadKey};
+use heirloom_server::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, Prefix, UploadKey};
 use heirloom_server::config::DataDir;
 
-mod clearing;
+mod gc;
 mod images;
 mod uploads;
 
@@ -82,8 +82,8 @@ impl Image {
         stream::iter(pieces).boxed()
     }
 
-    fn section(&self) -> Section {
-        Section::of(self.fingerprint)
+    fn section(&self) -> Prefix {
+        Prefix::of(self.fingerprint)
     }
 
     fn key(&self, user: i64) -> UploadKey {
@@ -200,7 +200,7 @@ mod local {
             reopening_keeps_uploads,
             a_late_shard_never_reaches_the_image,
             eight_may_seal_at_once;
-        clearing:
+        gc:
             a_removed_image_is_gone_wherever_it_stood,
             what_was_just_stored_stays_until_its_stay_ends,
             nobody_stores_where_somebody_removes,

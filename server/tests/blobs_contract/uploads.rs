@@ -22,7 +22,7 @@ pub(super) async fn shards_in_any_order_become_the_image(place: &Place) {
         image.assert_absent(&*blobs).await;
         image.write(&*blobs, 1, start, end).await;
     }
-    drop(blobs.seal(image.key(1), image.size()).await.unwrap());
+    drop(blobs.finish(image.key(1), image.size()).await.unwrap());
     image.assert_stored(&*blobs).await;
     assert!(blobs.uploads().await.unwrap().is_empty());
 }
@@ -36,7 +36,7 @@ pub(super) async fn shards_written_at_once_become_the_image(place: &Place) {
         image.write(&*blobs, 1, start, (start + 130_000).min(1_600_000))
     });
     future::join_all(writes).await;
-    drop(blobs.seal(image.key(1), image.size()).await.unwrap());
+    drop(blobs.finish(image.key(1), image.size()).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
@@ -45,16 +45,16 @@ pub(super) async fn sealing_twice_is_fine(place: &Place) {
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 1000).await;
     for _ in 0..3 {
-        drop(blobs.seal(image.key(1), 1000).await.unwrap());
+        drop(blobs.finish(image.key(1), 1000).await.unwrap());
         image.assert_stored(&*blobs).await;
     }
-    blobs.seal(image.key(1), 1001).await.unwrap_err();
+    blobs.finish(image.key(1), 1001).await.unwrap_err();
 }
 
 pub(super) async fn there_is_nothing_to_seal_without_an_upload(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 1000);
-    let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
+    let error = blobs.finish(image.key(1), 1000).await.unwrap_err();
     assert!(matches!(error, BlobError::Missing(_)), "{error}");
     image.assert_absent(&*blobs).await;
 }
@@ -67,7 +67,7 @@ pub(super) async fn sealing_the_wrong_content_leaves_no_image(place: &Place) {
         .await
         .unwrap();
     for _ in 0..2 {
-        let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
+        let error = blobs.finish(image.key(1), 1000).await.unwrap_err();
         assert!(
             matches!(error, BlobError::WrongFingerprint { expected, found }
                 if expected == image.fingerprint && found == other.fingerprint),
@@ -77,7 +77,7 @@ pub(super) async fn sealing_the_wrong_content_leaves_no_image(place: &Place) {
     }
     blobs.discard(image.key(1)).await.unwrap();
     image.write(&*blobs, 1, 0, 1000).await;
-    drop(blobs.seal(image.key(1), 1000).await.unwrap());
+    drop(blobs.finish(image.key(1), 1000).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
@@ -85,7 +85,7 @@ pub(super) async fn sealing_the_wrong_length_leaves_no_image(place: &Place) {
     let blobs = place.open().await;
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 999).await;
-    let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
+    let error = blobs.finish(image.key(1), 1000).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -100,7 +100,7 @@ pub(super) async fn sealing_the_wrong_length_leaves_no_image(place: &Place) {
         .write(image.key(1), 999, Bytes::from_static(b"too much"))
         .await
         .unwrap();
-    let error = blobs.seal(image.key(1), 1000).await.unwrap_err();
+    let error = blobs.finish(image.key(1), 1000).await.unwrap_err();
     assert!(
         matches!(
             error,
@@ -120,11 +120,11 @@ pub(super) async fn users_never_share_an_upload(place: &Place) {
     image.write(&*blobs, 1, 0, 500).await;
     image.write(&*blobs, 2, 500, 1000).await;
     assert!(matches!(
-        blobs.seal(image.key(2), 1000).await,
+        blobs.finish(image.key(2), 1000).await,
         Err(BlobError::WrongFingerprint { .. })
     ));
     assert!(matches!(
-        blobs.seal(image.key(1), 1000).await,
+        blobs.finish(image.key(1), 1000).await,
         Err(BlobError::WrongLength { .. })
     ));
     let uploads: HashSet<_> = blobs.uploads().await.unwrap().into_iter().collect();
@@ -144,7 +144,7 @@ pub(super) async fn discarding_twice_is_fine(place: &Place) {
     // Begun anew, nothing of the old one is left.
     image.write(&*blobs, 1, 500, 1000).await;
     assert!(matches!(
-        blobs.seal(image.key(1), 1000).await,
+        blobs.finish(image.key(1), 1000).await,
         Err(BlobError::WrongFingerprint { .. })
     ));
 }
@@ -155,7 +155,7 @@ pub(super) async fn reopening_keeps_uploads(place: &Place) {
     let blobs = place.open().await;
     assert_eq!(blobs.uploads().await.unwrap(), [image.key(1)]);
     image.write(&*blobs, 1, 500, 1000).await;
-    drop(blobs.seal(image.key(1), 1000).await.unwrap());
+    drop(blobs.finish(image.key(1), 1000).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
@@ -165,11 +165,11 @@ pub(super) async fn a_late_shard_never_reaches_the_image(place: &Place) {
         let image = Image::new(round, 200_000);
         image.write(&*blobs, 1, 0, 200_000).await;
         let other_bytes = || blobs.write(image.key(1), 1000, Bytes::from_static(&[7; 5000]));
-        let seal = blobs.seal(image.key(1), image.size());
+        let seal = blobs.finish(image.key(1), image.size());
         let (sealed, first, second) = tokio::join!(seal, other_bytes(), other_bytes());
         first.and(second).unwrap();
         match sealed {
-            Ok(_stay) => image.assert_stored(&*blobs).await,
+            Ok(_guard) => image.assert_stored(&*blobs).await,
             Err(BlobError::WrongFingerprint { .. }) => image.assert_absent(&*blobs).await,
             Err(error) => panic!("round {round}: {error}"),
         }
@@ -183,7 +183,7 @@ pub(super) async fn eight_may_seal_at_once(place: &Place) {
     for user in 1..=4 {
         image.write(&*blobs, user, 0, 500_000).await;
     }
-    let seals = (0..8).map(|seal| blobs.seal(image.key(seal % 4 + 1), image.size()));
+    let seals = (0..8).map(|seal| blobs.finish(image.key(seal % 4 + 1), image.size()));
     for sealed in future::join_all(seals).await {
         drop(sealed.unwrap());
     }

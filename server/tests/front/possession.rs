@@ -21,7 +21,7 @@ async fn house_at_noon() -> House {
         Duration::from_millis(house.clock.now_ms().rem_euclid(day_ms).unsigned_abs());
     house
         .clock
-        .push((DAY + DAY / 2).saturating_sub(since_midnight));
+        .advance((DAY + DAY / 2).saturating_sub(since_midnight));
     house
 }
 
@@ -95,12 +95,12 @@ async fn a_nonce_is_good_for_its_hour_and_the_next() {
     anna.store(&second).await;
     let session = ben.session().await;
     assert!((1..=NONCE_SECONDS).contains(&session.nonce_renewal_s));
-    house.clock.push(HOUR);
+    house.clock.advance(HOUR);
     assert!(matches!(
         instant(&ben, &session, &first).await,
         CheckedImage::Linked { .. }
     ));
-    house.clock.push(HOUR);
+    house.clock.advance(HOUR);
     assert!(matches!(
         instant(&ben, &session, &second).await,
         CheckedImage::Absent { .. }
@@ -143,7 +143,7 @@ async fn knowing_is_not_owning() {
         "another device's proof",
     )
     .await;
-    house.clock.push(2 * HOUR);
+    house.clock.advance(2 * HOUR);
     assert_unknown(
         &ben,
         asked(&photo, Some(prove(&bens, bens.user, &photo))),
@@ -171,7 +171,7 @@ async fn knowing_is_not_owning() {
         instant(&carl, &carl.session().await, &photo).await,
         CheckedImage::Linked { .. }
     ));
-    house.clock.push(DAY);
+    house.clock.advance(DAY);
     assert!(matches!(
         instant(&ben, &ben.session().await, &photo).await,
         CheckedImage::Linked { .. }

@@ -86,7 +86,7 @@ async fn an_image_sealed_before_a_kill_and_recorded_after_it_is_not_sent_again()
         .unwrap();
     let rest = heirloom_protocol::ByteRange::new(100_000, 200_000).unwrap();
     index
-        .note_shard(user, fingerprint, 200_000, rest)
+        .record_shard(user, fingerprint, 200_000, rest)
         .await
         .unwrap();
     index.close().await;
@@ -113,7 +113,7 @@ async fn uploads_nobody_comes_back_for_expire() {
         (UPLOAD_EXPIRY.saturating_sub(hour), 200),
         (UPLOAD_EXPIRY + hour, 404),
     ] {
-        clock.push(later);
+        clock.advance(later);
         let house = House::open_with(data, clock, |_| {}).await;
         let anna = house.guest("anna").await;
         assert_eq!(

@@ -72,7 +72,7 @@ async fn a_server_clears_away_by_itself_what_nobody_has_had_for_a_day() {
     let (none, day) = (Duration::ZERO, Duration::from_hours(24));
     for (trash_expiry, later, left) in [(TRASH_EXPIRY, none, 2), (none, none, 2), (none, day, 1)] {
         let clock = Clock::default();
-        clock.push(later);
+        clock.advance(later);
         let house =
             House::open_with(data, clock, |config| config.trash_expiry = trash_expiry).await;
         let ben = house.guest("ben").await;

@@ -7,11 +7,14 @@ use super::{Place, image, length_of, range, two_users};
 pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     assert_eq!(length_of(&index, image(1)).await, None);
-    let first = index.hold(anna, image(1), 1000).await.unwrap();
+    let first = index.add_holding(anna, image(1), 1000).await.unwrap();
     assert_eq!((first.fingerprint, first.size), (image(1), 1000));
     assert!(first.stored_at_ms > 1_700_000_000_000, "{first:?}");
     tokio::time::sleep(std::time::Duration::from_millis(3)).await;
-    assert_eq!(index.hold(anna, image(1), 1000).await.unwrap(), first);
+    assert_eq!(
+        index.add_holding(anna, image(1), 1000).await.unwrap(),
+        first
+    );
     assert_eq!(index.link(anna, image(1)).await.unwrap(), Some(first));
     assert_eq!(
         index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)],
@@ -22,18 +25,18 @@ pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(pla
 
 pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
-    let before = index.hold(anna, image(5), 5).await.unwrap();
-    index.hold(ben, image(6), 6).await.unwrap();
+    let before = index.add_holding(anna, image(5), 5).await.unwrap();
+    index.add_holding(ben, image(6), 6).await.unwrap();
     index.quarantine(image(6)).await.unwrap();
     index
-        .note_shard(anna, image(7), 7, range(0, 3))
+        .record_shard(anna, image(7), 7, range(0, 3))
         .await
         .unwrap();
     let several: Vec<_> = (0..100)
         .rev()
         .map(|number| (image(number), u64::from(number)))
         .collect();
-    let receipts = index.hold_several(anna, several.clone()).await.unwrap();
+    let receipts = index.add_holdings(anna, several.clone()).await.unwrap();
     let named: Vec<_> = receipts
         .iter()
         .map(|receipt| (receipt.fingerprint, receipt.size))
@@ -41,7 +44,7 @@ pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
     assert_eq!(named, several, "in the order asked");
     assert_eq!(receipts[94], before, "the receipt of the first time");
     assert_eq!(
-        index.hold_several(anna, several.clone()).await.unwrap(),
+        index.add_holdings(anna, several.clone()).await.unwrap(),
         receipts
     );
     let images: Vec<_> = several.iter().map(|(image, _)| *image).collect();
@@ -51,10 +54,16 @@ pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
         1,
         "brought again, it is sound for everybody who held it"
     );
-    assert!(index.interrupted(anna, &images).await.unwrap().is_empty());
     assert!(
         index
-            .hold_several(anna, Vec::new())
+            .interrupted_uploads(anna, &images)
+            .await
+            .unwrap()
+            .is_empty()
+    );
+    assert!(
+        index
+            .add_holdings(anna, Vec::new())
             .await
             .unwrap()
             .is_empty()
@@ -63,7 +72,7 @@ pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
 
 pub(super) async fn users_never_see_what_others_hold(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
-    index.hold(anna, image(1), 10).await.unwrap();
+    index.add_holding(anna, image(1), 10).await.unwrap();
     assert!(index.receipts(ben, &[image(1)]).await.unwrap().is_empty());
     let status = index.status(ben).await.unwrap();
     assert_eq!((status.images, status.image_bytes), (0, 0));
@@ -73,9 +82,9 @@ pub(super) async fn users_never_see_what_others_hold(place: &Place) {
 
 pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
-    index.hold(anna, image(1), 10).await.unwrap();
+    index.add_holding(anna, image(1), 10).await.unwrap();
     index
-        .note_shard(ben, image(1), 10, range(0, 5))
+        .record_shard(ben, image(1), 10, range(0, 5))
         .await
         .unwrap();
     let receipt = index.link(ben, image(1)).await.unwrap().unwrap();
@@ -86,7 +95,7 @@ pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
     );
     assert!(
         index
-            .interrupted(ben, &[image(1)])
+            .interrupted_uploads(ben, &[image(1)])
             .await
             .unwrap()
             .is_empty()
@@ -96,7 +105,7 @@ pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
 pub(super) async fn nothing_unknown_or_damaged_is_linked(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     assert_eq!(index.link(ben, image(1)).await.unwrap(), None);
-    index.hold(anna, image(1), 10).await.unwrap();
+    index.add_holding(anna, image(1), 10).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
     assert_eq!(index.link(ben, image(1)).await.unwrap(), None);
     assert!(index.receipts(ben, &[image(1)]).await.unwrap().is_empty());
@@ -105,13 +114,13 @@ pub(super) async fn nothing_unknown_or_damaged_is_linked(place: &Place) {
 pub(super) async fn a_damaged_image_is_nobodys_until_it_is_brought_again(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     index.quarantine(image(1)).await.unwrap();
-    let first = index.hold(anna, image(1), 10).await.unwrap();
+    let first = index.add_holding(anna, image(1), 10).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
     assert_eq!(length_of(&index, image(1)).await, None);
     assert!(index.receipts(anna, &[image(1)]).await.unwrap().is_empty());
     assert_eq!(index.status(anna).await.unwrap().images, 0);
-    index.hold(ben, image(1), 10).await.unwrap();
+    index.add_holding(ben, image(1), 10).await.unwrap();
     assert_eq!(
         index.receipts(anna, &[image(1)]).await.unwrap()[&image(1)],
         first,
@@ -123,11 +132,11 @@ pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Plac
     let (index, anna, _) = two_users(place).await;
     for number in 0..10 {
         index
-            .hold(anna, image(number), u64::from(number))
+            .add_holding(anna, image(number), u64::from(number))
             .await
             .unwrap();
         index
-            .note_shard(anna, image(number + 500), 100, range(0, 1))
+            .record_shard(anna, image(number + 500), 100, range(0, 1))
             .await
             .unwrap();
     }
@@ -140,7 +149,7 @@ pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Plac
                 .iter()
                 .all(|(fingerprint, receipt)| receipt.fingerprint == *fingerprint)
         );
-        let interrupted = index.interrupted(anna, &asked).await.unwrap();
+        let interrupted = index.interrupted_uploads(anna, &asked).await.unwrap();
         assert_eq!(interrupted.len(), if length == 1000 { 10 } else { 0 });
     }
     let twice = index.receipts(anna, &[image(3), image(3)]).await.unwrap();
@@ -150,23 +159,27 @@ pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Plac
 pub(super) async fn holding_an_image_forgets_its_upload(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     index
-        .note_shard(anna, image(1), 10, range(0, 5))
+        .record_shard(anna, image(1), 10, range(0, 5))
         .await
         .unwrap();
     index
-        .note_shard(ben, image(1), 10, range(0, 5))
+        .record_shard(ben, image(1), 10, range(0, 5))
         .await
         .unwrap();
-    index.hold(anna, image(1), 10).await.unwrap();
+    index.add_holding(anna, image(1), 10).await.unwrap();
     assert!(
         index
-            .interrupted(anna, &[image(1)])
+            .interrupted_uploads(anna, &[image(1)])
             .await
             .unwrap()
             .is_empty()
     );
     assert_eq!(
-        index.interrupted(ben, &[image(1)]).await.unwrap().len(),
+        index
+            .interrupted_uploads(ben, &[image(1)])
+            .await
+            .unwrap()
+            .len(),
         1,
         "somebody else's goes on"
     );

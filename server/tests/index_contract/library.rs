@@ -11,7 +11,7 @@ use super::{Place, applied, conflict, image, path, put, relocate, remove, two_us
 async fn with_images(place: &Place) -> (Index, UserId, UserId) {
     let (index, anna, ben) = two_users(place).await;
     for number in 0..10 {
-        index.hold(anna, image(number), 100).await.unwrap();
+        index.add_holding(anna, image(number), 100).await.unwrap();
     }
     (index, anna, ben)
 }
@@ -26,7 +26,7 @@ async fn change(index: &Index, user: UserId, change: LibraryChange) -> LibraryOu
 
 /// What stands where: version, path, image.
 async fn standing(index: &Index, user: UserId) -> Vec<(u64, String, Option<u32>)> {
-    let feed = index.library_since(user, 0, 1000).await.unwrap();
+    let feed = index.library_changes(user, 0, 1000).await.unwrap();
     let number = |photo: LibraryPhoto| {
         (0..100)
             .find(|number| image(*number) == photo.fingerprint)
@@ -45,7 +45,7 @@ async fn trashed(index: &Index, user: UserId) -> u64 {
 pub(super) async fn a_put_is_listed_with_its_version(place: &Place) {
     let (index, anna, _) = with_images(place).await;
     assert_eq!(change(&index, anna, put("a/b.jpg", 1, 0)).await, applied(1));
-    let feed = index.library_since(anna, 0, 10).await.unwrap();
+    let feed = index.library_changes(anna, 0, 10).await.unwrap();
     let photo = LibraryPhoto {
         fingerprint: image(1),
         size: 100,
@@ -128,7 +128,7 @@ pub(super) async fn an_overwritten_photo_goes_to_the_trash(place: &Place) {
     };
     assert_eq!(change(&index, anna, touched).await, applied(3));
     assert_eq!(
-        index.library_since(anna, 2, 1).await.unwrap().entries[0]
+        index.library_changes(anna, 2, 1).await.unwrap().entries[0]
             .photo
             .unwrap()
             .mtime_ns,
@@ -293,7 +293,7 @@ pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
     change(&index, anna, put("2", 9, 3)).await;
     let (mut since, mut seen) = (0, Vec::new());
     loop {
-        let feed = index.library_since(anna, since, 3).await.unwrap();
+        let feed = index.library_changes(anna, since, 3).await.unwrap();
         assert!(feed.entries.len() <= 3);
         assert!(
             feed.entries
@@ -308,7 +308,7 @@ pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
     }
     assert_eq!(seen, ["0", "1", "3", "4", "5", "6", "2"]);
     assert_eq!(since, 8);
-    let nothing_new = index.library_since(anna, since, 3).await.unwrap();
+    let nothing_new = index.library_changes(anna, since, 3).await.unwrap();
     assert_eq!(
         (
             nothing_new.entries.len(),
@@ -318,14 +318,14 @@ pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
         (0, 8, false)
     );
     assert_eq!(
-        index.library_since(anna, u64::MAX, 3).await.unwrap().next,
+        index.library_changes(anna, u64::MAX, 3).await.unwrap().next,
         u64::MAX
     );
 }
 
 pub(super) async fn each_user_counts_for_themselves(place: &Place) {
     let (index, anna, ben) = with_images(place).await;
-    index.hold(ben, image(1), 100).await.unwrap();
+    index.add_holding(ben, image(1), 100).await.unwrap();
     change(&index, anna, put("a", 1, 0)).await;
     change(&index, anna, put("b", 2, 0)).await;
     assert_eq!(change(&index, ben, put("a", 1, 0)).await, applied(1));
@@ -383,7 +383,7 @@ pub(super) async fn old_trash_is_forgotten_some_at_a_time(place: &Place) {
 pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     for number in 1..=2 {
-        index.hold(anna, image(number), 10).await.unwrap();
+        index.add_holding(anna, image(number), 10).await.unwrap();
     }
     let narrow = LibraryOutcome::Refused {
         code: ErrorCode::ScopeTooNarrow,
@@ -395,7 +395,7 @@ pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {
             .unwrap(),
         [applied(1), applied(2)]
     );
-    let before = index.library_since(anna, 0, 10).await.unwrap();
+    let before = index.library_changes(anna, 0, 10).await.unwrap();
     let spoiling = vec![
         put("a", 2, 1),
         put("a", 2, 0),
@@ -407,7 +407,7 @@ pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {
         index.add_to_library(anna, spoiling).await.unwrap(),
         vec![narrow; 5]
     );
-    assert_eq!(index.library_since(anna, 0, 10).await.unwrap(), before);
+    assert_eq!(index.library_changes(anna, 0, 10).await.unwrap(), before);
     // What holds already may be said twice.
     assert_eq!(
         index

@@ -12,10 +12,10 @@ use heirloom_server::config::DataDir;
 use heirloom_server::index::{Index, NewDevice};
 
 mod accounts;
-mod clearing;
+mod gc;
 mod images;
 mod library;
-mod lifetime;
+mod lifecycle;
 mod quota;
 mod trash;
 mod uploads;
@@ -183,14 +183,14 @@ mod sqlite {
             nothing_goes_over_a_quota_and_what_is_there_stays,
             images_brought_at_once_never_share_the_last_room,
             what_is_on_its_way_takes_room_for_others;
-        clearing:
+        gc:
             an_image_is_forgotten_a_while_after_its_last_holder_let_go,
             whoever_refers_to_an_image_keeps_it,
             an_image_that_came_back_is_not_forgotten,
             a_damaged_image_that_nobody_has_is_forgotten,
             unknown_is_what_has_neither_row_nor_upload,
             of_a_link_and_a_forgetting_at_once_one_comes_first;
-        lifetime:
+        lifecycle:
             reopening_keeps_everything,
             the_secret_is_made_once,
             writes_sent_at_once_are_all_committed,
@@ -206,22 +206,23 @@ mod sqlite {
 
         #[tokio::test]
         async fn nobody_else_may_read_it() {
-            crate::lifetime::nobody_else_may_read_the_file(&Place::sqlite()).await;
+            crate::lifecycle::nobody_else_may_read_the_file(&Place::sqlite()).await;
         }
 
         #[tokio::test]
         async fn an_index_of_a_newer_server_is_left_alone() {
-            crate::lifetime::an_index_of_a_newer_server_is_left_alone(&Place::sqlite()).await;
+            crate::lifecycle::an_index_of_a_newer_server_is_left_alone(&Place::sqlite()).await;
         }
 
         #[tokio::test]
         async fn an_index_of_the_first_schema_keeps_all_it_held() {
-            crate::lifetime::an_index_of_the_first_schema_keeps_all_it_held(&Place::sqlite()).await;
+            crate::lifecycle::an_index_of_the_first_schema_keeps_all_it_held(&Place::sqlite())
+                .await;
         }
 
         #[tokio::test]
         async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds() {
-            crate::lifetime::an_index_of_the_fourth_schema_says_which_images_nobody_holds(
+            crate::lifecycle::an_index_of_the_fourth_schema_says_which_images_nobody_holds(
                 &Place::sqlite(),
             )
             .await;

@@ -10,7 +10,7 @@ use super::{Place, applied, image, path, put, remove, two_users};
 async fn with_trash(place: &Place) -> (Index, UserId, UserId) {
     let (index, anna, ben) = two_users(place).await;
     for number in 1..=4 {
-        index.hold(anna, image(number), 100).await.unwrap();
+        index.add_holding(anna, image(number), 100).await.unwrap();
     }
     let changes = vec![
         put("a", 1, 0),
@@ -81,14 +81,14 @@ pub(super) async fn what_stands_where_something_was_lost_is_told(place: &Place) 
         "what stood there was not lost"
     );
     assert_eq!(
-        index.library_since(anna, 6, 10).await.unwrap().entries[0].path,
+        index.library_changes(anna, 6, 10).await.unwrap().entries[0].path,
         path("a")
     );
 }
 
 pub(super) async fn purged_trash_lets_go_of_what_nothing_else_names(place: &Place) {
     let (index, anna, ben) = with_trash(place).await;
-    index.hold(ben, image(1), 100).await.unwrap();
+    index.add_holding(ben, image(1), 100).await.unwrap();
     index
         .change_library(anna, vec![put("d", 2, 0)])
         .await

@@ -1,7 +1,7 @@
 //! The interruption list.
 
 use heirloom_protocol::RangeSet;
-use heirloom_server::index::{IndexError, Interrupted};
+use heirloom_server::index::{IndexError, InterruptedUpload};
 
 use super::{Place, image, range, set, two_users};
 
@@ -15,18 +15,18 @@ pub(super) async fn shards_merge_in_any_order(place: &Place) {
         (5, 8, set(&[(0, 12)])),
     ] {
         let entry = index
-            .note_shard(anna, image(1), 20, range(start, end))
+            .record_shard(anna, image(1), 20, range(start, end))
             .await
             .unwrap();
         assert_eq!(
             entry,
-            Interrupted {
+            InterruptedUpload {
                 size: 20,
                 received: expected
             }
         );
         assert_eq!(
-            index.interrupted(anna, &[image(1)]).await.unwrap()[&image(1)],
+            index.interrupted_uploads(anna, &[image(1)]).await.unwrap()[&image(1)],
             entry
         );
     }
@@ -40,7 +40,7 @@ pub(super) async fn shards_noted_at_once_are_all_kept(place: &Place) {
         let index = index.clone();
         tokio::spawn(async move {
             index
-                .note_shard(anna, image(1), SHARDS * 2, range(2 * shard, 2 * shard + 1))
+                .record_shard(anna, image(1), SHARDS * 2, range(2 * shard, 2 * shard + 1))
                 .await
         })
     });
@@ -51,7 +51,7 @@ pub(super) async fn shards_noted_at_once_are_all_kept(place: &Place) {
         .map(|shard| range(2 * shard, 2 * shard + 1))
         .collect();
     assert_eq!(
-        index.interrupted(anna, &[image(1)]).await.unwrap()[&image(1)].received,
+        index.interrupted_uploads(anna, &[image(1)]).await.unwrap()[&image(1)].received,
         expected
     );
 }
@@ -59,17 +59,17 @@ pub(super) async fn shards_noted_at_once_are_all_kept(place: &Place) {
 pub(super) async fn an_upload_keeps_the_size_it_was_begun_with(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     index
-        .note_shard(anna, image(1), 20, range(0, 4))
+        .record_shard(anna, image(1), 20, range(0, 4))
         .await
         .unwrap();
     let error = index
-        .note_shard(anna, image(1), 21, range(4, 8))
+        .record_shard(anna, image(1), 21, range(4, 8))
         .await
         .unwrap_err();
     assert!(
         matches!(
             error,
-            IndexError::SizeDiffers {
+            IndexError::SizeMismatch {
                 begun: 20,
                 announced: 21
             }
@@ -77,11 +77,11 @@ pub(super) async fn an_upload_keeps_the_size_it_was_begun_with(place: &Place) {
         "{error}"
     );
     assert_eq!(
-        index.interrupted(anna, &[image(1)]).await.unwrap()[&image(1)].received,
+        index.interrupted_uploads(anna, &[image(1)]).await.unwrap()[&image(1)].received,
         set(&[(0, 4)])
     );
     index
-        .note_shard(ben, image(1), 21, range(4, 8))
+        .record_shard(ben, image(1), 21, range(4, 8))
         .await
         .unwrap();
 }
@@ -89,48 +89,55 @@ pub(super) async fn an_upload_keeps_the_size_it_was_begun_with(place: &Place) {
 pub(super) async fn users_never_share_an_upload(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     index
-        .note_shard(anna, image(1), 20, range(0, 4))
+        .record_shard(anna, image(1), 20, range(0, 4))
         .await
         .unwrap();
     assert!(
         index
-            .interrupted(ben, &[image(1)])
+            .interrupted_uploads(ben, &[image(1)])
             .await
             .unwrap()
             .is_empty()
     );
     let entry = index
-        .note_shard(ben, image(1), 20, range(4, 8))
+        .record_shard(ben, image(1), 20, range(4, 8))
         .await
         .unwrap();
     assert_eq!(entry.received, set(&[(4, 8)]));
-    index.forget_upload(anna, image(1)).await.unwrap();
-    assert_eq!(index.interrupted(ben, &[image(1)]).await.unwrap().len(), 1);
+    index.delete_upload(anna, image(1)).await.unwrap();
+    assert_eq!(
+        index
+            .interrupted_uploads(ben, &[image(1)])
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
 }
 
 pub(super) async fn forgetting_an_upload_twice_is_fine(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     index
-        .note_shard(anna, image(1), 20, range(0, 4))
+        .record_shard(anna, image(1), 20, range(0, 4))
         .await
         .unwrap();
     for _ in 0..2 {
-        index.forget_upload(anna, image(1)).await.unwrap();
+        index.delete_upload(anna, image(1)).await.unwrap();
         assert!(
             index
-                .interrupted(anna, &[image(1)])
+                .interrupted_uploads(anna, &[image(1)])
                 .await
                 .unwrap()
                 .is_empty()
         );
     }
     let entry = index
-        .note_shard(anna, image(1), 30, range(4, 8))
+        .record_shard(anna, image(1), 30, range(4, 8))
         .await
         .unwrap();
     assert_eq!(
         entry,
-        Interrupted {
+        InterruptedUpload {
             size: 30,
             received: set(&[(4, 8)])
         },
@@ -142,14 +149,14 @@ pub(super) async fn stale_uploads_are_found_oldest_first(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     for (user, number) in [(anna, 1), (ben, 2), (anna, 3)] {
         index
-            .note_shard(user, image(number), 20, range(0, 4))
+            .record_shard(user, image(number), 20, range(0, 4))
             .await
             .unwrap();
         tokio::time::sleep(std::time::Duration::from_millis(3)).await;
     }
     // A shard that was there already is a sign of life, too.
     index
-        .note_shard(anna, image(1), 20, range(0, 4))
+        .record_shard(anna, image(1), 20, range(0, 4))
         .await
         .unwrap();
     assert!(index.stale_uploads(0, 10).await.unwrap().is_empty());

@@ -11,9 +11,9 @@ use futures_util::{FutureExt as _, future, stream};
 use heirloom_protocol::possession::UserId;
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::super::Beginning;
-use super::arrival::PIECE_BYTES;
-use super::incoming::Incoming;
+use super::super::PartialBody;
+use super::image_writer::PIECE_BYTES;
+use super::incoming_file::IncomingFile;
 use super::*;
 
 /// How long an event may take on a busy machine.
@@ -40,9 +40,7 @@ enum Thing {
     FolderOfImages,
     Quarantine,
 }
-use Thing::{
-    Damaged, FolderOfImages, Images, Incoming as IncomingFile, Quarantine, Upload, Uploads,
-};
+use Thing::{Damaged, FolderOfImages, Images, Incoming, Quarantine, Upload, Uploads};
 
 /// A disk that tells what it does, fails where it is told to, and can make syncs wait for each
 /// other.
@@ -60,7 +58,7 @@ impl WatchedDisk {
         let parts: Vec<_> = path.iter().map(|part| part.to_str().unwrap()).collect();
         match parts.as_slice() {
             ["uploads"] => Uploads,
-            ["uploads", name] if name.starts_with("incoming-") => IncomingFile,
+            ["uploads", name] if name.starts_with("incoming-") => Incoming,
             ["uploads", _] => Upload,
             ["images"] => Images,
             ["images", _] => FolderOfImages,
@@ -204,7 +202,7 @@ async fn write(house: &House) -> Result<(), BlobError> {
 async fn seal(house: &House) -> Result<(), BlobError> {
     house
         .blobs
-        .seal(key(), CONTENT.len() as u64)
+        .finish(key(), CONTENT.len() as u64)
         .await
         .map(drop)
 }
@@ -214,9 +212,9 @@ async fn a_stored_image_is_synced_then_named_then_its_folder_synced_then_acknowl
     let house = House::new().await;
     store(&house).await.unwrap();
     let name = [
-        Call::Sync(IncomingFile),
+        Call::Sync(Incoming),
         Call::SyncFolder(Images),
-        Call::Rename(IncomingFile, Thing::Image),
+        Call::Rename(Incoming, Thing::Image),
         Call::SyncFolder(FolderOfImages),
     ];
     assert_eq!(house.calls(), name, "the first image of a folder");
@@ -240,10 +238,10 @@ async fn several_images_are_all_synced_before_any_is_named_and_the_folders_last(
         several.push((Fingerprint::of(&content), content));
     }
     assert!(folders.len() < several.len(), "some share a folder");
-    house.blobs.store_several(several).await.unwrap();
+    house.blobs.store_batch(several).await.unwrap();
     let order = [
-        vec![Call::Sync(IncomingFile); 40],
-        vec![Call::Rename(IncomingFile, Thing::Image); 40],
+        vec![Call::Sync(Incoming); 40],
+        vec![Call::Rename(Incoming, Thing::Image); 40],
         vec![Call::SyncFolder(FolderOfImages); folders.len()],
     ];
     assert_eq!(house.calls(), order.concat());
@@ -253,15 +251,15 @@ async fn several_images_are_all_synced_before_any_is_named_and_the_folders_last(
 async fn several_images_are_not_acknowledged_when_a_call_fails() {
     for call in [
         Call::Write,
-        Call::Sync(IncomingFile),
-        Call::Rename(IncomingFile, Thing::Image),
+        Call::Sync(Incoming),
+        Call::Rename(Incoming, Thing::Image),
         Call::SyncFolder(FolderOfImages),
     ] {
         let house = House::new().await;
         house.fail(call, io::ErrorKind::Other);
         let error = house
             .blobs
-            .store_several(vec![(fingerprint(), Bytes::from_static(CONTENT))])
+            .store_batch(vec![(fingerprint(), Bytes::from_static(CONTENT))])
             .await
             .unwrap_err();
         assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
@@ -362,7 +360,7 @@ async fn the_name_of_an_upload_that_another_server_dropped_is_synced_again() {
 }
 
 /// What came of an image before its sender broke off.
-async fn beginning(house: &House) -> Box<dyn Beginning> {
+async fn beginning(house: &House) -> Box<dyn PartialBody> {
     let came = [
         Ok(Bytes::from_static(&CONTENT[..8])),
         Err(io::ErrorKind::ConnectionReset.into()),
@@ -376,7 +374,7 @@ async fn beginning(house: &House) -> Box<dyn Beginning> {
         )
         .await
     {
-        Err(BlobError::Sender { beginning, .. }) => beginning,
+        Err(BlobError::Sender { partial, .. }) => partial,
         other => panic!("{other:?}"),
     }
 }
@@ -387,8 +385,8 @@ async fn a_kept_beginning_is_synced_then_named_then_its_folder_synced_then_ackno
     let kept = beginning(&house).await.keep(key()).await.unwrap();
     assert_eq!(kept, ByteRange::new(0, 8).ok());
     let order = [
-        Call::Sync(IncomingFile),
-        Call::Rename(IncomingFile, Upload),
+        Call::Sync(Incoming),
+        Call::Rename(Incoming, Upload),
         Call::SyncFolder(Uploads),
     ];
     assert_eq!(house.calls(), order);
@@ -458,10 +456,10 @@ async fn a_removed_image_leaves_with_both_folders_synced() {
     assert_eq!(house.calls(), order);
 }
 
-async fn remove(house: &House) -> Result<Freed, BlobError> {
+async fn remove(house: &House) -> Result<RemovedStats, BlobError> {
     let alone = house
         .blobs
-        .seclude(Section::of(fingerprint()))
+        .try_lock_exclusive(Prefix::of(fingerprint()))
         .await
         .unwrap()
         .expect("nobody is storing");
@@ -472,9 +470,9 @@ async fn remove(house: &House) -> Result<Freed, BlobError> {
 async fn no_store_is_acknowledged_when_a_call_fails() {
     for call in [
         Call::Write,
-        Call::Sync(IncomingFile),
+        Call::Sync(Incoming),
         Call::SyncFolder(Images),
-        Call::Rename(IncomingFile, Thing::Image),
+        Call::Rename(Incoming, Thing::Image),
         Call::SyncFolder(FolderOfImages),
     ] {
         let house = House::new().await;
@@ -539,10 +537,7 @@ async fn a_store_dropped_half_way_removes_its_file() {
     // The body's only piece goes to the disk; then the store waits for more.
     assert!(store.now_or_never().is_none());
     assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Write));
-    assert_eq!(
-        house.calls.recv_timeout(SOON),
-        Ok(Call::Remove(IncomingFile))
-    );
+    assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Remove(Incoming)));
 }
 
 #[tokio::test]
@@ -569,7 +564,7 @@ async fn what_a_crash_left_is_swept_and_what_is_in_use_is_not() {
     let abandoned = house.data.uploads().join("incoming-0123");
     fs::write(&abandoned, b"half a photo").unwrap();
     write(&house).await.unwrap();
-    let in_use = Incoming::create(Arc::new(KernelDisk), &house.data.uploads()).unwrap();
+    let in_use = IncomingFile::create(Arc::new(KernelDisk), &house.data.uploads()).unwrap();
     assert_eq!(house.uploads(), 3);
     let second = LocalBlobs::open(&house.data).await.unwrap();
     assert!(!abandoned.exists());

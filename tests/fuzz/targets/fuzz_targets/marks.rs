@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::index::marks_trial(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::index::fuzz_scrub_cursor(bytes));

@@ -6,7 +6,7 @@ use futures_util::StreamExt as _;
 use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 use tokio::task::spawn_blocking;
 
-use super::Pace;
+use super::Throttle;
 use crate::blobs::{BlobError, Blobs};
 
 /// "Input/output error" (errno(3), EIO): what a disk answers for a sector that it has lost.
@@ -14,29 +14,29 @@ const EIO: i32 = 5;
 
 /// What a look found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Integrity {
     /// The bytes are those of the fingerprint.
-    Sound,
+    Intact,
     /// They are not, or they are gone, or the disk has lost some of them.
-    Damaged,
+    Corrupt,
     /// The storage did not answer; says nothing about the image.
     Unreadable,
 }
 
 /// Reads an image at the pace.
-pub(super) async fn look(
+pub(super) async fn verify_image(
     blobs: &dyn Blobs,
     fingerprint: Fingerprint,
     size: u64,
-    pace: &mut Pace,
-) -> Verdict {
-    match found(blobs, fingerprint, size, pace).await {
-        Ok(found) if found == fingerprint => Verdict::Sound,
-        Ok(_) => Verdict::Damaged,
-        Err(error) if is_lost(&error) => Verdict::Damaged,
+    throttle: &mut Throttle,
+) -> Integrity {
+    match found(blobs, fingerprint, size, throttle).await {
+        Ok(found) if found == fingerprint => Integrity::Intact,
+        Ok(_) => Integrity::Corrupt,
+        Err(error) if is_lost(&error) => Integrity::Corrupt,
         Err(error) => {
             tracing::warn!(%fingerprint, error = &error as &dyn std::error::Error, "a stored image cannot be read now");
-            Verdict::Unreadable
+            Integrity::Unreadable
         }
     }
 }
@@ -46,7 +46,7 @@ async fn found(
     blobs: &dyn Blobs,
     fingerprint: Fingerprint,
     size: u64,
-    pace: &mut Pace,
+    throttle: &mut Throttle,
 ) -> Result<Fingerprint, BlobError> {
     let failed = |source| BlobError::Io {
         doing: "read image",
@@ -58,7 +58,7 @@ async fn found(
         let mut pieces = blobs.read(fingerprint, whole).await?;
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(failed)?;
-            pace.keep(piece.len() as u64).await;
+            throttle.keep(piece.len() as u64).await;
             // Off the reactor: a piece takes a millisecond.
             let hashed = spawn_blocking(move || {
                 hashing.update(&piece);
@@ -110,7 +110,7 @@ mod tests {
         let (fingerprint, size) = (Fingerprint::of(CONTENT), CONTENT.len() as u64);
         drop(
             blobs
-                .store_several(vec![(fingerprint, Bytes::from_static(CONTENT))])
+                .store_batch(vec![(fingerprint, Bytes::from_static(CONTENT))])
                 .await
                 .unwrap(),
         );
@@ -123,21 +123,21 @@ mod tests {
             b"",
         ];
         for (stands, verdict) in others
-            .map(|other| (other, Verdict::Damaged))
+            .map(|other| (other, Integrity::Corrupt))
             .into_iter()
-            .chain([(CONTENT, Verdict::Sound)])
+            .chain([(CONTENT, Integrity::Intact)])
         {
             fs::write(&image, stands).unwrap();
             assert_eq!(
-                look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await,
+                verify_image(&blobs, fingerprint, size, &mut Throttle::new(u64::MAX)).await,
                 verdict,
                 "{stands:?}"
             );
         }
         fs::remove_file(&image).unwrap();
         assert_eq!(
-            look(&blobs, fingerprint, size, &mut Pace::new(u64::MAX)).await,
-            Verdict::Damaged
+            verify_image(&blobs, fingerprint, size, &mut Throttle::new(u64::MAX)).await,
+            Integrity::Corrupt
         );
     }
 

@@ -12,9 +12,9 @@ use super::{Place, applied, device, image, length_of, put, range, two_users};
 pub(super) async fn reopening_keeps_everything(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     let token = index.add_device(anna, device([1; 32])).await.unwrap();
-    let receipt = index.hold(anna, image(1), 10).await.unwrap();
+    let receipt = index.add_holding(anna, image(1), 10).await.unwrap();
     let entry = index
-        .note_shard(ben, image(2), 10, range(2, 5))
+        .record_shard(ben, image(2), 10, range(2, 5))
         .await
         .unwrap();
     index.count_proof_failure(ben, 1).await.unwrap();
@@ -37,13 +37,13 @@ pub(super) async fn reopening_keeps_everything(place: &Place) {
         receipt
     );
     assert_eq!(
-        index.interrupted(ben, &[image(2)]).await.unwrap()[&image(2)],
+        index.interrupted_uploads(ben, &[image(2)]).await.unwrap()[&image(2)],
         entry
     );
     assert_eq!(index.proof_failures(ben, 1).await.unwrap(), 1);
     assert_eq!(
         index
-            .library_since(anna, 0, 10)
+            .library_changes(anna, 0, 10)
             .await
             .unwrap()
             .entries
@@ -80,7 +80,7 @@ pub(super) async fn writes_sent_at_once_are_all_committed(place: &Place) {
     let writes = (0..400).map(|number| {
         let index = index.clone();
         let user = if number % 2 == 0 { anna } else { ben };
-        tokio::spawn(async move { index.hold(user, image(number / 2), 10).await })
+        tokio::spawn(async move { index.add_holding(user, image(number / 2), 10).await })
     });
     for write in writes.collect::<Vec<_>>() {
         write.await.unwrap().unwrap();
@@ -95,7 +95,7 @@ pub(super) async fn writes_sent_at_once_are_all_committed(place: &Place) {
 pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     index
-        .note_shard(anna, image(1), 20, range(0, 1))
+        .record_shard(anna, image(1), 20, range(0, 1))
         .await
         .unwrap();
     let mut writes = tokio::task::JoinSet::new();
@@ -106,15 +106,15 @@ pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
             matches!(taken.add_user("anna").await, Err(IndexError::NameTaken(_)))
         });
         writes.spawn(async move {
-            let noted = misfit.note_shard(anna, image(1), 21, range(0, 9)).await;
-            matches!(noted, Err(IndexError::SizeDiffers { .. }))
+            let noted = misfit.record_shard(anna, image(1), 21, range(0, 9)).await;
+            matches!(noted, Err(IndexError::SizeMismatch { .. }))
         });
         writes.spawn(async move {
             let changed = lost.change_library(UserId(1), vec![put("a", 1, 0)]).await;
             matches!(changed, Err(IndexError::NoSuchUser(_)))
         });
         writes.spawn(async move {
-            good.note_shard(anna, image(2), 200, range(2 * number, 2 * number + 1))
+            good.record_shard(anna, image(2), 200, range(2 * number, 2 * number + 1))
                 .await
                 .is_ok()
         });
@@ -127,7 +127,7 @@ pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
             .all(|as_it_should_be| as_it_should_be)
     );
     let noted = index
-        .interrupted(anna, &[image(1), image(2)])
+        .interrupted_uploads(anna, &[image(1), image(2)])
         .await
         .unwrap();
     assert_eq!(noted[&image(1)].received.byte_count(), 1);
@@ -137,16 +137,16 @@ pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
 pub(super) async fn a_write_is_carried_out_even_if_nobody_waits(place: &Place) {
     let (index, anna, _) = two_users(place).await;
     for number in 0..20 {
-        let waiting = index.hold(anna, image(number), 10);
+        let waiting = index.add_holding(anna, image(number), 10);
         // Long enough to hand it in, mostly too short for its commit.
         drop(tokio::time::timeout(Duration::from_micros(50), waiting).await);
     }
     // Handed in behind them, so committed behind them.
-    index.hold(anna, image(100), 10).await.unwrap();
+    index.add_holding(anna, image(100), 10).await.unwrap();
     let held = index.status(anna).await.unwrap().images;
     assert!(held >= 2, "{held} images are held");
     for number in 0..20 {
-        index.hold(anna, image(number), 10).await.unwrap();
+        index.add_holding(anna, image(number), 10).await.unwrap();
     }
     assert_eq!(index.status(anna).await.unwrap().images, 21);
 }
@@ -156,12 +156,12 @@ pub(super) async fn a_closed_index_says_so(place: &Place) {
     let writes: Vec<_> = (0..20)
         .map(|number| {
             let index = index.clone();
-            tokio::spawn(async move { index.hold(anna, image(number), 10).await })
+            tokio::spawn(async move { index.add_holding(anna, image(number), 10).await })
         })
         .collect();
     tokio::join!(index.close(), index.close());
     assert!(matches!(
-        index.hold(anna, image(99), 10).await,
+        index.add_holding(anna, image(99), 10).await,
         Err(IndexError::Closed)
     ));
     assert!(matches!(
@@ -189,7 +189,7 @@ pub(super) async fn two_processes_may_write_at_once(place: &Place) {
     // A link reads before it writes: what it read must not be outdated by the other process.
     let hold_and_link = |index: Index, first: u32| async move {
         for number in first..first + 50 {
-            index.hold(anna, image(number), 10).await.unwrap();
+            index.add_holding(anna, image(number), 10).await.unwrap();
             index.link(ben, image(number)).await.unwrap().unwrap();
         }
     };
@@ -200,13 +200,13 @@ pub(super) async fn two_processes_may_write_at_once(place: &Place) {
     assert_eq!(server.status(anna).await.unwrap().images, 100);
     assert_eq!(server.status(ben).await.unwrap().images, 100);
     admin.close().await;
-    server.hold(anna, image(100), 10).await.unwrap();
+    server.add_holding(anna, image(100), 10).await.unwrap();
     assert_eq!(place.open().await.status(anna).await.unwrap().images, 101);
 }
 
 pub(super) async fn nobody_else_may_read_the_file(place: &Place) {
     let (index, anna, _) = two_users(place).await;
-    index.hold(anna, image(1), 10).await.unwrap();
+    index.add_holding(anna, image(1), 10).await.unwrap();
     let files = std::fs::read_dir(place.folder.path().join("data")).unwrap();
     let mut seen = 0;
     for file in files
@@ -285,9 +285,9 @@ const TO_THE_FOURTH: [&str; 4] = [
 pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     for number in 1..=3 {
-        index.hold(anna, image(number), 100).await.unwrap();
+        index.add_holding(anna, image(number), 100).await.unwrap();
     }
-    index.hold(ben, image(2), 100).await.unwrap();
+    index.add_holding(ben, image(2), 100).await.unwrap();
     index.close().await;
     let older = sqlx::AnyPool::connect(&place.url).await.unwrap();
     for statement in TO_THE_FOURTH {
@@ -301,10 +301,10 @@ pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds
         .unwrap();
     older.close().await;
     let index = place.open().await;
-    assert_eq!(index.released(0, None, 10).await.unwrap(), [image(1)]);
+    assert_eq!(index.unreferenced(0, None, 10).await.unwrap(), [image(1)]);
     assert_eq!(
         index
-            .forget_images(vec![image(1), image(2), image(3)], 0)
+            .delete_unreferenced(vec![image(1), image(2), image(3)], 0)
             .await
             .unwrap(),
         [image(1)]

@@ -23,19 +23,19 @@ const AT_ONCE: usize = 4;
 /// Photos that are prepared together.
 const BATCH: usize = 40;
 
-/// The workshop, its people, and the same house as another process sees it.
+/// The fixture, its people, and the same house as another process sees it.
 struct Race {
-    workshop: Workshop,
+    fixture: Fixture,
     /// Who lets go.
     anna: Caller,
     /// Who want the images again.
     others: [Caller; 4],
-    clearings: [Clearing; 2],
+    clearings: [GarbageCollector; 2],
     random: fastrand::Rng,
 }
 
 /// How somebody gets an image.
-type Way = fn(Assembly, Caller, CheckImage, Bytes) -> BoxFuture<'static, bool>;
+type Way = fn(UploadService, Caller, CheckImage, Bytes) -> BoxFuture<'static, bool>;
 
 /// All of them; each answers whether the image was said to be theirs.
 const WAYS: [Way; 4] = [
@@ -75,10 +75,7 @@ const WAYS: [Way; 4] = [
             let parcel = Bytes::from([&list.line()[..], &photo].concat());
             let length = parcel.len() as u64;
             let body = stream::once(async { Ok(parcel) }).boxed();
-            let unpacked = assembly
-                .receive_parcel(&caller, length, body)
-                .await
-                .unwrap();
+            let unpacked = assembly.receive_batch(&caller, length, body).await.unwrap();
             matches!(unpacked[0], Unpacked::Stored { .. })
         })
     },
@@ -90,24 +87,24 @@ fn is_stored(state: &UploadState) -> bool {
 
 impl Race {
     async fn open(seed: u64) -> Self {
-        let workshop = Workshop::open().await;
-        let anna = workshop.user("anna").await;
+        let fixture = Fixture::open().await;
+        let anna = fixture.user("anna").await;
         let others = [
-            workshop.user("ben").await,
-            workshop.user("carl").await,
-            workshop.user("dora").await,
-            workshop.user("emil").await,
+            fixture.user("ben").await,
+            fixture.user("carl").await,
+            fixture.user("dora").await,
+            fixture.user("emil").await,
         ];
-        let folder = DataDir::open(workshop.data.path()).unwrap();
-        let command = Clearing::new(
+        let folder = DataDir::open(fixture.data.path()).unwrap();
+        let command = GarbageCollector::new(
             Index::open(&folder.index_url()).await.unwrap(),
             Arc::new(LocalBlobs::open(&folder).await.unwrap()),
             Clock::default(),
             SharedCounters::default(),
         );
-        let clearings = [workshop.assembly.clearing.clone(), command];
+        let clearings = [fixture.assembly.clearing.clone(), command];
         Self {
-            workshop,
+            fixture,
             anna,
             others,
             clearings,
@@ -134,15 +131,10 @@ impl Race {
             .iter()
             .map(|(fingerprint, photo)| (*fingerprint, photo.len() as u64))
             .collect();
-        let several = self
-            .workshop
-            .blobs
-            .store_several(named.clone())
-            .await
-            .unwrap();
-        self.workshop
+        let several = self.fixture.blobs.store_batch(named.clone()).await.unwrap();
+        self.fixture
             .index
-            .hold_several(self.anna.user, sized)
+            .add_holdings(self.anna.user, sized)
             .await
             .unwrap();
         drop(several);
@@ -153,7 +145,7 @@ impl Race {
             mtime_ns: 0,
             base: 0,
         };
-        let index = &self.workshop.index;
+        let index = &self.fixture.index;
         let puts = named
             .iter()
             .map(|(fingerprint, _)| put(fingerprint))
@@ -180,7 +172,7 @@ impl Race {
     async fn round(&mut self, photos: &[Bytes]) -> (usize, usize) {
         let limit = u32::try_from(AT_ONCE).unwrap();
         assert_eq!(
-            self.workshop
+            self.fixture
                 .index
                 .purge_trash(None, i64::MAX, limit)
                 .await
@@ -188,9 +180,9 @@ impl Race {
             u64::from(limit)
         );
         let released = self
-            .workshop
+            .fixture
             .index
-            .released(i64::MAX, None, 2 * AT_ONCE)
+            .unreferenced(i64::MAX, None, 2 * AT_ONCE)
             .await
             .unwrap();
         let wanted: Vec<&Bytes> = released
@@ -206,9 +198,9 @@ impl Race {
         for photo in &wanted {
             for (way, caller) in WAYS.iter().zip(&self.others.clone()) {
                 if self.random.usize(..WAYS.len()) == 0 {
-                    let asked = asked(&self.workshop, caller, photo);
+                    let asked = asked(&self.fixture, caller, photo);
                     let got = way(
-                        self.workshop.assembly.clone(),
+                        self.fixture.assembly.clone(),
                         caller.clone(),
                         asked,
                         (*photo).clone(),
@@ -219,7 +211,7 @@ impl Race {
         }
         let clearings = self.clearings.clone().map(|clearing| {
             self.sometime(Box::pin(async move {
-                clearing.clear_released(Duration::ZERO).await.unwrap()
+                clearing.collect_unreferenced(Duration::ZERO).await.unwrap()
             }))
         });
         let (clearings, got) = (
@@ -260,7 +252,7 @@ impl Race {
 
     async fn reads(&self, caller: &Caller, photo: &Bytes) -> bool {
         let image = self
-            .workshop
+            .fixture
             .assembly
             .image(caller, Fingerprint::of(photo))
             .await
@@ -280,14 +272,14 @@ impl Race {
     async fn stands_if_known(&self, photo: &Bytes) -> bool {
         let fingerprint = Fingerprint::of(photo);
         let known = self
-            .workshop
+            .fixture
             .index
             .image_sizes(&[fingerprint])
             .await
             .unwrap()
             .contains_key(&fingerprint);
         let stands = self
-            .workshop
+            .fixture
             .blobs
             .size(fingerprint)
             .await
@@ -326,7 +318,7 @@ async fn nothing_that_races_with_the_clearing_ever_dangles() {
             // What was left because somebody was just storing beside it: the next round wants
             // images of its own.
             race.clearings[0]
-                .clear_released(Duration::ZERO)
+                .collect_unreferenced(Duration::ZERO)
                 .await
                 .unwrap();
         }
@@ -340,9 +332,9 @@ async fn nothing_that_races_with_the_clearing_ever_dangles() {
 
 #[tokio::test]
 async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_after_its_grace() {
-    let workshop = Workshop::open().await;
-    let (mut anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
-    workshop
+    let fixture = Fixture::open().await;
+    let (mut anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
+    fixture
         .index
         .set_quota(anna.user, Some(100_000))
         .await
@@ -350,20 +342,20 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
     // A token that was looked up before there was a quota: the index has the last word.
     anna.quota = None;
     let (large, held) = (photo(200_000), photo(150_000));
-    workshop
+    fixture
         .assembly
         .receive(&ben, shard(&held, 0, 150_000))
         .await
         .unwrap();
     for photo in [&large, &held] {
-        let refused = workshop
+        let refused = fixture
             .assembly
             .receive(&anna, shard(photo, 0, photo.len()))
             .await;
         assert!(
             matches!(
                 refused,
-                Err(AssemblyError::Index {
+                Err(UploadError::Index {
                     source: IndexError::OverQuota { .. },
                     ..
                 })
@@ -372,12 +364,12 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
         );
     }
     assert_eq!(
-        workshop.blobs.size(Fingerprint::of(&large)).await.unwrap(),
+        fixture.blobs.size(Fingerprint::of(&large)).await.unwrap(),
         None,
         "nobody has it"
     );
     assert_eq!(
-        workshop.blobs.size(Fingerprint::of(&held)).await.unwrap(),
+        fixture.blobs.size(Fingerprint::of(&held)).await.unwrap(),
         Some(150_000),
         "it is Ben's"
     );
@@ -385,47 +377,43 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
     // Stored, and stopped short of the record.
     let stray = photo(1000);
     let stored = vec![(Fingerprint::of(&stray), Bytes::from(stray.clone()))];
-    drop(workshop.blobs.store_several(stored).await.unwrap());
-    let clearing = &workshop.assembly.clearing;
+    drop(fixture.blobs.store_batch(stored).await.unwrap());
+    let clearing = &fixture.assembly.clearing;
     assert_eq!(
         clearing
-            .clear_strays(Duration::from_hours(1))
+            .collect_orphans(Duration::from_hours(1))
             .await
             .unwrap()
             .images,
         0,
         "it came just now"
     );
-    let freed = clearing.clear_strays(Duration::ZERO).await.unwrap();
+    let freed = clearing.collect_orphans(Duration::ZERO).await.unwrap();
     assert_eq!((freed.images, freed.bytes), (1, 1000));
     assert_eq!(
-        workshop.blobs.size(Fingerprint::of(&stray)).await.unwrap(),
+        fixture.blobs.size(Fingerprint::of(&stray)).await.unwrap(),
         None
     );
     assert_eq!(
-        workshop.blobs.size(Fingerprint::of(&held)).await.unwrap(),
+        fixture.blobs.size(Fingerprint::of(&held)).await.unwrap(),
         Some(150_000)
     );
 }
 
 #[tokio::test]
 async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
-    let workshop = Workshop::open().await;
-    let mut anna = workshop.user("anna").await;
-    workshop
-        .index
-        .set_quota(anna.user, Some(100))
-        .await
-        .unwrap();
+    let fixture = Fixture::open().await;
+    let mut anna = fixture.user("anna").await;
+    fixture.index.set_quota(anna.user, Some(100)).await.unwrap();
     // A token that was looked up before there was a quota.
     anna.quota = None;
     let photo = photo(1000);
     let (length, body) = parcel(&photo);
-    let refused = workshop.assembly.receive_parcel(&anna, length, body).await;
+    let refused = fixture.assembly.receive_batch(&anna, length, body).await;
     assert!(
         matches!(
             refused,
-            Err(AssemblyError::Index {
+            Err(UploadError::Index {
                 source: IndexError::OverQuota { .. },
                 ..
             })
@@ -433,22 +421,22 @@ async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
         "{refused:?}"
     );
     assert_eq!(
-        workshop.blobs.size(Fingerprint::of(&photo)).await.unwrap(),
+        fixture.blobs.size(Fingerprint::of(&photo)).await.unwrap(),
         None
     );
 }
 
 #[tokio::test]
 async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
-    let workshop = Workshop::open().await;
-    let ben = workshop.user("ben").await;
+    let fixture = Fixture::open().await;
+    let ben = fixture.user("ben").await;
     // As an index that was restored from an old copy makes of newer photos.
     let stray = photo(1000);
     let fingerprint = Fingerprint::of(&stray);
     drop(
-        workshop
+        fixture
             .blobs
-            .store_several(vec![(fingerprint, Bytes::from(stray.clone()))])
+            .store_batch(vec![(fingerprint, Bytes::from(stray.clone()))])
             .await
             .unwrap(),
     );
@@ -456,59 +444,63 @@ async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
         fingerprint,
         ..shard(&vec![7; 1000], start, end)
     };
-    workshop
+    fixture
         .assembly
         .receive(&ben, guessed(0, 500))
         .await
         .unwrap();
-    workshop.assembly.give_up(&ben, fingerprint).await.unwrap();
-    workshop
+    fixture.assembly.cancel(&ben, fingerprint).await.unwrap();
+    fixture
         .assembly
         .receive(&ben, guessed(0, 500))
         .await
         .unwrap();
-    let refused = workshop.assembly.receive(&ben, guessed(500, 1000)).await;
+    let refused = fixture.assembly.receive(&ben, guessed(500, 1000)).await;
     assert!(
-        matches!(refused, Err(AssemblyError::FingerprintMismatch { .. })),
+        matches!(refused, Err(UploadError::FingerprintMismatch { .. })),
         "{refused:?}"
     );
-    workshop
+    fixture
         .assembly
         .receive(&ben, guessed(0, 1000))
         .await
         .unwrap_err();
-    assert_eq!(workshop.blobs.size(fingerprint).await.unwrap(), Some(1000));
+    assert_eq!(fixture.blobs.size(fingerprint).await.unwrap(), Some(1000));
 }
 
 #[tokio::test]
 async fn an_upload_that_was_sealed_and_refused_keeps_its_image_until_it_is_given_up() {
-    let workshop = Workshop::open().await;
-    let mut anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let mut anna = fixture.user("anna").await;
     let photo = photo(1000);
     let fingerprint = Fingerprint::of(&photo);
-    workshop.index.set_quota(anna.user, Some(10)).await.unwrap();
+    fixture.index.set_quota(anna.user, Some(10)).await.unwrap();
     anna.quota = None;
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     assert!(
-        workshop
+        fixture
             .assembly
             .receive(&anna, shard(&photo, 500, 1000))
             .await
             .is_err()
     );
-    let clearing = workshop.assembly.clearing.clone();
+    let clearing = fixture.assembly.clearing.clone();
     assert_eq!(
-        clearing.clear_strays(Duration::ZERO).await.unwrap().images,
+        clearing
+            .collect_orphans(Duration::ZERO)
+            .await
+            .unwrap()
+            .images,
         0,
         "its upload refers to it"
     );
     // A restart finds it as it was.
-    workshop.assembly.reconcile().await.unwrap();
-    assert_eq!(workshop.blobs.size(fingerprint).await.unwrap(), Some(1000));
-    workshop.assembly.give_up(&anna, fingerprint).await.unwrap();
-    assert_eq!(workshop.blobs.size(fingerprint).await.unwrap(), None);
+    fixture.assembly.reconcile().await.unwrap();
+    assert_eq!(fixture.blobs.size(fingerprint).await.unwrap(), Some(1000));
+    fixture.assembly.cancel(&anna, fingerprint).await.unwrap();
+    assert_eq!(fixture.blobs.size(fingerprint).await.unwrap(), None);
 }

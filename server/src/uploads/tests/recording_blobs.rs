@@ -11,15 +11,15 @@ use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::blobs::{
-    BlobError, Blobs, ByteStream, Freed, LocalBlobs, Seclusion, Section, Several, Standing, Stay,
-    UploadKey,
+    BlobError, Blobs, ByteStream, ExclusiveGuard, LocalBlobs, Prefix, RemovedStats, SharedGuard,
+    StoredBatch, StoredImage, UploadKey,
 };
 
 /// More than any test writes at a time.
 const WRITES: u32 = 100;
 
 #[derive(Debug)]
-pub(super) struct Watched {
+pub(super) struct RecordingBlobs {
     local: LocalBlobs,
     asked: Mutex<Vec<&'static str>>,
     failures: Mutex<VecDeque<&'static str>>,
@@ -29,7 +29,7 @@ pub(super) struct Watched {
     pub(super) begun: Arc<Semaphore>,
 }
 
-impl Watched {
+impl RecordingBlobs {
     pub(super) fn over(local: LocalBlobs) -> Self {
         let (writes, begun) = (
             Arc::new(Semaphore::new(WRITES as usize)),
@@ -82,20 +82,23 @@ impl Watched {
 }
 
 #[async_trait]
-impl Blobs for Watched {
+impl Blobs for RecordingBlobs {
     async fn store(
         &self,
         fingerprint: Fingerprint,
         size: u64,
         body: ByteStream<'_>,
-    ) -> Result<Stay, BlobError> {
+    ) -> Result<SharedGuard, BlobError> {
         self.ask("store")?;
         self.local.store(fingerprint, size, body).await
     }
 
-    async fn store_several(&self, images: Vec<(Fingerprint, Bytes)>) -> Result<Several, BlobError> {
-        self.ask("store_several")?;
-        self.local.store_several(images).await
+    async fn store_batch(
+        &self,
+        images: Vec<(Fingerprint, Bytes)>,
+    ) -> Result<StoredBatch, BlobError> {
+        self.ask("store_batch")?;
+        self.local.store_batch(images).await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
@@ -105,9 +108,9 @@ impl Blobs for Watched {
         self.local.write(upload, offset, bytes).await
     }
 
-    async fn seal(&self, upload: UploadKey, size: u64) -> Result<Stay, BlobError> {
-        self.ask("seal")?;
-        self.local.seal(upload, size).await
+    async fn finish(&self, upload: UploadKey, size: u64) -> Result<SharedGuard, BlobError> {
+        self.ask("finish")?;
+        self.local.finish(upload, size).await
     }
 
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
@@ -136,15 +139,22 @@ impl Blobs for Watched {
         self.ask("quarantine")?;
         self.local.quarantine(fingerprint).await
     }
-    async fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError> {
-        self.local.standing(section).await
+    async fn list(&self, section: Prefix) -> Result<Vec<StoredImage>, BlobError> {
+        self.local.list(section).await
     }
 
-    async fn seclude(&self, section: Section) -> Result<Option<Seclusion>, BlobError> {
-        self.local.seclude(section).await
+    async fn try_lock_exclusive(
+        &self,
+        section: Prefix,
+    ) -> Result<Option<ExclusiveGuard>, BlobError> {
+        self.local.try_lock_exclusive(section).await
     }
 
-    async fn remove(&self, alone: Seclusion, images: Vec<Fingerprint>) -> Result<Freed, BlobError> {
+    async fn remove(
+        &self,
+        alone: ExclusiveGuard,
+        images: Vec<Fingerprint>,
+    ) -> Result<RemovedStats, BlobError> {
         self.ask("remove")?;
         self.local.remove(alone, images).await
     }

@@ -12,10 +12,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::{Assembly, AssemblyError, SHARD_MEMORY_WAIT, SHARD_TIME_MAX, index_failed};
+use super::{SHARD_MEMORY_WAIT, SHARD_TIME_MAX, UploadError, UploadService, index_failed};
 use crate::accounts::Caller;
-use crate::blobs::{BlobError, ByteStream, Stay, UploadKey};
-use crate::index::{IndexError, Interrupted};
+use crate::blobs::{BlobError, ByteStream, SharedGuard, UploadKey};
+use crate::index::{IndexError, InterruptedUpload};
 
 /// A shard as it was announced, and its bytes as they come in. The range lies inside `0..size`, and
 /// is no longer than the largest shard.
@@ -38,17 +38,13 @@ impl Shard {
     }
 }
 
-impl Assembly {
+impl UploadService {
     /// Takes a shard in (M5). Answers what has arrived, or the receipt if the image is whole with
     /// it.
     ///
     /// May be dropped half-way, as when the sender hangs up: what has come until then is kept all
     /// the same, and a write goes on by itself.
-    pub async fn receive(
-        &self,
-        caller: &Caller,
-        shard: Shard,
-    ) -> Result<UploadState, AssemblyError> {
+    pub async fn receive(&self, caller: &Caller, shard: Shard) -> Result<UploadState, UploadError> {
         let key = UploadKey {
             user: caller.user,
             fingerprint: shard.fingerprint,
@@ -77,7 +73,7 @@ impl Assembly {
         key: UploadKey,
         shard: Shard,
         memory: Option<OwnedSemaphorePermit>,
-    ) -> Result<UploadState, AssemblyError> {
+    ) -> Result<UploadState, UploadError> {
         let room = self.clone();
         let taking = async move {
             let taken = if shard.is_whole_image() {
@@ -89,11 +85,11 @@ impl Assembly {
             taken
         };
         let taken = self.writes.spawn(taking.in_current_span()).await;
-        taken.map_err(|_| AssemblyError::WriteLost(key.fingerprint))?
+        taken.map_err(|_| UploadError::TaskFailed(key.fingerprint))?
     }
 
     /// An image in one shard is hashed on its way to the disk and needs no memory.
-    async fn take_whole(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
+    async fn take_whole(&self, key: UploadKey, shard: Shard) -> Result<UploadState, UploadError> {
         let Shard {
             fingerprint,
             size,
@@ -105,26 +101,26 @@ impl Assembly {
             return Err(wrong_either_way(fingerprint, range, digest, body).await);
         }
         match self.blobs.store(fingerprint, size, body).await {
-            Ok(stay) => {
+            Ok(guard) => {
                 self.count_shard(range);
-                self.record_whole(key, size, stay).await
+                self.record_whole(key, size, guard).await
             }
             // Digest and fingerprint are one here: the bytes were damaged on the way, and may be
             // sent again.
-            Err(BlobError::WrongFingerprint { .. }) => Err(AssemblyError::DigestMismatch(range)),
-            Err(BlobError::Sender { source, beginning }) => {
-                self.keep_beginning(key, size, beginning).await;
-                Err(AssemblyError::Sender(source))
+            Err(BlobError::WrongFingerprint { .. }) => Err(UploadError::DigestMismatch(range)),
+            Err(BlobError::Sender { source, partial }) => {
+                self.keep_partial_body(key, size, partial).await;
+                Err(UploadError::Sender(source))
             }
             Err(BlobError::WrongLength { expected, found }) => {
-                Err(AssemblyError::Sender(wrong_length(expected, found)))
+                Err(UploadError::Sender(wrong_length(expected, found)))
             }
             Err(
                 source @ (BlobError::Missing(_)
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),
-            ) => Err(AssemblyError::Blobs {
+            ) => Err(UploadError::Blobs {
                 fingerprint,
                 source,
             }),
@@ -137,19 +133,19 @@ impl Assembly {
         &self,
         key: UploadKey,
         size: u64,
-        stay: Stay,
-    ) -> Result<UploadState, AssemblyError> {
-        let _alone = self.turns.take_all(key).await;
+        guard: SharedGuard,
+    ) -> Result<UploadState, UploadError> {
+        let _alone = self.locks.lock_all(key).await;
         let begun = self.upload_of(key).await?;
-        let recorded = self.record(key, size, stay).await;
+        let recorded = self.record(key, size, guard).await;
         if begun.is_none() && recorded.is_err() {
             // Nobody goes on from here: whoever wants it sends it again.
-            self.clearing.clear_refused(key.fingerprint).await;
+            self.clearing.remove_rejected(key.fingerprint).await;
         }
         let state = recorded?;
         if begun.is_some() {
             let discarded = self.blobs.discard(key).await;
-            discarded.map_err(|source| AssemblyError::Blobs {
+            discarded.map_err(|source| UploadError::Blobs {
                 fingerprint: key.fingerprint,
                 source,
             })?;
@@ -157,7 +153,7 @@ impl Assembly {
         Ok(state)
     }
 
-    async fn take_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, AssemblyError> {
+    async fn take_part(&self, key: UploadKey, shard: Shard) -> Result<UploadState, UploadError> {
         let Shard {
             size,
             range,
@@ -167,7 +163,7 @@ impl Assembly {
         } = shard;
         let mut came = BytesMut::new();
         let collected = timeout(SHARD_TIME_MAX, collect(body, range.len(), &mut came)).await;
-        match collected.unwrap_or_else(|_| Err(AssemblyError::Sender(too_slow()))) {
+        match collected.unwrap_or_else(|_| Err(UploadError::Sender(too_slow()))) {
             Ok(()) => {
                 self.write_part(key, size, range, digest, came.freeze())
                     .await
@@ -184,7 +180,7 @@ impl Assembly {
     pub(super) async fn reserve_memory(
         &self,
         bytes: u64,
-    ) -> Result<OwnedSemaphorePermit, AssemblyError> {
+    ) -> Result<OwnedSemaphorePermit, UploadError> {
         let bytes = u32::try_from(bytes).expect("a shard is at most 16 MiB");
         let reserved = timeout(
             SHARD_MEMORY_WAIT,
@@ -192,7 +188,7 @@ impl Assembly {
         )
         .await;
         reserved
-            .map_err(|_| AssemblyError::Overloaded)
+            .map_err(|_| UploadError::Overloaded)
             .map(|permit| permit.expect("the semaphore is never closed"))
     }
 
@@ -203,10 +199,10 @@ impl Assembly {
         range: ByteRange,
         digest: ContentDigest,
         bytes: Bytes,
-    ) -> Result<UploadState, AssemblyError> {
+    ) -> Result<UploadState, UploadError> {
         let bytes = verified(bytes, range, digest).await?;
         let upload = {
-            let _turn = self.turns.take(key, range).await;
+            let _turn = self.locks.lock(key, range).await;
             self.write_missing(key, size, range, &bytes).await?
         };
         match upload {
@@ -227,7 +223,7 @@ impl Assembly {
         size: u64,
         range: ByteRange,
         bytes: &Bytes,
-    ) -> Result<Upload, AssemblyError> {
+    ) -> Result<Upload, UploadError> {
         let fingerprint = key.fingerprint;
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(Upload::Over(UploadState::Stored { receipt }));
@@ -246,14 +242,14 @@ impl Assembly {
                 .blobs
                 .write(key, piece.start(), slice(bytes, range, piece))
                 .await;
-            written.map_err(|source| AssemblyError::Blobs {
+            written.map_err(|source| UploadError::Blobs {
                 fingerprint,
                 source,
             })?;
         }
         let noted = self
             .index
-            .note_shard(key.user, fingerprint, size, range)
+            .record_shard(key.user, fingerprint, size, range)
             .await;
         let upload = noted.map_err(|source| length_or_index(fingerprint, source))?;
         heirloom_crash::reached(CrashPoint::ShardListed);
@@ -269,13 +265,13 @@ impl Assembly {
 
 /// What became of an upload while a shard waited for its turn.
 pub(super) enum Upload {
-    Going(Interrupted),
+    Going(InterruptedUpload),
     Over(UploadState),
 }
 
-pub(super) fn check_length(begun: Option<&Interrupted>, now: u64) -> Result<(), AssemblyError> {
+pub(super) fn check_length(begun: Option<&InterruptedUpload>, now: u64) -> Result<(), UploadError> {
     match begun {
-        Some(begun) if begun.size != now => Err(AssemblyError::LengthMismatch {
+        Some(begun) if begun.size != now => Err(UploadError::LengthMismatch {
             first: begun.size,
             now,
         }),
@@ -284,9 +280,9 @@ pub(super) fn check_length(begun: Option<&Interrupted>, now: u64) -> Result<(), 
 }
 
 /// Another server process may have begun the upload with another length since we looked.
-pub(super) fn length_or_index(fingerprint: Fingerprint, source: IndexError) -> AssemblyError {
+pub(super) fn length_or_index(fingerprint: Fingerprint, source: IndexError) -> UploadError {
     match source {
-        IndexError::SizeDiffers { begun, announced } => AssemblyError::LengthMismatch {
+        IndexError::SizeMismatch { begun, announced } => UploadError::LengthMismatch {
             first: begun,
             now: announced,
         },
@@ -301,19 +297,19 @@ async fn wrong_either_way(
     range: ByteRange,
     digest: ContentDigest,
     mut body: ByteStream<'static>,
-) -> AssemblyError {
+) -> UploadError {
     let mut fingerprinter = Fingerprinter::default();
     while let Some(piece) = body.next().await {
         match piece {
             Ok(piece) => fingerprinter.update(&piece),
-            Err(source) => return AssemblyError::Sender(source),
+            Err(source) => return UploadError::Sender(source),
         }
     }
     let found = fingerprinter.finish();
     if found == digest.fingerprint() {
-        AssemblyError::FingerprintMismatch { expected, found }
+        UploadError::FingerprintMismatch { expected, found }
     } else {
-        AssemblyError::DigestMismatch(range)
+        UploadError::DigestMismatch(range)
     }
 }
 
@@ -323,12 +319,12 @@ pub(super) async fn collect(
     mut body: ByteStream<'static>,
     announced: u64,
     bytes: &mut BytesMut,
-) -> Result<(), AssemblyError> {
+) -> Result<(), UploadError> {
     let length = usize::try_from(announced).expect("a shard is at most 16 MiB");
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(AssemblyError::Sender)?;
+        let piece = piece.map_err(UploadError::Sender)?;
         if bytes.len() + piece.len() > length {
-            return Err(AssemblyError::Sender(wrong_length(
+            return Err(UploadError::Sender(wrong_length(
                 announced,
                 (bytes.len() + piece.len()) as u64,
             )));
@@ -339,7 +335,7 @@ pub(super) async fn collect(
         bytes.extend_from_slice(&piece);
     }
     if bytes.len() < length {
-        return Err(AssemblyError::Sender(wrong_length(
+        return Err(UploadError::Sender(wrong_length(
             announced,
             bytes.len() as u64,
         )));
@@ -352,13 +348,13 @@ async fn verified(
     bytes: Bytes,
     range: ByteRange,
     digest: ContentDigest,
-) -> Result<Bytes, AssemblyError> {
+) -> Result<Bytes, UploadError> {
     let body = bytes.clone();
     let hashed = tokio::task::spawn_blocking(move || ContentDigest::of(&body)).await;
     match hashed {
         Ok(found) if found == digest => Ok(bytes),
-        Ok(_) => Err(AssemblyError::DigestMismatch(range)),
-        Err(_) => Err(AssemblyError::WriteLost(digest.fingerprint())),
+        Ok(_) => Err(UploadError::DigestMismatch(range)),
+        Err(_) => Err(UploadError::TaskFailed(digest.fingerprint())),
     }
 }
 

@@ -15,45 +15,48 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::super::{BlobError, Freed, Seclusion, Section, Standing};
-use super::Shelf;
+use super::super::super::{BlobError, ExclusiveGuard, Prefix, RemovedStats, StoredImage};
+use super::ImageDir;
 
 /// As long as it is held, no image of its folder is removed. Clones are one.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Shared {
+pub(in super::super) struct FolderLock {
     _folder: Arc<File>,
 }
 
-impl Shelf {
+impl ImageDir {
     /// Keeps the images of a section from being removed. Waits while somebody is removing some.
-    pub(in super::super) fn share(&self, fingerprint: Fingerprint) -> Result<Shared, BlobError> {
+    pub(in super::super) fn share(
+        &self,
+        fingerprint: Fingerprint,
+    ) -> Result<FolderLock, BlobError> {
         self.make_folders()?;
         let path = self.folder(fingerprint);
         let folder = File::open(&path).map_err(BlobError::io("open", &path))?;
         rustix::io::retry_on_intr(|| flock(&folder, FlockOperation::LockShared))
             .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
-        Ok(Shared {
+        Ok(FolderLock {
             _folder: Arc::new(folder),
         })
     }
 
     /// Keeps everybody from placing images in a section; none if somebody is at it.
-    pub(in super::super) fn seclude(
+    pub(in super::super) fn try_lock_exclusive(
         &self,
-        section: Section,
-    ) -> Result<Option<Seclusion>, BlobError> {
+        section: Prefix,
+    ) -> Result<Option<ExclusiveGuard>, BlobError> {
         self.make_folders()?;
         let path = self.section(section);
         let folder = File::open(&path).map_err(BlobError::io("open", &path))?;
         match flock(&folder, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Seclusion::new(section, folder))),
+            Ok(()) => Ok(Some(ExclusiveGuard::new(section, folder))),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(BlobError::io("lock", &path)(error.into())),
         }
     }
 
     /// What stands in a section. Names that are no fingerprints are none of ours.
-    pub(in super::super) fn standing(&self, section: Section) -> Result<Vec<Standing>, BlobError> {
+    pub(in super::super) fn list(&self, section: Prefix) -> Result<Vec<StoredImage>, BlobError> {
         self.make_folders()?;
         let path = self.section(section);
         let mut images = Vec::new();
@@ -66,22 +69,22 @@ impl Shelf {
     /// Removes images of the section, and what was moved aside of them.
     pub(in super::super) fn remove(
         &self,
-        alone: Seclusion,
+        alone: ExclusiveGuard,
         images: &[Fingerprint],
-    ) -> Result<Freed, BlobError> {
-        let mut freed = Freed::default();
+    ) -> Result<RemovedStats, BlobError> {
+        let mut freed = RemovedStats::default();
         for fingerprint in images {
             debug_assert_eq!(
-                Section::of(*fingerprint),
+                Prefix::of(*fingerprint),
                 alone.section(),
                 "only the secluded section"
             );
             // In this order: what a quarantine moves meanwhile is found in the second place.
-            let places = [
+            let dirs = [
                 self.path(*fingerprint),
                 self.quarantine.join(fingerprint.to_string()),
             ];
-            let removed: Vec<u64> = places
+            let removed: Vec<u64> = dirs
                 .iter()
                 .filter_map(|path| self.remove_file(path).transpose())
                 .collect::<Result<_, _>>()?;
@@ -115,7 +118,7 @@ impl Shelf {
     }
 }
 
-fn standing(entry: &DirEntry) -> Result<Option<Standing>, BlobError> {
+fn standing(entry: &DirEntry) -> Result<Option<StoredImage>, BlobError> {
     let name = entry.file_name();
     let Some(fingerprint) = name.to_str().and_then(|name| name.parse().ok()) else {
         return Ok(None);
@@ -123,7 +126,7 @@ fn standing(entry: &DirEntry) -> Result<Option<Standing>, BlobError> {
     match entry.metadata() {
         // The time of the last change of the inode, which a rename is: nobody can set it to another
         // one.
-        Ok(found) => Ok(Some(Standing {
+        Ok(found) => Ok(Some(StoredImage {
             fingerprint,
             since_ms: found.ctime() * 1000 + found.ctime_nsec() / 1_000_000,
         })),

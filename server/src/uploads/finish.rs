@@ -8,26 +8,24 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::RangeSet;
 use heirloom_protocol::message::UploadState;
 
-use super::{Assembly, AssemblyError, index_failed};
-use crate::blobs::{BlobError, Stay, UploadKey};
-use crate::index::Interrupted;
+use super::{UploadError, UploadService, index_failed};
+use crate::blobs::{BlobError, SharedGuard, UploadKey};
+use crate::index::InterruptedUpload;
 
-impl Assembly {
+impl UploadService {
     /// Reads back, hashes, makes durable, records, answers (M7). Alone with the upload: nobody
     /// writes meanwhile.
-    pub(super) async fn seal(
-        &self,
-        key: UploadKey,
-        size: u64,
-    ) -> Result<UploadState, AssemblyError> {
-        let _alone = self.turns.take_all(key).await;
+    pub(super) async fn seal(&self, key: UploadKey, size: u64) -> Result<UploadState, UploadError> {
+        let _alone = self.locks.lock_all(key).await;
         // Another shard of the same upload may have come to the same end first.
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(UploadState::Stored { receipt });
         }
         match self.upload_of(key).await? {
             Some(upload) if upload.received.covers(size) => self.seal_bytes(key, size).await,
-            Some(Interrupted { size, received }) => Ok(UploadState::Receiving { size, received }),
+            Some(InterruptedUpload { size, received }) => {
+                Ok(UploadState::Receiving { size, received })
+            }
             None => Ok(UploadState::Receiving {
                 size,
                 received: RangeSet::new(),
@@ -39,14 +37,14 @@ impl Assembly {
         &self,
         key: UploadKey,
         size: u64,
-    ) -> Result<UploadState, AssemblyError> {
+    ) -> Result<UploadState, UploadError> {
         let fingerprint = key.fingerprint;
-        match self.blobs.seal(key, size).await {
-            Ok(stay) => self.record(key, size, stay).await,
+        match self.blobs.finish(key, size).await {
+            Ok(guard) => self.record(key, size, guard).await,
             Err(BlobError::WrongFingerprint { expected, found }) => {
                 tracing::warn!(user = %key.user, %expected, %found, "an upload is not the image it was said to be; dropped");
                 self.drop_upload(key).await?;
-                Err(AssemblyError::FingerprintMismatch { expected, found })
+                Err(UploadError::FingerprintMismatch { expected, found })
             }
             Err(lost @ (BlobError::Missing(_) | BlobError::WrongLength { .. })) => {
                 tracing::error!(user = %key.user, %fingerprint, error = %lost, "bytes of an upload are gone; it starts over");
@@ -61,7 +59,7 @@ impl Assembly {
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),
-            ) => Err(AssemblyError::Blobs {
+            ) => Err(UploadError::Blobs {
                 fingerprint,
                 source,
             }),
@@ -74,10 +72,13 @@ impl Assembly {
         &self,
         key: UploadKey,
         size: u64,
-        stay: Stay,
-    ) -> Result<UploadState, AssemblyError> {
-        let held = self.index.hold(key.user, key.fingerprint, size).await;
-        drop(stay);
+        guard: SharedGuard,
+    ) -> Result<UploadState, UploadError> {
+        let held = self
+            .index
+            .add_holding(key.user, key.fingerprint, size)
+            .await;
+        drop(guard);
         let receipt = held.map_err(|source| index_failed(key.fingerprint, source))?;
         heirloom_crash::reached(CrashPoint::ImageRecorded);
         self.counters.images_stored.add_one();

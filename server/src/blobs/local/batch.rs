@@ -8,44 +8,44 @@ use std::sync::Arc;
 use bytes::Bytes;
 use heirloom_protocol::Fingerprint;
 
-use super::super::{BlobError, Several, Stay};
-use super::Places;
-use super::incoming::Incoming;
+use super::super::{BlobError, SharedGuard, StoredBatch};
+use super::Directories;
+use super::incoming_file::IncomingFile;
 
 /// Stores those that have their fingerprint.
 pub(super) fn store(
-    places: &Places,
+    dirs: &Directories,
     images: Vec<(Fingerprint, Bytes)>,
-) -> Result<Several, BlobError> {
-    let mut damaged = HashSet::new();
+) -> Result<StoredBatch, BlobError> {
+    let mut mismatched = HashSet::new();
     let mut arrived = Vec::with_capacity(images.len());
     for (fingerprint, bytes) in images {
-        let mut incoming = Incoming::create(Arc::clone(&places.disk), &places.uploads)?;
+        let mut incoming = IncomingFile::create(Arc::clone(&dirs.disk), &dirs.uploads)?;
         incoming.append(&bytes)?;
         if incoming.found() == fingerprint {
             incoming.begin_writeback();
             arrived.push((fingerprint, incoming));
         } else {
-            damaged.insert(fingerprint);
+            mismatched.insert(fingerprint);
         }
     }
     for (_, incoming) in &arrived {
         incoming.sync()?;
     }
-    let (mut placed, mut stays) = (
+    let (mut placed, mut guards) = (
         Vec::with_capacity(arrived.len()),
         Vec::with_capacity(arrived.len()),
     );
     for (fingerprint, mut incoming) in arrived {
-        incoming.place(fingerprint, &places.shelf)?;
+        incoming.place(fingerprint, &dirs.image_dir)?;
         placed.push(fingerprint);
         // Its file is closed here, so that with the folder that is kept there are no more open ones
         // than images.
-        stays.push(incoming.stay());
+        guards.push(incoming.guard());
     }
-    places.shelf.sync_all(placed.into_iter())?;
-    Ok(Several {
-        damaged,
-        stay: Stay::new(stays),
+    dirs.image_dir.sync_all(placed.into_iter())?;
+    Ok(StoredBatch {
+        mismatched,
+        guard: SharedGuard::new(guards),
     })
 }

@@ -12,9 +12,9 @@ use heirloom_protocol::{Fingerprint, Fingerprinter};
 use rustix::fs::{FlockOperation, flock};
 
 use super::super::disk::{Disk, leave_memory};
-use super::super::{BlobError, Stay, UploadKey};
-use super::shelf::{Shared, Shelf, stands_at};
-use super::unfinished::Unfinished;
+use super::super::{BlobError, SharedGuard, UploadKey};
+use super::image_dir::{FolderLock, ImageDir, stands_at};
+use super::partial_dir::PartialDir;
 
 /// What the names of incoming files begin with; no upload's name does.
 const PREFIX: &str = "incoming-";
@@ -22,7 +22,7 @@ const PREFIX: &str = "incoming-";
 /// A file that takes the bytes of one arriving image, in order. Dropped before it is settled, it is
 /// removed.
 #[derive(Debug)]
-pub(super) struct Incoming {
+pub(super) struct IncomingFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     file: File,
@@ -37,12 +37,12 @@ enum Became {
     /// Nothing that stays.
     Nothing,
     /// An image, with what keeps it.
-    Image(Shared),
+    Image(FolderLock),
     /// The beginning of an upload.
     Upload,
 }
 
-impl Incoming {
+impl IncomingFile {
     /// Begins an empty file in `folder`.
     pub(super) fn create(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, BlobError> {
         let path = folder.join(format!("{PREFIX}{:016x}", fastrand::u64(..)));
@@ -85,7 +85,7 @@ impl Incoming {
     pub(super) fn settle(
         mut self,
         expected: Fingerprint,
-        images: &Shelf,
+        images: &ImageDir,
     ) -> Result<Self, BlobError> {
         let found = self.found();
         if found != expected {
@@ -102,7 +102,7 @@ impl Incoming {
     pub(super) fn keep(
         mut self,
         upload: UploadKey,
-        unfinished: &Unfinished,
+        unfinished: &PartialDir,
     ) -> Result<Self, BlobError> {
         heirloom_crash::reached(CrashPoint::ShardWritten);
         self.disk
@@ -137,27 +137,27 @@ impl Incoming {
     }
 
     /// Gives the image, whose content is verified and durable, its name. The name is durable after
-    /// [`Shelf::sync`].
+    /// [`ImageDir::sync`].
     pub(super) fn place(
         &mut self,
         fingerprint: Fingerprint,
-        images: &Shelf,
+        images: &ImageDir,
     ) -> Result<(), BlobError> {
         self.became = Became::Image(images.place(&self.path, fingerprint)?);
         Ok(())
     }
 
     /// What keeps the settled image.
-    pub(super) fn stay(&self) -> Stay {
+    pub(super) fn guard(&self) -> SharedGuard {
         let kept = match &self.became {
             Became::Image(shared) => Some(shared.clone()),
             Became::Nothing | Became::Upload => None,
         };
-        Stay::new(kept)
+        SharedGuard::new(kept)
     }
 }
 
-impl Drop for Incoming {
+impl Drop for IncomingFile {
     fn drop(&mut self) {
         if matches!(self.became, Became::Nothing)
             && let Err(error) = self.disk.remove(&self.path)

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heirloom_protocol::Fingerprint;
-use heirloom_server::blobs::{Blobs, Freed, Section, Stay};
+use heirloom_server::blobs::{Blobs, Prefix, RemovedStats, SharedGuard};
 use tokio::time::timeout;
 
 use super::{Image, Place};
@@ -23,9 +23,9 @@ fn neighbours() -> (Image, Image) {
     (first, second.expect("there is one among a few hundred"))
 }
 
-async fn remove(blobs: &dyn Blobs, images: Vec<Fingerprint>) -> Freed {
+async fn remove(blobs: &dyn Blobs, images: Vec<Fingerprint>) -> RemovedStats {
     let alone = blobs
-        .seclude(Section::of(images[0]))
+        .try_lock_exclusive(Prefix::of(images[0]))
         .await
         .unwrap()
         .expect("nobody is storing");
@@ -39,7 +39,7 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
     beside.store(&*blobs).await.unwrap();
     assert_eq!(
         remove(&*blobs, vec![image.fingerprint]).await,
-        Freed {
+        RemovedStats {
             images: 1,
             bytes: 1000
         }
@@ -48,7 +48,7 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
     beside.assert_stored(&*blobs).await;
     assert_eq!(
         remove(&*blobs, vec![image.fingerprint]).await,
-        Freed::default(),
+        RemovedStats::default(),
         "twice is fine"
     );
 
@@ -59,7 +59,7 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
     let both = remove(&*blobs, vec![image.fingerprint, beside.fingerprint]).await;
     assert_eq!(
         both,
-        Freed {
+        RemovedStats {
             images: 2,
             bytes: 3000
         },
@@ -77,47 +77,55 @@ pub(super) async fn what_was_just_stored_stays_until_its_stay_ends(place: &Place
     let blobs = place.open().await;
     let image = Image::new(1, 1000);
     for way in ["whole", "several", "sealed", "sealed before"] {
-        let stay: Stay = match way {
+        let guard: SharedGuard = match way {
             "whole" => blobs
                 .store(image.fingerprint, image.size(), image.body(100))
                 .await
                 .unwrap(),
             "several" => {
                 blobs
-                    .store_several(vec![(image.fingerprint, image.bytes.clone())])
+                    .store_batch(vec![(image.fingerprint, image.bytes.clone())])
                     .await
                     .unwrap()
-                    .stay
+                    .guard
             }
             "sealed" => {
                 image.write(&*blobs, 1, 0, 1000).await;
-                blobs.seal(image.key(1), 1000).await.unwrap()
+                blobs.finish(image.key(1), 1000).await.unwrap()
             }
             _ => {
                 image.write(&*blobs, 1, 0, 1000).await;
-                drop(blobs.seal(image.key(1), 1000).await.unwrap());
-                blobs.seal(image.key(1), 1000).await.unwrap()
+                drop(blobs.finish(image.key(1), 1000).await.unwrap());
+                blobs.finish(image.key(1), 1000).await.unwrap()
             }
         };
         // Another process, as the administrator's command is one.
         for somebody in [&blobs, &place.open().await] {
             assert!(
-                somebody.seclude(image.section()).await.unwrap().is_none(),
+                somebody
+                    .try_lock_exclusive(image.section())
+                    .await
+                    .unwrap()
+                    .is_none(),
                 "{way}"
             );
-            let elsewhere = Section::of_byte(image.section().first_byte() ^ 1);
+            let elsewhere = Prefix::of_byte(image.section().first_byte() ^ 1);
             assert!(
-                somebody.seclude(elsewhere).await.unwrap().is_some(),
+                somebody
+                    .try_lock_exclusive(elsewhere)
+                    .await
+                    .unwrap()
+                    .is_some(),
                 "{way}"
             );
         }
-        drop(stay);
+        drop(guard);
         assert_eq!(
             remove(&*blobs, vec![image.fingerprint]).await.images,
             1,
             "{way}"
         );
-        let gone = blobs.seal(image.key(1), 1000).await.unwrap_err();
+        let gone = blobs.finish(image.key(1), 1000).await.unwrap_err();
         assert!(
             matches!(gone, heirloom_server::blobs::BlobError::Missing(_)),
             "{way}: {gone}"
@@ -136,12 +144,16 @@ pub(super) async fn nobody_stores_where_somebody_removes(place: &Place) {
     let alone = place
         .open()
         .await
-        .seclude(image.section())
+        .try_lock_exclusive(image.section())
         .await
         .unwrap()
         .expect("nobody is storing");
     assert!(
-        blobs.seclude(image.section()).await.unwrap().is_none(),
+        blobs
+            .try_lock_exclusive(image.section())
+            .await
+            .unwrap()
+            .is_none(),
         "one at a time"
     );
     elsewhere.store(&*blobs).await.unwrap();
@@ -166,7 +178,7 @@ pub(super) async fn nobody_stores_where_somebody_removes(place: &Place) {
 pub(super) async fn what_stands_is_listed_with_its_age(place: &Place) {
     let blobs = place.open().await;
     let (image, beside) = neighbours();
-    assert_eq!(blobs.standing(image.section()).await.unwrap(), []);
+    assert_eq!(blobs.list(image.section()).await.unwrap(), []);
     image.store(&*blobs).await.unwrap();
     beside.store(&*blobs).await.unwrap();
     std::fs::write(
@@ -178,7 +190,7 @@ pub(super) async fn what_stands_is_listed_with_its_age(place: &Place) {
         "hers",
     )
     .unwrap();
-    let mut standing = blobs.standing(image.section()).await.unwrap();
+    let mut standing = blobs.list(image.section()).await.unwrap();
     standing.sort_by_key(|image| image.fingerprint);
     let mut expected = [image.fingerprint, beside.fingerprint];
     expected.sort();

@@ -15,27 +15,27 @@ const PIECES_AHEAD: usize = 4;
 
 /// What an inspection found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Inspected {
+pub(super) enum ProofResult {
     /// The bytes are sound, and whoever made the proof had them.
-    Proven,
+    Valid,
     /// The bytes are sound; the proof is not of them.
-    Unproven,
+    Invalid,
     /// The bytes are not those of the fingerprint (any more), or gone.
-    Damaged,
+    Corrupt,
     /// The storage did not answer; says nothing about the image.
     Unreadable,
 }
 
 /// Reads the image once. Hashing runs on a blocking thread, fed through a short queue; it ends by
 /// itself when this future is dropped.
-pub(super) async fn inspect(
+pub(super) async fn verify_image(
     blobs: &dyn Blobs,
     fingerprint: Fingerprint,
     size: u64,
     proof: Proof,
     user: UserId,
     nonces: &[Nonce; 2],
-) -> Inspected {
+) -> ProofResult {
     let (pieces, queue) = mpsc::channel(PIECES_AHEAD);
     let sums = Sums::new(user, size, nonces);
     let hashing = tokio::task::spawn_blocking(move || sums.over(queue));
@@ -46,7 +46,7 @@ pub(super) async fn inspect(
         Ok(sums) => sums.verdict(fingerprint, proof),
         Err(error) => {
             tracing::error!(%fingerprint, %error, "hash a stored image");
-            Inspected::Unreadable
+            ProofResult::Unreadable
         }
     }
 }
@@ -74,16 +74,16 @@ async fn feed(
     Ok(())
 }
 
-fn unread(fingerprint: Fingerprint, error: &BlobError) -> Inspected {
+fn unread(fingerprint: Fingerprint, error: &BlobError) -> ProofResult {
     match error {
-        BlobError::Missing(_) | BlobError::TooShort { .. } => Inspected::Damaged,
+        BlobError::Missing(_) | BlobError::TooShort { .. } => ProofResult::Corrupt,
         BlobError::Io { .. }
         | BlobError::Full { .. }
         | BlobError::WrongFingerprint { .. }
         | BlobError::WrongLength { .. }
         | BlobError::Sender { .. } => {
             tracing::warn!(%fingerprint, %error, "read a stored image back");
-            Inspected::Unreadable
+            ProofResult::Unreadable
         }
     }
 }
@@ -127,13 +127,13 @@ impl Sums {
 
 impl Summed {
     /// Proofs compare in constant time.
-    fn verdict(&self, fingerprint: Fingerprint, proof: Proof) -> Inspected {
+    fn verdict(&self, fingerprint: Fingerprint, proof: Proof) -> ProofResult {
         if self.fingerprint != fingerprint {
-            Inspected::Damaged
+            ProofResult::Corrupt
         } else if self.proofs.contains(&proof) {
-            Inspected::Proven
+            ProofResult::Valid
         } else {
-            Inspected::Unproven
+            ProofResult::Invalid
         }
     }
 }

@@ -10,7 +10,7 @@ use super::{Index, row};
 impl Index {
     /// Damaged images that this user holds, by ascending fingerprint behind `after`, at most
     /// `limit`.
-    pub async fn wanted(
+    pub async fn corrupt_images_of(
         &self,
         user: UserId,
         after: Option<Fingerprint>,
@@ -31,7 +31,7 @@ impl Index {
     }
 
     /// How many there are of this user's.
-    pub async fn damaged_of(&self, user: UserId) -> Result<u64, IndexError> {
+    pub async fn corrupt_count_of(&self, user: UserId) -> Result<u64, IndexError> {
         let found = sqlx::query(
             "SELECT COUNT(*) FROM images
              JOIN holdings ON holdings.fingerprint = images.fingerprint AND holdings.user_id = $1
@@ -47,7 +47,7 @@ impl Index {
     }
 
     /// How many there are in all.
-    pub async fn damaged(&self) -> Result<u64, IndexError> {
+    pub async fn corrupt_count(&self) -> Result<u64, IndexError> {
         let found = sqlx::query("SELECT COUNT(*) FROM images WHERE state = 1")
             .fetch_one(self.database.reads())
             .await;

@@ -58,16 +58,16 @@ impl Unknown {
     }
 }
 
-async fn is_linked(workshop: &Workshop, caller: &Caller, asked: CheckImage) -> bool {
-    let checked = workshop.assembly.check(caller, &[asked]).await.unwrap();
+async fn is_linked(fixture: &Fixture, caller: &Caller, asked: CheckImage) -> bool {
+    let checked = fixture.assembly.check(caller, &[asked]).await.unwrap();
     matches!(checked[0], CheckedImage::Linked { .. })
 }
 
 #[test]
 fn whoever_knows_all_but_one_byte_gets_no_link() {
     let runtime = Runtime::new().unwrap();
-    let workshop = runtime.block_on(Workshop::open());
-    let anna = runtime.block_on(workshop.user("anna"));
+    let fixture = runtime.block_on(Fixture::open());
+    let anna = runtime.block_on(fixture.user("anna"));
     let cases = (lengths(), Unknown::any(), 1..=u8::MAX, any::<u64>());
     // A failure says which case it was.
     let outcome = TestRunner::new(ProptestConfig::with_cases(CASES)).run(
@@ -76,20 +76,20 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
             runtime.block_on(async {
                 let mut photo = vec![0; length];
                 fastrand::Rng::with_seed(seed).fill(&mut photo);
-                let stored = workshop
+                let stored = fixture
                     .assembly
                     .receive(&anna, shard(&photo, 0, length))
                     .await
                     .unwrap();
                 prop_assert!(matches!(stored, UploadState::Stored { .. }), "it is Anna's");
                 // Somebody who has not failed today.
-                let ben = workshop.user(&format!("ben-{:x}", fastrand::u64(..))).await;
-                let honest = asked(&workshop, &ben, &photo);
+                let ben = fixture.user(&format!("ben-{:x}", fastrand::u64(..))).await;
+                let honest = asked(&fixture, &ben, &photo);
                 let mut guess = photo.clone();
                 guess[unknown.place(length)] ^= by;
-                let proof = asked(&workshop, &ben, &guess).proof;
+                let proof = asked(&fixture, &ben, &guess).proof;
                 let linked = is_linked(
-                    &workshop,
+                    &fixture,
                     &ben,
                     CheckImage {
                         proof,
@@ -98,14 +98,14 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
                 )
                 .await;
                 prop_assert!(!linked, "he got it");
-                let receipts = workshop
+                let receipts = fixture
                     .index
                     .receipts(ben.user, &[honest.fingerprint])
                     .await
                     .unwrap();
                 prop_assert!(receipts.is_empty(), "nor is it found to be his");
                 prop_assert!(
-                    workshop
+                    fixture
                         .assembly
                         .image(&ben, honest.fingerprint)
                         .await
@@ -113,7 +113,7 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
                         .is_none()
                 );
                 prop_assert!(
-                    is_linked(&workshop, &ben, honest).await,
+                    is_linked(&fixture, &ben, honest).await,
                     "the byte was all that was missing"
                 );
                 Ok(())
@@ -124,12 +124,12 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
 }
 
 /// What a check costs: readings of the storage, and of the index, and its writes.
-async fn cost(workshop: &Workshop, caller: &Caller, asked: CheckImage) -> (usize, u64, u64) {
-    let (reads, (questions, writes)) = (workshop.blobs.count("read"), workshop.index.asked());
-    assert!(!is_linked(workshop, caller, asked).await);
-    let (questions_now, writes_now) = workshop.index.asked();
+async fn cost(fixture: &Fixture, caller: &Caller, asked: CheckImage) -> (usize, u64, u64) {
+    let (reads, (questions, writes)) = (fixture.blobs.count("read"), fixture.index.query_counts());
+    assert!(!is_linked(fixture, caller, asked).await);
+    let (questions_now, writes_now) = fixture.index.query_counts();
     (
-        workshop.blobs.count("read") - reads,
+        fixture.blobs.count("read") - reads,
         questions_now - questions,
         writes_now - writes,
     )
@@ -137,19 +137,19 @@ async fn cost(workshop: &Workshop, caller: &Caller, asked: CheckImage) -> (usize
 
 #[tokio::test]
 async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
-    let [off, on] = [Workshop::with(CrossUser::Off).await, Workshop::open().await];
+    let [off, on] = [Fixture::with(CrossUser::Off).await, Fixture::open().await];
     let (hers, nobodys) = (photo(100_000), photo(100_001));
     let mut costs = Vec::new();
     // Where proofs are looked at, the right one would link it.
-    for (workshop, looks) in [(&off, 3), (&on, 2)] {
-        let (anna, ben) = (workshop.user("anna").await, workshop.user("ben").await);
-        workshop
+    for (fixture, looks) in [(&off, 3), (&on, 2)] {
+        let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
+        fixture
             .assembly
             .receive(&anna, shard(&hers, 0, hers.len()))
             .await
             .unwrap();
         for photo in [&hers, &nobodys] {
-            let right = asked(workshop, &ben, photo);
+            let right = asked(fixture, &ben, photo);
             // Right and of an unknown image, wrong, none.
             let wrong = CheckImage {
                 proof: Some(Proof::from([0; 32])),
@@ -161,7 +161,7 @@ async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
             };
             let mut of_all = Vec::new();
             for asked in [wrong, none, right].into_iter().take(looks) {
-                of_all.push(cost(workshop, &ben, asked).await);
+                of_all.push(cost(fixture, &ben, asked).await);
             }
             costs.push(of_all);
         }

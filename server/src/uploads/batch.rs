@@ -9,32 +9,32 @@ use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, batch};
 use tokio::time::timeout;
 
-use super::arrival::{collect, too_slow};
-use super::{Assembly, AssemblyError, SHARD_TIME_MAX, index_failed};
+use super::receive::{collect, too_slow};
+use super::{SHARD_TIME_MAX, UploadError, UploadService, index_failed};
 use crate::accounts::Caller;
-use crate::blobs::{ByteStream, Several, Stay, UploadKey};
+use crate::blobs::{ByteStream, SharedGuard, StoredBatch, UploadKey};
 
 /// The longest parcel, in bytes.
-pub const PARCEL_LENGTH_MAX: u64 = batch::BYTES_MAX + batch::LIST_BYTES_MAX as u64;
+pub const BATCH_LENGTH_MAX: u64 = batch::BYTES_MAX + batch::LIST_BYTES_MAX as u64;
 
-impl Assembly {
-    /// Takes a parcel of `length` bytes in, at most [`PARCEL_LENGTH_MAX`]. Answers what became of
+impl UploadService {
+    /// Takes a parcel of `length` bytes in, at most [`BATCH_LENGTH_MAX`]. Answers what became of
     /// each image, in order.
     ///
     /// May be dropped half-way: until the parcel has arrived nothing was written; from then on the
     /// write goes on by itself.
-    pub async fn receive_parcel(
+    pub async fn receive_batch(
         &self,
         caller: &Caller,
         length: u64,
         body: ByteStream<'static>,
-    ) -> Result<Vec<Unpacked>, AssemblyError> {
+    ) -> Result<Vec<Unpacked>, UploadError> {
         let memory = self.reserve_memory(length).await?;
         let mut parcel = BytesMut::new();
         let collected = timeout(SHARD_TIME_MAX, collect(body, length, &mut parcel)).await;
-        collected.map_err(|_| AssemblyError::Sender(too_slow()))??;
+        collected.map_err(|_| UploadError::Sender(too_slow()))??;
         let parcel = parcel.freeze();
-        let places = PackingList::open(&parcel).map_err(AssemblyError::Parcel)?;
+        let places = PackingList::open(&parcel).map_err(UploadError::Batch)?;
         let images: Vec<_> = places
             .into_iter()
             .map(|(fingerprint, place)| (fingerprint, parcel.slice(place)))
@@ -46,31 +46,31 @@ impl Assembly {
             drop(memory);
             stored
         });
-        stored.await.map_err(|_| AssemblyError::WriteLost(first))?
+        stored.await.map_err(|_| UploadError::TaskFailed(first))?
     }
 
     async fn store_parcel(
         &self,
         user: UserId,
         images: Vec<(Fingerprint, Bytes)>,
-    ) -> Result<Vec<Unpacked>, AssemblyError> {
+    ) -> Result<Vec<Unpacked>, UploadError> {
         let announced: Vec<(Fingerprint, u64)> = images
             .iter()
             .map(|(fingerprint, bytes)| (*fingerprint, bytes.len() as u64))
             .collect();
         let first = announced[0].0;
-        let stored = self.blobs.store_several(images).await;
-        let Several { damaged, stay } = stored.map_err(|source| AssemblyError::Blobs {
+        let stored = self.blobs.store_batch(images).await;
+        let StoredBatch { mismatched, guard } = stored.map_err(|source| UploadError::Blobs {
             fingerprint: first,
             source,
         })?;
         let sound = announced
             .iter()
-            .filter(|(fingerprint, _)| !damaged.contains(fingerprint))
+            .filter(|(fingerprint, _)| !mismatched.contains(fingerprint))
             .copied()
             .collect();
         let mut receipts = self
-            .record_several(user, sound, stay)
+            .record_several(user, sound, guard)
             .await?
             .into_iter()
             .peekable();
@@ -89,8 +89,8 @@ impl Assembly {
         &self,
         user: UserId,
         images: Vec<(Fingerprint, u64)>,
-        stay: Stay,
-    ) -> Result<Vec<Receipt>, AssemblyError> {
+        guard: SharedGuard,
+    ) -> Result<Vec<Receipt>, UploadError> {
         let Some(&(first, _)) = images.first() else {
             return Ok(Vec::new());
         };
@@ -100,8 +100,8 @@ impl Assembly {
         let mut alone = Vec::with_capacity(fingerprints.len());
         for fingerprint in &fingerprints {
             alone.push(
-                self.turns
-                    .take_all(UploadKey {
+                self.locks
+                    .lock_all(UploadKey {
                         user,
                         fingerprint: *fingerprint,
                     })
@@ -110,22 +110,22 @@ impl Assembly {
         }
         let begun = self
             .index
-            .interrupted(user, &fingerprints)
+            .interrupted_uploads(user, &fingerprints)
             .await
             .map_err(|source| index_failed(first, source))?;
         let bytes = images.iter().map(|(_, size)| size).sum();
-        let held = self.index.hold_several(user, images).await;
-        drop(stay);
+        let held = self.index.add_holdings(user, images).await;
+        drop(guard);
         if held.is_err() {
             for fingerprint in fingerprints {
-                self.clearing.clear_refused(fingerprint).await;
+                self.clearing.remove_rejected(fingerprint).await;
             }
         }
         let receipts = held.map_err(|source| index_failed(first, source))?;
         heirloom_crash::reached(CrashPoint::ImageRecorded);
         for fingerprint in begun.into_keys() {
             let discarded = self.blobs.discard(UploadKey { user, fingerprint }).await;
-            discarded.map_err(|source| AssemblyError::Blobs {
+            discarded.map_err(|source| UploadError::Blobs {
                 fingerprint,
                 source,
             })?;

@@ -23,7 +23,7 @@ const ASKED_MAX: usize = 512;
 
 /// Images that nobody refers to, and that are still here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct UnreferencedStats {
     /// How many.
     pub images: u64,
     /// Their bytes.
@@ -33,7 +33,7 @@ pub struct Waiting {
 impl Index {
     /// Images that were let go of at `until_ms` or before, by ascending fingerprint behind `after`,
     /// at most `limit`. Somebody may still refer to them.
-    pub async fn released(
+    pub async fn unreferenced(
         &self,
         until_ms: i64,
         after: Option<Fingerprint>,
@@ -53,7 +53,7 @@ impl Index {
 
     /// Forgets those of `images` that were let go of at `until_ms` or before and that nobody refers
     /// to; answers which. From then on they are unknown here, and their bytes may go.
-    pub async fn forget_images(
+    pub async fn delete_unreferenced(
         &self,
         images: Vec<Fingerprint>,
         until_ms: i64,
@@ -90,7 +90,7 @@ impl Index {
     }
 
     /// What waits to be cleared away.
-    pub async fn waiting_images(&self) -> Result<Waiting, IndexError> {
+    pub async fn unreferenced_stats(&self) -> Result<UnreferencedStats, IndexError> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(images.size), 0) AS BIGINT)
              FROM released JOIN images ON images.fingerprint = released.fingerprint
@@ -99,7 +99,7 @@ impl Index {
         .fetch_one(self.database.reads())
         .await
         .map_err(IndexError::statement("count released images"))?;
-        Ok(Waiting {
+        Ok(UnreferencedStats {
             images: row::count(&row, 0)?,
             bytes: row::count(&row, 1)?,
         })

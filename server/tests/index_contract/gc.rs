@@ -2,15 +2,15 @@
 
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
-use heirloom_server::index::{Index, Waiting};
+use heirloom_server::index::{Index, UnreferencedStats};
 
 use super::{Place, image, length_of, put, range, remove, two_users};
 
 /// The user has the images, each of a hundred bytes, in the trash and nowhere else.
 async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u32>) {
     for number in numbers {
-        index.hold(user, image(number), 100).await.unwrap();
-        let since = index.library_since(user, 0, 1000).await.unwrap().next;
+        index.add_holding(user, image(number), 100).await.unwrap();
+        let since = index.library_changes(user, 0, 1000).await.unwrap().next;
         let path = format!("{number}-{since}");
         index
             .change_library(user, vec![put(&path, number, 0), remove(&path, since + 1)])
@@ -21,8 +21,8 @@ async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u3
 
 /// What can be forgotten, if it was let go of long enough ago.
 async fn forgotten(index: &Index, until_ms: i64) -> Vec<Fingerprint> {
-    let released = index.released(until_ms, None, 1000).await.unwrap();
-    index.forget_images(released, until_ms).await.unwrap()
+    let released = index.unreferenced(until_ms, None, 1000).await.unwrap();
+    index.delete_unreferenced(released, until_ms).await.unwrap()
 }
 
 fn sorted(numbers: impl IntoIterator<Item = u32>) -> Vec<Fingerprint> {
@@ -42,8 +42,8 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     );
     index.purge_trash(Some(anna), i64::MAX, 100).await.unwrap();
     assert_eq!(
-        index.waiting_images().await.unwrap(),
-        Waiting {
+        index.unreferenced_stats().await.unwrap(),
+        UnreferencedStats {
             images: 2,
             bytes: 200
         }
@@ -55,17 +55,17 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     );
     assert_eq!(forgotten(&index, 0).await, [], "it was not long ago");
     assert_eq!(
-        index.forget_images(vec![image(1)], 0).await.unwrap(),
+        index.delete_unreferenced(vec![image(1)], 0).await.unwrap(),
         [],
         "nor was it let go of again since it was looked up"
     );
     assert!(length_of(&index, image(1)).await.is_some());
 
     let pages = [None, Some(sorted(1..=3)[0])];
-    let first = index.released(i64::MAX, pages[0], 1).await.unwrap();
+    let first = index.unreferenced(i64::MAX, pages[0], 1).await.unwrap();
     assert_eq!(first, sorted(1..=3)[..1], "in the order of fingerprints");
     assert_eq!(
-        index.released(i64::MAX, pages[1], 100).await.unwrap(),
+        index.unreferenced(i64::MAX, pages[1], 100).await.unwrap(),
         sorted(1..=3)[1..]
     );
 
@@ -76,7 +76,10 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     );
     assert_eq!(length_of(&index, image(1)).await, None);
     assert_eq!(forgotten(&index, i64::MAX).await, []);
-    assert_eq!(index.waiting_images().await.unwrap(), Waiting::default());
+    assert_eq!(
+        index.unreferenced_stats().await.unwrap(),
+        UnreferencedStats::default()
+    );
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(2)]);
 }
@@ -86,7 +89,7 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
     trash(&index, anna, 1..=5).await;
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     // Held, in a library, in the trash, on its way.
-    index.hold(ben, image(1), 100).await.unwrap();
+    index.add_holding(ben, image(1), 100).await.unwrap();
     index.link(ben, image(2)).await.unwrap().unwrap();
     index
         .change_library(ben, vec![put("stands", 2, 0)])
@@ -94,7 +97,7 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
         .unwrap();
     trash(&index, ben, 3..=3).await;
     index
-        .note_shard(ben, image(4), 100, range(0, 10))
+        .record_shard(ben, image(4), 100, range(0, 10))
         .await
         .unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(5)]);
@@ -105,7 +108,7 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
             "{number}"
         );
     }
-    index.forget_upload(ben, image(4)).await.unwrap();
+    index.delete_upload(ben, image(4)).await.unwrap();
     assert_eq!(
         forgotten(&index, i64::MAX).await,
         [image(4)],
@@ -121,7 +124,7 @@ pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
     assert!(receipt.is_some(), "until it is forgotten it can be linked");
     assert_eq!(forgotten(&index, i64::MAX).await, []);
     assert_eq!(
-        index.released(i64::MAX, None, 100).await.unwrap(),
+        index.unreferenced(i64::MAX, None, 100).await.unwrap(),
         [],
         "and is not looked at again for nothing"
     );
@@ -133,7 +136,7 @@ pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
         None,
         "nothing is left to be linked"
     );
-    index.hold(ben, image(1), 100).await.unwrap();
+    index.add_holding(ben, image(1), 100).await.unwrap();
     assert_eq!(index.status(ben).await.unwrap().held_bytes, 100);
 }
 
@@ -143,19 +146,19 @@ pub(super) async fn a_damaged_image_that_nobody_has_is_forgotten(place: &Place) 
     index.quarantine(image(1)).await.unwrap();
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     assert_eq!(forgotten(&index, i64::MAX).await, [image(1)]);
-    assert_eq!(index.damaged().await.unwrap(), 0);
+    assert_eq!(index.corrupt_count().await.unwrap(), 0);
 }
 
 pub(super) async fn unknown_is_what_has_neither_row_nor_upload(place: &Place) {
     let (index, anna, ben) = two_users(place).await;
     for number in 0..700 {
         index
-            .note_shard(ben, image(number + 1000), 100, range(0, 10))
+            .record_shard(ben, image(number + 1000), 100, range(0, 10))
             .await
             .unwrap();
     }
     index
-        .hold_several(anna, (0..700).map(|number| (image(number), 100)).collect())
+        .add_holdings(anna, (0..700).map(|number| (image(number), 100)).collect())
         .await
         .unwrap();
     index.quarantine(image(3)).await.unwrap();
@@ -174,7 +177,7 @@ pub(super) async fn of_a_link_and_a_forgetting_at_once_one_comes_first(place: &P
     for number in numbers {
         let (linked, forgotten) = tokio::join!(
             index.link(ben, image(number)),
-            beside.forget_images(vec![image(number)], i64::MAX)
+            beside.delete_unreferenced(vec![image(number)], i64::MAX)
         );
         let size = length_of(&index, image(number)).await;
         match (linked.unwrap(), &forgotten.unwrap()[..]) {

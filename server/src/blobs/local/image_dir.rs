@@ -14,11 +14,11 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 
 use super::super::disk::Disk;
-use super::super::{BlobError, Section};
+use super::super::{BlobError, Prefix};
 
-mod sections;
+mod prefixes;
 
-pub(super) use sections::Shared;
+pub(super) use prefixes::FolderLock;
 
 /// Bytes read at a time when an image is hashed again.
 const HASH_BYTES: usize = 256 << 10;
@@ -33,7 +33,7 @@ enum Folders {
 
 /// Verified images.
 #[derive(Debug)]
-pub(super) struct Shelf {
+pub(super) struct ImageDir {
     disk: Arc<dyn Disk>,
     images: PathBuf,
     quarantine: PathBuf,
@@ -43,7 +43,7 @@ pub(super) struct Shelf {
     folders: Mutex<Folders>,
 }
 
-impl Shelf {
+impl ImageDir {
     pub(super) fn new(disk: Arc<dyn Disk>, images: PathBuf, quarantine: PathBuf) -> Self {
         let locks = (0..=u8::MAX).map(|_| Mutex::default()).collect();
         Self {
@@ -89,7 +89,11 @@ impl Shelf {
 
     /// Moves a file whose content is verified and durable to its name. The name is durable after
     /// [`Self::sync`]. As long as the answer is held, it is not removed.
-    pub(super) fn place(&self, from: &Path, fingerprint: Fingerprint) -> Result<Shared, BlobError> {
+    pub(super) fn place(
+        &self,
+        from: &Path,
+        fingerprint: Fingerprint,
+    ) -> Result<FolderLock, BlobError> {
         let shared = self.share(fingerprint)?;
         let _folder = self.lock(fingerprint);
         let to = self.path(fingerprint);
@@ -191,10 +195,10 @@ impl Shelf {
     }
 
     fn folder(&self, fingerprint: Fingerprint) -> PathBuf {
-        self.section(Section::of(fingerprint))
+        self.section(Prefix::of(fingerprint))
     }
 
-    fn section(&self, section: Section) -> PathBuf {
+    fn section(&self, section: Prefix) -> PathBuf {
         self.images.join(format!("{:02x}", section.first_byte()))
     }
 

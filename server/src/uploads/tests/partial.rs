@@ -23,12 +23,9 @@ fn cut(photo: &[u8], start: usize, end: usize, came: usize) -> Shard {
     }
 }
 
-async fn breaks(workshop: &Workshop, caller: &Caller, shard: Shard) {
-    let broken = workshop.assembly.receive(caller, shard).await;
-    assert!(
-        matches!(broken, Err(AssemblyError::Sender(_))),
-        "{broken:?}"
-    );
+async fn breaks(fixture: &Fixture, caller: &Caller, shard: Shard) {
+    let broken = fixture.assembly.receive(caller, shard).await;
+    assert!(matches!(broken, Err(UploadError::Sender(_))), "{broken:?}");
 }
 
 fn ranges(ranges: &[(u64, u64)]) -> RangeSet {
@@ -40,26 +37,26 @@ fn ranges(ranges: &[(u64, u64)]) -> RangeSet {
 
 #[tokio::test]
 async fn what_came_of_a_shard_before_its_sender_broke_off_need_not_come_again() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
-    breaks(&workshop, &anna, cut(&photo, 100_000, 200_000, CAME)).await;
+    breaks(&fixture, &anna, cut(&photo, 100_000, 200_000, CAME)).await;
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         Some(ranges(&[(100_000, 140_000)]))
     );
     // The same of an upload that has begun, and of a shard that overlaps it.
-    breaks(&workshop, &anna, cut(&photo, 80_000, 180_000, 70_000)).await;
+    breaks(&fixture, &anna, cut(&photo, 80_000, 180_000, 70_000)).await;
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         Some(ranges(&[(80_000, 150_000)]))
     );
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 150_000, 200_000))
         .await
         .unwrap();
-    let state = workshop
+    let state = fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 80_000))
         .await
@@ -69,72 +66,72 @@ async fn what_came_of_a_shard_before_its_sender_broke_off_need_not_come_again() 
 
 #[tokio::test]
 async fn what_came_of_an_image_that_was_to_come_whole_need_not_come_again() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     // Broken off in what is still collected, and in what is being written.
     for came in [CAME, 700_000] {
         let photo = photo(900_000 + came);
         let size = photo.len();
-        breaks(&workshop, &anna, cut(&photo, 0, size, came)).await;
+        breaks(&fixture, &anna, cut(&photo, 0, size, came)).await;
         assert_eq!(
-            workshop.received(&anna, &photo).await,
+            fixture.received(&anna, &photo).await,
             Some(ranges(&[(0, came as u64)]))
         );
-        let state = workshop
+        let state = fixture
             .assembly
             .receive(&anna, shard(&photo, came, size))
             .await
             .unwrap();
         assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
     }
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_body_that_ends_too_early_is_one_whose_sender_broke_off() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     let short = |start: usize, end| Shard {
         body: shard(&photo, start, start + CAME).body,
         ..shard(&photo, start, end)
     };
-    breaks(&workshop, &anna, short(0, 200_000)).await;
-    breaks(&workshop, &anna, short(100_000, 200_000)).await;
+    breaks(&fixture, &anna, short(0, 200_000)).await;
+    breaks(&fixture, &anna, short(100_000, 200_000)).await;
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         Some(ranges(&[(0, 40_000), (100_000, 140_000)]))
     );
 }
 
 #[tokio::test]
 async fn a_few_bytes_of_a_broken_shard_are_not_kept() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     for (start, end) in [(0, 200_000), (0, 100_000)] {
-        breaks(&workshop, &anna, cut(&photo, start, end, 4_095)).await;
+        breaks(&fixture, &anna, cut(&photo, start, end, 4_095)).await;
     }
-    assert_eq!(workshop.received(&anna, &photo).await, None);
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.received(&anna, &photo).await, None);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn the_beginning_of_an_image_never_takes_the_place_of_what_had_arrived() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 150_000, 200_000))
         .await
         .unwrap();
-    breaks(&workshop, &anna, cut(&photo, 0, 200_000, CAME)).await;
+    breaks(&fixture, &anna, cut(&photo, 0, 200_000, CAME)).await;
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         Some(ranges(&[(150_000, 200_000)]))
     );
-    let state = workshop
+    let state = fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 150_000))
         .await
@@ -144,43 +141,43 @@ async fn the_beginning_of_an_image_never_takes_the_place_of_what_had_arrived() {
 
 #[tokio::test]
 async fn the_beginning_of_an_image_that_is_whole_already_is_not_kept() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 200_000))
         .await
         .unwrap();
-    breaks(&workshop, &anna, cut(&photo, 0, 200_000, CAME)).await;
+    breaks(&fixture, &anna, cut(&photo, 0, 200_000, CAME)).await;
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         None,
         "nobody would go on with it"
     );
-    assert_eq!(workshop.blobs.uploads().await.unwrap(), []);
+    assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_sending() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     let spoilt = Shard {
         body: broken_off(&vec![7; CAME]),
         ..shard(&photo, 0, 200_000)
     };
-    breaks(&workshop, &anna, spoilt).await;
-    let end = workshop
+    breaks(&fixture, &anna, spoilt).await;
+    let end = fixture
         .assembly
         .receive(&anna, shard(&photo, CAME, 200_000))
         .await;
     assert!(
-        matches!(end, Err(AssemblyError::FingerprintMismatch { .. })),
+        matches!(end, Err(UploadError::FingerprintMismatch { .. })),
         "{end:?}"
     );
-    assert_eq!(workshop.received(&anna, &photo).await, None);
-    let state = workshop
+    assert_eq!(fixture.received(&anna, &photo).await, None);
+    let state = fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 200_000))
         .await
@@ -190,8 +187,8 @@ async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_send
 
 #[tokio::test]
 async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     for (start, end) in [(0, 200_000), (100_000, 200_000)] {
         let (hang_up, hung_up) = tokio::sync::oneshot::channel::<()>();
@@ -209,7 +206,7 @@ async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
             body,
             ..shard(&photo, start, end)
         };
-        let mut receiving = Box::pin(workshop.assembly.receive(&anna, cut));
+        let mut receiving = Box::pin(fixture.assembly.receive(&anna, cut));
         assert!(
             timeout(Duration::from_millis(100), &mut receiving)
                 .await
@@ -218,32 +215,36 @@ async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
         // As a server's connection does when its peer is gone.
         drop((receiving, hang_up));
     }
-    workshop.assembly.finish_writes().await;
+    fixture.assembly.drain().await;
     assert_eq!(
-        workshop.received(&anna, &photo).await,
+        fixture.received(&anna, &photo).await,
         Some(ranges(&[(0, 40_000), (100_000, 140_000)]))
     );
 }
 
 #[tokio::test]
 async fn who_asks_for_the_list_waits_for_what_is_on_its_way_to_the_disk() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
-    let held = workshop.blobs.hold_writes().await;
+    let held = fixture.blobs.hold_writes().await;
     let mut writing = Box::pin(
-        workshop
+        fixture
             .assembly
             .receive(&anna, cut(&photo, 0, 100_000, CAME)),
     );
     let begun = async {
         tokio::select! {
             state = &mut writing => panic!("{state:?}"),
-            permit = workshop.blobs.begun.acquire() => permit.unwrap().forget(),
+            permit = fixture.blobs.begun.acquire() => permit.unwrap().forget(),
         }
     };
     timeout(LIMIT, begun).await.unwrap();
-    let mut asking = Box::pin(workshop.assembly.upload(&anna, Fingerprint::of(&photo)));
+    let mut asking = Box::pin(
+        fixture
+            .assembly
+            .upload_state(&anna, Fingerprint::of(&photo)),
+    );
     assert!(
         timeout(Duration::from_millis(100), &mut asking)
             .await
@@ -263,25 +264,25 @@ async fn who_asks_for_the_list_waits_for_what_is_on_its_way_to_the_disk() {
 
 #[tokio::test]
 async fn an_upload_that_has_all_its_bytes_is_brought_to_its_end_by_who_asks() {
-    let workshop = Workshop::open().await;
-    let anna = workshop.user("anna").await;
+    let fixture = Fixture::open().await;
+    let anna = fixture.user("anna").await;
     let photo = photo(200_000);
-    workshop
+    fixture
         .assembly
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
-    workshop.blobs.fail_next("seal");
+    fixture.blobs.fail_next("finish");
     assert!(
-        workshop
+        fixture
             .assembly
             .receive(&anna, shard(&photo, 100_000, 200_000))
             .await
             .is_err()
     );
-    let state = workshop
+    let state = fixture
         .assembly
-        .upload(&anna, Fingerprint::of(&photo))
+        .upload_state(&anna, Fingerprint::of(&photo))
         .await
         .unwrap();
     assert!(

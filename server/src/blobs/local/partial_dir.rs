@@ -19,8 +19,8 @@ use heirloom_protocol::possession::UserId;
 use rustix::fs::{FlockOperation, flock};
 
 use super::super::disk::{Disk, leave_memory};
-use super::super::{BlobError, Stay, UploadKey};
-use super::shelf::{Shelf, hash, stands_at};
+use super::super::{BlobError, SharedGuard, UploadKey};
+use super::image_dir::{ImageDir, hash, stands_at};
 
 /// Uploads whose names are remembered to be durable. Forgetting one costs a sync of the folder,
 /// nothing else.
@@ -28,14 +28,14 @@ const NAMES_MAX: usize = 4096;
 
 /// The folder of unfinished uploads.
 #[derive(Debug)]
-pub(super) struct Unfinished {
+pub(super) struct PartialDir {
     disk: Arc<dyn Disk>,
     folder: PathBuf,
     /// The inode numbers of upload files whose names are durable.
     durable_names: Mutex<HashMap<UploadKey, u64>>,
 }
 
-impl Unfinished {
+impl PartialDir {
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
         Self {
             disk,
@@ -81,12 +81,12 @@ impl Unfinished {
     }
 
     /// Turns a finished upload into an image.
-    pub(super) fn seal(
+    pub(super) fn finish(
         &self,
         upload: UploadKey,
         size: u64,
-        images: &Shelf,
-    ) -> Result<Stay, BlobError> {
+        images: &ImageDir,
+    ) -> Result<SharedGuard, BlobError> {
         let path = self.path(upload);
         let Some(file) = open_alone(&path)? else {
             return self.sealed_before(upload.fingerprint, size, images);
@@ -118,7 +118,7 @@ impl Unfinished {
         let shared = images.place(&path, upload.fingerprint)?;
         images.sync(upload.fingerprint)?;
         self.sync_folder()?;
-        Ok(Stay::new(shared))
+        Ok(SharedGuard::new(shared))
     }
 
     /// Removes an upload's file, if there is one.
@@ -150,15 +150,15 @@ impl Unfinished {
         &self,
         fingerprint: Fingerprint,
         size: u64,
-        images: &Shelf,
-    ) -> Result<Stay, BlobError> {
+        images: &ImageDir,
+    ) -> Result<SharedGuard, BlobError> {
         // Before looking: what is seen must still be there when the index is told.
         let shared = images.share(fingerprint)?;
         match images.size(fingerprint)? {
             Some(found) if found == size => {
                 images.sync(fingerprint)?;
                 self.sync_folder()?;
-                Ok(Stay::new(shared))
+                Ok(SharedGuard::new(shared))
             }
             Some(found) => Err(BlobError::WrongLength {
                 expected: size,
