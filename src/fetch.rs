@@ -12,17 +12,17 @@
 //! The *desk* knows what is open: nobody reads from under a photo whose room is being given back
 //! (`room`), which happens when somebody asks for it or when room is short (`freeing`, `keeping`).
 
-mod asker;
-mod desk;
+mod interrupt;
+mod open_files;
 mod error;
-mod fetch;
-mod freeing;
-mod holding;
-mod keeping;
-mod pieces;
-mod pinned;
-mod room;
-mod sealing;
+mod file_fetch;
+mod evictor;
+mod fetch_wait;
+mod cache_policy;
+mod planner;
+mod pin_fetcher;
+mod file_evictor;
+mod verify;
 #[cfg(test)]
 mod tests;
 
@@ -42,22 +42,22 @@ use crate::journal::{Amount, FileId, Journal, Stamp};
 use crate::remote::Remote;
 use crate::spool::Spool;
 
-pub use asker::Asker;
-pub use error::RecallError;
-pub use freeing::{FreeError, Freed, Selection};
-pub use keeping::{Keeping, Share, ShareError};
-pub use room::Kept;
+pub use cache_policy::{CachePolicy, ParseSizeOrPercentError, SizeOrPercent};
+pub use error::FetchError;
+pub use evictor::{EvictError, EvictOutcome, EvictSelection};
+pub use file_evictor::KeepReason;
+pub use interrupt::InterruptProbe;
 
-use desk::{Desk, Presence};
-use fetch::Fetch;
-use holding::Wanted;
-use pinned::Pinned;
+use fetch_wait::Wanted;
+use file_fetch::Fetch;
+use open_files::{Desk, Presence};
+use pin_fetcher::Pinned;
 
 /// The first bytes of a photo, which file managers and `file` read to learn what it is: kept, and
 /// fetched alone.
 pub const HEAD_BYTES: u64 = 64 << 10;
 /// How long a reader waits while nothing comes.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// Bytes in one request: large enough that a round trip of 50 ms does not count with several in
 /// flight, small enough that a reader does not wait long for the one that holds its bytes.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -68,19 +68,19 @@ const PIECES_IN_FLIGHT_IN_ALL: usize = 8;
 
 /// How fetching is done.
 #[derive(Clone, Copy, Debug)]
-pub struct Manner {
+pub struct FetchOptions {
     /// How long a reader waits while nothing comes.
-    pub patience: Duration,
+    pub read_timeout: Duration,
     /// The first bytes of a photo, which are fetched without the rest.
     pub head_bytes: u64,
     /// Bytes in one request.
     pub piece_bytes: u64,
 }
 
-impl Default for Manner {
+impl Default for FetchOptions {
     fn default() -> Self {
         Self {
-            patience: PATIENCE,
+            read_timeout: READ_TIMEOUT,
             head_bytes: HEAD_BYTES,
             piece_bytes: PIECE_BYTES,
         }
@@ -89,7 +89,7 @@ impl Default for Manner {
 
 /// The room, as its users hold it. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Recall {
+pub struct Fetcher {
     inside: Arc<Inside>,
 }
 
@@ -100,7 +100,7 @@ struct Inside {
     spool: Spool,
     journal: Arc<Journal>,
     remote: Remote,
-    manner: Manner,
+    manner: FetchOptions,
     desk: Arc<Desk>,
     pinned: Pinned,
     lanes: Semaphore,
@@ -114,39 +114,39 @@ struct Inside {
 
 /// A file that is open: as long as this is held, its room is not given back.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenGuard {
     presence: Presence,
-    absent: Option<Absent>,
+    absent: Option<OpenPlaceholder>,
 }
 
 /// An open file of which bytes are missing, or were when it was opened. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Absent {
+pub struct OpenPlaceholder {
     inside: Arc<Inside>,
     fetch: Arc<Fetch>,
 }
 
 /// What is going on, for `status`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Activity {
+pub struct FetchStatus {
     /// Photos being fetched.
     pub fetching: usize,
     /// Bytes fetched since the start.
     pub fetched_bytes: u64,
     /// What is pinned and was looked for, and is not here yet.
-    pub pinned_left: Amount,
+    pub pinned_missing: Amount,
     /// Photos that could not be fetched, and why.
-    pub troubles: Vec<(FileId, String)>,
+    pub errors: Vec<(FileId, String)>,
 }
 
-impl Recall {
+impl Fetcher {
     /// Prepares to fetch; nothing is asked before somebody reads.
     pub fn start(
         runtime: &Handle,
         spool: Spool,
         journal: Arc<Journal>,
         remote: Remote,
-        manner: Manner,
+        manner: FetchOptions,
     ) -> Self {
         let inside = Inside {
             runtime: runtime.clone(),
@@ -169,9 +169,9 @@ impl Recall {
 
     /// A regular file was opened, whatever for. Costs two system calls where nothing is missing;
     /// waits only while the room of this very file is being given back. Fetches nothing.
-    pub fn opened(&self, id: FileId, file: &File) -> io::Result<Opened> {
+    pub fn register_open(&self, id: FileId, file: &File) -> io::Result<OpenGuard> {
         let (presence, fetch) = self.inside.desk.open(id, file)?;
-        let absent = fetch.map(|fetch| Absent {
+        let absent = fetch.map(|fetch| OpenPlaceholder {
             inside: Arc::clone(&self.inside),
             fetch,
         });
@@ -179,12 +179,12 @@ impl Recall {
             absent.fetch.reader_came();
             absent.inside.seal_if_all_is_here(&absent.fetch);
         }
-        Ok(Opened { presence, absent })
+        Ok(OpenGuard { presence, absent })
     }
 
     /// A regular file was made, and is open.
-    pub fn made(&self, id: FileId) -> Opened {
-        Opened {
+    pub fn register_created(&self, id: FileId) -> OpenGuard {
+        OpenGuard {
             presence: self.inside.desk.made(id),
             absent: None,
         }
@@ -192,30 +192,30 @@ impl Recall {
 
     /// The size and time that a file has for its owner, if they are not what the disk says because
     /// it is being filled this moment.
-    pub fn true_stamp(&self, id: FileId) -> Option<Stamp> {
+    pub fn stamp_during_fetch(&self, id: FileId) -> Option<Stamp> {
         self.inside.desk.fetch_of(id).map(|fetch| fetch.stamp())
     }
 
     /// The owner has set another time. Of a placeholder, that is noted on the file.
-    pub fn retimed(&self, id: FileId, file: &File, stamp: Stamp) -> io::Result<()> {
+    pub fn set_mtime(&self, id: FileId, file: &File, stamp: Stamp) -> io::Result<()> {
         match self.inside.desk.fetch_of(id) {
             Some(fetch) => fetch.retime(stamp.mtime_ns),
-            None => fetch::retime(file, stamp.mtime_ns),
+            None => file_fetch::retime(file, stamp.mtime_ns),
         }
     }
 
     /// Why a photo could not be fetched when it was last asked for, if it could not.
-    pub fn trouble(&self, id: FileId) -> Option<String> {
+    pub fn last_error(&self, id: FileId) -> Option<String> {
         self.inside.desk.trouble(id)
     }
 
     /// What is going on.
-    pub fn activity(&self) -> Activity {
-        Activity {
+    pub fn status(&self) -> FetchStatus {
+        FetchStatus {
             fetching: self.inside.desk.fetching(),
             fetched_bytes: self.inside.fetched_bytes.load(Ordering::Relaxed),
-            pinned_left: self.inside.pinned.left(),
-            troubles: self.inside.desk.troubles(),
+            pinned_missing: self.inside.pinned.left(),
+            errors: self.inside.desk.troubles(),
         }
     }
 
@@ -225,10 +225,10 @@ impl Recall {
     }
 }
 
-impl Opened {
+impl OpenGuard {
     /// What is missing of the file; nothing if it was an ordinary one when it was opened. Only such
     /// a one may be read past us.
-    pub fn absent(&self) -> Option<&Absent> {
+    pub fn placeholder(&self) -> Option<&OpenPlaceholder> {
         self.absent.as_ref()
     }
 
@@ -238,7 +238,7 @@ impl Opened {
     }
 }
 
-impl Drop for Opened {
+impl Drop for OpenGuard {
     fn drop(&mut self) {
         if let Some(absent) = &self.absent {
             absent.fetch.reader_left();
@@ -246,14 +246,14 @@ impl Drop for Opened {
     }
 }
 
-impl Absent {
+impl OpenPlaceholder {
     /// Whether these bytes can be read from the file now.
-    pub fn is_here(&self, offset: u64, length: u64) -> bool {
+    pub fn has(&self, offset: u64, length: u64) -> bool {
         ByteRange::at(offset, length).map_or(true, |range| self.fetch.holds(range))
     }
 
     /// Whether the file is an ordinary one by now.
-    pub fn is_whole(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         self.fetch.is_whole()
     }
 
@@ -263,8 +263,8 @@ impl Absent {
         &self,
         offset: u64,
         length: u64,
-        asker: Asker,
-        then: impl FnOnce(Result<(), RecallError>) + Send + 'static,
+        asker: InterruptProbe,
+        then: impl FnOnce(Result<(), FetchError>) + Send + 'static,
     ) {
         let wanted = ByteRange::at(offset, length).map_or(Wanted::Nothing, Wanted::Bytes);
         self.wait_for(wanted, asker, then);
@@ -272,10 +272,10 @@ impl Absent {
 
     /// Fetches all that is missing, then calls back as [`Self::fetch`] does: the file is an
     /// ordinary one then.
-    pub fn fetch_whole(
+    pub fn fetch_all(
         &self,
-        asker: Asker,
-        then: impl FnOnce(Result<(), RecallError>) + Send + 'static,
+        asker: InterruptProbe,
+        then: impl FnOnce(Result<(), FetchError>) + Send + 'static,
     ) {
         self.wait_for(Wanted::Whole, asker, then);
     }
@@ -283,8 +283,8 @@ impl Absent {
     fn wait_for(
         &self,
         wanted: Wanted,
-        asker: Asker,
-        then: impl FnOnce(Result<(), RecallError>) + Send + 'static,
+        asker: InterruptProbe,
+        then: impl FnOnce(Result<(), FetchError>) + Send + 'static,
     ) {
         let (inside, fetch) = (Arc::clone(&self.inside), Arc::clone(&self.fetch));
         self.inside.runtime.spawn(async move {
@@ -295,7 +295,7 @@ impl Absent {
 
     /// The owner does not want the content any more: the file is about to be emptied. It is an
     /// ordinary one when this returns, and nothing will be written into it.
-    pub fn abandon(&self) -> io::Result<()> {
+    pub fn discard(&self) -> io::Result<()> {
         self.fetch.abandon()
     }
 }

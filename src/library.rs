@@ -7,13 +7,13 @@
 //!
 //! The other way round, what other devices changed is followed and shown (`arrivals`).
 
-mod anew;
-mod arrivals;
-mod arriving;
-mod batch;
-mod bond;
+mod requeue;
+mod feed;
+mod apply;
+mod change_batch;
+mod server_binding;
 mod outbox;
-mod shelf;
+mod placeholder_store;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -27,12 +27,12 @@ use crate::config::StateDir;
 use crate::journal::{Journal, JournalError, NameChange};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::Spool;
-pub use arrivals::ArrivalReport;
-pub use shelf::Shelf;
+pub use feed::FeedStatus;
+pub use placeholder_store::PlaceholderStore;
 
-use arrivals::Arrivals;
-use bond::Bond;
+use feed::Arrivals;
 use outbox::{Bells, Following, Outbox};
+use server_binding::Bond;
 
 /// A handle to the running library. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -43,7 +43,7 @@ pub struct Library {
     stop: CancellationToken,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
     following: Arc<Mutex<Option<JoinHandle<()>>>>,
-    arrivals: Arc<Mutex<ArrivalReport>>,
+    arrivals: Arc<Mutex<FeedStatus>>,
     followed: Following,
     remote: Remote,
     requeue: watch::Sender<u64>,
@@ -107,19 +107,19 @@ impl Library {
 
     /// Keeps the key that the server signs receipts with, when it is first seen, in this directory.
     /// To be called once, before anything asks for a session.
-    pub fn keep_keys_in(&self, state: StateDir) {
-        self.bond.keep_keys_in(state);
+    pub fn set_receipt_key_dir(&self, state: StateDir) {
+        self.bond.set_receipt_key_dir(state);
     }
 
     /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be
     /// called once, on a runtime's thread.
-    pub fn follow(&self, spool: Spool, shelf: impl Shelf) {
+    pub fn follow_feed(&self, spool: Spool, shelf: impl PlaceholderStore) {
         let rooms = (
             Arc::clone(&self.journal),
             Arc::clone(&self.bond),
             self.remote.clone(),
         );
-        let bells = arrivals::Bells {
+        let bells = feed::Bells {
             outbox: self.watch(),
             sending: self.sending.clone(),
             wake_outbox: Arc::clone(&self.wake),
@@ -146,7 +146,7 @@ impl Library {
     }
 
     /// How far the names of the library are shown here.
-    pub fn arrivals(&self) -> ArrivalReport {
+    pub fn feed_status(&self) -> FeedStatus {
         *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

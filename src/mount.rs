@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use fuser::{Config, MountOption, Session};
 
-use crate::fetch::Recall;
+use crate::fetch::Fetcher;
 use crate::passthrough_helper::Lender;
 use crate::spool::Spool;
 
@@ -53,7 +53,7 @@ pub struct MountOptions {
     pub io_mode: IoMode,
     /// Fetches the missing bytes of placeholders. Without it placeholders are shown and cannot be
     /// read.
-    pub fetch: Option<Recall>,
+    pub fetch: Option<Fetcher>,
 }
 
 /// A live mount; dropping it unmounts.

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::client::absolute;
 use crate::config::{Accept, Login, Mounts, ServerUrl, StateDir, Token, server_data_dir};
 use crate::daemon::{self, MountConfig, ServerChoice, Services};
-use crate::fetch::{Keeping, Manner, PATIENCE, Share};
+use crate::fetch::{CachePolicy, FetchOptions, READ_TIMEOUT, SizeOrPercent};
 use crate::mount::IoMode;
 
 /// A log above this is set aside at the next start, in bytes; one older log is kept.
@@ -49,12 +49,12 @@ pub(super) struct MountArgs {
     /// The most that photos with their bytes here may take together: 20G, 500M, 50%. Of more, those
     /// not used for longest are left to the server, as far as it has them
     #[arg(long, value_name = "SIZE")]
-    cache_size: Option<Share>,
+    cache_size: Option<SizeOrPercent>,
     /// The least that is to stay free on the disk, in the same way
     #[arg(long, value_name = "SIZE")]
-    keep_free: Option<Share>,
+    keep_free: Option<SizeOrPercent>,
     /// How long a program that reads what is only on the server waits while nothing comes
-    #[arg(long, value_name = "SECONDS", default_value_t = PATIENCE.as_secs())]
+    #[arg(long, value_name = "SECONDS", default_value_t = READ_TIMEOUT.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     read_timeout: u64,
     /// Stay in the foreground and log to standard error
@@ -125,11 +125,11 @@ impl MountArgs {
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
         let server = self.server_choice(&state)?;
-        let manner = Manner {
-            patience: Duration::from_secs(self.read_timeout),
-            ..Manner::default()
+        let manner = FetchOptions {
+            read_timeout: Duration::from_secs(self.read_timeout),
+            ..FetchOptions::default()
         };
-        let keeping = Keeping {
+        let keeping = CachePolicy {
             cache: self.cache_size,
             floor: self.keep_free,
         };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::intake::StateWord;
 use crate::journal::Amount;
-use crate::library::ArrivalReport;
+use crate::library::FeedStatus;
 use crate::mount::IoPath;
 use crate::uploader::Connection;
 
@@ -41,7 +41,7 @@ pub struct MountStatus {
     /// Changes of names that the server has not confirmed yet.
     pub names_queued: u64,
     /// How far the names that other devices changed are shown here.
-    pub library: ArrivalReport,
+    pub library: FeedStatus,
     /// What is only on the server, and being fetched.
     pub recall: FetchReport,
     /// What is failing and why, newest first.

@@ -26,7 +26,7 @@ use super::space::{self, Refused, refused};
 use super::verify;
 use crate::background::run_blocking;
 use crate::config::StateDir;
-use crate::fetch::Recall;
+use crate::fetch::Fetcher;
 use crate::intake::{Intake, StateWord};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
@@ -64,7 +64,7 @@ pub struct ControlState {
     /// The rooms asked.
     pub library: Library,
     /// The rooms asked.
-    pub recall: Recall,
+    pub fetcher: Fetcher,
     /// The rooms asked.
     pub remote: Remote,
     /// The rooms asked.
@@ -185,9 +185,9 @@ async fn unmount(
 
 impl ControlState {
     fn status(&self) -> MountStatus {
-        let (uploader, recall) = (self.uploader.status(), self.recall.activity());
-        let troubled = recall
-            .troubles
+        let (uploader, fetch) = (self.uploader.status(), self.fetcher.status());
+        let troubled = fetch
+            .errors
             .iter()
             .filter_map(|(id, why)| Some((self.path_of(*id)?, why.clone())));
         let tried_again = uploader.failing.into_iter().chain(troubled).collect();
@@ -207,11 +207,11 @@ impl ControlState {
                 check_bytes: uploader.saved_by_check_bytes,
                 instant_upload_bytes: uploader.saved_by_instant_upload_bytes,
             },
-            library: self.library.arrivals(),
+            library: self.library.feed_status(),
             recall: FetchReport {
-                fetching: recall.fetching as u64,
-                fetched_bytes: recall.fetched_bytes,
-                pinned_left: recall.pinned_left,
+                fetching: fetch.fetching as u64,
+                fetched_bytes: fetch.fetched_bytes,
+                pinned_left: fetch.pinned_missing,
             },
             names_queued: self.journal.names_queued(),
             failing: self.failing(tried_again),

@@ -11,7 +11,7 @@ use heirloom_protocol::LibraryPath;
 use super::message::{FailingFile, FreeRequest, FreeResponse, PinRequest};
 use super::server::ControlState;
 use crate::background::run_blocking;
-use crate::fetch::{Freed, Kept, Selection};
+use crate::fetch::{EvictOutcome, EvictSelection, KeepReason};
 use crate::journal::{Amount, FileId};
 use crate::spool::Moment;
 use heirloom_support::error_chain::display_chain;
@@ -30,13 +30,13 @@ pub(super) async fn free(
         .await
         .map_err(|error| refused(&error))?;
     let unused_since = request.unused_for_s.map(ago);
-    let selection = Selection {
+    let selection = EvictSelection {
         paths: request.paths,
         unused_since,
     };
     let freed = context
-        .recall
-        .free(selection, request.after.map(FileId))
+        .fetcher
+        .evict(selection, request.after.map(FileId))
         .await
         .map_err(|error| refused(&error))?;
     Ok(Json(answer(freed)))
@@ -46,7 +46,7 @@ pub(super) async fn pin(
     State(context): State<Arc<ControlState>>,
     Json(request): Json<PinRequest>,
 ) -> Result<Json<()>, Refused> {
-    run_blocking(move || context.recall.pin(&request.path))
+    run_blocking(move || context.fetcher.pin(&request.path))
         .await
         .map(Json)
         .map_err(|error| refused(&error))
@@ -62,12 +62,12 @@ pub(super) async fn unpin(
         .map_err(|error| refused(&error))
 }
 
-fn answer(freed: Freed) -> FreeResponse {
+fn answer(freed: EvictOutcome) -> FreeResponse {
     // What is on the server already is what was asked for.
     let kept: Vec<_> = freed
         .kept
         .into_iter()
-        .filter(|(_, kept)| !matches!(kept, Kept::Already))
+        .filter(|(_, kept)| !matches!(kept, KeepReason::AlreadyEvicted))
         .collect();
     FreeResponse {
         freed: Amount {
@@ -80,7 +80,7 @@ fn answer(freed: Freed) -> FreeResponse {
     }
 }
 
-fn told((path, kept): (LibraryPath, Kept)) -> FailingFile {
+fn told((path, kept): (LibraryPath, KeepReason)) -> FailingFile {
     FailingFile {
         path,
         why: display_chain(&kept),

@@ -12,7 +12,7 @@ use super::{allocator, open_file_limit};
 use crate::background::lower_priority;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
 use crate::control::{ControlServer, ControlState};
-use crate::fetch::{Keeping, Manner, Recall};
+use crate::fetch::{CachePolicy, FetchOptions, Fetcher};
 use crate::intake::{Intake, IntakeError};
 use crate::journal::{Journal, JournalError};
 use crate::library::Library;
@@ -39,9 +39,9 @@ pub struct MountConfig {
     /// Which files are backed up.
     pub accept: Accept,
     /// How what is only on the server is fetched.
-    pub manner: Manner,
+    pub manner: FetchOptions,
     /// How much of the disk is kept free of what the server has.
-    pub keeping: Keeping,
+    pub keeping: CachePolicy,
     /// How reads and writes of open files may reach the disk.
     pub io: IoMode,
 }
@@ -97,7 +97,7 @@ pub struct Services {
     embedded: Option<Embedded>,
     library: Library,
     uploader: Uploader,
-    recall: Recall,
+    fetcher: Fetcher,
     intake: Intake,
     journal: Arc<Journal>,
     mount: Arc<Mount>,
@@ -118,7 +118,7 @@ impl Services {
         let spool = Spool::open(&plan.state.spool())?;
         let journal = open_journal(&plan.state)?;
         let remote = Remote::new(&login)?;
-        let recall = Recall::start(
+        let fetcher = Fetcher::start(
             runtime.handle(),
             spool.clone(),
             Arc::clone(&journal),
@@ -126,7 +126,7 @@ impl Services {
             plan.manner,
         );
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
-        library.keep_keys_in(plan.state.clone());
+        library.set_receipt_key_dir(plan.state.clone());
         let uploader = Uploader::start(
             runtime.handle(),
             spool.clone(),
@@ -147,13 +147,13 @@ impl Services {
             intake.clone(),
             MountOptions {
                 io_mode: plan.io,
-                fetch: Some(recall.clone()),
+                fetch: Some(fetcher.clone()),
             },
         )?;
         let mount = Arc::new(mount);
-        recall.keep_room(plan.keeping, uploader.watch());
-        recall.keep_pinned();
-        library.follow(spool.clone(), mount.placeholders());
+        fetcher.enforce_cache_policy(plan.keeping, uploader.watch());
+        fetcher.start_fetching_pinned();
+        library.follow_feed(spool.clone(), mount.placeholders());
         unmount_on_signals(&mount)?;
         let context = ControlState {
             mountpoint: plan.mountpoint.clone(),
@@ -164,7 +164,7 @@ impl Services {
             intake: intake.clone(),
             uploader: uploader.clone(),
             library: library.clone(),
-            recall: recall.clone(),
+            fetcher: fetcher.clone(),
             remote,
             mount: Arc::clone(&mount),
         };
@@ -183,7 +183,7 @@ impl Services {
             embedded,
             library,
             uploader,
-            recall,
+            fetcher,
             intake,
             journal,
             mount,
@@ -198,7 +198,7 @@ impl Services {
     pub fn run(self) {
         self.mount.wait();
         tracing::info!("unmounted, stopping");
-        self.recall.stop();
+        self.fetcher.stop();
         self.intake.stop();
         self.runtime.block_on(async {
             self.control.stop().await;

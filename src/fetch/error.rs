@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 /// Why a reader does not get its bytes. Cheap to clone: one fault may end many waits.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum RecallError {
+pub enum FetchError {
     /// Nothing came within the limit.
     #[error("nothing came from the server for {limit_s} seconds{}", because(.why.as_deref()))]
-    TooLate {
+    Timeout {
         /// The limit.
         limit_s: u64,
         /// What the last request met, if it met something.
@@ -31,29 +31,29 @@ pub enum RecallError {
     },
     /// The file was emptied or removed meanwhile: these bytes are not its content any more.
     #[error("the file was written anew meanwhile")]
-    Abandoned,
+    Discarded,
     /// Whoever asked is being killed, and takes no answer.
     #[error("whoever asked is being killed")]
     Killed,
     /// The mount ends.
     #[error("the mount ends")]
-    Ending,
+    Unmounting,
 }
 
-impl RecallError {
+impl FetchError {
     /// Whether the same read may succeed later, without anybody repairing anything.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::TooLate { .. } | Self::Disk { .. } | Self::Killed | Self::Ending => true,
-            Self::Refused(_) | Self::Corrupt | Self::Abandoned => false,
+            Self::Timeout { .. } | Self::Disk { .. } | Self::Killed | Self::Unmounting => true,
+            Self::Refused(_) | Self::Corrupt | Self::Discarded => false,
         }
     }
 
     /// Whether the owner should be told: the photo is in doubt, and not only this one read.
     pub(super) fn is_trouble(&self) -> bool {
         match self {
-            Self::TooLate { .. } | Self::Refused(_) | Self::Corrupt | Self::Disk { .. } => true,
-            Self::Abandoned | Self::Killed | Self::Ending => false,
+            Self::Timeout { .. } | Self::Refused(_) | Self::Corrupt | Self::Disk { .. } => true,
+            Self::Discarded | Self::Killed | Self::Unmounting => false,
         }
     }
 
@@ -61,12 +61,12 @@ impl RecallError {
     pub(super) fn chain(&self) -> String {
         match self {
             Self::Disk { source, .. } => format!("{self}: {source}"),
-            Self::TooLate { .. }
+            Self::Timeout { .. }
             | Self::Refused(_)
             | Self::Corrupt
-            | Self::Abandoned
+            | Self::Discarded
             | Self::Killed
-            | Self::Ending => self.to_string(),
+            | Self::Unmounting => self.to_string(),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! The room against a server that can fail in every way, on a real disk with a real journal.
 
-mod failing;
+mod failures;
 mod fetching;
-mod freeing;
+mod eviction;
 
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ const SURELY: Duration = Duration::from_secs(20);
 /// A server, and a device with nothing but placeholders.
 struct House {
     server: FakeServer,
-    recall: Recall,
+    fetcher: Fetcher,
     spool: Spool,
     journal: Arc<Journal>,
     _home: tempfile::TempDir,
@@ -51,10 +51,10 @@ impl House {
         let server = FakeServer::start().await;
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());
-        let recall = recall(&server, &spool, &journal, patience);
+        let fetcher = fetcher(&server, &spool, &journal, patience);
         Self {
             server,
-            recall,
+            fetcher,
             spool,
             journal,
             _home: home,
@@ -63,8 +63,8 @@ impl House {
 
     /// The client again, after a crash: nothing is left but what is on the disk.
     fn start_again(&mut self) {
-        self.recall.stop();
-        self.recall = recall(&self.server, &self.spool, &self.journal, SHORT);
+        self.fetcher.stop();
+        self.fetcher = fetcher(&self.server, &self.spool, &self.journal, SHORT);
     }
 
     /// A photo that the server has, and the device only in name.
@@ -112,14 +112,14 @@ impl House {
         id
     }
 
-    fn open(&self, name: &str) -> (Opened, File) {
+    fn open(&self, name: &str) -> (OpenGuard, File) {
         let file = self.spool.open_file(&path(name), READING).unwrap();
         let id = Spool::identify(&file).unwrap().0;
-        (self.recall.opened(id, &file).unwrap(), file)
+        (self.fetcher.register_open(id, &file).unwrap(), file)
     }
 
     /// Reads as the mount does: at once what is here, and what is not when it has come.
-    async fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, RecallError> {
+    async fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, FetchError> {
         let (opened, file) = self.open(name);
         read(&opened, &file, offset, length).await
     }
@@ -154,18 +154,18 @@ const READING: Opening = Opening {
     durability: Durability::Lazy,
 };
 
-fn recall(
+fn fetcher(
     server: &FakeServer,
     spool: &Spool,
     journal: &Arc<Journal>,
     patience: Duration,
-) -> Recall {
-    let manner = Manner {
-        patience,
-        ..Manner::default()
+) -> Fetcher {
+    let manner = FetchOptions {
+        read_timeout: patience,
+        ..FetchOptions::default()
     };
     let remote = Remote::new(&server.login()).unwrap();
-    Recall::start(
+    Fetcher::start(
         &Handle::current(),
         spool.clone(),
         Arc::clone(journal),
@@ -175,14 +175,14 @@ fn recall(
 }
 
 async fn read(
-    opened: &Opened,
+    opened: &OpenGuard,
     file: &File,
     offset: u64,
     length: usize,
-) -> Result<Vec<u8>, RecallError> {
-    if let Some(absent) = opened.absent() {
+) -> Result<Vec<u8>, FetchError> {
+    if let Some(absent) = opened.placeholder() {
         let (tell, told) = oneshot::channel();
-        absent.fetch(offset, length as u64, Asker::UNKNOWN, |outcome| {
+        absent.fetch(offset, length as u64, InterruptProbe::NONE, |outcome| {
             tell.send(outcome).unwrap();
         });
         told.await.unwrap()?;
@@ -192,9 +192,9 @@ async fn read(
     Ok(bytes)
 }
 
-async fn whole(opened: &Opened) -> Result<(), RecallError> {
+async fn whole(opened: &OpenGuard) -> Result<(), FetchError> {
     let (tell, told) = oneshot::channel();
-    let absent = opened.absent().expect("it was a placeholder");
-    absent.fetch_whole(Asker::UNKNOWN, |outcome| tell.send(outcome).unwrap());
+    let absent = opened.placeholder().expect("it was a placeholder");
+    absent.fetch_all(InterruptProbe::NONE, |outcome| tell.send(outcome).unwrap());
     told.await.unwrap()
 }

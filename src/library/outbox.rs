@@ -12,9 +12,9 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::LibraryError;
-use super::anew::{promise_anew, search};
-use super::batch::{Batch, Verdict, based_on};
-use super::bond::Bond;
+use super::change_batch::{Batch, Verdict, based_on};
+use super::requeue::{promise_anew, search};
+use super::server_binding::Bond;
 use crate::background::run_blocking;
 use crate::journal::{FileState, Journal, NameChange};
 use crate::remote::{Backoff, Remote, RemoteError};

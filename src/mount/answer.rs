@@ -35,7 +35,7 @@ pub(super) fn refusal(error: &TreeError) -> Errno {
     let errno = errno(error);
     let cause = std::error::Error::source(error).map(ToString::to_string);
     // What could not be fetched is told by whoever tried.
-    if is_trouble(errno) && !matches!(error, TreeError::Recall(_)) {
+    if is_trouble(errno) && !matches!(error, TreeError::Fetch(_)) {
         tracing::warn!(errno = errno.code(), cause, "the spool's disk refuses");
     }
     tracing::debug!(%error, cause, errno = errno.code(), "refused");

@@ -31,7 +31,7 @@ use super::marks::Hand;
 use super::passthrough::IoMode;
 use super::shape::{attributes, kind, nothing, opening, permissions, replacing, times, truncate};
 use super::tree::{Change, Existing, Extent, Room, Tree, TreeError};
-use crate::fetch::{Absent, Asker};
+use crate::fetch::{InterruptProbe, OpenPlaceholder};
 
 /// How long the kernel may believe that a name is not there. Shorter than what it may believe of
 /// one that is, because somebody may put a file into the spool behind our back, and a name that
@@ -72,11 +72,11 @@ impl Door {
     }
 
     /// For a request that has to wait for bytes.
-    fn later(&self, absent: Absent, request: &Request) -> Later {
+    fn later(&self, absent: OpenPlaceholder, request: &Request) -> Later {
         Later {
             tree: Arc::clone(&self.tree),
             absent,
-            asker: Asker::new(request.pid()),
+            asker: InterruptProbe::new(request.pid()),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use fuser::Errno;
 
 use super::tree::TreeError;
-use crate::fetch::RecallError;
+use crate::fetch::FetchError;
 
 /// The number for a reason. No wildcard: a new reason does not compile until somebody chose its
 /// number.
@@ -22,14 +22,14 @@ pub(super) fn errno(error: &TreeError) -> Errno {
         TreeError::NoAttribute => Errno::ENODATA,
         // Fetched first, and asked again: nobody is told this.
         TreeError::Absent(_) | TreeError::OutOfReach => Errno::EIO,
-        TreeError::Recall(error) => match error {
-            RecallError::TooLate { .. }
-            | RecallError::Refused(_)
-            | RecallError::Corrupt
-            | RecallError::Ending => Errno::EIO,
-            RecallError::Abandoned => Errno::ESTALE,
-            RecallError::Killed => Errno::EINTR,
-            RecallError::Disk { source, .. } => told_by_the_disk(source),
+        TreeError::Fetch(error) => match error {
+            FetchError::Timeout { .. }
+            | FetchError::Refused(_)
+            | FetchError::Corrupt
+            | FetchError::Unmounting => Errno::EIO,
+            FetchError::Discarded => Errno::ESTALE,
+            FetchError::Killed => Errno::EINTR,
+            FetchError::Disk { source, .. } => told_by_the_disk(source),
         },
         TreeError::Spool(error) => told_by_the_disk(&error.source),
         TreeError::Open { source, .. } => told_by_the_disk(source),

@@ -13,7 +13,7 @@ use fuser::FileHandle;
 use super::locked;
 use super::marks::Pen;
 use super::passthrough::Way;
-use crate::fetch::Opened;
+use crate::fetch::OpenGuard;
 use crate::journal::FileId;
 use crate::spool::{Access, FolderReader};
 
@@ -28,7 +28,7 @@ pub(super) struct OpenFile {
     /// Through which it changes bytes, if it can write.
     pub(super) pen: Option<Pen>,
     /// Keeps its bytes here, and knows what is missing of them.
-    pub(super) stay: Option<Opened>,
+    pub(super) stay: Option<OpenGuard>,
     /// Who serves it.
     pub(super) way: Arc<Way>,
     /// Whether it was marked before it had a name.

@@ -11,14 +11,14 @@ use fuser::{FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyData, ReplyOpen};
 
 use super::answer::{answer_created, answer_facts, answer_open, refusal, serve};
 use super::tree::{Change, Existing, Tree, TreeError, Truncate};
-use crate::fetch::{Absent, Asker};
+use crate::fetch::{InterruptProbe, OpenPlaceholder};
 use crate::spool::Opening;
 
 /// What waits for which bytes, and for whom.
 pub(super) struct Later {
     pub(super) tree: Arc<Tree>,
-    pub(super) absent: Absent,
-    pub(super) asker: Asker,
+    pub(super) absent: OpenPlaceholder,
+    pub(super) asker: InterruptProbe,
 }
 
 /// A file to be made, or opened.
@@ -63,7 +63,7 @@ impl Later {
             absent,
             asker,
         } = self;
-        absent.fetch_whole(asker, move |held| {
+        absent.fetch_all(asker, move |held| {
             serve("open", number, || {
                 let opened = held
                     .map_err(TreeError::from)
@@ -80,7 +80,7 @@ impl Later {
             absent,
             asker,
         } = self;
-        absent.fetch_whole(asker, move |held| {
+        absent.fetch_all(asker, move |held| {
             let Creation { folder, name, mode } = creation;
             serve("create", folder, || {
                 let existing = Existing::Open(Truncate::No);
@@ -99,7 +99,7 @@ impl Later {
             absent,
             asker,
         } = self;
-        absent.fetch_whole(asker, move |held| {
+        absent.fetch_all(asker, move |held| {
             serve("setattr", number, || {
                 let changed = held
                     .map_err(TreeError::from)

@@ -11,7 +11,7 @@ use heirloom_protocol::LibraryPath;
 
 use super::tree::Tree;
 use crate::journal::{FileId, Stamp};
-use crate::library::Shelf;
+use crate::library::PlaceholderStore;
 use crate::spool::{Placeholder, SpoolError};
 
 /// The names of one mount; of no use when it has ended.
@@ -75,8 +75,8 @@ impl MountedPlaceholders {
     }
 }
 
-impl Shelf for MountedPlaceholders {
-    fn put(
+impl PlaceholderStore for MountedPlaceholders {
+    fn create(
         &self,
         path: &LibraryPath,
         placeholder: &Placeholder,
@@ -88,13 +88,13 @@ impl Shelf for MountedPlaceholders {
         }))
     }
 
-    fn take(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError> {
+    fn remove(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError> {
         let gone = self.tree(path)?.take_away(path, id, stamp)?;
         self.tell_of_gone(&gone);
         Ok(!gone.is_empty())
     }
 
-    fn retime(
+    fn set_mtime(
         &self,
         path: &LibraryPath,
         id: FileId,

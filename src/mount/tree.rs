@@ -34,7 +34,7 @@ use super::parting::Limit;
 use super::passthrough::Passage;
 use super::shelf::Gone;
 use super::{ChangeListener, locked};
-use crate::fetch::{Absent, Recall, RecallError};
+use crate::fetch::{FetchError, Fetcher, OpenPlaceholder};
 use crate::journal::FileId;
 use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
 
@@ -69,11 +69,11 @@ pub(super) enum TreeError {
     #[error("no such attribute")]
     NoAttribute,
     #[error("bytes that are only on the server have to be fetched first")]
-    Absent(Absent),
+    Absent(OpenPlaceholder),
     #[error("bytes that are only on the server, which this mount does not know")]
     OutOfReach,
     #[error(transparent)]
-    Recall(#[from] RecallError),
+    Fetch(#[from] FetchError),
     #[error(transparent)]
     Spool(#[from] SpoolError),
     #[error("{doing} an open file")]
@@ -115,7 +115,7 @@ pub(super) struct Tree {
     listings: Listings,
     marks: Marks,
     passage: Arc<Passage>,
-    recall: Option<Recall>,
+    fetcher: Option<Fetcher>,
     limit: Limit,
 }
 
@@ -125,7 +125,7 @@ impl Tree {
         let (names, ends) = (RwLock::new(()), RwLock::new(()));
         let (inodes, handles) = (Mutex::new(Inodes::new(top)), Handles::default());
         let (listings, marks) = (Listings::default(), Marks::new(spool.marker().clone()));
-        let (passage, recall, limit) = (Arc::default(), None, Limit::default());
+        let (passage, fetcher, limit) = (Arc::default(), None, Limit::default());
         Ok(Self {
             spool,
             notes,
@@ -136,15 +136,15 @@ impl Tree {
             listings,
             marks,
             passage,
-            recall,
+            fetcher,
             limit,
         })
     }
 
     /// Fetches what is missing of placeholders.
-    pub(super) fn recalling(self, recall: Recall) -> Self {
+    pub(super) fn recalling(self, fetcher: Fetcher) -> Self {
         Self {
-            recall: Some(recall),
+            fetcher: Some(fetcher),
             ..self
         }
     }

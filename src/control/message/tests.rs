@@ -49,7 +49,7 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
             instant_upload_bytes: 17,
         },
         names_queued: 18,
-        library: ArrivalReport {
+        library: FeedStatus {
             arriving: true,
             position: 24,
             arrived: 25,

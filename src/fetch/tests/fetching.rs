@@ -13,7 +13,7 @@ async fn a_photo_that_is_read_comes_back_and_is_an_ordinary_file_with_its_old_ti
         content[4_000_000..4_001_000]
     );
     whole(&opened).await.unwrap();
-    assert!(opened.absent().unwrap().is_whole());
+    assert!(opened.placeholder().unwrap().is_complete());
     assert_eq!(read(&opened, &file, 0, 5_000_000).await.unwrap(), content);
     assert_eq!(house.placeholder("a.jpg"), None);
     assert_eq!(
@@ -33,7 +33,7 @@ async fn a_photo_that_is_read_comes_back_and_is_an_ordinary_file_with_its_old_ti
         .await;
     let (again, _) = house.open("a.jpg");
     assert!(
-        again.absent().is_none(),
+        again.placeholder().is_none(),
         "it is not looked at as a placeholder any more"
     );
 }
@@ -71,7 +71,7 @@ async fn sniffing_fetches_the_head_once_and_keeps_it() {
         house.placeholder("a.jpg").unwrap().held.byte_count(),
         HEAD_BYTES
     );
-    assert_eq!(house.recall.activity().fetched_bytes, HEAD_BYTES);
+    assert_eq!(house.fetcher.status().fetched_bytes, HEAD_BYTES);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -80,11 +80,11 @@ async fn looking_at_a_placeholder_fetches_nothing() {
     let id = house.absent("a.jpg", &photo(100_000));
     let (opened, file) = house.open("a.jpg");
     assert_eq!(
-        house.recall.true_stamp(id),
+        house.fetcher.stamp_during_fetch(id),
         Some(Spool::identify(&file).unwrap().1)
     );
     drop(opened);
-    assert_eq!(house.recall.true_stamp(id), None);
+    assert_eq!(house.fetcher.stamp_during_fetch(id), None);
     assert_eq!(house.parts_asked(), 0);
 }
 
@@ -155,11 +155,11 @@ async fn many_readers_of_one_photo_share_what_comes() {
         assert_eq!(bytes.unwrap(), content[number * 149_000..][..1000]);
     }
     let (opened, _) = house.open("a.jpg");
-    if opened.absent().is_some() {
+    if opened.placeholder().is_some() {
         whole(&opened).await.unwrap();
     }
     assert_eq!(
-        house.recall.activity().fetched_bytes,
+        house.fetcher.status().fetched_bytes,
         6_000_000,
         "no byte came twice"
     );
@@ -190,14 +190,14 @@ async fn a_time_that_its_owner_sets_is_kept_when_the_photo_comes() {
         mtime_ns: 42,
     };
     let (opened, file) = house.open("a.jpg");
-    house.recall.retimed(id, &file, stamp).unwrap();
+    house.fetcher.set_mtime(id, &file, stamp).unwrap();
     whole(&opened).await.unwrap();
     assert_eq!(Spool::identify(&file).unwrap().1, stamp);
     house.absent("b.jpg", &photo(1000));
     let file = house.spool.read(&path("b.jpg")).unwrap();
     house
-        .recall
-        .retimed(
+        .fetcher
+        .set_mtime(
             Spool::identify(&file).unwrap().0,
             &file,
             Stamp {

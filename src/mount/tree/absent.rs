@@ -13,7 +13,7 @@ use fuser::FileHandle;
 use rustix::fs::{SeekFrom, Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::{Change, OpenFile, Target, Tree, TreeError, during};
-use crate::fetch::{Absent, Opened};
+use crate::fetch::{OpenGuard, OpenPlaceholder};
 use crate::journal::{FileId, Stamp};
 use crate::mount::passthrough::IoPath;
 use crate::spool::{self, Access, Durability, Facts, Kind, Moment, Opening, Placeholder};
@@ -30,17 +30,17 @@ const DIRECT_PIECE_BYTES: u32 = 1 << 20;
 
 /// A file that is about to be cut off and was a placeholder: what has to be undone afterwards.
 pub(super) struct Emptying {
-    _stay: Opened,
+    _stay: OpenGuard,
     file: File,
 }
 
 impl Tree {
     /// Notes that a file is open, which keeps its bytes here, and learns whether some are missing.
-    pub(super) fn stay(&self, id: FileId, file: &File) -> Result<Option<Opened>, TreeError> {
-        match &self.recall {
-            Some(recall) => Ok(Some(
-                recall
-                    .opened(id, file)
+    pub(super) fn stay(&self, id: FileId, file: &File) -> Result<Option<OpenGuard>, TreeError> {
+        match &self.fetcher {
+            Some(fetcher) => Ok(Some(
+                fetcher
+                    .register_open(id, file)
                     .map_err(during("learn what is missing of"))?,
             )),
             None => match Placeholder::of(file).map_err(during("learn what is missing of"))? {
@@ -51,8 +51,10 @@ impl Tree {
     }
 
     /// The same of a file that was just made, of which nothing is missing.
-    pub(super) fn stay_made(&self, id: FileId) -> Option<Opened> {
-        self.recall.as_ref().map(|recall| recall.made(id))
+    pub(super) fn stay_made(&self, id: FileId) -> Option<OpenGuard> {
+        self.fetcher
+            .as_ref()
+            .map(|fetcher| fetcher.register_created(id))
     }
 
     /// What is missing of these bytes of an open file; nothing if they can be read now.
@@ -61,10 +63,10 @@ impl Tree {
         handle: FileHandle,
         offset: u64,
         length: u64,
-    ) -> Option<Absent> {
+    ) -> Option<OpenPlaceholder> {
         let open = self.handles.file(handle)?;
         open.absent()
-            .filter(|absent| !absent.is_here(offset, length))
+            .filter(|absent| !absent.has(offset, length))
             .cloned()
     }
 
@@ -74,8 +76,8 @@ impl Tree {
         if self.passage.io_path() == IoPath::Direct {
             facts.piece_bytes = DIRECT_PIECE_BYTES;
         }
-        let being_filled = self.recall.as_ref().filter(|_| facts.kind == Kind::File);
-        match being_filled.and_then(|recall| recall.true_stamp(facts.id)) {
+        let being_filled = self.fetcher.as_ref().filter(|_| facts.kind == Kind::File);
+        match being_filled.and_then(|fetcher| fetcher.stamp_during_fetch(facts.id)) {
             Some(stamp) => Facts {
                 modified: moment(stamp.mtime_ns),
                 ..facts
@@ -103,7 +105,7 @@ impl Tree {
         let Some(stay) = self.stay(id, &file)? else {
             return Ok(None);
         };
-        match stay.absent() {
+        match stay.placeholder() {
             None => Ok(None),
             Some(absent) if size > 0 => Err(TreeError::Absent(absent.clone())),
             Some(absent) => {
@@ -138,9 +140,9 @@ impl Tree {
 
     /// What is only on the server is not wanted any more. Between now and the moment when the file
     /// is empty it has holes and says nothing of them, so it is marked as torn for that long.
-    fn forsake(&self, absent: &Absent, file: &File) -> Result<(), TreeError> {
+    fn forsake(&self, absent: &OpenPlaceholder, file: &File) -> Result<(), TreeError> {
         self.spool.marker().opened(file).map_err(during("mark"))?;
-        absent.abandon().map_err(during("truncate"))
+        absent.discard().map_err(during("truncate"))
     }
 
     /// Writes; on a full disk, photos that the server has too make room first. The network is not
@@ -151,9 +153,9 @@ impl Tree {
         bytes: &[u8],
         offset: u64,
     ) -> std::io::Result<usize> {
-        match (file.write_at(bytes, offset), &self.recall) {
-            (Err(error), Some(recall))
-                if is_full(&error) && recall.make_room(bytes.len() as u64) =>
+        match (file.write_at(bytes, offset), &self.fetcher) {
+            (Err(error), Some(fetcher))
+                if is_full(&error) && fetcher.free_space(bytes.len() as u64) =>
             {
                 file.write_at(bytes, offset)
             }
@@ -168,13 +170,13 @@ impl Tree {
         change: &Change,
         facts: Facts,
     ) -> Result<(), TreeError> {
-        let (Some(recall), Some(times)) = (&self.recall, &change.times) else {
+        let (Some(fetcher), Some(times)) = (&self.fetcher, &change.times) else {
             return Ok(());
         };
         // All its bytes have room on the disk, and nobody fills it: it is no placeholder, and need
         // not be asked.
-        let is_ordinary =
-            facts.blocks * BLOCK_UNIT >= facts.size && recall.true_stamp(facts.id).is_none();
+        let is_ordinary = facts.blocks * BLOCK_UNIT >= facts.size
+            && fetcher.stamp_during_fetch(facts.id).is_none();
         if facts.kind != Kind::File || is_ordinary || times.last_modification.tv_nsec == UTIME_OMIT
         {
             return Ok(());
@@ -184,8 +186,8 @@ impl Tree {
             durability: Durability::Lazy,
         };
         let file = spool::reopen(target, opening).map_err(during("open"))?;
-        recall
-            .retimed(facts.id, &file, time_set(times, facts))
+        fetcher
+            .set_mtime(facts.id, &file, time_set(times, facts))
             .map_err(during("note the time of"))
     }
 }
@@ -193,11 +195,11 @@ impl Tree {
 impl OpenFile {
     /// What is missing of it; nothing if it is an ordinary file. Only an ordinary one may be served
     /// past us.
-    pub(in crate::mount) fn absent(&self) -> Option<&Absent> {
+    pub(in crate::mount) fn absent(&self) -> Option<&OpenPlaceholder> {
         self.stay
             .as_ref()
-            .and_then(Opened::absent)
-            .filter(|absent| !absent.is_whole())
+            .and_then(OpenGuard::placeholder)
+            .filter(|absent| !absent.is_complete())
     }
 
     /// Before the first byte changes through this handle: nothing may be missing by then.
@@ -211,7 +213,7 @@ impl OpenFile {
     /// What is only on the server is not wanted any more. The file is marked as torn already.
     pub(super) fn forsake(&self) -> Result<(), TreeError> {
         self.absent().map_or(Ok(()), |absent| {
-            absent.abandon().map_err(during("truncate"))
+            absent.discard().map_err(during("truncate"))
         })
     }
 

@@ -11,7 +11,7 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::LibraryPath;
 
 use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
-use crate::fetch::Opened;
+use crate::fetch::OpenGuard;
 use crate::journal::FileId;
 use crate::mount::backing::Backing;
 use crate::mount::marks::{Carrier, Hand};
@@ -138,7 +138,7 @@ impl Tree {
         made: Made,
         access: Access,
         origin: Origin,
-        stay: Option<Opened>,
+        stay: Option<OpenGuard>,
     ) -> OpenFile {
         let Made { file, id, way } = made;
         if origin == Origin::Made {
@@ -173,8 +173,8 @@ impl Tree {
     }
 
     /// What is missing of a file the kernel would read as zeros.
-    fn wish(&self, access: Access, stay: Option<&Opened>) -> Wish {
-        let is_absent = stay.is_some_and(|stay| stay.absent().is_some());
+    fn wish(&self, access: Access, stay: Option<&OpenGuard>) -> Wish {
+        let is_absent = stay.is_some_and(|stay| stay.placeholder().is_some());
         if is_absent || (access.can_write() && !self.has_room()) {
             Wish::Ours
         } else {

@@ -31,9 +31,9 @@ impl Tree {
         }
         match made {
             Ok(id) => {
-                self.recall
+                self.fetcher
                     .iter()
-                    .for_each(|recall| recall.arrived(id, path));
+                    .for_each(|fetcher| fetcher.placeholder_added(id, path));
                 self.note_changed(path, &mut folders);
                 Ok(Some(Put { id, folders }))
             }
@@ -105,9 +105,9 @@ impl Tree {
             durability: Durability::Lazy,
         };
         let file = spool::reopen(&held, opening).map_err(failed)?;
-        if let Some(recall) = &self.recall {
-            recall
-                .retimed(id, &file, Stamp { mtime_ns, ..stamp })
+        if let Some(fetcher) = &self.fetcher {
+            fetcher
+                .set_mtime(id, &file, Stamp { mtime_ns, ..stamp })
                 .map_err(failed)?;
         }
         let facts = self.shown(Facts::of(&file).map_err(failed)?);

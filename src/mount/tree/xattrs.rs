@@ -107,9 +107,9 @@ impl Tree {
         let mut status = self.notes.status(facts.id, &path);
         if told == Told::Error && status.why.is_none() {
             status.why = self
-                .recall
+                .fetcher
                 .as_ref()
-                .and_then(|recall| recall.trouble(facts.id));
+                .and_then(|fetcher| fetcher.last_error(facts.id));
         }
         told.of(&status)
             .map(String::into_bytes)

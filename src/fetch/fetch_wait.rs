@@ -8,9 +8,9 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use heirloom_protocol::ByteRange;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::error::RecallError;
-use super::fetch::{Fetch, Rest};
-use super::{Asker, Inside, PIECES_IN_FLIGHT};
+use super::error::FetchError;
+use super::file_fetch::{Fetch, Rest};
+use super::{Inside, InterruptProbe, PIECES_IN_FLIGHT};
 use crate::background::run_blocking;
 use crate::remote::{Backoff, RemoteError};
 
@@ -51,8 +51,8 @@ impl Inside {
         self: &Arc<Self>,
         fetch: &Arc<Fetch>,
         wanted: Wanted,
-        asker: Asker,
-    ) -> Result<(), RecallError> {
+        asker: InterruptProbe,
+    ) -> Result<(), FetchError> {
         let size = fetch.stamp().size;
         let (range, until) = match wanted {
             Wanted::Nothing => return Ok(()),
@@ -92,9 +92,9 @@ impl Inside {
         &self,
         fetch: &Fetch,
         until: Option<ByteRange>,
-        asker: Asker,
+        asker: InterruptProbe,
         news: &mut tokio::sync::watch::Receiver<u64>,
-    ) -> Result<(), RecallError> {
+    ) -> Result<(), FetchError> {
         let begun = Instant::now();
         loop {
             news.borrow_and_update();
@@ -102,18 +102,18 @@ impl Inside {
                 return outcome;
             }
             let (heard, why) = fetch.heard();
-            let (now, limit) = (Instant::now(), heard.max(begun) + self.manner.patience);
+            let (now, limit) = (Instant::now(), heard.max(begun) + self.manner.read_timeout);
             if now >= limit {
-                return Err(RecallError::TooLate {
-                    limit_s: self.manner.patience.as_secs(),
+                return Err(FetchError::Timeout {
+                    limit_s: self.manner.read_timeout.as_secs(),
                     why,
                 });
             }
             tokio::select! {
-                () = self.stop.cancelled() => return Err(RecallError::Ending),
+                () = self.stop.cancelled() => return Err(FetchError::Unmounting),
                 changed = timeout_at(limit.min(now + LOOK_AT_ASKER), news.changed()) => {
                     if changed.is_err() && asker.is_being_killed() {
-                        return Err(RecallError::Killed);
+                        return Err(FetchError::Killed);
                     }
                 }
             }
@@ -217,10 +217,10 @@ enum Brought {
 }
 
 /// What a failed request means: a reason to try again while somebody waits, or the end of it.
-fn meaning(error: &RemoteError) -> Result<String, RecallError> {
+fn meaning(error: &RemoteError) -> Result<String, FetchError> {
     if error.is_transient() {
         Ok(error.chain())
     } else {
-        Err(RecallError::Refused(error.chain()))
+        Err(FetchError::Refused(error.chain()))
     }
 }

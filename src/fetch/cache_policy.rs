@@ -1,4 +1,4 @@
-//! *Keeping room*: how much of the disk photos may take that the server has anyway.
+//! *CachePolicy room*: how much of the disk photos may take that the server has anyway.
 //!
 //! Looked at when something has come: a photo was backed up, or fetched. Nothing is looked at on a
 //! clock.
@@ -10,8 +10,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use super::freeing::FREED_AT_A_TIME;
-use super::{Inside, Recall};
+use super::evictor::FREED_AT_A_TIME;
+use super::{Fetcher, Inside};
 use crate::background::run_blocking;
 
 /// A burst of photos is let come together before anything is looked at.
@@ -22,7 +22,7 @@ const VAIN_LOOK_GAP: Duration = Duration::from_secs(30);
 
 /// A part of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Share {
+pub enum SizeOrPercent {
     /// So many bytes.
     Bytes(u64),
     /// So many hundredths of the disk.
@@ -32,18 +32,18 @@ pub enum Share {
 /// A share that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is neither a size, such as 500M, 20G or 1T, nor a share of the disk, such as 50%")]
-pub struct ShareError(String);
+pub struct ParseSizeOrPercentError(String);
 
 /// What is kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Keeping {
+pub struct CachePolicy {
     /// The most that files with their bytes here may take together; without limit if there is none.
-    pub cache: Option<Share>,
+    pub cache: Option<SizeOrPercent>,
     /// The least that is to stay free on the disk.
-    pub floor: Option<Share>,
+    pub floor: Option<SizeOrPercent>,
 }
 
-impl Share {
+impl SizeOrPercent {
     fn of(self, disk_bytes: u64) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes,
@@ -52,11 +52,11 @@ impl Share {
     }
 }
 
-impl FromStr for Share {
-    type Err = ShareError;
+impl FromStr for SizeOrPercent {
+    type Err = ParseSizeOrPercentError;
 
-    fn from_str(text: &str) -> Result<Self, ShareError> {
-        let error = || ShareError(text.to_owned());
+    fn from_str(text: &str) -> Result<Self, ParseSizeOrPercentError> {
+        let error = || ParseSizeOrPercentError(text.to_owned());
         if let Some(percent) = text.strip_suffix('%') {
             let percent = percent.parse().ok().filter(|percent| *percent <= 100);
             return percent.map(Self::Percent).ok_or_else(error);
@@ -82,7 +82,7 @@ impl FromStr for Share {
     }
 }
 
-impl std::fmt::Display for Share {
+impl std::fmt::Display for SizeOrPercent {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Bytes(bytes) => write!(formatter, "{bytes}"),
@@ -91,10 +91,10 @@ impl std::fmt::Display for Share {
     }
 }
 
-impl Recall {
+impl Fetcher {
     /// Keeps room from now on; `news` change when photos were backed up.
-    pub fn keep_room(&self, keeping: Keeping, news: watch::Receiver<u64>) {
-        if keeping == Keeping::default() {
+    pub fn enforce_cache_policy(&self, keeping: CachePolicy, news: watch::Receiver<u64>) {
+        if keeping == CachePolicy::default() {
             return;
         }
         let (inside, stop) = (Arc::clone(&self.inside), self.inside.stop.clone());
@@ -106,7 +106,7 @@ impl Recall {
 }
 
 impl Inside {
-    async fn keep(self: Arc<Self>, keeping: Keeping, mut news: watch::Receiver<u64>) {
+    async fn keep(self: Arc<Self>, keeping: CachePolicy, mut news: watch::Receiver<u64>) {
         let mut fetched = self.fetched.subscribe();
         loop {
             let looked = Instant::now();
@@ -128,7 +128,7 @@ impl Inside {
 
     /// Frees until it is enough; whether it is. Looked at anew after each photo: what a photo gives
     /// back is less than its size.
-    async fn lower(self: &Arc<Self>, keeping: Keeping) -> bool {
+    async fn lower(self: &Arc<Self>, keeping: CachePolicy) -> bool {
         self.gather_receipts().await;
         let inside = Arc::clone(self);
         let (freed, left) = run_blocking(move || {
@@ -157,7 +157,7 @@ impl Inside {
     }
 
     /// By how much too much of the disk is taken, in bytes.
-    fn excess(&self, keeping: Keeping) -> u64 {
+    fn excess(&self, keeping: CachePolicy) -> u64 {
         let disk = match self.spool.disk() {
             Ok(disk) => disk,
             Err(error) => {
@@ -192,13 +192,13 @@ mod tests {
     #[test]
     fn sizes_and_shares_are_read_as_people_write_them() {
         for (text, share) in [
-            ("0", Share::Bytes(0)),
-            ("123", Share::Bytes(123)),
-            ("64k", Share::Bytes(64 << 10)),
-            ("500M", Share::Bytes(500 << 20)),
-            ("20GB", Share::Bytes(20 << 30)),
-            ("1TiB", Share::Bytes(1 << 40)),
-            ("50%", Share::Percent(50)),
+            ("0", SizeOrPercent::Bytes(0)),
+            ("123", SizeOrPercent::Bytes(123)),
+            ("64k", SizeOrPercent::Bytes(64 << 10)),
+            ("500M", SizeOrPercent::Bytes(500 << 20)),
+            ("20GB", SizeOrPercent::Bytes(20 << 30)),
+            ("1TiB", SizeOrPercent::Bytes(1 << 40)),
+            ("50%", SizeOrPercent::Percent(50)),
         ] {
             assert_eq!(text.parse(), Ok(share), "{text}");
             assert_eq!(
@@ -208,7 +208,10 @@ mod tests {
             );
         }
         for text in ["", "G", "-1", "101%", "1.5G", "10X", "99999999999T", "%"] {
-            assert_eq!(text.parse::<Share>(), Err(ShareError(text.to_owned())));
+            assert_eq!(
+                text.parse::<SizeOrPercent>(),
+                Err(ParseSizeOrPercentError(text.to_owned()))
+            );
         }
     }
 }

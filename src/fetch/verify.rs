@@ -6,7 +6,7 @@ use std::sync::Arc;
 use heirloom_crash::CrashPoint;
 
 use super::Inside;
-use super::fetch::Fetch;
+use super::file_fetch::Fetch;
 use crate::background::run_blocking;
 use crate::journal::{FileState, Restated};
 use crate::spool::fingerprint_of;

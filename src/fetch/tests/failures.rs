@@ -14,18 +14,18 @@ async fn a_server_that_is_away_is_waited_for_within_the_limit_and_status_says_wh
     let begun = std::time::Instant::now();
     let error = house.read("a.jpg", 0, 10).await.unwrap_err();
     assert!(
-        matches!(&error, RecallError::TooLate { why: Some(why), .. } if why.contains("refused")),
+        matches!(&error, FetchError::Timeout { why: Some(why), .. } if why.contains("refused")),
         "{error:?}"
     );
     assert!(begun.elapsed() >= SHORT && begun.elapsed() < SURELY);
-    let troubles = house.recall.activity().troubles;
+    let troubles = house.fetcher.status().errors;
     assert!(
         troubles.len() == 1 && troubles[0].0 == id && troubles[0].1.contains("refused"),
         "{troubles:?}"
     );
     house.server.start_again();
     assert_eq!(house.read("a.jpg", 0, 10).await.unwrap(), content[..10]);
-    assert_eq!(house.recall.activity().troubles, []);
+    assert_eq!(house.fetcher.status().errors, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn a_connection_on_which_nothing_moves_ends_the_read_not_the_house() {
         tokio::time::sleep(SHORT / 10).await;
         fine.await
     });
-    assert!(matches!(stuck.unwrap_err(), RecallError::TooLate { .. }));
+    assert!(matches!(stuck.unwrap_err(), FetchError::Timeout { .. }));
     assert_eq!(fine.unwrap(), other);
 }
 
@@ -74,7 +74,7 @@ async fn bytes_that_are_not_the_photo_never_become_its_content() {
     let (opened, file) = house.open("a.jpg");
     assert!(matches!(
         whole(&opened).await.unwrap_err(),
-        RecallError::Corrupt
+        FetchError::Corrupt
     ));
     let found = house
         .placeholder("a.jpg")
@@ -87,7 +87,7 @@ async fn bytes_that_are_not_the_photo_never_become_its_content() {
     );
     assert_eq!(house.state(id), FileState::Placeholder { fingerprint });
     assert!(
-        house.recall.activity().troubles[0]
+        house.fetcher.status().errors[0]
             .1
             .contains("not this photo")
     );
@@ -98,7 +98,7 @@ async fn bytes_that_are_not_the_photo_never_become_its_content() {
         .insert(fingerprint, content.clone());
     whole(&opened).await.unwrap();
     assert_eq!(read(&opened, &file, 0, 300_000).await.unwrap(), content);
-    assert_eq!(house.recall.activity().troubles, []);
+    assert_eq!(house.fetcher.status().errors, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -110,7 +110,7 @@ async fn a_photo_that_the_server_does_not_have_is_refused_at_once() {
     let begun = std::time::Instant::now();
     assert!(matches!(
         house.read("a.jpg", 0, 10).await.unwrap_err(),
-        RecallError::Refused(_)
+        FetchError::Refused(_)
     ));
     assert!(begun.elapsed() < SURELY / 2);
 }
@@ -121,7 +121,7 @@ async fn a_file_that_is_emptied_is_never_written_to_again() {
     house.absent("a.jpg", &photo(8_000_000));
     let (opened, file) = house.open("a.jpg");
     read(&opened, &file, 100_000, 10).await.unwrap();
-    opened.absent().unwrap().abandon().unwrap();
+    opened.placeholder().unwrap().discard().unwrap();
     let writer = house
         .spool
         .open_file(
@@ -147,16 +147,16 @@ async fn one_who_is_being_killed_is_not_kept_waiting() {
     let (tell, told) = oneshot::channel();
     // Nobody has this number: gone already.
     opened
-        .absent()
+        .placeholder()
         .unwrap()
-        .fetch(0, 10, Asker::new(u32::MAX), |outcome| {
+        .fetch(0, 10, InterruptProbe::new(u32::MAX), |outcome| {
             tell.send(outcome).unwrap();
         });
     let begun = std::time::Instant::now();
-    assert!(matches!(told.await.unwrap(), Err(RecallError::Killed)));
+    assert!(matches!(told.await.unwrap(), Err(FetchError::Killed)));
     assert!(begun.elapsed() < SURELY / 2);
     assert_eq!(
-        house.recall.activity().troubles,
+        house.fetcher.status().errors,
         [],
         "that is nobody's trouble"
     );
@@ -168,10 +168,10 @@ async fn the_end_of_the_mount_ends_every_wait() {
     house.absent("a.jpg", &photo(1000));
     house.server.stop().await;
     let (opened, file) = house.open("a.jpg");
-    let recall = house.recall.clone();
+    let fetcher = house.fetcher.clone();
     let (outcome, ()) = tokio::join!(read(&opened, &file, 0, 10), async move {
         tokio::time::sleep(SHORT / 10).await;
-        recall.stop();
+        fetcher.stop();
     });
-    assert!(matches!(outcome.unwrap_err(), RecallError::Ending));
+    assert!(matches!(outcome.unwrap_err(), FetchError::Unmounting));
 }

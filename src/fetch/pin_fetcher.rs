@@ -12,9 +12,9 @@ use heirloom_protocol::LibraryPath;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::error::RecallError;
-use super::holding::Wanted;
-use super::{Asker, Inside, Recall, locked};
+use super::error::FetchError;
+use super::fetch_wait::Wanted;
+use super::{Fetcher, Inside, InterruptProbe, locked};
 use crate::background::run_blocking;
 use crate::journal::{Amount, FileId, FileState, JournalError};
 use crate::remote::Backoff;
@@ -63,9 +63,9 @@ enum Attempt {
     Later,
 }
 
-impl Recall {
+impl Fetcher {
     /// Fetches what is pinned and not here, from now on.
-    pub fn keep_pinned(&self) {
+    pub fn start_fetching_pinned(&self) {
         self.inside.pinned.look_anywhere();
         let (inside, stop) = (Arc::clone(&self.inside), self.inside.stop.clone());
         self.inside.runtime.spawn(async move {
@@ -83,7 +83,7 @@ impl Recall {
     }
 
     /// A placeholder came from another device. Blocks.
-    pub fn arrived(&self, id: FileId, path: &LibraryPath) {
+    pub fn placeholder_added(&self, id: FileId, path: &LibraryPath) {
         match self
             .inside
             .spool
@@ -235,13 +235,13 @@ impl Inside {
 
     /// Whoever waited says in the log, and to `status`, what was in the way.
     async fn fetch_pin(self: &Arc<Self>, (id, path): Pin) -> Attempt {
-        let recall = Recall {
+        let fetcher = Fetcher {
             inside: Arc::clone(self),
         };
         let opened = run_blocking(move || {
             // Fetched before the journal knows of it, it would be called a placeholder there
             // afterwards.
-            if !recall
+            if !fetcher
                 .inside
                 .journal
                 .file(id)
@@ -249,9 +249,9 @@ impl Inside {
             {
                 return Ok(None);
             }
-            let file = recall.inside.spool.read(&path)?;
-            recall
-                .opened(id, &file)
+            let file = fetcher.inside.spool.read(&path)?;
+            fetcher
+                .register_open(id, &file)
                 .map(Some)
                 .map_err(|source| SpoolError::of("look at", &path, source))
         });
@@ -268,12 +268,12 @@ impl Inside {
                 return Attempt::Later;
             }
         };
-        let Some(absent) = opened.absent() else {
+        let Some(absent) = opened.placeholder() else {
             return Attempt::Done;
         };
         let size = absent.fetch.stamp().size;
         match self
-            .hold(&absent.fetch, Wanted::Whole, Asker::UNKNOWN)
+            .hold(&absent.fetch, Wanted::Whole, InterruptProbe::NONE)
             .await
         {
             Ok(()) => {
@@ -285,7 +285,7 @@ impl Inside {
     }
 }
 
-fn after_failure(error: &RecallError) -> Attempt {
+fn after_failure(error: &FetchError) -> Attempt {
     if error.is_transient() {
         Attempt::Later
     } else {

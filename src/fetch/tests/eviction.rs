@@ -4,15 +4,15 @@ use heirloom_protocol::message::Receipt;
 
 use super::*;
 
-async fn free(house: &House, names: &[&str]) -> Freed {
-    let selection = Selection {
+async fn free(house: &House, names: &[&str]) -> EvictOutcome {
+    let selection = EvictSelection {
         paths: names.iter().map(|name| path(name)).collect(),
         unused_since: None,
     };
-    house.recall.free(selection, None).await.unwrap()
+    house.fetcher.evict(selection, None).await.unwrap()
 }
 
-fn reason(freed: &Freed) -> &Kept {
+fn reason(freed: &EvictOutcome) -> &KeepReason {
     let [(_, kept)] = freed.kept.as_slice() else {
         panic!("{freed:?}")
     };
@@ -58,7 +58,7 @@ async fn nothing_goes_that_the_server_does_not_confirm_now() {
     house.server.state().images.clear();
     assert!(matches!(
         reason(&free(&house, &[]).await),
-        Kept::Unconfirmed
+        KeepReason::Unconfirmed
     ));
     assert_eq!(
         std::fs::read(house.spool.root().join("a.jpg")).unwrap(),
@@ -72,11 +72,11 @@ async fn nothing_goes_while_the_server_is_away() {
     house.backed_up("a.jpg", &photo(200_000));
     house.server.stop().await;
     let error = house
-        .recall
-        .free(Selection::default(), None)
+        .fetcher
+        .evict(EvictSelection::default(), None)
         .await
         .unwrap_err();
-    assert!(matches!(error, FreeError::Remote(_)), "{error:?}");
+    assert!(matches!(error, EvictError::Remote(_)), "{error:?}");
     assert_eq!(house.placeholder("a.jpg"), None);
 }
 
@@ -87,18 +87,18 @@ async fn nothing_goes_that_is_open_pinned_small_or_not_backed_up() {
     let opened = house.open("open.jpg");
     assert!(matches!(
         reason(&free(&house, &["open.jpg"]).await),
-        Kept::InUse
+        KeepReason::InUse
     ));
     drop(opened);
     house.spool.set_pin(&path("open.jpg")).unwrap();
     assert!(matches!(
         reason(&free(&house, &["open.jpg"]).await),
-        Kept::Pinned
+        KeepReason::Pinned
     ));
     house.backed_up("small.jpg", &photo(60_000));
     assert!(matches!(
         reason(&free(&house, &["small.jpg"]).await),
-        Kept::Small
+        KeepReason::Small
     ));
     let id = house.backed_up("new.jpg", &photo(300_000));
     let record = house.journal.file(id).unwrap().unwrap();
@@ -117,7 +117,7 @@ async fn nothing_goes_that_is_open_pinned_small_or_not_backed_up() {
         .unwrap();
     assert!(matches!(
         reason(&free(&house, &["new.jpg"]).await),
-        Kept::NotBackedUp
+        KeepReason::NotBackedUp
     ));
     for name in ["open.jpg", "small.jpg", "new.jpg"] {
         assert_eq!(house.placeholder(name), None);
@@ -132,11 +132,17 @@ async fn nothing_goes_that_is_open_to_the_mount_or_to_anybody_else() {
     // The mount has it open for a program, and nothing on the disk says so.
     let (opened, file) = house.open("a.jpg");
     drop(file);
-    assert!(matches!(reason(&free(&house, &[]).await), Kept::InUse));
+    assert!(matches!(
+        reason(&free(&house, &[]).await),
+        KeepReason::InUse
+    ));
     drop(opened);
     // The disk knows of it, and the mount does not: a mapping that outlived its descriptor.
     let held = File::open(house.spool.root().join("a.jpg")).unwrap();
-    assert!(matches!(reason(&free(&house, &[]).await), Kept::InUse));
+    assert!(matches!(
+        reason(&free(&house, &[]).await),
+        KeepReason::InUse
+    ));
     drop(held);
     assert_eq!(free(&house, &[]).await.files, 1);
 }
@@ -154,7 +160,10 @@ async fn bytes_that_are_not_what_was_backed_up_are_kept_whatever_their_size_and_
         .restore_time(&file)
         .unwrap();
     assert_eq!(Spool::identify(&file).unwrap(), (id, stamp));
-    assert!(matches!(reason(&free(&house, &[]).await), Kept::Changed));
+    assert!(matches!(
+        reason(&free(&house, &[]).await),
+        KeepReason::Changed
+    ));
     assert_eq!(std::fs::read(&place).unwrap(), changed);
 }
 
@@ -169,7 +178,10 @@ async fn a_photo_whose_time_was_set_since_its_backup_keeps_its_bytes_until_the_l
     Placeholder::new(Fingerprint::of(b""), stamp)
         .restore_time(&house.spool.read(&path("a.jpg")).unwrap())
         .unwrap();
-    assert!(matches!(reason(&free(&house, &[]).await), Kept::Changed));
+    assert!(matches!(
+        reason(&free(&house, &[]).await),
+        KeepReason::Changed
+    ));
     assert_eq!(house.placeholder("a.jpg"), None);
 }
 
@@ -177,7 +189,7 @@ async fn a_photo_whose_time_was_set_since_its_backup_keeps_its_bytes_until_the_l
 async fn who_opens_a_photo_that_is_giving_its_room_up_waits_until_it_has() {
     let house = House::new().await;
     let id = house.backed_up("a.jpg", &photo(200_000));
-    let hollowing = house.recall.inside.desk.hollow(id).unwrap();
+    let hollowing = house.fetcher.inside.desk.hollow(id).unwrap();
     let (tell, told) = std::sync::mpsc::channel();
     std::thread::scope(|scope| {
         scope.spawn(|| tell.send(house.open("a.jpg").0.id()).unwrap());
@@ -200,12 +212,12 @@ async fn only_what_was_named_goes() {
         seconds: 1,
         nanoseconds: 0,
     };
-    let selection = Selection {
+    let selection = EvictSelection {
         paths: Vec::new(),
         unused_since: Some(long_ago),
     };
     assert_eq!(
-        house.recall.free(selection, None).await.unwrap().files,
+        house.fetcher.evict(selection, None).await.unwrap().files,
         0,
         "it was used since"
     );
@@ -239,9 +251,9 @@ async fn room_is_made_without_the_network_by_those_that_were_not_used_for_long()
     used("old.jpg", now + 10);
     used("new.jpg", now + 20);
     house.server.stop().await;
-    let recall = house.recall.clone();
+    let fetcher = house.fetcher.clone();
     assert!(
-        tokio::task::spawn_blocking(move || recall.make_room(1_000_000))
+        tokio::task::spawn_blocking(move || fetcher.free_space(1_000_000))
             .await
             .unwrap()
     );
@@ -258,9 +270,9 @@ async fn without_a_receipt_no_room_is_made() {
         .journal
         .forget_receipts(vec![Fingerprint::of(&content)])
         .unwrap();
-    let recall = house.recall.clone();
+    let fetcher = house.fetcher.clone();
     assert!(
-        !tokio::task::spawn_blocking(move || recall.make_room(1))
+        !tokio::task::spawn_blocking(move || fetcher.free_space(1))
             .await
             .unwrap()
     );
@@ -280,9 +292,9 @@ async fn with_a_receipt_for_other_bytes_no_room_is_made() {
             ..receipt
         }])
         .unwrap();
-    let recall = house.recall.clone();
+    let fetcher = house.fetcher.clone();
     assert!(
-        !tokio::task::spawn_blocking(move || recall.make_room(1))
+        !tokio::task::spawn_blocking(move || fetcher.free_space(1))
             .await
             .unwrap()
     );
@@ -301,9 +313,9 @@ async fn a_cache_of_a_size_stays_within_it() {
             .unwrap();
     }
     let (_news, hears) = watch::channel(0);
-    house.recall.keep_room(
-        Keeping {
-            cache: Some(Share::Bytes(2_100_000)),
+    house.fetcher.enforce_cache_policy(
+        CachePolicy {
+            cache: Some(SizeOrPercent::Bytes(2_100_000)),
             floor: None,
         },
         hears,

@@ -18,16 +18,16 @@ const SIGKILL_BIT: u64 = 1 << (9 - 1);
 /// Who asked: a thread, by its number, or somebody whom we cannot see (of another process
 /// namespace, or the kernel itself).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asker(Option<u32>);
+pub struct InterruptProbe(Option<u32>);
 
-impl Asker {
+impl InterruptProbe {
     /// Of a request's thread number; 0 says that we cannot see it.
     pub fn new(thread: u32) -> Self {
         Self((thread != 0).then_some(thread))
     }
 
     /// Somebody who is not to be looked at.
-    pub const UNKNOWN: Self = Self(None);
+    pub const NONE: Self = Self(None);
 
     /// Whether it is being killed, or gone. Reads two lines that the kernel makes up on the spot:
     /// no disk is touched.
@@ -70,10 +70,10 @@ mod tests {
 
     #[test]
     fn we_live_and_the_unknown_are_taken_to_live() {
-        assert!(!Asker::new(std::process::id()).is_being_killed());
-        assert!(!Asker::new(0).is_being_killed());
+        assert!(!InterruptProbe::new(std::process::id()).is_being_killed());
+        assert!(!InterruptProbe::new(0).is_being_killed());
         assert!(
-            Asker::new(u32::MAX).is_being_killed(),
+            InterruptProbe::new(u32::MAX).is_being_killed(),
             "nobody has this number"
         );
     }

@@ -8,10 +8,10 @@ use crate::spool::{Placeholder, SpoolError};
 
 /// Shows names. Everything is done at once, and seen at once by whoever looks; nothing is told back
 /// to the intake.
-pub trait Shelf: Send + Sync + 'static {
+pub trait PlaceholderStore: Send + Sync + 'static {
     /// Puts a placeholder where nothing stands, with the folders on the way; nothing is done if
     /// something stands there.
-    fn put(
+    fn create(
         &self,
         path: &LibraryPath,
         placeholder: &Placeholder,
@@ -19,11 +19,11 @@ pub trait Shelf: Send + Sync + 'static {
 
     /// Takes a file away, and the folders that are empty then. Nothing is done unless it is still
     /// this one, with this content, and nobody may write to it; answers whether it is gone.
-    fn take(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError>;
+    fn remove(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError>;
 
     /// Gives a file another time. Nothing is done unless it is still this one, with this content,
     /// and nobody may write to it; answers its stamp afterwards if it was done.
-    fn retime(
+    fn set_mtime(
         &self,
         path: &LibraryPath,
         id: FileId,

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt};
 use heirloom_protocol::{Fingerprint, LibraryPath, route};
 
-use super::room::Kept;
-use super::{Inside, Recall, locked};
+use super::file_evictor::KeepReason;
+use super::{Fetcher, Inside, locked};
 use crate::background::run_blocking;
 use crate::journal::{FileId, FileRecord, FileState, JournalError};
 use crate::remote::RemoteError;
@@ -29,7 +29,7 @@ type Files = Vec<(FileId, FileRecord)>;
 
 /// Which photos are to give their room up.
 #[derive(Clone, Debug, Default)]
-pub struct Selection {
+pub struct EvictSelection {
     /// These, and what is below them; all if there is none.
     pub paths: Vec<LibraryPath>,
     /// Only those not used since.
@@ -38,20 +38,20 @@ pub struct Selection {
 
 /// What became of a part of a selection.
 #[derive(Debug, Default)]
-pub struct Freed {
+pub struct EvictOutcome {
     /// How many photos are placeholders now.
     pub files: u64,
     /// How many bytes the disk got back.
     pub bytes: u64,
     /// Those that kept their room.
-    pub kept: Vec<(LibraryPath, Kept)>,
+    pub kept: Vec<(LibraryPath, KeepReason)>,
     /// Where to go on; nothing at the end.
     pub next: Option<FileId>,
 }
 
 /// Freeing could not go on.
 #[derive(Debug, thiserror::Error)]
-pub enum FreeError {
+pub enum EvictError {
     /// The server cannot be asked.
     #[error("the server must confirm what it has first")]
     Remote(#[from] RemoteError),
@@ -60,14 +60,14 @@ pub enum FreeError {
     Journal(#[from] JournalError),
 }
 
-impl Recall {
+impl Fetcher {
     /// Frees the next of a selection, from behind `after` on, as far as the server confirms, now,
     /// that it holds exactly these bytes. May be dropped half-way: each photo is freed or not.
-    pub async fn free(
+    pub async fn evict(
         &self,
-        selection: Selection,
+        selection: EvictSelection,
         after: Option<FileId>,
-    ) -> Result<Freed, FreeError> {
+    ) -> Result<EvictOutcome, EvictError> {
         let (inside, chosen) = (self.inside.clone(), selection);
         let (found, next) = run_blocking(move || inside.selected(&chosen, after)).await?;
         let confirmed = self.inside.confirm(&found).await?;
@@ -79,7 +79,7 @@ impl Recall {
 
     /// Frees room on the disk for so many bytes, without the network; whether there is some now.
     /// Blocks on the disk.
-    pub fn make_room(&self, bytes: u64) -> bool {
+    pub fn free_space(&self, bytes: u64) -> bool {
         let freed = self
             .inside
             .free_oldest(|freed| freed < bytes.saturating_add(AHEAD_BYTES));
@@ -94,7 +94,7 @@ impl Inside {
     /// The next of a selection, and where to go on.
     fn selected(
         &self,
-        selection: &Selection,
+        selection: &EvictSelection,
         after: Option<FileId>,
     ) -> Result<(Files, Option<FileId>), JournalError> {
         let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
@@ -105,7 +105,7 @@ impl Inside {
         Ok((chosen.collect(), next))
     }
 
-    fn is_selected(&self, selection: &Selection, record: &FileRecord) -> bool {
+    fn is_selected(&self, selection: &EvictSelection, record: &FileRecord) -> bool {
         let named = selection.paths.is_empty()
             || selection
                 .paths
@@ -128,7 +128,7 @@ impl Inside {
     pub(super) async fn confirm(
         &self,
         found: &[(FileId, FileRecord)],
-    ) -> Result<HashMap<Fingerprint, Receipt>, FreeError> {
+    ) -> Result<HashMap<Fingerprint, Receipt>, EvictError> {
         let sizes: HashMap<Fingerprint, u64> = found
             .iter()
             .filter_map(|(_, record)| backed_up(record))
@@ -163,15 +163,15 @@ impl Inside {
         &self,
         found: Vec<(FileId, FileRecord)>,
         confirmed: &HashMap<Fingerprint, Receipt>,
-    ) -> Freed {
-        let mut freed = Freed::default();
+    ) -> EvictOutcome {
+        let mut freed = EvictOutcome::default();
         for (id, record) in found {
             let vouched =
                 backed_up(&record).is_none_or(|(image, _)| confirmed.contains_key(&image));
             let outcome = if vouched {
                 self.hollow_out(id, &record)
             } else {
-                Err(Kept::Unconfirmed)
+                Err(KeepReason::Unconfirmed)
             };
             match outcome {
                 Ok(bytes) => (freed.files, freed.bytes) = (freed.files + 1, freed.bytes + bytes),

@@ -12,10 +12,10 @@ use heirloom_protocol::message::LibraryFeed;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::anew::promise_anew;
-use super::arriving::{ArrivalError, Arriving};
-use super::bond::Bond;
-use super::shelf::Shelf;
+use super::apply::{ArrivalError, Arriving};
+use super::placeholder_store::PlaceholderStore;
+use super::requeue::promise_anew;
+use super::server_binding::Bond;
 use crate::background::run_blocking;
 use crate::journal::{Journal, JournalError};
 use crate::remote::{Backoff, Remote};
@@ -33,7 +33,7 @@ const WANTED_AGAIN: Duration = Duration::from_mins(10);
 
 /// How far the names of the library are shown here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct ArrivalReport {
+pub struct FeedStatus {
     /// Whether there is more to show right now, as far as we know.
     pub arriving: bool,
     /// The server's count of changes up to which all is shown.
@@ -51,7 +51,7 @@ pub(super) struct Arrivals {
     remote: Remote,
     arriving: Arc<Arriving>,
     bells: Bells,
-    report: Arc<Mutex<ArrivalReport>>,
+    report: Arc<Mutex<FeedStatus>>,
     backoff: Backoff,
     /// How many images the server wanted when we last asked which, and when that was.
     asked: Option<(u64, Instant)>,
@@ -72,9 +72,9 @@ pub(super) struct Bells {
 impl Arrivals {
     pub(super) fn new(
         (journal, bond, remote): (Arc<Journal>, Arc<Bond>, Remote),
-        (spool, shelf): (Spool, Box<dyn Shelf>),
+        (spool, shelf): (Spool, Box<dyn PlaceholderStore>),
         bells: Bells,
-        report: Arc<Mutex<ArrivalReport>>,
+        report: Arc<Mutex<FeedStatus>>,
     ) -> Self {
         let arriving = Arc::new(Arriving::new(spool, Arc::clone(&journal), shelf));
         Self {
@@ -240,7 +240,7 @@ impl Arrivals {
         }
     }
 
-    fn note(&self, note: impl FnOnce(&mut ArrivalReport)) {
+    fn note(&self, note: impl FnOnce(&mut FeedStatus)) {
         note(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }

@@ -15,9 +15,9 @@ use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use super::error::RecallError;
-use super::pieces::{Company, Pieces};
-use super::{Manner, locked};
+use super::error::FetchError;
+use super::planner::{Company, Pieces};
+use super::{FetchOptions, locked};
 use crate::journal::{FileId, Stamp};
 use crate::spool::{Access, Durability, Opening, Placeholder, reopen_to_fill};
 
@@ -57,7 +57,7 @@ enum Course {
     /// The file was emptied: an ordinary one, with other content.
     Abandoned,
     /// It came to nothing; the next who wants it tries again.
-    Failed(RecallError),
+    Failed(FetchError),
 }
 
 /// Whether a task works on it.
@@ -84,7 +84,7 @@ impl Fetch {
         id: FileId,
         file: &File,
         placeholder: Placeholder,
-        manner: &Manner,
+        manner: &FetchOptions,
     ) -> io::Result<Self> {
         let Placeholder {
             fingerprint,
@@ -196,11 +196,11 @@ impl Fetch {
 
     /// How it ended, for one who waits for `range`, or for the whole where there is none; nothing
     /// if it has not.
-    pub(super) fn outcome(&self, range: Option<ByteRange>) -> Option<Result<(), RecallError>> {
+    pub(super) fn outcome(&self, range: Option<ByteRange>) -> Option<Result<(), FetchError>> {
         let state = locked(&self.state);
         match &state.course {
             Course::Whole => Some(Ok(())),
-            Course::Abandoned => Some(Err(RecallError::Abandoned)),
+            Course::Abandoned => Some(Err(FetchError::Discarded)),
             Course::Failed(error) => Some(Err(error.clone())),
             Course::Fetching => range
                 .filter(|range| state.pieces.holds(*range))
@@ -238,11 +238,11 @@ impl Fetch {
     }
 
     /// A piece has come: on the disk, and noted on the file, when this returns. Blocks.
-    pub(super) fn put(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), RecallError> {
+    pub(super) fn put(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), FetchError> {
         let written = {
             let _pen = locked(&self.pen);
             if !self.is_live() {
-                return Err(RecallError::Abandoned);
+                return Err(FetchError::Discarded);
             }
             self.write(piece, bytes)
         };
@@ -256,8 +256,8 @@ impl Fetch {
         written
     }
 
-    fn write(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), RecallError> {
-        let failed = |source: io::Error| RecallError::Disk {
+    fn write(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), FetchError> {
+        let failed = |source: io::Error| FetchError::Disk {
             doing: "fill",
             source: Arc::new(source),
         };
@@ -278,7 +278,7 @@ impl Fetch {
 
     /// A piece will not come, and why. `Err`: nor will any other. Nothing is read ahead for now:
     /// the next who reads asks again.
-    pub(super) fn miss(&self, piece: ByteRange, why: Result<String, RecallError>) {
+    pub(super) fn miss(&self, piece: ByteRange, why: Result<String, FetchError>) {
         let mut state = locked(&self.state);
         state.pieces.failed(piece);
         state.pieces.stop_reading_ahead();
@@ -298,16 +298,16 @@ impl Fetch {
     pub(super) fn conclude(
         &self,
         judge: impl FnOnce(&File) -> io::Result<Fingerprint>,
-    ) -> Result<(), RecallError> {
+    ) -> Result<(), FetchError> {
         let failed = |doing| {
-            move |source: io::Error| RecallError::Disk {
+            move |source: io::Error| FetchError::Disk {
                 doing,
                 source: Arc::new(source),
             }
         };
         let _pen = locked(&self.pen);
         if !self.is_live() {
-            return Err(RecallError::Abandoned);
+            return Err(FetchError::Discarded);
         }
         let concluded = match judge(&self.file).map_err(failed("read")) {
             Ok(found) if found == self.fingerprint => {
@@ -316,7 +316,7 @@ impl Fetch {
             Ok(_) => self
                 .throw_away()
                 .map_err(failed("empty"))
-                .and(Err(RecallError::Corrupt)),
+                .and(Err(FetchError::Corrupt)),
             Err(error) => Err(error),
         };
         let mut state = locked(&self.state);

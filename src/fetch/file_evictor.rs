@@ -11,7 +11,7 @@ use std::fs::File;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
-use super::{Inside, Recall};
+use super::{Fetcher, Inside};
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Restated};
 use crate::spool::{
     Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of,
@@ -20,13 +20,13 @@ use crate::spool::{
 
 /// Why a photo keeps its room. The text is for the person.
 #[derive(Debug, thiserror::Error)]
-pub enum Kept {
+pub enum KeepReason {
     /// The server has not vouched for it.
     #[error("it is not backed up")]
     NotBackedUp,
     /// Its bytes are not here as it is.
     #[error("its bytes are only on the server already")]
-    Already,
+    AlreadyEvicted,
     /// The server does not say, now, that it holds exactly these bytes.
     #[error("the server does not confirm that it has it")]
     Unconfirmed,
@@ -50,38 +50,38 @@ pub enum Kept {
     Journal(#[from] JournalError),
 }
 
-impl Recall {
+impl Fetcher {
     /// Gives the room of one photo back; answers how many bytes that was. `record` is what the
     /// journal says of it. Reads the whole file, and blocks on the disk.
-    pub fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, Kept> {
+    pub fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, KeepReason> {
         self.inside.hollow_out(id, record)
     }
 }
 
 impl Inside {
-    pub(super) fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, Kept> {
+    pub(super) fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, KeepReason> {
         let fingerprint = self.vouched_for(record)?;
         if record.stamp.size <= self.manner.head_bytes {
-            return Err(Kept::Small);
+            return Err(KeepReason::Small);
         }
         if self.spool.is_pinned(&record.path)? {
-            return Err(Kept::Pinned);
+            return Err(KeepReason::Pinned);
         }
         let failed =
-            |source| Kept::Disk(SpoolError::of("give up the room of", &record.path, source));
+            |source| KeepReason::Disk(SpoolError::of("give up the room of", &record.path, source));
         let read = self.spool.read(&record.path)?;
         let before = self.is_what_was_backed_up(&read, id, record, fingerprint)?;
         let file = reopen_to_fill(&read, TO_FILL).map_err(failed)?;
         // One that was kept would look like somebody else's.
         drop(read);
-        let _alone = self.desk.hollow(id).ok_or(Kept::InUse)?;
+        let _alone = self.desk.hollow(id).ok_or(KeepReason::InUse)?;
         // What a program has mapped is not open any more where the kernel reads it without us.
         if is_open_elsewhere(&file).map_err(failed)? {
-            return Err(Kept::InUse);
+            return Err(KeepReason::InUse);
         }
         let now = Facts::of(&file).map_err(failed)?;
         if (now.stamp(), now.changed) != (before.stamp(), before.changed) {
-            return Err(Kept::Changed);
+            return Err(KeepReason::Changed);
         }
         self.restate(id, record, fingerprint)?;
         heirloom_crash::reached(CrashPoint::EvictionRecorded);
@@ -92,12 +92,12 @@ impl Inside {
     }
 
     /// The image that the server has vouched for, by the sync list.
-    fn vouched_for(&self, record: &FileRecord) -> Result<Fingerprint, Kept> {
+    fn vouched_for(&self, record: &FileRecord) -> Result<Fingerprint, KeepReason> {
         let fingerprint = match &record.state {
             FileState::BackedUp { fingerprint } => *fingerprint,
-            FileState::Placeholder { .. } => return Err(Kept::Already),
+            FileState::Placeholder { .. } => return Err(KeepReason::AlreadyEvicted),
             FileState::Pending { .. } | FileState::Local { .. } | FileState::Failed { .. } => {
-                return Err(Kept::NotBackedUp);
+                return Err(KeepReason::NotBackedUp);
             }
         };
         let receipt = self.journal.receipt(fingerprint)?;
@@ -105,7 +105,7 @@ impl Inside {
         if vouched {
             Ok(fingerprint)
         } else {
-            Err(Kept::Unconfirmed)
+            Err(KeepReason::Unconfirmed)
         }
     }
 
@@ -115,19 +115,21 @@ impl Inside {
         id: FileId,
         record: &FileRecord,
         fingerprint: Fingerprint,
-    ) -> Result<Facts, Kept> {
-        let failed = |source| Kept::Disk(SpoolError::of("look at", &record.path, source));
+    ) -> Result<Facts, KeepReason> {
+        let failed = |source| KeepReason::Disk(SpoolError::of("look at", &record.path, source));
         let facts = Facts::of(file).map_err(failed)?;
         if facts.id != id || facts.stamp() != record.stamp {
-            return Err(Kept::Changed);
+            return Err(KeepReason::Changed);
         }
         if Placeholder::of(file).map_err(failed)?.is_some() {
-            return Err(Kept::Already);
+            return Err(KeepReason::AlreadyEvicted);
         }
         match self.spool.marker().soundness(file).map_err(failed)? {
             Soundness::Whole if fingerprint_of(file).map_err(failed)? == fingerprint => Ok(facts),
-            Soundness::InUse | Soundness::Mapped => Err(Kept::InUse),
-            Soundness::Whole | Soundness::Unfinished | Soundness::Unsynced => Err(Kept::Changed),
+            Soundness::InUse | Soundness::Mapped => Err(KeepReason::InUse),
+            Soundness::Whole | Soundness::Unfinished | Soundness::Unsynced => {
+                Err(KeepReason::Changed)
+            }
         }
     }
 
@@ -137,7 +139,7 @@ impl Inside {
         id: FileId,
         record: &FileRecord,
         fingerprint: Fingerprint,
-    ) -> Result<(), Kept> {
+    ) -> Result<(), KeepReason> {
         let (from, to) = (
             FileState::BackedUp { fingerprint },
             FileState::Placeholder { fingerprint },
@@ -151,7 +153,7 @@ impl Inside {
         if restated == [true] {
             Ok(())
         } else {
-            Err(Kept::NotBackedUp)
+            Err(KeepReason::NotBackedUp)
         }
     }
 }

@@ -56,7 +56,7 @@ impl Bond {
     }
 
     /// From now on the server's key is kept there.
-    pub(super) fn keep_keys_in(&self, state: StateDir) {
+    pub(super) fn set_receipt_key_dir(&self, state: StateDir) {
         if self.keys.set(state).is_err() {
             tracing::error!("there is a place for the server's key already");
         }

@@ -14,7 +14,7 @@ use heirloom_protocol::message::{LibraryEntry, LibraryFeed, LibraryPhoto};
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
 use super::LibraryError;
-use super::shelf::Shelf;
+use super::placeholder_store::PlaceholderStore;
 use crate::journal::{
     Arrived, FileId, FileRecord, FileState, Journal, JournalError, NameChange, Stamp,
 };
@@ -56,7 +56,7 @@ impl ArrivalError {
 pub(super) struct Arriving {
     spool: Spool,
     journal: Arc<Journal>,
-    shelf: Box<dyn Shelf>,
+    shelf: Box<dyn PlaceholderStore>,
     /// Whether the spool was found empty: then what is known of the library says nothing about what
     /// stands here.
     refilling: AtomicBool,
@@ -83,7 +83,11 @@ enum Standing {
 }
 
 impl Arriving {
-    pub(super) fn new(spool: Spool, journal: Arc<Journal>, shelf: Box<dyn Shelf>) -> Self {
+    pub(super) fn new(
+        spool: Spool,
+        journal: Arc<Journal>,
+        shelf: Box<dyn PlaceholderStore>,
+    ) -> Self {
         Self {
             spool,
             journal,
@@ -169,7 +173,7 @@ impl Arriving {
             (None, Standing::File { id, stamp, record })
                 if is_the_librarys(record.as_ref(), stamp, known) =>
             {
-                if self.shelf.take(&path, id, stamp)? {
+                if self.shelf.remove(&path, id, stamp)? {
                     arrived.forgotten.push(id);
                 }
             }
@@ -184,7 +188,7 @@ impl Arriving {
                         };
                     arrived.records.extend(record);
                 } else if is_the_librarys(record.as_ref(), stamp, known)
-                    && self.shelf.take(&path, id, stamp)?
+                    && self.shelf.remove(&path, id, stamp)?
                 {
                     arrived.forgotten.push(id);
                     self.put(path, photo, arrived, shown)?;
@@ -236,7 +240,7 @@ impl Arriving {
         };
         match self
             .shelf
-            .put(&path, &Placeholder::new(photo.fingerprint, stamp))
+            .create(&path, &Placeholder::new(photo.fingerprint, stamp))
         {
             Ok(Some(id)) => {
                 shown.arrived += 1;
@@ -282,7 +286,7 @@ impl Arriving {
             }
             let put = self
                 .shelf
-                .put(&other, &Placeholder::new(photo.fingerprint, stamp));
+                .create(&other, &Placeholder::new(photo.fingerprint, stamp));
             let id = match put {
                 Ok(Some(id)) => id,
                 Ok(None) => continue,
@@ -364,7 +368,7 @@ impl Arriving {
         if stamp.mtime_ns == photo.mtime_ns {
             return Ok(None);
         }
-        let retimed = self.shelf.retime(path, id, stamp, photo.mtime_ns)?;
+        let retimed = self.shelf.set_mtime(path, id, stamp, photo.mtime_ns)?;
         Ok(retimed.map(|stamp| {
             (
                 id,
@@ -465,17 +469,17 @@ mod tests {
     #[derive(Clone, Debug, Default)]
     struct Eager(Arc<Mutex<Vec<FileId>>>);
 
-    impl Shelf for Eager {
-        fn put(&self, _: &LibraryPath, _: &Placeholder) -> Result<Option<FileId>, SpoolError> {
+    impl PlaceholderStore for Eager {
+        fn create(&self, _: &LibraryPath, _: &Placeholder) -> Result<Option<FileId>, SpoolError> {
             Ok(None)
         }
 
-        fn take(&self, _: &LibraryPath, id: FileId, _: Stamp) -> Result<bool, SpoolError> {
+        fn remove(&self, _: &LibraryPath, id: FileId, _: Stamp) -> Result<bool, SpoolError> {
             self.0.lock().unwrap().push(id);
             Ok(true)
         }
 
-        fn retime(
+        fn set_mtime(
             &self,
             _: &LibraryPath,
             _: FileId,

@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 
-use super::fetch::Fetch;
-use super::{Manner, locked};
+use super::file_fetch::Fetch;
+use super::{FetchOptions, locked};
 use crate::journal::FileId;
 use crate::spool::Placeholder;
 
@@ -17,7 +17,7 @@ const TROUBLES_MAX: usize = 100;
 /// All that is open.
 #[derive(Debug, Default)]
 pub(super) struct Desk {
-    manner: Manner,
+    manner: FetchOptions,
     files: Mutex<Files>,
     /// Rings when a file is not being hollowed out any more.
     done: Condvar,
@@ -46,7 +46,7 @@ pub(super) struct Hollowing {
 }
 
 impl Desk {
-    pub(super) fn new(manner: Manner) -> Self {
+    pub(super) fn new(manner: FetchOptions) -> Self {
         Self {
             manner,
             ..Self::default()
