@@ -44,7 +44,7 @@ mod writeback;
 #[cfg(any(test, fuzzing))]
 pub use ending::trial as pictures_trial;
 pub use kind::HEAD_BYTES;
-pub use retrying::{Retried, RetryError};
+pub use retrying::{RetryError, RetryReport};
 
 use desk::Telling;
 use follow::judged_differently;
@@ -64,7 +64,7 @@ pub struct Intake {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileStatus {
     /// In one word.
-    pub state: StateWord,
+    pub state: BackupState,
     /// Its content, where that is known.
     pub fingerprint: Option<Fingerprint>,
     /// How far its upload is, while it is uploading.
@@ -76,7 +76,7 @@ pub struct FileStatus {
 /// The words of `status` and of `user.heirloom.state`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StateWord {
+pub enum BackupState {
     /// The server has it.
     BackedUp,
     /// To be backed up.
@@ -108,7 +108,7 @@ pub enum IntakeError {
 /// Starting and stopping. Why a file of this name that begins with `head` would be left out under
 /// `accept`; nothing if it is backed up. The first [`HEAD_BYTES`] are enough of a head; an empty
 /// one is an empty file.
-pub fn left_out(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<String> {
+pub fn skip_reason(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<String> {
     let by_content = || {
         if head.is_empty() {
             Some(kind::Left::Empty)
@@ -154,22 +154,22 @@ impl Intake {
 /// network.
 impl Intake {
     /// A handle that can write was opened (or made the file). From now on the file counts as
-    /// pending. To be told before the file is marked as open (`spool::Marker`), and `written` after
+    /// pending. To be told before the file is marked as open (`spool::WriteStateMarker`), and `written` after
     /// it was marked as closed.
-    pub fn writing(&self, id: FileId, path: &LibraryPath) {
+    pub fn opened_for_write(&self, id: FileId, path: &LibraryPath) {
         self.inside().desk.note_opening(id, path);
         self.inside().neighbours.abandon(id);
     }
 
     /// That handle was released.
-    pub fn written(&self, id: FileId, path: &LibraryPath) {
+    pub fn closed_after_write(&self, id: FileId, path: &LibraryPath) {
         self.inside()
             .desk
             .note(|notes, now| notes.close(id, path, now));
     }
 
     /// Content or times changed without a handle (truncate, utimens).
-    pub fn touched(&self, id: FileId, path: &LibraryPath) {
+    pub fn changed(&self, id: FileId, path: &LibraryPath) {
         self.inside()
             .desk
             .note(|notes, now| notes.touch(id, path, now));
@@ -177,7 +177,7 @@ impl Intake {
     }
 
     /// A file has another name. If it replaced one at `to`, that one's id is `replaced`.
-    pub fn renamed_file(
+    pub fn file_renamed(
         &self,
         id: FileId,
         from: &LibraryPath,
@@ -207,7 +207,7 @@ impl Intake {
     }
 
     /// A folder, with all that is in it, has another name.
-    pub fn renamed_folder(&self, from: &LibraryPath, to: &LibraryPath) {
+    pub fn folder_renamed(&self, from: &LibraryPath, to: &LibraryPath) {
         self.inside().folders.forget();
         let telling = Telling::RenamedFolder {
             from: from.clone(),
@@ -261,24 +261,24 @@ impl Intake {
     }
 
     /// Whether the comparison of tree and journal after start is done.
-    pub fn compared(&self) -> bool {
+    pub fn is_reconciled(&self) -> bool {
         self.inside().desk.compared()
     }
 
     /// Whether any noted file has not been looked at yet (or is open for writing), or any name not
     /// been followed.
-    pub fn busy(&self) -> bool {
+    pub fn is_busy(&self) -> bool {
         self.inside().desk.is_busy()
     }
 
     /// Changes whenever `busy`, `compared` or a tally may have changed: for `wait`.
-    pub fn watch(&self) -> tokio::sync::watch::Receiver<u64> {
+    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
         self.inside().desk.watch()
     }
 
     /// Takes failed files in once more: these, and those below these folders; all if there is none.
     /// What is torn counts as whole from now on. Blocks on the disk.
-    pub fn retry(&self, paths: &[LibraryPath]) -> Result<Retried, JournalError> {
+    pub fn retry(&self, paths: &[LibraryPath]) -> Result<RetryReport, JournalError> {
         self.inside().retry(paths)
     }
 

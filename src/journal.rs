@@ -31,10 +31,11 @@ use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
 pub use entry::{
-    Arrived, FileId, FileRecord, FileState, NameChange, NameStep, Outcome, Restated, Settled, Stamp,
+    FileId, FileRecord, FileState, FinishedUpload, NameChange, NameUpdate, RemoteChanges, Stamp,
+    StateUpdate, UploadOutcome,
 };
 pub use error::JournalError;
-pub use names::Bound;
+pub use names::BindOutcome;
 pub use record::RecordError;
 #[cfg(any(test, fuzzing))]
 pub use record::trial as records_trial;
@@ -90,9 +91,9 @@ impl Journal {
     /// it, in any words that stay the same. If they were about another one, all they say is
     /// forgotten and every backed up file is promised anew: what one server has says nothing about
     /// another.
-    pub fn bind(&self, library: &str) -> Result<Bound, JournalError> {
+    pub fn bind_server(&self, library: &str) -> Result<BindOutcome, JournalError> {
         let library = library.to_owned();
-        self.write(move |tables| tables.bind(&library))
+        self.write(move |tables| tables.bind_server(&library))
     }
 }
 
@@ -121,20 +122,28 @@ impl Journal {
     /// of this fingerprint); only then its state changes, it leaves the queue, and the name of a
     /// backed up one goes to the outbox. A receipt enters the sync list and ends the shard list's
     /// entry in any case: it is about the image.
-    pub fn settle(&self, settled: Vec<Settled>) -> Result<Vec<bool>, JournalError> {
-        self.write(move |tables| settled.iter().map(|end| tables.settle(end)).collect())
+    pub fn finish_uploads(&self, settled: Vec<FinishedUpload>) -> Result<Vec<bool>, JournalError> {
+        self.write(move |tables| {
+            settled
+                .iter()
+                .map(|end| tables.finish_upload(end))
+                .collect()
+        })
     }
 
     /// Changes what is said of files, of each only if that is still the same; answers for each
     /// whether it was.
-    pub fn restate(&self, restated: Vec<Restated>) -> Result<Vec<bool>, JournalError> {
-        self.write(move |tables| restated.iter().map(|it| tables.restate(it)).collect())
+    pub fn update_state(&self, restated: Vec<StateUpdate>) -> Result<Vec<bool>, JournalError> {
+        self.write(move |tables| restated.iter().map(|it| tables.update_state(it)).collect())
     }
 
     /// Follows changes of names in their order, in one durable transaction: here and, where the
     /// library has the old name, in the outbox. Answers what was known of each file just before.
-    pub fn follow(&self, steps: Vec<NameStep>) -> Result<Vec<Option<FileRecord>>, JournalError> {
-        self.write(move |tables| steps.iter().map(|step| tables.follow(step)).collect())
+    pub fn update_names(
+        &self,
+        steps: Vec<NameUpdate>,
+    ) -> Result<Vec<Option<FileRecord>>, JournalError> {
+        self.write(move |tables| steps.iter().map(|step| tables.update_name(step)).collect())
     }
 
     /// These files are gone.
@@ -211,7 +220,7 @@ impl Journal {
     }
 
     /// Keeps the server's word on images, wherever they are.
-    pub fn keep_receipts(&self, receipts: Vec<Receipt>) -> Result<(), JournalError> {
+    pub fn add_receipts(&self, receipts: Vec<Receipt>) -> Result<(), JournalError> {
         self.write(move |tables| {
             receipts
                 .iter()
@@ -238,12 +247,12 @@ impl Journal {
     }
 
     /// Adds a range that the server acknowledged.
-    pub fn note_shard(
+    pub fn add_shard(
         &self,
         fingerprint: Fingerprint,
         range: ByteRange,
     ) -> Result<(), JournalError> {
-        self.write(move |tables| tables.note_shard(fingerprint, range))
+        self.write(move |tables| tables.add_shard(fingerprint, range))
     }
 
     /// The server's word, which wins. The empty set ends the entry.
@@ -290,8 +299,8 @@ impl Journal {
 
     /// Changes of the library with these numbers are ours, and known here: where they follow upon
     /// what the change feed brought, it need not bring them.
-    pub fn pass_over(&self, ours: BTreeSet<u64>) -> Result<(), JournalError> {
-        self.write(move |tables| tables.pass_over(&ours))
+    pub fn skip_own_changes(&self, ours: BTreeSet<u64>) -> Result<(), JournalError> {
+        self.write(move |tables| tables.skip_own_changes(&ours))
     }
 
     /// The version that the server confirmed for what stands at `path`.
@@ -328,8 +337,8 @@ impl Journal {
     }
 
     /// Enters what a page of the change feed brought, in one durable transaction.
-    pub fn arrive(&self, arrived: Arrived) -> Result<(), JournalError> {
-        self.write(move |tables| tables.arrive(&arrived))
+    pub fn add_remote(&self, arrived: RemoteChanges) -> Result<(), JournalError> {
+        self.write(move |tables| tables.add_remote(&arrived))
     }
 
     /// How many changes are in the outbox. From memory.

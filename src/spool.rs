@@ -37,9 +37,9 @@ pub use attributes::{
     xattr,
 };
 pub use content::fingerprint_of;
-pub use facts::{Facts, Kind, Moment};
-pub use mark::{Marker, Soundness};
-pub use names::{Access, Durability, Opening, Replace};
+pub use facts::{Kind, Metadata, Timespec};
+pub use mark::{WriteState, WriteStateMarker};
+pub use names::{Access, Durability, OpenOptions, Replace};
 #[cfg(any(test, fuzzing))]
 pub use placeholder::trial as placeholders_trial;
 pub use placeholder::{Placeholder, modified_at, reopen_to_fill};
@@ -51,29 +51,29 @@ pub use writers::is_open_elsewhere;
 pub struct Spool {
     root: PathBuf,
     top: Arc<OwnedFd>,
-    marker: Marker,
+    marker: WriteStateMarker,
 }
 
 /// A place where a folder can be: the top of the tree, which has no path of its own, or below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum SpoolPath {
     /// The tree's own directory.
-    Top,
+    Root,
     /// Something in it.
-    At(LibraryPath),
+    Entry(LibraryPath),
 }
 
-impl Place {
+impl SpoolPath {
     /// The path of `name` in this folder.
     pub fn join(&self, name: &str) -> Result<LibraryPath, PathError> {
         match self {
-            Self::Top => LibraryPath::new(name),
-            Self::At(folder) => folder.join(name),
+            Self::Root => LibraryPath::new(name),
+            Self::Entry(folder) => folder.join(name),
         }
     }
     /// The folder that a path stands in.
-    pub fn above(path: &LibraryPath) -> Self {
-        path.parent().map_or(Self::Top, Self::At)
+    pub fn parent_of(path: &LibraryPath) -> Self {
+        path.parent().map_or(Self::Root, Self::Entry)
     }
 }
 
@@ -107,10 +107,10 @@ impl SpoolError {
             source: source.into(),
         }
     }
-    fn within(doing: &'static str, place: &Place, source: impl Into<io::Error>) -> Self {
+    fn within(doing: &'static str, place: &SpoolPath, source: impl Into<io::Error>) -> Self {
         let path = match place {
-            Place::Top => PathBuf::new(),
-            Place::At(path) => PathBuf::from(path.as_str()),
+            SpoolPath::Root => PathBuf::new(),
+            SpoolPath::Entry(path) => PathBuf::from(path.as_str()),
         };
         Self {
             doing,
@@ -153,7 +153,8 @@ impl Spool {
             path: root.clone(),
             source: source.into(),
         })?;
-        let marker = Marker::of_this_boot().map_err(failed("mark files of spool directory"))?;
+        let marker =
+            WriteStateMarker::of_this_boot().map_err(failed("mark files of spool directory"))?;
         Ok(Self {
             root,
             top: Arc::new(top),
@@ -162,7 +163,7 @@ impl Spool {
     }
 
     /// Marks files whose bytes may not all be there.
-    pub fn marker(&self) -> &Marker {
+    pub fn marker(&self) -> &WriteStateMarker {
         &self.marker
     }
 
@@ -173,15 +174,15 @@ impl Spool {
 
     /// Where a path lies on the local disk: for people and messages. Our own code opens through the
     /// tree instead.
-    pub fn locate(&self, path: &LibraryPath) -> PathBuf {
+    pub fn local_path(&self, path: &LibraryPath) -> PathBuf {
         self.root.join(path.as_str())
     }
 
     /// Opens a regular file for reading; never follows a symbolic link.
-    pub fn read(&self, path: &LibraryPath) -> Result<File, SpoolError> {
+    pub fn open_read(&self, path: &LibraryPath) -> Result<File, SpoolError> {
         self.open_file(
             path,
-            Opening {
+            OpenOptions {
                 access: Access::Read,
                 durability: Durability::Lazy,
             },
@@ -190,17 +191,17 @@ impl Spool {
 
     /// Which file this is, and its stamp, by fstat.
     pub fn identify(file: &File) -> io::Result<(FileId, Stamp)> {
-        let facts = Facts::of(file)?;
+        let facts = Metadata::of(file)?;
         Ok((facts.id, facts.stamp()))
     }
 
     /// What is known of whatever stands at `place`; of a symbolic link, the link.
-    pub fn facts(&self, place: &Place) -> Result<Facts, SpoolError> {
+    pub fn metadata(&self, place: &SpoolPath) -> Result<Metadata, SpoolError> {
         match place {
-            Place::Top => Facts::of(&*self.top),
-            Place::At(path) => {
+            SpoolPath::Root => Metadata::of(&*self.top),
+            SpoolPath::Entry(path) => {
                 let (folder, name) = self.enter(path, "look up")?;
-                Facts::named(folder.as_fd(), name)
+                Metadata::named(folder.as_fd(), name)
             }
         }
         .map_err(|source| SpoolError::within("look up", place, source))
@@ -208,13 +209,13 @@ impl Spool {
 
     /// Holds whatever stands at `place` without opening it: while it is held, its inode number
     /// cannot come back as another file.
-    pub fn pin(&self, place: &Place) -> Result<OwnedFd, SpoolError> {
+    pub fn open_path(&self, place: &SpoolPath) -> Result<OwnedFd, SpoolError> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         match place {
-            Place::Top => rustix::fs::openat(&*self.top, ".", flags, Mode::empty()),
+            SpoolPath::Root => rustix::fs::openat(&*self.top, ".", flags, Mode::empty()),
             // `openat2` would refuse the last name too if it were a link; `openat` with O_PATH
             // holds the link itself.
-            Place::At(path) => {
+            SpoolPath::Entry(path) => {
                 let (folder, name) = self.enter(path, "hold")?;
                 rustix::fs::openat(folder.as_fd(), name, flags, Mode::empty())
             }
@@ -235,21 +236,21 @@ impl Spool {
     /// The disk that the tree lies on: its size and what is free, for `statfs`.
     pub fn disk(&self) -> Result<rustix::fs::StatVfs, SpoolError> {
         rustix::fs::fstatvfs(&*self.top)
-            .map_err(|source| SpoolError::within("measure the disk of", &Place::Top, source))
+            .map_err(|source| SpoolError::within("measure the disk of", &SpoolPath::Root, source))
     }
 
     /// Makes the names in a folder survive a power cut.
-    pub fn sync_folder(&self, place: &Place) -> Result<(), SpoolError> {
+    pub fn sync_folder(&self, place: &SpoolPath) -> Result<(), SpoolError> {
         let folder = self.open_folder(place)?;
         File::from(folder)
             .sync_all()
             .map_err(|source| SpoolError::within("sync folder", place, source))
     }
 
-    fn open_folder(&self, place: &Place) -> Result<OwnedFd, SpoolError> {
+    fn open_folder(&self, place: &SpoolPath) -> Result<OwnedFd, SpoolError> {
         let path = match place {
-            Place::Top => ".",
-            Place::At(path) => path.as_str(),
+            SpoolPath::Root => ".",
+            SpoolPath::Entry(path) => path.as_str(),
         };
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | PLAIN;
         rustix::fs::openat2(&*self.top, path, flags, Mode::empty(), STAY_INSIDE)

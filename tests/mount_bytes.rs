@@ -8,7 +8,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use heirloom::spool::{Marker, Soundness};
+use heirloom::spool::{WriteState, WriteStateMarker};
 use mounted::mapping::Mapping;
 use mounted::{Mounted, numbered};
 use rustix::fs::{FallocateFlags, SeekFrom, copy_file_range, fallocate, seek};
@@ -206,9 +206,12 @@ fn a_mapping_outlives_its_descriptor_and_its_file_is_not_taken_for_whole_until_t
         .filter(|note| *note == "written a.bin")
         .count();
     let spooled = File::open(mounted.spooled("a.bin")).unwrap();
-    let soundness = Marker::of_this_boot().unwrap().soundness(&spooled).unwrap();
+    let soundness = WriteStateMarker::of_this_boot()
+        .unwrap()
+        .write_state(&spooled)
+        .unwrap();
     assert!(
-        written == 1 || soundness == Soundness::InUse,
+        written == 1 || soundness == WriteState::InUse,
         "{written} {soundness:?}"
     );
     drop(mapping);

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use heirloom::mount::{IoPath, Mount};
-use heirloom::spool::{Soundness, Spool};
+use heirloom::spool::{Spool, WriteState};
 use mounted::Mounted;
 
 /// How often a kill is tried where its moment matters.
@@ -50,11 +50,11 @@ impl Victim {
 }
 
 /// What the next start will think of a file.
-fn soundness(mounted: &Mounted, name: &str) -> Soundness {
+fn soundness(mounted: &Mounted, name: &str) -> WriteState {
     let spool = Spool::open(&mounted.spooled("")).unwrap();
     spool
         .marker()
-        .soundness(&File::open(mounted.spooled(name)).unwrap())
+        .write_state(&File::open(mounted.spooled(name)).unwrap())
         .unwrap()
 }
 
@@ -91,7 +91,7 @@ fn when_cp_has_returned_its_photo_counts_as_whole() {
         let mounted = victim.kill();
         assert_eq!(
             soundness(&mounted, "a.jpg"),
-            Soundness::Whole,
+            WriteState::Complete,
             "round {round}"
         );
     }
@@ -115,7 +115,7 @@ fn half_a_photo_is_known_for_that_until_its_program_has_written_it_all() {
         IoPath::Passthrough => {
             assert_eq!(
                 (meanwhile, goes_on, at_last),
-                (Soundness::InUse, true, Soundness::Whole)
+                (WriteState::InUse, true, WriteState::Complete)
             );
             assert_eq!(
                 fs::read_to_string(mounted.at("a.jpg")).unwrap(),
@@ -125,7 +125,7 @@ fn half_a_photo_is_known_for_that_until_its_program_has_written_it_all() {
         IoPath::Direct => {
             assert_eq!(
                 (meanwhile, goes_on, at_last),
-                (Soundness::Unfinished, false, Soundness::Unfinished)
+                (WriteState::Unfinished, false, WriteState::Unfinished)
             );
         }
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use heirloom_protocol::{Fingerprint, LibraryPath, LinkKind};
 use serde::{Deserialize, Serialize};
 
-use crate::intake::StateWord;
+use crate::intake::BackupState;
 use crate::journal::Amount;
 use crate::library::FeedStatus;
 use crate::mount::IoPath;
@@ -297,7 +297,7 @@ pub struct FileReport {
     /// Which.
     pub path: LibraryPath,
     /// Its state.
-    pub state: StateWord,
+    pub state: BackupState,
     /// Its content, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,

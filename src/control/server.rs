@@ -27,7 +27,7 @@ use super::verify;
 use crate::background::run_blocking;
 use crate::config::StateDir;
 use crate::fetch::Fetcher;
-use crate::intake::{Intake, StateWord};
+use crate::intake::{BackupState, Intake};
 use crate::journal::{Amount, FileId, FileRecord, FileState, Journal};
 use crate::library::Library;
 use crate::mount::{Mount, MountError};
@@ -143,7 +143,7 @@ async fn wait(
 ) -> Json<WaitResponse> {
     let until = Instant::now() + Duration::from_millis(request.within_ms.min(WAIT_MS_MAX));
     let mut news = [
-        context.intake.watch(),
+        context.intake.subscribe(),
         context.uploader.watch(),
         context.library.watch(),
     ];
@@ -197,7 +197,7 @@ impl ControlState {
             server: self.server.clone(),
             connection: uploader.connection.clone(),
             files: self.amounts(),
-            comparing: !self.intake.compared(),
+            comparing: !self.intake.is_reconciled(),
             rate_bytes_per_second: uploader.bytes_per_second,
             shard_bytes: uploader.shard_bytes,
             link: uploader.link,
@@ -270,7 +270,7 @@ impl ControlState {
         if paths.is_empty() {
             // In the order of a photo's way: what passes from one to the next while we look is met
             // further on.
-            let taken_in = self.intake.compared() && !self.intake.busy();
+            let taken_in = self.intake.is_reconciled() && !self.intake.is_busy();
             let left = self.amounts().not_backed_up();
             let named = self.journal.names_queued() == 0;
             return WaitResponse {
@@ -284,9 +284,14 @@ impl ControlState {
         let (stuck, open): (Vec<_>, Vec<_>) = reports
             .into_iter()
             .filter(|(report, _)| {
-                !matches!(report.state, StateWord::BackedUp | StateWord::Placeholder)
+                !matches!(
+                    report.state,
+                    BackupState::BackedUp | BackupState::Placeholder
+                )
             })
-            .partition(|(report, _)| matches!(report.state, StateWord::Failed | StateWord::Local));
+            .partition(|(report, _)| {
+                matches!(report.state, BackupState::Failed | BackupState::Local)
+            });
         let left = Amount {
             files: open.len() as u64,
             bytes: open.iter().map(|(_, bytes)| bytes).sum(),
@@ -302,8 +307,8 @@ impl ControlState {
 
     /// One file's state, and its length in bytes.
     fn report(&self, path: LibraryPath) -> (FileReport, u64) {
-        let found = self.spool.read(&path).and_then(|file| {
-            let place = self.spool.locate(&path);
+        let found = self.spool.open_read(&path).and_then(|file| {
+            let place = self.spool.local_path(&path);
             Spool::identify(&file).map_err(|source| crate::spool::SpoolError {
                 doing: "look at",
                 path: place,
@@ -328,7 +333,7 @@ impl ControlState {
                 (
                     FileReport {
                         path,
-                        state: StateWord::Failed,
+                        state: BackupState::Failed,
                         fingerprint: None,
                         why,
                     },
@@ -372,7 +377,7 @@ impl From<FailingFile> for FileReport {
     fn from(file: FailingFile) -> Self {
         Self {
             path: file.path,
-            state: StateWord::Failed,
+            state: BackupState::Failed,
             fingerprint: None,
             why: Some(file.why),
         }

@@ -13,7 +13,7 @@ use super::server::ControlState;
 use crate::background::run_blocking;
 use crate::fetch::{EvictOutcome, EvictSelection, KeepReason};
 use crate::journal::{Amount, FileId};
-use crate::spool::Moment;
+use crate::spool::Timespec;
 use heirloom_support::error_chain::display_chain;
 
 /// Photos that kept their room, of those that one answer lists with the reason.
@@ -56,7 +56,7 @@ pub(super) async fn unpin(
     State(context): State<Arc<ControlState>>,
     Json(request): Json<PinRequest>,
 ) -> Result<Json<()>, Refused> {
-    run_blocking(move || context.spool.take_pin_off(&request.path))
+    run_blocking(move || context.spool.clear_pin(&request.path))
         .await
         .map(Json)
         .map_err(|error| refused(&error))
@@ -87,12 +87,12 @@ fn told((path, kept): (LibraryPath, KeepReason)) -> FailingFile {
     }
 }
 
-fn ago(seconds: u64) -> Moment {
+fn ago(seconds: u64) -> Timespec {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
         .as_secs();
-    Moment {
+    Timespec {
         seconds: i64::try_from(now.saturating_sub(seconds)).unwrap_or(i64::MAX),
         nanoseconds: 0,
     }

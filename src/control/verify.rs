@@ -18,7 +18,7 @@ use super::space::{Refused, refused};
 use crate::background::run_blocking;
 use crate::config::ConfigError;
 use crate::journal::{FileId, FileRecord, FileState, JournalError};
-use crate::spool::{Kind, Place, Spool, SpoolError, fingerprint_of};
+use crate::spool::{Kind, Spool, SpoolError, SpoolPath, fingerprint_of};
 
 /// What a receipt is held against.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +130,7 @@ impl ControlState {
         }
         let mut page = Vec::new();
         for path in &request.paths {
-            match self.spool.facts(&Place::At(path.clone())) {
+            match self.spool.metadata(&SpoolPath::Entry(path.clone())) {
                 Ok(facts) if facts.kind == Kind::File => {
                     let known = self.journal.file(facts.id)?;
                     page.push(known.map(|record| FileRecord {
@@ -169,7 +169,7 @@ impl ControlState {
         });
         if let Some(better) = better {
             let context = Arc::clone(self);
-            let keeping = run_blocking(move || context.journal.keep_receipts(vec![better]));
+            let keeping = run_blocking(move || context.journal.add_receipts(vec![better]));
             keeping.await.map_err(|error| refused(&error))?;
         }
         let (context, path) = (Arc::clone(self), record.path.clone());
@@ -210,7 +210,7 @@ fn here(spool: &Spool, record: &FileRecord, fingerprint: Fingerprint) -> LocalCo
     if let FileState::Placeholder { .. } = record.state {
         return LocalCopy::Placeholder;
     }
-    let Ok(file) = spool.read(&record.path) else {
+    let Ok(file) = spool.open_read(&record.path) else {
         return LocalCopy::Unreadable;
     };
     let unchanged = || Spool::identify(&file).is_ok_and(|(_, stamp)| stamp == record.stamp);

@@ -15,7 +15,7 @@ use super::{Fetcher, Inside, locked};
 use crate::background::run_blocking;
 use crate::journal::{FileId, FileRecord, FileState, JournalError};
 use crate::remote::RemoteError;
-use crate::spool::{Moment, Place};
+use crate::spool::{SpoolPath, Timespec};
 
 /// Records read at a time, and photos freed in one go: as many as the server confirms in one
 /// request.
@@ -33,7 +33,7 @@ pub struct EvictSelection {
     /// These, and what is below them; all if there is none.
     pub paths: Vec<LibraryPath>,
     /// Only those not used since.
-    pub unused_since: Option<Moment>,
+    pub unused_since: Option<Timespec>,
 }
 
 /// What became of a part of a selection.
@@ -119,8 +119,11 @@ impl Inside {
 
     /// When a file was last read or changed, as far as its disk keeps that; nothing if it is not
     /// there.
-    fn last_used(&self, record: &FileRecord) -> Option<Moment> {
-        let facts = self.spool.facts(&Place::At(record.path.clone())).ok()?;
+    fn last_used(&self, record: &FileRecord) -> Option<Timespec> {
+        let facts = self
+            .spool
+            .metadata(&SpoolPath::Entry(record.path.clone()))
+            .ok()?;
         Some(facts.accessed.max(facts.changed))
     }
 
@@ -152,7 +155,7 @@ impl Inside {
             .filter_map(receipt)
             .collect();
         let (journal, kept) = (self.journal.clone(), receipts.clone());
-        run_blocking(move || journal.keep_receipts(kept)).await?;
+        run_blocking(move || journal.add_receipts(kept)).await?;
         Ok(receipts
             .into_iter()
             .map(|receipt| (receipt.fingerprint, receipt))
@@ -214,7 +217,7 @@ impl Inside {
     }
 
     /// All photos that may be able to give up room, with when they were last used.
-    fn by_age(&self) -> Result<Vec<(Moment, FileId)>, JournalError> {
+    fn by_age(&self) -> Result<Vec<(Timespec, FileId)>, JournalError> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let page = self.journal.files_after(after, FREED_AT_A_TIME)?;

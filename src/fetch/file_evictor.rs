@@ -12,9 +12,9 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
 use super::{Fetcher, Inside};
-use crate::journal::{FileId, FileRecord, FileState, JournalError, Restated};
+use crate::journal::{FileId, FileRecord, FileState, JournalError, StateUpdate};
 use crate::spool::{
-    Access, Durability, Facts, Opening, Placeholder, Soundness, SpoolError, fingerprint_of,
+    Access, Durability, Metadata, OpenOptions, Placeholder, SpoolError, WriteState, fingerprint_of,
     is_open_elsewhere, reopen_to_fill,
 };
 
@@ -69,7 +69,7 @@ impl Inside {
         }
         let failed =
             |source| KeepReason::Disk(SpoolError::of("give up the room of", &record.path, source));
-        let read = self.spool.read(&record.path)?;
+        let read = self.spool.open_read(&record.path)?;
         let before = self.is_what_was_backed_up(&read, id, record, fingerprint)?;
         let file = reopen_to_fill(&read, TO_FILL).map_err(failed)?;
         // One that was kept would look like somebody else's.
@@ -79,14 +79,14 @@ impl Inside {
         if is_open_elsewhere(&file).map_err(failed)? {
             return Err(KeepReason::InUse);
         }
-        let now = Facts::of(&file).map_err(failed)?;
+        let now = Metadata::of(&file).map_err(failed)?;
         if (now.stamp(), now.changed) != (before.stamp(), before.changed) {
             return Err(KeepReason::Changed);
         }
         self.restate(id, record, fingerprint)?;
         heirloom_crash::reached(CrashPoint::EvictionRecorded);
-        Placeholder::hollow_out(&file, fingerprint, self.manner.head_bytes).map_err(failed)?;
-        let after = Facts::of(&file).map_err(failed)?;
+        Placeholder::evict_data(&file, fingerprint, self.manner.head_bytes).map_err(failed)?;
+        let after = Metadata::of(&file).map_err(failed)?;
         tracing::info!(file = id.0, %fingerprint, "its bytes are only on the server now");
         Ok(before.blocks.saturating_sub(after.blocks) * 512)
     }
@@ -115,19 +115,21 @@ impl Inside {
         id: FileId,
         record: &FileRecord,
         fingerprint: Fingerprint,
-    ) -> Result<Facts, KeepReason> {
+    ) -> Result<Metadata, KeepReason> {
         let failed = |source| KeepReason::Disk(SpoolError::of("look at", &record.path, source));
-        let facts = Facts::of(file).map_err(failed)?;
+        let facts = Metadata::of(file).map_err(failed)?;
         if facts.id != id || facts.stamp() != record.stamp {
             return Err(KeepReason::Changed);
         }
         if Placeholder::of(file).map_err(failed)?.is_some() {
             return Err(KeepReason::AlreadyEvicted);
         }
-        match self.spool.marker().soundness(file).map_err(failed)? {
-            Soundness::Whole if fingerprint_of(file).map_err(failed)? == fingerprint => Ok(facts),
-            Soundness::InUse | Soundness::Mapped => Err(KeepReason::InUse),
-            Soundness::Whole | Soundness::Unfinished | Soundness::Unsynced => {
+        match self.spool.marker().write_state(file).map_err(failed)? {
+            WriteState::Complete if fingerprint_of(file).map_err(failed)? == fingerprint => {
+                Ok(facts)
+            }
+            WriteState::InUse | WriteState::Mapped => Err(KeepReason::InUse),
+            WriteState::Complete | WriteState::Unfinished | WriteState::Unsynced => {
                 Err(KeepReason::Changed)
             }
         }
@@ -144,7 +146,7 @@ impl Inside {
             FileState::BackedUp { fingerprint },
             FileState::Placeholder { fingerprint },
         );
-        let restated = self.journal.restate(vec![Restated {
+        let restated = self.journal.update_state(vec![StateUpdate {
             id,
             stamp: record.stamp,
             from,
@@ -158,7 +160,7 @@ impl Inside {
     }
 }
 
-const TO_FILL: Opening = Opening {
+const TO_FILL: OpenOptions = OpenOptions {
     access: Access::ReadWrite,
     durability: Durability::Lazy,
 };

@@ -19,7 +19,7 @@ use super::error::FetchError;
 use super::planner::{Company, Pieces};
 use super::{FetchOptions, locked};
 use crate::journal::{FileId, Stamp};
-use crate::spool::{Access, Durability, Opening, Placeholder, reopen_to_fill};
+use crate::spool::{Access, Durability, OpenOptions, Placeholder, reopen_to_fill};
 
 /// One photo on its way back.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ impl Fetch {
         } = placeholder;
         let file = reopen_to_fill(
             file,
-            Opening {
+            OpenOptions {
                 access: Access::ReadWrite,
                 durability: Durability::Lazy,
             },
@@ -271,7 +271,7 @@ impl Fetch {
         heirloom_crash::reached(CrashPoint::FetchedRangeSynced);
         let mut state = locked(&self.state);
         state.pieces.came(piece);
-        self.declared(&state).declare(&self.file).map_err(failed)?;
+        self.declared(&state).write_to(&self.file).map_err(failed)?;
         heirloom_crash::reached(CrashPoint::FetchedRangeRecorded);
         Ok(())
     }
@@ -335,7 +335,7 @@ impl Fetch {
         self.declaration().restore_time(&self.file)?;
         self.file.sync_all()?;
         heirloom_crash::reached(CrashPoint::FetchedFileSynced);
-        Placeholder::dissolve(&self.file)?;
+        Placeholder::clear(&self.file)?;
         self.file.sync_all()?;
         heirloom_crash::reached(CrashPoint::PlaceholderCleared);
         Ok(())
@@ -346,7 +346,7 @@ impl Fetch {
         state.pieces.disbelieve();
         let empty = self.declared(&state);
         drop(state);
-        empty.empty_out(&self.file)
+        empty.discard_data(&self.file)
     }
 
     /// The file is about to be emptied: nothing is written into it from now on, and it is an
@@ -356,7 +356,7 @@ impl Fetch {
         if !self.is_live() {
             return Ok(());
         }
-        Placeholder::dissolve(&self.file)?;
+        Placeholder::clear(&self.file)?;
         locked(&self.state).course = Course::Abandoned;
         self.tell();
         Ok(())
@@ -371,7 +371,7 @@ impl Fetch {
             return Ok(());
         }
         let declared = self.declared(&state);
-        declared.declare(&self.file)?;
+        declared.write_to(&self.file)?;
         declared.restore_time(&self.file)
     }
 
@@ -413,7 +413,7 @@ pub(super) fn retime(file: &File, mtime_ns: i64) -> io::Result<()> {
     match Placeholder::of(file)? {
         Some(mut found) => {
             found.stamp.mtime_ns = mtime_ns;
-            found.declare(file)
+            found.write_to(file)
         }
         None => Ok(()),
     }

@@ -249,7 +249,7 @@ impl Inside {
             {
                 return Ok(None);
             }
-            let file = fetcher.inside.spool.read(&path)?;
+            let file = fetcher.inside.spool.open_read(&path)?;
             fetcher
                 .register_open(id, &file)
                 .map(Some)

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use super::*;
 use crate::journal::{FileRecord, FileState};
 use crate::remote::fake::FakeServer;
-use crate::spool::{Access, Durability, Opening, Placeholder};
+use crate::spool::{Access, Durability, OpenOptions, Placeholder};
 
 const TIME_NS: i64 = 1_600_000_000_000_000_007;
 /// So long a reader waits in these tests while nothing comes.
@@ -99,7 +99,7 @@ impl House {
             .images
             .insert(fingerprint, content.to_vec());
         std::fs::write(self.spool.root().join(name), content).unwrap();
-        let (id, stamp) = Spool::identify(&self.spool.read(&path(name)).unwrap()).unwrap();
+        let (id, stamp) = Spool::identify(&self.spool.open_read(&path(name)).unwrap()).unwrap();
         let record = FileRecord {
             path: path(name),
             stamp,
@@ -107,7 +107,7 @@ impl House {
         };
         self.journal.record(vec![(id, record)]).unwrap();
         self.journal
-            .keep_receipts(vec![crate::remote::fake::receipt(content)])
+            .add_receipts(vec![crate::remote::fake::receipt(content)])
             .unwrap();
         id
     }
@@ -149,7 +149,7 @@ impl House {
     }
 }
 
-const READING: Opening = Opening {
+const READING: OpenOptions = OpenOptions {
     access: Access::Read,
     durability: Durability::Lazy,
 };

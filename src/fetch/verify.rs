@@ -8,7 +8,7 @@ use heirloom_crash::CrashPoint;
 use super::Inside;
 use super::file_fetch::Fetch;
 use crate::background::run_blocking;
-use crate::journal::{FileState, Restated};
+use crate::journal::{FileState, StateUpdate};
 use crate::spool::fingerprint_of;
 
 impl Inside {
@@ -52,13 +52,13 @@ impl Inside {
     /// the next comparison finds it.
     fn enter(&self, fetch: &Fetch) {
         let fingerprint = fetch.fingerprint();
-        let restated = Restated {
+        let restated = StateUpdate {
             id: fetch.id(),
             stamp: fetch.stamp(),
             from: FileState::Placeholder { fingerprint },
             to: FileState::BackedUp { fingerprint },
         };
-        if let Err(error) = self.journal.restate(vec![restated]) {
+        if let Err(error) = self.journal.update_state(vec![restated]) {
             let error: &dyn std::error::Error = &error;
             tracing::warn!(
                 error,

@@ -20,7 +20,7 @@ use super::name::left_alone;
 use super::notes::{Noting, Origin};
 use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, FileState, JournalError, Stamp};
-use crate::spool::{Place, SpoolError};
+use crate::spool::{SpoolError, SpoolPath};
 
 /// After the journal could not be read, the comparison begins again so much later.
 const RETRY: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ impl Inside {
         // would take three times as much.
         let mut met = Vec::new();
         let mut outcome = Ok(Walked::All);
-        self.spool.walk_below(Place::Top, &mut |step| {
+        self.spool.walk_below(SpoolPath::Root, &mut |step| {
             let next = match step {
                 Ok((path, id, stamp)) => {
                     met.push(id);
@@ -189,7 +189,7 @@ impl Inside {
 
     /// A folder that cannot be read at the moment takes no file with it.
     fn is_gone(&self, id: FileId, record: &FileRecord) -> bool {
-        match self.spool.facts(&Place::At(record.path.clone())) {
+        match self.spool.metadata(&SpoolPath::Entry(record.path.clone())) {
             Ok(facts) => facts.id != id,
             Err(error) => error.is_missing(),
         }

@@ -1,7 +1,7 @@
 //! *Endings*: whether an image has one.
 //!
 //! What a power cut leaves of a photo is a shorter one, or one that ends in zeros: name and first
-//! bytes are right. Where no mark says so (`spool::Marker`), because the disk keeps no attributes
+//! bytes are right. Where no mark says so (`spool::WriteStateMarker`), because the disk keeps no attributes
 //! or the file came without them, only its own format can tell. Formats that end in a marker, or
 //! say how long they are, are walked from part to part; of all others nothing is known.
 //!

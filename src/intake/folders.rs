@@ -11,7 +11,7 @@ use std::time::SystemTime;
 
 use heirloom_protocol::LibraryPath;
 
-use crate::spool::{Place, Spool};
+use crate::spool::{Spool, SpoolPath};
 
 /// So many folders are remembered; then the memory starts anew, at the price of a few more fsyncs.
 const REMEMBERED_MAX: usize = 16_384;
@@ -98,7 +98,7 @@ impl Folders {
 /// Nothing where the disk does not tell when a folder was made; then it is not remembered either.
 fn identity(spool: &Spool, folder: &LibraryPath) -> io::Result<Option<Identity>> {
     let held = spool
-        .pin(&Place::At(folder.clone()))
+        .open_path(&SpoolPath::Entry(folder.clone()))
         .map_err(|error| error.source)?;
     let metadata = File::from(held).metadata()?;
     Ok(metadata.created().ok().map(|born| (metadata.ino(), born)))
@@ -111,7 +111,7 @@ fn sync_once(
 ) -> io::Result<()> {
     let folder = folder.cloned();
     if !synced.contains(&folder) {
-        let place = folder.clone().map_or(Place::Top, Place::At);
+        let place = folder.clone().map_or(SpoolPath::Root, SpoolPath::Entry);
         spool.sync_folder(&place).map_err(|error| error.source)?;
         synced.insert(folder);
     }

@@ -17,8 +17,8 @@ use super::inside::{Inside, Ledger};
 use super::kind::is_sidecar;
 use super::name::left_alone;
 use super::notes::{Origin, rebased};
-use crate::journal::{FileId, FileState, JournalError, NameStep};
-use crate::spool::{Facts, Kind, Place};
+use crate::journal::{FileId, FileState, JournalError, NameUpdate};
+use crate::spool::{Kind, Metadata, SpoolPath};
 
 /// So many tellings, and about so many files, are followed in one transaction: enough that the
 /// flush does not count.
@@ -46,7 +46,7 @@ enum Before<'a> {
 /// Steps that wait to be written together.
 #[derive(Debug, Default)]
 struct Page {
-    steps: Vec<NameStep>,
+    steps: Vec<NameUpdate>,
     ids: HashSet<FileId>,
 }
 
@@ -99,7 +99,7 @@ impl Inside {
                     replaced,
                 } => {
                     page.steps
-                        .extend(replaced.map(|id| NameStep::Forget { id }));
+                        .extend(replaced.map(|id| NameUpdate::Forget { id }));
                     self.follow_file(&mut page, *id, Before::Was(from), to)?;
                 }
                 Telling::RenamedFolder { from, to } => self.follow_folder(&mut page, from, to)?,
@@ -147,11 +147,11 @@ impl Inside {
         let to = to.clone();
         page.steps.push(
             if left_alone(&record.path).is_some() || left_alone(&to).is_some() {
-                NameStep::Rename { id, to }
+                NameUpdate::Rename { id, to }
             } else if self.leaves_its_name(&record.path, before)? {
-                NameStep::Move { id, to }
+                NameUpdate::Move { id, to }
             } else {
-                NameStep::Place { id, to }
+                NameUpdate::Put { id, to }
             },
         );
         Ok(())
@@ -198,19 +198,19 @@ impl Inside {
 
     /// What stands at `to` now, file or folder, came there by an exchange.
     fn follow_exchange(&self, page: &mut Page, to: &LibraryPath) -> Result<(), JournalError> {
-        match self.spool.facts(&Place::At(to.clone())) {
-            Ok(Facts {
+        match self.spool.metadata(&SpoolPath::Entry(to.clone())) {
+            Ok(Metadata {
                 kind: Kind::File,
                 id,
                 ..
             }) => self.follow_file(page, id, Before::Exchanged, to),
-            Ok(Facts {
+            Ok(Metadata {
                 kind: Kind::Folder, ..
             }) => self.follow_below(to, |id, path| {
                 self.follow_file(page, id, Before::Exchanged, path)
             }),
             // Gone, or something else's name by now: that was told as well, and comes later.
-            Ok(Facts {
+            Ok(Metadata {
                 kind: Kind::Link | Kind::Special,
                 ..
             })
@@ -225,7 +225,7 @@ impl Inside {
     ) -> Result<(), JournalError> {
         let mut failed = None;
         self.spool
-            .walk_below(Place::At(folder.clone()), &mut |met| {
+            .walk_below(SpoolPath::Entry(folder.clone()), &mut |met| {
                 let followed = match met {
                     Ok((path, id, _)) => follow(id, &path),
                     // Renamed again, or removed: that was told as well, and comes later.
@@ -264,9 +264,9 @@ impl Inside {
         // Where the journal is behind, its name for this file may be another file's by now.
         let is_its_own = record.path == *path || self.stands_at(&record.path).is_none();
         page.steps.push(if is_its_own {
-            NameStep::Remove { id }
+            NameUpdate::Remove { id }
         } else {
-            NameStep::Forget { id }
+            NameUpdate::Forget { id }
         });
         Ok(())
     }
@@ -277,7 +277,7 @@ impl Inside {
         if steps.is_empty() {
             return Ok(());
         }
-        self.journal.follow(steps)?;
+        self.journal.update_names(steps)?;
         if self.journal.names_queued() > 0 {
             self.neighbours.names_changed();
         }
@@ -288,7 +288,7 @@ impl Inside {
     /// it.
     pub(super) fn stands_at(&self, path: &LibraryPath) -> Option<FileId> {
         self.spool
-            .facts(&Place::At(path.clone()))
+            .metadata(&SpoolPath::Entry(path.clone()))
             .ok()
             .map(|facts| facts.id)
     }

@@ -7,7 +7,7 @@ use super::folders::Folders;
 use super::neighbours::Neighbours;
 use crate::config::Accept;
 use crate::journal::{FileId, FileRecord, Journal, JournalError};
-use crate::spool::{Marker, Spool};
+use crate::spool::{Spool, WriteStateMarker};
 
 /// The right to change files and names in the journal. Whoever holds it first follows all names
 /// that were told, so that the journal goes from one true state to the next in the order in which
@@ -19,7 +19,7 @@ pub(super) struct Ledger(());
 #[derive(Debug)]
 pub(super) struct Inside {
     pub(super) spool: Spool,
-    pub(super) marker: Marker,
+    pub(super) marker: WriteStateMarker,
     pub(super) journal: Arc<Journal>,
     pub(super) neighbours: Box<dyn Neighbours>,
     pub(super) accept: Accept,
@@ -31,7 +31,7 @@ pub(super) struct Inside {
 impl Inside {
     pub(super) fn new(
         spool: Spool,
-        marker: Marker,
+        marker: WriteStateMarker,
         journal: Arc<Journal>,
         neighbours: Box<dyn Neighbours>,
         accept: Accept,

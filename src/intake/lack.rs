@@ -7,13 +7,13 @@ use std::io;
 use super::ending::{Ending, ending};
 use super::kind::is_picture;
 use super::look::read_head;
-use crate::spool::Soundness;
+use crate::spool::WriteState;
 
 /// Why a file is not taken for a whole photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lack {
     /// Its mark says so.
-    Marked(Soundness),
+    Marked(WriteState),
     /// Its own bytes do.
     End,
     /// It was promised with more bytes, and these do not say that they are all.

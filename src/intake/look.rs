@@ -16,7 +16,7 @@ use super::notes::{Glance, Origin};
 use super::writeback::begin_writeback;
 use crate::config::Accept;
 use crate::journal::{FileId, Stamp};
-use crate::spool::{Marker, Placeholder, Soundness, Spool};
+use crate::spool::{Placeholder, Spool, WriteState, WriteStateMarker};
 
 /// So much is read at a time: large enough that system calls do not count, small enough to notice
 /// soon that the work ends.
@@ -80,7 +80,7 @@ impl Look {
 
     /// What can be said of it by its name, its mark and its first bytes; nothing if it is to be
     /// kept.
-    pub(super) fn judge(&self, marker: &Marker, accept: Accept) -> Option<Found> {
+    pub(super) fn judge(&self, marker: &WriteStateMarker, accept: Accept) -> Option<Found> {
         let stamp = self.stamp;
         // Before anything else: whatever its name or mark, holes are no content.
         match self.placeholder() {
@@ -93,17 +93,17 @@ impl Look {
         }
         // The mark comes before the bytes: of a torn file the first ones, or all of them, may be
         // what is missing.
-        let left = match marker.soundness(&self.file) {
-            Ok(Soundness::Whole) => self.left_by_bytes(accept),
-            Ok(soundness @ (Soundness::Unfinished | Soundness::Unsynced)) => {
+        let left = match marker.write_state(&self.file) {
+            Ok(WriteState::Complete) => self.left_by_bytes(accept),
+            Ok(soundness @ (WriteState::Unfinished | WriteState::Unsynced)) => {
                 return Some(Found::Torn {
                     stamp,
                     lack: Lack::Marked(soundness),
                 });
             }
-            Ok(Soundness::Mapped) => return Some(Found::Changed),
+            Ok(WriteState::Mapped) => return Some(Found::Changed),
             // Looked at again later, as what cannot be read at the moment.
-            Ok(soundness @ Soundness::InUse) => {
+            Ok(soundness @ WriteState::InUse) => {
                 let error = io::Error::new(io::ErrorKind::ResourceBusy, soundness.to_string());
                 return Some(Found::Unreadable { stamp, error });
             }
@@ -121,7 +121,7 @@ impl Look {
     }
 
     /// What is missing of a file that nobody has vouched for: neither who told of it, nor a mark.
-    fn lack(&self, marker: &Marker) -> io::Result<Option<Lack>> {
+    fn lack(&self, marker: &WriteStateMarker) -> io::Result<Option<Lack>> {
         let or_else = match self.glance.origin {
             Origin::Told => return Ok(None),
             Origin::Met => None,
@@ -218,8 +218,8 @@ impl Look {
     }
 
     /// Takes off the mark that says that bytes may be missing.
-    pub(super) fn unmark(&self, marker: &Marker) -> io::Result<()> {
-        marker.sealed(&self.file)
+    pub(super) fn unmark(&self, marker: &WriteStateMarker) -> io::Result<()> {
+        marker.clear(&self.file)
     }
 }
 
@@ -229,7 +229,7 @@ fn open(spool: &Spool, id: FileId, path: &LibraryPath) -> Result<(File, Stamp), 
         size: 0,
         mtime_ns: 0,
     };
-    let file = spool.read(path).map_err(|error| {
+    let file = spool.open_read(path).map_err(|error| {
         if is_no_file(&error.source) {
             Found::Gone
         } else {

@@ -12,14 +12,14 @@ use heirloom_protocol::LibraryPath;
 
 use super::inside::Inside;
 use crate::journal::{Amount, FileId, FileRecord, JournalError};
-use crate::spool::{Placeholder, Soundness, Spool, SpoolError};
+use crate::spool::{Placeholder, Spool, SpoolError, WriteState};
 
 /// So many failed files are looked at in one go.
 const PAGE: usize = 256;
 
 /// What became of a wish to retry.
 #[derive(Debug, Default)]
-pub struct Retried {
+pub struct RetryReport {
     /// Those that are taken in once more.
     pub again: Amount,
     /// Those that cannot be, now.
@@ -41,8 +41,8 @@ pub enum RetryError {
 }
 
 impl Inside {
-    pub(super) fn retry(&self, paths: &[LibraryPath]) -> Result<Retried, JournalError> {
-        let (mut retried, mut after) = (Retried::default(), None);
+    pub(super) fn retry(&self, paths: &[LibraryPath]) -> Result<RetryReport, JournalError> {
+        let (mut retried, mut after) = (RetryReport::default(), None);
         loop {
             let page = self.journal.failed_after(after, PAGE)?;
             let Some((last, _)) = page.last() else {
@@ -57,7 +57,7 @@ impl Inside {
         }
     }
 
-    fn retry_one(&self, id: FileId, record: FileRecord, retried: &mut Retried) {
+    fn retry_one(&self, id: FileId, record: FileRecord, retried: &mut RetryReport) {
         match self.vouch_for(id, &record.path) {
             Ok(()) => {
                 tracing::info!(file = id.0, "tried again, because its owner says so");
@@ -71,7 +71,7 @@ impl Inside {
     /// Marks it as closed if it was in doubt, and notes that it is to be looked at.
     fn vouch_for(&self, id: FileId, path: &LibraryPath) -> Result<(), RetryError> {
         let failed = |source| RetryError::Spool(SpoolError::of("look at", path, source));
-        let file = self.spool.read(path)?;
+        let file = self.spool.open_read(path)?;
         if Spool::identify(&file).map_err(failed)?.0 != id {
             return Err(RetryError::Moved);
         }
@@ -84,10 +84,10 @@ impl Inside {
         if Placeholder::of(file)?.is_some() {
             return Ok(Ok(()));
         }
-        match self.marker.soundness(file)? {
-            Soundness::Whole => Ok(Ok(())),
-            Soundness::InUse | Soundness::Mapped => Ok(Err(RetryError::InUse)),
-            Soundness::Unfinished | Soundness::Unsynced => self.marker.closed(file).map(Ok),
+        match self.marker.write_state(file)? {
+            WriteState::Complete => Ok(Ok(())),
+            WriteState::InUse | WriteState::Mapped => Ok(Err(RetryError::InUse)),
+            WriteState::Unfinished | WriteState::Unsynced => self.marker.mark_closed(file).map(Ok),
         }
     }
 }

@@ -9,16 +9,16 @@ use super::desk::{State, Telling};
 use super::inside::Inside;
 use super::kind::Left;
 use super::name::left_alone;
-use super::{FileStatus, StateWord};
+use super::{BackupState, FileStatus};
 use crate::journal::{Amount, FileId, FileRecord, FileState, JournalError, Tally};
-use crate::spool::Place;
+use crate::spool::SpoolPath;
 
 /// While the uploader settles files, the journal's count may move under us; after so many tries the
 /// last count is good enough.
 const COUNTS_MAX: usize = 4;
 
 impl FileStatus {
-    fn plain(state: StateWord) -> Self {
+    fn plain(state: BackupState) -> Self {
         Self {
             state,
             fingerprint: None,
@@ -27,7 +27,7 @@ impl FileStatus {
         }
     }
 
-    fn because(state: StateWord, why: impl Into<String>) -> Self {
+    fn because(state: BackupState, why: impl Into<String>) -> Self {
         Self {
             why: Some(why.into()),
             ..Self::plain(state)
@@ -40,20 +40,20 @@ impl Inside {
         if let Some(left) = left_alone(path)
             && !self.is_placeholder(id)
         {
-            return FileStatus::because(StateWord::Local, left.to_string());
+            return FileStatus::because(BackupState::Local, left.to_string());
         }
         if self.desk.state().notes.awaits(id) {
-            return FileStatus::plain(StateWord::Pending);
+            return FileStatus::plain(BackupState::Pending);
         }
         match self.known(id) {
             Ok(Some(record)) => self.status_of(id, record),
-            Ok(None) => FileStatus::plain(StateWord::Pending),
+            Ok(None) => FileStatus::plain(BackupState::Pending),
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "the state of a file could not be read"
                 );
-                FileStatus::because(StateWord::Pending, "the journal cannot be read")
+                FileStatus::because(BackupState::Pending, "the journal cannot be read")
             }
         }
     }
@@ -68,9 +68,9 @@ impl Inside {
             FileState::Pending { fingerprint } => {
                 let progress = self.neighbours.progress(id);
                 let state = if progress.is_some() {
-                    StateWord::Uploading
+                    BackupState::Uploading
                 } else {
-                    StateWord::Pending
+                    BackupState::Pending
                 };
                 FileStatus {
                     fingerprint: Some(fingerprint),
@@ -80,20 +80,20 @@ impl Inside {
             }
             FileState::BackedUp { fingerprint } => FileStatus {
                 fingerprint: Some(fingerprint),
-                ..FileStatus::plain(StateWord::BackedUp)
+                ..FileStatus::plain(BackupState::BackedUp)
             },
             FileState::Placeholder { fingerprint } => FileStatus {
                 fingerprint: Some(fingerprint),
-                ..FileStatus::plain(StateWord::Placeholder)
+                ..FileStatus::plain(BackupState::Placeholder)
             },
             // It has a photo's name since, and is about to be looked at again.
             FileState::Local { why } if Left::said(&why).is_some_and(Left::is_by_name) => {
-                FileStatus::plain(StateWord::Pending)
+                FileStatus::plain(BackupState::Pending)
             }
-            FileState::Local { why } => FileStatus::because(StateWord::Local, why),
+            FileState::Local { why } => FileStatus::because(BackupState::Local, why),
             FileState::Failed { fingerprint, why } => FileStatus {
                 fingerprint,
-                ..FileStatus::because(StateWord::Failed, why)
+                ..FileStatus::because(BackupState::Failed, why)
             },
         }
     }
@@ -149,7 +149,7 @@ impl Inside {
         }
         for (id, path) in awaiting {
             // One that is gone meanwhile, or was renamed this moment, is told of in a moment.
-            let Ok(facts) = self.spool.facts(&Place::At(path.clone())) else {
+            let Ok(facts) = self.spool.metadata(&SpoolPath::Entry(path.clone())) else {
                 continue;
             };
             if facts.id == *id {

@@ -19,8 +19,8 @@ use tempfile::TempDir;
 
 use super::neighbours::Neighbours;
 use super::*;
-use crate::journal::{Amount, FileRecord, FileState, NameChange, Outcome, Settled};
-use crate::spool::Marker;
+use crate::journal::{Amount, FileRecord, FileState, FinishedUpload, NameChange, UploadOutcome};
+use crate::spool::WriteStateMarker;
 
 /// So long any of these tests waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,7 +89,7 @@ impl House {
 
     fn open_on(&mut self, journal: Journal) {
         let journal = Arc::new(journal);
-        let marker = Marker::of_this_boot().unwrap();
+        let marker = WriteStateMarker::of_this_boot().unwrap();
         let inside = Inside::new(
             self.spool.clone(),
             marker,
@@ -139,9 +139,9 @@ impl House {
             .open(self.place(name))
             .unwrap();
         let id = FileId(file.metadata().unwrap().ino());
-        self.intake().writing(id, &path(name));
+        self.intake().opened_for_write(id, &path(name));
         fs::write(self.place(name), content).unwrap();
-        self.intake().written(id, &path(name));
+        self.intake().closed_after_write(id, &path(name));
         id
     }
 
@@ -158,12 +158,12 @@ impl House {
             .map(|it| FileId(it.ino()));
         fs::rename(self.place(from), self.place(to)).unwrap();
         self.intake()
-            .renamed_file(id, &path(from), &path(to), replaced);
+            .file_renamed(id, &path(from), &path(to), replaced);
     }
 
     fn rename_folder(&self, from: &str, to: &str) {
         fs::rename(self.place(from), self.place(to)).unwrap();
-        self.intake().renamed_folder(&path(from), &path(to));
+        self.intake().folder_renamed(&path(from), &path(to));
     }
 
     fn exchange(&self, one: &str, other: &str) {
@@ -197,7 +197,7 @@ impl House {
                 .notes
                 .awaiting()
                 .count();
-            house.intake().compared() && !house.intake().busy() && awaiting == 0
+            house.intake().is_reconciled() && !house.intake().is_busy() && awaiting == 0
         });
     }
 
@@ -206,7 +206,7 @@ impl House {
             .enable_time()
             .build()
             .unwrap();
-        let mut watch = self.intake().watch();
+        let mut watch = self.intake().subscribe();
         runtime.block_on(async {
             let end = tokio::time::Instant::now() + PATIENCE;
             while !done(self) {
@@ -244,14 +244,14 @@ impl House {
                 stored_at_ms: 1,
                 signature: None,
             };
-            Settled {
+            FinishedUpload {
                 id,
                 stamp: record.stamp,
                 fingerprint,
-                outcome: Outcome::BackedUp { receipt },
+                outcome: UploadOutcome::BackedUp { receipt },
             }
         });
-        self.journal().settle(settled.collect()).unwrap();
+        self.journal().finish_uploads(settled.collect()).unwrap();
     }
 
     /// Plays the library: what is in the outbox, confirmed and gone.

@@ -67,7 +67,7 @@ pub enum FileState {
 
 /// The end of one delivery.
 #[derive(Clone, Debug)]
-pub struct Settled {
+pub struct FinishedUpload {
     /// The file that was delivered.
     pub id: FileId,
     /// What it was like then; if it is not any more, the delivery says nothing about the file.
@@ -75,12 +75,12 @@ pub struct Settled {
     /// The content that was delivered.
     pub fingerprint: Fingerprint,
     /// How it ended.
-    pub outcome: Outcome,
+    pub outcome: UploadOutcome,
 }
 
 /// Another word for a file whose content is the same as before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Restated {
+pub struct StateUpdate {
     /// The file.
     pub id: FileId,
     /// Its content; if the journal speaks of another, nothing changes.
@@ -93,7 +93,7 @@ pub struct Restated {
 
 /// What a page of the change feed made of the tree and the names known.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Arrived {
+pub struct RemoteChanges {
     /// Files that came.
     pub records: Vec<(FileId, FileRecord)>,
     /// Files that went.
@@ -108,7 +108,7 @@ pub struct Arrived {
 
 /// How a delivery ended.
 #[derive(Clone, Debug)]
-pub enum Outcome {
+pub enum UploadOutcome {
     /// Backed up. The name put to the library goes into the outbox in the same transaction.
     BackedUp {
         /// The server's word for it.
@@ -147,9 +147,9 @@ pub enum NameChange {
     },
 }
 
-/// A change of names as it was seen in the mount, for [`Journal::follow`](super::Journal::follow).
+/// A change of names as it was seen in the mount, for [`Journal::update_names`](super::Journal::update_names).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum NameStep {
+pub enum NameUpdate {
     /// It has another name, which the library need not know: one of the two names is no photo's.
     Rename {
         /// Which file.
@@ -166,7 +166,7 @@ pub enum NameStep {
     },
     /// It has another name, and another file has its old one: if it is backed up, its name is put
     /// to the library anew.
-    Place {
+    Put {
         /// Which file.
         id: FileId,
         /// Its name now.
@@ -184,13 +184,13 @@ pub enum NameStep {
     },
 }
 
-impl NameStep {
+impl NameUpdate {
     /// The file whose name changed.
     pub const fn id(&self) -> FileId {
         match self {
             Self::Rename { id, .. }
             | Self::Move { id, .. }
-            | Self::Place { id, .. }
+            | Self::Put { id, .. }
             | Self::Forget { id }
             | Self::Remove { id } => *id,
         }

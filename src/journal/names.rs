@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashSet};
 use heirloom_protocol::LibraryPath;
 use redb::ReadableTable as _;
 
-use super::entry::{Arrived, FileRecord, FileState, NameChange, NameStep};
+use super::entry::{FileRecord, FileState, NameChange, NameUpdate, RemoteChanges};
 use super::error::Fault;
 use super::tables::Tables;
 use super::{look, record};
@@ -24,7 +24,7 @@ const BIND_PAGE: usize = 1000;
 
 /// What [`Tables::bind`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
+pub enum BindOutcome {
     /// The journal was about no library yet.
     First,
     /// It is about this one.
@@ -44,7 +44,7 @@ pub(super) fn confirmed(version: u64) -> Option<u64> {
 impl Tables<'_> {
     /// Follows one change of a name; answers what was known of the file before. A record that
     /// cannot be read counts as none.
-    pub(super) fn follow(&mut self, step: &NameStep) -> Result<Option<FileRecord>, Fault> {
+    pub(super) fn update_name(&mut self, step: &NameUpdate) -> Result<Option<FileRecord>, Fault> {
         let known = match look::file(&self.files, step.id()) {
             Err(Fault::Record { .. }) => None,
             found => found?.map(|it| it.record),
@@ -55,15 +55,15 @@ impl Tables<'_> {
             self.queue_name(&change)?;
         }
         match step {
-            NameStep::Forget { id } | NameStep::Remove { id } => self.forget(*id)?,
-            NameStep::Rename { id, to }
-            | NameStep::Move { id, to }
-            | NameStep::Place { id, to }
+            NameUpdate::Forget { id } | NameUpdate::Remove { id } => self.forget(*id)?,
+            NameUpdate::Rename { id, to }
+            | NameUpdate::Move { id, to }
+            | NameUpdate::Put { id, to }
                 if known.is_some() =>
             {
                 self.rename(*id, to)?;
             }
-            NameStep::Rename { .. } | NameStep::Move { .. } | NameStep::Place { .. } => {}
+            NameUpdate::Rename { .. } | NameUpdate::Move { .. } | NameUpdate::Put { .. } => {}
         }
         Ok(known)
     }
@@ -72,7 +72,7 @@ impl Tables<'_> {
     /// knows the name still.
     fn change_for_library(
         &self,
-        step: &NameStep,
+        step: &NameUpdate,
         record: &FileRecord,
     ) -> Result<Option<NameChange>, Fault> {
         let backed_up = matches!(
@@ -81,17 +81,17 @@ impl Tables<'_> {
         );
         let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
         Ok(match (step, &record.state) {
-            (NameStep::Move { to, .. }, _) if in_library && *to != record.path => {
+            (NameUpdate::Move { to, .. }, _) if in_library && *to != record.path => {
                 Some(NameChange::Move {
                     from: record.path.clone(),
                     to: to.clone(),
                 })
             }
-            (NameStep::Remove { .. }, _) if in_library => Some(NameChange::Remove {
+            (NameUpdate::Remove { .. }, _) if in_library => Some(NameChange::Remove {
                 path: record.path.clone(),
             }),
             (
-                NameStep::Place { to, .. },
+                NameUpdate::Put { to, .. },
                 FileState::BackedUp { fingerprint } | FileState::Placeholder { fingerprint },
             ) => {
                 let (fingerprint, mtime_ns) = (*fingerprint, record.stamp.mtime_ns);
@@ -102,11 +102,11 @@ impl Tables<'_> {
                 })
             }
             (
-                NameStep::Move { .. }
-                | NameStep::Place { .. }
-                | NameStep::Remove { .. }
-                | NameStep::Rename { .. }
-                | NameStep::Forget { .. },
+                NameUpdate::Move { .. }
+                | NameUpdate::Put { .. }
+                | NameUpdate::Remove { .. }
+                | NameUpdate::Rename { .. }
+                | NameUpdate::Forget { .. },
                 _,
             ) => None,
         })
@@ -170,7 +170,7 @@ impl Tables<'_> {
     }
 
     /// Moves on in the change feed, over changes of our own.
-    pub(super) fn pass_over(&mut self, ours: &BTreeSet<u64>) -> Result<(), Fault> {
+    pub(super) fn skip_own_changes(&mut self, ours: &BTreeSet<u64>) -> Result<(), Fault> {
         let position = self
             .counters
             .get(FEED)?
@@ -186,7 +186,7 @@ impl Tables<'_> {
     }
 
     /// Enters what a page of the change feed brought.
-    pub(super) fn arrive(&mut self, arrived: &Arrived) -> Result<(), Fault> {
+    pub(super) fn add_remote(&mut self, arrived: &RemoteChanges) -> Result<(), Fault> {
         arrived
             .forgotten
             .iter()
@@ -205,15 +205,15 @@ impl Tables<'_> {
     }
 
     /// From now on this journal is about `library`. What another one said before is forgotten.
-    pub(super) fn bind(&mut self, library: &str) -> Result<Bound, Fault> {
+    pub(super) fn bind_server(&mut self, library: &str) -> Result<BindOutcome, Fault> {
         let before = self
             .bound
             .insert(LIBRARY, library)?
             .map(|before| before.value().to_owned());
         match before {
-            None => Ok(Bound::First),
-            Some(before) if before == library => Ok(Bound::Same),
-            Some(_) => self.begin_anew().map(|()| Bound::Other),
+            None => Ok(BindOutcome::First),
+            Some(before) if before == library => Ok(BindOutcome::Same),
+            Some(_) => self.begin_anew().map(|()| BindOutcome::Other),
         }
     }
 

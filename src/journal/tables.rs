@@ -11,7 +11,9 @@ use redb::{
     WriteTransaction,
 };
 
-use super::entry::{FileId, FileRecord, FileState, NameChange, Outcome, Restated, Settled};
+use super::entry::{
+    FileId, FileRecord, FileState, FinishedUpload, NameChange, StateUpdate, UploadOutcome,
+};
 use super::error::Fault;
 use super::look;
 use super::record::{self, RecordError, StoredFile};
@@ -225,8 +227,8 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Changes what is said of a file, if that is still the same; answers whether it was.
-    pub(super) fn restate(&mut self, restated: &Restated) -> Result<bool, Fault> {
-        let Restated {
+    pub(super) fn update_state(&mut self, restated: &StateUpdate) -> Result<bool, Fault> {
+        let StateUpdate {
             id,
             stamp,
             from,
@@ -250,8 +252,8 @@ impl<'tx> Tables<'tx> {
     }
 
     /// Enters the end of a delivery; answers whether the file was still the one delivered.
-    pub(super) fn settle(&mut self, settled: &Settled) -> Result<bool, Fault> {
-        if let Outcome::BackedUp { receipt } = &settled.outcome {
+    pub(super) fn finish_upload(&mut self, settled: &FinishedUpload) -> Result<bool, Fault> {
+        if let UploadOutcome::BackedUp { receipt } = &settled.outcome {
             self.enter_receipt(receipt)?;
         }
         let Some(file) = self.promised(settled)? else {
@@ -259,7 +261,7 @@ impl<'tx> Tables<'tx> {
         };
         let fingerprint = settled.fingerprint;
         let state = match &settled.outcome {
-            Outcome::BackedUp { .. } => {
+            UploadOutcome::BackedUp { .. } => {
                 let mtime_ns = file.stamp.mtime_ns;
                 self.queue_name(&NameChange::Put {
                     path: file.path.clone(),
@@ -268,7 +270,7 @@ impl<'tx> Tables<'tx> {
                 })?;
                 FileState::BackedUp { fingerprint }
             }
-            Outcome::Failed { why } => FileState::Failed {
+            UploadOutcome::Failed { why } => FileState::Failed {
                 fingerprint: Some(fingerprint),
                 why: why.clone(),
             },
@@ -278,7 +280,7 @@ impl<'tx> Tables<'tx> {
     }
 
     /// The file of a delivery, if it is still what was delivered: same content, same promise.
-    fn promised(&self, settled: &Settled) -> Result<Option<FileRecord>, Fault> {
+    fn promised(&self, settled: &FinishedUpload) -> Result<Option<FileRecord>, Fault> {
         let found = match look::file(&self.files, settled.id) {
             // Not the promise that was kept, whatever it is.
             Err(Fault::Record { .. }) => None,
@@ -321,7 +323,7 @@ impl<'tx> Tables<'tx> {
 
     /// Of an image with a receipt nothing is noted: the last shards may be told of after it, and
     /// nobody would take the list away.
-    pub(super) fn note_shard(
+    pub(super) fn add_shard(
         &mut self,
         fingerprint: Fingerprint,
         range: ByteRange,

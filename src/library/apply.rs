@@ -16,10 +16,10 @@ use heirloom_protocol::{Fingerprint, LibraryPath};
 use super::LibraryError;
 use super::placeholder_store::PlaceholderStore;
 use crate::journal::{
-    Arrived, FileId, FileRecord, FileState, Journal, JournalError, NameChange, Stamp,
+    FileId, FileRecord, FileState, Journal, JournalError, NameChange, RemoteChanges, Stamp,
 };
 use crate::remote::RemoteError;
-use crate::spool::{Kind, Place, Placeholder, Spool, SpoolError, fingerprint_of};
+use crate::spool::{Kind, Placeholder, Spool, SpoolError, SpoolPath, fingerprint_of};
 
 /// Names that are tried for a photo whose own is taken, before it is given up with a word in the
 /// log.
@@ -100,14 +100,14 @@ impl Arriving {
     /// empties it through the mount empties the library, too.)
     pub(super) fn begin_anew_if_emptied(&self) -> Result<(), ArrivalError> {
         let mut is_empty = true;
-        self.spool.walk_below(Place::Top, &mut |_| {
+        self.spool.walk_below(SpoolPath::Root, &mut |_| {
             is_empty = false;
             std::ops::ControlFlow::Break(())
         });
         if is_empty && self.journal.feed_position()? > 0 {
             tracing::info!("the spool is empty: the library is shown anew");
             self.refilling.store(true, Ordering::Release);
-            self.journal.arrive(Arrived::default())?;
+            self.journal.add_remote(RemoteChanges::default())?;
         }
         Ok(())
     }
@@ -126,9 +126,9 @@ impl Arriving {
             .collect();
         let versions = self.journal.name_versions(&paths)?;
         let (mut arrived, mut shown) = (
-            Arrived {
+            RemoteChanges {
                 position: feed.next,
-                ..Arrived::default()
+                ..RemoteChanges::default()
             },
             Shown::default(),
         );
@@ -140,7 +140,7 @@ impl Arriving {
             heirloom_crash::reached(CrashPoint::PlaceholdersSynced);
             tracing::info!(photos = shown.arrived, "shown from the library");
         }
-        self.journal.arrive(arrived)?;
+        self.journal.add_remote(arrived)?;
         if shown.arrived > 0 {
             heirloom_crash::reached(CrashPoint::RemoteNamesRecorded);
         }
@@ -151,7 +151,7 @@ impl Arriving {
         &self,
         entry: LibraryEntry,
         known: Option<u64>,
-        arrived: &mut Arrived,
+        arrived: &mut RemoteChanges,
         shown: &mut Shown,
     ) -> Result<(), ArrivalError> {
         // What we did ourselves comes back to us.
@@ -202,7 +202,7 @@ impl Arriving {
     }
 
     fn standing(&self, path: &LibraryPath) -> Result<Standing, ArrivalError> {
-        let facts = match self.spool.facts(&Place::At(path.clone())) {
+        let facts = match self.spool.metadata(&SpoolPath::Entry(path.clone())) {
             Ok(facts) => facts,
             Err(error) if error.is_missing() => return Ok(Standing::Nothing),
             // A file stands where a folder of it should.
@@ -231,7 +231,7 @@ impl Arriving {
         &self,
         path: LibraryPath,
         photo: LibraryPhoto,
-        arrived: &mut Arrived,
+        arrived: &mut RemoteChanges,
         shown: &mut Shown,
     ) -> Result<(), ArrivalError> {
         let stamp = Stamp {
@@ -268,7 +268,7 @@ impl Arriving {
         &self,
         path: &LibraryPath,
         photo: LibraryPhoto,
-        arrived: &mut Arrived,
+        arrived: &mut RemoteChanges,
         shown: &mut Shown,
     ) -> Result<(), ArrivalError> {
         let stamp = Stamp {
@@ -347,7 +347,7 @@ impl Arriving {
         if let Some(placeholder) = self.spool.placeholder(path)? {
             return Ok(placeholder.fingerprint);
         }
-        fingerprint_of(&self.spool.read(path)?)
+        fingerprint_of(&self.spool.open_read(path)?)
             .map_err(|source| SpoolError::of("read", path, source))
     }
 
@@ -442,7 +442,7 @@ fn other_name(path: &LibraryPath, number: u32) -> Option<LibraryPath> {
         Some((stem, end)) if !stem.is_empty() => (stem, format!(".{end}")),
         Some(_) | None => (name, String::new()),
     };
-    Place::above(path)
+    SpoolPath::parent_of(path)
         .join(&format!("{stem} ({words}){end}"))
         .ok()
 }
@@ -498,7 +498,7 @@ mod tests {
         let (shelf, path) = (Eager::default(), LibraryPath::new("a.jpg").unwrap());
         let arriving = Arriving::new(spool.clone(), Arc::clone(&journal), Box::new(shelf.clone()));
         std::fs::write(spool.root().join("a.jpg"), b"a photo").unwrap();
-        let (id, stamp) = Spool::identify(&spool.read(&path).unwrap()).unwrap();
+        let (id, stamp) = Spool::identify(&spool.open_read(&path).unwrap()).unwrap();
         let fingerprint = Fingerprint::of(b"a photo");
         let older = Stamp {
             mtime_ns: stamp.mtime_ns - 1,
@@ -527,10 +527,10 @@ mod tests {
             journal.record(vec![(id, record.clone())]).unwrap();
             let known = vec![(path.clone(), Some(version))];
             journal
-                .arrive(Arrived {
+                .add_remote(RemoteChanges {
                     versions: known,
                     position: version,
-                    ..Arrived::default()
+                    ..RemoteChanges::default()
                 })
                 .unwrap();
             let removed = LibraryEntry {

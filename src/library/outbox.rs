@@ -208,7 +208,7 @@ impl Outbox {
         }
         if self.following.0.load(Ordering::Acquire) && !verdict.ours.is_empty() {
             let (journal, ours) = (Arc::clone(&self.journal), std::mem::take(&mut verdict.ours));
-            run_blocking(move || journal.pass_over(ours)).await?;
+            run_blocking(move || journal.skip_own_changes(ours)).await?;
         }
         self.confirm(verdict.done, verdict.versions).await
     }

@@ -11,7 +11,7 @@ use heirloom_protocol::signature::ReceiptKey;
 use super::LibraryError;
 use crate::background::run_blocking;
 use crate::config::{ConfigError, StateDir};
-use crate::journal::{Bound, Journal};
+use crate::journal::{BindOutcome, Journal};
 use crate::remote::Remote;
 
 /// Ties the journal to the server that is spoken to.
@@ -109,8 +109,8 @@ impl Bond {
             return Ok(());
         }
         let (journal, name) = (Arc::clone(&self.journal), library.clone());
-        let bound = run_blocking(move || journal.bind(&name)).await?;
-        if bound == Bound::Other {
+        let bound = run_blocking(move || journal.bind_server(&name)).await?;
+        if bound == BindOutcome::Other {
             tracing::warn!("another server, or another user of it: everything is asked for again");
         }
         *self.bound() = Some(library);

@@ -8,7 +8,8 @@ use tempfile::TempDir;
 
 use super::Library;
 use crate::journal::{
-    FileId, FileRecord, FileState, Journal, NameChange, NameStep, Outcome, Settled, Stamp,
+    FileId, FileRecord, FileState, FinishedUpload, Journal, NameChange, NameUpdate, Stamp,
+    UploadOutcome,
 };
 use crate::remote::Remote;
 use crate::remote::fake::{FakeServer, Fault, State, receipt};
@@ -95,11 +96,11 @@ impl House {
             state: FileState::Pending { fingerprint },
         };
         self.journal.record(vec![(FileId(id), record)]).unwrap();
-        let outcome = Outcome::BackedUp {
+        let outcome = UploadOutcome::BackedUp {
             receipt: receipt(&content),
         };
         self.journal
-            .settle(vec![Settled {
+            .finish_uploads(vec![FinishedUpload {
                 id: FileId(id),
                 stamp,
                 fingerprint,
@@ -209,7 +210,7 @@ async fn a_photo_moved_after_another_device_removed_it_stands_at_its_new_name() 
     house.server.state().library.clear();
     house
         .journal
-        .follow(vec![NameStep::Rename {
+        .update_names(vec![NameUpdate::Rename {
             id: FileId(1),
             to: path("b.jpg"),
         }])

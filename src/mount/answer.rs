@@ -13,7 +13,7 @@ use super::manner::manner;
 use super::passthrough::Way;
 use super::shape::attributes;
 use super::tree::{Created, Entry, Tree, TreeError};
-use crate::spool::Facts;
+use crate::spool::Metadata;
 
 /// How long the kernel may believe what we told it of a name or a file.
 pub(super) const KNOWN_FOR: Duration = Duration::from_hours(1);
@@ -87,7 +87,11 @@ pub(super) fn answer_created(reply: ReplyCreate, tree: &Tree, outcome: Result<Cr
     }
 }
 
-pub(super) fn answer_facts(reply: ReplyAttr, number: INodeNo, outcome: Result<Facts, TreeError>) {
+pub(super) fn answer_facts(
+    reply: ReplyAttr,
+    number: INodeNo,
+    outcome: Result<Metadata, TreeError>,
+) {
     match outcome {
         Ok(facts) => reply.attr(&KNOWN_FOR, &attributes(number, &facts)),
         Err(error) => reply.error(refusal(&error)),

@@ -13,9 +13,9 @@ use fuser::{FileAttr, FileHandle, FopenFlags, Generation, ReplyCreate, ReplyOpen
 
 use super::answer::KNOWN_FOR;
 use crate::passthrough_helper::Lender;
-use crate::spool::{self, Access, Durability, Opening};
+use crate::spool::{self, Access, Durability, OpenOptions};
 
-const READING: Opening = Opening {
+const READING: OpenOptions = OpenOptions {
     access: Access::Read,
     durability: Durability::Lazy,
 };

@@ -18,7 +18,7 @@ use hashbrown::HashTable;
 use heirloom_protocol::LibraryPath;
 
 use crate::journal::FileId;
-use crate::spool::{Kind, Place};
+use crate::spool::{Kind, SpoolPath};
 
 mod texts;
 
@@ -116,7 +116,7 @@ impl Inodes {
     }
 
     /// Where it stands now.
-    pub(super) fn place(&self, id: FileId) -> Result<Place, Lost> {
+    pub(super) fn place(&self, id: FileId) -> Result<SpoolPath, Lost> {
         let mut at = self.find(id).ok_or(Lost::Unknown)?;
         let (mut names, mut bytes) = (Vec::new(), 0);
         while at != TOP {
@@ -133,11 +133,11 @@ impl Inodes {
             at = slot.folder;
         }
         if names.is_empty() {
-            return Ok(Place::Top);
+            return Ok(SpoolPath::Root);
         }
         names.reverse();
         LibraryPath::new(names.join("/"))
-            .map(Place::At)
+            .map(SpoolPath::Entry)
             .map_err(|_| Lost::TooLong)
     }
 

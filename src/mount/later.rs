@@ -12,7 +12,7 @@ use fuser::{FileHandle, INodeNo, ReplyAttr, ReplyCreate, ReplyData, ReplyOpen};
 use super::answer::{answer_created, answer_facts, answer_open, refusal, serve};
 use super::tree::{Change, Existing, Tree, TreeError, Truncate};
 use crate::fetch::{InterruptProbe, OpenPlaceholder};
-use crate::spool::Opening;
+use crate::spool::OpenOptions;
 
 /// What waits for which bytes, and for whom.
 pub(super) struct Later {
@@ -57,7 +57,7 @@ impl Later {
     }
 
     /// Opens for writing, once all is here.
-    pub(super) fn open(self, number: INodeNo, how: Opening, reply: ReplyOpen) {
+    pub(super) fn open(self, number: INodeNo, how: OpenOptions, reply: ReplyOpen) {
         let Self {
             tree,
             absent,
@@ -74,7 +74,7 @@ impl Later {
     }
 
     /// Opens for writing what was thought to be missing, once all is here.
-    pub(super) fn create(self, creation: Creation, how: Opening, reply: ReplyCreate) {
+    pub(super) fn create(self, creation: Creation, how: OpenOptions, reply: ReplyCreate) {
         let Self {
             tree,
             absent,

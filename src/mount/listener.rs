@@ -38,13 +38,13 @@ pub trait ChangeListener: Send + Sync + 'static {
 
 impl ChangeListener for Intake {
     fn opened_for_write(&self, id: FileId, path: &LibraryPath) {
-        self.writing(id, path);
+        Self::opened_for_write(self, id, path);
     }
     fn closed_after_write(&self, id: FileId, path: &LibraryPath) {
-        self.written(id, path);
+        Self::closed_after_write(self, id, path);
     }
     fn changed(&self, id: FileId, path: &LibraryPath) {
-        self.touched(id, path);
+        Self::changed(self, id, path);
     }
     fn file_renamed(
         &self,
@@ -53,10 +53,10 @@ impl ChangeListener for Intake {
         to: &LibraryPath,
         replaced: Option<FileId>,
     ) {
-        self.renamed_file(id, from, to, replaced);
+        Self::file_renamed(self, id, from, to, replaced);
     }
     fn folder_renamed(&self, from: &LibraryPath, to: &LibraryPath) {
-        self.renamed_folder(from, to);
+        Self::folder_renamed(self, from, to);
     }
     fn exchanged(&self, one: &LibraryPath, other: &LibraryPath) {
         Self::exchanged(self, one, other);

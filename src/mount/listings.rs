@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use super::locked;
 use super::shape::time;
 use crate::journal::FileId;
-use crate::spool::Moment;
+use crate::spool::Timespec;
 
 /// A folder that changed within this time may change again without another time: disks keep it in
 /// steps of some milliseconds.
@@ -31,12 +31,12 @@ pub(super) enum KernelsList {
 
 /// When each listed folder had last changed.
 #[derive(Debug, Default)]
-pub(super) struct Listings(Mutex<HashMap<FileId, Moment>>);
+pub(super) struct Listings(Mutex<HashMap<FileId, Timespec>>);
 
 impl Listings {
     /// A folder is opened at `now`, and changed last at `changed`: what a list is worth that was
     /// made since it was opened before.
-    pub(super) fn opened(&self, id: FileId, changed: Moment, now: SystemTime) -> KernelsList {
+    pub(super) fn opened(&self, id: FileId, changed: Timespec, now: SystemTime) -> KernelsList {
         let mut listed = locked(&self.0);
         if listed.get(&id) == Some(&changed) {
             return KernelsList::Current;
@@ -54,7 +54,7 @@ impl Listings {
 }
 
 /// A time that is still to come never is.
-fn is_settled(changed: Moment, now: SystemTime) -> bool {
+fn is_settled(changed: Timespec, now: SystemTime) -> bool {
     now.duration_since(time(changed))
         .is_ok_and(|age| age > SETTLED_AFTER)
 }
@@ -66,8 +66,8 @@ mod tests {
 
     const FOLDER: FileId = FileId(7);
 
-    fn at(seconds: i64, nanoseconds: u32) -> (Moment, SystemTime) {
-        let moment = Moment {
+    fn at(seconds: i64, nanoseconds: u32) -> (Timespec, SystemTime) {
+        let moment = Timespec {
             seconds,
             nanoseconds,
         };

@@ -1,4 +1,4 @@
-//! Marks: which files may not be whole, kept on the files themselves (`spool::Marker`), so that
+//! Marks: which files may not be whole, kept on the files themselves (`spool::WriteStateMarker`), so that
 //! half a photo left by a crash is known as that.
 //!
 //! A file is marked before its first change through a handle, and the mark is changed when the
@@ -23,12 +23,12 @@ use fuser::LockOwner;
 use super::locked;
 use super::tree::Truncate;
 use crate::journal::{FileId, Stamp};
-use crate::spool::{Marker, Spool};
+use crate::spool::{Spool, WriteStateMarker};
 
 /// All files that somebody may write to now.
 #[derive(Debug)]
 pub(super) struct Marks {
-    marker: Marker,
+    marker: WriteStateMarker,
     files: Mutex<HashMap<FileId, Weak<Mutex<Writers>>>>,
 }
 
@@ -77,7 +77,7 @@ pub(super) struct Pen {
 }
 
 impl Marks {
-    pub(super) fn new(marker: Marker) -> Self {
+    pub(super) fn new(marker: WriteStateMarker) -> Self {
         Self {
             marker,
             files: Mutex::default(),
@@ -116,16 +116,16 @@ impl Marks {
     /// it.
     pub(super) fn begin_live(&self, pen: &Pen, file: &File, truncate: Truncate) -> io::Result<()> {
         let _writers = locked(&pen.writers);
-        if truncate == Truncate::No && self.marker.is_in_doubt(file)? {
+        if truncate == Truncate::No && self.marker.may_be_incomplete(file)? {
             return Ok(());
         }
-        self.marker.opened_live(file)
+        self.marker.mark_open_passthrough(file)
     }
 
     /// What was written did not all fit on the disk, or may not have: the file is not whole,
     /// whatever its program does now.
     pub(super) fn doubt(&self, file: &File) -> io::Result<()> {
-        self.marker.opened(file)
+        self.marker.mark_open(file)
     }
 
     /// To be called before every change; only the first since the last `finish` touches the disk.
@@ -138,7 +138,7 @@ impl Marks {
         if hands.is_empty() {
             let mut writers = locked(&pen.writers);
             if writers.unfinished == 0 {
-                self.marker.opened(file)?;
+                self.marker.mark_open(file)?;
             }
             writers.unfinished += 1;
         }
@@ -204,9 +204,9 @@ impl Marks {
             return Ok(());
         }
         if std::mem::take(&mut writers.unsynced) {
-            return self.marker.closed(file);
+            return self.marker.mark_closed(file);
         }
-        self.marker.sealed(file)?;
+        self.marker.clear(file)?;
         drop(writers);
         file.sync_all()
     }
@@ -219,13 +219,13 @@ impl Marks {
         };
         let _writers = locked(&pen.writers);
         let is_last = Arc::strong_count(&pen.writers) == 1;
-        if !is_last || Spool::identify(file)?.1 != synced || self.marker.is_in_doubt(file)? {
+        if !is_last || Spool::identify(file)?.1 != synced || self.marker.may_be_incomplete(file)? {
             return Ok(());
         }
         // Times of the disk may be too coarse to tell a write from the sync before it: once more
         // costs little.
         file.sync_all()?;
-        self.marker.sealed(file)?;
+        self.marker.clear(file)?;
         file.sync_all()
     }
 

@@ -74,7 +74,7 @@ impl Passage {
         self.notifier.get_or_init(|| notifier);
     }
 
-    /// Facts that the kernel remembers may be out of date: of what is written through a mapped
+    /// Metadata that the kernel remembers may be out of date: of what is written through a mapped
     /// page, it does not see the time.
     pub(super) fn outdate(&self, number: INodeNo) {
         let Some(notifier) = self.notifier.get() else {

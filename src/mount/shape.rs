@@ -3,12 +3,12 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo, OpenAccMode, OpenFlags, RenameFlags, TimeOrNow};
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT};
+use rustix::fs::{Timestamps, UTIME_NOW, UTIME_OMIT};
 
 use super::tree::{TreeError, Truncate};
-use crate::spool::{Access, Durability, Facts, Kind, Moment, Opening, Replace};
+use crate::spool::{Access, Durability, Kind, Metadata, OpenOptions, Replace, Timespec};
 
-pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
+pub(super) fn attributes(number: INodeNo, facts: &Metadata) -> FileAttr {
     FileAttr {
         ino: number,
         size: facts.size,
@@ -23,27 +23,27 @@ pub(super) fn attributes(number: INodeNo, facts: &Facts) -> FileAttr {
         crtime: UNIX_EPOCH,
         kind: kind(facts.kind),
         perm: facts.mode,
-        nlink: facts.names,
+        nlink: facts.nlink,
         uid: facts.uid,
         gid: facts.gid,
         rdev: 0,
-        blksize: facts.piece_bytes,
+        blksize: facts.block_size,
         flags: 0,
     }
 }
 
 /// Number 0 with a time to live is how FUSE says "no such name, and do not ask again soon".
 pub(super) fn nothing() -> FileAttr {
-    let never = Moment {
+    let never = Timespec {
         seconds: 0,
         nanoseconds: 0,
     };
     let id = crate::journal::FileId(0);
-    let facts = Facts {
+    let facts = Metadata {
         id,
         kind: Kind::File,
         mode: 0,
-        names: 0,
+        nlink: 0,
         uid: 0,
         gid: 0,
         size: 0,
@@ -51,7 +51,7 @@ pub(super) fn nothing() -> FileAttr {
         accessed: never,
         modified: never,
         changed: never,
-        piece_bytes: 0,
+        block_size: 0,
     };
     attributes(INodeNo(0), &facts)
 }
@@ -66,7 +66,7 @@ pub(super) fn kind(kind: Kind) -> FileType {
     }
 }
 
-pub(super) fn time(moment: Moment) -> SystemTime {
+pub(super) fn time(moment: Timespec) -> SystemTime {
     let seconds = Duration::from_secs(moment.seconds.unsigned_abs());
     let whole = if moment.seconds < 0 {
         UNIX_EPOCH.checked_sub(seconds)
@@ -92,13 +92,13 @@ pub(super) fn times(
     })
 }
 
-fn asked(time: Option<TimeOrNow>) -> Timespec {
+fn asked(time: Option<TimeOrNow>) -> rustix::fs::Timespec {
     match time {
-        None => Timespec {
+        None => rustix::fs::Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_OMIT,
         },
-        Some(TimeOrNow::Now) => Timespec {
+        Some(TimeOrNow::Now) => rustix::fs::Timespec {
             tv_sec: 0,
             tv_nsec: UTIME_NOW,
         },
@@ -109,7 +109,7 @@ fn asked(time: Option<TimeOrNow>) -> Timespec {
 /// fuser 0.18 reads a time before 1970 as -(seconds + nanoseconds) where Linux means -seconds +
 /// nanoseconds. The two parts are whole in what it hands us, so its mistake can be undone exactly;
 /// a test with a real mount notices when it is mended there.
-fn asked_moment(time: SystemTime) -> Timespec {
+fn asked_moment(time: SystemTime) -> rustix::fs::Timespec {
     let (seconds, rest) = match time.duration_since(UNIX_EPOCH) {
         Ok(after) => (
             i64::try_from(after.as_secs()).unwrap_or(i64::MAX),
@@ -125,7 +125,7 @@ fn asked_moment(time: SystemTime) -> Timespec {
             )
         }
     };
-    Timespec {
+    rustix::fs::Timespec {
         tv_sec: seconds,
         tv_nsec: rest.into(),
     }
@@ -134,7 +134,7 @@ fn asked_moment(time: SystemTime) -> Timespec {
 /// How to open the spool's file for a program that opens the mount's. Appending is the kernel's
 /// work (it sends the offset, and is the only writer); direct I/O asks for an alignment of buffers
 /// that ours do not have.
-pub(super) fn opening(flags: i32) -> Opening {
+pub(super) fn opening(flags: i32) -> OpenOptions {
     let access = match OpenFlags(flags).acc_mode() {
         OpenAccMode::O_RDONLY => Access::Read,
         OpenAccMode::O_WRONLY => Access::Write,
@@ -146,7 +146,7 @@ pub(super) fn opening(flags: i32) -> Opening {
         libc::O_DSYNC => Durability::Bytes,
         _ => Durability::Lazy,
     };
-    Opening { access, durability }
+    OpenOptions { access, durability }
 }
 
 /// Whether an opening empties the file.
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_time_before_1970_goes_to_the_kernel_as_it_is() {
-        let moment = Moment {
+        let moment = Timespec {
             seconds: -2,
             nanoseconds: 800_000_000,
         };
@@ -195,7 +195,7 @@ mod tests {
         let handed = UNIX_EPOCH - Duration::new(2, 800_000_000);
         assert_eq!(
             asked_moment(handed),
-            Timespec {
+            rustix::fs::Timespec {
                 tv_sec: -2,
                 tv_nsec: 800_000_000
             }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn no_time_is_too_far() {
         for seconds in [i64::MIN, i64::MAX] {
-            let moment = Moment {
+            let moment = Timespec {
                 seconds,
                 nanoseconds: 0,
             };

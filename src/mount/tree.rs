@@ -36,7 +36,9 @@ use super::shelf::Gone;
 use super::{ChangeListener, locked};
 use crate::fetch::{FetchError, Fetcher, OpenPlaceholder};
 use crate::journal::FileId;
-use crate::spool::{self, Access, Durability, Facts, Kind, Opening, Place, Spool, SpoolError};
+use crate::spool::{
+    self, Access, Durability, Kind, Metadata, OpenOptions, Spool, SpoolError, SpoolPath,
+};
 
 pub(super) use files::{Created, Existing, Extent, Truncate};
 pub(super) use folders::Room;
@@ -89,7 +91,7 @@ pub(super) enum TreeError {
 pub(super) struct Entry {
     pub(super) number: INodeNo,
     pub(super) generation: Generation,
-    pub(super) facts: Facts,
+    pub(super) facts: Metadata,
 }
 
 /// What `setattr` changes; the rest stays.
@@ -121,7 +123,7 @@ pub(super) struct Tree {
 
 impl Tree {
     pub(super) fn new(spool: Spool, notes: Arc<dyn ChangeListener>) -> Result<Self, SpoolError> {
-        let top = spool.facts(&Place::Top)?.id;
+        let top = spool.metadata(&SpoolPath::Root)?.id;
         let (names, ends) = (RwLock::new(()), RwLock::new(()));
         let (inodes, handles) = (Mutex::new(Inodes::new(top)), Handles::default());
         let (listings, marks) = (Listings::default(), Marks::new(spool.marker().clone()));
@@ -187,7 +189,7 @@ impl Tree {
         let name = Name::new(name)?;
         let _names = self.walking();
         let path = self.path_in(folder, name)?;
-        match self.spool.facts(&Place::At(path)) {
+        match self.spool.metadata(&SpoolPath::Entry(path)) {
             Ok(facts) if facts.kind == Kind::Special => Ok(None),
             Ok(facts) => self.tell(folder, name, facts).map(Some),
             Err(error) if error.is_missing() => Ok(None),
@@ -206,20 +208,22 @@ impl Tree {
         &self,
         number: INodeNo,
         handle: Option<FileHandle>,
-    ) -> Result<Facts, TreeError> {
+    ) -> Result<Metadata, TreeError> {
         if let Some(open) = handle.and_then(|handle| self.handles.file(handle)) {
-            return Facts::of(&open.file)
+            return Metadata::of(&open.file)
                 .map(|facts| self.shown(facts))
                 .map_err(during("stat"));
         }
         let _names = self.walking();
         let id = self.id(number);
         match self.place(id) {
-            Ok(place) => same(self.spool.facts(&place)?, id).map(|facts| self.shown(facts)),
+            Ok(place) => same(self.spool.metadata(&place)?, id).map(|facts| self.shown(facts)),
             Err(TreeError::Removed(_)) if let Some(folder) = self.handles.folder_of(id) => {
-                locked(&folder.reader).own_facts().map_err(during("stat"))
+                locked(&folder.reader)
+                    .own_metadata()
+                    .map_err(during("stat"))
             }
-            Err(error) => Facts::of(&self.nameless(id, error)?.file).map_err(during("stat")),
+            Err(error) => Metadata::of(&self.nameless(id, error)?.file).map_err(during("stat")),
         }
     }
 
@@ -230,7 +234,7 @@ impl Tree {
         number: INodeNo,
         handle: Option<FileHandle>,
         change: &Change,
-    ) -> Result<Facts, TreeError> {
+    ) -> Result<Metadata, TreeError> {
         let _names = self.walking();
         let target = self.target(number, handle)?;
         if let Some(size) = change.size {
@@ -252,7 +256,7 @@ impl Tree {
         if let Some(times) = &change.times {
             spool::set_times(&target, times).map_err(during("set the times of"))?;
         }
-        let facts = Facts::of(&target).map_err(during("stat"))?;
+        let facts = Metadata::of(&target).map_err(during("stat"))?;
         self.note_time(&target, change, facts)?;
         let facts = self.shown(facts);
         // With a handle, its release tells.
@@ -265,8 +269,8 @@ impl Tree {
     pub(super) fn read_link(&self, number: INodeNo) -> Result<OsString, TreeError> {
         let _names = self.walking();
         match self.place(self.id(number))? {
-            Place::Top => Err(TreeError::NameReserved),
-            Place::At(path) => Ok(self.spool.read_link(&path)?),
+            SpoolPath::Root => Err(TreeError::NameReserved),
+            SpoolPath::Entry(path) => Ok(self.spool.read_link(&path)?),
         }
     }
 
@@ -296,7 +300,7 @@ impl Tree {
         locked(&self.inodes).id(number)
     }
 
-    fn place(&self, id: FileId) -> Result<Place, TreeError> {
+    fn place(&self, id: FileId) -> Result<SpoolPath, TreeError> {
         locked(&self.inodes).place(id).map_err(|lost| match lost {
             Lost::Unknown => TreeError::Stale(id),
             Lost::Nameless => TreeError::Removed(id),
@@ -311,7 +315,7 @@ impl Tree {
     }
 
     /// Tells the kernel that this is what stands in `folder` under `name`.
-    fn tell(&self, folder: INodeNo, name: Name<'_>, facts: Facts) -> Result<Entry, TreeError> {
+    fn tell(&self, folder: INodeNo, name: Name<'_>, facts: Metadata) -> Result<Entry, TreeError> {
         let mut inodes = locked(&self.inodes);
         let folder = inodes.id(folder);
         let told = inodes.tell(facts.id, folder, name.0, facts.kind);
@@ -327,8 +331,8 @@ impl Tree {
     }
 
     /// Tells intake about a regular file that has a name.
-    fn note(&self, facts: Facts, tell: impl FnOnce(FileId, &LibraryPath)) {
-        if let (Kind::File, Ok(Place::At(path))) = (facts.kind, self.place(facts.id)) {
+    fn note(&self, facts: Metadata, tell: impl FnOnce(FileId, &LibraryPath)) {
+        if let (Kind::File, Ok(SpoolPath::Entry(path))) = (facts.kind, self.place(facts.id)) {
             tell(facts.id, &path);
         }
     }
@@ -348,8 +352,8 @@ impl Tree {
         let id = self.id(number);
         match self.place(id) {
             Ok(place) => {
-                let held = self.spool.pin(&place)?;
-                same(Facts::of(&held).map_err(during("stat"))?, id)?;
+                let held = self.spool.open_path(&place)?;
+                same(Metadata::of(&held).map_err(during("stat"))?, id)?;
                 Ok(Target::Held(held))
             }
             Err(error) => Ok(Target::Open(self.nameless(id, error)?)),
@@ -386,7 +390,7 @@ impl Target {
         match self {
             Self::Open(open) if open.access.can_write() => open.file.set_len(size),
             Self::Open(_) | Self::Held(_) => {
-                let opening = Opening {
+                let opening = OpenOptions {
                     access: Access::Write,
                     durability: Durability::Lazy,
                 };
@@ -407,7 +411,7 @@ impl<'a> Name<'a> {
             return Err(TreeError::NameTooLong);
         }
         let text = name.to_str().ok_or(TreeError::NameNotUtf8)?;
-        match Place::Top.join(text) {
+        match SpoolPath::Root.join(text) {
             Ok(_) if !text.contains('/') => Ok(Self(text)),
             Ok(_) | Err(_) => Err(TreeError::NameReserved),
         }
@@ -416,7 +420,7 @@ impl<'a> Name<'a> {
 
 /// Somebody may have changed the spool behind the mount: what stands under a name must still be
 /// what the kernel means.
-fn same(facts: Facts, id: FileId) -> Result<Facts, TreeError> {
+fn same(facts: Metadata, id: FileId) -> Result<Metadata, TreeError> {
     if facts.id == id {
         Ok(facts)
     } else {

@@ -14,7 +14,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::facts::only_regular;
-use super::{Facts, Kind, Opening};
+use super::{Kind, Metadata, OpenOptions};
 
 /// Sets permission bits (the low 12 of a mode). A symbolic link has none: `EOPNOTSUPP`.
 pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
@@ -64,11 +64,11 @@ pub fn check_access(file: impl AsFd, wanted: rustix::fs::Access) -> io::Result<(
 /// Who asks whether anybody else has the file ([`super::writers`]) has a lease on it for that
 /// moment, in which an opening that does not wait is turned away (`EAGAIN`). Then this one waits:
 /// of a regular file, nobody has to do anything more for it to end.
-pub fn reopen(file: impl AsFd, opening: Opening) -> io::Result<File> {
+pub fn reopen(file: impl AsFd, opening: OpenOptions) -> io::Result<File> {
     // O_NOFOLLOW would refuse the link in /proc itself.
     let (name, flags) = (named(file.as_fd()), opening.flags() | OFlags::CLOEXEC);
     let opened = match rustix::fs::open(&name, flags | OFlags::NONBLOCK, Mode::empty()) {
-        Err(Errno::AGAIN) if Facts::of(&file)?.kind == Kind::File => {
+        Err(Errno::AGAIN) if Metadata::of(&file)?.kind == Kind::File => {
             rustix::fs::open(&name, flags, Mode::empty())
         }
         opened => opened,

@@ -1,4 +1,4 @@
-//! Facts: what the local disk knows of a file beside its bytes, in our types, alike on every
+//! Metadata: what the local disk knows of a file beside its bytes, in our types, alike on every
 //! processor.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use crate::journal::{FileId, Stamp};
 
 /// What `stat` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Facts {
+pub struct Metadata {
     /// The inode number on the spool's disk.
     pub id: FileId,
     /// What kind of thing it is.
@@ -19,7 +19,7 @@ pub struct Facts {
     /// Permission bits with set-user-id, set-group-id and sticky: the low 12 bits of `st_mode`.
     pub mode: u16,
     /// How many names it has; 0 for a file that was removed while open.
-    pub names: u32,
+    pub nlink: u32,
     /// Owner.
     pub uid: u32,
     /// Group.
@@ -29,13 +29,13 @@ pub struct Facts {
     /// Allocated, in units of 512 bytes.
     pub blocks: u64,
     /// Last read, as far as the disk keeps it.
-    pub accessed: Moment,
+    pub accessed: Timespec,
     /// Last change of the bytes, or what its owner set.
-    pub modified: Moment,
+    pub modified: Timespec,
     /// Last change of bytes or facts.
-    pub changed: Moment,
+    pub changed: Timespec,
     /// What programs are told to read and write at a time, in bytes (`st_blksize`).
-    pub piece_bytes: u32,
+    pub block_size: u32,
 }
 
 /// The kinds of things in a tree.
@@ -54,14 +54,14 @@ pub enum Kind {
 /// A point in time as Linux keeps it: seconds since 1970, before it negative, plus 0 to 999,999,999
 /// nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment {
+pub struct Timespec {
     /// Whole seconds, rounded down.
     pub seconds: i64,
     /// The rest.
     pub nanoseconds: u32,
 }
 
-impl Facts {
+impl Metadata {
     /// Of an open (or only held) file.
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(Self::from(&rustix::fs::fstat(file)?))
@@ -87,21 +87,21 @@ impl Facts {
     }
 }
 
-impl From<&Stat> for Facts {
+impl From<&Stat> for Metadata {
     fn from(stat: &Stat) -> Self {
         Self {
             id: FileId(stat.st_ino),
             kind: Kind::of(FileType::from_raw_mode(stat.st_mode)),
             mode: u16::try_from(stat.st_mode & 0o7777).expect("12 bits fit into 16"),
-            names: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
+            nlink: u32::try_from(stat.st_nlink).unwrap_or(u32::MAX),
             uid: stat.st_uid,
             gid: stat.st_gid,
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             blocks: u64::try_from(stat.st_blocks).unwrap_or_default(),
-            accessed: Moment::new(stat.st_atime, stat.st_atime_nsec),
-            modified: Moment::new(stat.st_mtime, stat.st_mtime_nsec),
-            changed: Moment::new(stat.st_ctime, stat.st_ctime_nsec),
-            piece_bytes: u32::try_from(stat.st_blksize).unwrap_or(u32::MAX),
+            accessed: Timespec::new(stat.st_atime, stat.st_atime_nsec),
+            modified: Timespec::new(stat.st_mtime, stat.st_mtime_nsec),
+            changed: Timespec::new(stat.st_ctime, stat.st_ctime_nsec),
+            block_size: u32::try_from(stat.st_blksize).unwrap_or(u32::MAX),
         }
     }
 }
@@ -121,7 +121,7 @@ impl Kind {
     }
 }
 
-impl Moment {
+impl Timespec {
     fn new(seconds: i64, nanoseconds: u64) -> Self {
         let nanoseconds = u32::try_from(nanoseconds)
             .unwrap_or_default()
@@ -135,7 +135,7 @@ impl Moment {
 
 /// Refuses what is not a regular file, after opening it: only then is it certain what was opened.
 pub(super) fn only_regular(file: File) -> io::Result<File> {
-    match Facts::of(&file)?.kind {
+    match Metadata::of(&file)?.kind {
         Kind::File => Ok(file),
         Kind::Folder => Err(rustix::io::Errno::ISDIR.into()),
         Kind::Link | Kind::Special => Err(rustix::io::Errno::INVAL.into()),

@@ -38,7 +38,7 @@ const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Makes and reads marks.
 #[derive(Clone, Debug)]
-pub struct Marker {
+pub struct WriteStateMarker {
     boot: Arc<str>,
     /// Ours among the processes of this boot: 8 hexadecimal digits.
     process: Arc<str>,
@@ -46,9 +46,9 @@ pub struct Marker {
 
 /// Whether the bytes of a file are all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Soundness {
+pub enum WriteState {
     /// They are.
-    Whole,
+    Complete,
     /// Whoever wrote it never closed it.
     Unfinished,
     /// The machine stopped before its bytes were known to be on the disk.
@@ -59,7 +59,7 @@ pub enum Soundness {
     Mapped,
 }
 
-impl Marker {
+impl WriteStateMarker {
     /// A marker for this boot of the machine, and one process of it: clones mark for the same
     /// process.
     pub fn of_this_boot() -> io::Result<Self> {
@@ -71,22 +71,22 @@ impl Marker {
     }
 
     /// Somebody opens it for writing.
-    pub fn opened(&self, file: &File) -> io::Result<()> {
+    pub fn mark_open(&self, file: &File) -> io::Result<()> {
         Self::mark(file, &self.text("open"))
     }
 
     /// Somebody opens it for writing, and the kernel will write without us.
-    pub fn opened_live(&self, file: &File) -> io::Result<()> {
+    pub fn mark_open_passthrough(&self, file: &File) -> io::Result<()> {
         Self::mark(file, &self.live())
     }
 
     /// All its writers have closed it.
-    pub fn closed(&self, file: &File) -> io::Result<()> {
+    pub fn mark_closed(&self, file: &File) -> io::Result<()> {
         Self::mark(file, &self.text("closed"))
     }
 
     /// Its bytes are durable: the mark goes.
-    pub fn sealed(&self, file: &File) -> io::Result<()> {
+    pub fn clear(&self, file: &File) -> io::Result<()> {
         match writable(file, || remove_xattr(file, OsStr::new(NAME))) {
             Err(error) if is_missing(&error) => Ok(()),
             other => other,
@@ -95,24 +95,24 @@ impl Marker {
 
     /// What the mark says of a file that nobody has open for writing now, nor who asks: `file` must
     /// be open for reading only.
-    pub fn soundness(&self, file: &File) -> io::Result<Soundness> {
+    pub fn write_state(&self, file: &File) -> io::Result<WriteState> {
         Ok(match read(file)? {
-            None => Soundness::Whole,
-            Some(mark) if mark == self.text("closed").as_bytes() => Soundness::Whole,
+            None => WriteState::Complete,
+            Some(mark) if mark == self.text("closed").as_bytes() => WriteState::Complete,
             Some(mark) if mark == self.live().as_bytes() => match writers(file)? {
-                Others::None | Others::Unknown => Soundness::Whole,
-                Others::Some => Soundness::Mapped,
+                Others::None | Others::Unknown => WriteState::Complete,
+                Others::Some => WriteState::Mapped,
             },
             Some(mark) if mark.starts_with(self.text("live").as_bytes()) => match writers(file)? {
-                Others::None => Soundness::Whole,
-                Others::Some => Soundness::InUse,
-                Others::Unknown => Soundness::Unfinished,
+                Others::None => WriteState::Complete,
+                Others::Some => WriteState::InUse,
+                Others::Unknown => WriteState::Unfinished,
             },
             Some(mark) if mark.starts_with(b"1 closed ") || mark.starts_with(b"1 live ") => {
-                Soundness::Unsynced
+                WriteState::Unsynced
             }
             // A mark of a version to come as well: we cannot vouch for that file.
-            Some(_) => Soundness::Unfinished,
+            Some(_) => WriteState::Unfinished,
         })
     }
 
@@ -124,7 +124,7 @@ impl Marker {
 
     /// Whether the mark says that bytes are missing, or may be. One of this boot that says no more
     /// than that somebody wrote it is no doubt.
-    pub fn is_in_doubt(&self, file: &File) -> io::Result<bool> {
+    pub fn may_be_incomplete(&self, file: &File) -> io::Result<bool> {
         let Some(mark) = read(file)? else {
             return Ok(false);
         };
@@ -183,10 +183,10 @@ fn is(error: &io::Error, errno: Errno) -> bool {
     Errno::from_io_error(error) == Some(errno)
 }
 
-impl fmt::Display for Soundness {
+impl fmt::Display for WriteState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Whole => "whole",
+            Self::Complete => "whole",
             Self::Unfinished => "incomplete: it was not written to its end; copy it again, or `heirloom retry` it as it is",
             Self::Unsynced => "incomplete: the machine stopped before it was on the disk; copy it again, or `heirloom retry` it as it is",
             Self::InUse | Self::Mapped => "a program is still writing it",
@@ -198,12 +198,12 @@ impl fmt::Display for Soundness {
 mod tests {
     use super::*;
 
-    fn marked_file() -> (File, Marker) {
+    fn marked_file() -> (File, WriteStateMarker) {
         (tempfile::tempfile().unwrap(), made("this", "1"))
     }
 
-    fn made(boot: &str, process: &str) -> Marker {
-        Marker {
+    fn made(boot: &str, process: &str) -> WriteStateMarker {
+        WriteStateMarker {
             boot: boot.into(),
             process: process.into(),
         }
@@ -212,22 +212,22 @@ mod tests {
     #[test]
     fn a_file_is_whole_again_once_it_was_closed() {
         let (file, marker) = marked_file();
-        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Whole);
-        marker.opened(&file).unwrap();
-        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Unfinished);
-        marker.closed(&file).unwrap();
-        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Whole);
+        assert_eq!(marker.write_state(&file).unwrap(), WriteState::Complete);
+        marker.mark_open(&file).unwrap();
+        assert_eq!(marker.write_state(&file).unwrap(), WriteState::Unfinished);
+        marker.mark_closed(&file).unwrap();
+        assert_eq!(marker.write_state(&file).unwrap(), WriteState::Complete);
     }
 
     #[test]
     fn a_closed_file_is_not_trusted_after_the_next_boot_unless_it_was_sealed() {
         let (file, marker) = marked_file();
         let later = made("later", "1");
-        marker.closed(&file).unwrap();
-        assert_eq!(later.soundness(&file).unwrap(), Soundness::Unsynced);
-        marker.sealed(&file).unwrap();
-        marker.sealed(&file).unwrap();
-        assert_eq!(later.soundness(&file).unwrap(), Soundness::Whole);
+        marker.mark_closed(&file).unwrap();
+        assert_eq!(later.write_state(&file).unwrap(), WriteState::Unsynced);
+        marker.clear(&file).unwrap();
+        marker.clear(&file).unwrap();
+        assert_eq!(later.write_state(&file).unwrap(), WriteState::Complete);
     }
 
     #[test]
@@ -239,22 +239,22 @@ mod tests {
         // Nobody writes: who looks must not either.
         let file = File::open(&file).unwrap();
         for (mark, soundness) in [
-            ("1 open this", Soundness::Unfinished),
-            ("1 closed this", Soundness::Whole),
-            ("1 closed that", Soundness::Unsynced),
-            ("1 live this 1", Soundness::Whole),
-            ("1 live that 1", Soundness::Unsynced),
-            ("2 whatever", Soundness::Unfinished),
+            ("1 open this", WriteState::Unfinished),
+            ("1 closed this", WriteState::Complete),
+            ("1 closed that", WriteState::Unsynced),
+            ("1 live this 1", WriteState::Complete),
+            ("1 live that 1", WriteState::Unsynced),
+            ("2 whatever", WriteState::Unfinished),
         ] {
             set_xattr(&file, OsStr::new("user.heirloom.mark"), mark.as_bytes(), 0).unwrap();
-            assert_eq!(marker.soundness(&file).unwrap(), soundness, "{mark}");
+            assert_eq!(marker.write_state(&file).unwrap(), soundness, "{mark}");
         }
-        marker.opened(&file).unwrap();
+        marker.mark_open(&file).unwrap();
         assert_eq!(
             xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(),
             b"1 open this"
         );
-        marker.opened_live(&file).unwrap();
+        marker.mark_open_passthrough(&file).unwrap();
         assert_eq!(
             xattr(&file, OsStr::new("user.heirloom.mark")).unwrap(),
             b"1 live this 1"
@@ -265,14 +265,14 @@ mod tests {
     fn a_live_file_is_whole_when_nobody_can_write_it_any_more() {
         let (file, marker) = (tempfile::NamedTempFile::new().unwrap(), made("this", "1"));
         let look = File::open(file.path()).unwrap();
-        marker.opened_live(&look).unwrap();
+        marker.mark_open_passthrough(&look).unwrap();
         assert_eq!(
-            marker.soundness(&look).unwrap(),
-            Soundness::Mapped,
+            marker.write_state(&look).unwrap(),
+            WriteState::Mapped,
             "somebody has it"
         );
         let path = file.into_temp_path();
-        assert_eq!(marker.soundness(&look).unwrap(), Soundness::Whole);
+        assert_eq!(marker.write_state(&look).unwrap(), WriteState::Complete);
         drop(path);
     }
 
@@ -280,15 +280,15 @@ mod tests {
     fn a_live_file_of_an_ended_process_is_whole_when_nobody_writes_it_any_more() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (ended, ours) = (made("this", "1"), made("this", "2"));
-        ended.opened_live(file.as_file()).unwrap();
+        ended.mark_open_passthrough(file.as_file()).unwrap();
         let look = File::open(file.path()).unwrap();
-        assert_eq!(ours.soundness(&look).unwrap(), Soundness::InUse);
+        assert_eq!(ours.write_state(&look).unwrap(), WriteState::InUse);
         let path = file.into_temp_path();
-        assert_eq!(ours.soundness(&look).unwrap(), Soundness::Whole);
+        assert_eq!(ours.write_state(&look).unwrap(), WriteState::Complete);
         let reader = File::open(&path).unwrap();
         assert_eq!(
-            ours.soundness(&look).unwrap(),
-            Soundness::Whole,
+            ours.write_state(&look).unwrap(),
+            WriteState::Complete,
             "readers do no harm"
         );
         drop(reader);
@@ -296,7 +296,7 @@ mod tests {
 
     #[test]
     fn the_longest_mark_fits_into_an_inode() {
-        let marker = Marker::of_this_boot().unwrap();
+        let marker = WriteStateMarker::of_this_boot().unwrap();
         let entry =
             |name: usize, value: usize| 16 + name.next_multiple_of(4) + value.next_multiple_of(4);
         let bytes = 4 + entry("heirloom.mark".len(), marker.live().len()) + 4;
@@ -306,11 +306,11 @@ mod tests {
     #[test]
     fn a_read_only_photo_is_marked_and_stays_read_only() {
         let (file, marker) = marked_file();
-        marker.opened(&file).unwrap();
+        marker.mark_open(&file).unwrap();
         rustix::fs::fchmod(&file, Mode::RUSR).unwrap();
-        marker.closed(&file).unwrap();
-        assert_eq!(marker.soundness(&file).unwrap(), Soundness::Whole);
-        marker.sealed(&file).unwrap();
+        marker.mark_closed(&file).unwrap();
+        assert_eq!(marker.write_state(&file).unwrap(), WriteState::Complete);
+        marker.clear(&file).unwrap();
         assert_eq!(rustix::fs::fstat(&file).unwrap().st_mode & 0o777, 0o400);
     }
 }

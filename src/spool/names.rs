@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::facts::only_regular;
-use super::{Facts, PLAIN, Place, STAY_INSIDE, Spool, SpoolError, reopen};
+use super::{Metadata, PLAIN, STAY_INSIDE, Spool, SpoolError, SpoolPath, reopen};
 
 /// What an open file may be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub enum Durability {
 /// How a regular file is opened. Neither truncation nor appending is here: the caller does both, at
 /// a time and offset of its choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
+pub struct OpenOptions {
     /// For what.
     pub access: Access,
     /// With which promise for each write.
@@ -71,7 +71,7 @@ impl Access {
     }
 }
 
-impl Opening {
+impl OpenOptions {
     pub(super) fn flags(self) -> OFlags {
         let access = match self.access {
             Access::Read => OFlags::RDONLY,
@@ -90,7 +90,7 @@ impl Opening {
 
 impl Spool {
     /// Opens a regular file that exists.
-    pub fn open_file(&self, path: &LibraryPath, opening: Opening) -> Result<File, SpoolError> {
+    pub fn open_file(&self, path: &LibraryPath, opening: OpenOptions) -> Result<File, SpoolError> {
         let failed = |source: std::io::Error| SpoolError::at("open spooled file", path, source);
         match rustix::fs::openat2(
             &*self.top,
@@ -101,7 +101,7 @@ impl Spool {
         ) {
             Ok(file) => only_regular(File::from(file)).map_err(failed),
             Err(Errno::AGAIN) => {
-                reopen(self.pin(&Place::At(path.clone()))?, opening).map_err(failed)
+                reopen(self.open_path(&SpoolPath::Entry(path.clone()))?, opening).map_err(failed)
             }
             Err(errno) => Err(failed(errno.into())),
         }
@@ -111,7 +111,7 @@ impl Spool {
     pub fn create_file(
         &self,
         path: &LibraryPath,
-        opening: Opening,
+        opening: OpenOptions,
         mode: u16,
     ) -> Result<File, SpoolError> {
         let flags = opening.flags() | PLAIN | OFlags::CREATE | OFlags::EXCL;
@@ -125,7 +125,7 @@ impl Spool {
         )
         .map_err(failed)?;
         // The creator's umask was applied before; ours, which comes on top, is undone.
-        if Facts::from(&rustix::fs::fstat(&file).map_err(failed)?).mode & 0o777 != mode & 0o777 {
+        if Metadata::from(&rustix::fs::fstat(&file).map_err(failed)?).mode & 0o777 != mode & 0o777 {
             rustix::fs::fchmod(&file, permissions(mode)).map_err(failed)?;
         }
         Ok(File::from(file))
@@ -136,7 +136,7 @@ impl Spool {
         let failed = |errno: Errno| SpoolError::at("create spooled folder", path, errno);
         let (folder, name) = self.enter(path, "create spooled folder")?;
         rustix::fs::mkdirat(folder.as_fd(), name, permissions(mode)).map_err(failed)?;
-        let found = Facts::named(folder.as_fd(), name)
+        let found = Metadata::named(folder.as_fd(), name)
             .map_err(|error| SpoolError::at("look up", path, error))?;
         if found.mode & 0o777 != mode & 0o777 {
             // Bits that the disk added (an inherited set-group-id) stay.

@@ -9,7 +9,7 @@ use std::io;
 use heirloom_protocol::LibraryPath;
 use rustix::io::Errno;
 
-use super::{Place, Spool, SpoolError, remove_xattr, set_xattr, xattr};
+use super::{Spool, SpoolError, SpoolPath, remove_xattr, set_xattr, xattr};
 
 /// The attribute. Its value is `1`, the version.
 const NAME: &str = "user.heirloom.pin";
@@ -21,23 +21,27 @@ impl Spool {
     /// Pins a file, or all that is and will be in a folder.
     pub fn set_pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
         let failed = |source| SpoolError::at("pin", path, source);
-        set_xattr(self.pin(&Place::Top)?, OsStr::new(ANY), VALUE, 0).map_err(failed)?;
-        let held = self.pin(&Place::At(path.clone()))?;
+        set_xattr(self.open_path(&SpoolPath::Root)?, OsStr::new(ANY), VALUE, 0).map_err(failed)?;
+        let held = self.open_path(&SpoolPath::Entry(path.clone()))?;
         set_xattr(held, OsStr::new(NAME), VALUE, 0).map_err(failed)
     }
 
     /// Whether anything was ever pinned.
     pub fn has_pins(&self) -> Result<bool, SpoolError> {
-        match xattr(self.pin(&Place::Top)?, OsStr::new(ANY)) {
+        match xattr(self.open_path(&SpoolPath::Root)?, OsStr::new(ANY)) {
             Ok(_) => Ok(true),
             Err(error) if is_missing(&error) => Ok(false),
-            Err(source) => Err(SpoolError::within("look for pins on", &Place::Top, source)),
+            Err(source) => Err(SpoolError::within(
+                "look for pins on",
+                &SpoolPath::Root,
+                source,
+            )),
         }
     }
 
     /// Takes the pin off again, if there is one on this very path.
-    pub fn take_pin_off(&self, path: &LibraryPath) -> Result<(), SpoolError> {
-        let held = self.pin(&Place::At(path.clone()))?;
+    pub fn clear_pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
+        let held = self.open_path(&SpoolPath::Entry(path.clone()))?;
         match remove_xattr(held, OsStr::new(NAME)) {
             Err(error) if is_missing(&error) => Ok(()),
             other => other.map_err(|source| SpoolError::at("unpin", path, source)),
@@ -46,14 +50,14 @@ impl Spool {
 
     /// Whether a file is pinned, or a folder that it is in.
     pub fn is_pinned(&self, path: &LibraryPath) -> Result<bool, SpoolError> {
-        let mut place = Place::At(path.clone());
-        while let Place::At(here) = &place {
-            match xattr(self.pin(&place)?, OsStr::new(NAME)) {
+        let mut place = SpoolPath::Entry(path.clone());
+        while let SpoolPath::Entry(here) = &place {
+            match xattr(self.open_path(&place)?, OsStr::new(NAME)) {
                 Ok(_) => return Ok(true),
                 Err(error) if is_missing(&error) => {}
                 Err(source) => return Err(SpoolError::at("look for a pin on", here, source)),
             }
-            place = Place::above(here);
+            place = SpoolPath::parent_of(here);
         }
         Ok(false)
     }
@@ -89,14 +93,14 @@ mod tests {
         spool.set_pin(&path("photo.jpg")).unwrap();
         assert_eq!(pinned(), [true, false, true]);
         assert!(spool.has_pins().unwrap());
-        spool.take_pin_off(&path("a/b/photo.jpg")).unwrap();
+        spool.clear_pin(&path("a/b/photo.jpg")).unwrap();
         assert_eq!(
             pinned(),
             [true, false, true],
             "it is the folder that is pinned"
         );
-        spool.take_pin_off(&path("a/b")).unwrap();
-        spool.take_pin_off(&path("a/b")).unwrap();
+        spool.clear_pin(&path("a/b")).unwrap();
+        spool.clear_pin(&path("a/b")).unwrap();
         assert_eq!(pinned(), [false, false, true]);
     }
 }

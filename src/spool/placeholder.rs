@@ -18,7 +18,7 @@ use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 
 use super::mark::writable;
 use super::{
-    Access, Durability, Facts, Opening, Spool, SpoolError, remove_xattr, reopen, set_times,
+    Access, Durability, Metadata, OpenOptions, Spool, SpoolError, remove_xattr, reopen, set_times,
     set_xattr,
 };
 use crate::journal::{FileId, Stamp};
@@ -84,18 +84,18 @@ impl Placeholder {
     }
 
     /// Writes what a file stands for. Durable after the next `fsync`.
-    pub fn declare(&self, file: &File) -> io::Result<()> {
+    pub fn write_to(&self, file: &File) -> io::Result<()> {
         writable(file, || set_xattr(file, OsStr::new(NAME), &self.spell(), 0))
     }
 
     /// Makes an empty file one that stands for this.
     fn shape(&self, file: &File) -> io::Result<()> {
-        self.declare(file)?;
+        self.write_to(file)?;
         file.set_len(self.stamp.size)
     }
 
     /// The file is an ordinary one from now on.
-    pub fn dissolve(file: &File) -> io::Result<()> {
+    pub fn clear(file: &File) -> io::Result<()> {
         writable(file, || remove_xattr(file, OsStr::new(NAME)))
     }
 
@@ -110,19 +110,19 @@ impl Placeholder {
     ///
     /// After any crash it is either whole or declared: the declaration is on the disk before the
     /// first byte goes.
-    pub fn hollow_out(file: &File, fingerprint: Fingerprint, head_bytes: u64) -> io::Result<()> {
-        let stamp = Facts::of(file)?.stamp();
+    pub fn evict_data(file: &File, fingerprint: Fingerprint, head_bytes: u64) -> io::Result<()> {
+        let stamp = Metadata::of(file)?.stamp();
         let head = head_bytes.next_multiple_of(BLOCK_BYTES).min(stamp.size);
         let hollow = Self {
             fingerprint,
             stamp,
             held: RangeSet::whole(head),
         };
-        hollow.declare(file)?;
+        hollow.write_to(file)?;
         file.sync_all()?;
         heirloom_crash::reached(CrashPoint::EvictionMarked);
         if let Err(refused) = hollow.punch(file, head) {
-            Self::dissolve(file)?;
+            Self::clear(file)?;
             return Err(refused);
         }
         heirloom_crash::reached(CrashPoint::EvictionPunched);
@@ -131,12 +131,12 @@ impl Placeholder {
 
     /// Throws away all that is here: it is wrong. The declaration goes first, so that wrong bytes
     /// are never said to be right.
-    pub fn empty_out(&self, file: &File) -> io::Result<()> {
+    pub fn discard_data(&self, file: &File) -> io::Result<()> {
         let empty = Self {
             held: RangeSet::new(),
             ..self.clone()
         };
-        empty.declare(file)?;
+        empty.write_to(file)?;
         file.sync_all()?;
         empty.punch(file, 0)?;
         empty.restore_time(file)
@@ -234,11 +234,11 @@ impl Spool {
         path: &LibraryPath,
         placeholder: &Placeholder,
     ) -> Result<FileId, SpoolError> {
-        let opening = Opening {
+        let opening = OpenOptions {
             access: Access::Write,
             durability: Durability::Lazy,
         };
-        if let Ok(spare) = self.make_spare(opening, MODE)
+        if let Ok(spare) = self.create_spare(opening, MODE)
             && let Ok(id) = self.name_placeholder(&spare, path, placeholder)
         {
             return Ok(id);
@@ -247,7 +247,7 @@ impl Spool {
         let made = placeholder
             .shape(&file)
             .and_then(|()| placeholder.restore_time(&file))
-            .and_then(|()| Facts::of(&file));
+            .and_then(|()| Metadata::of(&file));
         match made {
             Ok(facts) => Ok(facts.id),
             Err(source) => {
@@ -266,7 +266,7 @@ impl Spool {
         let failed = |source| SpoolError::of("make a placeholder at", path, source);
         placeholder.shape(spare).map_err(failed)?;
         heirloom_crash::reached(CrashPoint::PlaceholderCreated);
-        let id = self.place_spare(spare, path, MODE)?.id;
+        let id = self.link_spare(spare, path, MODE)?.id;
         heirloom_crash::reached(CrashPoint::PlaceholderLinked);
         // A placeholder of another time is known for that, and gets its own back.
         placeholder.restore_time(spare).map_err(failed)?;
@@ -275,21 +275,22 @@ impl Spool {
 
     /// What stands at `path` stands for; nothing if it is an ordinary file.
     pub fn placeholder(&self, path: &LibraryPath) -> Result<Option<Placeholder>, SpoolError> {
-        let file = self.read(path)?;
+        let file = self.open_read(path)?;
         Placeholder::of(&file)
             .map_err(|source| SpoolError::at("learn what is missing of", path, source))
     }
 
     /// Makes everything that was made so far survive a power cut.
     pub fn sync_all(&self) -> Result<(), SpoolError> {
-        rustix::fs::syncfs(&*self.top)
-            .map_err(|source| SpoolError::within("sync the disk of", &super::Place::Top, source))
+        rustix::fs::syncfs(&*self.top).map_err(|source| {
+            SpoolError::within("sync the disk of", &super::SpoolPath::Root, source)
+        })
     }
 }
 
 /// Opens a file once more to write bytes into it that it should have, also where its owner may not
 /// write to it: a photo that was made read-only is filled all the same.
-pub fn reopen_to_fill(file: &File, opening: Opening) -> io::Result<File> {
+pub fn reopen_to_fill(file: &File, opening: OpenOptions) -> io::Result<File> {
     let mut filled = None;
     writable(file, || {
         filled = Some(reopen(file, opening)?);

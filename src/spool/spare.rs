@@ -12,31 +12,31 @@ use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
 use super::names::permissions;
-use super::{Facts, Opening, Place, Spool, SpoolError};
+use super::{Metadata, OpenOptions, Spool, SpoolError, SpoolPath};
 
 /// Set-group-id of a folder: what is made in it belongs to its group.
 const GROUP_IS_INHERITED: u16 = 0o2000;
 
 impl Spool {
     /// Makes a file without a name. Not every disk can, and none for reading only.
-    pub fn make_spare(&self, opening: Opening, mode: u16) -> Result<File, SpoolError> {
+    pub fn create_spare(&self, opening: OpenOptions, mode: u16) -> Result<File, SpoolError> {
         let flags = OFlags::TMPFILE | opening.flags() | OFlags::CLOEXEC;
         rustix::fs::openat(&*self.top, ".", flags, permissions(mode))
             .map(File::from)
-            .map_err(|errno| SpoolError::within("make a spare file in", &Place::Top, errno))
+            .map_err(|errno| SpoolError::within("make a spare file in", &SpoolPath::Root, errno))
     }
 
     /// Gives a spare file its name, its permissions and the present time, as if it were made now;
     /// fails if anything has this name. After a failure it is as spare as before.
-    pub fn place_spare(
+    pub fn link_spare(
         &self,
         spare: &File,
         path: &LibraryPath,
         mode: u16,
-    ) -> Result<Facts, SpoolError> {
+    ) -> Result<Metadata, SpoolError> {
         let failed = |errno: Errno| SpoolError::at("name a spare file", path, errno);
         let (folder, name) = self.enter(path, "create spooled file")?;
-        if Facts::of(&folder)
+        if Metadata::of(&folder)
             .map_err(|error| SpoolError::at("look up", path, error))?
             .mode
             & GROUP_IS_INHERITED
@@ -56,7 +56,7 @@ impl Spool {
             },
         )
         .map_err(failed)?;
-        if Facts::of(spare)
+        if Metadata::of(spare)
             .map_err(|error| SpoolError::at("look up", path, error))?
             .mode
             != mode & 0o7777
@@ -65,7 +65,7 @@ impl Spool {
         }
         let place = format!("/proc/self/fd/{}", spare.as_raw_fd());
         rustix::fs::linkat(CWD, place, &folder, name, AtFlags::SYMLINK_FOLLOW).map_err(failed)?;
-        Facts::of(spare).map_err(|error| SpoolError::at("look up", path, error))
+        Metadata::of(spare).map_err(|error| SpoolError::at("look up", path, error))
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
     use super::*;
     use crate::spool::{Access, Durability};
 
-    const PLAIN: Opening = Opening {
+    const PLAIN: OpenOptions = OpenOptions {
         access: Access::ReadWrite,
         durability: Durability::Lazy,
     };
@@ -95,12 +95,12 @@ mod tests {
     #[test]
     fn a_spare_file_is_seen_by_nobody_until_it_has_a_name() {
         let (_home, spool) = spool();
-        let spare = spool.make_spare(PLAIN, 0o600).unwrap();
+        let spare = spool.create_spare(PLAIN, 0o600).unwrap();
         assert_eq!(std::fs::read_dir(spool.root()).unwrap().count(), 0);
         spare.set_modified(SystemTime::UNIX_EPOCH).unwrap();
-        let facts = spool.place_spare(&spare, &path("a.jpg"), 0o640).unwrap();
+        let facts = spool.link_spare(&spare, &path("a.jpg"), 0o640).unwrap();
         let there = std::fs::metadata(spool.root().join("a.jpg")).unwrap();
-        assert_eq!((facts.mode, facts.names), (0o640, 1));
+        assert_eq!((facts.mode, facts.nlink), (0o640, 1));
         assert_eq!(there.permissions().mode() & 0o7777, 0o640);
         assert!(
             there.modified().unwrap().elapsed().unwrap() < Duration::from_mins(1),
@@ -112,10 +112,10 @@ mod tests {
     fn a_spare_file_takes_no_name_from_another_and_stays_spare() {
         let (_home, spool) = spool();
         std::fs::write(spool.root().join("a.jpg"), "first").unwrap();
-        let spare = spool.make_spare(PLAIN, 0o644).unwrap();
+        let spare = spool.create_spare(PLAIN, 0o644).unwrap();
         assert_eq!(
             spool
-                .place_spare(&spare, &path("a.jpg"), 0o644)
+                .link_spare(&spare, &path("a.jpg"), 0o644)
                 .unwrap_err()
                 .source
                 .kind(),
@@ -123,12 +123,12 @@ mod tests {
         );
         assert!(
             spool
-                .place_spare(&spare, &path("none/a.jpg"), 0o644)
+                .link_spare(&spare, &path("none/a.jpg"), 0o644)
                 .unwrap_err()
                 .is_missing()
         );
         assert_eq!(std::fs::read(spool.root().join("a.jpg")).unwrap(), b"first");
-        spool.place_spare(&spare, &path("b.jpg"), 0o644).unwrap();
+        spool.link_spare(&spare, &path("b.jpg"), 0o644).unwrap();
     }
 
     #[test]
@@ -140,9 +140,9 @@ mod tests {
             std::fs::Permissions::from_mode(0o2775),
         )
         .unwrap();
-        let spare = spool.make_spare(PLAIN, 0o644).unwrap();
+        let spare = spool.create_spare(PLAIN, 0o644).unwrap();
         let error = spool
-            .place_spare(&spare, &path("shared/a.jpg"), 0o644)
+            .link_spare(&spare, &path("shared/a.jpg"), 0o644)
             .unwrap_err();
         assert_eq!(Errno::from_io_error(&error.source), Some(Errno::XDEV));
         assert!(!spool.root().join("shared/a.jpg").exists());

@@ -12,8 +12,8 @@ fn spool() -> (tempfile::TempDir, Spool) {
     let spool = Spool::open(&home.path().join("spool")).unwrap();
     (home, spool)
 }
-fn new(access: Access) -> Opening {
-    Opening {
+fn new(access: Access) -> OpenOptions {
+    OpenOptions {
         access,
         durability: Durability::Lazy,
     }
@@ -37,7 +37,7 @@ fn a_file_keeps_its_number_under_every_name() {
     spool
         .rename(&path("a.jpg"), &path("2026/b.jpg"), Replace::Refuse)
         .unwrap();
-    let mut file = spool.read(&path("2026/b.jpg")).unwrap();
+    let mut file = spool.open_read(&path("2026/b.jpg")).unwrap();
     let (found, stamp) = Spool::identify(&file).unwrap();
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes).unwrap();
@@ -45,7 +45,7 @@ fn a_file_keeps_its_number_under_every_name() {
         (found, stamp.size, bytes.as_slice()),
         (id, 5, b"bytes".as_slice())
     );
-    assert!(spool.read(&path("a.jpg")).unwrap_err().is_missing());
+    assert!(spool.open_read(&path("a.jpg")).unwrap_err().is_missing());
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn no_symbolic_link_leads_out_of_the_tree() {
     symlink(home.path().join("secret"), spool.root().join("link")).unwrap();
     symlink(home.path().join("outside"), spool.root().join("door")).unwrap();
     assert_eq!(
-        errno(&spool.read(&path("link")).unwrap_err()),
+        errno(&spool.open_read(&path("link")).unwrap_err()),
         Some(rustix::io::Errno::LOOP)
     );
     let inside = path("door/new");
@@ -66,7 +66,7 @@ fn no_symbolic_link_leads_out_of_the_tree() {
             .is_err()
     );
     assert!(spool.create_folder(&inside, 0o755).is_err());
-    assert!(spool.facts(&Place::At(inside)).is_err());
+    assert!(spool.metadata(&SpoolPath::Entry(inside)).is_err());
     assert!(
         spool
             .rename(&path("link"), &path("door/link"), Replace::Allow)
@@ -83,12 +83,15 @@ fn no_symbolic_link_leads_out_of_the_tree() {
     put(&spool, "folder/a.jpg", b"1");
     symlink("folder", spool.root().join("alias")).unwrap();
     assert_eq!(
-        errno(&spool.read(&path("alias/a.jpg")).unwrap_err()),
+        errno(&spool.open_read(&path("alias/a.jpg")).unwrap_err()),
         Some(rustix::io::Errno::LOOP)
     );
     assert!(spool.remove_file(&path("alias/a.jpg")).is_err());
     assert_eq!(
-        spool.facts(&Place::At(path("link"))).unwrap().kind,
+        spool
+            .metadata(&SpoolPath::Entry(path("link")))
+            .unwrap()
+            .kind,
         Kind::Link
     );
 }
@@ -106,11 +109,11 @@ fn only_a_regular_file_is_read_and_a_fifo_does_not_block() {
     )
     .unwrap();
     assert_eq!(
-        errno(&spool.read(&path("folder")).unwrap_err()),
+        errno(&spool.open_read(&path("folder")).unwrap_err()),
         Some(rustix::io::Errno::ISDIR)
     );
     assert_eq!(
-        errno(&spool.read(&path("fifo")).unwrap_err()),
+        errno(&spool.open_read(&path("fifo")).unwrap_err()),
         Some(rustix::io::Errno::INVAL)
     );
 }
@@ -152,7 +155,7 @@ fn exchange_and_refusal_are_the_disks_own() {
     spool
         .rename(&path("one"), &path("two"), Replace::Exchange)
         .unwrap();
-    let id = |name: &str| spool.facts(&Place::At(path(name))).unwrap().id;
+    let id = |name: &str| spool.metadata(&SpoolPath::Entry(path(name))).unwrap().id;
     assert_eq!((id("one"), id("two")), (two, one));
 }
 
@@ -163,7 +166,7 @@ fn a_new_file_has_the_mode_that_was_asked_for() {
         .create_file(&path("f"), new(Access::Write), 0o666)
         .unwrap();
     spool.create_folder(&path("d"), 0o777).unwrap();
-    let mode = |name: &str| spool.facts(&Place::At(path(name))).unwrap().mode;
+    let mode = |name: &str| spool.metadata(&SpoolPath::Entry(path(name))).unwrap().mode;
     assert_eq!(
         (mode("f"), mode("d")),
         (0o666, 0o777),
@@ -175,7 +178,7 @@ fn a_new_file_has_the_mode_that_was_asked_for() {
 fn attributes_reach_a_file_that_has_no_name_any_more() {
     let (_home, spool) = spool();
     put(&spool, "gone", b"still here");
-    let file = spool.read(&path("gone")).unwrap();
+    let file = spool.open_read(&path("gone")).unwrap();
     spool.remove_file(&path("gone")).unwrap();
     set_mode(&file, 0o640).unwrap();
     set_xattr(&file, OsStr::new("user.note"), b"kept", 0).unwrap();
@@ -184,9 +187,9 @@ fn attributes_reach_a_file_that_has_no_name_any_more() {
     let mut again = reopen(&file, new(Access::ReadWrite)).unwrap();
     let mut text = String::new();
     again.read_to_string(&mut text).unwrap();
-    let facts = Facts::of(&again).unwrap();
+    let facts = Metadata::of(&again).unwrap();
     assert_eq!(
-        (text.as_str(), facts.names, facts.mode),
+        (text.as_str(), facts.nlink, facts.mode),
         ("still here", 0, 0o640)
     );
 }
@@ -195,17 +198,20 @@ fn attributes_reach_a_file_that_has_no_name_any_more() {
 fn a_path_may_be_longer_with_the_root_than_the_kernel_allows() {
     let (_home, spool) = spool();
     let name = "n".repeat(255);
-    let mut folder = Place::Top;
+    let mut folder = SpoolPath::Root;
     for _ in 0..15 {
         let next = folder.join(&name).unwrap();
         spool.create_folder(&next, 0o755).unwrap();
-        folder = Place::At(next);
+        folder = SpoolPath::Entry(next);
     }
     let last = folder.join(&"m".repeat(255)).unwrap();
     assert_eq!(last.as_str().len(), LibraryPath::BYTES_MAX);
     put(&spool, last.as_str(), b"deep");
     assert_eq!(
-        Spool::identify(&spool.read(&last).unwrap()).unwrap().1.size,
+        Spool::identify(&spool.open_read(&last).unwrap())
+            .unwrap()
+            .1
+            .size,
         4
     );
     let mut met = 0;

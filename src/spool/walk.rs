@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use heirloom_protocol::LibraryPath;
 use rustix::fs::Dir;
 
-use super::{Facts, Kind, Place, Spool, SpoolError};
+use super::{Kind, Metadata, Spool, SpoolError, SpoolPath};
 use crate::journal::{FileId, Stamp};
 
 /// A folder being read, from any position that it once gave out. Positions are the disk's own, so a
@@ -60,13 +60,13 @@ impl FolderReader {
     }
 
     /// What is known of a name in this folder, now.
-    pub fn facts(&self, name: &str) -> io::Result<Facts> {
-        Facts::named(self.stream.fd()?, name)
+    pub fn metadata(&self, name: &str) -> io::Result<Metadata> {
+        Metadata::named(self.stream.fd()?, name)
     }
 
     /// What is known of the folder itself, be it without a name by now.
-    pub fn own_facts(&self) -> io::Result<Facts> {
-        Facts::of(self.stream.fd()?)
+    pub fn own_metadata(&self) -> io::Result<Metadata> {
+        Metadata::of(self.stream.fd()?)
     }
 
     /// Makes the names in it survive a power cut.
@@ -77,7 +77,7 @@ impl FolderReader {
 
 impl Spool {
     /// Opens a folder for reading its names.
-    pub fn read_folder(&self, place: &Place) -> Result<FolderReader, SpoolError> {
+    pub fn read_folder(&self, place: &SpoolPath) -> Result<FolderReader, SpoolError> {
         let folder = self.open_folder(place)?;
         let stream =
             Dir::new(folder).map_err(|source| SpoolError::within("read folder", place, source))?;
@@ -92,14 +92,14 @@ impl Spool {
     ///
     /// One folder is open at a time, so that a deep tree costs no descriptors.
     pub fn walk(&self, visit: &mut dyn FnMut(WalkStep)) {
-        self.walk_below(Place::Top, &mut |step| {
+        self.walk_below(SpoolPath::Root, &mut |step| {
             visit(step);
             ControlFlow::Continue(())
         });
     }
 
     /// Walks a part of the tree like [`Self::walk`], until the callback breaks it off.
-    pub fn walk_below(&self, place: Place, visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>) {
+    pub fn walk_below(&self, place: SpoolPath, visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>) {
         let mut waiting = vec![place];
         while let Some(place) = waiting.pop() {
             let next = match self.walk_folder(&place, &mut waiting, visit) {
@@ -114,8 +114,8 @@ impl Spool {
 
     fn walk_folder(
         &self,
-        place: &Place,
-        waiting: &mut Vec<Place>,
+        place: &SpoolPath,
+        waiting: &mut Vec<SpoolPath>,
         visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, SpoolError> {
         let failed = |source: io::Error| SpoolError::within("read folder", place, source);
@@ -133,7 +133,7 @@ impl Spool {
             let next = match meet(place, folder.as_fd(), OsStr::from_bytes(name)) {
                 Ok(Met::File(path, facts)) => visit(Ok((path, facts.id, facts.stamp()))),
                 Ok(Met::Folder(path)) => {
-                    waiting.push(Place::At(path));
+                    waiting.push(SpoolPath::Entry(path));
                     continue;
                 }
                 Ok(Met::Other) => continue,
@@ -148,13 +148,13 @@ impl Spool {
 }
 
 enum Met {
-    File(LibraryPath, Facts),
+    File(LibraryPath, Metadata),
     Folder(LibraryPath),
     /// A link or special file, or gone since its name was read.
     Other,
 }
 
-fn meet(place: &Place, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Met, SpoolError> {
+fn meet(place: &SpoolPath, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Met, SpoolError> {
     let invalid = |why: rustix::io::Errno| {
         let mut error = SpoolError::within("take the name of spooled file", place, why);
         error.path.push(name);
@@ -167,7 +167,7 @@ fn meet(place: &Place, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Met, Spoo
     let path = place
         .join(text)
         .map_err(|_| invalid(rustix::io::Errno::NAMETOOLONG))?;
-    match Facts::named(folder, text) {
+    match Metadata::named(folder, text) {
         Ok(facts) => Ok(match facts.kind {
             Kind::File => Met::File(path, facts),
             Kind::Folder => Met::Folder(path),

@@ -76,7 +76,7 @@ mod tests {
     use heirloom_protocol::LibraryPath;
 
     use super::*;
-    use crate::spool::{Access, Durability, Opening, Spool, SpoolError, reopen};
+    use crate::spool::{Access, Durability, OpenOptions, Spool, SpoolError, reopen};
 
     /// How long the kernel may take to start another thread's call.
     const SOON: Duration = Duration::from_secs(20);
@@ -108,12 +108,12 @@ mod tests {
             Spool::open(home.path()).unwrap(),
             LibraryPath::new("photo.jpg").unwrap(),
         );
-        let to = |access| Opening {
+        let to = |access| OpenOptions {
             access,
             durability: Durability::Lazy,
         };
         drop(spool.create_file(&path, to(Access::Write), 0o600).unwrap());
-        let asking = spool.read(&path).unwrap();
+        let asking = spool.open_read(&path).unwrap();
         opened_meanwhile(&asking, libc::F_RDLCK, || {
             spool.open_file(&path, to(Access::Write))
         })
@@ -125,6 +125,6 @@ mod tests {
         opened_meanwhile(&asking, libc::F_RDLCK, again).unwrap();
         drop(asking);
         let emptying = spool.open_file(&path, to(Access::Write)).unwrap();
-        opened_meanwhile(&emptying, libc::F_WRLCK, || spool.read(&path)).unwrap();
+        opened_meanwhile(&emptying, libc::F_WRLCK, || spool.open_read(&path)).unwrap();
     }
 }

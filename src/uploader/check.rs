@@ -13,7 +13,7 @@ use super::context::UploadContext;
 use super::image::{ImageError, ImageFile};
 use super::job_table::Candidate;
 use crate::background::run_blocking;
-use crate::journal::{FileRecord, FileState, JournalError, Outcome};
+use crate::journal::{FileRecord, FileState, JournalError, UploadOutcome};
 use crate::library::LibraryError;
 use crate::remote::RemoteError;
 use crate::spool::{Spool, SpoolError};
@@ -242,7 +242,7 @@ async fn settle_known(
     for (file, receipt) in looked_up {
         match receipt {
             Some(receipt) => {
-                let outcome = Outcome::BackedUp { receipt };
+                let outcome = UploadOutcome::BackedUp { receipt };
                 desk.settle_all(file.fingerprint, &outcome, |saved| &mut saved.sync_list)
                     .await;
             }
@@ -320,7 +320,7 @@ fn prove(spool: &Spool, file: &Candidate, session: &Session) -> Result<Option<Pr
 
 /// Opens a file, if it is still the one that was queued. Blocks on the disk.
 pub(super) fn open(spool: &Spool, file: &Candidate) -> Result<ImageFile, OpenError> {
-    let opened = spool.read(&file.path)?;
+    let opened = spool.open_read(&file.path)?;
     let (id, stamp) = Spool::identify(&opened).map_err(ImageError::Read)?;
     if (id, stamp) != (file.id, file.stamp) {
         return Err(ImageError::Changed.into());

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 use super::job_table::{Candidate, Reason};
 use super::state::SharedState;
 use crate::background::run_blocking;
-use crate::journal::{FileId, Journal, Outcome, Settled};
+use crate::journal::{FileId, FinishedUpload, Journal, UploadOutcome};
 use crate::library::Library;
 
 /// CompletionQueue written in one transaction, at most, and ends that may wait for it.
@@ -31,7 +31,7 @@ pub(super) type CompletionQueue = mpsc::Sender<Completion>;
 #[derive(Debug)]
 pub(super) struct Completion {
     pub(super) file: Candidate,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: UploadOutcome,
 }
 
 /// Settles until all senders are gone.
@@ -67,10 +67,10 @@ impl CompletionWriter {
     }
 
     async fn settle(&self, group: Vec<Completion>) {
-        let settled: Vec<Settled> = group.iter().map(Completion::settled).collect();
+        let settled: Vec<FinishedUpload> = group.iter().map(Completion::settled).collect();
         let journal = Arc::clone(&self.journal);
         heirloom_crash::reached(CrashPoint::ReceiptReceived);
-        match run_blocking(move || journal.settle(settled)).await {
+        match run_blocking(move || journal.finish_uploads(settled)).await {
             Ok(done) => {
                 heirloom_crash::reached(CrashPoint::ReceiptRecorded);
                 self.announce(&group, &done);
@@ -95,11 +95,11 @@ impl CompletionWriter {
                 _ if !*done => {
                     tracing::debug!(path = %end.file.path, "changed since; it is queued again");
                 }
-                Outcome::BackedUp { .. } => {
+                UploadOutcome::BackedUp { .. } => {
                     state.forget_failure(&end.file.path);
                     tracing::debug!(path = %end.file.path, fingerprint = %end.file.fingerprint, "backed up");
                 }
-                Outcome::Failed { why } => {
+                UploadOutcome::Failed { why } => {
                     tracing::warn!(fingerprint = %end.file.fingerprint, why, "a file cannot be backed up");
                     state.note_failure(&end.file.path, why.clone());
                 }
@@ -119,8 +119,8 @@ impl CompletionWriter {
 }
 
 impl Completion {
-    fn settled(&self) -> Settled {
-        Settled {
+    fn settled(&self) -> FinishedUpload {
+        FinishedUpload {
             id: self.file.id,
             stamp: self.file.stamp,
             fingerprint: self.file.fingerprint,

@@ -12,7 +12,7 @@ use super::completion::{Completion, CompletionQueue};
 use super::job_table::{Candidate, Reason};
 use super::state::{Saved, SharedState};
 use super::transport::Transport;
-use crate::journal::{Journal, Outcome};
+use crate::journal::{Journal, UploadOutcome};
 use crate::library::Library;
 use crate::spool::Spool;
 use heirloom_support::error_chain::display_chain;
@@ -40,7 +40,7 @@ impl UploadContext {
     pub(super) async fn settle_all(
         &self,
         image: Fingerprint,
-        outcome: &Outcome,
+        outcome: &UploadOutcome,
         saved: impl Fn(&mut Saved) -> &mut u64,
     ) {
         let files = {
@@ -54,7 +54,7 @@ impl UploadContext {
 
     /// All files of an image are backed up after their bytes were sent: once, for the first of
     /// them.
-    pub(super) async fn settle_sent(&self, image: Fingerprint, outcome: &Outcome) {
+    pub(super) async fn settle_sent(&self, image: Fingerprint, outcome: &UploadOutcome) {
         let files = {
             let mut state = self.board.lock();
             let files = state.roster.finish(image);
@@ -67,10 +67,10 @@ impl UploadContext {
     /// No file of this content can be backed up.
     pub(super) async fn fail_all(&self, image: Fingerprint, why: String) {
         let files = self.board.lock().roster.finish(image);
-        self.end(files, &Outcome::Failed { why }).await;
+        self.end(files, &UploadOutcome::Failed { why }).await;
     }
 
-    async fn end(&self, files: Vec<Candidate>, outcome: &Outcome) {
+    async fn end(&self, files: Vec<Candidate>, outcome: &UploadOutcome) {
         for file in files {
             let end = Completion {
                 file,

@@ -155,7 +155,7 @@ struct Notes {
 impl ProgressSink for Notes {
     fn on_range_stored(&self, range: ByteRange) {
         heirloom_crash::reached(CrashPoint::ShardAcknowledged);
-        log(self.journal.note_shard(self.image, range));
+        log(self.journal.add_shard(self.image, range));
         heirloom_crash::reached(CrashPoint::ShardRecorded);
     }
 

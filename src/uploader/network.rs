@@ -25,7 +25,7 @@ pub(super) fn detect(loopback: bool) -> LinkKind {
     }
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let interface = default_interface(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
-    interface.map_or(LinkKind::Unknown, |name| Facts::of(&name).kind())
+    interface.map_or(LinkKind::Unknown, |name| Metadata::of(&name).kind())
 }
 
 /// The interface of the default route with the lowest metric; IPv4's before IPv6's.
@@ -66,7 +66,7 @@ fn ipv6_default(line: &str) -> Option<(u32, &str)> {
 
 /// What sysfs tells about an interface.
 #[derive(Clone, Debug, Default)]
-struct Facts {
+struct Metadata {
     /// Its `type`, a number of `linux/if_arp.h`.
     hardware: Option<u32>,
     /// Its `uevent`, lines of `KEY=value`.
@@ -75,7 +75,7 @@ struct Facts {
     wireless: bool,
 }
 
-impl Facts {
+impl Metadata {
     fn of(interface: &str) -> Self {
         let folder = Path::new("/sys/class/net").join(interface);
         let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
@@ -136,7 +136,7 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
 
     #[test]
     fn an_interface_is_known_by_what_the_kernel_says_of_it() {
-        let facts = |hardware, uevent: &str, wireless| Facts {
+        let facts = |hardware, uevent: &str, wireless| Metadata {
             hardware,
             uevent: uevent.to_owned(),
             wireless,

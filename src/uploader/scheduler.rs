@@ -20,7 +20,7 @@ use super::context::UploadContext;
 use super::job::{JobOutcome, carry, carry_film};
 use super::job_table::{Candidate, Reason};
 use super::offline::Offline;
-use crate::journal::Outcome;
+use crate::journal::UploadOutcome;
 use crate::remote::{Backoff, RemoteError};
 
 /// Images in hand below which the next round is asked: enough to keep every lane busy meanwhile.
@@ -296,18 +296,18 @@ impl Scheduler {
             JobOutcome::Stored(receipt) => {
                 self.backoff.succeeded();
                 self.desk
-                    .settle_sent(image, &Outcome::BackedUp { receipt })
+                    .settle_sent(image, &UploadOutcome::BackedUp { receipt })
                     .await;
             }
             JobOutcome::Owned(receipt) => {
                 self.desk
-                    .settle_all(image, &Outcome::BackedUp { receipt }, |saved| {
+                    .settle_all(image, &UploadOutcome::BackedUp { receipt }, |saved| {
                         &mut saved.check
                     })
                     .await;
             }
             JobOutcome::Linked(receipt) => {
-                let outcome = Outcome::BackedUp { receipt };
+                let outcome = UploadOutcome::BackedUp { receipt };
                 self.desk
                     .settle_all(image, &outcome, |saved| &mut saved.instant_upload)
                     .await;

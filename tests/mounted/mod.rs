@@ -14,7 +14,7 @@ use std::process::Command;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use heirloom::intake::{FileStatus, StateWord};
+use heirloom::intake::{BackupState, FileStatus};
 use heirloom::journal::FileId;
 use heirloom::mount::{ChangeListener, IoMode, Mount, MountError, MountOptions};
 use heirloom::spool::Spool;
@@ -206,7 +206,7 @@ impl ChangeListener for Shared {
     }
     fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
         FileStatus {
-            state: StateWord::Pending,
+            state: BackupState::Pending,
             fingerprint: None,
             progress: None,
             why: None,

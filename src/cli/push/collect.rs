@@ -60,7 +60,7 @@ impl Collected {
         } else if !facts.is_file() {
             self.leave_out(path, "not an ordinary file");
         } else if let Some(why) =
-            intake::left_out(accept, &place, &head(path).with_context(unreadable)?)
+            intake::skip_reason(accept, &place, &head(path).with_context(unreadable)?)
         {
             self.leave_out(path, &why);
         } else {

@@ -24,7 +24,7 @@ async fn a_photo_gives_its_room_up_and_comes_back_when_it_is_read() {
     let house = House::new().await;
     let content = photo(2_000_000);
     let id = house.backed_up("a.jpg", &content);
-    let stamp = Spool::identify(&house.spool.read(&path("a.jpg")).unwrap())
+    let stamp = Spool::identify(&house.spool.open_read(&path("a.jpg")).unwrap())
         .unwrap()
         .1;
     let freed = free(&house, &[]).await;
@@ -43,7 +43,7 @@ async fn a_photo_gives_its_room_up_and_comes_back_when_it_is_read() {
         .until("the end", |house| house.placeholder("a.jpg").is_none())
         .await;
     assert_eq!(
-        Spool::identify(&house.spool.read(&path("a.jpg")).unwrap())
+        Spool::identify(&house.spool.open_read(&path("a.jpg")).unwrap())
             .unwrap()
             .1,
         stamp
@@ -155,7 +155,7 @@ async fn bytes_that_are_not_what_was_backed_up_are_kept_whatever_their_size_and_
     let place = house.spool.root().join("a.jpg");
     let changed = photo(200_001)[..200_000].to_vec();
     std::fs::write(&place, &changed).unwrap();
-    let file = house.spool.read(&path("a.jpg")).unwrap();
+    let file = house.spool.open_read(&path("a.jpg")).unwrap();
     Placeholder::new(Fingerprint::of(b""), stamp)
         .restore_time(&file)
         .unwrap();
@@ -176,7 +176,7 @@ async fn a_photo_whose_time_was_set_since_its_backup_keeps_its_bytes_until_the_l
         ..house.journal.file(id).unwrap().unwrap().stamp
     };
     Placeholder::new(Fingerprint::of(b""), stamp)
-        .restore_time(&house.spool.read(&path("a.jpg")).unwrap())
+        .restore_time(&house.spool.open_read(&path("a.jpg")).unwrap())
         .unwrap();
     assert!(matches!(
         reason(&free(&house, &[]).await),
@@ -208,7 +208,7 @@ async fn only_what_was_named_goes() {
     }
     assert_eq!(free(&house, &["trip"]).await.files, 2);
     assert_eq!(house.placeholder("tripod.jpg"), None);
-    let long_ago = crate::spool::Moment {
+    let long_ago = crate::spool::Timespec {
         seconds: 1,
         nanoseconds: 0,
     };
@@ -230,7 +230,7 @@ async fn room_is_made_without_the_network_by_those_that_were_not_used_for_long()
         house.backed_up(name, &photo(20_000_000 + number));
     }
     let used = |name: &str, seconds| {
-        let file = house.spool.read(&path(name)).unwrap();
+        let file = house.spool.open_read(&path(name)).unwrap();
         let at = rustix::fs::Timespec {
             tv_sec: seconds,
             tv_nsec: 0,
@@ -287,7 +287,7 @@ async fn with_a_receipt_for_other_bytes_no_room_is_made() {
     let receipt = crate::remote::fake::receipt(&content);
     house
         .journal
-        .keep_receipts(vec![Receipt {
+        .add_receipts(vec![Receipt {
             size: receipt.size - 1,
             ..receipt
         }])

@@ -81,7 +81,7 @@ async fn bytes_that_are_not_the_photo_never_become_its_content() {
         .expect("it is still a placeholder");
     assert!(found.held.is_empty(), "nothing of it is believed");
     assert_eq!(
-        crate::spool::Facts::of(&file).unwrap().blocks,
+        crate::spool::Metadata::of(&file).unwrap().blocks,
         0,
         "nothing of it is kept"
     );
@@ -126,7 +126,7 @@ async fn a_file_that_is_emptied_is_never_written_to_again() {
         .spool
         .open_file(
             &path("a.jpg"),
-            Opening {
+            OpenOptions {
                 access: Access::ReadWrite,
                 ..READING
             },

@@ -123,7 +123,7 @@ async fn a_restart_just_before_the_end_costs_no_byte() {
         .spool
         .open_file(
             &path("a.jpg"),
-            Opening {
+            OpenOptions {
                 access: Access::ReadWrite,
                 ..READING
             },
@@ -132,7 +132,7 @@ async fn a_restart_just_before_the_end_costs_no_byte() {
     file.write_all_at(&content, 0).unwrap();
     let mut found = house.placeholder("a.jpg").unwrap();
     found.held = heirloom_protocol::RangeSet::whole(50_000);
-    found.declare(&file).unwrap();
+    found.write_to(&file).unwrap();
     let opened = house.open("a.jpg");
     house
         .until("the end", |house| house.placeholder("a.jpg").is_none())
@@ -170,13 +170,15 @@ async fn a_photo_that_is_read_only_for_its_owner_comes_back_too() {
     let house = House::new().await;
     let content = photo(200_000);
     house.absent("a.jpg", &content);
-    crate::spool::set_mode(house.spool.read(&path("a.jpg")).unwrap(), 0o400).unwrap();
+    crate::spool::set_mode(house.spool.open_read(&path("a.jpg")).unwrap(), 0o400).unwrap();
     assert_eq!(house.read("a.jpg", 0, 200_000).await.unwrap(), content);
     house
         .until("the end", |house| house.placeholder("a.jpg").is_none())
         .await;
     assert_eq!(
-        crate::spool::Facts::of(house.open("a.jpg").1).unwrap().mode,
+        crate::spool::Metadata::of(house.open("a.jpg").1)
+            .unwrap()
+            .mode,
         0o400
     );
 }
@@ -194,7 +196,7 @@ async fn a_time_that_its_owner_sets_is_kept_when_the_photo_comes() {
     whole(&opened).await.unwrap();
     assert_eq!(Spool::identify(&file).unwrap().1, stamp);
     house.absent("b.jpg", &photo(1000));
-    let file = house.spool.read(&path("b.jpg")).unwrap();
+    let file = house.spool.open_read(&path("b.jpg")).unwrap();
     house
         .fetcher
         .set_mtime(

@@ -28,9 +28,9 @@ fn a_photo_is_pending_while_the_journal_fails_and_promised_when_it_is_well_again
     let id = write_in_vain(&house, &disk, "a.jpg");
     assert_eq!(
         house.intake().status(id, &path("a.jpg")).state,
-        StateWord::Pending
+        BackupState::Pending
     );
-    assert!(house.intake().busy(), "who waits for it goes on waiting");
+    assert!(house.intake().is_busy(), "who waits for it goes on waiting");
     disk.heal();
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("a.jpg")));

@@ -65,9 +65,9 @@ fn whatever_the_mount_tells_of_is_taken_as_it_is() {
     // Closed, and not looked at before we ended: its mark vouches for it.
     house.kill();
     fs::write(house.place("closed.jpg"), cut("closed")).unwrap();
-    let marker = Marker::of_this_boot().unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
     marker
-        .closed(
+        .mark_closed(
             &fs::File::options()
                 .write(true)
                 .open(house.place("closed.jpg"))
@@ -126,7 +126,7 @@ fn nobody_vouches_for_a_photo_while_it_is_written() {
     let house = house_with_a_cut_photo();
     house
         .intake()
-        .writing(house.id("cut.jpg"), &path("cut.jpg"));
+        .opened_for_write(house.id("cut.jpg"), &path("cut.jpg"));
     let retried = house.intake().retry(&[]).unwrap();
     assert!(
         matches!(retried.refused.as_slice(), [(_, RetryError::InUse)]),

@@ -65,7 +65,7 @@ fn exchanged_photos_keep_their_states_and_are_not_read_again() {
         let status = house.intake().status(house.id(name), &path(name));
         assert_eq!(
             status.state,
-            StateWord::BackedUp,
+            BackupState::BackedUp,
             "at once, before it is followed"
         );
     }

@@ -15,7 +15,7 @@ fn a_photo_saved_under_a_temporary_name_and_renamed_is_promised() {
     house.rename("b.jpg.part", "b.jpg");
     assert_eq!(
         house.intake().status(id, &path("b.jpg")).state,
-        StateWord::Pending
+        BackupState::Pending
     );
     house.settle();
     assert_eq!(house.state("b.jpg"), pending(&photo("download")));
@@ -190,7 +190,7 @@ fn a_photo_that_is_hidden_stays_in_the_library() {
     let id = house.id(".d/a.jpg");
     assert_eq!(
         house.intake().status(id, &path(".d/a.jpg")).state,
-        StateWord::Local
+        BackupState::Local
     );
     house.wait("it to be judged", |house| {
         house
@@ -209,7 +209,7 @@ fn a_removed_photo_goes_to_the_trash_of_the_library() {
     let id = house.write("a.jpg", &photo("a"));
     house.write("never.jpg", &photo("never"));
     house.settle();
-    house.journal().settle(Vec::new()).unwrap();
+    house.journal().finish_uploads(Vec::new()).unwrap();
     house.remove("never.jpg");
     house.settle();
     assert_eq!(house.empty_outbox(), [], "it was never there");
@@ -251,14 +251,14 @@ fn a_photo_that_is_looked_for_between_its_renaming_and_the_word_of_it_keeps_its_
     house.settle();
     house.back_up_all();
     house.empty_outbox();
-    house.intake().touched(id, &path("a.jpg"));
+    house.intake().changed(id, &path("a.jpg"));
     fs::rename(house.place("a.jpg"), house.place("b.jpg")).unwrap();
     house.wait("a worker to miss it", |house| {
         house.intake().inside().desk.state().notes.is_missing(id)
     });
     house
         .intake()
-        .renamed_file(id, &path("a.jpg"), &path("b.jpg"), None);
+        .file_renamed(id, &path("a.jpg"), &path("b.jpg"), None);
     house.settle();
     assert_eq!(house.state("b.jpg"), backed_up(&photo("a")));
     assert_eq!(house.empty_outbox(), [moved("a.jpg", "b.jpg")]);
@@ -269,7 +269,7 @@ fn a_note_that_leads_nowhere_has_the_tree_compared() {
     let house = House::new();
     let id = house.put("b.jpg");
     // As a comparison notes it that met it under a name which changed that moment.
-    house.intake().touched(id, &path("a.jpg"));
+    house.intake().changed(id, &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("b.jpg"), pending(&photo("b.jpg")));
 }
@@ -281,12 +281,12 @@ fn a_name_told_late_does_not_lead_a_new_file_astray() {
     // Renamed and removed before anything is followed; then its number comes back, as ext4 gives it
     // again at once.
     let old = house.put("c.jpg");
-    house.intake().touched(old, &path("a.jpg"));
+    house.intake().changed(old, &path("a.jpg"));
     house
         .intake()
-        .renamed_file(old, &path("a.jpg"), &path("b.jpg"), None);
+        .file_renamed(old, &path("a.jpg"), &path("b.jpg"), None);
     house.intake().removed(old, &path("b.jpg"));
-    house.intake().touched(old, &path("c.jpg"));
+    house.intake().changed(old, &path("c.jpg"));
     drop(ledger);
     house.settle();
     assert_eq!(house.state("c.jpg"), pending(&photo("c.jpg")));

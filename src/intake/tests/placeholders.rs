@@ -49,11 +49,11 @@ fn a_placeholder_without_a_journal_is_found_as_that_and_never_queued() {
     let status = house.intake().status(id, &path("a.jpg"));
     assert_eq!(
         (status.state, status.fingerprint),
-        (StateWord::Placeholder, Some(Fingerprint::of(AFAR)))
+        (BackupState::Placeholder, Some(Fingerprint::of(AFAR)))
     );
     assert_eq!(
         house.intake().status(hidden, &path(".hidden.jpg")).state,
-        StateWord::Placeholder
+        BackupState::Placeholder
     );
     assert_eq!(
         house.intake().tally().placeholder,
@@ -73,8 +73,8 @@ fn a_placeholder_is_neither_torn_nor_an_image_whatever_happens_to_it() {
         .write(true)
         .open(house.place("a.jpg"))
         .unwrap();
-    house.spool.marker().opened(&file).unwrap();
-    house.intake().touched(id, &path("a.jpg"));
+    house.spool.marker().mark_open(&file).unwrap();
+    house.intake().changed(id, &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("a.jpg"), absent());
     house.rename("a.jpg", "b.part");
@@ -117,7 +117,7 @@ fn a_placeholder_that_was_being_filled_gets_its_time_back() {
     house.open();
     house.settle();
     assert_eq!(house.state("a.jpg"), absent());
-    let (_, stamp) = Spool::identify(&house.spool.read(&path("a.jpg")).unwrap()).unwrap();
+    let (_, stamp) = Spool::identify(&house.spool.open_read(&path("a.jpg")).unwrap()).unwrap();
     assert_eq!(stamp, placeholder().stamp);
 }
 
@@ -163,7 +163,7 @@ fn a_file_that_became_a_placeholder_while_it_was_read_is_not_believed() {
         .write(true)
         .open(house.place("a.jpg"))
         .unwrap();
-    Placeholder::hollow_out(&file, Fingerprint::of(AFAR), 0).unwrap();
+    Placeholder::evict_data(&file, Fingerprint::of(AFAR), 0).unwrap();
     let found = look.sync(Fingerprint::of(b"holes"));
     assert!(
         matches!(found, super::super::look::Found::Changed),

@@ -7,17 +7,17 @@ fn a_closed_photo_is_promised() {
     let house = House::new();
     let content = photo("a");
     let id = house.write("a.jpg", &content);
-    assert!(house.intake().busy());
+    assert!(house.intake().is_busy());
     assert_eq!(
         house.intake().status(id, &path("a.jpg")).state,
-        StateWord::Pending
+        BackupState::Pending
     );
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&content));
     let status = house.intake().status(id, &path("a.jpg"));
     assert_eq!(
         (status.state, status.fingerprint),
-        (StateWord::Pending, Some(Fingerprint::of(&content)))
+        (BackupState::Pending, Some(Fingerprint::of(&content)))
     );
 }
 
@@ -25,14 +25,14 @@ fn a_closed_photo_is_promised() {
 fn an_open_file_is_left_alone_and_keeps_others_waiting_for_nothing() {
     let house = House::new();
     let id = house.write("a.jpg", &photo("a"));
-    house.intake().writing(id, &path("a.jpg"));
+    house.intake().opened_for_write(id, &path("a.jpg"));
     house.write("b.jpg", &photo("b"));
     house.wait("b to be promised", |house| {
         house.record(house.id("b.jpg")).is_some()
     });
     assert_eq!(house.record(id), None);
-    assert!(house.intake().busy());
-    house.intake().written(id, &path("a.jpg"));
+    assert!(house.intake().is_busy());
+    house.intake().closed_after_write(id, &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("a")));
 }
@@ -75,7 +75,7 @@ fn what_is_no_photo_stays_local_and_says_why() {
         let status = house.intake().status(id, &path(name));
         assert_eq!(
             (status.state, status.why.as_deref()),
-            (StateWord::Local, Some(why))
+            (BackupState::Local, Some(why))
         );
     }
     house.settle();
@@ -91,7 +91,7 @@ fn a_file_changed_after_it_was_promised_is_promised_again() {
     let id = house.write("a.jpg", &photo("after"));
     assert_eq!(
         house.intake().status(id, &path("a.jpg")).state,
-        StateWord::Pending
+        BackupState::Pending
     );
     let tally = house.intake().tally();
     assert_eq!(
@@ -108,8 +108,8 @@ fn a_photo_that_was_only_opened_stays_backed_up() {
     let id = house.write("a.jpg", &photo("a"));
     house.settle();
     house.back_up_all();
-    house.intake().writing(id, &path("a.jpg"));
-    house.intake().written(id, &path("a.jpg"));
+    house.intake().opened_for_write(id, &path("a.jpg"));
+    house.intake().closed_after_write(id, &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("a.jpg"), backed_up(&photo("a")));
 }
@@ -165,7 +165,7 @@ fn a_number_used_again_is_a_new_file() {
     let id = house.write("a.jpg", &photo("a"));
     house.settle();
     house.intake().removed(id, &path("a.jpg"));
-    house.intake().touched(id, &path("a.jpg"));
+    house.intake().changed(id, &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("a")));
 }
@@ -177,7 +177,7 @@ fn no_promise_is_lost_to_a_kill() {
     house.settle();
     house.write("closed.jpg", &photo("c"));
     let open = house.write("open.jpg", &photo("o"));
-    house.intake().writing(open, &path("open.jpg"));
+    house.intake().opened_for_write(open, &path("open.jpg"));
     house.kill();
     house.open();
     house.settle();
@@ -239,7 +239,7 @@ fn more_changes_than_can_be_noted_are_found_by_comparing() {
     for number in 0..500 {
         house.write(&format!("{number}.jpg"), &photo(&number.to_string()));
     }
-    assert!(house.intake().busy());
+    assert!(house.intake().is_busy());
     house.settle();
     assert_eq!(house.intake().tally().pending.files, 500);
     assert_eq!(house.intake().tally(), house.recount());

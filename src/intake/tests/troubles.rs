@@ -23,7 +23,7 @@ fn glance(house: &House, name: &str) -> Glance {
 
 fn put(house: &House, name: &str, content: &[u8]) -> (FileId, Stamp) {
     fs::write(house.place(name), content).unwrap();
-    Spool::identify(&house.spool.read(&path(name)).unwrap()).unwrap()
+    Spool::identify(&house.spool.open_read(&path(name)).unwrap()).unwrap()
 }
 
 #[test]
@@ -41,14 +41,14 @@ fn a_file_that_cannot_be_read_says_so_and_is_tried_again() {
     let status = house.intake().status(id, &path("a.jpg"));
     assert_eq!(
         (status.state, status.fingerprint),
-        (StateWord::Failed, None)
+        (BackupState::Failed, None)
     );
     assert!(
         status
             .why
             .is_some_and(|why| why.contains("Input/output error"))
     );
-    assert!(!house.intake().busy(), "nobody waits for it");
+    assert!(!house.intake().is_busy(), "nobody waits for it");
     assert_eq!(house.intake().tally(), house.recount());
     // A second later the disk answers again.
     house.wait("the second look", |house| {
@@ -75,7 +75,7 @@ fn a_file_that_could_not_be_stored_is_never_promised_until_it_is_written_again()
     house.settle();
     assert_eq!(
         house.intake().status(id, &path("a.jpg")).state,
-        StateWord::Failed
+        BackupState::Failed
     );
     house.write("a.jpg", &photo("again"));
     house.settle();
@@ -85,10 +85,10 @@ fn a_file_that_could_not_be_stored_is_never_promised_until_it_is_written_again()
 #[test]
 fn a_torn_photo_is_flagged_and_never_promised() {
     let mut house = House::new();
-    let marker = Marker::of_this_boot().unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
     put(&house, "a.jpg", &photo("half a pho"));
     marker
-        .opened(
+        .mark_open(
             &fs::File::options()
                 .write(true)
                 .open(house.place("a.jpg"))
@@ -99,20 +99,24 @@ fn a_torn_photo_is_flagged_and_never_promised() {
     house.open();
     house.settle();
     let status = house.intake().status(house.id("a.jpg"), &path("a.jpg"));
-    assert_eq!(status.state, StateWord::Failed);
+    assert_eq!(status.state, BackupState::Failed);
     assert!(status.why.is_some_and(|why| why.contains("copy it again")));
     // Its owner does.
-    house.intake().writing(house.id("a.jpg"), &path("a.jpg"));
+    house
+        .intake()
+        .opened_for_write(house.id("a.jpg"), &path("a.jpg"));
     put(&house, "a.jpg", &photo("whole"));
     marker
-        .closed(
+        .mark_closed(
             &fs::File::options()
                 .write(true)
                 .open(house.place("a.jpg"))
                 .unwrap(),
         )
         .unwrap();
-    house.intake().written(house.id("a.jpg"), &path("a.jpg"));
+    house
+        .intake()
+        .closed_after_write(house.id("a.jpg"), &path("a.jpg"));
     house.settle();
     assert_eq!(house.state("a.jpg"), pending(&photo("whole")));
     let marks = crate::spool::list_xattrs(fs::File::open(house.place("a.jpg")).unwrap()).unwrap();
@@ -122,11 +126,11 @@ fn a_torn_photo_is_flagged_and_never_promised() {
 #[test]
 fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
     let mut house = House::new();
-    let marker = Marker::of_this_boot().unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
     for (name, rest) in [("empty.jpg", vec![]), ("zeros.jpg", vec![0; 4096])] {
         put(&house, name, &rest);
         marker
-            .opened(
+            .mark_open(
                 &fs::File::options()
                     .write(true)
                     .open(house.place(name))
@@ -140,7 +144,7 @@ fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
     for name in ["empty.jpg", "zeros.jpg"] {
         assert_eq!(
             house.intake().status(house.id(name), &path(name)).state,
-            StateWord::Failed,
+            BackupState::Failed,
             "{name}"
         );
     }
@@ -149,17 +153,17 @@ fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
 #[test]
 fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
     let house = House::new();
-    let marker = Marker::of_this_boot().unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
     let id = put(&house, "notes.txt", b"notes").0;
     marker
-        .closed(
+        .mark_closed(
             &fs::File::options()
                 .write(true)
                 .open(house.place("notes.txt"))
                 .unwrap(),
         )
         .unwrap();
-    house.intake().touched(id, &path("notes.txt"));
+    house.intake().changed(id, &path("notes.txt"));
     house.settle();
     assert_eq!(house.state("notes.txt"), local("not an image"));
     assert!(
@@ -172,14 +176,14 @@ fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
 #[test]
 fn what_is_left_for_its_name_keeps_its_mark_for_the_next_name() {
     let house = House::new();
-    let marker = Marker::of_this_boot().unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
     let id = put(&house, ".a.jpg", &photo("a")).0;
     let file = fs::File::options()
         .write(true)
         .open(house.place(".a.jpg"))
         .unwrap();
-    marker.closed(&file).unwrap();
-    house.intake().touched(id, &path(".a.jpg"));
+    marker.mark_closed(&file).unwrap();
+    house.intake().changed(id, &path(".a.jpg"));
     house.settle();
     assert_eq!(house.state(".a.jpg"), local("hidden file"));
     assert!(
@@ -196,7 +200,12 @@ fn a_file_that_a_program_can_still_write_without_us_is_not_promised() {
         .write(true)
         .open(house.place("a.jpg"))
         .unwrap();
-    house.intake().inside().marker.opened_live(&mapped).unwrap();
+    house
+        .intake()
+        .inside()
+        .marker
+        .mark_open_passthrough(&mapped)
+        .unwrap();
     let glance = glance(&house, "a.jpg");
     let found = house
         .intake()
@@ -244,7 +253,7 @@ fn no_mark_is_taken_off_a_file_that_was_opened_again() {
     thread::scope(|scope| {
         let order = desk.seal(&glance, || {
             scope.spawn(move || {
-                house.intake().writing(id, &path("a.jpg"));
+                house.intake().opened_for_write(id, &path("a.jpg"));
                 noted.send(()).unwrap();
             });
             // The writer has come; its note waits for us, and we for nothing but to see that.
@@ -254,7 +263,7 @@ fn no_mark_is_taken_off_a_file_that_was_opened_again() {
     });
     assert_eq!(was_noted.recv_timeout(PATIENCE), Ok(()));
     assert_eq!(desk.seal(&glance, || ()), None, "opened again");
-    house.intake().written(id, &path("a.jpg"));
+    house.intake().closed_after_write(id, &path("a.jpg"));
     house.settle();
 }
 
@@ -327,7 +336,7 @@ fn what_was_told_is_followed_before_anything_is_promised() {
     let directory = tempfile::tempdir().unwrap();
     let spool = Spool::open(&directory.path().join("spool")).unwrap();
     let journal = Arc::new(Journal::open(&directory.path().join("journal.redb")).unwrap());
-    let marker = Marker::of_this_boot().unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
     let inside = Inside::new(
         spool.clone(),
         marker,
@@ -337,7 +346,7 @@ fn what_was_told_is_followed_before_anything_is_promised() {
         NOTES_MAX,
     );
     fs::write(spool.root().join("new.jpg"), photo("new")).unwrap();
-    let (id, stamp) = Spool::identify(&spool.read(&path("new.jpg")).unwrap()).unwrap();
+    let (id, stamp) = Spool::identify(&spool.open_read(&path("new.jpg")).unwrap()).unwrap();
     // A file of the same number was backed up and is removed; the removal is told and not followed
     // yet.
     let state = backed_up(&photo("old"));

@@ -113,7 +113,7 @@ fn no_altered_byte_gets_past_a_start_in_doubt() {
         assert_eq!(files.len(), if journal.was_rebuilt() { 0 } else { 500 });
         journal.pending(100, 100, &HashSet::new()).unwrap();
         journal.record(vec![pending(7), pending(1000)]).unwrap();
-        journal.settle(vec![delivered(7)]).unwrap();
+        journal.finish_uploads(vec![delivered(7)]).unwrap();
         journal.close().unwrap();
     }
 }

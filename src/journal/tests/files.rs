@@ -41,15 +41,15 @@ fn everything_written_is_there_after_reopening() {
     journal
         .record(vec![pending(1), pending(2), pending(3), backed_up(4)])
         .unwrap();
-    journal.settle(vec![delivered(2)]).unwrap();
+    journal.finish_uploads(vec![delivered(2)]).unwrap();
     journal
-        .follow(vec![NameStep::Rename {
+        .update_names(vec![NameUpdate::Rename {
             id: FileId(3),
             to: path(33),
         }])
         .unwrap();
-    journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
-    journal.note_shard(fingerprint(1), range(10, 30)).unwrap();
+    journal.add_shard(fingerprint(1), range(0, 10)).unwrap();
+    journal.add_shard(fingerprint(1), range(10, 30)).unwrap();
     journal
         .queue_names(vec![NameChange::Remove { path: path(9) }])
         .unwrap();
@@ -140,7 +140,7 @@ fn a_delivery_settles_only_the_file_that_was_delivered() {
     journal
         .record(vec![pending(1), pending(2), pending(3), backed_up(4)])
         .unwrap();
-    journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
+    journal.add_shard(fingerprint(1), range(0, 10)).unwrap();
     let mut touched = pending(1);
     touched.1.stamp.mtime_ns += 1;
     let mut rewritten = pending(2);
@@ -152,7 +152,7 @@ fn a_delivery_settles_only_the_file_that_was_delivered() {
         .unwrap();
 
     let answers = journal
-        .settle(vec![
+        .finish_uploads(vec![
             delivered(1),
             delivered(2),
             delivered(3),
@@ -180,39 +180,42 @@ fn only_what_was_meant_is_restated() {
         FileState::BackedUp { fingerprint: image },
         FileState::Placeholder { fingerprint: image },
     );
-    let restated = Restated {
+    let restated = StateUpdate {
         id: FileId(1),
         stamp,
         from,
         to,
     };
     let wrong = [
-        Restated {
+        StateUpdate {
             id: FileId(2),
             ..restated.clone()
         },
-        Restated {
+        StateUpdate {
             id: FileId(3),
             ..restated.clone()
         },
-        Restated {
+        StateUpdate {
             stamp: Stamp {
                 mtime_ns: stamp.mtime_ns + 1,
                 ..stamp
             },
             ..restated.clone()
         },
-        Restated {
+        StateUpdate {
             from: FileState::BackedUp {
                 fingerprint: fingerprint(2),
             },
             ..restated.clone()
         },
     ];
-    assert_eq!(journal.restate(wrong.to_vec()).unwrap(), [false; 4]);
+    assert_eq!(journal.update_state(wrong.to_vec()).unwrap(), [false; 4]);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(backed_up(1).1));
     assert_eq!(journal.file(FileId(2)).unwrap(), Some(pending(2).1));
-    assert_eq!(journal.restate(vec![restated.clone()]).unwrap(), [true]);
+    assert_eq!(
+        journal.update_state(vec![restated.clone()]).unwrap(),
+        [true]
+    );
     assert_eq!(journal.file(FileId(1)).unwrap().unwrap().state, restated.to);
 }
 
@@ -224,14 +227,14 @@ fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
         signature: Some(Signature::from([7; 64])),
         ..receipt(1)
     };
-    journal.keep_receipts(vec![signed]).unwrap();
-    journal.keep_receipts(vec![receipt(1)]).unwrap();
+    journal.add_receipts(vec![signed]).unwrap();
+    journal.add_receipts(vec![receipt(1)]).unwrap();
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(signed));
     let other = Receipt {
         stored_at_ms: signed.stored_at_ms + 1,
         ..receipt(1)
     };
-    journal.keep_receipts(vec![other]).unwrap();
+    journal.add_receipts(vec![other]).unwrap();
     assert_eq!(
         journal.receipt(fingerprint(1)).unwrap(),
         Some(other),
@@ -243,8 +246,8 @@ fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
 fn of_an_image_with_a_receipt_no_shards_are_noted() {
     let house = house();
     let journal = house.open();
-    journal.keep_receipts(vec![receipt(1)]).unwrap();
-    journal.note_shard(fingerprint(1), range(0, 10)).unwrap();
+    journal.add_receipts(vec![receipt(1)]).unwrap();
+    journal.add_shard(fingerprint(1), range(0, 10)).unwrap();
     assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
 }
 
@@ -253,12 +256,12 @@ fn a_failed_delivery_leaves_the_queue_and_says_why() {
     let house = house();
     let journal = house.open();
     journal.record(vec![pending(1)]).unwrap();
-    let outcome = Outcome::Failed {
+    let outcome = UploadOutcome::Failed {
         why: "too large for this server".to_owned(),
     };
     assert_eq!(
         journal
-            .settle(vec![Settled {
+            .finish_uploads(vec![FinishedUpload {
                 outcome,
                 ..delivered(1)
             }])
@@ -310,7 +313,7 @@ fn a_confirmation_that_comes_late_takes_nothing_else_out_of_the_outbox() {
 fn the_servers_word_replaces_the_shard_list() {
     let house = house();
     let journal = house.open();
-    journal.note_shard(fingerprint(1), range(0, 100)).unwrap();
+    journal.add_shard(fingerprint(1), range(0, 100)).unwrap();
     let word = RangeSet::from(range(50, 60));
     journal.replace_shards(fingerprint(1), &word).unwrap();
     assert_eq!(journal.shards(fingerprint(1)).unwrap(), word);
@@ -318,7 +321,7 @@ fn the_servers_word_replaces_the_shard_list() {
         .replace_shards(fingerprint(1), &RangeSet::new())
         .unwrap();
     assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
-    journal.settle(vec![delivered(1)]).unwrap();
+    journal.finish_uploads(vec![delivered(1)]).unwrap();
     journal.forget_receipts(vec![fingerprint(1)]).unwrap();
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
 }
@@ -340,19 +343,25 @@ fn a_closed_journal_says_so() {
 fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
     let house = house();
     let journal = house.open();
-    assert_eq!(journal.bind("home/anna").unwrap(), Bound::First);
+    assert_eq!(
+        journal.bind_server("home/anna").unwrap(),
+        BindOutcome::First
+    );
     journal.record(vec![pending(1), pending(2)]).unwrap();
-    journal.settle(vec![delivered(1)]).unwrap();
-    journal.note_shard(fingerprint(2), range(0, 10)).unwrap();
+    journal.finish_uploads(vec![delivered(1)]).unwrap();
+    journal.add_shard(fingerprint(2), range(0, 10)).unwrap();
     journal
         .confirm_names(vec![], vec![(path(1), Some(7))])
         .unwrap();
-    assert_eq!(journal.bind("home/anna").unwrap(), Bound::Same);
+    assert_eq!(journal.bind_server("home/anna").unwrap(), BindOutcome::Same);
     assert_eq!(journal.tally().backed_up.files, 1);
     drop(journal);
 
     let journal = house.open();
-    assert_eq!(journal.bind("club/anna").unwrap(), Bound::Other);
+    assert_eq!(
+        journal.bind_server("club/anna").unwrap(),
+        BindOutcome::Other
+    );
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
     assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [1, 2]);
     assert_eq!(
@@ -408,35 +417,35 @@ fn the_library_hears_of_the_names_that_it_knows_and_of_no_others() {
         .confirm_names(vec![], vec![(path(3), Some(7))])
         .unwrap();
     let known = journal
-        .follow(vec![
-            NameStep::Move {
+        .update_names(vec![
+            NameUpdate::Move {
                 id: one,
                 to: path(11),
             },
-            NameStep::Move {
+            NameUpdate::Move {
                 id: one,
                 to: path(11),
             },
-            NameStep::Move {
+            NameUpdate::Move {
                 id: two,
                 to: path(12),
             },
-            NameStep::Move {
+            NameUpdate::Move {
                 id: three,
                 to: path(13),
             },
-            NameStep::Rename {
+            NameUpdate::Rename {
                 id: four,
                 to: path(14),
             },
-            NameStep::Place {
+            NameUpdate::Put {
                 id: four,
                 to: path(15),
             },
-            NameStep::Remove { id: two },
-            NameStep::Remove { id: one },
-            NameStep::Forget { id: four },
-            NameStep::Move {
+            NameUpdate::Remove { id: two },
+            NameUpdate::Remove { id: one },
+            NameUpdate::Forget { id: four },
+            NameUpdate::Move {
                 id: FileId(99),
                 to: path(9),
             },

@@ -158,7 +158,7 @@ fn a_record_that_cannot_be_read_hides_no_other_and_can_be_written_anew() {
         ids(&journal.pending(9, 9, &HashSet::new()).unwrap()),
         [3, 1]
     );
-    assert_eq!(journal.settle(vec![delivered(2)]).unwrap(), [false]);
+    assert_eq!(journal.finish_uploads(vec![delivered(2)]).unwrap(), [false]);
     journal.record(vec![pending(2)]).unwrap();
     assert_eq!(
         ids(&journal.pending(9, 9, &HashSet::new()).unwrap()),

@@ -35,12 +35,12 @@ fn a_name_in_the_library_moves_with_its_file() {
     journal
         .confirm_names(vec![], vec![(path(3), Some(7))])
         .unwrap();
-    let step = |id| NameStep::Move {
+    let step = |id| NameUpdate::Move {
         id: FileId(id),
         to: path(id + 10),
     };
     let known = journal
-        .follow(vec![step(1), step(2), step(3), step(4)])
+        .update_names(vec![step(1), step(2), step(3), step(4)])
         .unwrap();
     assert_eq!(
         known,
@@ -62,13 +62,13 @@ fn steps_are_followed_in_their_order() {
     journal.record(vec![backed_up(1)]).unwrap();
     let id = FileId(1);
     let steps = vec![
-        NameStep::Move { id, to: path(2) },
-        NameStep::Move { id, to: path(2) },
-        NameStep::Rename { id, to: path(3) },
-        NameStep::Remove { id },
-        NameStep::Move { id, to: path(4) },
+        NameUpdate::Move { id, to: path(2) },
+        NameUpdate::Move { id, to: path(2) },
+        NameUpdate::Rename { id, to: path(3) },
+        NameUpdate::Remove { id },
+        NameUpdate::Move { id, to: path(4) },
     ];
-    journal.follow(steps).unwrap();
+    journal.update_names(steps).unwrap();
     assert_eq!(
         outbox(&journal),
         [moved(1, 2), NameChange::Remove { path: path(3) }]
@@ -81,11 +81,11 @@ fn steps_are_followed_in_their_order() {
 fn a_file_whose_old_name_is_taken_is_put_under_its_new_one() {
     let (_folder, journal) = open();
     journal.record(vec![backed_up(1), pending(2)]).unwrap();
-    let step = |id| NameStep::Place {
+    let step = |id| NameUpdate::Put {
         id: FileId(id),
         to: path(id + 10),
     };
-    journal.follow(vec![step(1), step(2)]).unwrap();
+    journal.update_names(vec![step(1), step(2)]).unwrap();
     let mtime_ns = backed_up(1).1.stamp.mtime_ns;
     let put = NameChange::Put {
         path: path(11),
@@ -102,12 +102,12 @@ fn what_is_only_forgotten_stays_in_the_library() {
         .record(vec![backed_up(1), pending(2), backed_up(3)])
         .unwrap();
     let steps = vec![
-        NameStep::Forget { id: FileId(1) },
-        NameStep::Remove { id: FileId(2) },
-        NameStep::Remove { id: FileId(3) },
-        NameStep::Remove { id: FileId(4) },
+        NameUpdate::Forget { id: FileId(1) },
+        NameUpdate::Remove { id: FileId(2) },
+        NameUpdate::Remove { id: FileId(3) },
+        NameUpdate::Remove { id: FileId(4) },
     ];
-    journal.follow(steps).unwrap();
+    journal.update_names(steps).unwrap();
     assert_eq!(outbox(&journal), [NameChange::Remove { path: path(3) }]);
     assert_eq!(journal.tally(), Tally::default());
     assert!(
@@ -133,12 +133,12 @@ fn an_edited_photo_that_is_renamed_twice_before_its_confirmation_leaves_no_name_
     journal.queue_names(vec![put.clone()]).unwrap();
     // Edited, so neither is backed up as it is; one name is confirmed, the other one is not yet.
     journal.record(vec![pending(1)]).unwrap();
-    let step = |id, to| NameStep::Move {
+    let step = |id, to| NameUpdate::Move {
         id: FileId(id),
         to: path(to),
     };
     journal
-        .follow(vec![step(1, 11), step(1, 21), step(2, 12), step(2, 22)])
+        .update_names(vec![step(1, 11), step(1, 21), step(2, 12), step(2, 22)])
         .unwrap();
     assert_eq!(
         outbox(&journal),
@@ -159,7 +159,7 @@ fn an_edited_photo_that_is_renamed_twice_before_its_confirmation_leaves_no_name_
         "what the server did not confirm, it did not confirm"
     );
     journal
-        .follow(vec![NameStep::Remove { id: FileId(1) }])
+        .update_names(vec![NameUpdate::Remove { id: FileId(1) }])
         .unwrap();
     assert_eq!(
         outbox(&journal).last(),
@@ -170,28 +170,28 @@ fn an_edited_photo_that_is_renamed_twice_before_its_confirmation_leaves_no_name_
 #[test]
 fn the_feed_is_passed_over_our_own_changes_as_far_as_they_follow_upon_it() {
     let (_folder, journal) = open();
-    journal.pass_over([2, 3].into()).unwrap();
+    journal.skip_own_changes([2, 3].into()).unwrap();
     assert_eq!(
         journal.feed_position().unwrap(),
         0,
         "somebody else's change comes first"
     );
-    journal.pass_over([1, 2, 4].into()).unwrap();
+    journal.skip_own_changes([1, 2, 4].into()).unwrap();
     assert_eq!(
         journal.feed_position().unwrap(),
         2,
         "the third is somebody else's"
     );
-    journal.pass_over([1, 2].into()).unwrap();
-    journal.pass_over(BTreeSet::new()).unwrap();
+    journal.skip_own_changes([1, 2].into()).unwrap();
+    journal.skip_own_changes(BTreeSet::new()).unwrap();
     assert_eq!(journal.feed_position().unwrap(), 2);
     journal
-        .arrive(Arrived {
+        .add_remote(RemoteChanges {
             position: 4,
-            ..Arrived::default()
+            ..RemoteChanges::default()
         })
         .unwrap();
-    journal.pass_over([4, 5, 6].into()).unwrap();
+    journal.skip_own_changes([4, 5, 6].into()).unwrap();
     assert_eq!(journal.feed_position().unwrap(), 6);
 }
 
@@ -211,7 +211,7 @@ fn a_name_that_is_put_again_is_known_to_the_library_though_its_removal_is_confir
     // Changed since, so the name is all that the library has of it.
     journal.record(vec![pending(1)]).unwrap();
     journal
-        .follow(vec![NameStep::Move {
+        .update_names(vec![NameUpdate::Move {
             id: FileId(1),
             to: path(2),
         }])

@@ -62,12 +62,12 @@ pub(super) fn receipt(number: u64) -> Receipt {
 }
 
 /// The good end of the delivery of `pending(number)`.
-pub(super) fn delivered(number: u64) -> Settled {
-    Settled {
+pub(super) fn delivered(number: u64) -> FinishedUpload {
+    FinishedUpload {
         id: FileId(number),
         stamp: stamp(number),
         fingerprint: fingerprint(number),
-        outcome: Outcome::BackedUp {
+        outcome: UploadOutcome::BackedUp {
             receipt: receipt(number),
         },
     }
@@ -139,28 +139,28 @@ pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), Journa
             },
         )]),
         4 => journal
-            .settle(vec![delivered(one), delivered(other)])
+            .finish_uploads(vec![delivered(one), delivered(other)])
             .map(|_| ()),
         5 => journal
-            .follow(vec![NameStep::Rename {
+            .update_names(vec![NameUpdate::Rename {
                 id: FileId(one),
                 to: path(other),
             }])
             .map(|_| ()),
         6 => journal.forget(vec![FileId(one)]),
-        7 => journal.note_shard(fingerprint(one), range(other * 10, other * 10 + 10)),
+        7 => journal.add_shard(fingerprint(one), range(other * 10, other * 10 + 10)),
         8 => journal.queue_names(vec![NameChange::Move {
             from: path(one),
             to: path(other),
         }]),
         9 => journal
-            .follow(vec![NameStep::Move {
+            .update_names(vec![NameUpdate::Move {
                 id: FileId(one),
                 to: path(other),
             }])
             .map(|_| ()),
         10 => journal
-            .follow(vec![NameStep::Remove { id: FileId(one) }])
+            .update_names(vec![NameUpdate::Remove { id: FileId(one) }])
             .map(|_| ()),
         _ => journal.confirm_names(vec![one], vec![(path(one), Some(one)), (path(other), None)]),
     }

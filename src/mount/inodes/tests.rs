@@ -7,8 +7,8 @@ fn inodes() -> Inodes {
 }
 fn path(inodes: &Inodes, id: u64) -> Result<String, Lost> {
     inodes.place(FileId(id)).map(|place| match place {
-        Place::Top => String::new(),
-        Place::At(path) => path.to_string(),
+        SpoolPath::Root => String::new(),
+        SpoolPath::Entry(path) => path.to_string(),
     })
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use heirloom_protocol::LibraryPath;
 
 use super::*;
-use crate::intake::{FileStatus, StateWord};
+use crate::intake::{BackupState, FileStatus};
 use crate::journal::FileId;
 use crate::mount::{ChangeListener, IoMode, Mount};
 use crate::spool::Spool;
@@ -29,7 +29,7 @@ impl ChangeListener for Deaf {
     fn removed(&self, _: FileId, _: &LibraryPath) {}
     fn status(&self, _: FileId, _: &LibraryPath) -> FileStatus {
         FileStatus {
-            state: StateWord::Local,
+            state: BackupState::Local,
             fingerprint: None,
             progress: None,
             why: None,

@@ -16,7 +16,7 @@ use super::{Change, OpenFile, Target, Tree, TreeError, during};
 use crate::fetch::{OpenGuard, OpenPlaceholder};
 use crate::journal::{FileId, Stamp};
 use crate::mount::passthrough::IoPath;
-use crate::spool::{self, Access, Durability, Facts, Kind, Moment, Opening, Placeholder};
+use crate::spool::{self, Access, Durability, Kind, Metadata, OpenOptions, Placeholder, Timespec};
 
 /// Sizes of allocation in stat(2) are in this unit, in bytes.
 const BLOCK_UNIT: u64 = 512;
@@ -72,13 +72,13 @@ impl Tree {
 
     /// What is known of a file as its owner knows it: one that is being filled this moment has the
     /// time of the whole one.
-    pub(super) fn shown(&self, mut facts: Facts) -> Facts {
+    pub(super) fn shown(&self, mut facts: Metadata) -> Metadata {
         if self.passage.io_path() == IoPath::Direct {
-            facts.piece_bytes = DIRECT_PIECE_BYTES;
+            facts.block_size = DIRECT_PIECE_BYTES;
         }
         let being_filled = self.fetcher.as_ref().filter(|_| facts.kind == Kind::File);
         match being_filled.and_then(|fetcher| fetcher.stamp_during_fetch(facts.id)) {
-            Some(stamp) => Facts {
+            Some(stamp) => Metadata {
                 modified: moment(stamp.mtime_ns),
                 ..facts
             },
@@ -97,7 +97,7 @@ impl Tree {
         let Target::Held(held) = target else {
             return Ok(None);
         };
-        let opening = Opening {
+        let opening = OpenOptions {
             access: Access::Write,
             durability: Durability::Lazy,
         };
@@ -118,14 +118,14 @@ impl Tree {
     /// After it was emptied: nothing of it is in doubt.
     pub(super) fn after_resize(&self, emptied: Option<&Emptying>) -> Result<(), TreeError> {
         let closed = emptied.map_or(Ok(()), |emptying| {
-            self.spool.marker().closed(&emptying.file)
+            self.spool.marker().mark_closed(&emptying.file)
         });
         closed.map_err(during("mark"))
     }
 
     /// Empties a file through a handle that cannot write (`O_RDONLY | O_TRUNC`).
     pub(super) fn empty_to_read(&self, open: &OpenFile) -> Result<(), TreeError> {
-        let opening = Opening {
+        let opening = OpenOptions {
             access: Access::Write,
             durability: Durability::Lazy,
         };
@@ -135,13 +135,19 @@ impl Tree {
         };
         self.forsake(absent, &file)?;
         self.empty(&file)?;
-        self.spool.marker().closed(&file).map_err(during("mark"))
+        self.spool
+            .marker()
+            .mark_closed(&file)
+            .map_err(during("mark"))
     }
 
     /// What is only on the server is not wanted any more. Between now and the moment when the file
     /// is empty it has holes and says nothing of them, so it is marked as torn for that long.
     fn forsake(&self, absent: &OpenPlaceholder, file: &File) -> Result<(), TreeError> {
-        self.spool.marker().opened(file).map_err(during("mark"))?;
+        self.spool
+            .marker()
+            .mark_open(file)
+            .map_err(during("mark"))?;
         absent.discard().map_err(during("truncate"))
     }
 
@@ -168,7 +174,7 @@ impl Tree {
         &self,
         target: &Target,
         change: &Change,
-        facts: Facts,
+        facts: Metadata,
     ) -> Result<(), TreeError> {
         let (Some(fetcher), Some(times)) = (&self.fetcher, &change.times) else {
             return Ok(());
@@ -181,7 +187,7 @@ impl Tree {
         {
             return Ok(());
         }
-        let opening = Opening {
+        let opening = OpenOptions {
             access: Access::Read,
             durability: Durability::Lazy,
         };
@@ -221,7 +227,7 @@ impl OpenFile {
     /// zeros in the place of a photo.
     pub(super) fn seek_in_absent(&self, to: SeekFrom) -> Option<Result<u64, TreeError>> {
         self.absent()?;
-        let size = match Facts::of(&self.file).map_err(during("seek in")) {
+        let size = match Metadata::of(&self.file).map_err(during("seek in")) {
             Ok(facts) => facts.size,
             Err(error) => return Some(Err(error)),
         };
@@ -254,14 +260,14 @@ fn is_full(error: &std::io::Error) -> bool {
     )
 }
 
-fn time_set(times: &Timestamps, facts: Facts) -> Stamp {
+fn time_set(times: &Timestamps, facts: Metadata) -> Stamp {
     let set = times.last_modification;
     if set.tv_nsec == UTIME_NOW {
         return facts.stamp();
     }
     let nanoseconds = u32::try_from(set.tv_nsec).unwrap_or_default();
-    Facts {
-        modified: Moment {
+    Metadata {
+        modified: Timespec {
             seconds: set.tv_sec,
             nanoseconds,
         },
@@ -270,11 +276,11 @@ fn time_set(times: &Timestamps, facts: Facts) -> Stamp {
     .stamp()
 }
 
-fn moment(ns: i64) -> Moment {
+fn moment(ns: i64) -> Timespec {
     const SECOND: i64 = 1_000_000_000;
     let nanoseconds =
         u32::try_from(ns.rem_euclid(SECOND)).expect("a remainder of a billion fits into 32 bits");
-    Moment {
+    Timespec {
         seconds: ns.div_euclid(SECOND),
         nanoseconds,
     }

@@ -12,9 +12,9 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 
 use super::absent::both_here;
 use super::handing::{Made, Origin};
-use super::{Entry, Name, OpenFile, Place, Tree, TreeError, during};
+use super::{Entry, Name, OpenFile, SpoolPath, Tree, TreeError, during};
 use crate::mount::marks::{Hand, Marks};
-use crate::spool::{self, Facts, Opening, SpoolError};
+use crate::spool::{self, Metadata, OpenOptions, SpoolError};
 
 /// Whether opening a file empties it (`O_TRUNC`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +46,14 @@ impl Tree {
     pub(in crate::mount) fn open(
         &self,
         number: INodeNo,
-        opening: Opening,
+        opening: OpenOptions,
         truncate: Truncate,
     ) -> Result<FileHandle, TreeError> {
         let _names = self.walking();
         let id = self.id(number);
         let (file, path) = match self.place(id) {
-            Ok(Place::Top) => return Err(TreeError::NameReserved),
-            Ok(Place::At(path)) => (self.spool.open_file(&path, opening)?, Some(path)),
+            Ok(SpoolPath::Root) => return Err(TreeError::NameReserved),
+            Ok(SpoolPath::Entry(path)) => (self.spool.open_file(&path, opening)?, Some(path)),
             Err(error) => {
                 let nameless = self.nameless(id, error)?;
                 (
@@ -62,7 +62,7 @@ impl Tree {
                 )
             }
         };
-        super::same(Facts::of(&file).map_err(during("stat"))?, id)?;
+        super::same(Metadata::of(&file).map_err(during("stat"))?, id)?;
         let stay = self.stay(id, &file)?;
         let open = self.taking(
             Made {
@@ -84,7 +84,7 @@ impl Tree {
         folder: INodeNo,
         name: &OsStr,
         mode: u16,
-        opening: Opening,
+        opening: OpenOptions,
         existing: Existing,
     ) -> Result<Created, TreeError> {
         let name = Name::new(name)?;
@@ -110,7 +110,7 @@ impl Tree {
         )?;
         let facts = self
             .opened(handle)
-            .and_then(|open| Facts::of(&open.file).map_err(during("stat")));
+            .and_then(|open| Metadata::of(&open.file).map_err(during("stat")));
         match facts.and_then(|facts| self.tell(folder, name, facts)) {
             Ok(entry) => Ok(Created { entry, handle }),
             Err(error) => {
@@ -200,7 +200,7 @@ impl Tree {
         bytes: &[u8],
     ) -> Result<u32, TreeError> {
         let _end = self.ends.read().unwrap_or_else(PoisonError::into_inner);
-        let length = Facts::of(&self.opened(handle)?.file)
+        let length = Metadata::of(&self.opened(handle)?.file)
             .map_err(during("stat"))?
             .size;
         let kept = usize::try_from(length.saturating_sub(offset))
@@ -221,7 +221,7 @@ impl Tree {
     /// asked to (`FUSE_HANDLE_KILLPRIV_V2`).
     pub(in crate::mount) fn drop_privileges(&self, handle: FileHandle) -> Result<(), TreeError> {
         let open = self.opened(handle)?;
-        let facts = Facts::of(&open.file).map_err(during("stat"))?;
+        let facts = Metadata::of(&open.file).map_err(during("stat"))?;
         if facts.mode & PRIVILEGE_BITS != 0 {
             spool::set_mode(&open.file, facts.mode & !PRIVILEGE_BITS)
                 .map_err(during("set the mode of"))?;
@@ -250,9 +250,9 @@ impl Tree {
     fn sync_name(&self, open: &OpenFile) -> Result<(), TreeError> {
         let names = self.walking();
         let folder = match self.place(open.id) {
-            Ok(Place::At(path)) => self.spool.read_folder(&Place::above(&path))?,
+            Ok(SpoolPath::Entry(path)) => self.spool.read_folder(&SpoolPath::parent_of(&path))?,
             // A file without a name has none to lose.
-            Ok(Place::Top) | Err(_) => return Ok(()),
+            Ok(SpoolPath::Root) | Err(_) => return Ok(()),
         };
         // A sync takes long, and renames need the lock.
         drop(names);

@@ -38,7 +38,7 @@ impl Tree {
         let _names = self.walking();
         let id = self.id(number);
         let reader = self.spool.read_folder(&self.place(id)?)?;
-        let facts = reader.own_facts().map_err(during("look at"))?;
+        let facts = reader.own_metadata().map_err(during("look at"))?;
         let list = self.listings.opened(id, facts.changed, SystemTime::now());
         Ok((
             self.handles.open_folder(OpenFolder {
@@ -93,7 +93,7 @@ impl Tree {
             } else {
                 let _names = self.walking();
                 // Gone since its name was read: there is nothing to tell.
-                let Ok(facts) = reader.facts(&listed.name) else {
+                let Ok(facts) = reader.metadata(&listed.name) else {
                     continue;
                 };
                 let entry = self.tell(folder, Name(&listed.name), facts)?;
@@ -135,7 +135,7 @@ impl Tree {
         mut found: FolderEntry,
     ) -> Result<Option<Listed>, TreeError> {
         if found.kind == Kind::Special {
-            match reader.facts(&found.name) {
+            match reader.metadata(&found.name) {
                 Ok(facts) if facts.kind != Kind::Special => found.kind = facts.kind,
                 Ok(_) => return Ok(None),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

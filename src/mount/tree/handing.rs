@@ -10,7 +10,7 @@ use fuser::FileHandle;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::LibraryPath;
 
-use super::{OpenFile, Place, Tree, TreeError, Truncate, during, locked};
+use super::{OpenFile, SpoolPath, Tree, TreeError, Truncate, during, locked};
 use crate::fetch::OpenGuard;
 use crate::journal::FileId;
 use crate::mount::backing::Backing;
@@ -18,7 +18,7 @@ use crate::mount::marks::{Carrier, Hand};
 use crate::mount::passthrough::{Passage, Way, Wish};
 use crate::mount::pool::Spare;
 use crate::passthrough_helper::Lender;
-use crate::spool::{Access, Durability, Facts, Opening, Spool, SpoolError};
+use crate::spool::{Access, Durability, Metadata, OpenOptions, Spool, SpoolError};
 
 /// Where less than this is free, writes go through us, so that we see which of them the disk
 /// refuses: what the kernel writes without us, it also refuses without us.
@@ -33,7 +33,7 @@ const FULL_BYTES: u64 = 32 << 20;
 const USUAL_MODE: u16 = 0o644;
 
 /// What spare files are open for, whatever a program wants with them.
-const USUAL_OPENING: Opening = Opening {
+const USUAL_OPENING: OpenOptions = OpenOptions {
     access: Access::ReadWrite,
     durability: Durability::Lazy,
 };
@@ -57,7 +57,7 @@ pub(super) struct Made {
 
 impl Made {
     pub(super) fn of(file: File) -> Result<Self, TreeError> {
-        let id = Facts::of(&file).map_err(during("stat"))?.id;
+        let id = Metadata::of(&file).map_err(during("stat"))?.id;
         Ok(Self {
             file,
             id,
@@ -77,11 +77,11 @@ impl Tree {
         &self,
         path: &LibraryPath,
         mode: u16,
-        opening: Opening,
+        opening: OpenOptions,
     ) -> Result<Made, SpoolError> {
         let is_plain = opening.durability == Durability::Lazy && opening.access.can_write();
         if let Some(spare) = is_plain.then(|| self.passage.spare()).flatten() {
-            if self.has_room() && self.spool.place_spare(&spare.file, path, mode).is_ok() {
+            if self.has_room() && self.spool.link_spare(&spare.file, path, mode).is_ok() {
                 let Spare { file, id, backing } = spare;
                 return Ok(Made {
                     file,
@@ -102,7 +102,7 @@ impl Tree {
             path: path.as_str().into(),
             source,
         };
-        let id = Facts::of(&file).map_err(stat)?.id;
+        let id = Metadata::of(&file).map_err(stat)?.id;
         Ok(Made {
             file,
             id,
@@ -111,9 +111,9 @@ impl Tree {
     }
 
     /// The same as with a spare file, for a program that wants more of it, or when there is none.
-    fn make_marked(&self, path: &LibraryPath, mode: u16, opening: Opening) -> Option<Made> {
-        let file = self.spool.make_spare(opening, mode).ok()?;
-        let id = Facts::of(&file).ok()?.id;
+    fn make_marked(&self, path: &LibraryPath, mode: u16, opening: OpenOptions) -> Option<Made> {
+        let file = self.spool.create_spare(opening, mode).ok()?;
+        let id = Metadata::of(&file).ok()?.id;
         let way = self.passage.way(id, &file, self.wish(opening.access, None));
         let carrier = if way.is_the_kernels() {
             Carrier::Kernel
@@ -121,7 +121,7 @@ impl Tree {
             Carrier::Us
         };
         let marked = mark_new(&self.spool, &file, carrier);
-        if marked.is_err() || self.spool.place_spare(&file, path, mode).is_err() {
+        if marked.is_err() || self.spool.link_spare(&file, path, mode).is_err() {
             drop(way);
             self.passage.forget(id);
             return None;
@@ -302,7 +302,7 @@ impl Tree {
         }
         if wrote {
             let _names = self.walking();
-            if let Ok(Place::At(path)) = self.place(id) {
+            if let Ok(SpoolPath::Entry(path)) = self.place(id) {
                 self.notes.closed_after_write(id, &path);
             }
         }
@@ -341,7 +341,7 @@ impl Tree {
         let spool = self.spool.clone();
         move |lender| {
             let file = spool
-                .make_spare(USUAL_OPENING, USUAL_MODE)
+                .create_spare(USUAL_OPENING, USUAL_MODE)
                 .map_err(|error| error.source)?;
             let backing = lender
                 .map(|lender| Backing::of(&file, lender))
@@ -352,7 +352,7 @@ impl Tree {
                 backing.as_ref().map_or(Carrier::Us, |_| Carrier::Kernel),
             )?;
             Ok(Spare {
-                id: Facts::of(&file)?.id,
+                id: Metadata::of(&file)?.id,
                 file,
                 backing,
             })
@@ -363,7 +363,7 @@ impl Tree {
 /// The mark of a file that has no name yet, and a program that will write it.
 fn mark_new(spool: &Spool, file: &File, carrier: Carrier) -> io::Result<()> {
     match carrier {
-        Carrier::Kernel => spool.marker().opened_live(file),
-        Carrier::Us => spool.marker().opened(file),
+        Carrier::Kernel => spool.marker().mark_open_passthrough(file),
+        Carrier::Us => spool.marker().mark_open(file),
     }
 }

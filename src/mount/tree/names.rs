@@ -9,7 +9,9 @@ use heirloom_protocol::LibraryPath;
 
 use super::{Entry, Name, Tree, TreeError, during, locked};
 use crate::journal::FileId;
-use crate::spool::{Access, Durability, Facts, Kind, Opening, Place, Replace, SpoolError};
+use crate::spool::{
+    Access, Durability, Kind, Metadata, OpenOptions, Replace, SpoolError, SpoolPath,
+};
 
 impl Tree {
     pub(in crate::mount) fn create_folder(
@@ -37,7 +39,7 @@ impl Tree {
         name: &OsStr,
         mode: u16,
     ) -> Result<Entry, TreeError> {
-        let opening = Opening {
+        let opening = OpenOptions {
             access: Access::Write,
             durability: Durability::Lazy,
         };
@@ -56,7 +58,7 @@ impl Tree {
         let _names = self.renaming();
         let path = self.path_in(folder, name)?;
         create(&path)?;
-        let entry = self.tell(folder, name, self.spool.facts(&Place::At(path))?)?;
+        let entry = self.tell(folder, name, self.spool.metadata(&SpoolPath::Entry(path))?)?;
         self.note(entry.facts, |id, path| self.notes.changed(id, path));
         Ok(entry)
     }
@@ -114,7 +116,7 @@ impl Tree {
             self.path_in(old_folder, old)?,
             self.path_in(new_folder, new)?,
         );
-        let moved = self.spool.facts(&Place::At(from.clone()))?;
+        let moved = self.spool.metadata(&SpoolPath::Entry(from.clone()))?;
         let other = match self.hold(&to) {
             Ok(other) => Some(other).filter(|other| other.facts.id != moved.id),
             Err(TreeError::Spool(error)) if error.is_missing() => None,
@@ -140,9 +142,9 @@ impl Tree {
     }
 
     fn hold(&self, path: &LibraryPath) -> Result<Held, TreeError> {
-        let held = self.spool.pin(&Place::At(path.clone()))?;
+        let held = self.spool.open_path(&SpoolPath::Entry(path.clone()))?;
         Ok(Held {
-            facts: Facts::of(&held).map_err(during("stat"))?,
+            facts: Metadata::of(&held).map_err(during("stat"))?,
             _held: held,
         })
     }
@@ -151,7 +153,7 @@ impl Tree {
         let mut inodes = locked(&self.inodes);
         // A folder's link count is about what is in it; a file in the spool may have been linked
         // from outside.
-        if victim.facts.names > 1 && !is_folder(&victim.facts) {
+        if victim.facts.nlink > 1 && !is_folder(&victim.facts) {
             inodes.lost_a_name(victim.facts.id);
         } else {
             inodes.removed(victim.facts.id);
@@ -166,10 +168,10 @@ impl Tree {
 
     fn note_rename(
         &self,
-        moved: Facts,
+        moved: Metadata,
         from: &LibraryPath,
         to: &LibraryPath,
-        replaced: Option<Facts>,
+        replaced: Option<Metadata>,
     ) {
         let replaced = replaced
             .filter(|facts| facts.kind == Kind::File)
@@ -183,7 +185,11 @@ impl Tree {
     }
 
     /// Links are nobody's photos: what changes places with one is told as renamed.
-    fn note_exchange(&self, (one, from): (Facts, &LibraryPath), (two, to): (Facts, &LibraryPath)) {
+    fn note_exchange(
+        &self,
+        (one, from): (Metadata, &LibraryPath),
+        (two, to): (Metadata, &LibraryPath),
+    ) {
         match (is_told(&one), is_told(&two)) {
             (true, true) => self.notes.exchanged(from, to),
             (true, false) => self.note_rename(one, from, to, None),
@@ -196,14 +202,14 @@ impl Tree {
 /// Something whose name is about to go, held so that its number cannot come back before we have
 /// noted that.
 struct Held {
-    facts: Facts,
+    facts: Metadata,
     _held: OwnedFd,
 }
 
-fn is_folder(facts: &Facts) -> bool {
+fn is_folder(facts: &Metadata) -> bool {
     facts.kind == Kind::Folder
 }
 
-fn is_told(facts: &Facts) -> bool {
+fn is_told(facts: &Metadata) -> bool {
     matches!(facts.kind, Kind::File | Kind::Folder)
 }

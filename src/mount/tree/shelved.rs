@@ -5,10 +5,10 @@ use std::os::fd::OwnedFd;
 use fuser::INodeNo;
 use heirloom_protocol::LibraryPath;
 
-use super::{Place, Tree, locked};
+use super::{SpoolPath, Tree, locked};
 use crate::journal::{FileId, Stamp};
 use crate::mount::shelf::{Gone, Put};
-use crate::spool::{self, Access, Durability, Facts, Opening, Placeholder, SpoolError};
+use crate::spool::{self, Access, Durability, Metadata, OpenOptions, Placeholder, SpoolError};
 
 /// What a folder may be used for that is made for a photo of another device, as any new folder.
 const FOLDER_MODE: u16 = 0o755;
@@ -26,7 +26,7 @@ impl Tree {
         if let Err(error) = &made
             && error.is_missing()
         {
-            self.make_folders(&Place::above(path), &mut folders)?;
+            self.make_folders(&SpoolPath::parent_of(path), &mut folders)?;
             made = self.spool.create_placeholder(path, placeholder);
         }
         match made {
@@ -43,15 +43,19 @@ impl Tree {
     }
 
     /// Adds the folders that have a name more.
-    fn make_folders(&self, place: &Place, changed: &mut Vec<INodeNo>) -> Result<(), SpoolError> {
-        let Place::At(path) = place else {
+    fn make_folders(
+        &self,
+        place: &SpoolPath,
+        changed: &mut Vec<INodeNo>,
+    ) -> Result<(), SpoolError> {
+        let SpoolPath::Entry(path) = place else {
             return Ok(());
         };
         let mut made = self.spool.create_folder(path, FOLDER_MODE);
         if let Err(error) = &made
             && error.is_missing()
         {
-            self.make_folders(&Place::above(path), changed)?;
+            self.make_folders(&SpoolPath::parent_of(path), changed)?;
             made = self.spool.create_folder(path, FOLDER_MODE);
         }
         match made {
@@ -71,16 +75,16 @@ impl Tree {
         stamp: Stamp,
     ) -> Result<Vec<Gone>, SpoolError> {
         let _names = self.renaming();
-        let place = Place::At(path.clone());
+        let place = SpoolPath::Entry(path.clone());
         // Held, so that its number cannot come back as another file before this is noted.
-        let held = self.spool.pin(&place)?;
+        let held = self.spool.open_path(&place)?;
         if !self.is_left_alone(&held, path, id, stamp)? {
             return Ok(Vec::new());
         }
         let mut gone = vec![self.gone(path)?];
         self.spool.remove_file(path)?;
         locked(&self.inodes).removed(id);
-        self.remove_empty_folders(&Place::above(path), &mut gone)?;
+        self.remove_empty_folders(&SpoolPath::parent_of(path), &mut gone)?;
         Ok(gone)
     }
 
@@ -94,13 +98,13 @@ impl Tree {
         mtime_ns: i64,
     ) -> Result<Option<(INodeNo, Stamp)>, SpoolError> {
         let _names = self.renaming();
-        let held = self.spool.pin(&Place::At(path.clone()))?;
+        let held = self.spool.open_path(&SpoolPath::Entry(path.clone()))?;
         if !self.is_left_alone(&held, path, id, stamp)? {
             return Ok(None);
         }
         let failed = |source| SpoolError::of("set the time of", path, source);
         spool::set_times(&held, &spool::modified_at(mtime_ns)).map_err(failed)?;
-        let opening = Opening {
+        let opening = OpenOptions {
             access: Access::Read,
             durability: Durability::Lazy,
         };
@@ -110,7 +114,7 @@ impl Tree {
                 .set_mtime(id, &file, Stamp { mtime_ns, ..stamp })
                 .map_err(failed)?;
         }
-        let facts = self.shown(Facts::of(&file).map_err(failed)?);
+        let facts = self.shown(Metadata::of(&file).map_err(failed)?);
         Ok(Some((locked(&self.inodes).number(id), facts.stamp())))
     }
 
@@ -122,8 +126,8 @@ impl Tree {
         id: FileId,
         stamp: Stamp,
     ) -> Result<bool, SpoolError> {
-        let facts =
-            self.shown(Facts::of(held).map_err(|source| SpoolError::of("look at", path, source))?);
+        let facts = self
+            .shown(Metadata::of(held).map_err(|source| SpoolError::of("look at", path, source))?);
         let is_written = self
             .handles
             .file_of(id)
@@ -131,18 +135,22 @@ impl Tree {
         Ok(facts.id == id && facts.stamp() == stamp && !is_written)
     }
 
-    fn remove_empty_folders(&self, place: &Place, gone: &mut Vec<Gone>) -> Result<(), SpoolError> {
-        let Place::At(path) = place else {
+    fn remove_empty_folders(
+        &self,
+        place: &SpoolPath,
+        gone: &mut Vec<Gone>,
+    ) -> Result<(), SpoolError> {
+        let SpoolPath::Entry(path) = place else {
             return Ok(());
         };
-        let (id, name) = (self.spool.facts(place)?.id, self.gone(path)?);
+        let (id, name) = (self.spool.metadata(place)?.id, self.gone(path)?);
         if self.spool.remove_folder(path).is_err() {
             // Something is in it, most likely; an empty folder that stays hurts nobody.
             return Ok(());
         }
         locked(&self.inodes).removed(id);
         gone.push(name);
-        self.remove_empty_folders(&Place::above(path), gone)
+        self.remove_empty_folders(&SpoolPath::parent_of(path), gone)
     }
 
     /// The folder of a name that was just made. If it is lost, the kernel finds out when the folder
@@ -166,7 +174,7 @@ impl Tree {
 
     /// The folder that a name stands in, as the kernel numbers it.
     fn folder_of(&self, path: &LibraryPath) -> Result<INodeNo, SpoolError> {
-        let folder = self.spool.facts(&Place::above(path))?.id;
+        let folder = self.spool.metadata(&SpoolPath::parent_of(path))?.id;
         Ok(locked(&self.inodes).number(folder))
     }
 }

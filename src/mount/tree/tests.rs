@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::files::Created;
 use super::*;
-use crate::intake::{FileStatus, StateWord};
+use crate::intake::{BackupState, FileStatus};
 use crate::spool::Replace;
 use fuser::LockOwner;
 
@@ -32,7 +32,7 @@ impl Recorder {
         let facts = spool
             .as_ref()
             .unwrap()
-            .facts(&Place::At(path.clone()))
+            .metadata(&SpoolPath::Entry(path.clone()))
             .unwrap();
         assert_eq!(facts.id, id, "{path} is told as another file");
     }
@@ -84,7 +84,7 @@ impl ChangeListener for Recorder {
             total_bytes: 7,
         });
         FileStatus {
-            state: StateWord::Uploading,
+            state: BackupState::Uploading,
             fingerprint: None,
             progress,
             why: Some("slow".to_owned()),
@@ -99,11 +99,11 @@ struct House {
     _home: tempfile::TempDir,
 }
 
-const WRITE: Opening = Opening {
+const WRITE: OpenOptions = OpenOptions {
     access: Access::Write,
     durability: Durability::Lazy,
 };
-const READ: Opening = Opening {
+const READ: OpenOptions = OpenOptions {
     access: Access::Read,
     durability: Durability::Lazy,
 };

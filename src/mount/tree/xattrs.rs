@@ -8,9 +8,9 @@ use std::os::unix::ffi::OsStrExt;
 
 use fuser::INodeNo;
 
-use super::{Place, Tree, TreeError};
-use crate::intake::{FileStatus, StateWord};
-use crate::spool::{self, Facts, Kind};
+use super::{SpoolPath, Tree, TreeError};
+use crate::intake::{BackupState, FileStatus};
+use crate::spool::{self, Kind, Metadata};
 
 /// The attributes that we compute. Their names and words are an interface: scripts read them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,15 +119,16 @@ impl Tree {
     fn file_with_name(
         &self,
         number: INodeNo,
-    ) -> Result<(Facts, heirloom_protocol::LibraryPath), TreeError> {
+    ) -> Result<(Metadata, heirloom_protocol::LibraryPath), TreeError> {
         let _names = self.walking();
         let place = self.place(self.id(number))?;
-        let facts = self.spool.facts(&place)?;
+        let facts = self.spool.metadata(&place)?;
         match (place, facts.kind) {
-            (Place::At(path), Kind::File) => Ok((facts, path)),
-            (Place::Top | Place::At(_), Kind::File | Kind::Folder | Kind::Link | Kind::Special) => {
-                Err(TreeError::NoAttribute)
-            }
+            (SpoolPath::Entry(path), Kind::File) => Ok((facts, path)),
+            (
+                SpoolPath::Root | SpoolPath::Entry(_),
+                Kind::File | Kind::Folder | Kind::Link | Kind::Special,
+            ) => Err(TreeError::NoAttribute),
         }
     }
 }
@@ -168,13 +169,13 @@ impl Told {
     }
 }
 
-fn word(state: StateWord) -> &'static str {
+fn word(state: BackupState) -> &'static str {
     match state {
-        StateWord::BackedUp => "backed_up",
-        StateWord::Pending => "pending",
-        StateWord::Uploading => "uploading",
-        StateWord::Local => "local",
-        StateWord::Failed => "failed",
-        StateWord::Placeholder => "placeholder",
+        BackupState::BackedUp => "backed_up",
+        BackupState::Pending => "pending",
+        BackupState::Uploading => "uploading",
+        BackupState::Local => "local",
+        BackupState::Failed => "failed",
+        BackupState::Placeholder => "placeholder",
     }
 }

@@ -38,7 +38,7 @@ fn a_placeholder_looks_like_the_photo_and_takes_no_room() {
         .create_placeholder(&path("a.jpg"), &absent(10 << 30))
         .unwrap();
     let facts = spool
-        .facts(&super::super::Place::At(path("a.jpg")))
+        .metadata(&super::super::SpoolPath::Entry(path("a.jpg")))
         .unwrap();
     assert_eq!(
         facts.stamp(),
@@ -80,10 +80,10 @@ fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(&content, 0).unwrap();
     set_times(&file, &modified_at(TIME_NS)).unwrap();
-    Placeholder::hollow_out(&file, Fingerprint::of(&content), 65_000).unwrap();
+    Placeholder::evict_data(&file, Fingerprint::of(&content), 65_000).unwrap();
     let found = Placeholder::of(&file).unwrap().unwrap();
     assert_eq!(found.held, RangeSet::whole(65_536), "whole blocks are kept");
-    let facts = Facts::of(&file).unwrap();
+    let facts = Metadata::of(&file).unwrap();
     assert_eq!(
         facts.stamp(),
         Stamp {
@@ -98,7 +98,7 @@ fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
     let mut head = vec![0; 65_536];
     file.read_exact_at(&mut head, 0).unwrap();
     assert_eq!(head, content[..65_536]);
-    Placeholder::dissolve(&file).unwrap();
+    Placeholder::clear(&file).unwrap();
     assert_eq!(Placeholder::of(&file).unwrap(), None);
 }
 
@@ -106,7 +106,7 @@ fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
 fn a_small_photo_is_all_head() {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(b"small", 0).unwrap();
-    Placeholder::hollow_out(&file, Fingerprint::of(b"small"), 65_536).unwrap();
+    Placeholder::evict_data(&file, Fingerprint::of(b"small"), 65_536).unwrap();
     assert!(Placeholder::of(&file).unwrap().unwrap().held.covers(5));
 }
 
@@ -122,7 +122,7 @@ fn the_attribute_of_version_1_is_read_for_ever() {
     );
     hollow.held.insert(range(0, 4096));
     hollow.held.insert(range(8192, 100_000));
-    hollow.declare(&file).unwrap();
+    hollow.write_to(&file).unwrap();
     let spelled = "01\
         e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\
         ffffffffffffffff\
@@ -175,7 +175,7 @@ fn however_many_ranges_are_here_the_attribute_stays_small_and_true() {
             .held
             .insert(range(place << 20, (place << 20) + 1 + place));
     }
-    hollow.declare(&file).unwrap();
+    hollow.write_to(&file).unwrap();
     let found = Placeholder::of(&file).unwrap().unwrap();
     assert_eq!(found.held.iter().count(), RANGES_MAX);
     assert!(
@@ -195,8 +195,8 @@ fn a_read_only_photo_becomes_a_placeholder_too() {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(b"photo", 0).unwrap();
     super::super::set_mode(&file, 0o400).unwrap();
-    Placeholder::hollow_out(&file, Fingerprint::of(b"photo"), 0).unwrap();
-    assert_eq!(Facts::of(&file).unwrap().mode, 0o400);
+    Placeholder::evict_data(&file, Fingerprint::of(b"photo"), 0).unwrap();
+    assert_eq!(Metadata::of(&file).unwrap().mode, 0o400);
     assert!(Placeholder::of(&file).unwrap().unwrap().held.is_empty());
 }
 

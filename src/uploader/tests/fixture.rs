@@ -122,7 +122,7 @@ impl Fixture {
 
     pub(super) fn promise(&self, name: &str, content: &[u8]) -> FileId {
         let path = LibraryPath::new(name).unwrap();
-        let (id, stamp) = Spool::identify(&self.spool.read(&path).unwrap()).unwrap();
+        let (id, stamp) = Spool::identify(&self.spool.open_read(&path).unwrap()).unwrap();
         let state = FileState::Pending {
             fingerprint: Fingerprint::of(content),
         };
@@ -137,7 +137,10 @@ impl Fixture {
     }
 
     pub(super) fn state(&self, name: &str) -> FileState {
-        let file = self.spool.read(&LibraryPath::new(name).unwrap()).unwrap();
+        let file = self
+            .spool
+            .open_read(&LibraryPath::new(name).unwrap())
+            .unwrap();
         let (id, _) = Spool::identify(&file).unwrap();
         self.journal.file(id).unwrap().unwrap().state
     }

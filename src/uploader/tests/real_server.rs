@@ -96,7 +96,7 @@ async fn one_image_by_hand_is_sent_once() {
     let open = || {
         let file = house
             .spool
-            .read(&LibraryPath::new("photo.jpg").unwrap())
+            .open_read(&LibraryPath::new("photo.jpg").unwrap())
             .unwrap();
         let (_, stamp) = crate::spool::Spool::identify(&file).unwrap();
         Arc::new(ImageFile::new(file, stamp, Fingerprint::of(&content)))

@@ -1,9 +1,9 @@
 //! What open files can do, with and without a name.
 
 use super::*;
-use crate::spool::Soundness;
+use crate::spool::WriteState;
 
-const BOTH: Opening = Opening {
+const BOTH: OpenOptions = OpenOptions {
     access: Access::ReadWrite,
     durability: Durability::Lazy,
 };
@@ -15,7 +15,7 @@ fn a_removed_file_lives_on_for_who_has_it_open() {
     let open = house.tree.open(number, BOTH, Truncate::No).unwrap();
     house.tree.remove_file(TOP, OsStr::new("a.jpg")).unwrap();
     assert_eq!(
-        house.tree.facts(number, None).unwrap().names,
+        house.tree.facts(number, None).unwrap().nlink,
         0,
         "by number"
     );
@@ -243,33 +243,33 @@ fn a_file_is_marked_from_the_first_write_to_the_flush_of_its_last_writer() {
     let soundness = || {
         let file = house
             .spool
-            .read(&LibraryPath::new("a.jpg").unwrap())
+            .open_read(&LibraryPath::new("a.jpg").unwrap())
             .unwrap();
-        house.spool.marker().soundness(&file).unwrap()
+        house.spool.marker().write_state(&file).unwrap()
     };
     let number = house.put(TOP, "a.jpg", b"12345");
     let open = || house.tree.open(number, BOTH, Truncate::No).unwrap();
     let (first, second) = (open(), open());
-    assert_eq!(soundness(), Soundness::Whole, "opened only");
+    assert_eq!(soundness(), WriteState::Complete, "opened only");
     house.tree.write(first, 5, b"67", Hand::Anybody).unwrap();
     house.tree.write(second, 7, b"89", Hand::Anybody).unwrap();
     house.tree.flush(first, LockOwner(1)).unwrap();
     assert_eq!(
         soundness(),
-        Soundness::Unfinished,
+        WriteState::Unfinished,
         "the second still writes"
     );
     house.tree.flush(second, LockOwner(1)).unwrap();
-    assert_eq!(soundness(), Soundness::Whole);
+    assert_eq!(soundness(), WriteState::Complete);
     house.tree.write(second, 0, b"0", Hand::Anybody).unwrap();
     assert_eq!(
         soundness(),
-        Soundness::Unfinished,
+        WriteState::Unfinished,
         "after one of several closes"
     );
     house.tree.close(second);
     house.tree.close(first);
-    assert_eq!(soundness(), Soundness::Whole);
+    assert_eq!(soundness(), WriteState::Complete);
     assert_eq!(
         house.tree.marks.len(),
         0,
@@ -333,7 +333,10 @@ fn a_change_by_nobody_known_ends_with_any_close() {
 /// The mark of a file, as the disk has it.
 fn mark(house: &House, name: &str) -> Option<String> {
     let mark = spool::xattr(
-        house.spool.read(&LibraryPath::new(name).unwrap()).unwrap(),
+        house
+            .spool
+            .open_read(&LibraryPath::new(name).unwrap())
+            .unwrap(),
         OsStr::new("user.heirloom.mark"),
     );
     mark.ok().map(|mark| String::from_utf8(mark).unwrap())
@@ -342,7 +345,7 @@ fn mark(house: &House, name: &str) -> Option<String> {
 #[test]
 fn a_new_file_has_its_mark_before_its_first_byte() {
     let house = House::new();
-    let synced = Opening {
+    let synced = OpenOptions {
         access: Access::Write,
         durability: Durability::All,
     };
