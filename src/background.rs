@@ -1,14 +1,13 @@
-//! Aside: where work goes that nobody stands and waits for. What blocks on the disk leaves the
-//! async threads, and whole threads step behind those that serve the mount.
+//! Work off the main path: blocking calls from async code, and threads with low priority.
 
 use std::panic;
 
-/// How far a thread steps back (nice(2)): whoever serves a program's write comes first, by a factor
-/// of about ten.
-const STEP: i32 = 10;
+/// How much the priority of background threads is lowered (nice(2)): threads that serve the mount
+/// get about ten times as much processor time.
+const NICE_INCREMENT: i32 = 10;
 
-/// Runs `work` on a thread that may block, and waits for it. If this is dropped, the work still
-/// ends, unseen.
+/// Runs `work` on a thread that may block, and waits for its result. If the future is dropped, the
+/// work still runs to its end and its result is discarded.
 pub(crate) async fn run_blocking<Work, Output>(work: Work) -> Output
 where
     Work: FnOnce() -> Output + Send + 'static,
@@ -18,17 +17,17 @@ where
         Ok(output) => output,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => panic::resume_unwind(panic),
-            // Only when the runtime is shutting down: nobody waits for what comes after.
+            // Only while the runtime shuts down: then this future is about to be dropped too.
             Err(_cancelled) => std::future::pending().await,
         },
     }
 }
 
-/// Puts the calling thread behind those that serve the mount: a copy into the mount is not to feel
-/// the upload.
+/// Lowers the calling thread's priority below that of the threads that serve the mount, so that an
+/// upload does not slow a copy into the mount down.
 pub(crate) fn lower_priority() {
-    // nice(2) is for the calling thread alone on Linux.
-    if let Err(error) = rustix::process::nice(STEP) {
-        tracing::debug!(%error, "this thread could not step aside");
+    // On Linux, nice(2) changes the calling thread alone.
+    if let Err(error) = rustix::process::nice(NICE_INCREMENT) {
+        tracing::debug!(%error, "cannot lower the priority of this thread");
     }
 }

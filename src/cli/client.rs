@@ -95,11 +95,11 @@ pub(super) fn with_server<T>(
     job: impl AsyncFnOnce(&Login) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
-        let reached = RunningServer::server(choice)
+        let reached = RunningServer::start(choice)
             .await
             .context("cannot start the embedded server")?;
         let done = job(reached.login()).await;
-        reached.end().await;
+        reached.stop().await;
         done
     })?
 }

@@ -47,7 +47,7 @@ pub(super) struct LoginArgs {
 
 impl LoginArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        if self.server.is_overheard() && !self.insecure_http {
+        if self.server.is_unencrypted() && !self.insecure_http {
             bail!(
                 "{} is not encrypted: others could read your password; write https://, or accept it with --insecure-http",
                 self.server

@@ -102,7 +102,9 @@ impl MountArgs {
         } else {
             log.init();
         }
-        let started = self.plan().and_then(|plan| Ok(Services::start(plan)?));
+        let started = self
+            .config()
+            .and_then(|config| Ok(Services::start(config)?));
         match started {
             Ok(house) if self.detached => {
                 // The terminal that started us may close; we go on.
@@ -121,26 +123,26 @@ impl MountArgs {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn plan(&self) -> anyhow::Result<MountConfig> {
+    fn config(&self) -> anyhow::Result<MountConfig> {
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
         let server = self.server_choice(&state)?;
-        let manner = FetchOptions {
+        let fetch = FetchOptions {
             read_timeout: Duration::from_secs(self.read_timeout),
             ..FetchOptions::default()
         };
-        let keeping = CachePolicy {
+        let cache = CachePolicy {
             cache: self.cache_size,
             floor: self.keep_free,
         };
         Ok(MountConfig {
             mountpoint,
-            state,
+            state_dir: state,
             server,
             accept: self.accept,
             io: self.io,
-            manner,
-            keeping,
+            fetch,
+            cache,
         })
     }
 
@@ -158,7 +160,7 @@ impl MountArgs {
         let saved = state.saved_login()?;
         let Some(server) = self.server.clone() else {
             return Ok(match saved {
-                Some(login) => ServerChoice::At(login),
+                Some(login) => ServerChoice::Remote(login),
                 None => ServerChoice::Embedded(server_data_dir()?),
             });
         };
@@ -174,7 +176,7 @@ impl MountArgs {
             ca_file,
         };
         state.save_login(&login)?;
-        Ok(ServerChoice::At(login))
+        Ok(ServerChoice::Remote(login))
     }
 
     /// The same command for the background process; the login is saved by now.

@@ -34,7 +34,7 @@ impl ServerArgs {
     pub(super) fn server(&self, mountpoint: Option<&Path>) -> anyhow::Result<ServerChoice> {
         if let (Some(server), Some(file)) = (self.server.clone(), &self.token_file) {
             let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
-            return Ok(ServerChoice::At(Login {
+            return Ok(ServerChoice::Remote(Login {
                 server,
                 token: Token::read(file)?,
                 ca_file,
@@ -45,7 +45,7 @@ impl ServerArgs {
             return Ok(ServerChoice::Embedded(embedded));
         };
         if let Some(login) = StateDir::open(&state)?.saved_login()? {
-            return Ok(ServerChoice::At(login));
+            return Ok(ServerChoice::Remote(login));
         }
         // Whoever logged out of a server does not mean this one, unless it was used before.
         if !was_used(&embedded)? {

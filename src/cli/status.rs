@@ -138,13 +138,13 @@ fn lines(answer: &MountStatus) -> String {
             "  {shown} of other devices shown as \"... (from another device)\", for their names are taken"
         ));
     }
-    if answer.recall.fetching > 0 {
+    if answer.fetch.fetching > 0 {
         line(format!(
             "  fetching {}",
-            format::files(answer.recall.fetching)
+            format::files(answer.fetch.fetching)
         ));
     }
-    let pinned = answer.recall.pinned_left;
+    let pinned = answer.fetch.pinned_left;
     if pinned.files > 0 {
         line(format!(
             "  still to fetch of what is pinned: {}, {}",

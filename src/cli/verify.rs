@@ -93,7 +93,7 @@ impl VerifyArgs {
         let key = if self.trust_new_key {
             KeyChoice::Shown
         } else {
-            KeyChoice::Met
+            KeyChoice::Trusted
         };
         let mut request = VerifyRequest {
             paths: Vec::new(),

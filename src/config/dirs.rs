@@ -1,5 +1,4 @@
-//! The user's directories, by the XDG Base Directory Specification, and what ours are called in
-//! them.
+//! The user's directories (XDG Base Directory Specification) and the names of ours in them.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -9,17 +8,17 @@ use etcetera::BaseStrategy as _;
 use etcetera::base_strategy::Xdg;
 use heirloom_protocol::Fingerprint;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
-/// Our folder in each of them.
-const OURS: &str = "heirloom";
-/// Longest name made of a path, in bytes: `NAME_MAX` (255) less room for endings such as
+/// The name of our folder in each of them.
+const FOLDER: &str = "heirloom";
+/// Longest name made from a path, in bytes: `NAME_MAX` (255) less space for suffixes such as
 /// `.json.new`.
 const NAME_BYTES_MAX: usize = 240;
 
-/// Where the embedded server keeps its data: `$XDG_DATA_HOME/heirloom/server`.
+/// The embedded server's data directory: `$XDG_DATA_HOME/heirloom/server`.
 pub fn server_data_dir() -> Result<PathBuf, ConfigError> {
-    Ok(xdg()?.data_dir().join(OURS).join("server"))
+    Ok(xdg()?.data_dir().join(FOLDER).join("server"))
 }
 
 /// `$XDG_STATE_HOME/heirloom`.
@@ -27,7 +26,7 @@ pub(super) fn state_home() -> Result<PathBuf, ConfigError> {
     let state = xdg()?
         .state_dir()
         .expect("the XDG strategy always has a state directory");
-    Ok(state.join(OURS))
+    Ok(state.join(FOLDER))
 }
 
 /// `$XDG_RUNTIME_DIR`, if this session has one.
@@ -39,9 +38,9 @@ fn xdg() -> Result<Xdg, ConfigError> {
     Xdg::new().map_err(ConfigError::Home)
 }
 
-/// One spelling for one mountpoint: absolute, without symbolic links and dots.
+/// The canonical path of a mountpoint: absolute, without symbolic links and dots.
 ///
-/// A mountpoint whose process has died cannot be looked at; its folder still can.
+/// A mountpoint whose daemon has crashed cannot be resolved itself; its parent directory still can.
 pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, ConfigError> {
     let failed = |source| ConfigError::Io {
         doing: "find",
@@ -52,16 +51,16 @@ pub(super) fn resolve(mountpoint: &Path) -> Result<PathBuf, ConfigError> {
         return Ok(resolved);
     }
     let absolute = std::path::absolute(mountpoint).map_err(failed)?;
-    let (Some(folder), Some(name)) = (absolute.parent(), absolute.file_name()) else {
+    let (Some(parent), Some(name)) = (absolute.parent(), absolute.file_name()) else {
         return Ok(absolute);
     };
-    Ok(folder.canonicalize().map_err(failed)?.join(name))
+    Ok(parent.canonicalize().map_err(failed)?.join(name))
 }
 
-/// A path as a file name, as `systemd-escape --path` would spell it: `/home/a/My Cloud` is
+/// A path as a file name, escaped like `systemd-escape --path` does: `/home/a/My Cloud` is
 /// `home-a-My\x20Cloud`.
 ///
-/// Two paths never have the same name. A name that would be too long ends in the path's SHA-256.
+/// Two paths never get the same name. A name that would be too long ends in the path's SHA-256.
 pub(super) fn escaped(path: &Path) -> String {
     let bytes = path.as_os_str().as_bytes();
     let mut name = String::new();
@@ -77,9 +76,9 @@ pub(super) fn escaped(path: &Path) -> String {
         name.push('-');
     }
     if name.len() > NAME_BYTES_MAX {
-        let whole = Fingerprint::of(bytes).to_string();
-        name.truncate(NAME_BYTES_MAX - whole.len() - 1);
-        name = format!("{name}-{whole}");
+        let hash = Fingerprint::of(bytes).to_string();
+        name.truncate(NAME_BYTES_MAX - hash.len() - 1);
+        name = format!("{name}-{hash}");
     }
     name
 }
@@ -89,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_spelled_as_systemd_spells_it() {
+    fn paths_are_escaped_like_systemd_does() {
         for (path, name) in [
             ("/home/a/Cloud", "home-a-Cloud"),
             ("/home/a/My Cloud", r"home-a-My\x20Cloud"),
@@ -103,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_path_keeps_a_name_of_its_own() {
+    fn long_paths_get_different_names() {
         let [one, other] =
             ["a", "b"].map(|end| escaped(Path::new(&format!("/{}{end}", "ü".repeat(200)))));
         assert_eq!(one.len(), NAME_BYTES_MAX);
@@ -111,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mountpoint_that_is_not_there_still_has_one_spelling() {
+    fn a_missing_mountpoint_has_one_canonical_path() {
         let folder = tempfile::tempdir().unwrap();
         let real = folder.path().canonicalize().unwrap();
         let link = folder.path().join("link");

@@ -1,34 +1,34 @@
-//! *The key that was known*: what a server's receipts were signed with when this mount first spoke to
-//! it.
+//! The known receipt key: the key that the server signed receipts with when this mount first used it.
 //!
-//! Whoever later answers in the server's place, or changes what it once promised, cannot sign
-//! receipts with that key. So it is kept here at first sight, as ssh keeps the keys of hosts, and a
-//! receipt is held against it and not against whatever key is shown today.
+//! A server that later takes this one's place, or that wants to deny what it confirmed, cannot sign
+//! receipts with that key. So the key is trusted on first use and stored here, as ssh stores host
+//! keys, and receipts are checked with it and not with whatever key the server shows later.
 
 use std::path::Path;
 
 use heirloom_protocol::signature::ReceiptKey;
 use serde::{Deserialize, Serialize};
 
+use super::error::ConfigError;
 use super::private_file;
-use super::{ConfigError, StateDir};
+use super::state::StateDir;
 
 /// The version of `receipt-key.json` that this program writes.
 const VERSION: u32 = 1;
 
-/// `receipt-key.json`.
+/// The content of `receipt-key.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredKey {
     version: u32,
-    /// Whose key it is: another installation has another one, and our receipts are not its.
+    /// The server installation that the key belongs to; another installation has other receipts.
     installation: String,
     receipt_key: ReceiptKey,
 }
 
 impl StateDir {
-    /// The key that receipts of this installation are held against: the first that it ever showed.
-    /// If it shows its first one now, that is kept. Nothing if it never showed one.
+    /// The trusted key of a server installation: the first one that it showed. If `shown` is its
+    /// first, it is stored. `None` if the installation has never shown a key.
     pub fn trust_on_first_use(
         &self,
         installation: &str,
@@ -45,7 +45,7 @@ impl StateDir {
         Ok(shown)
     }
 
-    /// Receipts are held against this key from now on, because a person said so.
+    /// Trusts another key from now on, because the user asked for it.
     pub fn replace_receipt_key(
         &self,
         installation: &str,
@@ -80,11 +80,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_key_of_an_installation_stays_until_a_person_says_otherwise() {
+    fn the_first_key_stays_trusted_until_the_user_replaces_it() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(&folder.path().join("state")).unwrap();
         let meet = |installation, shown| state.trust_on_first_use(installation, shown).unwrap();
-        assert_eq!(meet("one", None), None, "it signs nothing yet");
+        assert_eq!(meet("one", None), None, "the server has no key yet");
         assert_eq!(meet("one", Some(key(1))), Some(key(1)));
         assert_eq!(meet("one", Some(key(2))), Some(key(1)));
         assert_eq!(meet("one", None), Some(key(1)));
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(
             state.trust_on_first_use("one", Some(key(2))).unwrap(),
             Some(key(1)),
-            "also after a start"
+            "also after a restart"
         );
         state.replace_receipt_key("one", key(2)).unwrap();
         assert_eq!(
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_read_for_ever_and_no_other_is_guessed_at() {
+    fn version_1_is_read_and_other_versions_are_rejected() {
         let folder = tempfile::tempdir().unwrap();
         let state = StateDir::open(&folder.path().join("state")).unwrap();
         let stored = |version: u32| {

@@ -1,4 +1,4 @@
-//! A server, and the right to speak to it.
+//! Logins: the address of a server and a token for it.
 
 use std::fmt;
 use std::fs::File;
@@ -11,24 +11,24 @@ use heirloom_support::loopback::is_loopback_host;
 use hyper::Uri;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::ConfigError;
+use super::error::ConfigError;
 use super::private_file::{self, failed};
 
 /// The version of `login.json` that this program writes.
 const VERSION: u32 = 1;
 
-/// A server, and the right to speak to it.
+/// The address of a server and a token for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// Whom to ask.
+    /// The server's address.
     pub server: ServerUrl,
-    /// What to show there.
+    /// The token that identifies this device to the server.
     pub token: Token,
-    /// PEM file of certificate authorities to trust instead of the system's.
+    /// A PEM file with the certificate authorities to trust instead of the system's.
     pub ca_file: Option<PathBuf>,
 }
 
-/// `login.json`.
+/// The content of `login.json`.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct StoredLogin {
@@ -79,40 +79,44 @@ impl Login {
     }
 }
 
-/// `http://host[:port]` or `https://host[:port]`, nothing behind it; checked when made.
+/// The address of a server: `http://host[:port]` or `https://host[:port]` without a path. Checked
+/// on construction.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerUrl(Uri);
 
-/// Text that is not the address of a server.
+/// The text is not the address of a server.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a server is written as http://host:port or https://host:port, with nothing behind it")]
+#[error("write the server as https://HOST:PORT or http://HOST:PORT, without a path")]
 pub struct ServerUrlError;
 
 impl ServerUrl {
-    /// Scheme and authority; the path is `/`.
+    /// The address as a URI with the path `/`.
     pub fn uri(&self) -> &Uri {
         &self.0
     }
 
-    /// A server on this machine, without TLS.
+    /// The address of a server on this machine, without TLS.
     pub fn on_this_machine(address: SocketAddr) -> Self {
-        format!("http://{address}")
-            .parse()
-            .expect("an address is a host and a port, which is never 0 of one that listens")
+        format!("http://{address}").parse().expect(
+            "an address is a host and a port, and the port of a listening socket is never 0",
+        )
     }
 
-    /// Whether others can read along on the way: no TLS, and not this machine.
-    pub fn is_overheard(&self) -> bool {
+    /// Whether others could read what is sent: no TLS, and not to this machine.
+    pub fn is_unencrypted(&self) -> bool {
         let host = self.0.host().unwrap_or_default();
         self.scheme() == "http" && !is_loopback_host(host)
     }
 
     fn authority(&self) -> &str {
-        self.0.authority().expect("checked when made").as_str()
+        self.0
+            .authority()
+            .expect("checked on construction")
+            .as_str()
     }
 
     fn scheme(&self) -> &str {
-        self.0.scheme_str().expect("checked when made")
+        self.0.scheme_str().expect("checked on construction")
     }
 }
 
@@ -123,8 +127,8 @@ impl FromStr for ServerUrl {
         let uri: Uri = text.parse().map_err(|_| ServerUrlError)?;
         let authority = uri.authority().ok_or(ServerUrlError)?;
         let scheme_fits = matches!(uri.scheme_str(), Some("http" | "https"));
-        // Whoever writes a name and a password here would find them in logs.
-        let names_host_only = !authority.host().is_empty() && !authority.as_str().contains('@');
+        // A user name and password in the address would end up in logs.
+        let has_only_host = !authority.host().is_empty() && !authority.as_str().contains('@');
         let port_fits = match authority.port() {
             Some(port) => port.as_u16() != 0,
             None => {
@@ -132,9 +136,8 @@ impl FromStr for ServerUrl {
                     && !authority.as_str()[authority.host().len()..].contains(':')
             }
         };
-        let nothing_behind =
-            uri.path() == "/" && uri.query().is_none() && !text.contains(['#', '?']);
-        if scheme_fits && names_host_only && port_fits && nothing_behind {
+        let has_no_path = uri.path() == "/" && uri.query().is_none() && !text.contains(['#', '?']);
+        if scheme_fits && has_only_host && port_fits && has_no_path {
             Ok(Self(uri))
         } else {
             Err(ServerUrlError)
@@ -162,11 +165,11 @@ impl<'de> Deserialize<'de> for ServerUrl {
     }
 }
 
-/// A device's token. `Debug` shows no part of it.
+/// A device's access token. `Debug` prints no part of it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Token(String);
 
-/// Text that is no token.
+/// The text is not a token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a token is one line of 1 to {} visible ASCII characters",
@@ -175,19 +178,20 @@ pub struct Token(String);
 pub struct TokenError;
 
 impl Token {
-    /// Longer than any server makes them, and short enough for a header.
+    /// Longest accepted token, in bytes: longer than any that a server issues, short enough for a
+    /// header.
     pub const BYTES_MAX: usize = 512;
 
-    /// The token itself, for the one header that needs it.
+    /// The token as text, for the `Authorization` header.
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// The first line of a token file.
+    /// Reads the first line of a token file.
     pub fn read(file: &Path) -> Result<Self, ConfigError> {
         let open = File::open(file).map_err(failed("open the token file", file))?;
         let mut line = Vec::new();
-        // A file that is no token file (a disk, a film) is not read to its end.
+        // Limited, so that a device or a huge file given by mistake is not read to its end.
         let limit = Self::BYTES_MAX as u64 + 2;
         let read = BufReader::new(open.take(limit)).read_until(b'\n', &mut line);
         read.map_err(failed("read the token file", file))?;
@@ -205,8 +209,7 @@ impl FromStr for Token {
     type Err = TokenError;
 
     fn from_str(text: &str) -> Result<Self, TokenError> {
-        // What may stand in an Authorization header without quoting (RFC 9110, 5.5), less the
-        // space.
+        // The characters of a header value without quoting (RFC 9110, 5.5), except space.
         let fits = !text.is_empty()
             && text.len() <= Self::BYTES_MAX
             && text.bytes().all(|byte| byte.is_ascii_graphic());
@@ -224,7 +227,7 @@ impl fmt::Debug for Token {
     }
 }
 
-/// Puts made-up bytes on trial as the address of a server (see `tests/fuzz`).
+/// Fuzz target: parses arbitrary bytes as the address of a server (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
@@ -236,10 +239,10 @@ pub fn trial(bytes: &[u8]) {
     let again: ServerUrl = server
         .to_string()
         .parse()
-        .expect("what was written is read");
+        .expect("a printed address parses");
     assert_eq!(
-        (&again, again.is_overheard()),
-        (&server, server.is_overheard())
+        (&again, again.is_unencrypted()),
+        (&server, server.is_unencrypted())
     );
 }
 
@@ -248,12 +251,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_address_is_misread() {
+    fn fuzz_corpus_of_addresses_passes() {
         heirloom_fuzz::replay("addresses", trial);
     }
 
     #[test]
-    fn a_server_is_taken_as_it_is_written() {
+    fn a_server_address_keeps_its_text() {
         for url in [
             "http://127.0.0.1:8420",
             "https://photos.example",
@@ -274,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn a_server_without_tls_on_another_machine_is_overheard() {
-        for (url, overheard) in [
+    fn a_server_on_another_machine_without_tls_is_unencrypted() {
+        for (url, unencrypted) in [
             ("http://127.0.0.1:8420", false),
             ("http://[::1]:8420", false),
             ("http://localhost", false),
@@ -285,15 +288,15 @@ mod tests {
             ("http://localhost.example", true),
         ] {
             assert_eq!(
-                url.parse::<ServerUrl>().unwrap().is_overheard(),
-                overheard,
+                url.parse::<ServerUrl>().unwrap().is_unencrypted(),
+                unencrypted,
                 "{url}"
             );
         }
     }
 
     #[test]
-    fn what_is_more_or_less_than_a_server_is_refused() {
+    fn text_that_is_not_a_server_address_is_refused() {
         for url in [
             "",
             "photos.example",
@@ -318,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_is_the_first_line_of_its_file_and_never_shown() {
+    fn a_token_is_the_first_line_of_its_file_and_never_printed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("token");
         let longest = "t".repeat(Token::BYTES_MAX);

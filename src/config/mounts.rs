@@ -1,8 +1,8 @@
 //! The registry of mounts: which state directory belongs to which mountpoint.
 //!
-//! One small file for each mountpoint, `$XDG_STATE_HOME/heirloom/.mounts/<mountpoint>.json`, so
-//! that two processes never change the same one. The folder's name begins with a dot because no
-//! state directory beside it does: a mountpoint's leading dot is escaped.
+//! Each mountpoint has a small file of its own, `$XDG_STATE_HOME/heirloom/.mounts/<mountpoint>.json`,
+//! so that two processes never write the same one. The folder's name begins with a dot because that
+//! of a state directory next to it never does: the leading dot of a mountpoint is escaped.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,28 +10,29 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::dirs;
+use super::error::ConfigError;
 use super::private_file::{self, failed};
-use super::{ConfigError, dirs};
 
 /// The version of the files that this program writes.
 const VERSION: u32 = 1;
 
-/// The registry, open.
+/// The registry of mounts.
 #[derive(Clone, Debug)]
 pub struct Mounts {
     folder: PathBuf,
 }
 
-/// A mountpoint that was mounted, and may still be.
+/// A directory that was mounted once and may still be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountEntry {
-    /// Absolute, without symbolic links.
+    /// The canonical path of the mountpoint.
     pub mountpoint: PathBuf,
-    /// Its state directory.
+    /// The state directory of the mount.
     pub state: PathBuf,
 }
 
-/// One file of the registry.
+/// The content of one file of the registry.
 #[derive(Serialize, Deserialize)]
 struct StoredMount {
     version: u32,
@@ -40,7 +41,7 @@ struct StoredMount {
 }
 
 impl Mounts {
-    /// This user's registry; made if it is missing.
+    /// Opens the registry of this user; creates it if it is missing.
     pub fn open() -> Result<Self, ConfigError> {
         Self::at(dirs::state_home()?.join(".mounts"))
     }
@@ -50,7 +51,7 @@ impl Mounts {
         Ok(Self { folder })
     }
 
-    /// This mountpoint's state is there from now on.
+    /// Records the state directory of a mountpoint.
     pub fn record(&self, mountpoint: &Path, state: &Path) -> Result<(), ConfigError> {
         let mountpoint = dirs::resolve(mountpoint)?;
         let stored = StoredMount {
@@ -61,17 +62,17 @@ impl Mounts {
         private_file::write_json(&self.file(&mountpoint), &stored)
     }
 
-    /// This mountpoint is not mounted any more. Fine if it was not known.
+    /// Removes a mountpoint from the registry; succeeds if it is not there.
     pub fn forget(&self, mountpoint: &Path) -> Result<(), ConfigError> {
         private_file::remove(&self.file(&dirs::resolve(mountpoint)?))
     }
 
-    /// The state directory that was recorded for this mountpoint.
+    /// The state directory of a mountpoint; `None` if it was never mounted.
     pub fn find(&self, mountpoint: &Path) -> Result<Option<PathBuf>, ConfigError> {
         Ok(read(&self.file(&dirs::resolve(mountpoint)?))?.map(|entry| entry.state))
     }
 
-    /// Every mountpoint recorded, in the order of their names.
+    /// Every recorded mount, sorted by mountpoint. A file that cannot be read is skipped and logged.
     pub fn all(&self) -> Result<Vec<MountEntry>, ConfigError> {
         let listed = fs::read_dir(&self.folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut found = Vec::new();
@@ -82,10 +83,10 @@ impl Mounts {
             }
             match read(&path) {
                 Ok(entry) => found.extend(entry),
-                // One that cannot be read must not hide the others.
+                // A damaged file must not hide the others.
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "passing over a mount"
+                    "skipping a mount whose file cannot be read"
                 ),
             }
         }
@@ -127,7 +128,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_mount_is_found_by_every_spelling_of_its_mountpoint_until_it_is_forgotten() {
+    fn a_mount_is_found_by_every_path_to_its_mountpoint() {
         let home = tempfile::tempdir().unwrap();
         let home = home.path().canonicalize().unwrap();
         let mounts = Mounts::at(home.join("mounts")).unwrap();
@@ -165,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_of_a_newer_program_is_not_guessed_at() {
+    fn a_file_of_a_newer_version_is_rejected() {
         let home = tempfile::tempdir().unwrap();
         let mounts = Mounts::at(home.path().join("mounts")).unwrap();
         let file = mounts.file(&dirs::resolve(home.path()).unwrap());

@@ -1,27 +1,36 @@
-//! Directories and files that are nobody else's business.
+//! Private directories, and JSON files in them that are replaced as a whole.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
+use heirloom_support::file;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::ConfigError;
+use super::error::ConfigError;
 
-/// Makes a directory (and those above it) for us alone, if it is missing; refuses one that is
-/// somebody else's, or that others may write.
+/// Mode of a directory created here: only its owner may enter it.
+const DIRECTORY_MODE: u32 = 0o700;
+/// Permission bits that let the group or others write.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+/// Creates a directory, and those above it, with mode 0700 if it is missing. Refuses a directory
+/// that belongs to another user or that others can write to.
 pub(super) fn claim_directory(path: &Path) -> Result<(), ConfigError> {
-    let creation = DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let meta = match (creation, fs::metadata(path)) {
-        (Err(source), Err(_)) => return Err(failed("make the directory", path)(source)),
-        (_, meta) => meta.map_err(failed("look at the directory", path))?,
+    let creation = DirBuilder::new()
+        .recursive(true)
+        .mode(DIRECTORY_MODE)
+        .create(path);
+    let metadata = match (creation, fs::metadata(path)) {
+        (Err(source), Err(_)) => return Err(failed("create the directory", path)(source)),
+        (_, metadata) => metadata.map_err(failed("read the attributes of", path))?,
     };
-    if !meta.is_dir() {
+    if !metadata.is_dir() {
         return Err(ConfigError::NotADirectory(path.to_owned()));
     }
-    let (owner, you) = (meta.uid(), rustix::process::geteuid().as_raw());
+    let (owner, you) = (metadata.uid(), rustix::process::geteuid().as_raw());
     if owner != you {
         return Err(ConfigError::ForeignOwner {
             path: path.to_owned(),
@@ -29,8 +38,8 @@ pub(super) fn claim_directory(path: &Path) -> Result<(), ConfigError> {
             you,
         });
     }
-    let mode = meta.mode() & 0o7777;
-    if mode & 0o022 != 0 {
+    let mode = metadata.mode() & 0o7777;
+    if mode & WRITABLE_BY_OTHERS != 0 {
         return Err(ConfigError::Writable {
             path: path.to_owned(),
             mode,
@@ -39,25 +48,17 @@ pub(super) fn claim_directory(path: &Path) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// Replaces a file by `content` as JSON, for our eyes only: either all of it is there after a
-/// crash, or the old one.
+/// Replaces a file by `content` as JSON, with mode 0600. After a crash, the file holds either the
+/// new content or the old.
 pub(super) fn write_json(path: &Path, content: &impl Serialize) -> Result<(), ConfigError> {
     let text = serde_json::to_vec_pretty(content).map_err(|source| ConfigError::Content {
         path: path.to_owned(),
         source,
     })?;
-    let aside = path.with_added_extension("new");
-    // On a full disk it could not be written once more, and need not.
-    if stands_there(path, &text) {
-        return Ok(());
-    }
-    let written = write_new(&aside, &text)
-        .and_then(|()| fs::rename(&aside, path))
-        .and_then(|()| sync_folder(path));
-    written.map_err(failed("write", path))
+    file::replace_private(path, &text).map_err(failed("write", path))
 }
 
-/// Reads what `write_json` wrote; none if there is no file.
+/// Reads a JSON file; `None` if it does not exist.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, ConfigError> {
     let text = match fs::read(path) {
         Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -70,16 +71,12 @@ pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, C
     })
 }
 
-/// Removes a file; fine if there is none.
+/// Removes a file; succeeds if it does not exist.
 pub(super) fn remove(path: &Path) -> Result<(), ConfigError> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => {
-            Err(failed("remove", path)(source))
-        }
-        Ok(()) | Err(_) => Ok(()),
-    }
+    file::remove_if_exists(path).map_err(failed("remove", path))
 }
 
+/// Turns an I/O error into a [`ConfigError::Io`] for the step `doing` on `path`.
 pub(super) fn failed(
     doing: &'static str,
     path: &Path,
@@ -90,29 +87,4 @@ pub(super) fn failed(
         path,
         source,
     }
-}
-
-fn stands_there(path: &Path, text: &[u8]) -> bool {
-    let is_private = fs::metadata(path).is_ok_and(|found| found.mode() & 0o777 == 0o600);
-    is_private && fs::read(path).is_ok_and(|found| found == text)
-}
-
-fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
-    // One left by a crash may have another mode: `create_new` alone makes sure of ours.
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(source),
-        Ok(()) | Err(_) => {}
-    }
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(content)?;
-    file.sync_all()
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
-    File::open(folder)?.sync_all()
 }

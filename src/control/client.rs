@@ -1,4 +1,4 @@
-//! The command line's side: one question at a time over the daemon's socket.
+//! The client's side of the control socket: one request, one response.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,154 +19,149 @@ use super::message::{
     UnmountResponse, VerifyRequest, VerifyResponse, WaitRequest, WaitResponse,
 };
 
-/// The daemon answers from memory; one that does not within this is stuck.
-const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+/// Time limit for requests that the daemon answers from memory; beyond it the daemon is stuck.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Some hundred photos are confirmed by the server, read and given up within this, be they films on
-/// a slow disk.
-const FREED_WITHIN: Duration = Duration::from_mins(30);
+/// Time limit for one page of `free` or `verify`: some hundred files, which may be videos on a slow
+/// disk, are confirmed by the server and read.
+const PAGE_TIMEOUT: Duration = Duration::from_mins(30);
 
-/// Answers are small; this bounds what a confused process on the other end could make us hold, in
-/// bytes.
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// Largest response that is read into memory, in bytes. Responses are small; this is a guard
+/// against a faulty process on the other end.
+const RESPONSE_BYTES_MAX: usize = 16 << 20;
 
-/// Asks one daemon.
+/// A client for the daemon of one mount.
 #[derive(Clone, Debug)]
 pub struct ControlClient {
     socket: PathBuf,
 }
 
-/// A question without an answer.
+/// Why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Nobody listens: the daemon is not running.
-    #[error(
-        "nothing is mounted there, or its daemon was killed; `heirloom mount` goes on where it ended"
-    )]
+    /// Nobody listens on the socket.
+    #[error("the daemon is not running; mount the directory again with `heirloom mount`")]
     NotRunning(#[source] io::Error),
-    /// It listens, but does not answer as it should.
-    #[error("the daemon did not answer {question}")]
-    NoAnswer {
-        /// What was asked.
-        question: &'static str,
-        /// Why there is no answer.
+    /// The daemon sent no response, or not a valid one.
+    #[error("no valid response from the daemon to {request}")]
+    NoResponse {
+        /// The request's path.
+        request: &'static str,
+        /// What went wrong.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// It answered that it could not.
-    #[error("the daemon could not: {0}")]
-    Refused(String),
+    /// The daemon could not carry the request out; its message says why.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl ControlClient {
-    /// Asks the daemon that listens on `socket`.
+    /// A client for the daemon that listens on `socket`.
     pub fn new(socket: &Path) -> Self {
         Self {
             socket: socket.to_owned(),
         }
     }
 
-    /// The state of everything.
+    /// The state of the mount.
     pub async fn status(&self) -> Result<MountStatus, ControlError> {
-        self.ask("/status", Method::GET, &(), ANSWER_WITHIN).await
+        self.get("/status").await
     }
 
-    /// Whether all is backed up; waits a while for it.
+    /// Waits up to `within_ms` for files to be backed up.
     pub async fn wait(&self, request: &WaitRequest) -> Result<WaitResponse, ControlError> {
-        let within = Duration::from_millis(request.within_ms) + ANSWER_WITHIN;
-        self.ask("/wait", Method::POST, request, within).await
+        let timeout = Duration::from_millis(request.within_ms) + REQUEST_TIMEOUT;
+        self.post("/wait", request, timeout).await
     }
 
-    /// Takes the mount away.
+    /// Removes the mount and stops the daemon.
     pub async fn unmount(&self) -> Result<UnmountResponse, ControlError> {
-        self.ask("/unmount", Method::POST, &(), ANSWER_WITHIN).await
+        self.post("/unmount", &(), REQUEST_TIMEOUT).await
     }
 
-    /// Gives the room of photos back, a part of those asked for.
+    /// Removes the local copies of one page of backed-up files.
     pub async fn free(&self, request: &FreeRequest) -> Result<FreeResponse, ControlError> {
-        self.ask("/free", Method::POST, request, FREED_WITHIN).await
+        self.post("/free", request, PAGE_TIMEOUT).await
     }
 
-    /// Takes failed files in once more.
+    /// Queues failed files again.
     pub async fn retry(&self, request: &RetryRequest) -> Result<RetryResponse, ControlError> {
-        self.ask("/retry", Method::POST, request, ANSWER_WITHIN)
-            .await
+        self.post("/retry", request, REQUEST_TIMEOUT).await
     }
 
-    /// Holds receipts, the server's copies and those here against each other, a part of those asked
-    /// for.
+    /// Compares receipts, the server's copies and the local copies of one page of files.
     pub async fn verify(&self, request: &VerifyRequest) -> Result<VerifyResponse, ControlError> {
-        self.ask("/verify", Method::POST, request, FREED_WITHIN)
-            .await
+        self.post("/verify", request, PAGE_TIMEOUT).await
     }
 
-    /// Keeps a file, or all in a folder, on this disk.
+    /// Keeps a file, or everything in a folder, on this disk.
     pub async fn pin(&self, path: &LibraryPath) -> Result<(), ControlError> {
-        self.ask(
-            "/pin",
-            Method::POST,
-            &PinRequest { path: path.clone() },
-            ANSWER_WITHIN,
-        )
-        .await
+        let request = PinRequest { path: path.clone() };
+        self.post("/pin", &request, REQUEST_TIMEOUT).await
     }
 
-    /// Takes a pin off.
+    /// Removes a pin.
     pub async fn unpin(&self, path: &LibraryPath) -> Result<(), ControlError> {
-        self.ask(
-            "/unpin",
-            Method::POST,
-            &PinRequest { path: path.clone() },
-            ANSWER_WITHIN,
-        )
-        .await
+        let request = PinRequest { path: path.clone() };
+        self.post("/unpin", &request, REQUEST_TIMEOUT).await
     }
 
-    async fn ask<Q: Serialize, A: DeserializeOwned>(
+    async fn get<R: DeserializeOwned>(&self, path: &'static str) -> Result<R, ControlError> {
+        self.request(Method::GET, path, &(), REQUEST_TIMEOUT).await
+    }
+
+    async fn post<R: DeserializeOwned>(
         &self,
-        question: &'static str,
+        path: &'static str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<R, ControlError> {
+        self.request(Method::POST, path, body, timeout).await
+    }
+
+    async fn request<R: DeserializeOwned>(
+        &self,
         method: Method,
-        body: &Q,
-        within: Duration,
-    ) -> Result<A, ControlError> {
+        path: &'static str,
+        body: &impl Serialize,
+        timeout: Duration,
+    ) -> Result<R, ControlError> {
         let stream = UnixStream::connect(&self.socket)
             .await
             .map_err(ControlError::NotRunning)?;
-        let exchange = exchange(
-            stream,
-            question,
-            method,
-            serde_json::to_vec(body).map_err(|e| lost(question, e))?,
-        );
-        let (ok, answer) = match tokio::time::timeout(within, exchange).await {
-            Ok(answered) => {
-                answered.map_err(|source| ControlError::NoAnswer { question, source })?
-            }
-            Err(elapsed) => return Err(lost(question, elapsed)),
+        let body = serde_json::to_vec(body).map_err(|error| no_response(path, error))?;
+        let exchange = exchange(stream, path, method, body);
+        let (ok, response) = match tokio::time::timeout(timeout, exchange).await {
+            Ok(answered) => answered.map_err(|source| ControlError::NoResponse {
+                request: path,
+                source,
+            })?,
+            Err(elapsed) => return Err(no_response(path, elapsed)),
         };
         if !ok {
-            return Err(ControlError::Refused(
-                String::from_utf8_lossy(&answer).into_owned(),
+            return Err(ControlError::Failed(
+                String::from_utf8_lossy(&response).into_owned(),
             ));
         }
-        serde_json::from_slice(&answer).map_err(|error| lost(question, error))
+        serde_json::from_slice(&response).map_err(|error| no_response(path, error))
     }
 }
 
-fn lost(
-    question: &'static str,
+fn no_response(
+    request: &'static str,
     error: impl std::error::Error + Send + Sync + 'static,
 ) -> ControlError {
-    ControlError::NoAnswer {
-        question,
+    ControlError::NoResponse {
+        request,
         source: Box::new(error),
     }
 }
 
-/// One request, one answer: whether it is a good one, and its body.
+/// Sends one request; returns whether its status is a success, and the response's body.
 async fn exchange(
     stream: UnixStream,
-    question: &str,
+    path: &str,
     method: Method,
     body: Vec<u8>,
 ) -> Result<(bool, Bytes), Box<dyn std::error::Error + Send + Sync>> {
@@ -175,13 +170,13 @@ async fn exchange(
     let driver = tokio::spawn(connection);
     let request = Request::builder()
         .method(method)
-        .uri(question)
+        .uri(path)
         .header(HOST, "heirloom")
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::from(body)))?;
-    let answer = sender.send_request(request).await?;
-    let ok = answer.status().is_success();
-    let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
+    let response = sender.send_request(request).await?;
+    let ok = response.status().is_success();
+    let body = Limited::new(response.into_body(), RESPONSE_BYTES_MAX)
         .collect()
         .await?
         .to_bytes();

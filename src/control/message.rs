@@ -1,5 +1,7 @@
-//! The words between the command line and the daemon. Both come from the same build, so they carry
-//! no version of their own; `heirloom status --json` prints them, so scripts depend on their names.
+//! Request and response bodies of the control socket.
+//!
+//! Client and daemon come from the same build, so messages carry no version. `heirloom status
+//! --json` prints them, so scripts depend on their keys.
 
 use std::path::PathBuf;
 
@@ -12,39 +14,40 @@ use crate::library::FeedStatus;
 use crate::mount::IoPath;
 use crate::uploader::Connection;
 
-/// The whole truth about one mount, at one moment.
+/// The state of one mount at one moment: the response of `GET /status`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MountStatus {
-    /// Where it is mounted.
+    /// The mounted directory.
     pub mountpoint: PathBuf,
-    /// Where its spool, journal and log are.
+    /// The directory with its spool, journal and log.
     pub state_dir: PathBuf,
-    /// The server, or `embedded` and its address.
+    /// The server's address; after `embedded, ` if it runs in the daemon.
     pub server: String,
     /// Whether the server can be reached.
     pub connection: Connection,
     /// Files and bytes by state.
     pub files: StateTotals,
-    /// Whether the tree is still being compared with the journal after the start: until then files
-    /// may be missing from `files`.
+    /// Whether the directory tree is still being compared with the journal after the start. Until
+    /// that is done, `files` may be too low.
     pub comparing: bool,
-    /// Photo bytes per second on the way to the server, measured over the last seconds.
+    /// Upload rate in photo bytes per second, measured over the last seconds.
     pub rate_bytes_per_second: u64,
-    /// How many bytes go into one request now (M8).
+    /// The current shard size: how many bytes one upload request carries.
     pub shard_bytes: u64,
-    /// The kind of link that shard sizes started from.
+    /// The kind of network link that the first shard size was chosen for.
     pub link: LinkKind,
-    /// Shard bytes sent since the start, repeated ones included.
+    /// Shard bytes sent since the start, retransmissions included.
     pub sent_bytes: u64,
     /// Photo bytes that did not have to be sent since the start.
     pub saved: SavedBytes,
-    /// Changes of names that the server has not confirmed yet.
+    /// Names (new, changed or removed) that the server has not confirmed yet.
     pub names_queued: u64,
-    /// How far the names that other devices changed are shown here.
+    /// Progress in showing what other devices changed.
     pub library: FeedStatus,
-    /// What is only on the server, and being fetched.
-    pub recall: FetchReport,
-    /// What is failing and why, newest first.
+    /// Downloads of photos whose bytes are only on the server.
+    #[serde(rename = "recall")]
+    pub fetch: FetchReport,
+    /// Files with a problem and the reason: failed ones first, then those being retried.
     pub failing: Vec<FailingFile>,
     /// How reads and writes of open files reach the disk.
     pub io_path: IoPath,
@@ -52,42 +55,52 @@ pub struct MountStatus {
     pub pid: u32,
 }
 
-/// Files and bytes by state. Every file of the mount is in exactly one.
+/// Files and bytes by state. Every file of the mount is in exactly one state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateTotals {
-    /// The server has vouched for them.
+    /// The server has confirmed that it has them.
     pub backed_up: Amount,
-    /// To be backed up: promised, or not looked at yet.
+    /// Waiting to be uploaded or checked.
     pub pending: Amount,
-    /// On their way right now.
+    /// Being uploaded now.
     pub uploading: Amount,
-    /// They stay here, by their kind.
+    /// Not backed up because of their type; they stay on this disk.
     pub local: Amount,
-    /// They need a person.
+    /// Could not be backed up and need a person's attention.
     pub failed: Amount,
-    /// Their bytes are only on the server.
+    /// Backed up, with their bytes only on the server.
     pub placeholder: Amount,
 }
 
-/// Photo bytes that did not have to be sent, by what saved them.
+impl StateTotals {
+    /// Files that still have to be backed up.
+    pub fn not_backed_up(&self) -> Amount {
+        Amount {
+            files: self.pending.files + self.uploading.files,
+            bytes: self.pending.bytes + self.uploading.bytes,
+        }
+    }
+}
+
+/// Photo bytes that did not have to be sent, by the reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SavedBytes {
-    /// Known to be backed up from the sync list (M3).
+    /// The local sync list had them as backed up.
     pub sync_list_bytes: u64,
-    /// The server said that we have it already (M4, M9).
+    /// The server answered the check with "you already have it".
     pub check_bytes: u64,
-    /// Somebody else had it, and we proved that we have it too (M9).
+    /// Another user had them, and this device proved that it has them too (instant upload).
     pub instant_upload_bytes: u64,
 }
 
-/// Photos on their way back.
+/// Downloads of photos whose bytes are only on the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchReport {
-    /// Photos being fetched now.
+    /// Photos being downloaded now.
     pub fetching: u64,
-    /// Photo bytes fetched since the start.
+    /// Photo bytes downloaded since the start.
     pub fetched_bytes: u64,
-    /// What is pinned and still to be fetched.
+    /// Pinned photos that are not downloaded yet.
     pub pinned_left: Amount,
 }
 
@@ -95,24 +108,24 @@ pub struct FetchReport {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FreeRequest {
-    /// These files, and what is below these folders; all of the mount if there is none.
+    /// Files, and folders with everything in them; the whole mount if empty.
     pub paths: Vec<LibraryPath>,
-    /// Only what was not used for so many seconds.
+    /// Only files that were not used for this many seconds.
     pub unused_for_s: Option<u64>,
-    /// Go on behind this.
+    /// Where to continue: `next` of the response before.
     pub after: Option<u64>,
 }
 
-/// Answer of `POST /free`: what became of a part of it.
+/// Response of `POST /free`: the result for one page of files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreeResponse {
-    /// The photos whose bytes are only on the server now, and what the disk got back.
+    /// Files whose local copy was removed, and the disk space that this freed.
     pub freed: Amount,
-    /// Some of those that kept their room, and why.
+    /// Some of the files that were not freed, and why.
     pub kept: Vec<FailingFile>,
-    /// How many kept it.
+    /// The number of files that were not freed.
     pub kept_files: u64,
-    /// Where to go on; nothing at the end.
+    /// Where the next request continues; `None` at the end.
     pub next: Option<u64>,
 }
 
@@ -128,16 +141,16 @@ pub struct PinRequest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetryRequest {
-    /// These files, and what is below these folders; all of the mount if there is none.
+    /// Files, and folders with everything in them; the whole mount if empty.
     pub paths: Vec<LibraryPath>,
 }
 
-/// Answer of `POST /retry`.
+/// Response of `POST /retry`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryResponse {
-    /// The failed files that are taken in once more.
+    /// The failed files that are queued again.
     pub again: Amount,
-    /// Those that cannot be, and why.
+    /// The files that cannot be queued again, and why.
     pub refused: Vec<FailingFile>,
 }
 
@@ -145,110 +158,70 @@ pub struct RetryResponse {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyRequest {
-    /// These files, at most [`VERIFY_FILES_MAX`]; a part of all that the journal knows if there is
-    /// none.
+    /// Files, at most [`VERIFY_FILES_MAX`]; if empty, one page of all files in the journal.
     pub paths: Vec<LibraryPath>,
-    /// Go on behind this, of all.
+    /// Where to continue with all files: `next` of the response before.
     pub after: Option<u64>,
-    /// What receipts are held against.
+    /// The key that receipts are checked with.
     pub key: KeyChoice,
 }
 
-/// Files in one question, and in one answer: each is read here and there, so an answer may take
+/// Files in one verify request and its response. Each is read by both sides, so a response may take
 /// minutes.
 pub const VERIFY_FILES_MAX: usize = 20;
 
-/// What receipts are held against.
+/// The key that receipts are checked with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyChoice {
-    /// The key that this mount met first.
+    /// The key that was trusted on first use.
     #[default]
-    Met,
-    /// The key that the server shows now, and so from now on.
+    #[serde(rename = "met")]
+    Trusted,
+    /// The key that the server shows now, which is trusted from then on.
     Shown,
 }
 
-/// How the key that the server shows now compares with the one that this mount met first.
+/// How the server's current key compares with the trusted one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyComparison {
-    /// It is the same.
+    /// The server shows the trusted key.
     Same,
-    /// It is another one, or it shows none any more.
+    /// The server shows another key, or none any more.
     Changed,
-    /// It never showed one.
+    /// The server has never shown a key.
     None,
 }
 
-/// Answer of `POST /verify`: how it is with a part of it.
+/// Response of `POST /verify`: the result for one page of files.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyResponse {
-    /// How it is with the server's key.
+    /// How the server's key compares with the trusted one.
     pub key: KeyComparison,
-    /// Those that are backed up, one by one.
+    /// The files that are recorded as backed up, one by one.
     pub files: Vec<VerifiedFile>,
-    /// Those that are still to be, or cannot be.
+    /// The number of files that are not backed up.
     pub not_backed_up: u64,
-    /// Where to go on with all; nothing at the end.
+    /// Where the next request continues; `None` at the end, and always for named files.
     pub next: Option<u64>,
 }
 
-/// One file that is said to be backed up.
+/// The result for one file that is recorded as backed up.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifiedFile {
-    /// Which.
+    /// The file's path in the library.
     pub path: LibraryPath,
-    /// The receipt that we have of it.
+    /// The receipt stored on this device.
     pub receipt: ReceiptCheck,
-    /// What the server found when it read its copy, just now.
+    /// The server's copy, which the server has just read and hashed.
     pub server: ServerCopy,
-    /// What we found when we read ours.
+    /// The local copy, which the daemon has just read and hashed.
     pub here: LocalCopy,
 }
 
-/// A receipt, as it was kept here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ReceiptCheck {
-    /// The server signed it, with the key that this mount met first.
-    Signed,
-    /// It is only said; the server has signed it now.
-    Unsigned,
-    /// Its signature is not by that key.
-    Foreign,
-    /// There is none.
-    Missing,
-}
-
-/// The server's copy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ServerCopy {
-    /// Its bytes are those of the fingerprint.
-    Sound,
-    /// It is not there, or damaged.
-    Missing,
-}
-
-/// The copy on this disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LocalCopy {
-    /// Its bytes are those of the fingerprint.
-    Same,
-    /// They are others, though nobody wrote to it as far as its times tell.
-    Differs,
-    /// It is being changed, or was just now.
-    Changed,
-    /// Its bytes are only on the server.
-    Placeholder,
-    /// It cannot be read.
-    Unreadable,
-}
-
 impl VerifiedFile {
-    /// Whether nobody has to look after it.
+    /// Whether receipt and both copies are in order.
     pub const fn is_sound(&self) -> bool {
         matches!(self.receipt, ReceiptCheck::Signed | ReceiptCheck::Unsigned)
             && matches!(self.server, ServerCopy::Sound)
@@ -259,12 +232,52 @@ impl VerifiedFile {
     }
 }
 
-/// A file that is not getting anywhere.
+/// The state of the stored receipt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReceiptCheck {
+    /// Signed with the trusted key.
+    Signed,
+    /// It had no signature; the server has signed it now.
+    Unsigned,
+    /// Signed with another key.
+    Foreign,
+    /// No receipt is stored.
+    Missing,
+}
+
+/// The state of the server's copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ServerCopy {
+    /// Its hash is the fingerprint.
+    Sound,
+    /// It is missing or damaged.
+    Missing,
+}
+
+/// The state of the local copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LocalCopy {
+    /// Its hash is the fingerprint.
+    Same,
+    /// Its hash differs, though its size and times are unchanged since it was backed up.
+    Differs,
+    /// It was modified since it was backed up.
+    Changed,
+    /// It is a placeholder: its bytes are only on the server.
+    Placeholder,
+    /// It cannot be read.
+    Unreadable,
+}
+
+/// A file with a problem, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailingFile {
-    /// Which.
+    /// The file's path in the library.
     pub path: LibraryPath,
-    /// Why, for people.
+    /// The reason, as text for a person.
     pub why: String,
 }
 
@@ -272,52 +285,52 @@ pub struct FailingFile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct WaitRequest {
-    /// These files only; all of the mount if there is none.
+    /// The files to wait for; the whole mount if empty.
     pub paths: Vec<LibraryPath>,
-    /// Answer after so many milliseconds, done or not.
+    /// Respond after this many milliseconds, done or not.
     pub within_ms: u64,
 }
 
-/// Answer of `POST /wait`.
+/// Response of `POST /wait`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WaitResponse {
-    /// Everything asked for is backed up, or never will be without a person (see `stuck`).
+    /// Whether every requested file is backed up, or will not be without a person (see `stuck`).
     pub done: bool,
-    /// What is not backed up yet.
+    /// Files that are not backed up yet.
     pub left: Amount,
-    /// Those that will not be backed up as they are.
+    /// Files that will not be backed up as they are.
     pub stuck: Vec<FileReport>,
     /// Whether the server can be reached.
     pub connection: Connection,
 }
 
-/// One file.
+/// The state of one file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileReport {
-    /// Which.
+    /// The file's path in the library.
     pub path: LibraryPath,
     /// Its state.
     pub state: BackupState,
-    /// Its content, where that is known.
+    /// Its fingerprint, if it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fingerprint: Option<Fingerprint>,
-    /// Why it is not backed up.
+    /// Why it is not backed up, as text for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub why: Option<String>,
 }
 
-/// Answer of `POST /unmount`.
+/// Response of `POST /unmount`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "unmount", rename_all = "snake_case")]
 pub enum UnmountResponse {
-    /// The kernel has let go; the daemon is stopping.
+    /// The kernel has released the mount; the daemon is stopping.
     Unmounted {
-        /// The process whose end is the end of it all.
+        /// The daemon's process id. Once that process has ended, everything can be used again.
         pid: u32,
-        /// What is not backed up yet and goes on at the next mount.
+        /// Files that are not backed up yet; their upload continues at the next mount.
         left: Amount,
     },
-    /// Something in the mount is still in use.
+    /// A program still uses the mount.
     Busy,
 }
 

@@ -1,20 +1,20 @@
-//! Memory given back: the C library's allocator, told once not to keep what large buffers leave.
+//! Makes the C library's allocator return large buffers to the system.
 //!
-//! glibc serves large requests from maps of their own, but raises the size from which it does so
-//! whenever such a map is given back, up to 32 MiB; from then on shards live in its arenas, which
-//! hardly ever shrink. A daemon that once sent a film would keep that memory for months (87 MB at
-//! the peak of sending 250 photos; 38 MB with the size fixed).
+//! glibc serves large requests with mmap(2), but raises the size from which it does so, up to
+//! 32 MiB, whenever such a buffer is freed; from then on shards live in its arenas, which hardly
+//! ever shrink. A daemon that once uploaded a large file would keep that memory for months (87 MB
+//! at the peak of sending 250 photos; 38 MB with the threshold fixed).
 #![expect(unsafe_code, reason = "mallopt has no safe wrapper")]
 
-/// Requests from this size on get a map of their own, in bytes: the C library's own starting value.
-const MAP_FROM_BYTES: libc::c_int = 128 << 10;
+/// Requests of this size and above are served with mmap, in bytes: the C library's initial value.
+const MMAP_THRESHOLD_BYTES: libc::c_int = 128 << 10;
 
-/// Fixes the size from which memory is given back at once. A C library that does not take the hint
-/// is left as it is.
-pub(super) fn return_large_buffers() {
+/// Fixes the mmap threshold, so that freed buffers above it go back to the system at once. A C
+/// library that does not support this is left as it is.
+pub(super) fn fix_mmap_threshold() {
     // SAFETY: mallopt(3) only sets a parameter of the allocator, and may be called at any time.
-    let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAP_FROM_BYTES) };
-    if taken == 0 {
-        tracing::debug!("the allocator does not take a fixed size for maps");
+    let accepted = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES) };
+    if accepted == 0 {
+        tracing::debug!("the allocator does not support a fixed mmap threshold");
     }
 }

@@ -1,13 +1,13 @@
-//! Open files: as many as the system lets us have.
+//! Raises the limit of open files (`RLIMIT_NOFILE`) to the hard limit.
 //!
-//! Every file that a program has open in the mount is open here too, and the usual limit (1,024) is
-//! made for programs that still use select(2). The administrator's limit is the one that means
-//! something.
+//! Every file that a program has open in the mount is open in the daemon too. The usual soft limit
+//! of 1,024 exists for programs that still use select(2); the hard limit is the one that the
+//! administrator means.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Raises this process's limit to the administrator's. If that is refused, the lower one holds.
-pub(super) fn raise() {
+/// Raises the soft limit to the hard limit. If that is refused, the soft limit stays.
+pub(super) fn raise_open_file_limit() {
     let limit = getrlimit(Resource::Nofile);
     if let Err(error) = setrlimit(
         Resource::Nofile,
@@ -16,6 +16,6 @@ pub(super) fn raise() {
             ..limit
         },
     ) {
-        tracing::warn!(%error, limit = limit.current, "no more files can be open at a time than usual");
+        tracing::warn!(%error, limit = limit.current, "cannot raise the limit of open files");
     }
 }

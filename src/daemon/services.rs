@@ -1,4 +1,4 @@
-//! One mount and everything behind it, from the state directory's lock to the last thread's end.
+//! The services of one mount: started in order, stopped in reverse order.
 
 use std::io;
 use std::path::PathBuf;
@@ -7,8 +7,11 @@ use std::sync::Arc;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::embedded::{Embedded, EmbeddedError, NAMED};
-use super::{allocator, open_file_limit};
+use super::ServerChoice;
+use super::allocator::fix_mmap_threshold;
+use super::embedded::{EmbeddedError, EmbeddedServer};
+use super::open_file_limit::raise_open_file_limit;
+use super::server_choice::EMBEDDED_NAME_PREFIX;
 use crate::background::lower_priority;
 use crate::config::{Accept, ConfigError, Login, Mounts, StateDir, StateLock};
 use crate::control::{ControlServer, ControlState};
@@ -21,80 +24,71 @@ use crate::remote::{Remote, RemoteError};
 use crate::spool::{Spool, SpoolError};
 use crate::uploader::Uploader;
 
-/// Threads for the network side: one to answer while the other computes.
+/// Worker threads of the network runtime: one can respond while the other computes.
 const NETWORK_THREADS: usize = 2;
-/// Threads that async code may block on the disk with, at most: shards being read, proofs, journal
-/// commits.
+/// Limit of threads for blocking disk access from async code: reading shards, computing proofs,
+/// committing to the journal.
 const BLOCKING_THREADS_MAX: usize = 16;
 
-/// What to start.
+/// Everything that starting one mount needs.
 #[derive(Debug)]
 pub struct MountConfig {
-    /// Where to mount.
+    /// The directory to mount.
     pub mountpoint: PathBuf,
-    /// Everything of this mount.
-    pub state: StateDir,
-    /// Which server.
+    /// The state directory of this mount.
+    pub state_dir: StateDir,
+    /// The server that keeps the photos.
     pub server: ServerChoice,
     /// Which files are backed up.
     pub accept: Accept,
-    /// How what is only on the server is fetched.
-    pub manner: FetchOptions,
-    /// How much of the disk is kept free of what the server has.
-    pub keeping: CachePolicy,
-    /// How reads and writes of open files may reach the disk.
+    /// How files whose bytes are only on the server are downloaded.
+    pub fetch: FetchOptions,
+    /// The limits of local disk space, which decide when backed-up files are freed.
+    pub cache: CachePolicy,
+    /// How reads and writes of open files reach the disk.
     pub io: IoMode,
 }
 
-/// Which server keeps the photos.
-#[derive(Debug)]
-pub enum ServerChoice {
-    /// One that somebody runs.
-    At(Login),
-    /// Our own, in this process, with its data in this directory.
-    Embedded(PathBuf),
-}
-
-/// What keeps the house from standing.
+/// Why a mount could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum ServicesError {
-    /// The state directory is not to be had.
+    /// The state directory or the registry of mounts cannot be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The spool cannot be opened.
-    #[error("cannot use the spool")]
+    #[error("cannot open the spool")]
     Spool(#[from] SpoolError),
     /// The journal cannot be opened.
     #[error("cannot open the journal")]
     Journal(#[from] JournalError),
-    /// The intake's threads do not start.
-    #[error("cannot watch the spool")]
+    /// The intake's threads cannot be started.
+    #[error("cannot watch the mounted directory for new files")]
     Intake(#[from] IntakeError),
     /// The server's address or certificates cannot be used.
-    #[error("cannot speak to the server")]
+    #[error("cannot connect to the server")]
     Remote(#[from] RemoteError),
-    /// The embedded server does not start.
+    /// The embedded server cannot be started.
     #[error("cannot start the embedded server")]
     Embedded(#[from] EmbeddedError),
     /// The directory cannot be mounted.
     #[error(transparent)]
     Mount(#[from] MountError),
-    /// The operating system refuses something small.
+    /// A call to the operating system failed.
     #[error("cannot {doing}")]
     System {
-        /// What was attempted.
+        /// The step that failed.
         doing: &'static str,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
 }
 
-/// A house that stands: mounted, backing up, answering.
+/// The running services of one mount.
 #[derive(Debug)]
 pub struct Services {
-    // Dropped last: the rooms above need it to end.
+    // Declared first, dropped first; the other services have ended by then (see `run`).
     runtime: Runtime,
-    embedded: Option<Embedded>,
+    embedded: Option<EmbeddedServer>,
     library: Library,
     uploader: Uploader,
     fetcher: Fetcher,
@@ -106,27 +100,27 @@ pub struct Services {
 }
 
 impl Services {
-    /// Starts every room. When this returns, the mount is usable. On an error nothing is left
+    /// Starts every service. When this returns, the mount is usable. On an error, nothing stays
     /// mounted.
-    pub fn start(plan: MountConfig) -> Result<Self, ServicesError> {
-        let lock = plan.state.lock()?;
-        allocator::return_large_buffers();
-        open_file_limit::raise();
-        let runtime = network_threads()?;
+    pub fn start(config: MountConfig) -> Result<Self, ServicesError> {
+        let lock = config.state_dir.lock()?;
+        fix_mmap_threshold();
+        raise_open_file_limit();
+        let runtime = network_runtime()?;
         let inside = runtime.enter();
-        let (login, embedded, server) = runtime.block_on(open_server(plan.server))?;
-        let spool = Spool::open(&plan.state.spool())?;
-        let journal = open_journal(&plan.state)?;
+        let (login, embedded, server) = runtime.block_on(open_server(config.server))?;
+        let spool = Spool::open(&config.state_dir.spool())?;
+        let journal = open_journal(&config.state_dir)?;
         let remote = Remote::new(&login)?;
         let fetcher = Fetcher::start(
             runtime.handle(),
             spool.clone(),
             Arc::clone(&journal),
             remote.clone(),
-            plan.manner,
+            config.fetch,
         );
         let library = Library::start(runtime.handle(), Arc::clone(&journal), remote.clone());
-        library.set_receipt_key_dir(plan.state.clone());
+        library.set_receipt_key_dir(config.state_dir.clone());
         let uploader = Uploader::start(
             runtime.handle(),
             spool.clone(),
@@ -139,25 +133,25 @@ impl Services {
             Arc::clone(&journal),
             library.clone(),
             uploader.clone(),
-            plan.accept,
+            config.accept,
         )?;
         let mount = Mount::start(
-            &plan.mountpoint,
+            &config.mountpoint,
             spool.clone(),
             intake.clone(),
             MountOptions {
-                io_mode: plan.io,
+                io_mode: config.io,
                 fetch: Some(fetcher.clone()),
             },
         )?;
         let mount = Arc::new(mount);
-        fetcher.enforce_cache_policy(plan.keeping, uploader.watch());
+        fetcher.enforce_cache_policy(config.cache, uploader.watch());
         fetcher.start_fetching_pinned();
         library.follow_feed(spool.clone(), mount.placeholders());
         unmount_on_signals(&mount)?;
         let context = ControlState {
-            mountpoint: plan.mountpoint.clone(),
-            state: plan.state.clone(),
+            mountpoint: config.mountpoint.clone(),
+            state_dir: config.state_dir.clone(),
             server,
             spool,
             journal: Arc::clone(&journal),
@@ -168,15 +162,14 @@ impl Services {
             remote,
             mount: Arc::clone(&mount),
         };
-        let control =
-            ControlServer::start(&plan.state.control_socket(), context).map_err(|source| {
-                ServicesError::System {
-                    doing: "listen on the control socket",
-                    source,
-                }
-            })?;
-        Mounts::open()?.record(&plan.mountpoint, plan.state.root())?;
-        tracing::info!(mountpoint = %plan.mountpoint.display(), io_path = ?mount.io_path(), "mounted");
+        let control = ControlServer::start(&config.state_dir.control_socket(), context).map_err(
+            |source| ServicesError::System {
+                doing: "listen on the control socket",
+                source,
+            },
+        )?;
+        Mounts::open()?.record(&config.mountpoint, config.state_dir.root())?;
+        tracing::info!(mountpoint = %config.mountpoint.display(), io_path = ?mount.io_path(), "mounted");
         drop(inside);
         Ok(Self {
             runtime,
@@ -192,9 +185,9 @@ impl Services {
         })
     }
 
-    /// Returns when the mount is gone and every room has stopped: by `umount`, by
-    /// [`Mount::unmount`], by a signal. What is not backed up yet stays in spool and journal and
-    /// goes on at the next start.
+    /// Waits until the directory is unmounted (by `umount`, [`Mount::unmount`] or a signal), then
+    /// stops every service. Files that are not backed up yet stay in spool and journal; their
+    /// upload continues at the next start.
     pub fn run(self) {
         self.mount.wait();
         tracing::info!("unmounted, stopping");
@@ -209,13 +202,13 @@ impl Services {
             }
         });
         if let Err(error) = self.journal.close() {
-            tracing::error!(%error, "the journal did not close cleanly; it will be repaired at the next start");
+            tracing::error!(%error, "the journal was not closed cleanly; it is repaired at the next start");
         }
         tracing::info!("stopped");
     }
 }
 
-fn network_threads() -> Result<Runtime, ServicesError> {
+fn network_runtime() -> Result<Runtime, ServicesError> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(NETWORK_THREADS)
         .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -223,23 +216,24 @@ fn network_threads() -> Result<Runtime, ServicesError> {
         .enable_all()
         .build()
         .map_err(|source| ServicesError::System {
-            doing: "start the network threads",
+            doing: "start the network runtime",
             source,
         })
 }
 
-/// How to speak to the server, our own server if that is it, and what to call it.
+/// The login for the server, the embedded server if that is the choice, and the name that `status`
+/// shows.
 async fn open_server(
     choice: ServerChoice,
-) -> Result<(Login, Option<Embedded>, String), ServicesError> {
+) -> Result<(Login, Option<EmbeddedServer>, String), ServicesError> {
     Ok(match choice {
-        ServerChoice::At(login) => {
+        ServerChoice::Remote(login) => {
             let name = login.server.to_string();
             (login, None, name)
         }
         ServerChoice::Embedded(data) => {
-            let (embedded, login) = Embedded::start(&data).await?;
-            let name = format!("{NAMED}{}", login.server);
+            let (embedded, login) = EmbeddedServer::start(&data).await?;
+            let name = format!("{EMBEDDED_NAME_PREFIX}{}", login.server);
             (login, Some(embedded), name)
         }
     })
@@ -249,13 +243,13 @@ fn open_journal(state: &StateDir) -> Result<Arc<Journal>, ServicesError> {
     let journal = Journal::open(&state.journal())?;
     if journal.was_rebuilt() {
         tracing::warn!(
-            "the journal could not be read and was begun anew; every file is looked at again"
+            "the journal could not be read and was created anew; every file is checked again"
         );
     }
     Ok(Arc::new(journal))
 }
 
-/// SIGTERM and SIGINT take the mount away, also when it is busy: open files keep working until they
+/// Unmounts on SIGTERM and SIGINT, even while the mount is busy: open files keep working until they
 /// are closed.
 fn unmount_on_signals(mount: &Arc<Mount>) -> Result<(), ServicesError> {
     let mount = Arc::downgrade(mount);
@@ -269,7 +263,7 @@ fn unmount_on_signals(mount: &Arc<Mount>) -> Result<(), ServicesError> {
         loop {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
             let Some(mount) = mount.upgrade() else { return };
-            tracing::info!("asked to stop by a signal");
+            tracing::info!("unmounting because of a signal");
             match tokio::task::spawn_blocking(move || mount.unmount_lazily()).await {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => tracing::error!(%error, "cannot unmount"),

@@ -1,4 +1,4 @@
-//! The promises of the state directory.
+//! Tests of the state directory.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn house() -> (TempDir, StateDir) {
+fn state_dir() -> (TempDir, StateDir) {
     let folder = tempfile::tempdir().unwrap();
     let state = StateDir::open(&folder.path().join("deep/state")).unwrap();
     (folder, state)
@@ -22,14 +22,14 @@ fn login() -> Login {
 }
 
 #[test]
-fn a_state_directory_is_ours_alone() {
-    let (_folder, state) = house();
+fn a_state_directory_is_private() {
+    let (_folder, state) = state_dir();
     assert_eq!(fs::metadata(state.root()).unwrap().mode() & 0o777, 0o700);
     assert!(state.root().is_absolute());
 }
 
 #[test]
-fn a_directory_that_others_may_write_is_refused() {
+fn a_directory_that_others_can_write_to_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     for mode in [0o770, 0o702, 0o1777] {
         fs::set_permissions(folder.path(), Permissions::from_mode(mode)).unwrap();
@@ -45,7 +45,7 @@ fn a_directory_that_others_may_write_is_refused() {
 }
 
 #[test]
-fn a_directory_of_somebody_else_or_no_directory_is_refused() {
+fn a_directory_of_another_user_or_a_file_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
@@ -58,7 +58,7 @@ fn a_directory_of_somebody_else_or_no_directory_is_refused() {
         Err(ConfigError::Io { .. })
     ));
 
-    // Of what is surely not ours, without being root: `/`, or as root a directory given away.
+    // A directory of another user: `/`, or for root one whose owner was changed.
     let foreign = if rustix::process::geteuid().is_root() {
         std::os::unix::fs::chown(folder.path(), Some(65534), None).unwrap();
         folder.path()
@@ -72,8 +72,8 @@ fn a_directory_of_somebody_else_or_no_directory_is_refused() {
 }
 
 #[test]
-fn a_second_process_is_told_who_holds_the_directory() {
-    let (_folder, state) = house();
+fn a_second_process_gets_the_process_id_of_the_first() {
+    let (_folder, state) = state_dir();
     let lock = state.lock().unwrap();
     let refused = state.lock().unwrap_err();
     assert!(
@@ -85,10 +85,10 @@ fn a_second_process_is_told_who_holds_the_directory() {
 }
 
 #[test]
-fn a_saved_login_is_found_again_and_readable_by_nobody_else() {
-    let (_folder, state) = house();
+fn a_saved_login_is_read_again_and_private() {
+    let (_folder, state) = state_dir();
     assert_eq!(state.saved_login().unwrap(), None);
-    // What a crash left behind, readable by all.
+    // Left by a crash, readable by everybody.
     fs::write(state.root().join("login.json.new"), "half").unwrap();
     state.save_login(&login()).unwrap();
     let file = state.root().join("login.json");
@@ -104,7 +104,7 @@ fn a_saved_login_is_found_again_and_readable_by_nobody_else() {
 
 #[test]
 fn the_login_file_of_version_1_is_read() {
-    let (_folder, state) = house();
+    let (_folder, state) = state_dir();
     let golden = r#"{"version":1,"server":"http://127.0.0.1:8420","token":"secret-token","ca_file":"/etc/ca.pem"}"#;
     fs::write(state.root().join("login.json"), golden).unwrap();
     assert_eq!(state.saved_login().unwrap(), Some(login()));
@@ -135,7 +135,7 @@ fn the_login_file_of_version_1_is_read() {
 }
 
 #[test]
-fn the_control_socket_is_short_enough_for_a_socket_wherever_the_directory_is() {
+fn the_control_socket_has_a_short_path_wherever_the_directory_is() {
     let folder = tempfile::tempdir().unwrap();
     let short = folder.path().canonicalize().unwrap();
     let runtime = short.join("run");

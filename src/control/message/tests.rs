@@ -2,9 +2,9 @@ use serde::de::DeserializeOwned;
 
 use super::*;
 
-/// Compares a message with its spelling, both ways.
+/// Checks that a message encodes as this JSON, and decodes from it.
 #[track_caller]
-fn spelled<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
+fn assert_json<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
     message: &T,
     golden: serde_json::Value,
 ) {
@@ -21,7 +21,7 @@ const fn amount(files: u64, bytes: u64) -> Amount {
 }
 
 #[test]
-fn the_status_that_scripts_read_keeps_its_spelling() {
+fn status_json_keeps_its_keys() {
     let status = MountStatus {
         mountpoint: "/home/anna/Cloud".into(),
         state_dir: "/home/anna/.local/state/heirloom/Cloud".into(),
@@ -55,7 +55,7 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
             arrived: 25,
             conflicts: 26,
         },
-        recall: FetchReport {
+        fetch: FetchReport {
             fetching: 19,
             fetched_bytes: 20,
             pinned_left: amount(21, 22),
@@ -68,7 +68,7 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
         pid: 23,
     };
     let amount = |files: u64, bytes: u64| serde_json::json!({ "files": files, "bytes": bytes });
-    spelled(
+    assert_json(
         &status,
         serde_json::json!({
             "mountpoint": "/home/anna/Cloud",
@@ -100,14 +100,14 @@ fn the_status_that_scripts_read_keeps_its_spelling() {
 }
 
 #[test]
-fn what_is_retried_keeps_its_spelling() {
-    spelled(
+fn retry_messages_keep_their_keys() {
+    assert_json(
         &RetryRequest {
             paths: vec![path("2026/a.jpg")],
         },
         serde_json::json!({ "paths": ["2026/a.jpg"] }),
     );
-    spelled(
+    assert_json(
         &RetryResponse {
             again: amount(1, 2),
             refused: vec![FailingFile {
@@ -123,6 +123,6 @@ fn what_is_retried_keeps_its_spelling() {
     let unknown = serde_json::json!({ "paths": [], "force": true });
     assert!(
         serde_json::from_value::<RetryRequest>(unknown).is_err(),
-        "a word that we do not know is not passed over"
+        "an unknown key is rejected"
     );
 }
