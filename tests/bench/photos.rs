@@ -4,13 +4,13 @@
 //! Sizes lie between half and one and a half times the mean; the sum is COUNT times the mean for an
 //! even COUNT.
 
-#[path = "../house/photo.rs"]
+#[path = "../e2e/photo_generator.rs"]
 #[expect(
     dead_code,
     unreachable_pub,
-    reason = "the camera belongs to the tests, which ask more of it"
+    reason = "the generator belongs to the tests, which ask more of it"
 )]
-mod photo;
+mod photo_generator;
 
 use std::path::Path;
 
@@ -22,8 +22,8 @@ fn main() -> Result<()> {
         bail!("usage: photos FOLDER COUNT MEAN_BYTES SEED");
     };
     let mean: usize = mean.parse().context("MEAN_BYTES is a number")?;
-    if mean < 4 * photo::BYTES_MIN {
-        bail!("MEAN_BYTES is at least {}", 4 * photo::BYTES_MIN);
+    if mean < 4 * photo_generator::BYTES_MIN {
+        bail!("MEAN_BYTES is at least {}", 4 * photo_generator::BYTES_MIN);
     }
     let count = count.parse().context("COUNT is a number")?;
     let seed = seed.parse().context("SEED is a number")?;
@@ -32,21 +32,25 @@ fn main() -> Result<()> {
 
 /// Photos come in pairs, the second as much above the mean as the first is below.
 fn fill(folder: &Path, count: usize, mean: usize, seed: u64) -> std::io::Result<()> {
-    let mut camera = photo::Camera::new(seed);
+    let mut generator = photo_generator::PhotoGenerator::new(seed);
     std::fs::create_dir_all(folder)?;
     let mut off = 0;
     for number in 0..count {
         let bytes = if number % 2 == 0 {
-            off = camera.between(0, mean / 2);
+            off = generator.between(0, mean / 2);
             mean - off
         } else {
             mean + off
         };
         let name = format!(
             "IMG_{number:05}.{}",
-            if camera.next_is_png() { "png" } else { "jpg" }
+            if generator.next_is_png() {
+                "png"
+            } else {
+                "jpg"
+            }
         );
-        camera.take_to(&folder.join(name), bytes)?;
+        generator.generate_file(&folder.join(name), bytes)?;
     }
     Ok(())
 }

@@ -1,0 +1,127 @@
+//! An ordinary user: mounts through fusermount3, cannot lend files to the kernel unless an
+//! administrator set up the helper, and has everything else.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
+use std::process::Command;
+
+use heirloom_protocol::Fingerprint;
+
+use crate::command::output_of;
+use crate::device::PROGRAM;
+use crate::disk_images::SmallDisk;
+use crate::eventually::{SOON, eventually};
+use crate::installation::Installation;
+
+/// `nobody` on most systems; nothing of the machine belongs to it.
+const NOBODY: u32 = 65_534;
+
+/// With less than 512 MiB free files go through us.
+const DISK_BYTES: u64 = 1 << 30;
+
+/// In a world of mounts of its own, where `/dev/fuse` may be used by everybody, as systems with
+/// fuse3 have it (some containers do not). The helper, if there is one, gets its right.
+const AS_NOBODY: &str = r#"
+set -e
+mknod -m 666 "$1/fuse" c 10 229
+mount --bind "$1/fuse" /dev/fuse
+if [ -e "$1/heirloom-passthrough" ]; then PATH="$PATH:/usr/sbin:/sbin" setcap cap_sys_admin=ep "$1/heirloom-passthrough"; fi
+exec setpriv --reuid=65534 --regid=65534 --clear-groups sh "$1/unprivileged_user.sh" "$1/home" "$1/heirloom" "$2"
+"#;
+
+const HELPER: &str = env!("CARGO_BIN_EXE_heirloom-passthrough");
+
+/// Everything that is true of a mount, whoever mounts it.
+const FOUND: [&str; 10] = [
+    "owner 65534",
+    "read back",
+    "mode 640",
+    "not given away",
+    "time 981173106",
+    "closed to its owner, too",
+    "written in place",
+    "backed_up",
+    "placeholder",
+    "unmounted",
+];
+
+/// What nobody says of a day with a mount, with these programs.
+fn a_day_as_nobody(programs: &[&str]) -> String {
+    let mut installation = Installation::new();
+    let anna = installation.user("anna");
+    let (photo, _) = installation.photo("photo.jpg", 2_000_000);
+    // The installation is closed to others. A disk of its own: what the helper lends lies on an ordinary
+    // one.
+    let outside = tempfile::Builder::new()
+        .prefix("heirloom-unprivileged-")
+        .tempdir()
+        .expect("a folder");
+    let place = outside.path().join("disk");
+    let _disk = SmallDisk::new(&outside.path().join("image"), &place, DISK_BYTES);
+    let home = place.join("home");
+    fs::create_dir_all(home.join("mount")).expect("a mountpoint");
+    fs::write(home.join("token"), &anna.token).expect("a token");
+    fs::copy(photo, home.join("photo.jpg")).expect("a photo");
+    for program in programs {
+        let name = Path::new(program).file_name().expect("a program");
+        fs::copy(program, place.join(name)).expect("the program");
+    }
+    fs::write(
+        place.join("unprivileged_user.sh"),
+        include_str!("unprivileged_user.sh"),
+    )
+    .expect("a script");
+    for open in [outside.path(), &place] {
+        fs::set_permissions(open, fs::Permissions::from_mode(0o755)).expect("open to others");
+    }
+    for theirs in ["", "mount", "token", "photo.jpg"] {
+        chown(home.join(theirs), Some(NOBODY), Some(NOBODY))
+            .expect("this test needs root, to be somebody else");
+    }
+    let mut command = Command::new("timeout");
+    command.args([
+        "60",
+        "unshare",
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-c",
+        AS_NOBODY,
+        "sh",
+    ]);
+    command
+        .arg(&place)
+        .arg(format!("http://{}", installation.server.address()));
+    let said = output_of(command).succeeds();
+    for found in FOUND {
+        assert!(said.contains(found), "{found:?} should stand in {said}");
+    }
+    let back = Fingerprint::of(&fs::read(home.join("back.jpg")).expect("it was copied back"));
+    assert!(said.contains(&back.to_string()));
+    eventually(SOON, "it is in the library", || {
+        installation.client(&anna).library().get("trip/b.jpg") == Some(&back)
+    });
+    assert!(!home.join("mount/trip").exists());
+    said
+}
+
+#[test]
+fn an_unprivileged_user_has_everything_but_passthrough() {
+    let said = a_day_as_nobody(&[PROGRAM]);
+    assert!(said.contains("\"io_path\": \"direct\""), "{said}");
+    assert!(!said.contains("lends"), "{said}");
+}
+
+#[test]
+fn the_helper_gives_an_unprivileged_user_passthrough_and_its_death_goes_unnoticed() {
+    let said = a_day_as_nobody(&[PROGRAM, HELPER]);
+    for found in [
+        "\"io_path\": \"passthrough\"",
+        "read while nobody lends",
+        "another one lends",
+    ] {
+        assert!(said.contains(found), "{found:?} should stand in {said}");
+    }
+}
