@@ -20,7 +20,7 @@ pub(crate) mod fake;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, Receipt, ServerStatus,
     Session, UploadState,
@@ -143,11 +143,11 @@ impl Remote {
     /// order; what is stored is durable. May be dropped half-way; then the server has them or not.
     pub async fn send_parcel(
         &self,
-        packed: &[Packed],
+        packed: &[BatchEntry],
         body: Payload,
-    ) -> Result<Vec<Unpacked>, RemoteError> {
+    ) -> Result<Vec<BatchOutcome>, RemoteError> {
         let patience = reading_time(body.len() as u64);
-        let unpacked: Vec<Unpacked> = self
+        let unpacked: Vec<BatchOutcome> = self
             .client
             .json(ApiRequest::parcel(packed, body).extend_timeout(patience))
             .await?;

@@ -1,16 +1,40 @@
-//! Parcels: several small images in one request, whole (M5). A photo of a hundred kilobytes costs
-//! more in questions, answers and waits for the disk than in bytes; together, many cost one of
-//! each.
+//! Image batches: several small images in one upload request.
 //!
-//! The body is a packing list, as one line of JSON, and behind its line feed the images' bytes, one
-//! after another, in the list's order:
+//! A photo of a hundred kilobytes costs more in requests, round trips and `fsync` calls than in
+//! bytes. In one batch, many photos share one of each.
+//!
+//! The body is a header of one line of JSON, a line feed, and then the bytes of the images, one
+//! after another, in the order of the header:
 //!
 //! ```text
 //! {"images":[{"fingerprint":"9f86...","size":4},{"fingerprint":"2c26...","size":3}]}
 //! testfoo
 //! ```
 //!
-//! There is no checksum of the whole: each image is held against its fingerprint.
+//! There is no checksum of the whole body: every image is verified against its own fingerprint.
+//! On the wire a batch is called a *parcel* (`POST /v1/parcels`).
+//!
+//! ```
+//! use heirloom_protocol::Fingerprint;
+//! use heirloom_protocol::batch::{self, BatchEntry, BatchHeader};
+//!
+//! let images: [&[u8]; 2] = [b"test", b"foo"];
+//! let header = BatchHeader {
+//!     images: images
+//!         .iter()
+//!         .map(|image| BatchEntry {
+//!             fingerprint: Fingerprint::of(image),
+//!             size: image.len() as u64,
+//!         })
+//!         .collect(),
+//! };
+//! let body = [header.encode(), images.concat()].concat();
+//!
+//! let decoded = batch::decode(&body)?;
+//! assert_eq!(decoded[1].0, Fingerprint::of(b"foo"));
+//! assert_eq!(&body[decoded[1].1.clone()], b"foo");
+//! # Ok::<(), batch::BatchError>(())
+//! ```
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -20,131 +44,129 @@ use serde::{Deserialize, Serialize};
 use crate::fingerprint::Fingerprint;
 use crate::message::Receipt;
 
-/// The media type of a parcel.
-pub const PARCEL: &str = "application/vnd.heirloom.parcel";
-/// Images in one parcel, at most: each is an open file of the server's while it makes them durable
-/// together.
+/// The media type of a batch.
+pub const MEDIA_TYPE: &str = "application/vnd.heirloom.parcel";
+/// Maximum number of images in one batch. The server keeps a file open for each of them while it
+/// makes them durable together.
 pub const IMAGES_MAX: usize = 64;
-/// Bytes of all images in one parcel, at most. Both sides hold them in memory.
+/// Maximum size of all images in one batch, in bytes. Both sides hold them in memory.
 pub const BYTES_MAX: u64 = 4 << 20;
-/// Bytes of the packing list, at most: an entry of the largest size has some 110.
-pub const LIST_BYTES_MAX: usize = 16 << 10;
+/// Maximum size of the header, in bytes, without its line feed. One entry takes at most 110 bytes.
+pub const HEADER_BYTES_MAX: usize = 16 << 10;
 
-/// What is in a parcel.
+/// The first line of a batch: which images follow, and how long each is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PackingList {
+pub struct BatchHeader {
     /// The images, in the order of their bytes.
-    pub images: Vec<Packed>,
+    pub images: Vec<BatchEntry>,
 }
 
-/// One image in a parcel.
+/// One image announced in a [`BatchHeader`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Packed {
-    /// Which image.
+pub struct BatchEntry {
+    /// The image's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its length in bytes.
+    /// The image's length in bytes.
     pub size: u64,
 }
 
-/// What became of one image of a parcel; the answer is a list of these, in the parcel's order.
+/// The result for one image of a batch. The response is a list of these, in the order of the
+/// header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum Unpacked {
-    /// Verified and durable.
+pub enum BatchOutcome {
+    /// The image is verified and durable.
     Stored {
-        /// What the server vouches for.
+        /// The server's receipt for it.
         receipt: Receipt,
     },
-    /// Its bytes do not have its fingerprint; nothing of it was stored.
+    /// The bytes do not match the fingerprint; none of them were stored.
     Damaged {
-        /// The image that was announced.
+        /// The fingerprint that the header announced.
         fingerprint: Fingerprint,
     },
 }
 
-/// Why a body is no parcel.
+/// Why a body is not a valid batch.
 #[derive(Debug, thiserror::Error)]
-pub enum ParcelError {
-    /// No line feed where the list must have ended.
-    #[error(
-        "a parcel begins with a packing list of at most {LIST_BYTES_MAX} bytes and a line feed"
-    )]
-    NoList,
-    /// The list is not JSON of our shape.
-    #[error("read the packing list")]
-    Malformed(#[source] serde_json::Error),
-    /// More images than a parcel may have.
-    #[error("{0} images, a parcel has at most {IMAGES_MAX}")]
+pub enum BatchError {
+    /// No line feed within the first [`HEADER_BYTES_MAX`] bytes.
+    #[error("a batch must begin with a header of at most {HEADER_BYTES_MAX} bytes and a line feed")]
+    NoHeader,
+    /// The header is not JSON of the expected shape.
+    #[error("cannot parse the header of the batch")]
+    MalformedHeader(#[source] serde_json::Error),
+    /// More than [`IMAGES_MAX`] images.
+    #[error("the batch has {0} images; the limit is {IMAGES_MAX}")]
     TooMany(usize),
-    /// Nothing in it.
-    #[error("a parcel has at least one image, and an image at least one byte")]
+    /// No image at all, or an image of zero bytes.
+    #[error("a batch needs at least one image, and every image at least one byte")]
     Empty,
-    /// An image stands twice in the list.
-    #[error("{0} is packed twice")]
-    Twice(Fingerprint),
-    /// The list and the bytes do not fit together.
-    #[error("the list has {listed} bytes of images, the parcel {found}")]
+    /// The header lists an image twice.
+    #[error("the batch lists {0} twice")]
+    Duplicate(Fingerprint),
+    /// The sizes in the header do not add up to the bytes that follow it.
+    #[error("the header announces {announced} bytes of images, but {found} follow")]
     WrongLength {
-        /// As the list says.
-        listed: u64,
-        /// As there are.
+        /// Sum of the sizes in the header, in bytes.
+        announced: u64,
+        /// Bytes after the header.
         found: u64,
     },
 }
 
-impl PackingList {
-    /// The first line of the parcel, its line feed included.
-    pub fn line(&self) -> Vec<u8> {
-        let mut line =
-            serde_json::to_vec(self).expect("a packing list has only strings and numbers");
+/// Decodes a batch: each image, and the range of its bytes in `body`. The bytes themselves are not
+/// verified here.
+pub fn decode(body: &[u8]) -> Result<Vec<(Fingerprint, Range<usize>)>, BatchError> {
+    let front = &body[..body.len().min(HEADER_BYTES_MAX)];
+    let end = front
+        .iter()
+        .position(|byte| *byte == b'\n')
+        .ok_or(BatchError::NoHeader)?;
+    let header: BatchHeader =
+        serde_json::from_slice(&body[..end]).map_err(BatchError::MalformedHeader)?;
+    header.check((body.len() - end - 1) as u64)?;
+    let mut position = end + 1;
+    let locate = |entry: &BatchEntry| {
+        let start = position;
+        // Cannot overflow: all sizes together are the rest of the body.
+        position += usize::try_from(entry.size).unwrap_or(usize::MAX);
+        (entry.fingerprint, start..position)
+    };
+    Ok(header.images.iter().map(locate).collect())
+}
+
+impl BatchHeader {
+    /// The header as it is sent, including its line feed.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut line = serde_json::to_vec(self).expect("a header has only strings and numbers");
         line.push(b'\n');
         line
     }
 
-    /// Opens a parcel: each image, and where in the body its bytes are.
-    pub fn open(body: &[u8]) -> Result<Vec<(Fingerprint, Range<usize>)>, ParcelError> {
-        let front = &body[..body.len().min(LIST_BYTES_MAX)];
-        let end = front
-            .iter()
-            .position(|byte| *byte == b'\n')
-            .ok_or(ParcelError::NoList)?;
-        let list: Self = serde_json::from_slice(&body[..end]).map_err(ParcelError::Malformed)?;
-        list.check((body.len() - end - 1) as u64)?;
-        let mut at = end + 1;
-        let place = |packed: &Packed| {
-            let start = at;
-            // Cannot overflow: all sizes together are the rest of the body.
-            at += usize::try_from(packed.size).unwrap_or(usize::MAX);
-            (packed.fingerprint, start..at)
-        };
-        Ok(list.images.iter().map(place).collect())
-    }
-
-    fn check(&self, found: u64) -> Result<(), ParcelError> {
+    /// Checks the header's limits, and that its sizes add up to the `found` bytes that follow it.
+    fn check(&self, found: u64) -> Result<(), BatchError> {
         if self.images.len() > IMAGES_MAX {
-            return Err(ParcelError::TooMany(self.images.len()));
+            return Err(BatchError::TooMany(self.images.len()));
         }
-        if self.images.is_empty() || self.images.iter().any(|packed| packed.size == 0) {
-            return Err(ParcelError::Empty);
+        if self.images.is_empty() || self.images.iter().any(|entry| entry.size == 0) {
+            return Err(BatchError::Empty);
         }
         let mut seen = HashSet::new();
-        if let Some(twice) = self
-            .images
-            .iter()
-            .find(|packed| !seen.insert(packed.fingerprint))
-        {
-            return Err(ParcelError::Twice(twice.fingerprint));
+        let mut entries = self.images.iter();
+        if let Some(duplicate) = entries.find(|entry| !seen.insert(entry.fingerprint)) {
+            return Err(BatchError::Duplicate(duplicate.fingerprint));
         }
-        let listed = self
+        let announced = self
             .images
             .iter()
-            .fold(0, |sum: u64, packed| sum.saturating_add(packed.size));
-        if listed == found {
+            .fold(0, |sum: u64, entry| sum.saturating_add(entry.size));
+        if announced == found {
             Ok(())
         } else {
-            Err(ParcelError::WrongLength { listed, found })
+            Err(BatchError::WrongLength { announced, found })
         }
     }
 }
@@ -155,72 +177,66 @@ mod tests {
 
     use super::*;
 
-    fn parcel(images: &[&[u8]]) -> Vec<u8> {
-        let packed = |bytes: &&[u8]| Packed {
+    fn body_of(images: &[&[u8]]) -> Vec<u8> {
+        let entry = |bytes: &&[u8]| BatchEntry {
             fingerprint: Fingerprint::of(bytes),
             size: bytes.len() as u64,
         };
-        let list = PackingList {
-            images: images.iter().map(packed).collect(),
+        let header = BatchHeader {
+            images: images.iter().map(entry).collect(),
         };
-        [list.line(), images.concat()].concat()
+        [header.encode(), images.concat()].concat()
     }
 
     #[test]
-    fn a_list_of_the_largest_parcel_fits_its_limit() {
-        let images = (0..IMAGES_MAX).map(|number| Packed {
+    fn the_header_of_the_largest_batch_fits_its_limit() {
+        let images = (0..IMAGES_MAX).map(|number| BatchEntry {
             fingerprint: Fingerprint::of(&[u8::try_from(number).unwrap()]),
             size: BYTES_MAX,
         });
         assert!(
-            PackingList {
+            BatchHeader {
                 images: images.collect()
             }
-            .line()
+            .encode()
             .len()
-                <= LIST_BYTES_MAX
+                <= HEADER_BYTES_MAX
         );
     }
 
     #[test]
-    fn what_is_no_parcel_is_refused() {
-        let whole = parcel(&[b"one", b"other"]);
+    fn a_body_that_is_not_a_batch_is_refused() {
+        let whole = body_of(&[b"one", b"other"]);
         assert!(matches!(
-            PackingList::open(&whole[..whole.len() - 1]),
-            Err(ParcelError::WrongLength { .. })
+            decode(&whole[..whole.len() - 1]),
+            Err(BatchError::WrongLength { .. })
         ));
         assert!(matches!(
-            PackingList::open(&[&whole[..], b"x"].concat()),
-            Err(ParcelError::WrongLength { .. })
+            decode(&[&whole[..], b"x"].concat()),
+            Err(BatchError::WrongLength { .. })
         ));
         assert!(matches!(
-            PackingList::open(&parcel(&[b"one", b"one"])),
-            Err(ParcelError::Twice(_))
+            decode(&body_of(&[b"one", b"one"])),
+            Err(BatchError::Duplicate(_))
+        ));
+        assert!(matches!(decode(&body_of(&[])), Err(BatchError::Empty)));
+        assert!(matches!(decode(&body_of(&[b""])), Err(BatchError::Empty)));
+        assert!(matches!(decode(b""), Err(BatchError::NoHeader)));
+        assert!(matches!(
+            decode(&vec![b'x'; HEADER_BYTES_MAX + 1]),
+            Err(BatchError::NoHeader)
         ));
         assert!(matches!(
-            PackingList::open(&parcel(&[])),
-            Err(ParcelError::Empty)
-        ));
-        assert!(matches!(
-            PackingList::open(&parcel(&[b""])),
-            Err(ParcelError::Empty)
-        ));
-        assert!(matches!(PackingList::open(b""), Err(ParcelError::NoList)));
-        assert!(matches!(
-            PackingList::open(&vec![b'x'; LIST_BYTES_MAX + 1]),
-            Err(ParcelError::NoList)
-        ));
-        assert!(matches!(
-            PackingList::open(b"{\"images\":[],\"x\":1}\n"),
-            Err(ParcelError::Malformed(_))
+            decode(b"{\"images\":[],\"x\":1}\n"),
+            Err(BatchError::MalformedHeader(_))
         ));
         let many: Vec<Vec<u8>> = (0..=IMAGES_MAX)
             .map(|number| vec![u8::try_from(number).unwrap()])
             .collect();
         let many: Vec<&[u8]> = many.iter().map(Vec::as_slice).collect();
         assert!(matches!(
-            PackingList::open(&parcel(&many)),
-            Err(ParcelError::TooMany(65))
+            decode(&body_of(&many)),
+            Err(BatchError::TooMany(65))
         ));
         let huge = format!(
             "{{\"images\":[{{\"fingerprint\":\"{}\",\"size\":{}}},{{\"fingerprint\":\"{}\",\"size\":2}}]}}\n",
@@ -229,24 +245,29 @@ mod tests {
             Fingerprint::of(b"b")
         );
         assert!(matches!(
-            PackingList::open(huge.as_bytes()),
-            Err(ParcelError::WrongLength { .. })
+            decode(huge.as_bytes()),
+            Err(BatchError::WrongLength { .. })
         ));
     }
 
     proptest! {
         #[test]
-        fn what_is_packed_is_found_again(images in prop::collection::hash_set(prop::collection::vec(any::<u8>(), 1..50), 1..20)) {
+        fn encoded_images_are_decoded_unchanged(
+            images in prop::collection::hash_set(prop::collection::vec(any::<u8>(), 1..50), 1..20),
+        ) {
             let images: Vec<&[u8]> = images.iter().map(Vec::as_slice).collect();
-            let body = parcel(&images);
-            let opened = PackingList::open(&body).unwrap();
-            let found: Vec<&[u8]> = opened.iter().map(|(_, place)| &body[place.clone()]).collect();
+            let body = body_of(&images);
+            let decoded = decode(&body).unwrap();
+            let found: Vec<&[u8]> = decoded
+                .iter()
+                .map(|(_, range)| &body[range.clone()])
+                .collect();
             prop_assert_eq!(found, images);
         }
 
         #[test]
-        fn no_bytes_make_opening_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            drop(PackingList::open(&body));
+        fn no_bytes_make_decoding_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
+            drop(decode(&body));
         }
     }
 }

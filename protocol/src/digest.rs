@@ -1,5 +1,5 @@
-//! `Content-Digest` (RFC 9530): the checksum of one message's bytes, so that a shard damaged on
-//! the way is refused before it is stored.
+//! `Content-Digest`, the checksum of one message's bytes (RFC 9530). With it the server rejects a
+//! shard that was damaged on the way before it stores anything.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,25 +8,39 @@ use data_encoding::BASE64;
 
 use crate::fingerprint::Fingerprint;
 
-/// SHA-256 of one message's body, written `sha-256=:<base64>:` (RFC 9530 section 2, RFC 8941 byte
-/// sequence).
+/// SHA-256 of one message's body, written `sha-256=:<base64>:` (RFC 9530 section 2; a byte sequence
+/// of RFC 8941).
 ///
-/// Of a shard that is the whole image it is the image's fingerprint: neither side hashes twice.
+/// If a shard is the whole image, its digest is the image's fingerprint, so that neither side
+/// hashes twice.
+///
+/// ```
+/// use heirloom_protocol::{ContentDigest, Fingerprint};
+///
+/// let digest = ContentDigest::of(b"abc");
+/// assert_eq!(
+///     digest.to_string(),
+///     "sha-256=:ungWv48Bz+pBQUDeXa4iI7ADYaOWF3qctBD/YfIAFa0=:"
+/// );
+/// let parsed: ContentDigest = digest.to_string().parse()?;
+/// assert_eq!(parsed.fingerprint(), Fingerprint::of(b"abc"));
+/// # Ok::<(), heirloom_protocol::digest::DigestError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentDigest(Fingerprint);
 
-/// A header that holds no SHA-256 we can read.
+/// A header without a valid SHA-256 digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("Content-Digest is sha-256=:<base64 of 32 bytes>:")]
+#[error("malformed Content-Digest: expected sha-256=:<base64 of 32 bytes>:")]
 pub struct DigestError;
 
 impl ContentDigest {
-    /// The digest of a body that is in memory.
+    /// The digest of a body in memory.
     pub fn of(body: &[u8]) -> Self {
         Self(Fingerprint::of(body))
     }
 
-    /// The SHA-256, in the type that an image's has.
+    /// The digest as a fingerprint.
     pub const fn fingerprint(self) -> Fingerprint {
         self.0
     }
@@ -47,7 +61,7 @@ impl fmt::Display for ContentDigest {
 impl FromStr for ContentDigest {
     type Err = DigestError;
 
-    /// Reads a header's value. Other algorithms in the same dictionary are passed over.
+    /// Parses a header's value. Other algorithms in the same dictionary are ignored.
     fn from_str(header: &str) -> Result<Self, DigestError> {
         let ours = header
             .split(',')
@@ -69,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_digest_is_written_as_rfc_9530_has_it() {
+    fn a_digest_is_written_as_in_rfc_9530() {
         // RFC 9530 appendix B.1: the body {"hello": "world"} and a newline.
         let digest = ContentDigest::of(b"{\"hello\": \"world\"}\n");
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The unique image identifier (patent step M2): SHA-256 of the whole content.
+//! Fingerprints: the identity of an image, SHA-256 of its whole content.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,16 @@ use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use sha2::{Digest as _, Sha256};
 
-/// SHA-256 of an image's content. Written as 64 lower-case hex digits, everywhere.
+/// The SHA-256 of an image's content (FIPS 180-4), always written as 64 lower-case hex digits.
+///
+/// ```
+/// use heirloom_protocol::Fingerprint;
+///
+/// let fingerprint = Fingerprint::of(b"abc");
+/// let text = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+/// assert_eq!(fingerprint.to_string(), text);
+/// assert_eq!(text.parse(), Ok(fingerprint));
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -17,14 +26,14 @@ pub struct Fingerprint([u8; 32]);
 pub struct FingerprintError;
 
 impl Fingerprint {
-    /// The fingerprint of content that is in memory.
+    /// The fingerprint of content in memory.
     pub fn of(content: &[u8]) -> Self {
         let mut fingerprinter = Fingerprinter::default();
         fingerprinter.update(content);
         fingerprinter.finish()
     }
 
-    /// The digest itself, as SHA-256 gives it.
+    /// The 32 bytes of the digest.
     pub const fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -81,17 +90,17 @@ impl<'de> Deserialize<'de> for Fingerprint {
     }
 }
 
-/// Makes a [`Fingerprint`] of bytes that pass by, in order.
+/// Computes a [`Fingerprint`] incrementally, over content in order.
 #[derive(Clone, Default)]
 pub struct Fingerprinter(Sha256);
 
 impl Fingerprinter {
-    /// Takes the next bytes of the content.
+    /// Adds the next bytes of the content.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The fingerprint of all bytes taken.
+    /// The fingerprint of all bytes added.
     pub fn finish(self) -> Fingerprint {
         Fingerprint(self.0.finalize().into())
     }
@@ -125,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_one_spelling_is_read() {
+    fn only_lower_case_hex_is_accepted() {
         assert_eq!(
             ABC.parse::<Fingerprint>().map(|it| it.to_string()),
             Ok(ABC.to_owned())

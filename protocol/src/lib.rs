@@ -1,31 +1,31 @@
-//! The words that the client and the server share.
+//! The protocol between Heirloom's client and server: routes, messages, errors and their limits.
 //!
-//! Nothing here reads a file, opens a socket or waits: these are values, their limits and their
-//! spelling on the wire. Both sides parse into these types once, at the edge, and trust them after.
+//! Nothing here does I/O or waits: these are values and their encoding on the wire. Both sides parse
+//! into these types once, at the edge, and trust them afterwards. docs/PROTOCOL.md is the reference.
 //!
-//! The rooms, in walking order; each names only rooms below it:
+//! The modules, from the top layer down; a module names only modules below it:
 
-/// What may be asked: the routes under `/v1`, their headers and limits.
+/// Routes, their headers and the limits of requests.
 pub mod route;
-/// Several small images in one request.
+/// Image batches: several small images in one upload request.
 pub mod batch;
-/// What is said: the JSON bodies of requests and answers.
+/// Messages: the JSON bodies of requests and responses.
 pub mod message;
-/// What went wrong: the closed list of error codes and their statuses.
+/// Errors: the closed list of codes, their HTTP statuses and RFC 9457 bodies.
 pub mod problem;
-/// Proof that one holds an image's bytes, not only its fingerprint (M9).
+/// Proof of possession: that a client holds an image's bytes and not only its fingerprint.
 pub mod possession;
-/// The server's hand under its word that it has an image.
+/// Signatures of receipts (Ed25519).
 pub mod signature;
-/// `Content-Digest`, the checksum of one message's bytes.
+/// `Content-Digest`, the checksum of one message's bytes (RFC 9530).
 pub mod digest;
-/// Where a photo stands in a user's library.
+/// Paths of photos in a user's library.
 pub mod path;
-/// How many bytes go into one request (M8).
+/// Shard sizes: how many bytes go into one upload request.
 pub mod shard;
-/// Which parts of an image have arrived (M6).
+/// Byte ranges, and sets of them.
 pub mod ranges;
-/// The identity of an image: SHA-256 of its content (M2).
+/// Fingerprints: the identity of an image, SHA-256 of its content.
 pub mod fingerprint;
 
 pub use digest::ContentDigest;

@@ -1,8 +1,9 @@
-//! The JSON bodies of requests and answers.
+//! Messages: the JSON bodies of requests and responses.
 //!
-//! Requests refuse unknown fields: a client that says more than the server understands must hear
-//! so. Answers are read leniently: a newer server may say more than this client understands.
-//! Every message has a golden file in `protocol/tests/golden/`.
+//! Requests reject unknown fields, so that a client learns when the server does not understand
+//! part of what it sent. Responses ignore unknown fields, so that a newer server can add some.
+//! Every message has a golden file in `protocol/tests/golden/`. Times are in milliseconds since the
+//! Unix epoch unless a name says otherwise, sizes in bytes.
 
 use std::fmt;
 
@@ -13,18 +14,18 @@ use crate::path::LibraryPath;
 use crate::possession::{Nonce, Proof, UserId};
 use crate::problem::ErrorCode;
 use crate::ranges::RangeSet;
-use crate::signature::{ReceiptKey, Signature, Statement};
+use crate::signature::{ReceiptKey, ReceiptPayload, Signature};
 
-/// Body of `POST /v1/login`: a password, for a token.
+/// Request of `POST /v1/login`: exchanges a password for a token.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoginRequest {
     /// The account's name.
     pub user: String,
-    /// What only its owner knows. `Debug` does not show it.
+    /// The account's password. `Debug` does not show it.
     pub password: String,
-    /// What to call the device that the token is for, in 1 to 64 visible ASCII characters. If the
-    /// user has one of that name, the new one gets a similar one.
+    /// The name of the device that gets the token: 1 to 64 visible ASCII characters. If the user
+    /// already has a device of that name, the server appends a number.
     pub device: String,
 }
 
@@ -37,10 +38,10 @@ impl fmt::Debug for LoginRequest {
     }
 }
 
-/// Answer of `POST /v1/login`.
+/// Response to `POST /v1/login`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginAnswer {
-    /// What to show from now on. `Debug` does not show it.
+    /// The bearer token for all further requests. `Debug` does not show it.
     pub token: String,
 }
 
@@ -52,120 +53,123 @@ impl fmt::Debug for LoginAnswer {
     }
 }
 
-/// Answer of `GET /v1/session`: who is asking, and what holds for them.
+/// Response to `GET /v1/session`: the authenticated user, their permissions and limits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The account.
+    /// The account's id.
     pub user: UserId,
-    /// The account's name, for people.
+    /// The account's name.
     pub name: String,
-    /// What the token may do. Servers before this word gave out none but full ones.
+    /// What the token may do. Older servers, which issue only full tokens, leave it out.
     #[serde(default)]
     pub scope: Scope,
-    /// Which installation this is, in 32 hex digits: a client that meets another one under the same
-    /// address must not take its own sync list for that one's.
+    /// The id of this installation, 32 hex digits. It tells a client that another server now
+    /// answers at the same address, to which its sync list does not apply.
     pub installation: String,
-    /// What proofs are made with.
+    /// The nonce for proofs of possession.
     pub nonce: Nonce,
-    /// For how many more seconds this nonce is the newest one; it stays good for an hour after.
+    /// Seconds until the server issues the next nonce. This one stays valid for an hour after that.
     pub nonce_renewal_s: u64,
-    /// Whether images of other users may be linked.
+    /// Whether images held by other users can be linked.
     pub cross_user: CrossUser,
-    /// What receipts are signed with. Servers before this word signed none.
+    /// The public key that receipts are signed with. Older servers, which sign none, leave it out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub receipt_key: Option<ReceiptKey>,
-    /// What one request may hold.
+    /// The limits of one request.
     pub limits: Limits,
-    /// The server's clock, in milliseconds since the epoch.
+    /// The server's clock, in milliseconds since the Unix epoch.
     pub server_time_ms: i64,
 }
 
-/// What a token may do.
+/// The permissions of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// All that its user may.
+    /// Everything the user may do.
     #[default]
     Full,
-    /// Read, and add what was not there. Whoever steals it, or the machine that has it, can spoil
-    /// nothing.
+    /// Read, and add what does not exist yet. A stolen token or device cannot remove or replace
+    /// anything.
     AppendOnly,
-    /// Read.
+    /// Read only.
     ReadOnly,
 }
 
-/// Policy for images that another user holds (M9).
+/// Policy for images that another user already holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CrossUser {
-    /// Linked at once after proof of possession.
+    /// Linked at once after a proof of possession: instant upload.
     #[default]
     Proof,
-    /// Linked only after a full upload: nothing can be learned from the server's answers.
+    /// Linked only after a full upload, so that the server's answers reveal nothing about what other
+    /// users hold.
     Off,
 }
 
-/// What one request may hold.
+/// The limits of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
-    /// Images in one check.
+    /// Maximum number of images in one check.
     pub check_images_max: usize,
-    /// Changes in one library batch.
+    /// Maximum number of changes in one library batch.
     pub library_changes_max: usize,
-    /// Bytes in one shard, at least, unless it is an image's last.
+    /// Minimum size of a shard in bytes, except for the last one of an image.
     pub shard_bytes_min: u64,
-    /// Bytes in one shard, at most.
+    /// Maximum size of a shard in bytes.
     pub shard_bytes_max: u64,
-    /// Bytes in one image, at most.
+    /// Maximum size of an image in bytes.
     pub image_bytes_max: u64,
-    /// Bytes of images in one parcel, at most; 0 of a server that takes none.
-    #[serde(default)]
-    pub parcel_bytes_max: u64,
+    /// Maximum size of all images in one batch, in bytes; 0 if the server accepts no batches.
+    #[serde(rename = "parcel_bytes_max", default)]
+    pub batch_bytes_max: u64,
 }
 
-/// One image in a detection request, `POST /v1/images/check` (M4). The body is a list of them.
+/// One image of a batched check, `POST /v1/images/check`. The request is a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CheckImage {
-    /// Which image.
+    /// The image's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its length in bytes.
+    /// The image's length in bytes.
     pub size: u64,
-    /// That the sender has its bytes; without it, only this user's own images are looked at.
+    /// Proof that the sender holds the image's bytes. Without it, only the user's own images are
+    /// searched.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<Proof>,
 }
 
-/// What the server has of one image; the answer to a check is a list of these, in the order asked.
+/// What the server has of one image. The response to a check is a list of these, in the order of
+/// the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum CheckedImage {
-    /// This user has it already: "already backed up".
+    /// The user already holds the image: it is backed up.
     Owned {
-        /// What the server vouches for.
+        /// The server's receipt for it.
         receipt: Receipt,
     },
-    /// Another user had it, and now this one has it too: instant upload.
+    /// Another user held the image, and now this user holds it too: instant upload.
     Linked {
-        /// What the server vouches for.
+        /// The server's receipt for it.
         receipt: Receipt,
     },
-    /// This user's upload of it was interrupted (M6).
+    /// The user's upload of the image was interrupted and can be resumed.
     Interrupted {
-        /// The image.
+        /// The image's fingerprint.
         fingerprint: Fingerprint,
-        /// What has arrived, durably.
+        /// The byte ranges that have arrived and are durable.
         received: RangeSet,
     },
-    /// Nothing that this user may know of.
+    /// The user does not hold the image, and may not know whether anybody else does.
     Absent {
-        /// The image.
+        /// The image's fingerprint.
         fingerprint: Fingerprint,
     },
 }
 
 impl CheckedImage {
-    /// The image that the answer speaks of.
+    /// The fingerprint of the image.
     pub const fn fingerprint(&self) -> Fingerprint {
         match self {
             Self::Owned { receipt } | Self::Linked { receipt } => receipt.fingerprint,
@@ -174,25 +178,28 @@ impl CheckedImage {
     }
 }
 
-/// The server's word that it has read an image back, hashed it and made it durable (M7).
+/// The server's confirmation that a user's image is complete, verified and durable.
+///
+/// The server hashed the bytes as they arrived, and made them durable before it answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Receipt {
-    /// The image.
+    /// The image's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its length in bytes.
+    /// The image's length in bytes.
     pub size: u64,
-    /// When this user came to hold it, in milliseconds since the epoch, by the server's clock.
+    /// When the user came to hold the image, in milliseconds since the Unix epoch, by the server's
+    /// clock.
     pub stored_at_ms: i64,
-    /// The server's hand under it. Left out of what a check only repeats: a thousand signatures
-    /// would cost more than a thousand look-ups.
+    /// The server's signature. Left out where a check repeats a receipt issued earlier: a thousand
+    /// signatures would cost more than a thousand look-ups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signature: Option<Signature>,
 }
 
 impl Receipt {
-    /// What a signature under it is about.
-    pub const fn statement(&self, user: UserId) -> Statement {
-        Statement {
+    /// The payload that the signature of this receipt covers.
+    pub const fn payload(&self, user: UserId) -> ReceiptPayload {
+        ReceiptPayload {
             user: user.0,
             fingerprint: self.fingerprint,
             size: self.size,
@@ -201,211 +208,223 @@ impl Receipt {
     }
 }
 
-/// Answer of `GET /v1/images/{fingerprint}/receipt`: the server has just read the stored bytes and
-/// hashed them, and they are what they should be.
+/// Response to `GET /v1/images/{fingerprint}/receipt`: the server has just read the stored bytes
+/// and verified their fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FreshReceipt {
-    /// Signed.
+    /// The receipt, signed.
     pub receipt: Receipt,
-    /// When the bytes were read, in milliseconds since the epoch, by the server's clock.
+    /// When the bytes were verified, in milliseconds since the Unix epoch, by the server's clock.
     pub hashed_at_ms: i64,
 }
 
-/// Answer of `PUT` and `GET /v1/uploads/{fingerprint}`: how far an upload is.
+/// Response to `GET /v1/uploads/{fingerprint}` and to every shard: the progress of an upload.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum UploadState {
-    /// Some of the image is there.
+    /// Part of the image has arrived.
     Receiving {
-        /// The length that the first shard announced, in bytes.
+        /// The image's length in bytes, as its first shard announced it.
         size: u64,
-        /// What has arrived, durably.
+        /// The byte ranges that have arrived and are durable.
         received: RangeSet,
     },
-    /// All of it is there, verified and durable.
+    /// The whole image has arrived, verified and durable.
     Stored {
-        /// What the server vouches for.
+        /// The server's receipt for it.
         receipt: Receipt,
     },
 }
 
-/// Body of `POST /v1/library/changes`. Changes are carried out in their order, each for itself.
+/// Request of `POST /v1/library/changes`. Changes are applied in order, each independently of the
+/// others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LibraryBatch {
-    /// What to change.
+    /// The changes, at most [`crate::route::LIBRARY_CHANGES_MAX`].
     pub changes: Vec<LibraryChange>,
 }
 
-/// One change to a user's library (M11).
+/// One change to a user's library.
+///
+/// `base` is the version that the sender believes the path has; 0, which is left out on the wire,
+/// if the sender believes it is empty. A change on another base is a conflict.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "change", rename_all = "snake_case", deny_unknown_fields)]
 pub enum LibraryChange {
-    /// A photo stands at `path`. What stood there before moves to the trash.
+    /// Puts a photo at `path`. A photo that was there before moves to the trash.
     Put {
-        /// Where.
+        /// The photo's path.
         path: LibraryPath,
-        /// What; the user must hold it.
+        /// The image's fingerprint; the user must hold the image.
         fingerprint: Fingerprint,
-        /// The file's modification time, in nanoseconds since the epoch. Stored as given.
+        /// The file's modification time, in nanoseconds since the Unix epoch. Stored as given.
         mtime_ns: i64,
-        /// The version of what the sender believes stands there; 0, which is left out, for nothing.
-        #[serde(default, skip_serializing_if = "is_nothing")]
+        /// The version that the sender believes `path` has.
+        #[serde(default, skip_serializing_if = "is_zero")]
         base: u64,
     },
-    /// The photo at `from` stands at `to` from now on. What stood at `to` moves to the trash.
+    /// Moves the photo at `from` to `to`. A photo that was at `to` before moves to the trash.
     Move {
-        /// Where it stood.
+        /// The photo's old path.
         from: LibraryPath,
-        /// Where it stands now.
+        /// The photo's new path.
         to: LibraryPath,
         /// The version that the sender believes `from` has.
-        #[serde(default, skip_serializing_if = "is_nothing")]
+        #[serde(default, skip_serializing_if = "is_zero")]
         base: u64,
     },
-    /// The photo at `path` moves to the trash. The image's bytes stay.
+    /// Moves the photo at `path` to the trash. The image's bytes stay.
     Remove {
-        /// Where it stood.
+        /// The photo's path.
         path: LibraryPath,
-        /// The version that the sender believes it has.
-        #[serde(default, skip_serializing_if = "is_nothing")]
+        /// The version that the sender believes `path` has.
+        #[serde(default, skip_serializing_if = "is_zero")]
         base: u64,
     },
 }
 
-/// A change based on nothing need not say so: most are, and a photo that only gets another name
-/// costs little more than its name.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
-fn is_nothing(base: &u64) -> bool {
-    *base == 0
+/// Whether a field is left out on the wire. Most changes have no base, and many photos only get
+/// another name: their changes should cost little more than that name.
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
-/// Answer of `POST /v1/library/changes`: one outcome for each change, in order.
+/// Response to `POST /v1/library/changes`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryOutcomes {
-    /// What became of each.
+    /// One outcome per change, in the order of the request.
     pub outcomes: Vec<LibraryOutcome>,
 }
 
-/// What became of one change.
+/// The outcome of one library change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum LibraryOutcome {
-    /// It holds. Also the answer where it held already: a change may be sent twice.
+    /// The change is applied. Repeating an applied change gives the same outcome, so it is safe to
+    /// send one again.
     Applied {
-        /// The version that the path has now (of a move: the new path).
+        /// The version that the path has now; for a move, that of the new path.
         version: u64,
     },
-    /// Something else stands there than the sender believed. Nothing was changed.
+    /// The path does not have the version that the change was based on. Nothing was changed.
     Conflict {
-        /// The version that stands there; 0 for nothing.
+        /// The version that the path has; 0 if it is empty.
         current: u64,
     },
-    /// It cannot be done.
+    /// The change is not possible.
     Refused {
-        /// Why.
+        /// The reason.
         code: ErrorCode,
     },
 }
 
-/// Answer of `GET /v1/library/changes`: the change feed of one user.
+/// Response to `GET /v1/library/changes`: one page of a user's change feed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryFeed {
-    /// What changed since the version asked for, ascending. A path appears once, as it stands now.
+    /// The paths that changed since the requested version, by ascending version. Each path appears
+    /// once, in its present state.
     pub entries: Vec<LibraryEntry>,
-    /// The version to ask from next time.
+    /// The version to pass as `since` in the next request.
     pub next: u64,
-    /// Whether there is more right now.
+    /// Whether another page is available right now.
     pub more: bool,
-    /// How many images of this user's the server found damaged: whoever has them is asked to send
-    /// them again (see [`WantedPage`]). Left out where there are none.
-    #[serde(default, skip_serializing_if = "is_nothing")]
+    /// Number of the user's images that the server found damaged and wants to be sent again (see
+    /// [`WantedPage`]). Left out if there are none.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub wanted: u64,
 }
 
-/// Answer of `GET /v1/images/wanted`: images that this user holds and that the server found
-/// damaged.
+/// Response to `GET /v1/images/wanted`: one page of the user's images that the server found damaged
+/// and wants to be sent again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WantedPage {
-    /// By ascending fingerprint.
+    /// The images, by ascending fingerprint.
     pub fingerprints: Vec<Fingerprint>,
-    /// Whether there is more behind the last of them.
+    /// Whether more follow after the last of them.
     pub more: bool,
 }
 
-/// One place in a user's library, as it stands.
+/// The present state of one path in a user's library.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryEntry {
-    /// Counts the user's changes; this path last changed at that count.
+    /// The number of the change that last touched this path; the changes of each user are numbered
+    /// from 1.
     pub version: u64,
-    /// Where.
+    /// The path.
     pub path: LibraryPath,
-    /// What stands there; nothing if it was removed or moved away.
+    /// The photo at the path; `None` if it was removed or moved away.
     pub photo: Option<LibraryPhoto>,
 }
 
-/// The photo at a place in the library.
+/// A photo at a path in a library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LibraryPhoto {
-    /// The image.
+    /// The image's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its length in bytes.
+    /// The image's length in bytes.
     pub size: u64,
-    /// The file's modification time, in nanoseconds since the epoch.
+    /// The file's modification time, in nanoseconds since the Unix epoch.
     pub mtime_ns: i64,
 }
 
-/// Answer of `GET /v1/library/trash`: what was removed from one user's library, or replaced in it.
+/// Response to `GET /v1/library/trash`: one page of the photos that were removed from a user's
+/// library or replaced in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashPage {
-    /// By ascending version. A path stands here once for each photo that was lost from it.
+    /// The photos, by ascending version. A path appears once for each photo removed from it.
     pub entries: Vec<TrashedPhoto>,
-    /// The version to ask from next time.
+    /// The version to pass as `after` in the next request.
     pub next: u64,
-    /// Whether there is more.
+    /// Whether another page is available.
     pub more: bool,
-    /// For how many seconds the trash keeps a photo, counted from its removal.
+    /// Seconds for which the trash keeps a photo after its removal.
     pub kept_for_s: u64,
 }
 
-/// A photo in the trash. To restore it is to put it where it stood (see [`LibraryChange::Put`]).
+/// A photo in the trash. To restore it, put it back at its path (see [`LibraryChange::Put`]).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashedPhoto {
-    /// Where it stood.
+    /// The path it was removed from.
     pub path: LibraryPath,
-    /// The version that the path had then.
+    /// The version that the path had before the removal.
     pub version: u64,
-    /// What stood there.
+    /// The photo.
     pub photo: LibraryPhoto,
-    /// When it was removed or replaced, in milliseconds since the epoch, by the server's clock.
+    /// When it was removed or replaced, in milliseconds since the Unix epoch, by the server's
+    /// clock.
     pub removed_at_ms: i64,
-    /// The version of what stands there now; 0 for nothing.
-    pub standing: u64,
+    /// The version that the path has now; 0 if it is empty.
+    #[serde(rename = "standing")]
+    pub current_version: u64,
 }
 
-/// Answer of `GET /v1/status`: what this user has on the server.
+/// Response to `GET /v1/status`: what the user has on the server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ServerStatus {
     /// The server's version.
     pub version: String,
-    /// Images that the user holds.
+    /// Number of images the user holds.
     pub images: u64,
-    /// Their bytes.
+    /// Total size of these images in bytes.
     pub image_bytes: u64,
-    /// Places in the user's library.
+    /// Number of photos in the user's library.
     pub library_photos: u64,
-    /// Places in the user's trash.
+    /// Number of photos in the user's trash.
     pub trashed_photos: u64,
-    /// The user's interrupted uploads.
+    /// Number of the user's interrupted uploads.
     pub interrupted_uploads: u64,
-    /// Bytes that count for the quota: of every image that the user holds, in the library or in the
-    /// trash.
+    /// Bytes that count toward the quota: every image the user holds, in the library or the trash.
     #[serde(default)]
     pub held_bytes: u64,
-    /// The most that they may hold, in bytes; nothing if there is no limit.
+    /// The user's quota in bytes; `None` if there is no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quota_bytes: Option<u64>,
-    /// Images of the user's that the server found damaged and asks for again.
+    /// Number of the user's images that the server found damaged and wants to be sent again.
     #[serde(default)]
     pub damaged_images: u64,
 }

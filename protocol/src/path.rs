@@ -1,41 +1,52 @@
-//! Paths in a user's library: validated once, here, and trusted after.
+//! Paths of photos in a user's library. They are validated once, here, and trusted afterwards.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// Where a photo stands in its user's library: names joined by `/`, relative to the mount.
+/// A photo's path in its user's library: names joined by `/`, relative to the mount.
 ///
-/// UTF-8; no empty name, no `.` or `..`, no NUL, no name over 255 bytes, at most 4,095 bytes in
-/// all. It never reaches a server's filesystem: there it is only a column.
+/// UTF-8, at most 4,095 bytes; no name is empty, `.` or `..`, contains a NUL or has more than 255
+/// bytes. A path never reaches the server's filesystem: there it is only a database column.
+///
+/// ```
+/// use heirloom_protocol::LibraryPath;
+/// use heirloom_protocol::path::PathError;
+///
+/// let path = LibraryPath::new("2026/summer/a.jpg")?;
+/// assert_eq!(path.name(), "a.jpg");
+/// assert!(path.is_at_or_below(&LibraryPath::new("2026")?));
+/// assert_eq!(LibraryPath::new("../a.jpg"), Err(PathError::Dots));
+/// # Ok::<(), PathError>(())
+/// ```
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LibraryPath(String);
 
-/// Text that is no place in a library.
+/// Why a text is not a library path.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
-    /// Nothing, or nothing between two slashes; an absolute path begins with such a nothing.
-    #[error("a library path is relative and has no empty name in it")]
+    /// A name is empty: the path is empty or absolute, ends in a slash, or has two in a row.
+    #[error("a library path must be relative and must not contain an empty name")]
     EmptyName,
-    /// `.` or `..`.
-    #[error("a library path has no '.' or '..' in it")]
+    /// A name is `.` or `..`.
+    #[error("a library path must not contain '.' or '..'")]
     Dots,
-    /// The byte that ends a string in C.
-    #[error("a library path has no NUL in it")]
+    /// A name contains a NUL byte.
+    #[error("a library path must not contain a NUL byte")]
     Nul,
-    /// What no Linux filesystem could hold (`limits.h`: `NAME_MAX`, `PATH_MAX`).
-    #[error("a library path has at most 4095 bytes, each of its names at most 255")]
+    /// Longer than Linux filesystems allow (`limits.h`: `NAME_MAX`, `PATH_MAX`).
+    #[error("a library path may have at most 4095 bytes, and each name 255")]
     TooLong,
 }
 
 impl LibraryPath {
-    /// `NAME_MAX` of Linux, in bytes.
+    /// Maximum length of a name in bytes: `NAME_MAX` of Linux.
     pub const NAME_BYTES_MAX: usize = 255;
-    /// `PATH_MAX` of Linux less the NUL, in bytes.
+    /// Maximum length of a path in bytes: `PATH_MAX` of Linux without the NUL.
     pub const BYTES_MAX: usize = 4095;
 
-    /// Checks and takes a path.
+    /// Validates a path.
     pub fn new(text: impl Into<String>) -> Result<Self, PathError> {
         let text = text.into();
         if text.len() > Self::BYTES_MAX {
@@ -63,17 +74,17 @@ impl LibraryPath {
         self.0.rsplit('/').next().unwrap_or(&self.0)
     }
 
-    /// The path of the folder it stands in; none at the top.
+    /// The path of the parent folder; `None` at the top level.
     pub fn parent(&self) -> Option<Self> {
         self.0
             .rsplit_once('/')
             .map(|(parent, _)| Self(parent.to_owned()))
     }
 
-    /// Whether it is `place` itself, or something in that folder or in one below it.
-    pub fn is_at_or_below(&self, place: &Self) -> bool {
+    /// Whether this path is `folder` itself or lies anywhere below it.
+    pub fn is_at_or_below(&self, folder: &Self) -> bool {
         self.0
-            .strip_prefix(&*place.0)
+            .strip_prefix(&*folder.0)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
@@ -121,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ordinary_paths_are_taken_as_they_are() {
+    fn ordinary_paths_are_accepted_unchanged() {
         for path in [
             "a.jpg",
             "2024/Sommer/IMG 0001.JPG",
@@ -155,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_and_paths_fit_and_no_longer_ones() {
+    fn names_and_paths_fit_up_to_their_limits() {
         let name = "n".repeat(255);
         let longest = [name.as_str(); 15].join("/") + "/" + &"m".repeat(255);
         assert_eq!(longest.len(), LibraryPath::BYTES_MAX);
@@ -165,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_knows_its_name_and_folder() {
+    fn a_path_has_a_name_and_a_parent() {
         let path = LibraryPath::new("a/b/c.jpg").unwrap();
         assert_eq!(path.name(), "c.jpg");
         let parent = path.parent().unwrap();
@@ -176,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_is_below_its_folders_and_no_namesake_of_theirs() {
+    fn a_path_is_below_its_folders_but_not_below_similar_names() {
         let path = |text: &str| LibraryPath::new(text).unwrap();
         for place in ["a/b.jpg", "a"] {
             assert!(path("a/b.jpg").is_at_or_below(&path(place)), "{place}");

@@ -1,28 +1,40 @@
-//! Proof of possession (M9): that a client holds an image's bytes, not only its fingerprint.
+//! Proof of possession: that a client holds an image's bytes and not only its fingerprint.
 //!
-//! The server gives out a nonce N for a (user, token, hour). Both sides derive
+//! The server issues a nonce N per user, token and hour. Both sides derive
 //! `K = BLAKE3 derive_key("heirloom possession 1", N || user || size)` and compute
-//! `proof = BLAKE3 keyed by K` over the whole content. The key goes in before the content, so no
-//! state kept from an earlier hashing answers a later nonce; user and size are in the key, so a
-//! proof is of no use to anybody else or for any other length.
+//! `proof = BLAKE3 keyed with K` over the whole content. The key enters before the content, so that
+//! no state saved from an earlier hashing can answer a later nonce. User and size are part of the
+//! key, so that a proof is useless to another user and for another length.
+//!
+//! ```
+//! use heirloom_protocol::possession::{Nonce, Prover, UserId};
+//!
+//! let image = b"photo";
+//! let prove = |nonce: [u8; 32]| {
+//!     let mut prover = Prover::new(&Nonce::from(nonce), UserId(42), image.len() as u64);
+//!     prover.update(image);
+//!     prover.finish()
+//! };
+//! assert_eq!(prove([7; 32]), prove([7; 32]));
+//! assert_ne!(prove([7; 32]), prove([8; 32]));
+//! ```
 
 use std::fmt;
 
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The context string of the key derivation (BLAKE3 section 6.2): names the purpose and its
-/// version.
+/// Context string of the key derivation (BLAKE3 paper, section 6.2): the purpose and its version.
 const CONTEXT: &str = "heirloom possession 1";
 
-/// Images below this are simply uploaded, in bytes: a small screenshot or form could be guessed
-/// content by content, and costs little to send.
+/// Minimum size of an image for which a proof is accepted, in bytes. Smaller ones are uploaded: the
+/// content of a small screenshot or form could be guessed, and sending it costs little.
 pub const SIZE_MIN: u64 = 64 << 10;
 
-/// How long one nonce is given out, in seconds. The one before it is good as well.
+/// How long the server issues one nonce, in seconds. The previous nonce stays valid as well.
 pub const NONCE_SECONDS: u64 = 3600;
 
-/// The account that a proof speaks for.
+/// The id of a user account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct UserId(pub i64);
@@ -33,19 +45,20 @@ impl fmt::Display for UserId {
     }
 }
 
-/// Text that is not 32 bytes of hex.
+/// Text that is not a nonce or proof.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a nonce or a proof is 64 lower-case hex digits")]
-pub struct TokenError;
+pub struct HexError;
 
-macro_rules! thirty_two_bytes {
+/// Defines a type of 32 bytes, written as hex, compared in constant time and hidden from logs.
+macro_rules! secret_bytes {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy)]
         pub struct $name([u8; 32]);
 
         impl $name {
-            /// The bytes themselves.
+            /// The bytes.
             pub const fn as_bytes(&self) -> &[u8; 32] {
                 &self.0
             }
@@ -66,12 +79,17 @@ macro_rules! thirty_two_bytes {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| de::Error::custom(TokenError))?;
-                bytes.try_into().map(Self).map_err(|_| de::Error::custom(TokenError))
+                let bytes = HEXLOWER
+                    .decode(text.as_bytes())
+                    .map_err(|_| de::Error::custom(HexError))?;
+                bytes
+                    .try_into()
+                    .map(Self)
+                    .map_err(|_| de::Error::custom(HexError))
             }
         }
 
-        // In constant time: BLAKE3's own hash type compares so.
+        // In constant time, as BLAKE3's hash type compares.
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
                 blake3::Hash::from_bytes(self.0) == blake3::Hash::from_bytes(other.0)
@@ -80,7 +98,7 @@ macro_rules! thirty_two_bytes {
 
         impl Eq for $name {}
 
-        // Neither belongs in a log.
+        // Must not appear in logs.
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
                 formatter.write_str(concat!(stringify!($name), "(..)"))
@@ -89,23 +107,23 @@ macro_rules! thirty_two_bytes {
     };
 }
 
-thirty_two_bytes! {
-    /// What the server asks a proof to be made with: good for one user and token, this hour and the
+secret_bytes! {
+    /// A nonce for proofs, issued by the server: valid for one user and token, in this hour and the
     /// next.
     Nonce
 }
 
-thirty_two_bytes! {
-    /// Says: I have every byte of this image, now.
+secret_bytes! {
+    /// A proof that its sender holds every byte of an image.
     Proof
 }
 
-/// Computes a [`Proof`] over content that passes by, in order.
+/// Computes a [`Proof`] incrementally, over content in order.
 #[derive(Clone)]
 pub struct Prover(blake3::Hasher);
 
 impl Prover {
-    /// Begins a proof that `user` has an image of `size` bytes.
+    /// Begins the proof that `user` holds an image of `size` bytes.
     pub fn new(nonce: &Nonce, user: UserId, size: u64) -> Self {
         let mut derivation = blake3::Hasher::new_derive_key(CONTEXT);
         derivation
@@ -115,12 +133,12 @@ impl Prover {
         Self(blake3::Hasher::new_keyed(derivation.finalize().as_bytes()))
     }
 
-    /// Takes the next bytes of the content.
+    /// Adds the next bytes of the content.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    /// The proof over all bytes taken.
+    /// The proof over all bytes added.
     pub fn finish(self) -> Proof {
         Proof(*self.0.finalize().as_bytes())
     }
@@ -156,7 +174,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_byte_and_every_word_of_the_key_matters(
+        fn every_byte_and_every_part_of_the_key_changes_the_proof(
             content in prop::collection::vec(any::<u8>(), 1..2000),
             at in any::<prop::sample::Index>(),
             flip in 1_u8..=255,
@@ -179,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_nonce_nor_proof_shows_in_a_log() {
+    fn debug_output_hides_nonces_and_proofs() {
         assert_eq!(
             format!("{:?} {:?}", Nonce([9; 32]), Proof([9; 32])),
             "Nonce(..) Proof(..)"

@@ -1,77 +1,78 @@
-//! What went wrong, in the one form that every error answer has: RFC 9457
-//! `application/problem+json` with a code from a closed list.
+//! Errors: the closed list of codes, their HTTP statuses and RFC 9457 bodies.
+//!
+//! Every error response is `application/problem+json` with one of these codes.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// The media type of an error answer (RFC 9457 section 3).
+/// The media type of an error response (RFC 9457 section 3).
 pub const PROBLEM_JSON: &str = "application/problem+json";
 
-/// Every error an answer can carry. A client decides by the code, never by the text.
+/// The reason for an error response. Clients decide by the code, never by the text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// No token, or one that is not good (any more).
+    /// The request has no token, or one that is invalid or revoked.
     LoginNeeded,
-    /// There is no such user, or the password is wrong: which of them is not told.
+    /// There is no such user, or the password is wrong. The server does not reveal which.
     LoginRefused,
-    /// The token is good, but not for this: its scope is too narrow.
+    /// The token is valid, but its scope does not allow this request.
     ScopeTooNarrow,
-    /// No such route, image or upload, as far as this user may know.
+    /// There is no such route, image or upload that this user may see.
     NotFound,
-    /// The route is there, but not for this verb.
+    /// The route exists, but not for this method.
     MethodNotAllowed,
-    /// The request is not HTTP as RFC 9110 and 9112 have it, or a parameter is wrong.
+    /// The request violates HTTP (RFC 9110, RFC 9112), or a parameter is wrong.
     MalformedRequest,
-    /// The body is not the JSON that the route takes, or has an unknown field.
+    /// The body is not the JSON that the route accepts, or has an unknown field.
     MalformedBody,
-    /// Not 64 lower-case hex digits.
+    /// A fingerprint is not 64 lower-case hex digits.
     MalformedFingerprint,
-    /// No place in a library: see [`crate::path::PathError`].
+    /// A path is not valid in a library; see [`crate::path::PathError`].
     MalformedPath,
-    /// The body is of a type or an encoding that the route does not take.
+    /// The body has a media type or content encoding that the route does not accept.
     UnsupportedMediaType,
-    /// A body needs a Content-Length, an upload its Upload-Length.
+    /// `Content-Length` is missing, or `Upload-Length` of a shard.
     LengthRequired,
-    /// More bytes than the route takes.
+    /// The body has more bytes than the route accepts.
     BodyTooLarge,
-    /// More entries than one batch may have.
+    /// The request has more entries than the route accepts.
     BatchTooLarge,
-    /// More bytes than an image may have.
+    /// The image has more bytes than [`crate::route::IMAGE_BYTES_MAX`].
     ImageTooLarge,
-    /// A shard without a byte, or an image without one.
+    /// A shard or an image has no bytes.
     EmptyShard,
-    /// A shard that ends behind the image.
+    /// The shard ends after the end of the image.
     ShardOutOfBounds,
-    /// `Upload-Length` is not what the upload's first shard said.
+    /// `Upload-Length` differs from that of the upload's first shard.
     LengthMismatch,
-    /// A shard without a `Content-Digest` that can be read.
+    /// The shard has no valid `Content-Digest`.
     DigestMissing,
-    /// The shard's bytes are not those of its `Content-Digest`. Nothing was stored: send it again.
+    /// The shard's bytes do not match its `Content-Digest`. Nothing was stored: send it again.
     DigestMismatch,
-    /// The whole image does not have its fingerprint. All of it was dropped: start over.
+    /// The complete image does not match its fingerprint. All of it was discarded: start over.
     FingerprintMismatch,
-    /// The range asked for lies outside the image.
+    /// The requested range lies outside the image.
     RangeNotSatisfiable,
     /// The request took too long to arrive.
     RequestTimeout,
-    /// The user does not hold the image that a library change names.
+    /// A library change names an image that the user does not hold.
     ImageNotHeld,
-    /// Too many requests for now: `Retry-After` says how long.
+    /// The rate limit is reached; `Retry-After` says how long to wait.
     TooManyRequests,
     /// The server's disk is full.
     StorageFull,
-    /// The image does not fit into what this user may hold.
+    /// The image does not fit into the user's quota.
     QuotaExceeded,
-    /// The server is stopping or overloaded: try again.
+    /// The server is stopping or overloaded; try again.
     Unavailable,
-    /// A fault of the server's own. Its log says more.
+    /// The server failed; its log has the details.
     Internal,
 }
 
 impl ErrorCode {
-    /// All of them, in the order of the list above.
+    /// All codes, in the order of their definition.
     pub const ALL: [Self; 28] = [
         Self::LoginNeeded,
         Self::LoginRefused,
@@ -103,7 +104,7 @@ impl ErrorCode {
         Self::Internal,
     ];
 
-    /// The HTTP status (RFC 9110 section 15). Decided here, once for each code.
+    /// The HTTP status (RFC 9110 section 15). This is the only place that decides it.
     pub const fn status(self) -> u16 {
         match self {
             Self::MalformedRequest
@@ -132,41 +133,43 @@ impl ErrorCode {
         }
     }
 
-    /// One line for people.
+    /// The message for people, one line without a trailing dot.
     pub const fn title(self) -> &'static str {
         match self {
             Self::LoginNeeded => "login needed",
-            Self::LoginRefused => "no such user, or another password",
-            Self::ScopeTooNarrow => "this token may not do that",
+            Self::LoginRefused => "wrong user name or password",
+            Self::ScopeTooNarrow => "this device's token does not allow that",
             Self::NotFound => "not found",
-            Self::MethodNotAllowed => "this route does not take this method",
-            Self::MalformedRequest => "the request is malformed",
-            Self::MalformedBody => "the body is not the JSON this route takes",
-            Self::MalformedFingerprint => "a fingerprint is 64 lower-case hex digits",
-            Self::MalformedPath => "the path is not a place in a library",
-            Self::UnsupportedMediaType => "this route does not take this type of body",
-            Self::LengthRequired => "a length is required",
-            Self::BodyTooLarge => "the body is too large",
-            Self::BatchTooLarge => "the batch has too many entries",
-            Self::ImageTooLarge => "the image is too large",
-            Self::EmptyShard => "a shard has at least one byte",
-            Self::ShardOutOfBounds => "the shard ends behind the image",
-            Self::LengthMismatch => "Upload-Length differs from the upload's first shard",
-            Self::DigestMissing => "a shard needs Content-Digest: sha-256=:...:",
+            Self::MethodNotAllowed => "method not allowed",
+            Self::MalformedRequest => "malformed request",
+            Self::MalformedBody => "the request body is not valid JSON for this route",
+            Self::MalformedFingerprint => {
+                "malformed fingerprint: expected 64 lower-case hex digits"
+            }
+            Self::MalformedPath => "invalid library path",
+            Self::UnsupportedMediaType => "unsupported media type or encoding",
+            Self::LengthRequired => "missing length header",
+            Self::BodyTooLarge => "request body too large",
+            Self::BatchTooLarge => "too many entries in one request",
+            Self::ImageTooLarge => "image too large",
+            Self::EmptyShard => "empty shard or image",
+            Self::ShardOutOfBounds => "the shard extends past the end of the image",
+            Self::LengthMismatch => "Upload-Length differs from that of the first shard",
+            Self::DigestMissing => "missing or malformed Content-Digest (expected sha-256=:...:)",
             Self::DigestMismatch => "the bytes do not have their Content-Digest",
-            Self::FingerprintMismatch => "the image does not have its fingerprint",
-            Self::RangeNotSatisfiable => "the range lies outside the image",
-            Self::RequestTimeout => "the request took too long to arrive",
-            Self::ImageNotHeld => "you do not hold this image yet",
+            Self::FingerprintMismatch => "the image does not match its fingerprint",
+            Self::RangeNotSatisfiable => "requested range outside the image",
+            Self::RequestTimeout => "the request arrived too slowly",
+            Self::ImageNotHeld => "the image has not been uploaded yet",
             Self::TooManyRequests => "too many requests",
-            Self::StorageFull => "no room left",
+            Self::StorageFull => "the server's disk is full",
             Self::QuotaExceeded => "your quota is full",
-            Self::Unavailable => "the server cannot answer now",
-            Self::Internal => "the server failed",
+            Self::Unavailable => "the server is busy or stopping",
+            Self::Internal => "internal server error",
         }
     }
 
-    /// Whether the same request may succeed later without anybody changing it.
+    /// Whether the same request may succeed later without being changed.
     pub const fn is_transient(self) -> bool {
         matches!(
             self,
@@ -180,7 +183,7 @@ impl ErrorCode {
         )
     }
 
-    /// The code as it stands on the wire.
+    /// The code as it is written on the wire.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LoginNeeded => "login_needed",
@@ -221,25 +224,33 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// The body of every answer with a status of 400 or more.
+/// The body of every response with a status of 400 or more: a problem detail (RFC 9457).
+///
+/// ```
+/// use heirloom_protocol::{ErrorCode, Problem};
+///
+/// let problem = Problem::new(ErrorCode::QuotaExceeded).with_detail("5 MB over");
+/// assert_eq!(problem.status, 507);
+/// assert_eq!(problem.to_string(), "your quota is full: 5 MB over");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
-    /// `urn:heirloom:error:` and the code (RFC 9457 section 3.1.1).
+    /// The problem type: `urn:heirloom:error:` and the code (RFC 9457 section 3.1.1).
     #[serde(rename = "type")]
     pub kind: String,
-    /// The code's line for people.
+    /// The message for people; the same for every problem of this code.
     pub title: String,
-    /// The HTTP status again.
+    /// The HTTP status of the response.
     pub status: u16,
     /// The code, for programs.
     pub code: ErrorCode,
-    /// What was wrong this time, if there is more to say.
+    /// What was wrong with this request in particular.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
 impl Problem {
-    /// The answer for `code`.
+    /// A problem of this code, without detail.
     pub fn new(code: ErrorCode) -> Self {
         Self {
             kind: format!("urn:heirloom:error:{}", code.as_str()),
@@ -250,7 +261,7 @@ impl Problem {
         }
     }
 
-    /// The same, saying more.
+    /// The same problem with a detail.
     #[must_use]
     pub fn with_detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = Some(detail.into());

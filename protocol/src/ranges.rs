@@ -1,26 +1,37 @@
-//! Byte ranges, and sets of them: what a shard list and an interruption list are made of (M6).
+//! Byte ranges, and sets of them. The interruption list says with them which parts of an image have
+//! arrived.
 
 use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// The bytes from `start` up to, but not including, `end`. Never empty.
+/// A half-open range of byte offsets, `start..end`. Never empty.
+///
+/// ```
+/// use heirloom_protocol::ByteRange;
+///
+/// let range = ByteRange::new(4096, 8192)?;
+/// assert_eq!(range.len(), 4096);
+/// assert_eq!(range, ByteRange::at(4096, 4096)?);
+/// assert!(ByteRange::new(5, 5).is_err());
+/// # Ok::<(), heirloom_protocol::ranges::RangeError>(())
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ByteRange {
     start: u64,
     end: u64,
 }
 
-/// Two numbers between which there is no byte.
+/// The error for a range that would be empty or end before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a byte range ends after it starts: {start}..{end}")]
+#[error("empty or backward byte range: {start}..{end}")]
 pub struct RangeError {
     start: u64,
     end: u64,
 }
 
 impl ByteRange {
-    /// The bytes `start..end`.
+    /// The range `start..end`; an error if it is empty.
     pub const fn new(start: u64, end: u64) -> Result<Self, RangeError> {
         if start < end {
             Ok(Self { start, end })
@@ -29,7 +40,7 @@ impl ByteRange {
         }
     }
 
-    /// `length` bytes from `start`; an error if that is none, or past `u64::MAX`.
+    /// The range of `length` bytes from `start`, cut off at `u64::MAX`; an error if it is empty.
     pub const fn at(start: u64, length: u64) -> Result<Self, RangeError> {
         Self::new(start, start.saturating_add(length))
     }
@@ -39,18 +50,18 @@ impl ByteRange {
         self.start
     }
 
-    /// The offset behind the last byte.
+    /// The offset after the last byte.
     pub const fn end(self) -> u64 {
         self.end
     }
 
-    /// How many bytes: at least 1.
+    /// The number of bytes, at least 1.
     #[expect(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub const fn len(self) -> u64 {
         self.end - self.start
     }
 
-    /// Its first `length` bytes (at least one), or all of it where it has fewer.
+    /// The first `length` bytes of the range, at least one; the whole range if it is shorter.
     #[must_use]
     pub fn first(self, length: u64) -> Self {
         Self {
@@ -85,14 +96,28 @@ impl<'de> Deserialize<'de> for ByteRange {
     }
 }
 
-/// A set of bytes, kept as the fewest ranges: ascending, apart, never touching.
+/// A set of byte offsets, kept as the fewest possible ranges: ascending, and neither overlapping nor
+/// adjacent.
 ///
-/// On the wire: `[[0,4096],[8192,12288]]`.
+/// On the wire: `[[0,4096],[8192,12288]]`, half-open ranges in any order.
+///
+/// ```
+/// use heirloom_protocol::{ByteRange, RangeSet};
+///
+/// let mut received = RangeSet::new();
+/// received.insert(ByteRange::new(0, 10)?);
+/// received.insert(ByteRange::new(20, 30)?);
+/// assert_eq!(received.byte_count(), 20);
+/// assert_eq!(received.missing(30), RangeSet::from(ByteRange::new(10, 20)?));
+/// received.insert(ByteRange::new(10, 20)?);
+/// assert!(received.covers(30));
+/// # Ok::<(), heirloom_protocol::ranges::RangeError>(())
+/// ```
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct RangeSet(Vec<ByteRange>);
 
 impl RangeSet {
-    /// The set without a byte.
+    /// The empty set.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -102,21 +127,21 @@ impl RangeSet {
         ByteRange::new(0, size).map_or_else(|_| Self::new(), Self::from)
     }
 
-    /// Adds a range. What was there already stays.
+    /// Adds a range, which may overlap what the set already has.
     pub fn insert(&mut self, added: ByteRange) {
-        // Ranges that touch or overlap `added` melt into it.
+        // Ranges that overlap `added` or are adjacent to it are merged into it.
         let first = self.0.partition_point(|range| range.end < added.start);
         let behind = self.0.partition_point(|range| range.start <= added.end);
-        let melted = self.0[first..behind]
+        let merged = self.0[first..behind]
             .iter()
             .fold(added, |sum, range| ByteRange {
                 start: sum.start.min(range.start),
                 end: sum.end.max(range.end),
             });
-        self.0.splice(first..behind, [melted]);
+        self.0.splice(first..behind, [merged]);
     }
 
-    /// Takes a range out. What was not there stays away.
+    /// Removes a range, of which the set may have any part or none.
     pub fn remove(&mut self, removed: ByteRange) {
         let first = self.0.partition_point(|range| range.end <= removed.start);
         let behind = self.0.partition_point(|range| range.start < removed.end);
@@ -129,7 +154,7 @@ impl RangeSet {
         self.0.splice(first..behind, left.into_iter().chain(right));
     }
 
-    /// This set without the bytes of `other`.
+    /// The difference: the bytes of this set that are not in `other`.
     #[must_use]
     pub fn without(&self, other: &Self) -> Self {
         let mut rest = self.clone();
@@ -151,22 +176,22 @@ impl RangeSet {
             .is_some_and(|held| held.start <= range.start && range.end <= held.end)
     }
 
-    /// Whether the set is all of an image of `size` bytes.
+    /// Whether the set has every byte of `0..size`.
     pub fn covers(&self, size: u64) -> bool {
         self.missing(size).is_empty()
     }
 
-    /// How many bytes are in the set.
+    /// The number of bytes in the set.
     pub fn byte_count(&self) -> u64 {
         self.iter().map(ByteRange::len).sum()
     }
 
-    /// The offset behind the last byte; 0 for the empty set.
+    /// The offset after the last byte; 0 for the empty set.
     pub fn end(&self) -> u64 {
         self.0.last().map_or(0, |range| range.end)
     }
 
-    /// Whether no byte is in the set.
+    /// Whether the set is empty.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -205,7 +230,7 @@ impl Serialize for RangeSet {
 
 impl<'de> Deserialize<'de> for RangeSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Whatever order or overlap the sender chose, our invariant holds afterwards.
+        // Inserting one by one restores the invariant, whatever order or overlap was sent.
         Ok(Vec::<ByteRange>::deserialize(deserializer)?
             .into_iter()
             .collect())
@@ -240,13 +265,16 @@ mod tests {
     fn assert_canonical(set: &RangeSet) {
         assert!(
             set.0.windows(2).all(|pair| pair[0].end < pair[1].start),
-            "{set:?} is not in its fewest ranges"
+            "{set:?} is not kept as the fewest ranges"
         );
     }
 
     proptest! {
         #[test]
-        fn a_set_agrees_with_a_bitmap(steps in prop::collection::vec((any::<bool>(), range()), 0..40), probe in range()) {
+        fn a_set_agrees_with_a_bitmap(
+            steps in prop::collection::vec((any::<bool>(), range()), 0..40),
+            probe in range(),
+        ) {
             let mut set = RangeSet::new();
             let mut model = vec![false; usize::try_from(UNIVERSE).unwrap()];
             for (insert, range) in steps {
@@ -260,14 +288,17 @@ mod tests {
             let count = model.iter().filter(|bit| **bit).count() as u64;
             prop_assert_eq!(set.byte_count(), count);
             prop_assert_eq!(set.covers(UNIVERSE), count == UNIVERSE);
-            let inside = (probe.start()..probe.end()).all(|byte| model[usize::try_from(byte).unwrap()]);
+            let inside = (probe.start()..probe.end())
+                .all(|byte| model[usize::try_from(byte).unwrap()]);
             prop_assert_eq!(set.contains(probe), inside);
             let inverted: Vec<bool> = model.iter().map(|bit| !bit).collect();
             prop_assert_eq!(bits(&set.missing(UNIVERSE)), inverted);
         }
 
         #[test]
-        fn missing_and_present_together_are_the_whole(ranges in prop::collection::vec(range(), 0..20)) {
+        fn missing_and_present_together_are_the_whole(
+            ranges in prop::collection::vec(range(), 0..20),
+        ) {
             let set: RangeSet = ranges.into_iter().collect();
             let mut both = set.missing(UNIVERSE);
             set.iter().for_each(|range| both.insert(range));
@@ -283,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_backward_range_is_refused() {
+    fn an_empty_or_backward_range_is_rejected() {
         assert!(ByteRange::new(5, 5).is_err());
         assert!(ByteRange::new(6, 5).is_err());
         assert!(ByteRange::at(u64::MAX, 1).is_err());
@@ -292,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_image_is_whole_from_the_start() {
+    fn an_empty_image_is_complete_from_the_start() {
         assert!(RangeSet::new().covers(0));
         assert!(!RangeSet::new().covers(1));
     }

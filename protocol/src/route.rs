@@ -1,63 +1,63 @@
-//! What may be asked: the routes, their headers and limits. docs/PROTOCOL.md describes each.
+//! Routes, their headers and the limits of requests. docs/PROTOCOL.md describes each route.
 
 use crate::fingerprint::Fingerprint;
 
-/// Who am I, and what holds for me.
+/// The authenticated user, their permissions and limits.
 pub const SESSION: &str = "/v1/session";
-/// A token for a password.
+/// Exchanges a password for a token.
 pub const LOGIN: &str = "/v1/login";
-/// The detection request (M4).
+/// The batched check: which of these images does the server have?
 pub const CHECK: &str = "/v1/images/check";
-/// Images that the server found damaged and asks for again.
+/// Images that the server found damaged and wants to be sent again.
 pub const WANTED: &str = "/v1/images/wanted";
-/// Several small images in one request, see [`crate::batch`].
-pub const PARCELS: &str = "/v1/parcels";
-/// The user's library: changes and the change feed (M11).
+/// Uploads several small images in one request; see [`crate::batch`].
+pub const BATCHES: &str = "/v1/parcels";
+/// The user's library: changes to it (`POST`) and its change feed (`GET`).
 pub const LIBRARY_CHANGES: &str = "/v1/library/changes";
-/// What was removed from the user's library, or replaced in it.
+/// Photos that were removed from the user's library or replaced in it.
 pub const LIBRARY_TRASH: &str = "/v1/library/trash";
-/// What this user has on the server.
+/// What the user has on the server, in numbers.
 pub const STATUS: &str = "/v1/status";
-/// Numbers for those who run the server, in Prometheus' text format.
+/// The server's metrics, in Prometheus' text format.
 pub const METRICS: &str = "/metrics";
-/// Whether the server answers at all.
+/// Health check: answers `ok` while the server runs.
 pub const HEALTH: &str = "/healthz";
-/// One upload, as a pattern for a router; see [`upload`].
+/// Router pattern of an upload; see [`upload`].
 pub const UPLOAD_PATTERN: &str = "/v1/uploads/{fingerprint}";
-/// One shard, as a pattern for a router; see [`shard`].
+/// Router pattern of a shard; see [`shard`].
 pub const SHARD_PATTERN: &str = "/v1/uploads/{fingerprint}/{offset}";
-/// The receipt of an image that was read again for it, as a pattern for a router; see
-/// [`fresh_receipt`].
+/// Router pattern of a fresh receipt; see [`fresh_receipt`].
 pub const FRESH_RECEIPT_PATTERN: &str = "/v1/images/{fingerprint}/receipt";
-/// One image, as a pattern for a router; see [`image`].
+/// Router pattern of an image; see [`image`].
 pub const IMAGE_PATTERN: &str = "/v1/images/{fingerprint}";
 
-/// The interruption list's entry for an image (M6).
+/// The path of an upload: its entry in the interruption list.
 pub fn upload(fingerprint: Fingerprint) -> String {
     format!("/v1/uploads/{fingerprint}")
 }
 
-/// Where the shard at `offset` bytes goes (M5).
+/// The path of the shard that begins `offset` bytes into the image.
 pub fn shard(fingerprint: Fingerprint, offset: u64) -> String {
     format!("/v1/uploads/{fingerprint}/{offset}")
 }
 
-/// An image's bytes.
+/// The path of an image's bytes.
 pub fn image(fingerprint: Fingerprint) -> String {
     format!("/v1/images/{fingerprint}")
 }
 
-/// The receipt of an image whose bytes are read again for it.
+/// The path of a fresh receipt: the server reads and verifies the stored bytes before it signs.
 pub fn fresh_receipt(fingerprint: Fingerprint) -> String {
     format!("/v1/images/{fingerprint}/receipt")
 }
 
-/// The change feed from behind `since`, waiting up to `wait_s` seconds for news.
+/// The path of the change feed after version `since`. If there is no change yet, the server waits up
+/// to `wait_s` seconds for one (long polling).
 pub fn library_feed(since: u64, wait_s: u64) -> String {
     format!("{LIBRARY_CHANGES}?since={since}&wait={wait_s}")
 }
 
-/// Images that are asked for again, behind this one.
+/// The path of the list of wanted images that follow `after`.
 pub fn wanted(after: Option<Fingerprint>) -> String {
     after.map_or_else(
         || WANTED.to_owned(),
@@ -65,27 +65,29 @@ pub fn wanted(after: Option<Fingerprint>) -> String {
     )
 }
 
-/// The user's trash behind the version `after`.
+/// The path of the trash, from the first version greater than `after`.
 pub fn library_trash(after: u64) -> String {
     format!("{LIBRARY_TRASH}?after={after}")
 }
 
-/// Header of a shard: the whole image's length in bytes.
+/// Request header of a shard: the length of the whole image in bytes.
 pub const UPLOAD_LENGTH: &str = "upload-length";
-/// Header of a shard: SHA-256 of its bytes (RFC 9530); see [`crate::ContentDigest`].
+/// Request header of a shard: SHA-256 of the shard's bytes (RFC 9530); see
+/// [`crate::ContentDigest`].
 pub const CONTENT_DIGEST: &str = "content-digest";
 
-/// Images in one check, at most: 1,000 at some 200 bytes each is one comfortable request.
+/// Maximum number of images in one check. At about 200 bytes each, 1,000 make a request of 200 kB.
 pub const CHECK_IMAGES_MAX: usize = 1000;
-/// Changes in one library batch, at most.
+/// Maximum number of changes in one library batch.
 pub const LIBRARY_CHANGES_MAX: usize = 1000;
-/// Entries in one answer of the change feed, at most.
+/// Maximum number of entries in one page of the change feed.
 pub const FEED_ENTRIES_MAX: usize = 5000;
-/// Photos in one page of the trash, at most.
+/// Maximum number of photos in one page of the trash.
 pub const TRASH_ENTRIES_MAX: usize = 1000;
-/// Images in one answer of those asked for again, at most.
+/// Maximum number of images in one page of the wanted list.
 pub const WANTED_MAX: usize = 1000;
-/// Seconds that the change feed waits for news, at most: below what proxies cut off.
+/// Maximum time the change feed waits for a change, in seconds: below the usual 60 s after which
+/// proxies close an idle request.
 pub const FEED_WAIT_S_MAX: u64 = 55;
-/// Bytes in one image, at most: 16 GiB, above any photograph or film of a camera's.
+/// Maximum size of an image in bytes: 16 GiB, more than any photo or film that a camera makes.
 pub const IMAGE_BYTES_MAX: u64 = 16 << 30;

@@ -1,23 +1,33 @@
-//! Shard sizes: how many bytes go into one request (M8).
+//! Shard sizes: how many bytes go into one upload request. A shard is a range of an image's bytes.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// How many bytes of an image go into one request. Cannot leave [`Self::MIN`]..=[`Self::MAX`],
-/// because only [`Self::grown`], [`Self::shrunk`] and [`Self::toward`] change it.
+/// The size of a shard in bytes, always within [`Self::MIN`]..=[`Self::MAX`]: only [`Self::grown`],
+/// [`Self::shrunk`] and [`Self::toward`] change it.
+///
+/// ```
+/// use heirloom_protocol::{LinkKind, ShardSize};
+///
+/// let size = ShardSize::initial(LinkKind::Wifi);
+/// assert_eq!(size.bytes(), 512 << 10);
+/// assert_eq!(size.grown().bytes(), 1 << 20);
+/// assert_eq!(size.toward(u64::MAX), size.grown());
+/// assert_eq!(ShardSize::MAX.grown(), ShardSize::MAX);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ShardSize(u64);
 
 impl ShardSize {
-    /// 16 KiB: below this, headers and round trips cost more than the bytes.
+    /// 16 KiB. Below that, headers and round trips cost more than the bytes.
     pub const MIN: Self = Self(16 << 10);
-    /// 16 MiB: above this, one lost connection costs too much, and so does the memory for it.
+    /// 16 MiB. Above that, a lost connection costs too much, and so does the memory for a shard.
     pub const MAX: Self = Self(16 << 20);
 
-    /// Where a link of this kind starts, before anything was measured.
-    pub const fn starting_on(link: LinkKind) -> Self {
+    /// The size to start with on a link of this kind, before anything was measured.
+    pub const fn initial(link: LinkKind) -> Self {
         Self(match link {
             LinkKind::Cellular => 64 << 10,
             LinkKind::Wifi | LinkKind::Unknown => 512 << 10,
@@ -25,50 +35,50 @@ impl ShardSize {
         })
     }
 
-    /// In bytes.
+    /// The size in bytes.
     pub const fn bytes(self) -> u64 {
         self.0
     }
 
-    /// Twice as large, up to the largest.
+    /// Twice this size, at most [`Self::MAX`].
     #[must_use]
     pub fn grown(self) -> Self {
         Self((self.0 * 2).min(Self::MAX.0))
     }
 
-    /// Half as large, down to the smallest.
+    /// Half this size, at least [`Self::MIN`].
     #[must_use]
     pub fn shrunk(self) -> Self {
         Self((self.0 / 2).max(Self::MIN.0))
     }
 
-    /// Toward `bytes`, by at most one doubling or halving: one odd measurement must not
-    /// throw the size across the whole range.
+    /// A step toward `bytes`, by at most one doubling or halving, so that one odd measurement cannot
+    /// move the size across its whole range.
     #[must_use]
     pub fn toward(self, bytes: u64) -> Self {
         Self(bytes.clamp(self.shrunk().0, self.grown().0))
     }
 }
 
-/// What the default route goes through. Decides only where shard sizes start.
+/// The kind of network that the default route uses. It decides only the initial shard size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LinkKind {
-    /// A modem: expensive, lossy.
+    /// A mobile network: expensive and lossy.
     Cellular,
-    /// A wireless network.
+    /// A wireless local network.
     Wifi,
-    /// A cable.
+    /// A wired network.
     Ethernet,
     /// The server is on this machine.
     Loopback,
-    /// Anything else: a tunnel, no route yet.
+    /// Anything else, such as a tunnel, or no route.
     Unknown,
 }
 
-/// A word that names no kind of link.
+/// A text that is not the name of a link kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a kind of link is cellular, wifi, ethernet, loopback or unknown")]
+#[error("unknown link kind: use cellular, wifi, ethernet, loopback or unknown")]
 pub struct LinkKindError;
 
 impl LinkKind {
@@ -80,7 +90,7 @@ impl LinkKind {
         Self::Unknown,
     ];
 
-    /// The kind as one word.
+    /// The name of the kind, as in messages and options.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cellular => "cellular",
@@ -117,19 +127,26 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_sequence_of_moves_leaves_the_bounds(moves in prop::collection::vec((0_u8..3, any::<u64>()), 0..100)) {
-            let mut size = ShardSize::starting_on(LinkKind::Unknown);
-            for (step, target) in moves {
+        fn no_sequence_of_steps_leaves_the_bounds(
+            steps in prop::collection::vec((0_u8..3, any::<u64>()), 0..100),
+        ) {
+            let mut size = ShardSize::initial(LinkKind::Unknown);
+            for (step, target) in steps {
                 let before = size;
-                size = match step { 0 => size.grown(), 1 => size.shrunk(), _ => size.toward(target) };
+                size = match step {
+                    0 => size.grown(),
+                    1 => size.shrunk(),
+                    _ => size.toward(target),
+                };
                 prop_assert!((ShardSize::MIN..=ShardSize::MAX).contains(&size));
-                prop_assert!(size.bytes() <= before.bytes() * 2 && size.bytes() * 2 >= before.bytes());
+                prop_assert!(size.bytes() <= before.bytes() * 2);
+                prop_assert!(size.bytes() * 2 >= before.bytes());
             }
         }
     }
 
     #[test]
-    fn a_link_kind_has_one_word_for_people_and_wire() {
+    fn a_link_kind_has_the_same_name_for_people_and_on_the_wire() {
         for kind in LinkKind::ALL {
             assert_eq!(kind.as_str().parse(), Ok(kind));
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));

@@ -1,8 +1,8 @@
-//! Signatures: the server's hand under its word that a user's image is stored.
+//! Signatures of receipts (Ed25519, RFC 8032).
 //!
-//! A receipt without one says something only as long as the server that gave it is believed; a
-//! signed one can be shown to anybody who knows the server's public key. What is signed (Ed25519,
-//! RFC 8032): `heirloom receipt 1`, the user, the fingerprint, the size, and the time of storing.
+//! An unsigned receipt is worth as much as the connection it came over; a signed one can be shown to
+//! anybody who knows the server's public key. The signature covers the text `heirloom receipt 1`,
+//! the user, the fingerprint, the size and the time of storing.
 
 use std::fmt;
 
@@ -12,32 +12,32 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use crate::fingerprint::Fingerprint;
 
-/// Names the purpose of what is signed, and its version: no signature can be taken for one of
-/// something else.
+/// The purpose of the signature and its version. It keeps a signature from being valid for anything
+/// else that the same key may sign.
 const CONTEXT: &[u8] = b"heirloom receipt 1";
 
-/// Text that is not so many bytes of hex.
+/// Text that is not a signature or public key.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a signature is 128, and a key 64 lower-case hex digits")]
+#[error("a signature is 128 lower-case hex digits, a public key 64")]
 pub struct SignatureError;
 
-/// What a receipt says, as it is signed.
+/// The content of a receipt that its signature covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Statement {
-    /// Whose image.
+pub struct ReceiptPayload {
+    /// The id of the user who holds the image.
     pub user: i64,
-    /// Which.
+    /// The image's fingerprint.
     pub fingerprint: Fingerprint,
-    /// Its length in bytes.
+    /// The image's length in bytes.
     pub size: u64,
-    /// Since when it is theirs, in milliseconds since the epoch.
+    /// When the user came to hold the image, in milliseconds since the Unix epoch.
     pub stored_at_ms: i64,
 }
 
-impl Statement {
-    /// The bytes that are signed: context, then user, fingerprint, size and time, numbers as 8
-    /// bytes big-endian.
-    pub fn bytes(&self) -> Vec<u8> {
+impl ReceiptPayload {
+    /// The bytes that are signed: the context, then user, fingerprint, size and time. Numbers take 8
+    /// bytes, big-endian.
+    pub fn encode(&self) -> Vec<u8> {
         let Self {
             user,
             fingerprint,
@@ -55,14 +55,15 @@ impl Statement {
     }
 }
 
-macro_rules! bytes_in_hex {
+/// Defines a type of a fixed number of bytes, written as hex.
+macro_rules! hex_bytes {
     ($(#[$doc:meta])* $name:ident, $length:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq)]
         pub struct $name([u8; $length]);
 
         impl $name {
-            /// The bytes themselves.
+            /// The bytes.
             pub const fn as_bytes(&self) -> &[u8; $length] {
                 &self.0
             }
@@ -76,7 +77,8 @@ macro_rules! bytes_in_hex {
 
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(formatter, "{}({})", stringify!($name), HEXLOWER.encode(&self.0[..4]))
+                let start = HEXLOWER.encode(&self.0[..4]);
+                write!(formatter, "{}({start})", stringify!($name))
             }
         }
 
@@ -89,30 +91,35 @@ macro_rules! bytes_in_hex {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 let text = String::deserialize(deserializer)?;
-                let bytes = HEXLOWER.decode(text.as_bytes()).map_err(|_| de::Error::custom(SignatureError))?;
-                bytes.try_into().map(Self).map_err(|_| de::Error::custom(SignatureError))
+                let bytes = HEXLOWER
+                    .decode(text.as_bytes())
+                    .map_err(|_| de::Error::custom(SignatureError))?;
+                bytes
+                    .try_into()
+                    .map(Self)
+                    .map_err(|_| de::Error::custom(SignatureError))
             }
         }
     };
 }
 
-bytes_in_hex! {
-    /// A signature (Ed25519), in hex on the wire. Not checked by being read.
+hex_bytes! {
+    /// An Ed25519 signature, written as hex. Parsing does not verify it: [`ReceiptKey::verify`] does.
     Signature, 64
 }
 
-bytes_in_hex! {
-    /// The public key that a server's receipts are signed with.
+hex_bytes! {
+    /// The Ed25519 public key that verifies a server's receipts, written as hex.
     ReceiptKey, 32
 }
 
 impl ReceiptKey {
-    /// Whether whoever has this key's secret signed this.
-    pub fn vouches(&self, statement: &Statement, signature: &Signature) -> bool {
+    /// Whether `signature` is a valid signature of `payload` under this key.
+    pub fn verify(&self, payload: &ReceiptPayload, signature: &Signature) -> bool {
         let Ok(key) = VerifyingKey::from_bytes(&self.0) else {
             return false;
         };
-        key.verify_strict(&statement.bytes(), &Ed25519::from_bytes(&signature.0))
+        key.verify_strict(&payload.encode(), &Ed25519::from_bytes(&signature.0))
             .is_ok()
     }
 }
@@ -124,46 +131,49 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_signature_is_good_for_exactly_what_was_signed() {
+    fn a_signature_is_valid_for_exactly_what_was_signed() {
         let secret = SigningKey::from_bytes(&[7; 32]);
         let key = ReceiptKey::from(secret.verifying_key().to_bytes());
-        let said = Statement {
+        let payload = ReceiptPayload {
             user: 42,
             fingerprint: Fingerprint::of(b"abc"),
             size: 3,
             stored_at_ms: 5,
         };
-        let signature = Signature::from(secret.sign(&said.bytes()).to_bytes());
-        assert!(key.vouches(&said, &signature));
+        let signature = Signature::from(secret.sign(&payload.encode()).to_bytes());
+        assert!(key.verify(&payload, &signature));
         for other in [
-            Statement { user: 43, ..said },
-            Statement {
-                fingerprint: Fingerprint::of(b"abd"),
-                ..said
+            ReceiptPayload {
+                user: 43,
+                ..payload
             },
-            Statement { size: 4, ..said },
-            Statement {
+            ReceiptPayload {
+                fingerprint: Fingerprint::of(b"abd"),
+                ..payload
+            },
+            ReceiptPayload { size: 4, ..payload },
+            ReceiptPayload {
                 stored_at_ms: 6,
-                ..said
+                ..payload
             },
         ] {
-            assert!(!key.vouches(&other, &signature), "{other:?}");
+            assert!(!key.verify(&other, &signature), "{other:?}");
         }
         let stranger =
             ReceiptKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
-        assert!(!stranger.vouches(&said, &signature));
+        assert!(!stranger.verify(&payload, &signature));
         assert!(
-            !ReceiptKey::from([2; 32]).vouches(&said, &signature),
-            "not even a point of the curve"
+            !ReceiptKey::from([2; 32]).verify(&payload, &signature),
+            "these bytes are no point of the curve"
         );
         let mut spoiled = *signature.as_bytes();
         spoiled[63] ^= 1;
-        assert!(!key.vouches(&said, &Signature::from(spoiled)));
+        assert!(!key.verify(&payload, &Signature::from(spoiled)));
     }
 
     #[test]
-    fn what_is_signed_keeps_its_bytes() {
-        let said = Statement {
+    fn the_signed_bytes_never_change() {
+        let payload = ReceiptPayload {
             user: 1,
             fingerprint: Fingerprint::from([9; 32]),
             size: 2,
@@ -176,6 +186,6 @@ mod tests {
             &[0, 0, 0, 0, 0, 0, 0, 2],
             &[255; 8],
         ];
-        assert_eq!(said.bytes(), expected.concat());
+        assert_eq!(payload.encode(), expected.concat());
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
+use heirloom_protocol::batch::{self, BatchEntry, BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, FreshReceipt, LibraryBatch, LibraryChange, LibraryEntry,
     LibraryFeed, LibraryOutcome, LibraryOutcomes, LibraryPhoto, Limits, LoginAnswer, LoginRequest,
@@ -94,7 +94,7 @@ fn every_message_keeps_its_spelling() {
                 shard_bytes_min: ShardSize::MIN.bytes(),
                 shard_bytes_max: ShardSize::MAX.bytes(),
                 image_bytes_max: route::IMAGE_BYTES_MAX,
-                parcel_bytes_max: batch::BYTES_MAX,
+                batch_bytes_max: batch::BYTES_MAX,
             },
             server_time_ms: 1_795_000_000_000,
         },
@@ -231,7 +231,7 @@ fn a_signed_receipt_keeps_its_spelling() {
 }
 
 #[test]
-fn what_is_asked_for_again_keeps_its_spelling() {
+fn a_page_of_wanted_images_keeps_its_spelling() {
     golden(
         "wanted",
         &WantedPage {
@@ -264,7 +264,7 @@ fn the_trash_keeps_its_spelling() {
                     mtime_ns: -1,
                 },
                 removed_at_ms: 1_795_000_000_000,
-                standing: 0,
+                current_version: 0,
             }],
             next: 3,
             more: false,
@@ -274,21 +274,21 @@ fn the_trash_keeps_its_spelling() {
 }
 
 #[test]
-fn every_parcel_keeps_its_spelling() {
+fn a_batch_of_images_keeps_its_spelling() {
     golden(
-        "packing_list",
-        &PackingList {
-            images: vec![Packed {
+        "batch_header",
+        &BatchHeader {
+            images: vec![BatchEntry {
                 fingerprint: fingerprint(),
                 size: 6,
             }],
         },
     );
     golden(
-        "parcel_answer",
+        "batch_outcomes",
         &vec![
-            Unpacked::Stored { receipt: receipt() },
-            Unpacked::Damaged {
+            BatchOutcome::Stored { receipt: receipt() },
+            BatchOutcome::Damaged {
                 fingerprint: fingerprint(),
             },
         ],

@@ -115,7 +115,7 @@ pub fn router(door: Door) -> Router {
     let for_users = Router::new()
         .route(route::SESSION, get(session::session).delete(login::log_out))
         .route(route::CHECK, post(check::check))
-        .route(route::PARCELS, post(parcels::receive))
+        .route(route::BATCHES, post(parcels::receive))
         .route(route::SHARD_PATTERN, put(uploads::receive))
         .route(
             route::UPLOAD_PATTERN,

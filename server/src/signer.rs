@@ -70,7 +70,7 @@ impl Signer {
 
     /// The receipt, signed.
     pub fn sign(&self, user: UserId, receipt: Receipt) -> Receipt {
-        let signature = self.secret.sign(&receipt.statement(user).bytes());
+        let signature = self.secret.sign(&receipt.payload(user).encode());
         Receipt {
             signature: Some(Signature::from(signature.to_bytes())),
             ..receipt
@@ -171,12 +171,12 @@ mod tests {
         assert!(
             signer
                 .key()
-                .vouches(&receipt.statement(UserId(1)), &signed.signature.unwrap())
+                .verify(&receipt.payload(UserId(1)), &signed.signature.unwrap())
         );
         assert!(
             !signer
                 .key()
-                .vouches(&receipt.statement(UserId(2)), &signed.signature.unwrap())
+                .verify(&receipt.payload(UserId(2)), &signed.signature.unwrap())
         );
         let names: Vec<_> = fs::read_dir(root.path())
             .unwrap()

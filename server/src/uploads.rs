@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heirloom_crash::CrashPoint;
-use heirloom_protocol::batch::ParcelError;
+use heirloom_protocol::batch::BatchError;
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
 use heirloom_protocol::{ByteRange, Fingerprint, ShardSize};
 use tokio::sync::Semaphore;
@@ -131,7 +131,7 @@ pub enum UploadError {
     },
     /// What arrived is no parcel.
     #[error("open a parcel")]
-    Batch(#[source] ParcelError),
+    Batch(#[source] BatchError),
     /// Too many shards are on their way in.
     #[error("no memory left for a shard")]
     Overloaded,

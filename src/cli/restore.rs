@@ -136,6 +136,6 @@ fn put(photo: &TrashedPhoto, base: Option<u64>) -> LibraryChange {
         path: photo.path.clone(),
         fingerprint: photo.photo.fingerprint,
         mtime_ns: photo.photo.mtime_ns,
-        base: base.unwrap_or(photo.standing),
+        base: base.unwrap_or(photo.current_version),
     }
 }

@@ -184,9 +184,7 @@ impl ReceiptVerifier {
         };
         match (receipt.signature, self.key) {
             (None, _) => ReceiptCheck::Unsigned,
-            (Some(signature), Some(key))
-                if key.vouches(&receipt.statement(self.user), &signature) =>
-            {
+            (Some(signature), Some(key)) if key.verify(&receipt.payload(self.user), &signature) => {
                 ReceiptCheck::Signed
             }
             (Some(_), _) => ReceiptCheck::Foreign,

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use heirloom_protocol::batch::{PARCEL, Packed};
+use heirloom_protocol::batch::{BatchEntry, MEDIA_TYPE};
 use heirloom_protocol::{ByteRange, ContentDigest, route};
 use heirloom_support::loopback::is_loopback_host;
 use http_body_util::BodyExt as _;
@@ -108,15 +108,15 @@ impl ApiRequest {
     }
 
     /// A list of these images, and then they themselves.
-    pub(super) fn parcel(packed: &[Packed], body: Payload) -> Self {
+    pub(super) fn parcel(packed: &[BatchEntry], body: Payload) -> Self {
         let doing = "send several images";
         let photo_bytes = packed.iter().map(|image| image.size).sum();
         Self {
             method: Method::POST,
-            content_type: Some(PARCEL),
+            content_type: Some(MEDIA_TYPE),
             body,
             photo_bytes,
-            ..Self::get(doing, route::PARCELS)
+            ..Self::get(doing, route::BATCHES)
         }
     }
 

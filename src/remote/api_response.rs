@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
 use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
 use hyper::header::{DATE, RETRY_AFTER};
@@ -152,13 +152,16 @@ pub(super) fn agree_on_upload(
 }
 
 /// Whether the answer to a parcel speaks of the images that were in it, in their order.
-pub(super) fn agree_on_parcel(packed: &[Packed], unpacked: &[Unpacked]) -> Result<(), RemoteError> {
+pub(super) fn agree_on_parcel(
+    packed: &[BatchEntry],
+    unpacked: &[BatchOutcome],
+) -> Result<(), RemoteError> {
     const DOING: &str = "send several images";
     agree_on_count(DOING, packed.len(), unpacked.len())?;
     for (image, answer) in packed.iter().zip(unpacked) {
         let agrees = match answer {
-            Unpacked::Stored { receipt } => is_of(receipt, image.fingerprint, Some(image.size)),
-            Unpacked::Damaged { fingerprint } => *fingerprint == image.fingerprint,
+            BatchOutcome::Stored { receipt } => is_of(receipt, image.fingerprint, Some(image.size)),
+            BatchOutcome::Damaged { fingerprint } => *fingerprint == image.fingerprint,
         };
         if !agrees {
             return Err(another_image(DOING, image.fingerprint));
@@ -239,7 +242,7 @@ mod tests {
             size: 3,
             proof: None,
         };
-        let packed = Packed {
+        let packed = BatchEntry {
             fingerprint: one,
             size: 3,
         };
@@ -264,7 +267,7 @@ mod tests {
                 agree_on_upload("try", one, Some(3), &stored).is_ok(),
                 agrees
             );
-            let unpacked = Unpacked::Stored { receipt };
+            let unpacked = BatchOutcome::Stored { receipt };
             assert_eq!(
                 agree_on_parcel(std::slice::from_ref(&packed), &[unpacked]).is_ok(),
                 agrees

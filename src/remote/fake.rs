@@ -303,7 +303,7 @@ async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Api
                 .collect();
             json(200, &LibraryOutcomes { outcomes })
         }
-        (&Method::POST, route::PARCELS) => json(200, &state.unpack(&body)),
+        (&Method::POST, route::BATCHES) => json(200, &state.unpack(&body)),
         (&Method::PUT, _) => match state.put(shard_of(&head, &path), &body) {
             Ok(stored) => json(200, &stored),
             Err(code) => refusal(code),

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
+use heirloom_protocol::batch::{self, BatchEntry, BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{Limits, Receipt};
 
 use super::buffer_pool::{BufWriter, BufferPool};
@@ -41,7 +41,7 @@ pub(super) struct Packing {
 /// `shard_bytes`.
 pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> Packing {
     let most = shard_bytes
-        .min(limits.parcel_bytes_max)
+        .min(limits.batch_bytes_max)
         .min(batch::BYTES_MAX);
     let (small, mut alone): (Vec<_>, Vec<_>) = photos
         .into_iter()
@@ -91,8 +91,8 @@ async fn send(desk: &UploadContext, photos: &[Candidate]) -> Result<Vec<Receipt>
     }
     let unpacked = desk.transport.send_parcel(&packed, body).await?;
     let receipt = |unpacked| match unpacked {
-        Unpacked::Stored { receipt } => Some(receipt),
-        Unpacked::Damaged { .. } => None,
+        BatchOutcome::Stored { receipt } => Some(receipt),
+        BatchOutcome::Damaged { .. } => None,
     };
     Ok(unpacked.into_iter().filter_map(receipt).collect())
 }
@@ -109,16 +109,20 @@ fn sources(desk: &UploadContext, photos: &[Candidate]) -> Vec<Candidate> {
 }
 
 /// Reads the parcel. A file that cannot be read as what it was is left out.
-fn load(spool: &Spool, trays: &BufferPool, mut sources: Vec<Candidate>) -> (Vec<Packed>, Payload) {
+fn load(
+    spool: &Spool,
+    trays: &BufferPool,
+    mut sources: Vec<Candidate>,
+) -> (Vec<BatchEntry>, Payload) {
     loop {
         let packed = sources
             .iter()
-            .map(|file| Packed {
+            .map(|file| BatchEntry {
                 fingerprint: file.fingerprint,
                 size: file.size(),
             })
             .collect();
-        let list = PackingList { images: packed };
+        let list = BatchHeader { images: packed };
         let mut photos = trays.fill();
         let unreadable = sources.iter().position(|source| match add(spool, source, &mut photos) {
             Ok(()) => false,
@@ -128,7 +132,7 @@ fn load(spool: &Spool, trays: &BufferPool, mut sources: Vec<Candidate>) -> (Vec<
             }
         });
         let Some(unreadable) = unreadable else {
-            let mut body = Payload::from(list.line());
+            let mut body = Payload::from(list.encode());
             body.append(photos.finish());
             return (list.images, body);
         };
@@ -153,7 +157,7 @@ mod tests {
         shard_bytes_min: 1,
         shard_bytes_max: 16 << 20,
         image_bytes_max: 1 << 30,
-        parcel_bytes_max: 1 << 20,
+        batch_bytes_max: 1 << 20,
     };
 
     fn photos(sizes: &[u64]) -> Vec<Candidate> {
@@ -214,7 +218,7 @@ mod tests {
             photos(&[50; 10]),
             400,
             Limits {
-                parcel_bytes_max: 0,
+                batch_bytes_max: 0,
                 ..LIMITS
             },
         );

@@ -55,7 +55,7 @@ impl AdaptiveShardSize {
     pub fn starting_on(link: LinkKind) -> Self {
         Self {
             link,
-            shard: ShardSize::starting_on(link),
+            shard: ShardSize::initial(link),
             goodput: None,
             threshold: ShardSize::MAX.bytes(),
             last_failure: None,

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{Limits, Receipt, UploadState};
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
 
@@ -117,9 +117,9 @@ impl Transport {
     /// Sends several images in one request; answers what became of each, in order.
     pub(super) async fn send_parcel(
         &self,
-        packed: &[Packed],
+        packed: &[BatchEntry],
         parcel: Payload,
-    ) -> Result<Vec<Unpacked>, RemoteError> {
+    ) -> Result<Vec<BatchOutcome>, RemoteError> {
         let bytes = parcel.len() as u64;
         let flight = self.pace().begin(self.began.elapsed(), bytes);
         let answer = self.remote.send_parcel(packed, parcel).await;

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use heirloom_protocol::batch::{Packed, PackingList};
+use heirloom_protocol::batch::{BatchEntry, BatchHeader};
 use heirloom_protocol::{ByteRange, Fingerprint};
 
 /// Bytes taken from a connection at a time: small, so that a slow link is slow evenly.
@@ -265,10 +265,10 @@ impl RequestHeads {
         let Some(end) = list.iter().position(|byte| *byte == b'\n') else {
             return Vec::new();
         };
-        let packed: PackingList =
+        let packed: BatchHeader =
             serde_json::from_slice(&list[..end]).expect("a client sends whole lists");
         self.list = None;
-        let whole = |packed: &Packed| SentShard {
+        let whole = |packed: &BatchEntry| SentShard {
             image: packed.fingerprint,
             range: ByteRange::new(0, packed.size).expect("no image is empty"),
         };
@@ -302,19 +302,19 @@ fn the_link_sees_every_shard_however_the_stream_is_split() {
     };
     let get = b"GET /v1/session HTTP/1.1\r\nHost: h\r\n\r\n".to_vec();
     let misleading = put(two, 7, b"\r\n\r\nPUT /v1/uploads/");
-    let list = PackingList {
+    let list = BatchHeader {
         images: vec![
-            Packed {
+            BatchEntry {
                 fingerprint: two,
                 size: 3,
             },
-            Packed {
+            BatchEntry {
                 fingerprint: one,
                 size: 4,
             },
         ],
     };
-    let body = [list.line(), b"\n\r\n\r\nPU".to_vec()].concat();
+    let body = [list.encode(), b"\n\r\n\r\nPU".to_vec()].concat();
     let head = format!(
         "POST /v1/parcels HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
         body.len()

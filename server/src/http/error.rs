@@ -8,7 +8,7 @@ use std::io;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use heirloom_protocol::batch::ParcelError;
+use heirloom_protocol::batch::BatchError;
 use heirloom_protocol::problem::PROBLEM_JSON;
 use heirloom_protocol::{ErrorCode, Problem};
 
@@ -17,7 +17,7 @@ use crate::blobs::BlobError;
 use crate::index::IndexError;
 use crate::possession::PossessionError;
 use crate::scrub::ScrubError;
-use crate::uploads::UploadError;
+use crate::uploads::AssemblyError;
 
 /// Seconds after which a client that was turned away for lack of room or time may come again.
 const RETRY_AFTER_S: u32 = 5;
@@ -95,35 +95,35 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<UploadError> for Refusal {
-    fn from(error: UploadError) -> Self {
+impl From<AssemblyError> for Refusal {
+    fn from(error: AssemblyError) -> Self {
         match &error {
-            UploadError::Index {
+            AssemblyError::Index {
                 source: full @ IndexError::OverQuota { .. },
                 ..
             } => Self::because(ErrorCode::QuotaExceeded, full.to_string()),
-            UploadError::Index { source, .. }
-            | UploadError::Check(source)
-            | UploadError::Expire(source) => failed(index_code(source), &error),
-            UploadError::Possession(PossessionError::Index(_, source)) => {
+            AssemblyError::Index { source, .. }
+            | AssemblyError::Check(source)
+            | AssemblyError::Sweep(source) => failed(index_code(source), &error),
+            AssemblyError::Possession(PossessionError::Index(_, source)) => {
                 failed(index_code(source), &error)
             }
-            UploadError::Blobs { source, .. } | UploadError::ListUploads(source) => {
+            AssemblyError::Blobs { source, .. } | AssemblyError::SweepBytes(source) => {
                 failed(blob_code(source), &error)
             }
-            UploadError::LengthMismatch { .. } => {
+            AssemblyError::LengthMismatch { .. } => {
                 Self::because(ErrorCode::LengthMismatch, error.to_string())
             }
-            UploadError::Sender(source) => sender_failed(source),
-            UploadError::DigestMismatch(range) => {
+            AssemblyError::Sender(source) => sender_failed(source),
+            AssemblyError::DigestMismatch(range) => {
                 Self::because(ErrorCode::DigestMismatch, format!("shard {range}"))
             }
-            UploadError::FingerprintMismatch { .. } => {
+            AssemblyError::FingerprintMismatch { .. } => {
                 Self::because(ErrorCode::FingerprintMismatch, error.to_string())
             }
-            UploadError::Batch(wrong) => parcel_refused(wrong),
-            UploadError::Overloaded => failed(ErrorCode::Unavailable, &error),
-            UploadError::TaskFailed(_) => failed(ErrorCode::Internal, &error),
+            AssemblyError::Parcel(wrong) => batch_refused(wrong),
+            AssemblyError::Overloaded => failed(ErrorCode::Unavailable, &error),
+            AssemblyError::WriteLost(_) => failed(ErrorCode::Internal, &error),
         }
     }
 }
@@ -155,17 +155,17 @@ impl From<AccountError> for Refusal {
 }
 
 /// The sender's own fault.
-fn parcel_refused(error: &ParcelError) -> Refusal {
+fn batch_refused(error: &BatchError) -> Refusal {
     let code = match error {
-        ParcelError::TooMany(_) => ErrorCode::BatchTooLarge,
-        ParcelError::NoList
-        | ParcelError::Malformed(_)
-        | ParcelError::Empty
-        | ParcelError::Twice(_)
-        | ParcelError::WrongLength { .. } => ErrorCode::MalformedBody,
+        BatchError::TooMany(_) => ErrorCode::BatchTooLarge,
+        BatchError::NoHeader
+        | BatchError::MalformedHeader(_)
+        | BatchError::Empty
+        | BatchError::Duplicate(_)
+        | BatchError::WrongLength { .. } => ErrorCode::MalformedBody,
     };
     let detail = match error {
-        ParcelError::Malformed(json) => format!("{error}: {json}"),
+        BatchError::MalformedHeader(json) => format!("{error}: {json}"),
         other => other.to_string(),
     };
     Refusal::because(code, detail)
@@ -183,7 +183,7 @@ pub(super) fn sender_failed(error: &io::Error) -> Refusal {
 
 fn index_code(error: &IndexError) -> ErrorCode {
     match error {
-        IndexError::SizeMismatch { .. } => ErrorCode::LengthMismatch,
+        IndexError::SizeDiffers { .. } => ErrorCode::LengthMismatch,
         // More scattered than any sender of ours leaves it: what it sends next fills no gap.
         IndexError::TooScattered { .. } => ErrorCode::TooManyRequests,
         IndexError::OverQuota { .. } => ErrorCode::QuotaExceeded,
@@ -192,12 +192,12 @@ fn index_code(error: &IndexError) -> ErrorCode {
         _ if error.is_transient() => ErrorCode::Unavailable,
         IndexError::NameTaken(_)
         | IndexError::NoSuchUser(_)
-        | IndexError::CreateFile { .. }
+        | IndexError::Make { .. }
         | IndexError::Open(_)
         | IndexError::NewerSchema { .. }
         | IndexError::Statement { .. }
         | IndexError::Commit(_)
-        | IndexError::Corrupt(_)
+        | IndexError::Damaged(_)
         | IndexError::Random(_) => ErrorCode::Internal,
     }
 }

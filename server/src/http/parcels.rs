@@ -7,7 +7,7 @@ use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use heirloom_protocol::ErrorCode;
-use heirloom_protocol::batch::{PARCEL, Unpacked};
+use heirloom_protocol::batch::{BatchOutcome, MEDIA_TYPE};
 
 use super::Refusal;
 use super::body::arrival_error;
@@ -23,7 +23,7 @@ pub(super) async fn receive(
     Adding(caller): Adding,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<Vec<Unpacked>>, Refusal> {
+) -> Result<Json<Vec<BatchOutcome>>, Refusal> {
     is_plain(&headers)?;
     is_parcel(&headers)?;
     let length = content_length(&headers)?.ok_or_else(|| {
@@ -38,7 +38,7 @@ pub(super) async fn receive(
     let body = body.into_data_stream().map_err(arrival_error).boxed();
     let mut unpacked = assembly.receive_batch(&caller, length, body).await?;
     for image in &mut unpacked {
-        if let Unpacked::Stored { receipt } = image {
+        if let BatchOutcome::Stored { receipt } = image {
             *receipt = signer.sign(caller.user, *receipt);
         }
     }
@@ -48,13 +48,13 @@ pub(super) async fn receive(
 fn is_parcel(headers: &HeaderMap) -> Result<(), Refusal> {
     if headers
         .get(CONTENT_TYPE)
-        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(PARCEL.as_bytes()))
+        .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(MEDIA_TYPE.as_bytes()))
     {
         Ok(())
     } else {
         Err(Refusal::because(
             ErrorCode::UnsupportedMediaType,
-            format!("this route takes {PARCEL}"),
+            format!("this route takes {MEDIA_TYPE}"),
         ))
     }
 }

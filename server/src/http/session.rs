@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits {
     shard_bytes_min: ShardSize::MIN.bytes(),
     shard_bytes_max: ShardSize::MAX.bytes(),
     image_bytes_max: route::IMAGE_BYTES_MAX,
-    parcel_bytes_max: batch::BYTES_MAX,
+    batch_bytes_max: batch::BYTES_MAX,
 };
 
 /// `GET /v1/session`

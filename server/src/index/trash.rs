@@ -83,7 +83,7 @@ fn trashed(row: &AnyRow) -> Result<TrashedPhoto, IndexError> {
             mtime_ns: row::integer(row, 4)?,
         },
         removed_at_ms: row::integer(row, 5)?,
-        standing: row::count(row, 6)?,
+        current_version: row::count(row, 6)?,
     })
 }
 

@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use heirloom_crash::CrashPoint;
-use heirloom_protocol::batch::{PackingList, Unpacked};
+use heirloom_protocol::batch::{BatchHeader, BatchOutcome};
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, batch};
@@ -15,7 +15,7 @@ use crate::accounts::Caller;
 use crate::blobs::{ByteStream, SharedGuard, StoredBatch, UploadKey};
 
 /// The longest parcel, in bytes.
-pub const BATCH_LENGTH_MAX: u64 = batch::BYTES_MAX + batch::LIST_BYTES_MAX as u64;
+pub const BATCH_LENGTH_MAX: u64 = batch::BYTES_MAX + batch::HEADER_BYTES_MAX as u64;
 
 impl UploadService {
     /// Takes a parcel of `length` bytes in, at most [`BATCH_LENGTH_MAX`]. Answers what became of
@@ -28,13 +28,13 @@ impl UploadService {
         caller: &Caller,
         length: u64,
         body: ByteStream<'static>,
-    ) -> Result<Vec<Unpacked>, UploadError> {
+    ) -> Result<Vec<BatchOutcome>, UploadError> {
         let memory = self.reserve_memory(length).await?;
         let mut parcel = BytesMut::new();
         let collected = timeout(SHARD_TIME_MAX, collect(body, length, &mut parcel)).await;
         collected.map_err(|_| UploadError::Sender(too_slow()))??;
         let parcel = parcel.freeze();
-        let places = PackingList::open(&parcel).map_err(UploadError::Batch)?;
+        let places = batch::decode(&parcel).map_err(UploadError::Batch)?;
         let images: Vec<_> = places
             .into_iter()
             .map(|(fingerprint, place)| (fingerprint, parcel.slice(place)))
@@ -53,7 +53,7 @@ impl UploadService {
         &self,
         user: UserId,
         images: Vec<(Fingerprint, Bytes)>,
-    ) -> Result<Vec<Unpacked>, UploadError> {
+    ) -> Result<Vec<BatchOutcome>, UploadError> {
         let announced: Vec<(Fingerprint, u64)> = images
             .iter()
             .map(|(fingerprint, bytes)| (*fingerprint, bytes.len() as u64))
@@ -77,8 +77,8 @@ impl UploadService {
         let unpacked = |(fingerprint, _)| match receipts
             .next_if(|receipt| receipt.fingerprint == fingerprint)
         {
-            Some(receipt) => Unpacked::Stored { receipt },
-            None => Unpacked::Damaged { fingerprint },
+            Some(receipt) => BatchOutcome::Stored { receipt },
+            None => BatchOutcome::Damaged { fingerprint },
         };
         Ok(announced.into_iter().map(unpacked).collect())
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, future, stream};
-use heirloom_protocol::batch::{Packed, PackingList, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{CrossUser, Scope};
 use heirloom_protocol::possession::{Proof, Prover};
 use heirloom_protocol::{ContentDigest, RangeSet};
@@ -432,8 +432,8 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
 
 /// A parcel with one image, and its length.
 fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
-    let list = PackingList {
-        images: vec![Packed {
+    let list = BatchHeader {
+        images: vec![BatchEntry {
             fingerprint: Fingerprint::of(photo),
             size: photo.len() as u64,
         }],
@@ -471,7 +471,10 @@ async fn a_parcel_waits_for_the_parts_that_are_being_written() {
         .await
         .unwrap();
     part.unwrap();
-    assert!(matches!(unpacked.unwrap()[..], [Unpacked::Stored { .. }]));
+    assert!(matches!(
+        unpacked.unwrap()[..],
+        [BatchOutcome::Stored { .. }]
+    ));
     assert_eq!(fixture.received(&anna, &photo).await, None);
     assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }

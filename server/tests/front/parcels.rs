@@ -1,7 +1,7 @@
 //! Several small photos in one request.
 
 use bytes::Bytes;
-use heirloom_protocol::batch::{IMAGES_MAX, PARCEL, Packed, PackingList, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchHeader, BatchOutcome, IMAGES_MAX, MEDIA_TYPE};
 use heirloom_protocol::message::{CheckedImage, Scope, ServerStatus};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use http_body_util::Full;
@@ -11,25 +11,25 @@ use hyper::header::CONTENT_TYPE;
 use crate::support::{Answer, Guest, House, kept, photo, unsigned};
 
 fn parcel(photos: &[Vec<u8>]) -> Vec<u8> {
-    let packed = |photo: &Vec<u8>| Packed {
+    let packed = |photo: &Vec<u8>| BatchEntry {
         fingerprint: Fingerprint::of(photo),
         size: photo.len() as u64,
     };
-    let list = PackingList {
+    let list = BatchHeader {
         images: photos.iter().map(packed).collect(),
     };
-    [list.line(), photos.concat()].concat()
+    [list.encode(), photos.concat()].concat()
 }
 
 async fn send_as(guest: &Guest, media_type: &str, body: Vec<u8>) -> Answer {
-    let request = Request::post(route::PARCELS).header(CONTENT_TYPE, media_type);
+    let request = Request::post(route::BATCHES).header(CONTENT_TYPE, media_type);
     guest
         .send(request.body(Full::new(Bytes::from(body))).unwrap())
         .await
 }
 
 async fn send(guest: &Guest, body: Vec<u8>) -> Answer {
-    send_as(guest, PARCEL, body).await
+    send_as(guest, MEDIA_TYPE, body).await
 }
 
 fn photos(count: u64) -> Vec<Vec<u8>> {
@@ -44,14 +44,14 @@ async fn every_photo_of_a_parcel_gets_the_receipt_it_would_get_by_itself() {
     let anna = house.guest("anna").await;
     let photos = photos(40);
     let before = anna.store(&photos[3]).await;
-    let unpacked: Vec<Unpacked> = send(&anna, parcel(&photos)).await.json();
+    let unpacked: Vec<BatchOutcome> = send(&anna, parcel(&photos)).await.json();
     assert_eq!(
         unpacked[3],
-        Unpacked::Stored { receipt: before },
+        BatchOutcome::Stored { receipt: before },
         "the first receipt is the receipt of every time"
     );
     for (photo, unpacked) in photos.iter().zip(&unpacked) {
-        let Unpacked::Stored { receipt } = *unpacked else {
+        let BatchOutcome::Stored { receipt } = *unpacked else {
             panic!("{unpacked:?}")
         };
         assert_eq!(
@@ -67,7 +67,9 @@ async fn every_photo_of_a_parcel_gets_the_receipt_it_would_get_by_itself() {
         assert!(anna.has(photo).await);
     }
     assert_eq!(
-        send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>(),
+        send(&anna, parcel(&photos))
+            .await
+            .json::<Vec<BatchOutcome>>(),
         unpacked,
         "it may be sent twice"
     );
@@ -81,15 +83,15 @@ async fn a_damaged_photo_is_left_out_and_the_others_are_stored() {
     let photos = photos(5);
     let mut body = parcel(&photos);
     *body.last_mut().unwrap() ^= 1;
-    let unpacked: Vec<Unpacked> = send(&anna, body).await.json();
-    let damaged = Unpacked::Damaged {
+    let unpacked: Vec<BatchOutcome> = send(&anna, body).await.json();
+    let damaged = BatchOutcome::Damaged {
         fingerprint: Fingerprint::of(&photos[4]),
     };
     assert_eq!(unpacked[4], damaged);
     assert!(
         unpacked[..4]
             .iter()
-            .all(|it| matches!(it, Unpacked::Stored { .. })),
+            .all(|it| matches!(it, BatchOutcome::Stored { .. })),
         "{unpacked:?}"
     );
     assert_eq!(
@@ -108,7 +110,9 @@ async fn what_came_of_a_photo_before_is_forgotten() {
     let anna = house.guest("anna").await;
     let photos = photos(5);
     anna.put(&photos[4], 0, 2000).await;
-    send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>();
+    send(&anna, parcel(&photos))
+        .await
+        .json::<Vec<BatchOutcome>>();
     let status: ServerStatus = anna.get(route::STATUS).await.json();
     assert_eq!((status.images, status.interrupted_uploads), (5, 0));
     assert_eq!(
@@ -125,7 +129,9 @@ async fn a_parcel_is_its_senders_alone() {
     let house = House::open().await;
     let (anna, berta) = (house.guest("anna").await, house.guest("berta").await);
     let photos = photos(5);
-    send(&anna, parcel(&photos)).await.json::<Vec<Unpacked>>();
+    send(&anna, parcel(&photos))
+        .await
+        .json::<Vec<BatchOutcome>>();
     for photo in &photos {
         assert_eq!(
             berta.check(photo).await,

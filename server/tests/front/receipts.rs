@@ -12,7 +12,7 @@ async fn is_signed(guest: &Guest, receipt: Receipt) -> bool {
     let key = session.receipt_key.unwrap();
     receipt
         .signature
-        .is_some_and(|signature| key.vouches(&receipt.statement(session.user), &signature))
+        .is_some_and(|signature| key.verify(&receipt.payload(session.user), &signature))
 }
 
 #[tokio::test]

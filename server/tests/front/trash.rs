@@ -104,7 +104,7 @@ async fn every_device_of_a_user_sees_the_trash_and_none_can_empty_it() {
         let page: TrashPage = guest.get(&route::library_trash(0)).await.json();
         let lost = &page.entries[0];
         assert_eq!(
-            (lost.version, lost.standing, lost.photo.fingerprint),
+            (lost.version, lost.current_version, lost.photo.fingerprint),
             (1, 2, Fingerprint::of(&first))
         );
         assert_eq!(

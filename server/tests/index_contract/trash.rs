@@ -31,7 +31,7 @@ async fn listed(index: &Index, user: UserId) -> Vec<(String, u64, u64)> {
     trash
         .photos
         .into_iter()
-        .map(|photo| (photo.path.to_string(), photo.version, photo.standing))
+        .map(|photo| (photo.path.to_string(), photo.version, photo.current_version))
         .collect()
 }
 

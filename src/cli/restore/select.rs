@@ -47,7 +47,7 @@ pub(super) fn select(
 
 fn is_meant(photo: &TrashedPhoto, place: Option<&LibraryPath>, which: VersionChoice) -> bool {
     match which {
-        VersionChoice::Last => photo.standing == 0 || place == Some(&photo.path),
+        VersionChoice::Last => photo.current_version == 0 || place == Some(&photo.path),
         VersionChoice::Version(version) => photo.version == version,
         VersionChoice::AsOf { then_ms } => photo.removed_at_ms >= then_ms,
     }

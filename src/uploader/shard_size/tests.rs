@@ -108,7 +108,7 @@ fn a_link_that_changes_is_followed_both_ways() {
     let mut walk = Walk::on(LinkKind::Wifi);
     let (took, _) = walk.send(20, Link::FAST);
     assert!(
-        walk.pace.shard() > ShardSize::starting_on(LinkKind::Wifi),
+        walk.pace.shard() > ShardSize::initial(LinkKind::Wifi),
         "{took:?}"
     );
     let (took, _) = walk.send(20, Link::SLOW);
@@ -199,7 +199,7 @@ fn a_small_rest_says_nothing_about_the_link() {
         let rest = pace.begin(Duration::from_secs(second), 20_000);
         pace.acknowledged(rest, Duration::from_secs(second + 1));
     }
-    assert_eq!(pace.shard(), ShardSize::starting_on(LinkKind::Ethernet));
+    assert_eq!(pace.shard(), ShardSize::initial(LinkKind::Ethernet));
 }
 
 #[test]
@@ -210,7 +210,7 @@ fn another_kind_of_link_starts_anew_and_the_same_one_goes_on() {
     walk.pace.moved_to(LinkKind::Cellular);
     assert_eq!(walk.pace.shard(), reached);
     walk.pace.moved_to(LinkKind::Wifi);
-    assert_eq!(walk.pace.shard(), ShardSize::starting_on(LinkKind::Wifi));
+    assert_eq!(walk.pace.shard(), ShardSize::initial(LinkKind::Wifi));
 }
 
 #[test]

@@ -48,7 +48,7 @@ impl Fixture {
     /// All of it, paused, before a server that takes parcels of up to 4 MiB.
     pub(super) async fn with_parcels() -> Self {
         let server = FakeServer::start().await;
-        server.state().limits.parcel_bytes_max = 4 << 20;
+        server.state().limits.batch_bytes_max = 4 << 20;
         let login = server.login();
         Self::furnish(server, login).at_rest().await
     }

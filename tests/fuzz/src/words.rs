@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use heirloom_protocol::batch::{PackingList, Unpacked};
+use heirloom_protocol::batch::{BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, FreshReceipt, LibraryBatch, LibraryFeed, LibraryOutcomes,
     LoginAnswer, LoginRequest, Receipt, ServerStatus, Session, TrashPage, UploadState, WantedPage,
@@ -30,8 +30,8 @@ pub fn messages(bytes: &[u8]) {
     message::<WantedPage>(bytes);
     message::<TrashPage>(bytes);
     message::<ServerStatus>(bytes);
-    message::<PackingList>(bytes);
-    message::<Vec<Unpacked>>(bytes);
+    message::<BatchHeader>(bytes);
+    message::<Vec<BatchOutcome>>(bytes);
     message::<Problem>(bytes);
 }
 
@@ -46,7 +46,7 @@ fn message<M: DeserializeOwned + Serialize>(bytes: &[u8]) {
 
 /// Bodies with several images: each image's place is in the body, one behind the other, to the end.
 pub fn parcels(bytes: &[u8]) {
-    let Ok(images) = PackingList::open(bytes) else {
+    let Ok(images) = batch::decode(bytes) else {
         return;
     };
     let first = images.first().expect("no parcel is empty").1.start;

@@ -4,7 +4,7 @@ use std::env;
 
 use futures_util::future::{self, BoxFuture};
 use heirloom_protocol::LibraryPath;
-use heirloom_protocol::batch::{Packed, PackingList, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome};
 use heirloom_protocol::possession::SIZE_MIN;
 
@@ -66,8 +66,8 @@ const WAYS: [Way; 4] = [
     },
     |assembly, caller, asked, photo| {
         Box::pin(async move {
-            let list = PackingList {
-                images: vec![Packed {
+            let list = BatchHeader {
+                images: vec![BatchEntry {
                     fingerprint: asked.fingerprint,
                     size: asked.size,
                 }],
@@ -76,7 +76,7 @@ const WAYS: [Way; 4] = [
             let length = parcel.len() as u64;
             let body = stream::once(async { Ok(parcel) }).boxed();
             let unpacked = assembly.receive_batch(&caller, length, body).await.unwrap();
-            matches!(unpacked[0], Unpacked::Stored { .. })
+            matches!(unpacked[0], BatchOutcome::Stored { .. })
         })
     },
 ];
