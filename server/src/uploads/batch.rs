@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use heirloom_crash::CrashPoint;
-use heirloom_protocol::batch::{BatchHeader, BatchOutcome};
+use heirloom_protocol::batch::BatchOutcome;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, batch};

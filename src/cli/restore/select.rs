@@ -64,7 +64,7 @@ mod tests {
         LibraryPath::new(text).unwrap()
     }
 
-    fn lost(at: &str, version: u64, removed_at_ms: i64, standing: u64) -> TrashedPhoto {
+    fn lost(at: &str, version: u64, removed_at_ms: i64, current_version: u64) -> TrashedPhoto {
         let photo = LibraryPhoto {
             fingerprint: Fingerprint::of(b"photo"),
             size: 5,
@@ -75,7 +75,7 @@ mod tests {
             version,
             photo,
             removed_at_ms,
-            standing,
+            current_version,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use heirloom_protocol::batch::{self, BatchHeader, BatchOutcome};
+use heirloom_protocol::batch::{self, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState,
 };

@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
 
-use heirloom_protocol::batch::{BatchHeader, BatchOutcome};
+use heirloom_protocol::batch::{self, BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, FreshReceipt, LibraryBatch, LibraryFeed, LibraryOutcomes,
     LoginAnswer, LoginRequest, Receipt, ServerStatus, Session, TrashPage, UploadState, WantedPage,
