@@ -17,7 +17,7 @@ use crate::blobs::BlobError;
 use crate::index::IndexError;
 use crate::possession::PossessionError;
 use crate::scrub::ScrubError;
-use crate::uploads::AssemblyError;
+use crate::uploads::UploadError;
 
 /// Seconds after which a client that was turned away for lack of room or time may come again.
 const RETRY_AFTER_S: u32 = 5;
@@ -95,35 +95,35 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<AssemblyError> for Refusal {
-    fn from(error: AssemblyError) -> Self {
+impl From<UploadError> for Refusal {
+    fn from(error: UploadError) -> Self {
         match &error {
-            AssemblyError::Index {
+            UploadError::Index {
                 source: full @ IndexError::OverQuota { .. },
                 ..
             } => Self::because(ErrorCode::QuotaExceeded, full.to_string()),
-            AssemblyError::Index { source, .. }
-            | AssemblyError::Check(source)
-            | AssemblyError::Sweep(source) => failed(index_code(source), &error),
-            AssemblyError::Possession(PossessionError::Index(_, source)) => {
+            UploadError::Index { source, .. }
+            | UploadError::Check(source)
+            | UploadError::Expire(source) => failed(index_code(source), &error),
+            UploadError::Possession(PossessionError::Index(_, source)) => {
                 failed(index_code(source), &error)
             }
-            AssemblyError::Blobs { source, .. } | AssemblyError::SweepBytes(source) => {
+            UploadError::Blobs { source, .. } | UploadError::ListUploads(source) => {
                 failed(blob_code(source), &error)
             }
-            AssemblyError::LengthMismatch { .. } => {
+            UploadError::LengthMismatch { .. } => {
                 Self::because(ErrorCode::LengthMismatch, error.to_string())
             }
-            AssemblyError::Sender(source) => sender_failed(source),
-            AssemblyError::DigestMismatch(range) => {
+            UploadError::Sender(source) => sender_failed(source),
+            UploadError::DigestMismatch(range) => {
                 Self::because(ErrorCode::DigestMismatch, format!("shard {range}"))
             }
-            AssemblyError::FingerprintMismatch { .. } => {
+            UploadError::FingerprintMismatch { .. } => {
                 Self::because(ErrorCode::FingerprintMismatch, error.to_string())
             }
-            AssemblyError::Parcel(wrong) => batch_refused(wrong),
-            AssemblyError::Overloaded => failed(ErrorCode::Unavailable, &error),
-            AssemblyError::WriteLost(_) => failed(ErrorCode::Internal, &error),
+            UploadError::Batch(wrong) => batch_refused(wrong),
+            UploadError::Overloaded => failed(ErrorCode::Unavailable, &error),
+            UploadError::TaskFailed(_) => failed(ErrorCode::Internal, &error),
         }
     }
 }
@@ -183,7 +183,7 @@ pub(super) fn sender_failed(error: &io::Error) -> Refusal {
 
 fn index_code(error: &IndexError) -> ErrorCode {
     match error {
-        IndexError::SizeDiffers { .. } => ErrorCode::LengthMismatch,
+        IndexError::SizeMismatch { .. } => ErrorCode::LengthMismatch,
         // More scattered than any sender of ours leaves it: what it sends next fills no gap.
         IndexError::TooScattered { .. } => ErrorCode::TooManyRequests,
         IndexError::OverQuota { .. } => ErrorCode::QuotaExceeded,
@@ -192,12 +192,12 @@ fn index_code(error: &IndexError) -> ErrorCode {
         _ if error.is_transient() => ErrorCode::Unavailable,
         IndexError::NameTaken(_)
         | IndexError::NoSuchUser(_)
-        | IndexError::Make { .. }
+        | IndexError::CreateFile { .. }
         | IndexError::Open(_)
         | IndexError::NewerSchema { .. }
         | IndexError::Statement { .. }
         | IndexError::Commit(_)
-        | IndexError::Damaged(_)
+        | IndexError::Corrupt(_)
         | IndexError::Random(_) => ErrorCode::Internal,
     }
 }

@@ -438,7 +438,7 @@ fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
             size: photo.len() as u64,
         }],
     };
-    let bytes = Bytes::from([&list.line()[..], photo].concat());
+    let bytes = Bytes::from([&list.encode()[..], photo].concat());
     (
         bytes.len() as u64,
         stream::once(async { Ok(bytes) }).boxed(),

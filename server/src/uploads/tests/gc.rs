@@ -72,7 +72,7 @@ const WAYS: [Way; 4] = [
                     size: asked.size,
                 }],
             };
-            let parcel = Bytes::from([&list.line()[..], &photo].concat());
+            let parcel = Bytes::from([&list.encode()[..], &photo].concat());
             let length = parcel.len() as u64;
             let body = stream::once(async { Ok(parcel) }).boxed();
             let unpacked = assembly.receive_batch(&caller, length, body).await.unwrap();
