@@ -131,9 +131,9 @@ impl MountArgs {
             read_timeout: Duration::from_secs(self.read_timeout),
             ..FetchOptions::default()
         };
-        let cache = CachePolicy {
-            cache: self.cache_size,
-            floor: self.keep_free,
+        let keeping = CachePolicy {
+            cache_max: self.cache_size,
+            free_min: self.keep_free,
         };
         Ok(MountConfig {
             mountpoint,

@@ -1,47 +1,53 @@
-//! Why bytes did not come.
+//! Why bytes could not be fetched or evicted.
 
 use std::io;
 use std::sync::Arc;
 
-/// Why a reader does not get its bytes. Cheap to clone: one fault may end many waits.
+use crate::journal::JournalError;
+use crate::remote::RemoteError;
+
+/// Error of a fetch. Cheap to clone, because one failure may end many waits.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum FetchError {
-    /// Nothing came within the limit.
-    #[error("nothing came from the server for {limit_s} seconds{}", because(.why.as_deref()))]
+    /// Nothing arrived within the read timeout.
+    #[error(
+        "nothing came from the server for {timeout_s} seconds{}",
+        because(.cause.as_deref())
+    )]
     Timeout {
-        /// The limit.
-        limit_s: u64,
-        /// What the last request met, if it met something.
-        why: Option<String>,
+        /// The read timeout, in seconds.
+        timeout_s: u64,
+        /// Why the last request failed, if one did.
+        cause: Option<String>,
     },
-    /// The server will not give them, now or later.
-    #[error("the server does not give this photo: {0}")]
+    /// The server does not deliver the photo, and trying again would not help.
+    #[error("the server refused to send this photo: {0}")]
     Refused(String),
-    /// All of it came, and it is not the photo.
-    #[error("what came from the server is not this photo: its SHA-256 is another one")]
+    /// All bytes arrived, but their SHA-256 is not the photo's fingerprint.
+    #[error("the bytes from the server are not this photo: their SHA-256 differs")]
     Corrupt,
-    /// The local disk does not take or give them.
-    #[error("{doing} a placeholder")]
+    /// The local disk failed.
+    #[error("could not {doing} a placeholder")]
     Disk {
-        /// What was attempted.
+        /// The operation, as a verb.
         doing: &'static str,
-        /// What the disk said.
+        /// The system's error.
         #[source]
         source: Arc<io::Error>,
     },
-    /// The file was emptied or removed meanwhile: these bytes are not its content any more.
-    #[error("the file was written anew meanwhile")]
+    /// The file was truncated meanwhile, so the bytes are no longer its content.
+    #[error("the file was truncated while it was being fetched")]
     Discarded,
-    /// Whoever asked is being killed, and takes no answer.
-    #[error("whoever asked is being killed")]
+    /// The waiting program is being killed and takes no reply.
+    #[error("the reading program is being killed")]
     Killed,
-    /// The mount ends.
-    #[error("the mount ends")]
+    /// The mount is ending.
+    #[error("the directory is being unmounted")]
     Unmounting,
 }
 
 impl FetchError {
-    /// Whether the same read may succeed later, without anybody repairing anything.
+    /// Whether the same read may succeed later without a repair.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Disk { .. } | Self::Killed | Self::Unmounting => true,
@@ -49,28 +55,26 @@ impl FetchError {
         }
     }
 
-    /// Whether the owner should be told: the photo is in doubt, and not only this one read.
-    pub(super) fn is_trouble(&self) -> bool {
+    /// Whether `status` should list the file: the error concerns the photo, not only this read.
+    pub(super) fn is_reported(&self) -> bool {
         match self {
             Self::Timeout { .. } | Self::Refused(_) | Self::Corrupt | Self::Disk { .. } => true,
             Self::Discarded | Self::Killed | Self::Unmounting => false,
         }
     }
-
-    /// The message with its source: one line for the person.
-    pub(super) fn chain(&self) -> String {
-        match self {
-            Self::Disk { source, .. } => format!("{self}: {source}"),
-            Self::Timeout { .. }
-            | Self::Refused(_)
-            | Self::Corrupt
-            | Self::Discarded
-            | Self::Killed
-            | Self::Unmounting => self.to_string(),
-        }
-    }
 }
 
-fn because(why: Option<&str>) -> String {
-    why.map(|why| format!(": {why}")).unwrap_or_default()
+/// Why files could not be evicted.
+#[derive(Debug, thiserror::Error)]
+pub enum EvictError {
+    /// The server cannot be asked what it holds.
+    #[error("could not ask the server to confirm that it has the photos")]
+    Remote(#[from] RemoteError),
+    /// The journal failed.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+fn because(cause: Option<&str>) -> String {
+    cause.map(|cause| format!(": {cause}")).unwrap_or_default()
 }

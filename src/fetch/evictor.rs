@@ -1,273 +1,222 @@
-//! *Freeing*: which photos give their room up, because somebody asks for it, or because there is no
-//! room.
+//! Selects the files to evict: those that a person names, or the least recently used ones when disk
+//! space is short.
 //!
-//! Asked for, the server has to confirm each photo now. When room is short, the least recently used
-//! go first, and the receipts at hand are enough: then nobody may wait for the network. The server
-//! is asked for receipts that are missing when there is time.
+//! When a person asks, the server has to confirm each photo now. When space is short, receipts in
+//! the journal are enough, because a writer must not wait for the network. Receipts that are
+//! missing are fetched when there is time.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
+use std::sync::Arc;
 
-use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt};
-use heirloom_protocol::{Fingerprint, LibraryPath, route};
+use heirloom_protocol::{Fingerprint, LibraryPath};
+use parking_lot::Mutex;
 
-use super::file_evictor::KeepReason;
-use super::{Fetcher, Inside, locked};
+use super::confirmer::{Confirmer, FILES_AT_A_TIME, backed_up_image};
+use super::error::EvictError;
+use super::file_evictor::FileEvictor;
+use super::keep_reason::KeepReason;
+use super::open_files::OpenFiles;
 use crate::background::run_blocking;
-use crate::journal::{FileId, FileRecord, FileState, JournalError};
-use crate::remote::RemoteError;
-use crate::spool::{SpoolPath, Timespec};
+use crate::journal::{FileId, FileRecord, Journal, JournalError};
+use crate::remote::Remote;
+use crate::spool::{Moment, Place, Spool};
 
-/// Records read at a time, and photos freed in one go: as many as the server confirms in one
-/// request.
-pub(super) const FREED_AT_A_TIME: usize = route::CHECK_IMAGES_MAX / 2;
-/// When a writer meets a full disk, so much more than it needs is made free, so that the next write
-/// does not meet it again.
-const AHEAD_BYTES: u64 = 32 << 20;
+/// When a writer meets a full disk, this much more than it needs is freed, in bytes, so that the
+/// next write does not meet it again.
+const EXTRA_BYTES: u64 = 32 << 20;
 
-/// Files, and what the journal says of them.
-type Files = Vec<(FileId, FileRecord)>;
-
-/// Which photos are to give their room up.
-#[derive(Clone, Debug, Default)]
-pub struct EvictSelection {
-    /// These, and what is below them; all if there is none.
-    pub paths: Vec<LibraryPath>,
-    /// Only those not used since.
-    pub unused_since: Option<Timespec>,
+/// Evicts files.
+#[derive(Debug)]
+pub(super) struct Evictor {
+    spool: Spool,
+    journal: Arc<Journal>,
+    confirmer: Confirmer,
+    files: FileEvictor,
+    head_bytes: u64,
+    /// Held while space is freed: what is freed then is counted once.
+    freeing: Mutex<()>,
 }
 
-/// What became of a part of a selection.
+/// The files that a person wants evicted.
+#[derive(Clone, Debug, Default)]
+pub struct EvictSelection {
+    /// These files and folders; all files if there are none.
+    pub paths: Vec<LibraryPath>,
+    /// Only files that were not used after this time.
+    pub unused_since: Option<Moment>,
+}
+
+/// The result for one part of a selection.
 #[derive(Debug, Default)]
 pub struct EvictOutcome {
-    /// How many photos are placeholders now.
+    /// Files that were evicted.
     pub files: u64,
-    /// How many bytes the disk got back.
+    /// Bytes that the disk got back.
     pub bytes: u64,
-    /// Those that kept their room.
+    /// Files that were not evicted, and why.
     pub kept: Vec<(LibraryPath, KeepReason)>,
-    /// Where to go on; nothing at the end.
+    /// Where the next part begins; nothing at the end.
     pub next: Option<FileId>,
 }
 
-/// Freeing could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum EvictError {
-    /// The server cannot be asked.
-    #[error("the server must confirm what it has first")]
-    Remote(#[from] RemoteError),
-    /// The journal cannot be read.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-}
+impl Evictor {
+    pub(super) fn new(
+        spool: Spool,
+        journal: Arc<Journal>,
+        remote: Remote,
+        open_files: Arc<OpenFiles>,
+        head_bytes: u64,
+    ) -> Self {
+        Self {
+            confirmer: Confirmer::new(Arc::clone(&journal), remote),
+            files: FileEvictor::new(spool.clone(), Arc::clone(&journal), open_files, head_bytes),
+            spool,
+            journal,
+            head_bytes,
+            freeing: Mutex::default(),
+        }
+    }
 
-impl Fetcher {
-    /// Frees the next of a selection, from behind `after` on, as far as the server confirms, now,
-    /// that it holds exactly these bytes. May be dropped half-way: each photo is freed or not.
-    pub async fn evict(
-        &self,
+    /// Evicts the part of a selection that follows `after`, as far as the server confirms now that
+    /// it holds exactly these bytes. Cancel safe: each file is evicted or not.
+    pub(super) async fn evict(
+        self: &Arc<Self>,
         selection: EvictSelection,
         after: Option<FileId>,
     ) -> Result<EvictOutcome, EvictError> {
-        let (inside, chosen) = (self.inside.clone(), selection);
-        let (found, next) = run_blocking(move || inside.selected(&chosen, after)).await?;
-        let confirmed = self.inside.confirm(&found).await?;
-        let inside = self.inside.clone();
-        let mut freed = run_blocking(move || inside.free_confirmed(found, &confirmed)).await;
-        freed.next = next;
-        Ok(freed)
+        let evictor = Arc::clone(self);
+        let (files, next) = run_blocking(move || evictor.select(&selection, after)).await?;
+        let confirmed = self.confirmer.confirm(&files).await?;
+        let evictor = Arc::clone(self);
+        let mut outcome = run_blocking(move || evictor.evict_confirmed(files, &confirmed)).await;
+        outcome.next = next;
+        Ok(outcome)
     }
 
-    /// Frees room on the disk for so many bytes, without the network; whether there is some now.
-    /// Blocks on the disk.
-    pub fn free_space(&self, bytes: u64) -> bool {
-        let freed = self
-            .inside
-            .free_oldest(|freed| freed < bytes.saturating_add(AHEAD_BYTES));
+    /// Frees at least this many bytes on the disk without the network; whether it did. Blocks on
+    /// the disk.
+    pub(super) fn free_space(&self, bytes: u64) -> bool {
+        let freed = self.evict_oldest(|freed| freed < bytes.saturating_add(EXTRA_BYTES));
         if freed == 0 {
-            tracing::warn!(bytes, "the disk is full, and no photo can give its room up");
+            tracing::warn!(bytes, "the disk is full and no photo can be evicted");
         }
         freed >= bytes
     }
-}
 
-impl Inside {
-    /// The next of a selection, and where to go on.
-    fn selected(
-        &self,
-        selection: &EvictSelection,
-        after: Option<FileId>,
-    ) -> Result<(Files, Option<FileId>), JournalError> {
-        let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
-        let next = page.last().map(|(id, _)| *id);
-        let chosen = page
-            .into_iter()
-            .filter(|(_, record)| self.is_selected(selection, record));
-        Ok((chosen.collect(), next))
-    }
-
-    fn is_selected(&self, selection: &EvictSelection, record: &FileRecord) -> bool {
-        let named = selection.paths.is_empty()
-            || selection
-                .paths
-                .iter()
-                .any(|path| record.path.is_at_or_below(path));
-        named
-            && selection
-                .unused_since
-                .is_none_or(|since| self.last_used(record).is_some_and(|used| used <= since))
-    }
-
-    /// When a file was last read or changed, as far as its disk keeps that; nothing if it is not
-    /// there.
-    fn last_used(&self, record: &FileRecord) -> Option<Timespec> {
-        let facts = self
-            .spool
-            .metadata(&SpoolPath::Entry(record.path.clone()))
-            .ok()?;
-        Some(facts.accessed.max(facts.changed))
-    }
-
-    /// Asks the server for its word on all that it is said to have, and keeps it.
-    pub(super) async fn confirm(
-        &self,
-        found: &[(FileId, FileRecord)],
-    ) -> Result<HashMap<Fingerprint, Receipt>, EvictError> {
-        let sizes: HashMap<Fingerprint, u64> = found
-            .iter()
-            .filter_map(|(_, record)| backed_up(record))
-            .collect();
-        if sizes.is_empty() {
-            return Ok(HashMap::new());
-        }
-        let images: Vec<_> = sizes
-            .iter()
-            .map(|(&fingerprint, &size)| CheckImage {
-                fingerprint,
-                size,
-                proof: None,
-            })
-            .collect();
-        let receipts: Vec<Receipt> = self
-            .remote
-            .check(&images)
-            .await?
-            .iter()
-            .filter_map(receipt)
-            .collect();
-        let (journal, kept) = (self.journal.clone(), receipts.clone());
-        run_blocking(move || journal.add_receipts(kept)).await?;
-        Ok(receipts
-            .into_iter()
-            .map(|receipt| (receipt.fingerprint, receipt))
-            .collect())
-    }
-
-    fn free_confirmed(
-        &self,
-        found: Vec<(FileId, FileRecord)>,
-        confirmed: &HashMap<Fingerprint, Receipt>,
-    ) -> EvictOutcome {
-        let mut freed = EvictOutcome::default();
-        for (id, record) in found {
-            let vouched =
-                backed_up(&record).is_none_or(|(image, _)| confirmed.contains_key(&image));
-            let outcome = if vouched {
-                self.hollow_out(id, &record)
-            } else {
-                Err(KeepReason::Unconfirmed)
-            };
-            match outcome {
-                Ok(bytes) => (freed.files, freed.bytes) = (freed.files + 1, freed.bytes + bytes),
-                Err(kept) => freed.kept.push((record.path, kept)),
-            }
-        }
-        freed
-    }
-
-    /// Frees the least recently used photos as long as it `goes_on` after so many freed bytes;
-    /// answers how many were freed. One caller at a time: who waited finds the room that was made
-    /// for another.
-    pub(super) fn free_oldest(&self, goes_on: impl Fn(u64) -> bool) -> u64 {
-        let _alone = locked(&self.making_room);
-        let mut oldest = match self.by_age() {
-            Ok(oldest) => oldest,
+    /// Evicts the least recently used files while `goes_on`, which is given the bytes freed so far;
+    /// returns how many bytes were freed. One caller at a time: whoever waited finds the space that
+    /// was freed for another. Blocks on the disk.
+    pub(super) fn evict_oldest(&self, goes_on: impl Fn(u64) -> bool) -> u64 {
+        let _freeing = self.freeing.lock();
+        let mut candidates = match self.candidates() {
+            Ok(candidates) => candidates,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "no room can be made"
+                    "could not free disk space"
                 );
                 return 0;
             }
         };
-        oldest.sort_unstable_by_key(|(used, _)| *used);
+        candidates.sort_unstable_by_key(|(last_used, _)| *last_used);
         let mut freed = 0;
-        for (_, id) in oldest {
+        for (_, id) in candidates {
             if !goes_on(freed) {
                 break;
             }
             let Ok(Some(record)) = self.journal.file(id) else {
                 continue;
             };
-            match self.hollow_out(id, &record) {
-                Ok(gained) => freed += gained,
-                Err(kept) => tracing::debug!(file = id.0, %kept, "keeps its room"),
+            match self.files.evict(id, &record) {
+                Ok(bytes) => freed += bytes,
+                Err(why) => tracing::debug!(file = id.0, %why, "not evicted"),
             }
         }
         freed
     }
 
-    /// All photos that may be able to give up room, with when they were last used.
-    fn by_age(&self) -> Result<Vec<(Timespec, FileId)>, JournalError> {
+    /// Gets receipts for backed-up files that have none. If the server is away, these files cannot
+    /// be evicted until it is back.
+    pub(super) async fn fill_missing_receipts(&self) {
+        if let Err(error) = self.confirmer.fill_missing_receipts().await {
+            tracing::debug!(
+                error = &error as &dyn std::error::Error,
+                "could not get missing receipts from the server"
+            );
+        }
+    }
+
+    /// The files of one part of a selection, and where the next part begins.
+    fn select(
+        &self,
+        selection: &EvictSelection,
+        after: Option<FileId>,
+    ) -> Result<(Vec<(FileId, FileRecord)>, Option<FileId>), JournalError> {
+        let page = self.journal.files_after(after, FILES_AT_A_TIME)?;
+        let next = page.last().map(|(id, _)| *id);
+        let selected = page
+            .into_iter()
+            .filter(|(_, record)| self.is_selected(selection, record));
+        Ok((selected.collect(), next))
+    }
+
+    fn is_selected(&self, selection: &EvictSelection, record: &FileRecord) -> bool {
+        let is_named = selection.paths.is_empty()
+            || selection
+                .paths
+                .iter()
+                .any(|path| record.path.is_at_or_below(path));
+        is_named
+            && selection
+                .unused_since
+                .is_none_or(|since| self.last_used(record).is_some_and(|used| used <= since))
+    }
+
+    /// When a file was last read or changed, as far as its disk records that; nothing if the file
+    /// does not exist.
+    fn last_used(&self, record: &FileRecord) -> Option<Moment> {
+        let facts = self.spool.facts(&Place::At(record.path.clone())).ok()?;
+        Some(facts.accessed.max(facts.changed))
+    }
+
+    fn evict_confirmed(
+        &self,
+        files: Vec<(FileId, FileRecord)>,
+        confirmed: &HashSet<Fingerprint>,
+    ) -> EvictOutcome {
+        let mut outcome = EvictOutcome::default();
+        for (id, record) in files {
+            let is_confirmed =
+                backed_up_image(&record).is_none_or(|image| confirmed.contains(&image));
+            let evicted = if is_confirmed {
+                self.files.evict(id, &record)
+            } else {
+                Err(KeepReason::Unconfirmed)
+            };
+            match evicted {
+                Ok(bytes) => {
+                    outcome.files += 1;
+                    outcome.bytes += bytes;
+                }
+                Err(why) => outcome.kept.push((record.path, why)),
+            }
+        }
+        outcome
+    }
+
+    /// All files that could be evicted, with when they were last used.
+    fn candidates(&self) -> Result<Vec<(Moment, FileId)>, JournalError> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
-            let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
+            let page = self.journal.files_after(after, FILES_AT_A_TIME)?;
             let Some((last, _)) = page.last() else {
                 return Ok(found);
             };
             after = Some(*last);
             let large = page.iter().filter(|(_, record)| {
-                backed_up(record).is_some_and(|(_, size)| size > self.manner.head_bytes)
+                backed_up_image(record).is_some() && record.stamp.size > self.head_bytes
             });
             found.extend(large.filter_map(|(id, record)| Some((self.last_used(record)?, *id))));
         }
-    }
-
-    /// Backed-up photos of which we have no receipt: they came from another device.
-    pub(super) fn without_receipt(
-        &self,
-        limit: usize,
-    ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-        let (mut found, mut after) = (Vec::new(), None);
-        while found.len() < limit {
-            let page = self.journal.files_after(after, FREED_AT_A_TIME)?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(*last);
-            for (id, record) in page {
-                if let Some((image, _)) = backed_up(&record)
-                    && self.journal.receipt(image)?.is_none()
-                {
-                    found.push((id, record));
-                }
-            }
-        }
-        found.truncate(limit);
-        Ok(found)
-    }
-}
-
-fn backed_up(record: &FileRecord) -> Option<(Fingerprint, u64)> {
-    match record.state {
-        FileState::BackedUp { fingerprint } => Some((fingerprint, record.stamp.size)),
-        FileState::Placeholder { .. }
-        | FileState::Pending { .. }
-        | FileState::Local { .. }
-        | FileState::Failed { .. } => None,
-    }
-}
-
-fn receipt(image: &CheckedImage) -> Option<Receipt> {
-    match image {
-        CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => Some(*receipt),
-        CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => None,
     }
 }

@@ -1,81 +1,74 @@
-//! *Giving room up*: a photo that the server has becomes a placeholder.
+//! Evicts one file: a backed-up photo becomes a placeholder.
 //!
-//! The one step in which bytes of a photo leave this disk, so it believes nothing it can look at:
-//! the file is what the journal speaks of, its bytes are read and hashed once more, nobody has it
-//! open, and the server's word for exactly these bytes is at hand. What the journal says changes
-//! before the file does, and back after it, so that no crash leaves a placeholder that is known as
-//! a photo.
+//! This is the only step in which the bytes of a photo leave this disk, so it trusts nothing that
+//! it can check: the file is the one that the journal records, its bytes are read and hashed once
+//! more, it is not open anywhere, and a receipt of the server for exactly these bytes is here. The
+//! journal changes before the file does (and after the file when bytes come back), so that no crash
+//! leaves a placeholder that the journal calls a photo.
 
 use std::fs::File;
+use std::sync::Arc;
 
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
-use super::{Fetcher, Inside};
-use crate::journal::{FileId, FileRecord, FileState, JournalError, StateUpdate};
+use super::keep_reason::KeepReason;
+use super::open_files::OpenFiles;
+use crate::journal::{FileId, FileRecord, FileState, Journal, Restated};
 use crate::spool::{
-    Access, Durability, Metadata, OpenOptions, Placeholder, SpoolError, WriteState, fingerprint_of,
+    Access, Durability, Facts, Opening, Placeholder, Soundness, Spool, SpoolError, fingerprint_of,
     is_open_elsewhere, reopen_to_fill,
 };
 
-/// Why a photo keeps its room. The text is for the person.
-#[derive(Debug, thiserror::Error)]
-pub enum KeepReason {
-    /// The server has not vouched for it.
-    #[error("it is not backed up")]
-    NotBackedUp,
-    /// Its bytes are not here as it is.
-    #[error("its bytes are only on the server already")]
-    AlreadyEvicted,
-    /// The server does not say, now, that it holds exactly these bytes.
-    #[error("the server does not confirm that it has it")]
-    Unconfirmed,
-    /// Its owner wants it here.
-    #[error("it is pinned")]
-    Pinned,
-    /// Somebody reads or writes it, or it is on its way back.
-    #[error("it is in use")]
-    InUse,
-    /// All of it would be kept as a head.
-    #[error("it is too small to gain anything")]
-    Small,
-    /// It is not what was backed up any more.
-    #[error("it has changed since it was backed up")]
-    Changed,
-    /// The disk did not do it.
-    #[error("its disk refuses")]
-    Disk(#[from] SpoolError),
-    /// The journal did not take it.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
+const READ_WRITE: Opening = Opening {
+    access: Access::ReadWrite,
+    durability: Durability::Lazy,
+};
+
+/// Evicts single files.
+#[derive(Debug)]
+pub(super) struct FileEvictor {
+    spool: Spool,
+    journal: Arc<Journal>,
+    open_files: Arc<OpenFiles>,
+    /// Size of the head, which stays here, in bytes.
+    head_bytes: u64,
 }
 
-impl Fetcher {
-    /// Gives the room of one photo back; answers how many bytes that was. `record` is what the
-    /// journal says of it. Reads the whole file, and blocks on the disk.
-    pub fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, KeepReason> {
-        self.inside.hollow_out(id, record)
+impl FileEvictor {
+    pub(super) const fn new(
+        spool: Spool,
+        journal: Arc<Journal>,
+        open_files: Arc<OpenFiles>,
+        head_bytes: u64,
+    ) -> Self {
+        Self {
+            spool,
+            journal,
+            open_files,
+            head_bytes,
+        }
     }
-}
 
-impl Inside {
-    pub(super) fn hollow_out(&self, id: FileId, record: &FileRecord) -> Result<u64, KeepReason> {
-        let fingerprint = self.vouched_for(record)?;
-        if record.stamp.size <= self.manner.head_bytes {
-            return Err(KeepReason::Small);
+    /// Evicts a file and returns how many bytes the disk got back. `record` is the file's record in
+    /// the journal. Reads the whole file, and blocks on the disk.
+    pub(super) fn evict(&self, id: FileId, record: &FileRecord) -> Result<u64, KeepReason> {
+        let fingerprint = self.confirmed_fingerprint(record)?;
+        if record.stamp.size <= self.head_bytes {
+            return Err(KeepReason::TooSmall);
         }
         if self.spool.is_pinned(&record.path)? {
             return Err(KeepReason::Pinned);
         }
         let failed =
-            |source| KeepReason::Disk(SpoolError::of("give up the room of", &record.path, source));
-        let read = self.spool.open_read(&record.path)?;
-        let before = self.is_what_was_backed_up(&read, id, record, fingerprint)?;
-        let file = reopen_to_fill(&read, TO_FILL).map_err(failed)?;
-        // One that was kept would look like somebody else's.
+            |source| KeepReason::Disk(SpoolError::of("free the space of", &record.path, source));
+        let read = self.spool.read(&record.path)?;
+        let before = self.check_content(&read, id, record, fingerprint)?;
+        let file = reopen_to_fill(&read, READ_WRITE).map_err(failed)?;
+        // Closed, because an open descriptor of ours would look like another program's.
         drop(read);
-        let _alone = self.desk.hollow(id).ok_or(KeepReason::InUse)?;
-        // What a program has mapped is not open any more where the kernel reads it without us.
+        let _evicting = self.open_files.begin_evict(id).ok_or(KeepReason::InUse)?;
+        // A file that the kernel serves without us may be closed and still mapped by a program.
         if is_open_elsewhere(&file).map_err(failed)? {
             return Err(KeepReason::InUse);
         }
@@ -83,16 +76,16 @@ impl Inside {
         if (now.stamp(), now.changed) != (before.stamp(), before.changed) {
             return Err(KeepReason::Changed);
         }
-        self.restate(id, record, fingerprint)?;
+        self.record_placeholder(id, record, fingerprint)?;
         heirloom_crash::reached(CrashPoint::EvictionRecorded);
-        Placeholder::evict_data(&file, fingerprint, self.manner.head_bytes).map_err(failed)?;
-        let after = Metadata::of(&file).map_err(failed)?;
-        tracing::info!(file = id.0, %fingerprint, "its bytes are only on the server now");
+        Placeholder::hollow_out(&file, fingerprint, self.head_bytes).map_err(failed)?;
+        let after = Facts::of(&file).map_err(failed)?;
+        tracing::info!(file = id.0, %fingerprint, "evicted");
         Ok(before.blocks.saturating_sub(after.blocks) * 512)
     }
 
-    /// The image that the server has vouched for, by the sync list.
-    fn vouched_for(&self, record: &FileRecord) -> Result<Fingerprint, KeepReason> {
+    /// The fingerprint of a backed-up file, if there is a receipt for its bytes.
+    fn confirmed_fingerprint(&self, record: &FileRecord) -> Result<Fingerprint, KeepReason> {
         let fingerprint = match &record.state {
             FileState::BackedUp { fingerprint } => *fingerprint,
             FileState::Placeholder { .. } => return Err(KeepReason::AlreadyEvicted),
@@ -101,23 +94,24 @@ impl Inside {
             }
         };
         let receipt = self.journal.receipt(fingerprint)?;
-        let vouched = receipt.is_some_and(|receipt| receipt.size == record.stamp.size);
-        if vouched {
+        if receipt.is_some_and(|receipt| receipt.size == record.stamp.size) {
             Ok(fingerprint)
         } else {
             Err(KeepReason::Unconfirmed)
         }
     }
 
-    fn is_what_was_backed_up(
+    /// Checks that the file is the one of the record, is complete, and has the content that was
+    /// backed up.
+    fn check_content(
         &self,
         file: &File,
         id: FileId,
         record: &FileRecord,
         fingerprint: Fingerprint,
-    ) -> Result<Metadata, KeepReason> {
-        let failed = |source| KeepReason::Disk(SpoolError::of("look at", &record.path, source));
-        let facts = Metadata::of(file).map_err(failed)?;
+    ) -> Result<Facts, KeepReason> {
+        let failed = |source| KeepReason::Disk(SpoolError::of("read", &record.path, source));
+        let facts = Facts::of(file).map_err(failed)?;
         if facts.id != id || facts.stamp() != record.stamp {
             return Err(KeepReason::Changed);
         }
@@ -135,32 +129,22 @@ impl Inside {
         }
     }
 
-    /// From now on the journal says "placeholder".
-    fn restate(
+    fn record_placeholder(
         &self,
         id: FileId,
         record: &FileRecord,
         fingerprint: Fingerprint,
     ) -> Result<(), KeepReason> {
-        let (from, to) = (
-            FileState::BackedUp { fingerprint },
-            FileState::Placeholder { fingerprint },
-        );
-        let restated = self.journal.update_state(vec![StateUpdate {
+        let updated = self.journal.restate(vec![Restated {
             id,
             stamp: record.stamp,
-            from,
-            to,
+            from: FileState::BackedUp { fingerprint },
+            to: FileState::Placeholder { fingerprint },
         }])?;
-        if restated == [true] {
+        if updated == [true] {
             Ok(())
         } else {
             Err(KeepReason::NotBackedUp)
         }
     }
 }
-
-const TO_FILL: OpenOptions = OpenOptions {
-    access: Access::ReadWrite,
-    durability: Durability::Lazy,
-};

@@ -1,90 +1,100 @@
-//! *A fetch*: one photo on its way back into its placeholder, with what came, who waits, and how it
-//! ended.
+//! The state of one file's fetch: which ranges are here, who waits, and how it ended.
 //!
-//! It lives as long as somebody has the file open or a piece is on its way. All who open the file
-//! meanwhile share it.
+//! A `FileFetch` lives as long as the file is open or a range of it is in flight. All who open the
+//! file in that time share it.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ByteRange, Fingerprint};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::error::FetchError;
-use super::planner::{Company, Pieces};
-use super::{FetchOptions, locked};
+use super::options::FetchOptions;
+use super::planner::{RangePlanner, ReadAhead};
 use crate::journal::{FileId, Stamp};
 use crate::spool::{Access, Durability, OpenOptions, Placeholder, reopen_to_fill};
 
-/// One photo on its way back.
+/// The fetch of one file into its placeholder.
 #[derive(Debug)]
-pub(super) struct Fetch {
+pub(super) struct FileFetch {
     id: FileId,
     file: File,
     fingerprint: Fingerprint,
     state: Mutex<State>,
-    /// Held by whoever changes the file's bytes. Taken before `state`, never after.
-    pen: Mutex<()>,
-    news: watch::Sender<u64>,
-    /// Rings when somebody begins to wait.
-    wanted: Notify,
+    /// Held while the file's bytes are changed. Taken before `state`, never after.
+    write_lock: Mutex<()>,
+    /// Changes whenever a waiting reader should look again.
+    changes: watch::Sender<u64>,
+    /// Notified when a reader begins to wait.
+    reader_waits: Notify,
 }
 
 #[derive(Debug)]
 struct State {
     stamp: Stamp,
-    pieces: Pieces,
-    readers: usize,
-    course: Course,
-    work: Work,
-    /// When something last came from the server.
-    heard: Instant,
-    /// What the last request met, until something comes again.
-    trouble: Option<String>,
+    planner: RangePlanner,
+    open_count: usize,
+    phase: Phase,
+    task: Task,
+    /// When bytes last arrived from the server.
+    last_progress: Instant,
+    /// Why the last request failed, until bytes arrive again.
+    last_failure: Option<String>,
 }
 
-/// How far it is.
+/// How far the fetch is.
 #[derive(Clone, Debug)]
-enum Course {
+enum Phase {
     Fetching,
-    /// The file is an ordinary one.
-    Whole,
-    /// The file was emptied: an ordinary one, with other content.
-    Abandoned,
-    /// It came to nothing; the next who wants it tries again.
+    /// The file is an ordinary one with the photo's bytes.
+    Complete,
+    /// The file was truncated: an ordinary one with other content.
+    Discarded,
+    /// The fetch failed; the next reader tries again.
     Failed(FetchError),
 }
 
-/// Whether a task works on it.
+/// Whether a task downloads ranges of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Work {
+enum Task {
     Idle,
     Running,
 }
 
-/// What is left to do when no piece is on its way.
+/// What the download task does when no range is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Rest {
-    /// Nothing for now: the task may end, and is marked as ended.
-    Nothing,
-    /// All bytes are here and have to be believed or not.
-    Seal,
-    /// This piece, which somebody wants since; it is on its way from now on.
-    Piece(ByteRange),
+pub(super) enum NextTask {
+    /// Nothing for now. The task ends, and is recorded as ended.
+    End,
+    /// All bytes are here and have to be verified.
+    Verify,
+    /// Request this range, which has become wanted in the meantime and is in flight from now on.
+    Request(ByteRange),
 }
 
-impl Fetch {
-    /// Of a placeholder, by any open file of it.
+/// What a failed request means for the fetch.
+#[derive(Debug)]
+pub(super) enum RangeFailure {
+    /// The range may be requested again. The text is the reason.
+    Retry(String),
+    /// No range can be fetched.
+    Final(FetchError),
+}
+
+impl FileFetch {
+    /// A fetch of this placeholder, through any open file of it.
     pub(super) fn new(
         id: FileId,
         file: &File,
         placeholder: Placeholder,
-        manner: &FetchOptions,
+        options: &FetchOptions,
     ) -> io::Result<Self> {
         let Placeholder {
             fingerprint,
@@ -98,241 +108,242 @@ impl Fetch {
                 durability: Durability::Lazy,
             },
         )?;
-        let pieces = Pieces::new(stamp.size, held, manner.head_bytes, manner.piece_bytes);
-        let (course, work, heard) = (Course::Fetching, Work::Idle, Instant::now());
         let state = State {
             stamp,
-            pieces,
-            readers: 0,
-            course,
-            work,
-            heard,
-            trouble: None,
+            planner: RangePlanner::new(stamp.size, held, options.head_bytes, options.request_bytes),
+            open_count: 0,
+            phase: Phase::Fetching,
+            task: Task::Idle,
+            last_progress: Instant::now(),
+            last_failure: None,
         };
         Ok(Self {
             id,
             file,
             fingerprint,
             state: Mutex::new(state),
-            pen: Mutex::default(),
-            news: watch::Sender::new(0),
-            wanted: Notify::new(),
+            write_lock: Mutex::default(),
+            changes: watch::Sender::new(0),
+            reader_waits: Notify::new(),
         })
     }
 
     pub(super) const fn id(&self) -> FileId {
         self.id
     }
+
     pub(super) const fn fingerprint(&self) -> Fingerprint {
         self.fingerprint
     }
+
+    /// Size and modification time of the photo.
     pub(super) fn stamp(&self) -> Stamp {
-        locked(&self.state).stamp
+        self.state.lock().stamp
     }
-    pub(super) fn watch(&self) -> watch::Receiver<u64> {
-        self.news.subscribe()
+
+    /// Changes whenever [`Self::outcome`] may have changed.
+    pub(super) fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Whether the file is still a placeholder, so that whoever opens it shares this fetch.
-    pub(super) fn is_live(&self) -> bool {
-        matches!(
-            locked(&self.state).course,
-            Course::Fetching | Course::Failed(_)
-        )
+    pub(super) fn is_placeholder(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Fetching | Phase::Failed(_))
     }
-    pub(super) fn is_whole(&self) -> bool {
-        matches!(
-            locked(&self.state).course,
-            Course::Whole | Course::Abandoned
-        )
+
+    /// Whether the file is an ordinary one by now.
+    pub(super) fn is_complete(&self) -> bool {
+        matches!(self.state.lock().phase, Phase::Complete | Phase::Discarded)
     }
-    /// Whether all bytes are here, and nobody has said yet what they are.
-    pub(super) fn is_all_here(&self) -> bool {
-        let state = locked(&self.state);
-        matches!(state.course, Course::Fetching) && state.pieces.is_whole()
+
+    /// Whether all bytes are here but not verified.
+    pub(super) fn awaits_verification(&self) -> bool {
+        let state = self.state.lock();
+        matches!(state.phase, Phase::Fetching) && state.planner.is_complete()
     }
-    pub(super) fn is_at_work(&self) -> bool {
-        locked(&self.state).work == Work::Running
+
+    /// Whether a task downloads ranges of the file.
+    pub(super) fn is_running(&self) -> bool {
+        self.state.lock().task == Task::Running
     }
 
     /// Whether these bytes can be read from the file now.
-    pub(super) fn holds(&self, range: ByteRange) -> bool {
-        let state = locked(&self.state);
-        match state.course {
-            Course::Whole | Course::Abandoned => true,
-            Course::Fetching | Course::Failed(_) => state.pieces.holds(range),
+    pub(super) fn has(&self, range: ByteRange) -> bool {
+        let state = self.state.lock();
+        match state.phase {
+            Phase::Complete | Phase::Discarded => true,
+            Phase::Fetching | Phase::Failed(_) => state.planner.has(range),
         }
     }
 
-    pub(super) fn reader_came(&self) {
-        locked(&self.state).readers += 1;
-    }
-    pub(super) fn reader_left(&self) {
-        locked(&self.state).readers -= 1;
+    /// The file was opened once more.
+    pub(super) fn add_open(&self) {
+        self.state.lock().open_count += 1;
     }
 
-    /// Somebody waits for these bytes. Whether a task has to be started for them, which is marked
-    /// as running from now on.
-    pub(super) fn want(&self, range: Option<ByteRange>) -> bool {
-        let mut state = locked(&self.state);
-        if let Course::Failed(_) = state.course {
-            state.course = Course::Fetching;
+    /// One of those who opened the file has closed it.
+    pub(super) fn remove_open(&self) {
+        self.state.lock().open_count -= 1;
+    }
+
+    /// A reader begins to wait for these bytes, or for the verification where there are none.
+    /// Returns whether the caller must start the download task, which counts as running from now
+    /// on.
+    pub(super) fn add_reader(&self, range: Option<ByteRange>) -> bool {
+        let mut state = self.state.lock();
+        if let Phase::Failed(_) = state.phase {
+            state.phase = Phase::Fetching;
         }
         if let Some(range) = range {
-            state.pieces.want(range);
+            state.planner.add_wanted(range);
         }
-        self.wanted.notify_one();
-        state.work == Work::Idle && std::mem::replace(&mut state.work, Work::Running) == Work::Idle
+        self.reader_waits.notify_one();
+        std::mem::replace(&mut state.task, Task::Running) == Task::Idle
     }
 
-    /// Returns when somebody has begun to wait since this was last asked.
-    pub(super) async fn wanted(&self) {
-        self.wanted.notified().await;
+    /// A reader has stopped waiting for these bytes.
+    pub(super) fn cancel(&self, range: ByteRange) {
+        self.state.lock().planner.cancel(range);
     }
 
-    pub(super) fn unwant(&self, range: ByteRange) {
-        locked(&self.state).pieces.unwant(range);
+    /// Returns when a reader has begun to wait since the last call.
+    pub(super) async fn reader_waits(&self) {
+        self.reader_waits.notified().await;
     }
 
-    /// How it ended, for one who waits for `range`, or for the whole where there is none; nothing
-    /// if it has not.
+    /// The result for a reader that waits for `range`, or for the whole file if there is none;
+    /// nothing while the fetch goes on.
     pub(super) fn outcome(&self, range: Option<ByteRange>) -> Option<Result<(), FetchError>> {
-        let state = locked(&self.state);
-        match &state.course {
-            Course::Whole => Some(Ok(())),
-            Course::Abandoned => Some(Err(FetchError::Discarded)),
-            Course::Failed(error) => Some(Err(error.clone())),
-            Course::Fetching => range
-                .filter(|range| state.pieces.holds(*range))
+        let state = self.state.lock();
+        match &state.phase {
+            Phase::Complete => Some(Ok(())),
+            Phase::Discarded => Some(Err(FetchError::Discarded)),
+            Phase::Failed(error) => Some(Err(error.clone())),
+            Phase::Fetching => range
+                .filter(|range| state.planner.has(*range))
                 .map(|_| Ok(())),
         }
     }
 
-    /// When something last came, and what the last request met since.
-    pub(super) fn heard(&self) -> (Instant, Option<String>) {
-        let state = locked(&self.state);
-        (state.heard, state.trouble.clone())
+    /// When bytes last arrived, and why the last request since then failed, if one did.
+    pub(super) fn last_progress(&self) -> (Instant, Option<String>) {
+        let state = self.state.lock();
+        (state.last_progress, state.last_failure.clone())
     }
 
-    /// Something comes from the server.
-    pub(super) fn hear(&self) {
-        locked(&self.state).heard = Instant::now();
+    /// Bytes arrive from the server.
+    pub(super) fn record_progress(&self) {
+        self.state.lock().last_progress = Instant::now();
     }
 
-    /// The next piece to ask for.
-    pub(super) fn next_piece(&self) -> Option<ByteRange> {
-        locked(&self.state).next_piece()
+    /// The next range to request, in flight from now on.
+    pub(super) fn next_range(&self) -> Option<ByteRange> {
+        self.state.lock().next_range()
     }
 
-    /// What is left to do when no piece is on its way.
-    pub(super) fn rest(&self) -> Rest {
-        let mut state = locked(&self.state);
-        if matches!(state.course, Course::Fetching) && state.pieces.is_whole() {
-            return Rest::Seal;
+    /// What the download task does now that no range is in flight.
+    pub(super) fn next_task(&self) -> NextTask {
+        let mut state = self.state.lock();
+        if matches!(state.phase, Phase::Fetching) && state.planner.is_complete() {
+            return NextTask::Verify;
         }
-        if let Some(piece) = state.next_piece() {
-            return Rest::Piece(piece);
+        if let Some(range) = state.next_range() {
+            return NextTask::Request(range);
         }
-        state.work = Work::Idle;
-        Rest::Nothing
+        state.task = Task::Idle;
+        NextTask::End
     }
 
-    /// A piece has come: on the disk, and noted on the file, when this returns. Blocks.
-    pub(super) fn put(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), FetchError> {
+    /// Stores a range that has arrived: when this returns it is on the disk and recorded in the
+    /// placeholder's attribute. Blocks.
+    pub(super) fn store_range(&self, range: ByteRange, bytes: &Bytes) -> Result<(), FetchError> {
         let written = {
-            let _pen = locked(&self.pen);
-            if !self.is_live() {
+            let _writing = self.write_lock.lock();
+            if !self.is_placeholder() {
                 return Err(FetchError::Discarded);
             }
-            self.write(piece, bytes)
+            self.write_range(range, bytes)
         };
-        let mut state = locked(&self.state);
+        let mut state = self.state.lock();
         match &written {
-            Ok(()) => (state.trouble, state.heard) = (None, Instant::now()),
-            Err(_) => state.pieces.failed(piece),
+            Ok(()) => (state.last_failure, state.last_progress) = (None, Instant::now()),
+            Err(_) => state.planner.failed(range),
         }
         drop(state);
-        self.tell();
+        self.notify();
         written
     }
 
-    fn write(&self, piece: ByteRange, bytes: &Bytes) -> Result<(), FetchError> {
-        let failed = |source: io::Error| FetchError::Disk {
-            doing: "fill",
-            source: Arc::new(source),
-        };
-        let filled = self.file.write_all_at(bytes, piece.start());
-        // Also after an error: some of it may have been written, and the time has changed.
-        let restored = self.declaration().restore_time(&self.file);
+    fn write_range(&self, range: ByteRange, bytes: &Bytes) -> Result<(), FetchError> {
+        let failed = |source| disk_error("fill", source);
+        let filled = self.file.write_all_at(bytes, range.start());
+        // Also after an error: a part may have been written, which changes the time.
+        let restored = self.placeholder().restore_time(&self.file);
         filled
             .and(restored)
             .and_then(|()| self.file.sync_data())
             .map_err(failed)?;
         heirloom_crash::reached(CrashPoint::FetchedRangeSynced);
-        let mut state = locked(&self.state);
-        state.pieces.came(piece);
-        self.declared(&state).write_to(&self.file).map_err(failed)?;
+        let mut state = self.state.lock();
+        state.planner.arrived(range);
+        self.placeholder_in(&state)
+            .declare(&self.file)
+            .map_err(failed)?;
         heirloom_crash::reached(CrashPoint::FetchedRangeRecorded);
         Ok(())
     }
 
-    /// A piece will not come, and why. `Err`: nor will any other. Nothing is read ahead for now:
-    /// the next who reads asks again.
-    pub(super) fn miss(&self, piece: ByteRange, why: Result<String, FetchError>) {
-        let mut state = locked(&self.state);
-        state.pieces.failed(piece);
-        state.pieces.stop_reading_ahead();
-        match why {
-            Ok(why) => state.trouble = Some(why),
-            Err(error) if matches!(state.course, Course::Fetching) => {
-                state.course = Course::Failed(error);
+    /// The request for a range failed. Nothing is read ahead until the next read.
+    pub(super) fn range_failed(&self, range: ByteRange, failure: RangeFailure) {
+        let mut state = self.state.lock();
+        state.planner.failed(range);
+        state.planner.stop_read_ahead();
+        match failure {
+            RangeFailure::Retry(why) => state.last_failure = Some(why),
+            RangeFailure::Final(error) if matches!(state.phase, Phase::Fetching) => {
+                state.phase = Phase::Failed(error);
             }
-            Err(_) => {}
+            RangeFailure::Final(_) => {}
         }
         drop(state);
-        self.tell();
+        self.notify();
     }
 
-    /// Decides what the bytes are, while nobody else changes them, and whether the file is an
-    /// ordinary one from now on. Blocks.
-    pub(super) fn conclude(
+    /// Ends the fetch: makes the file an ordinary one if `fingerprint_of` its bytes is the photo's,
+    /// and throws the bytes away otherwise. No byte changes meanwhile. Blocks.
+    pub(super) fn finish(
         &self,
-        judge: impl FnOnce(&File) -> io::Result<Fingerprint>,
+        fingerprint_of: impl FnOnce(&File) -> io::Result<Fingerprint>,
     ) -> Result<(), FetchError> {
-        let failed = |doing| {
-            move |source: io::Error| FetchError::Disk {
-                doing,
-                source: Arc::new(source),
-            }
-        };
-        let _pen = locked(&self.pen);
-        if !self.is_live() {
+        let failed = |doing| move |source| disk_error(doing, source);
+        let _writing = self.write_lock.lock();
+        if !self.is_placeholder() {
             return Err(FetchError::Discarded);
         }
-        let concluded = match judge(&self.file).map_err(failed("read")) {
+        let finished = match fingerprint_of(&self.file).map_err(failed("read")) {
             Ok(found) if found == self.fingerprint => {
-                self.become_ordinary().map_err(failed("complete"))
+                self.make_ordinary().map_err(failed("complete"))
             }
             Ok(_) => self
-                .throw_away()
+                .discard_bytes()
                 .map_err(failed("empty"))
                 .and(Err(FetchError::Corrupt)),
             Err(error) => Err(error),
         };
-        let mut state = locked(&self.state);
-        state.course = match &concluded {
-            Ok(()) => Course::Whole,
-            Err(error) => Course::Failed(error.clone()),
+        let mut state = self.state.lock();
+        state.phase = match &finished {
+            Ok(()) => Phase::Complete,
+            Err(error) => Phase::Failed(error.clone()),
         };
-        state.work = Work::Idle;
+        state.task = Task::Idle;
         drop(state);
-        self.tell();
-        concluded
+        self.notify();
+        finished
     }
 
-    /// Bytes and time are on the disk before the attribute goes that doubts them.
-    fn become_ordinary(&self) -> io::Result<()> {
-        self.declaration().restore_time(&self.file)?;
+    /// Bytes and time are on the disk before the attribute is removed that says they are missing.
+    fn make_ordinary(&self) -> io::Result<()> {
+        self.placeholder().restore_time(&self.file)?;
         self.file.sync_all()?;
         heirloom_crash::reached(CrashPoint::FetchedFileSynced);
         Placeholder::clear(&self.file)?;
@@ -341,80 +352,87 @@ impl Fetch {
         Ok(())
     }
 
-    fn throw_away(&self) -> io::Result<()> {
-        let mut state = locked(&self.state);
-        state.pieces.disbelieve();
-        let empty = self.declared(&state);
+    fn discard_bytes(&self) -> io::Result<()> {
+        let mut state = self.state.lock();
+        state.planner.invalidate();
+        let empty = self.placeholder_in(&state);
         drop(state);
         empty.discard_data(&self.file)
     }
 
-    /// The file is about to be emptied: nothing is written into it from now on, and it is an
-    /// ordinary one.
-    pub(super) fn abandon(&self) -> io::Result<()> {
-        let _pen = locked(&self.pen);
-        if !self.is_live() {
+    /// The file is about to be truncated to nothing: it becomes an ordinary one, and the fetch
+    /// writes no more bytes into it.
+    pub(super) fn discard(&self) -> io::Result<()> {
+        let _writing = self.write_lock.lock();
+        if !self.is_placeholder() {
             return Ok(());
         }
-        Placeholder::clear(&self.file)?;
-        locked(&self.state).course = Course::Abandoned;
-        self.tell();
+        Placeholder::dissolve(&self.file)?;
+        self.state.lock().phase = Phase::Discarded;
+        self.notify();
         Ok(())
     }
 
-    /// Its owner set another time.
-    pub(super) fn retime(&self, mtime_ns: i64) -> io::Result<()> {
-        let _pen = locked(&self.pen);
-        let mut state = locked(&self.state);
+    /// Sets the modification time that the file shows, in nanoseconds.
+    pub(super) fn set_mtime(&self, mtime_ns: i64) -> io::Result<()> {
+        let _writing = self.write_lock.lock();
+        let mut state = self.state.lock();
         state.stamp.mtime_ns = mtime_ns;
-        if !matches!(state.course, Course::Fetching | Course::Failed(_)) {
+        if !matches!(state.phase, Phase::Fetching | Phase::Failed(_)) {
             return Ok(());
         }
-        let declared = self.declared(&state);
-        declared.write_to(&self.file)?;
-        declared.restore_time(&self.file)
+        let placeholder = self.placeholder_in(&state);
+        placeholder.declare(&self.file)?;
+        placeholder.restore_time(&self.file)
     }
 
-    fn declaration(&self) -> Placeholder {
-        self.declared(&locked(&self.state))
+    fn placeholder(&self) -> Placeholder {
+        self.placeholder_in(&self.state.lock())
     }
 
-    fn declared(&self, state: &State) -> Placeholder {
+    fn placeholder_in(&self, state: &State) -> Placeholder {
         Placeholder {
             fingerprint: self.fingerprint,
             stamp: state.stamp,
-            held: state.pieces.held().clone(),
+            held: state.planner.held().clone(),
         }
     }
 
-    fn tell(&self) {
-        self.news
+    fn notify(&self) {
+        self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 
 impl State {
-    fn next_piece(&mut self) -> Option<ByteRange> {
-        let company = if self.readers > 0 {
-            Company::Readers
+    fn next_range(&mut self) -> Option<ByteRange> {
+        let read_ahead = if self.open_count > 0 {
+            ReadAhead::Allowed
         } else {
-            Company::None
+            ReadAhead::Off
         };
-        match self.course {
-            Course::Fetching => self.pieces.next(company),
-            Course::Whole | Course::Abandoned | Course::Failed(_) => None,
+        match self.phase {
+            Phase::Fetching => self.planner.next(read_ahead),
+            Phase::Complete | Phase::Discarded | Phase::Failed(_) => None,
         }
     }
 }
 
-/// Notes another time on a placeholder that nobody fetches. Of an ordinary file there is nothing to
-/// note.
-pub(super) fn retime(file: &File, mtime_ns: i64) -> io::Result<()> {
+/// Sets the modification time of a placeholder that is not being fetched. Nothing is done to an
+/// ordinary file.
+pub(super) fn set_placeholder_mtime(file: &File, mtime_ns: i64) -> io::Result<()> {
     match Placeholder::of(file)? {
-        Some(mut found) => {
-            found.stamp.mtime_ns = mtime_ns;
-            found.write_to(file)
+        Some(mut placeholder) => {
+            placeholder.stamp.mtime_ns = mtime_ns;
+            placeholder.declare(file)
         }
         None => Ok(()),
+    }
+}
+
+fn disk_error(doing: &'static str, source: io::Error) -> FetchError {
+    FetchError::Disk {
+        doing,
+        source: Arc::new(source),
     }
 }

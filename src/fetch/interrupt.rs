@@ -1,46 +1,49 @@
-//! *The asker*: the process that waits for our answer, in so far as we must know whether it still
-//! does.
+//! Whether the program that waits for a reply is being killed.
 //!
-//! The kernel tells a filesystem that a waiting process was interrupted, but only in a request that
-//! the FUSE library in use answers by itself with "not supported". And once a request has reached
-//! us, the kernel lets even a killed process wait for the answer. So while we make somebody wait,
-//! we look now and then whether they are being killed, and then answer at once. (Reads through the
-//! page cache need none of this: there the process waits for a page, and may be killed at any
+//! The kernel reports an interrupted process in a request of its own (`FUSE_INTERRUPT`), which the
+//! FUSE library in use answers by itself with "not supported". And once a request has reached us,
+//! the kernel makes even a killed process wait for the reply. So while a request waits here, we
+//! check now and then whether its process is being killed, and then reply at once. (Reads through
+//! the page cache do not need this: there the process waits for a page and can be killed at any
 //! time.)
 
 use std::fs;
 
-/// SIGKILL's place in the sets of pending signals of proc(5). A signal whose default action ends
-/// the process is turned into this one by the kernel when it is sent (signal(7)), unless the
-/// process handles it.
+/// SIGKILL's bit in the sets of pending signals of proc(5). The kernel turns a signal whose default
+/// action ends the process into SIGKILL when it is sent (signal(7)), unless the process handles it.
 const SIGKILL_BIT: u64 = 1 << (9 - 1);
 
-/// Who asked: a thread, by its number, or somebody whom we cannot see (of another process
-/// namespace, or the kernel itself).
+/// Checks whether the thread behind a request is being killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterruptProbe(Option<u32>);
+pub struct InterruptProbe {
+    thread: Option<u32>,
+}
 
 impl InterruptProbe {
-    /// Of a request's thread number; 0 says that we cannot see it.
+    /// A probe that never reports a kill: there is no thread, or it must not be interrupted.
+    pub const NONE: Self = Self { thread: None };
+
+    /// A probe for a request's thread id. 0 is a thread that we cannot see: it is in another
+    /// process namespace, or the kernel itself.
     pub fn new(thread: u32) -> Self {
-        Self((thread != 0).then_some(thread))
+        Self {
+            thread: (thread != 0).then_some(thread),
+        }
     }
 
-    /// Somebody who is not to be looked at.
-    pub const NONE: Self = Self(None);
-
-    /// Whether it is being killed, or gone. Reads two lines that the kernel makes up on the spot:
-    /// no disk is touched.
-    pub(super) fn is_being_killed(self) -> bool {
-        let Some(thread) = self.0 else { return false };
+    /// Whether the thread is being killed or gone. Reads `/proc`, so no disk is touched.
+    pub(super) fn is_killed(self) -> bool {
+        let Some(thread) = self.thread else {
+            return false;
+        };
         match fs::read_to_string(format!("/proc/{thread}/status")) {
-            Ok(status) => pends(&status),
+            Ok(status) => has_pending_kill(&status),
             Err(error) => error.kind() == std::io::ErrorKind::NotFound,
         }
     }
 }
 
-fn pends(status: &str) -> bool {
+fn has_pending_kill(status: &str) -> bool {
     let pending = status.lines().filter_map(|line| {
         line.strip_prefix("SigPnd:")
             .or(line.strip_prefix("ShdPnd:"))
@@ -55,26 +58,35 @@ mod tests {
     use super::*;
 
     #[test]
-    fn somebody_who_is_being_killed_is_told_from_others() {
+    fn only_a_pending_sigkill_counts_as_being_killed() {
         let status = |own, shared| {
             format!("Name:\tcat\nSigQ:\t0/1\nSigPnd:\t{own}\nShdPnd:\t{shared}\nSigBlk:\t0\n")
         };
-        assert!(!pends(&status("0000000000000000", "0000000000000000")));
+        assert!(!has_pending_kill(&status(
+            "0000000000000000",
+            "0000000000000000"
+        )));
         assert!(
-            !pends(&status("0000000000000002", "0000000000004000")),
+            !has_pending_kill(&status("0000000000000002", "0000000000004000")),
             "signals that are handled or blocked"
         );
-        assert!(pends(&status("0000000000000100", "0000000000000000")));
-        assert!(pends(&status("0000000000000000", "0000000000000100")));
+        assert!(has_pending_kill(&status(
+            "0000000000000100",
+            "0000000000000000"
+        )));
+        assert!(has_pending_kill(&status(
+            "0000000000000000",
+            "0000000000000100"
+        )));
     }
 
     #[test]
-    fn we_live_and_the_unknown_are_taken_to_live() {
-        assert!(!InterruptProbe::new(std::process::id()).is_being_killed());
-        assert!(!InterruptProbe::new(0).is_being_killed());
+    fn a_running_or_unknown_thread_is_not_killed_and_a_missing_one_is() {
+        assert!(!InterruptProbe::new(std::process::id()).is_killed());
+        assert!(!InterruptProbe::new(0).is_killed());
         assert!(
-            InterruptProbe::new(u32::MAX).is_being_killed(),
-            "nobody has this number"
+            InterruptProbe::new(u32::MAX).is_killed(),
+            "no thread has this id"
         );
     }
 }

@@ -1,190 +1,173 @@
-//! *The desk*: which files are open, which are on their way back, and which are just being hollowed
-//! out. The last excludes the first.
+//! The registry of files that are open, being fetched, or being evicted. A file that is open is not
+//! evicted, and a file that is being evicted is not opened.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
-use super::file_fetch::Fetch;
-use super::{FetchOptions, locked};
+use parking_lot::{Condvar, Mutex};
+
+use super::file_fetch::FileFetch;
+use super::options::FetchOptions;
 use crate::journal::FileId;
 use crate::spool::Placeholder;
 
-/// Photos in trouble that are remembered; of more, `status` would tell nobody anything.
-const TROUBLES_MAX: usize = 100;
-
-/// All that is open.
+/// The registry of open files.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    manner: FetchOptions,
-    files: Mutex<Files>,
-    /// Rings when a file is not being hollowed out any more.
-    done: Condvar,
-    troubles: Mutex<BTreeMap<FileId, String>>,
+pub(super) struct OpenFiles {
+    options: FetchOptions,
+    table: Mutex<Table>,
+    /// Notified when an eviction has ended.
+    eviction_ended: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct Files {
-    open: HashMap<FileId, usize>,
-    fetches: HashMap<FileId, Weak<Fetch>>,
-    hollowing: HashSet<FileId>,
+struct Table {
+    open_counts: HashMap<FileId, usize>,
+    fetches: HashMap<FileId, Weak<FileFetch>>,
+    evicting: HashSet<FileId>,
 }
 
-/// One opening of a file; its end when dropped.
+/// One open of a file: while it exists, the file is not evicted.
 #[derive(Debug)]
-pub(super) struct Presence {
-    desk: Arc<Desk>,
+pub(super) struct Residency {
+    files: Arc<OpenFiles>,
     id: FileId,
 }
 
-/// The right to hollow a file out: nobody opens it before this is dropped.
+/// The right to evict a file: while it exists, opening the file waits.
 #[derive(Debug)]
-pub(super) struct Hollowing {
-    desk: Arc<Desk>,
+pub(super) struct EvictGuard {
+    files: Arc<OpenFiles>,
     id: FileId,
 }
 
-impl Desk {
-    pub(super) fn new(manner: FetchOptions) -> Self {
+impl OpenFiles {
+    pub(super) fn new(options: FetchOptions) -> Self {
         Self {
-            manner,
+            options,
             ..Self::default()
         }
     }
 
-    /// Notes that the file is open; answers its fetch if bytes of it are missing.
+    /// Registers an open of a file, with its fetch if bytes of it are missing. Waits while the file
+    /// is being evicted.
     pub(super) fn open(
         self: &Arc<Self>,
         id: FileId,
         file: &File,
-    ) -> io::Result<(Presence, Option<Arc<Fetch>>)> {
-        let being_hollowed = |files: &mut Files| files.hollowing.contains(&id);
-        let mut files = self
-            .done
-            .wait_while(locked(&self.files), being_hollowed)
-            .unwrap_or_else(PoisonError::into_inner);
-        let fetch = self.join(&mut files, id, file)?;
-        *files.open.entry(id).or_default() += 1;
-        Ok((
-            Presence {
-                desk: Arc::clone(self),
-                id,
-            },
-            fetch,
-        ))
+    ) -> io::Result<(Residency, Option<Arc<FileFetch>>)> {
+        let mut table = self.table.lock();
+        self.eviction_ended
+            .wait_while(&mut table, |table| table.evicting.contains(&id));
+        let fetch = self.join_fetch(&mut table, id, file)?;
+        *table.open_counts.entry(id).or_default() += 1;
+        drop(table);
+        Ok((self.residency(id), fetch))
     }
 
-    /// Notes that a file is open that was just made.
-    pub(super) fn made(self: &Arc<Self>, id: FileId) -> Presence {
-        *locked(&self.files).open.entry(id).or_default() += 1;
-        Presence {
-            desk: Arc::clone(self),
+    /// Registers an open of a file that was just created.
+    pub(super) fn open_created(self: &Arc<Self>, id: FileId) -> Residency {
+        *self.table.lock().open_counts.entry(id).or_default() += 1;
+        self.residency(id)
+    }
+
+    fn residency(self: &Arc<Self>, id: FileId) -> Residency {
+        Residency {
+            files: Arc::clone(self),
             id,
         }
     }
 
-    fn join(&self, files: &mut Files, id: FileId, file: &File) -> io::Result<Option<Arc<Fetch>>> {
-        if let Some(fetch) = files
-            .fetches
-            .get(&id)
-            .and_then(Weak::upgrade)
-            .filter(|fetch| fetch.is_live())
-        {
+    fn join_fetch(
+        &self,
+        table: &mut Table,
+        id: FileId,
+        file: &File,
+    ) -> io::Result<Option<Arc<FileFetch>>> {
+        if let Some(fetch) = table.fetch_of(id) {
             return Ok(Some(fetch));
         }
         let Some(placeholder) = Placeholder::of(file)? else {
             return Ok(None);
         };
-        let fetch = Arc::new(Fetch::new(id, file, placeholder, &self.manner)?);
-        files.fetches.retain(|_, fetch| fetch.strong_count() > 0);
-        files.fetches.insert(id, Arc::downgrade(&fetch));
+        let fetch = Arc::new(FileFetch::new(id, file, placeholder, &self.options)?);
+        table.fetches.retain(|_, fetch| fetch.strong_count() > 0);
+        table.fetches.insert(id, Arc::downgrade(&fetch));
         Ok(Some(fetch))
     }
 
-    /// The fetch of a file that is still a placeholder, if somebody has it open.
-    pub(super) fn fetch_of(&self, id: FileId) -> Option<Arc<Fetch>> {
-        let files = locked(&self.files);
-        // Asked for every `stat`: almost always there is no fetch at all.
-        if files.fetches.is_empty() {
-            return None;
-        }
-        files
-            .fetches
-            .get(&id)
-            .and_then(Weak::upgrade)
-            .filter(|fetch| fetch.is_live())
+    /// The fetch of a file that is open and still a placeholder.
+    pub(super) fn fetch_of(&self, id: FileId) -> Option<Arc<FileFetch>> {
+        self.table.lock().fetch_of(id)
     }
 
-    /// How many photos are being fetched.
+    /// How many files are being fetched.
     pub(super) fn fetching(&self) -> usize {
-        let fetches: Vec<_> = locked(&self.files)
+        let fetches: Vec<_> = self
+            .table
+            .lock()
             .fetches
             .values()
             .filter_map(Weak::upgrade)
             .collect();
-        fetches.iter().filter(|fetch| fetch.is_at_work()).count()
+        fetches.iter().filter(|fetch| fetch.is_running()).count()
     }
 
-    /// The right to hollow a file out; nothing if it is open, or somebody has it already.
-    pub(super) fn hollow(self: &Arc<Self>, id: FileId) -> Option<Hollowing> {
-        let mut files = locked(&self.files);
-        let in_use = files.open.contains_key(&id)
-            || files.fetches.get(&id).and_then(Weak::upgrade).is_some();
-        (!in_use && files.hollowing.insert(id)).then(|| Hollowing {
-            desk: Arc::clone(self),
+    /// Begins to evict a file; nothing if it is open, being fetched, or being evicted already.
+    pub(super) fn begin_evict(self: &Arc<Self>, id: FileId) -> Option<EvictGuard> {
+        let mut table = self.table.lock();
+        let in_use = table.open_counts.contains_key(&id)
+            || table.fetches.get(&id).and_then(Weak::upgrade).is_some();
+        (!in_use && table.evicting.insert(id)).then(|| EvictGuard {
+            files: Arc::clone(self),
             id,
         })
     }
+}
 
-    pub(super) fn note_trouble(&self, id: FileId, why: String) {
-        let mut troubles = locked(&self.troubles);
-        if troubles.len() < TROUBLES_MAX || troubles.contains_key(&id) {
-            troubles.insert(id, why);
+impl Table {
+    fn fetch_of(&self, id: FileId) -> Option<Arc<FileFetch>> {
+        // Asked at every `stat`: almost always there is no fetch at all.
+        if self.fetches.is_empty() {
+            return None;
         }
-    }
-    pub(super) fn forget_trouble(&self, id: FileId) {
-        locked(&self.troubles).remove(&id);
-    }
-    pub(super) fn trouble(&self, id: FileId) -> Option<String> {
-        locked(&self.troubles).get(&id).cloned()
-    }
-    pub(super) fn troubles(&self) -> Vec<(FileId, String)> {
-        locked(&self.troubles)
-            .iter()
-            .map(|(id, why)| (*id, why.clone()))
-            .collect()
+        self.fetches
+            .get(&id)
+            .and_then(Weak::upgrade)
+            .filter(|fetch| fetch.is_placeholder())
     }
 }
 
-impl Presence {
+impl Residency {
     pub(super) const fn id(&self) -> FileId {
         self.id
     }
 }
 
-impl Drop for Presence {
+impl Drop for Residency {
     fn drop(&mut self) {
-        let mut files = locked(&self.desk.files);
-        if let Some(count) = files.open.get_mut(&self.id) {
+        let mut table = self.files.table.lock();
+        if let Some(count) = table.open_counts.get_mut(&self.id) {
             *count -= 1;
             if *count == 0 {
-                files.open.remove(&self.id);
+                table.open_counts.remove(&self.id);
             }
         }
-        if files
+        if table
             .fetches
             .get(&self.id)
             .is_some_and(|fetch| fetch.strong_count() == 0)
         {
-            files.fetches.remove(&self.id);
+            table.fetches.remove(&self.id);
         }
     }
 }
 
-impl Drop for Hollowing {
+impl Drop for EvictGuard {
     fn drop(&mut self) {
-        locked(&self.desk.files).hollowing.remove(&self.id);
-        self.desk.done.notify_all();
+        self.files.table.lock().evicting.remove(&self.id);
+        self.files.eviction_ended.notify_all();
     }
 }

@@ -1,155 +1,154 @@
-//! *Pinned*: what its owner wants to have on this disk is fetched without anybody reading it.
+//! Fetches pinned files without a reader.
 //!
-//! Looked for at the start and when something is pinned; what comes from other devices into a
-//! pinned folder is told by the mount. Where nothing was ever pinned no file is looked at. While
-//! the server is away it is tried again, ever less often.
+//! Pinned files are searched for at the start and when something is pinned; the mount reports the
+//! placeholders that other devices add to a pinned folder. Where nothing was ever pinned, no file
+//! is examined. While the server is away, the search is repeated with a growing delay.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::stream::{StreamExt as _, iter};
 use heirloom_protocol::LibraryPath;
+use heirloom_support::backoff::Backoff;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::downloader::Downloader;
 use super::error::FetchError;
-use super::fetch_wait::Wanted;
-use super::{Fetcher, Inside, InterruptProbe, locked};
+use super::fetch_wait::{Wanted, wait_for};
+use super::interrupt::InterruptProbe;
+use super::open_files::OpenFiles;
+use super::open_guard::OpenGuard;
 use crate::background::run_blocking;
-use crate::journal::{Amount, FileId, FileState, JournalError};
-use crate::remote::Backoff;
-use crate::spool::SpoolError;
+use crate::journal::{Amount, FileId, FileState, Journal, JournalError};
+use crate::spool::{Spool, SpoolError};
 
-/// Photos fetched at a time: readers, who share the lanes with them, come in between.
-const AT_A_TIME: usize = 2;
-/// Records read at a time.
+/// Files fetched at a time. Readers share the request slots with them and come in between.
+const FILES_AT_A_TIME: usize = 2;
+/// Records of the journal read at a time.
 const PAGE: usize = 512;
-/// What another device sends comes in bursts; and the journal is to know of it first.
-const GATHERING: Duration = Duration::from_secs(1);
-/// Photos from other devices that are remembered one by one; of more, all are looked through.
-const NEWS_MAX: usize = 4096;
+/// Delay before new placeholders are fetched: they come in bursts, and the journal has to record
+/// them first.
+const BATCH_DELAY: Duration = Duration::from_secs(1);
+/// New placeholders that are remembered one by one; with more, all files are searched.
+const NEW_FILES_MAX: usize = 4096;
 
-/// A photo to fetch.
-type Pin = (FileId, LibraryPath);
+/// A pinned file to fetch.
+type PinnedFile = (FileId, LibraryPath);
 
-/// What is to be fetched for its pin.
-#[derive(Debug, Default)]
-pub(super) struct Pinned {
-    news: Mutex<News>,
-    bell: Notify,
-    left: Mutex<Amount>,
+/// Fetches pinned files.
+#[derive(Debug)]
+pub(super) struct PinFetcher {
+    spool: Spool,
+    journal: Arc<Journal>,
+    open_files: Arc<OpenFiles>,
+    downloader: Arc<Downloader>,
+    queue: Mutex<PinQueue>,
+    /// Notified when the queue has changed.
+    queued: Notify,
+    missing: Mutex<Amount>,
 }
 
-/// Where pinned photos may be that nobody looked for yet.
+/// Where pinned placeholders may be that were not fetched yet.
 #[derive(Debug, Default)]
-struct News {
-    these: Vec<Pin>,
-    others: Others,
+struct PinQueue {
+    new_files: Vec<PinnedFile>,
+    search: Search,
 }
 
-/// Whether there may be more than those that are known.
+/// Whether all files have to be searched for pinned placeholders.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Others {
+enum Search {
     #[default]
-    None,
-    Anywhere,
+    NotNeeded,
+    AllFiles,
 }
 
-/// How an attempt to fetch ended.
+/// How an attempt to fetch pinned files ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Attempt {
     Done,
-    /// It may go better later.
-    Later,
+    Retry,
 }
 
-impl Fetcher {
-    /// Fetches what is pinned and not here, from now on.
-    pub fn start_fetching_pinned(&self) {
-        self.inside.pinned.look_anywhere();
-        let (inside, stop) = (Arc::clone(&self.inside), self.inside.stop.clone());
-        self.inside.runtime.spawn(async move {
-            // Dropped half-way, what has come of a photo stays.
-            stop.run_until_cancelled_owned(inside.fetch_pinned()).await;
-        });
+impl PinFetcher {
+    pub(super) fn new(
+        spool: Spool,
+        journal: Arc<Journal>,
+        open_files: Arc<OpenFiles>,
+        downloader: Arc<Downloader>,
+    ) -> Self {
+        Self {
+            spool,
+            journal,
+            open_files,
+            downloader,
+            queue: Mutex::default(),
+            queued: Notify::new(),
+            missing: Mutex::default(),
+        }
     }
 
-    /// Pins a photo, or all that is and will be in a folder; what of it is not here is fetched.
-    /// Blocks.
-    pub fn pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
-        self.inside.spool.set_pin(path)?;
-        self.inside.pinned.look_anywhere();
+    /// Pinned files that are not here yet, as far as they were found.
+    pub(super) fn missing(&self) -> Amount {
+        *self.missing.lock()
+    }
+
+    /// Searches all files for pinned placeholders, soon.
+    pub(super) fn queue_search(&self) {
+        self.queue.lock().search = Search::AllFiles;
+        self.queued.notify_one();
+    }
+
+    /// Pins a file or a folder, and fetches what is missing. Blocks.
+    pub(super) fn pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
+        self.spool.set_pin(path)?;
+        self.queue_search();
         Ok(())
     }
 
-    /// A placeholder came from another device. Blocks.
-    pub fn placeholder_added(&self, id: FileId, path: &LibraryPath) {
+    /// A new placeholder exists; it is fetched if it is pinned. Blocks.
+    pub(super) fn placeholder_added(&self, id: FileId, path: &LibraryPath) {
         match self
-            .inside
             .spool
             .has_pins()
-            .and_then(|any| Ok(any && self.inside.spool.is_pinned(path)?))
+            .and_then(|any| Ok(any && self.spool.is_pinned(path)?))
         {
-            Ok(true) => self.inside.pinned.look_at(id, path),
+            Ok(true) => self.queue_file(id, path),
             Ok(false) => {}
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "whether it is pinned is unknown"
+                "could not read whether a new photo is pinned"
             ),
         }
     }
-}
 
-impl Pinned {
-    /// What is still to be fetched, as far as it was looked for.
-    pub(super) fn left(&self) -> Amount {
-        *locked(&self.left)
-    }
-
-    fn look_anywhere(&self) {
-        locked(&self.news).others = Others::Anywhere;
-        self.bell.notify_one();
-    }
-
-    fn look_at(&self, id: FileId, path: &LibraryPath) {
-        let mut news = locked(&self.news);
-        if news.these.len() < NEWS_MAX {
-            news.these.push((id, path.clone()));
+    fn queue_file(&self, id: FileId, path: &LibraryPath) {
+        let mut queue = self.queue.lock();
+        if queue.new_files.len() < NEW_FILES_MAX {
+            queue.new_files.push((id, path.clone()));
         } else {
-            news.others = Others::Anywhere;
+            queue.search = Search::AllFiles;
         }
-        drop(news);
-        self.bell.notify_one();
+        drop(queue);
+        self.queued.notify_one();
     }
 
-    fn take(&self) -> News {
-        std::mem::take(&mut locked(&self.news))
-    }
-
-    fn fetched(&self, bytes: u64) {
-        let mut left = locked(&self.left);
-        left.files = left.files.saturating_sub(1);
-        left.bytes = left.bytes.saturating_sub(bytes);
-    }
-}
-
-impl Attempt {
-    fn and(self, other: Self) -> Self {
-        if self == Self::Later { self } else { other }
-    }
-}
-
-impl Inside {
-    async fn fetch_pinned(self: Arc<Self>) {
+    /// Fetches what is queued. Cancel safe: the bytes that have arrived stay.
+    pub(super) async fn run(self: Arc<Self>) {
         let mut backoff = Backoff::default();
         loop {
-            self.pinned.bell.notified().await;
-            sleep(GATHERING).await;
-            let News { these, others } = self.pinned.take();
-            let told = self.fetch_all(these).await;
-            let attempt = match others {
-                Others::Anywhere => self.fetch_anywhere().await.map(|found| found.and(told)),
-                Others::None => Ok(told),
+            self.queued.notified().await;
+            sleep(BATCH_DELAY).await;
+            let PinQueue { new_files, search } = std::mem::take(&mut *self.queue.lock());
+            let fetched = self.fetch_files(new_files).await;
+            let attempt = match search {
+                Search::AllFiles => self
+                    .search_and_fetch()
+                    .await
+                    .map(|found| found.and(fetched)),
+                Search::NotNeeded => Ok(fetched),
             };
             match attempt {
                 Ok(Attempt::Done) => backoff.succeeded(),
@@ -157,75 +156,70 @@ impl Inside {
                     if let Err(error) = other {
                         tracing::warn!(
                             error = &error as &dyn std::error::Error,
-                            "what is pinned cannot be looked for"
+                            "could not search for pinned photos"
                         );
                     }
                     sleep(backoff.failed(None)).await;
-                    self.pinned.look_anywhere();
+                    self.queue_search();
                 }
             }
         }
     }
 
-    /// Counts first, so that `status` can say how much is left.
-    async fn fetch_anywhere(self: &Arc<Self>) -> Result<Attempt, JournalError> {
-        let (mut left, mut after) = (Amount::default(), None);
-        while let Some((last, pins)) = self.pinned_page(after).await? {
+    /// Fetches all pinned placeholders. Counts them first, so that `status` can show how much is
+    /// missing.
+    async fn search_and_fetch(self: &Arc<Self>) -> Result<Attempt, JournalError> {
+        let (mut missing, mut after) = (Amount::default(), None);
+        while let Some((last, files)) = self.pinned_page(after).await? {
             after = Some(last);
-            left.files += pins.len() as u64;
-            left.bytes += pins.iter().map(|(_, size)| size).sum::<u64>();
-            *locked(&self.pinned.left) = left;
+            missing.files += files.len() as u64;
+            missing.bytes += files.iter().map(|(_, size)| size).sum::<u64>();
+            *self.missing.lock() = missing;
         }
-        *locked(&self.pinned.left) = left;
+        *self.missing.lock() = missing;
         let (mut attempt, mut after) = (Attempt::Done, None);
-        while left.files > 0
-            && let Some((last, pins)) = self.pinned_page(after).await?
+        while missing.files > 0
+            && let Some((last, files)) = self.pinned_page(after).await?
         {
             after = Some(last);
-            attempt = self
-                .fetch_all(pins.into_iter().map(|(pin, _)| pin).collect())
-                .await
-                .and(attempt);
+            let files = files.into_iter().map(|(file, _)| file).collect();
+            attempt = self.fetch_files(files).await.and(attempt);
         }
         Ok(attempt)
     }
 
-    /// The pinned placeholders of one page of the journal with their sizes, and where the next page
-    /// begins; nothing at the end.
+    /// The pinned placeholders among the files of the journal that follow `after`, with their
+    /// sizes, and where the next page begins; nothing at the end.
     async fn pinned_page(
         self: &Arc<Self>,
         after: Option<FileId>,
-    ) -> Result<Option<(FileId, Vec<(Pin, u64)>)>, JournalError> {
-        let inside = Arc::clone(self);
+    ) -> Result<Option<(FileId, Vec<(PinnedFile, u64)>)>, JournalError> {
+        let fetcher = Arc::clone(self);
         run_blocking(move || {
-            if !inside.spool.has_pins().unwrap_or(true) {
+            if !fetcher.spool.has_pins().unwrap_or(true) {
                 return Ok(None);
             }
-            let page = inside.journal.files_after(after, PAGE)?;
+            let page = fetcher.journal.files_after(after, PAGE)?;
             let Some((last, _)) = page.last() else {
                 return Ok(None);
             };
             let last = *last;
-            let absent = page
+            let placeholders = page
                 .into_iter()
                 .filter(|(_, record)| matches!(record.state, FileState::Placeholder { .. }));
-            // What cannot be looked at, reading will tell.
-            let pinned =
-                absent.filter(|(_, record)| inside.spool.is_pinned(&record.path).unwrap_or(false));
-            Ok(Some((
-                last,
-                pinned
-                    .map(|(id, record)| ((id, record.path), record.stamp.size))
-                    .collect(),
-            )))
+            // A file that cannot be examined is reported when it is read.
+            let pinned = placeholders
+                .filter(|(_, record)| fetcher.spool.is_pinned(&record.path).unwrap_or(false));
+            let with_size = pinned.map(|(id, record)| ((id, record.path), record.stamp.size));
+            Ok(Some((last, with_size.collect())))
         })
         .await
     }
 
-    async fn fetch_all(self: &Arc<Self>, pins: Vec<Pin>) -> Attempt {
-        let mut attempts = iter(pins)
-            .map(|pin| self.fetch_pin(pin))
-            .buffer_unordered(AT_A_TIME);
+    async fn fetch_files(self: &Arc<Self>, files: Vec<PinnedFile>) -> Attempt {
+        let mut attempts = iter(files)
+            .map(|file| self.fetch_file(file))
+            .buffer_unordered(FILES_AT_A_TIME);
         let mut outcome = Attempt::Done;
         while let Some(attempt) = attempts.next().await {
             outcome = attempt.and(outcome);
@@ -233,62 +227,65 @@ impl Inside {
         outcome
     }
 
-    /// Whoever waited says in the log, and to `status`, what was in the way.
-    async fn fetch_pin(self: &Arc<Self>, (id, path): Pin) -> Attempt {
-        let fetcher = Fetcher {
-            inside: Arc::clone(self),
-        };
-        let opened = run_blocking(move || {
-            // Fetched before the journal knows of it, it would be called a placeholder there
-            // afterwards.
-            if !fetcher
-                .inside
-                .journal
-                .file(id)
-                .is_ok_and(|known| known.is_some())
-            {
-                return Ok(None);
-            }
-            let file = fetcher.inside.spool.open_read(&path)?;
-            fetcher
-                .register_open(id, &file)
-                .map(Some)
-                .map_err(|source| SpoolError::of("look at", &path, source))
-        });
-        let opened = match opened.await {
-            Ok(Some(opened)) => opened,
-            Ok(None) => return Attempt::Later,
-            // Renamed or removed meanwhile. Under another name it is found by the next look.
+    /// Fetches one file. `wait_for` reports a failure in the log and in `status`.
+    async fn fetch_file(self: &Arc<Self>, (id, path): PinnedFile) -> Attempt {
+        let fetcher = Arc::clone(self);
+        let guard = match run_blocking(move || fetcher.open(id, &path)).await {
+            Ok(Some(guard)) => guard,
+            Ok(None) => return Attempt::Retry,
+            // Renamed or removed meanwhile. The next search finds it under its new name.
             Err(error) if error.is_missing() => return Attempt::Done,
             Err(error) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
-                    "a pinned photo cannot be fetched"
+                    "could not open a pinned photo to fetch it"
                 );
-                return Attempt::Later;
+                return Attempt::Retry;
             }
         };
-        let Some(absent) = opened.placeholder() else {
+        let Some(placeholder) = guard.placeholder() else {
             return Attempt::Done;
         };
-        let size = absent.fetch.stamp().size;
-        match self
-            .hold(&absent.fetch, Wanted::Whole, InterruptProbe::NONE)
-            .await
-        {
+        let (fetch, interrupt) = (placeholder.file_fetch(), InterruptProbe::NONE);
+        let size = fetch.stamp().size;
+        match wait_for(&self.downloader, fetch, Wanted::WholeFile, interrupt).await {
             Ok(()) => {
-                self.pinned.fetched(size);
+                self.subtract_missing(size);
                 Attempt::Done
             }
-            Err(error) => after_failure(&error),
+            Err(error) => Attempt::after(&error),
         }
+    }
+
+    /// Opens a file; nothing if the journal has no record of it yet: a file that is fetched before
+    /// it is recorded would be recorded as a placeholder afterwards.
+    fn open(&self, id: FileId, path: &LibraryPath) -> Result<Option<OpenGuard>, SpoolError> {
+        if !self.journal.file(id).is_ok_and(|record| record.is_some()) {
+            return Ok(None);
+        }
+        let file = self.spool.read(path)?;
+        OpenGuard::open(&self.open_files, &self.downloader, id, &file)
+            .map(Some)
+            .map_err(|source| SpoolError::of("read", path, source))
+    }
+
+    fn subtract_missing(&self, bytes: u64) {
+        let mut missing = self.missing.lock();
+        missing.files = missing.files.saturating_sub(1);
+        missing.bytes = missing.bytes.saturating_sub(bytes);
     }
 }
 
-fn after_failure(error: &FetchError) -> Attempt {
-    if error.is_transient() {
-        Attempt::Later
-    } else {
-        Attempt::Done
+impl Attempt {
+    fn after(error: &FetchError) -> Self {
+        if error.is_transient() {
+            Self::Retry
+        } else {
+            Self::Done
+        }
+    }
+
+    fn and(self, other: Self) -> Self {
+        if self == Self::Retry { self } else { other }
     }
 }

@@ -1,29 +1,33 @@
-//! The room against a server that can fail in every way, on a real disk with a real journal.
+//! Fetching and eviction against a server that can fail in every way, on a real disk with a real
+//! journal.
 
+mod eviction;
 mod failures;
 mod fetching;
-mod eviction;
 
+use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use heirloom_protocol::{Fingerprint, LibraryPath};
-use tokio::sync::oneshot;
+use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
 
 use super::*;
-use crate::journal::{FileRecord, FileState};
+use crate::journal::{FileId, FileRecord, FileState, Journal, Stamp};
+use crate::remote::Remote;
 use crate::remote::fake::FakeServer;
-use crate::spool::{Access, Durability, OpenOptions, Placeholder};
+use crate::spool::{Access, Durability, Opening, Placeholder, Spool};
 
 const TIME_NS: i64 = 1_600_000_000_000_000_007;
-/// So long a reader waits in these tests while nothing comes.
-const SHORT: Duration = Duration::from_millis(600);
-/// What must happen happens within this.
-const SURELY: Duration = Duration::from_secs(20);
+/// The read timeout of most tests.
+const READ_TIMEOUT_SHORT: Duration = Duration::from_millis(600);
+/// Whatever must happen has happened by then.
+const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A server, and a device with nothing but placeholders.
-struct House {
+/// A device with placeholders, and its server.
+struct Device {
     server: FakeServer,
     fetcher: Fetcher,
     spool: Spool,
@@ -41,17 +45,17 @@ fn photo(length: usize) -> Vec<u8> {
     (0..length).map(|_| random.u8(1..)).collect()
 }
 
-impl House {
+impl Device {
     async fn new() -> Self {
-        Self::with_patience(SHORT).await
+        Self::with_read_timeout(READ_TIMEOUT_SHORT).await
     }
 
-    async fn with_patience(patience: Duration) -> Self {
+    async fn with_read_timeout(read_timeout: Duration) -> Self {
         let home = tempfile::tempdir().unwrap();
         let server = FakeServer::start().await;
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());
-        let fetcher = fetcher(&server, &spool, &journal, patience);
+        let fetcher = fetcher(&server, &spool, &journal, read_timeout);
         Self {
             server,
             fetcher,
@@ -61,14 +65,14 @@ impl House {
         }
     }
 
-    /// The client again, after a crash: nothing is left but what is on the disk.
-    fn start_again(&mut self) {
+    /// Starts the client again, as after a crash: only what is on the disk is left.
+    fn restart(&mut self) {
         self.fetcher.stop();
-        self.fetcher = fetcher(&self.server, &self.spool, &self.journal, SHORT);
+        self.fetcher = fetcher(&self.server, &self.spool, &self.journal, READ_TIMEOUT_SHORT);
     }
 
-    /// A photo that the server has, and the device only in name.
-    fn absent(&self, name: &str, content: &[u8]) -> FileId {
+    /// Adds a photo that only the server has.
+    fn add_placeholder(&self, name: &str, content: &[u8]) -> FileId {
         let fingerprint = Fingerprint::of(content);
         self.server
             .state()
@@ -91,8 +95,8 @@ impl House {
         id
     }
 
-    /// A photo that both have.
-    fn backed_up(&self, name: &str, content: &[u8]) -> FileId {
+    /// Adds a photo that both have.
+    fn add_backed_up(&self, name: &str, content: &[u8]) -> FileId {
         let fingerprint = Fingerprint::of(content);
         self.server
             .state()
@@ -118,10 +122,10 @@ impl House {
         (self.fetcher.register_open(id, &file).unwrap(), file)
     }
 
-    /// Reads as the mount does: at once what is here, and what is not when it has come.
+    /// Reads as the mount does: fetches what is missing, then reads from the file.
     async fn read(&self, name: &str, offset: u64, length: usize) -> Result<Vec<u8>, FetchError> {
-        let (opened, file) = self.open(name);
-        read(&opened, &file, offset, length).await
+        let (guard, file) = self.open(name);
+        read(&guard, &file, offset, length).await
     }
 
     fn state(&self, id: FileId) -> FileState {
@@ -132,17 +136,17 @@ impl House {
         self.spool.placeholder(&path(name)).unwrap()
     }
 
-    /// Bytes of images that the server was asked for, by its own count of requests for parts.
-    fn parts_asked(&self) -> usize {
+    /// Requests for ranges of images that the server has counted.
+    fn range_requests(&self) -> usize {
         self.server.state().count("GET /v1/images/")
     }
 
     async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
-        let end = tokio::time::Instant::now() + SURELY;
+        let end = tokio::time::Instant::now() + DEADLINE;
         while !done(self) {
             assert!(
                 tokio::time::Instant::now() < end,
-                "waited in vain for {what}"
+                "timed out waiting for {what}"
             );
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -158,10 +162,10 @@ fn fetcher(
     server: &FakeServer,
     spool: &Spool,
     journal: &Arc<Journal>,
-    patience: Duration,
+    read_timeout: Duration,
 ) -> Fetcher {
-    let manner = FetchOptions {
-        read_timeout: patience,
+    let options = FetchOptions {
+        read_timeout,
         ..FetchOptions::default()
     };
     let remote = Remote::new(&server.login()).unwrap();
@@ -170,31 +174,33 @@ fn fetcher(
         spool.clone(),
         Arc::clone(journal),
         remote,
-        manner,
+        options,
     )
 }
 
 async fn read(
-    opened: &OpenGuard,
+    guard: &OpenGuard,
     file: &File,
     offset: u64,
     length: usize,
 ) -> Result<Vec<u8>, FetchError> {
-    if let Some(absent) = opened.placeholder() {
-        let (tell, told) = oneshot::channel();
-        absent.fetch(offset, length as u64, InterruptProbe::NONE, |outcome| {
-            tell.send(outcome).unwrap();
+    if let Some(placeholder) = guard.placeholder() {
+        let (sender, receiver) = oneshot::channel();
+        placeholder.fetch(offset, length as u64, InterruptProbe::NONE, |outcome| {
+            sender.send(outcome).unwrap();
         });
-        told.await.unwrap()?;
+        receiver.await.unwrap()?;
     }
     let mut bytes = vec![0; length];
     file.read_exact_at(&mut bytes, offset).unwrap();
     Ok(bytes)
 }
 
-async fn whole(opened: &OpenGuard) -> Result<(), FetchError> {
-    let (tell, told) = oneshot::channel();
-    let absent = opened.placeholder().expect("it was a placeholder");
-    absent.fetch_all(InterruptProbe::NONE, |outcome| tell.send(outcome).unwrap());
-    told.await.unwrap()
+async fn whole(guard: &OpenGuard) -> Result<(), FetchError> {
+    let (sender, receiver) = oneshot::channel();
+    let placeholder = guard.placeholder().expect("it was a placeholder");
+    placeholder.fetch_all(InterruptProbe::NONE, |outcome| {
+        sender.send(outcome).unwrap()
+    });
+    receiver.await.unwrap()
 }

@@ -1,70 +1,51 @@
-//! *Sealing*: a photo whose bytes are all here is read once more; only if its SHA-256 is the
-//! fingerprint is it an ordinary file again.
-
-use std::sync::Arc;
+//! Verifies a fetched photo: its bytes are read from the disk once more, and the file becomes an
+//! ordinary one only if their SHA-256 is the fingerprint.
 
 use heirloom_crash::CrashPoint;
+use heirloom_support::error_chain::display_chain;
 
-use super::Inside;
-use super::file_fetch::Fetch;
-use crate::background::run_blocking;
-use crate::journal::{FileState, StateUpdate};
+use super::file_fetch::FileFetch;
+use super::recent_errors::RecentErrors;
+use crate::journal::{FileState, Journal, Restated};
 use crate::spool::fingerprint_of;
 
-impl Inside {
-    /// Everything was here already when somebody opened it: a crash came just before the end, or
-    /// the whole photo is a head.
-    pub(super) fn seal_if_all_is_here(self: &Arc<Self>, fetch: &Arc<Fetch>) {
-        if fetch.is_all_here() && fetch.want(None) {
-            self.start(fetch);
+/// Verifies a photo of which all bytes are here; whether it is an ordinary file now. Blocks.
+pub(super) fn verify(fetch: &FileFetch, journal: &Journal, errors: &RecentErrors) -> bool {
+    match fetch.finish(fingerprint_of) {
+        Ok(()) => {
+            let (image, bytes) = (fetch.fingerprint(), fetch.stamp().size);
+            tracing::info!(file = fetch.id().0, fingerprint = %image, bytes, "fetched");
+            errors.clear(fetch.id());
+            record_backed_up(fetch, journal);
+            true
         }
-    }
-
-    pub(super) async fn seal(self: &Arc<Self>, fetch: &Arc<Fetch>) {
-        let (inside, sealed) = (Arc::clone(self), Arc::clone(fetch));
-        run_blocking(move || inside.seal_here(&sealed)).await;
-    }
-
-    fn seal_here(&self, fetch: &Fetch) {
-        match fetch.conclude(fingerprint_of) {
-            Ok(()) => {
-                let (image, bytes) = (fetch.fingerprint(), fetch.stamp().size);
-                tracing::info!(file = fetch.id().0, fingerprint = %image, bytes, "fetched");
-                self.desk.forget_trouble(fetch.id());
-                self.enter(fetch);
-                self.fetched
-                    .send_modify(|count| *count = count.wrapping_add(1));
+        Err(error) => {
+            if error.is_reported() {
+                let why = display_chain(&error);
+                tracing::error!(file = fetch.id().0, why, "a fetched photo is not kept");
+                errors.record(fetch.id(), why);
             }
-            Err(error) => {
-                if error.is_trouble() {
-                    tracing::error!(
-                        file = fetch.id().0,
-                        why = error.chain(),
-                        "a fetched photo is not kept"
-                    );
-                    self.desk.note_trouble(fetch.id(), error.chain());
-                }
-            }
+            false
         }
     }
+}
 
-    /// The journal may say "placeholder" of a whole file for a while, never the other way round;
-    /// the next comparison finds it.
-    fn enter(&self, fetch: &Fetch) {
-        let fingerprint = fetch.fingerprint();
-        let restated = StateUpdate {
-            id: fetch.id(),
-            stamp: fetch.stamp(),
-            from: FileState::Placeholder { fingerprint },
-            to: FileState::BackedUp { fingerprint },
-        };
-        if let Err(error) = self.journal.update_state(vec![restated]) {
-            let error: &dyn std::error::Error = &error;
-            tracing::warn!(
-                error,
-                "the journal does not know yet that a photo was fetched"
-            );
-        }
-        heirloom_crash::reached(CrashPoint::FetchRecorded);
+/// The journal may call a complete file a placeholder for a while, never the other way round. If it
+/// cannot be updated now, the next reconciliation with the tree does it.
+fn record_backed_up(fetch: &FileFetch, journal: &Journal) {
+    let fingerprint = fetch.fingerprint();
+    let update = Restated {
+        id: fetch.id(),
+        stamp: fetch.stamp(),
+        from: FileState::Placeholder { fingerprint },
+        to: FileState::BackedUp { fingerprint },
+    };
+    if let Err(error) = journal.restate(vec![update]) {
+        let error: &dyn std::error::Error = &error;
+        tracing::warn!(
+            error,
+            "could not record in the journal that a photo was fetched"
+        );
     }
+    heirloom_crash::reached(CrashPoint::FetchRecorded);
 }

@@ -491,7 +491,7 @@ mod tests {
     }
 
     #[test]
-    fn what_another_device_removed_stays_unless_it_is_exactly_what_the_library_had() {
+    fn a_remote_removal_deletes_only_a_file_that_is_exactly_as_in_the_library() {
         let home = tempfile::tempdir().unwrap();
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());

@@ -128,7 +128,7 @@ fn start(journal: &Arc<Journal>, server: &FakeServer) -> Library {
 }
 
 #[tokio::test]
-async fn a_thousand_names_are_a_few_requests() {
+async fn a_thousand_names_take_a_few_requests() {
     let house = House::new().await;
     house.hold(0..1000);
     for number in 0..1000 {
@@ -143,7 +143,7 @@ async fn a_thousand_names_are_a_few_requests() {
 }
 
 #[tokio::test]
-async fn names_follow_in_the_order_in_which_they_changed() {
+async fn changes_of_names_are_sent_in_order() {
     let house = House::new().await;
     house.hold(0..4);
     house.send(vec![
@@ -170,7 +170,7 @@ async fn names_follow_in_the_order_in_which_they_changed() {
 }
 
 #[tokio::test]
-async fn a_name_that_another_device_changed_is_based_anew() {
+async fn a_change_that_conflicts_is_rebased_and_sent_again() {
     let house = House::new().await;
     house.hold(0..4);
     house.send(vec![put("a.jpg", 1), put("b.jpg", 1), put("c.jpg", 1)]);
@@ -201,7 +201,7 @@ async fn a_name_that_another_device_changed_is_based_anew() {
 }
 
 #[tokio::test]
-async fn a_photo_moved_after_another_device_removed_it_stands_at_its_new_name() {
+async fn a_photo_moved_after_another_device_removed_it_is_in_the_library_under_its_new_name() {
     let house = House::new().await;
     house.hold(1..2);
     house.backed_up(1, "a.jpg", 1);
@@ -226,7 +226,7 @@ async fn a_photo_moved_after_another_device_removed_it_stands_at_its_new_name() 
 }
 
 #[tokio::test]
-async fn two_devices_that_fight_for_a_name_do_not_fight_for_ever() {
+async fn a_change_that_keeps_conflicting_is_dropped_in_the_end() {
     let house = House::new().await;
     house.hold(0..2);
     for version in 1..=20 {
@@ -243,7 +243,7 @@ async fn two_devices_that_fight_for_a_name_do_not_fight_for_ever() {
 }
 
 #[tokio::test]
-async fn an_image_that_the_server_lost_is_promised_anew() {
+async fn an_image_that_the_server_lost_is_queued_for_upload_again() {
     let house = House::new().await;
     let mut requeued = house.library.requeued();
     house.backed_up(1, "a.jpg", 1);
@@ -263,7 +263,7 @@ async fn an_image_that_the_server_lost_is_promised_anew() {
 }
 
 #[tokio::test]
-async fn one_name_that_the_server_cannot_read_does_not_hold_up_the_others() {
+async fn a_name_that_the_server_rejects_does_not_block_the_others() {
     let house = House::new().await;
     house.hold(0..8);
     // The batch of eight, four, two and one: the first change is the bad one.
@@ -283,7 +283,7 @@ async fn one_name_that_the_server_cannot_read_does_not_hold_up_the_others() {
 }
 
 #[tokio::test]
-async fn names_outlive_an_absent_server_and_a_restart() {
+async fn queued_names_survive_an_outage_and_a_restart() {
     let mut house = House::new().await;
     house.hold(0..3);
     house.server.stop().await;

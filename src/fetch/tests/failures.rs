@@ -1,4 +1,4 @@
-//! What does not come, and what comes wrong.
+//! Failures: bytes that do not arrive, or are wrong.
 
 use heirloom_protocol::ErrorCode;
 
@@ -6,54 +6,54 @@ use super::*;
 use crate::remote::fake::Fault;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_waited_for_within_the_limit_and_status_says_why() {
-    let mut house = House::new().await;
+async fn a_read_with_the_server_away_fails_after_the_timeout_and_status_says_why() {
+    let mut device = Device::new().await;
     let content = photo(300_000);
-    let id = house.absent("a.jpg", &content);
-    house.server.stop().await;
+    let id = device.add_placeholder("a.jpg", &content);
+    device.server.stop().await;
     let begun = std::time::Instant::now();
-    let error = house.read("a.jpg", 0, 10).await.unwrap_err();
+    let error = device.read("a.jpg", 0, 10).await.unwrap_err();
     assert!(
-        matches!(&error, FetchError::Timeout { why: Some(why), .. } if why.contains("refused")),
+        matches!(&error, FetchError::Timeout { cause: Some(cause), .. } if cause.contains("refused")),
         "{error:?}"
     );
-    assert!(begun.elapsed() >= SHORT && begun.elapsed() < SURELY);
-    let troubles = house.fetcher.status().errors;
+    assert!(begun.elapsed() >= READ_TIMEOUT_SHORT && begun.elapsed() < DEADLINE);
+    let errors = device.fetcher.status().errors;
     assert!(
-        troubles.len() == 1 && troubles[0].0 == id && troubles[0].1.contains("refused"),
-        "{troubles:?}"
+        errors.len() == 1 && errors[0].0 == id && errors[0].1.contains("refused"),
+        "{errors:?}"
     );
-    house.server.start_again();
-    assert_eq!(house.read("a.jpg", 0, 10).await.unwrap(), content[..10]);
-    assert_eq!(house.fetcher.status().errors, []);
+    device.server.start_again();
+    assert_eq!(device.read("a.jpg", 0, 10).await.unwrap(), content[..10]);
+    assert_eq!(device.fetcher.status().errors, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_comes_back_in_time_is_not_noticed() {
-    let house = House::with_patience(SURELY).await;
+async fn a_read_survives_a_short_outage() {
+    let device = Device::with_read_timeout(DEADLINE).await;
     let content = photo(3_000_000);
-    house.absent("a.jpg", &content);
+    device.add_placeholder("a.jpg", &content);
     for _ in 0..2 {
-        house
+        device
             .server
             .fail("/images/", Fault::Problem(ErrorCode::Unavailable, None));
     }
-    house.server.fail("/images/", Fault::Cut);
-    assert_eq!(house.read("a.jpg", 0, 3_000_000).await.unwrap(), content);
+    device.server.fail("/images/", Fault::Cut);
+    assert_eq!(device.read("a.jpg", 0, 3_000_000).await.unwrap(), content);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_on_which_nothing_moves_ends_the_read_not_the_house() {
-    let house = House::new().await;
-    house.absent("a.jpg", &photo(300_000));
+async fn a_stalled_connection_fails_its_read_and_no_other() {
+    let device = Device::new().await;
+    device.add_placeholder("a.jpg", &photo(300_000));
     let other = photo(1000);
-    house.absent("b.jpg", &other);
-    house.server.fail("/images/", Fault::Stall);
-    let (opened, file) = house.open("a.jpg");
-    let stuck = read(&opened, &file, 0, 10);
-    let fine = house.read("b.jpg", 0, 1000);
+    device.add_placeholder("b.jpg", &other);
+    device.server.fail("/images/", Fault::Stall);
+    let (guard, file) = device.open("a.jpg");
+    let stuck = read(&guard, &file, 0, 10);
+    let fine = device.read("b.jpg", 0, 1000);
     let (stuck, fine) = tokio::join!(stuck, async {
-        tokio::time::sleep(SHORT / 10).await;
+        tokio::time::sleep(READ_TIMEOUT_SHORT / 10).await;
         fine.await
     });
     assert!(matches!(stuck.unwrap_err(), FetchError::Timeout { .. }));
@@ -61,68 +61,68 @@ async fn a_connection_on_which_nothing_moves_ends_the_read_not_the_house() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_that_are_not_the_photo_never_become_its_content() {
-    let house = House::new().await;
+async fn bytes_with_a_wrong_fingerprint_never_become_the_content() {
+    let device = Device::new().await;
     let content = photo(300_000);
-    let id = house.absent("a.jpg", &content);
+    let id = device.add_placeholder("a.jpg", &content);
     let fingerprint = Fingerprint::of(&content);
-    house
+    device
         .server
         .state()
         .images
         .insert(fingerprint, photo(300_001)[..300_000].to_vec());
-    let (opened, file) = house.open("a.jpg");
+    let (guard, file) = device.open("a.jpg");
     assert!(matches!(
-        whole(&opened).await.unwrap_err(),
+        whole(&guard).await.unwrap_err(),
         FetchError::Corrupt
     ));
-    let found = house
+    let found = device
         .placeholder("a.jpg")
         .expect("it is still a placeholder");
-    assert!(found.held.is_empty(), "nothing of it is believed");
+    assert!(found.held.is_empty(), "none of its bytes is trusted");
     assert_eq!(
         crate::spool::Metadata::of(&file).unwrap().blocks,
         0,
-        "nothing of it is kept"
+        "none of its bytes is kept"
     );
-    assert_eq!(house.state(id), FileState::Placeholder { fingerprint });
+    assert_eq!(device.state(id), FileState::Placeholder { fingerprint });
     assert!(
-        house.fetcher.status().errors[0]
+        device.fetcher.status().errors[0]
             .1
             .contains("not this photo")
     );
-    house
+    device
         .server
         .state()
         .images
         .insert(fingerprint, content.clone());
-    whole(&opened).await.unwrap();
-    assert_eq!(read(&opened, &file, 0, 300_000).await.unwrap(), content);
-    assert_eq!(house.fetcher.status().errors, []);
+    whole(&guard).await.unwrap();
+    assert_eq!(read(&guard, &file, 0, 300_000).await.unwrap(), content);
+    assert_eq!(device.fetcher.status().errors, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_photo_that_the_server_does_not_have_is_refused_at_once() {
-    let house = House::with_patience(SURELY).await;
+async fn a_photo_that_the_server_does_not_have_fails_at_once() {
+    let device = Device::with_read_timeout(DEADLINE).await;
     let content = photo(1000);
-    house.absent("a.jpg", &content);
-    house.server.state().images.clear();
+    device.add_placeholder("a.jpg", &content);
+    device.server.state().images.clear();
     let begun = std::time::Instant::now();
     assert!(matches!(
-        house.read("a.jpg", 0, 10).await.unwrap_err(),
+        device.read("a.jpg", 0, 10).await.unwrap_err(),
         FetchError::Refused(_)
     ));
-    assert!(begun.elapsed() < SURELY / 2);
+    assert!(begun.elapsed() < DEADLINE / 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_that_is_emptied_is_never_written_to_again() {
-    let house = House::with_patience(SURELY).await;
-    house.absent("a.jpg", &photo(8_000_000));
-    let (opened, file) = house.open("a.jpg");
-    read(&opened, &file, 100_000, 10).await.unwrap();
-    opened.placeholder().unwrap().discard().unwrap();
-    let writer = house
+async fn a_truncated_placeholder_is_never_filled() {
+    let device = Device::with_read_timeout(DEADLINE).await;
+    device.add_placeholder("a.jpg", &photo(8_000_000));
+    let (guard, file) = device.open("a.jpg");
+    read(&guard, &file, 100_000, 10).await.unwrap();
+    guard.placeholder().unwrap().discard().unwrap();
+    let writer = device
         .spool
         .open_file(
             &path("a.jpg"),
@@ -133,44 +133,44 @@ async fn a_file_that_is_emptied_is_never_written_to_again() {
         )
         .unwrap();
     writer.set_len(0).unwrap();
-    tokio::time::sleep(SHORT / 2).await;
+    tokio::time::sleep(READ_TIMEOUT_SHORT / 2).await;
     assert_eq!(writer.metadata().unwrap().len(), 0);
-    assert_eq!(house.placeholder("a.jpg"), None);
+    assert_eq!(device.placeholder("a.jpg"), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_who_is_being_killed_is_not_kept_waiting() {
-    let mut house = House::with_patience(SURELY).await;
-    house.absent("a.jpg", &photo(1000));
-    house.server.stop().await;
-    let (opened, _file) = house.open("a.jpg");
-    let (tell, told) = oneshot::channel();
+async fn a_killed_reader_does_not_wait() {
+    let mut device = Device::with_read_timeout(DEADLINE).await;
+    device.add_placeholder("a.jpg", &photo(1000));
+    device.server.stop().await;
+    let (guard, _file) = device.open("a.jpg");
+    let (sender, receiver) = oneshot::channel();
     // Nobody has this number: gone already.
-    opened
+    guard
         .placeholder()
         .unwrap()
         .fetch(0, 10, InterruptProbe::new(u32::MAX), |outcome| {
-            tell.send(outcome).unwrap();
+            sender.send(outcome).unwrap();
         });
     let begun = std::time::Instant::now();
-    assert!(matches!(told.await.unwrap(), Err(FetchError::Killed)));
-    assert!(begun.elapsed() < SURELY / 2);
+    assert!(matches!(receiver.await.unwrap(), Err(FetchError::Killed)));
+    assert!(begun.elapsed() < DEADLINE / 2);
     assert_eq!(
-        house.fetcher.status().errors,
+        device.fetcher.status().errors,
         [],
-        "that is nobody's trouble"
+        "that is not an error of the photo"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_the_mount_ends_every_wait() {
-    let mut house = House::with_patience(SURELY).await;
-    house.absent("a.jpg", &photo(1000));
-    house.server.stop().await;
-    let (opened, file) = house.open("a.jpg");
-    let fetcher = house.fetcher.clone();
-    let (outcome, ()) = tokio::join!(read(&opened, &file, 0, 10), async move {
-        tokio::time::sleep(SHORT / 10).await;
+async fn unmounting_ends_every_wait() {
+    let mut device = Device::with_read_timeout(DEADLINE).await;
+    device.add_placeholder("a.jpg", &photo(1000));
+    device.server.stop().await;
+    let (guard, file) = device.open("a.jpg");
+    let fetcher = device.fetcher.clone();
+    let (outcome, ()) = tokio::join!(read(&guard, &file, 0, 10), async move {
+        tokio::time::sleep(READ_TIMEOUT_SHORT / 10).await;
         fetcher.stop();
     });
     assert!(matches!(outcome.unwrap_err(), FetchError::Unmounting));
