@@ -1,192 +1,168 @@
-//! The library: the names of photos, as the server should know them (M11).
+//! The library: the names of photos on the server.
 //!
-//! Every change of a name goes into the journal's outbox first and from there to the server, in
-//! order and in batches; so a name outlives a crash as an image does. A change says which version
-//! it was based on. If another device was faster, the change is based anew and sent again: what
-//! stood there is in the server's trash.
+//! Every change of a name goes into the journal's outbox first, and from there to the server, in
+//! order and in batches; so a name survives a crash as an image does. A change says which version
+//! of the name it is based on. If another device was faster, the change is based on its version and
+//! sent again; the photo that it replaces is in the server's trash.
 //!
-//! The other way round, what other devices changed is followed and shown (`arrivals`).
+//! In the other direction, the change feed is followed, and changes of other devices are applied to
+//! the files here (`feed`, `apply`).
 
-mod requeue;
 mod feed;
-mod apply;
-mod change_batch;
-mod server_binding;
 mod outbox;
+mod apply;
 mod placeholder_store;
+mod change_batch;
+mod requeue;
+mod server_binding;
+#[cfg(test)]
+mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use heirloom_protocol::LibraryPath;
 use heirloom_protocol::message::Session;
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::StateDir;
-use crate::journal::{Journal, JournalError, NameChange};
+use crate::journal::{Journal, JournalError};
 use crate::remote::{Remote, RemoteError};
 use crate::spool::Spool;
 pub use feed::FeedStatus;
 pub use placeholder_store::PlaceholderStore;
 
-use feed::Arrivals;
-use outbox::{Bells, Following, Outbox};
-use server_binding::Bond;
+use feed::{FeedFollower, FeedSignals};
+use outbox::{FeedFlag, Outbox, OutboxSignals};
+use server_binding::ServerBinding;
 
-/// A handle to the running library. Cheap to clone.
+/// Keeps the names in the server's library and those in the mount in step. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Library {
     journal: Arc<Journal>,
-    bond: Arc<Bond>,
+    binding: Arc<ServerBinding>,
+    remote: Remote,
     wake: Arc<Notify>,
     stop: CancellationToken,
-    task: Arc<Mutex<Option<JoinHandle<()>>>>,
-    following: Arc<Mutex<Option<JoinHandle<()>>>>,
-    arrivals: Arc<Mutex<FeedStatus>>,
-    followed: Following,
-    remote: Remote,
-    requeue: watch::Sender<u64>,
+    outbox_task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    feed_task: Arc<Mutex<Option<JoinHandle<()>>>>,
+    feed_status: Arc<Mutex<FeedStatus>>,
+    feed_flag: FeedFlag,
+    requeued: watch::Sender<u64>,
     confirmed: watch::Receiver<u64>,
     sending: watch::Receiver<bool>,
 }
 
-/// Why the library could not go on.
+/// Why the library could not be synchronized.
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
-    /// The journal did not give or take something.
+    /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The server, or the way to it.
+    /// A request to the server failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
 }
 
 impl Library {
-    /// Starts the sender on this runtime. What was left in the outbox goes out first.
+    /// Starts sending on this runtime, beginning with what is left in the outbox.
     pub fn start(runtime: &tokio::runtime::Handle, journal: Arc<Journal>, remote: Remote) -> Self {
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let (requeue, (confirm, confirmed)) = (watch::Sender::new(0), watch::channel(0));
-        let (send, sending) = watch::channel(false);
-        let bells = Bells {
-            requeued: requeue.clone(),
-            confirmed: confirm,
-            sending: send,
-        };
-        let bond = Arc::new(Bond::new(Arc::clone(&journal), remote.clone()));
-        let (spoken_to, followed) = (remote.clone(), Following::default());
+        let requeued = watch::Sender::new(0);
+        let (confirmed_sender, confirmed) = watch::channel(0);
+        let (sending_sender, sending) = watch::channel(false);
+        let binding = Arc::new(ServerBinding::new(Arc::clone(&journal), remote.clone()));
+        let feed_flag = FeedFlag::default();
         let outbox = Outbox::new(
             Arc::clone(&journal),
-            Arc::clone(&bond),
-            remote,
+            Arc::clone(&binding),
+            remote.clone(),
             Arc::clone(&wake),
-            bells,
-            followed.clone(),
+            OutboxSignals {
+                requeued: requeued.clone(),
+                confirmed: confirmed_sender,
+                sending: sending_sender,
+            },
+            feed_flag.clone(),
         );
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
-            // Dropped half-way, a batch was carried out or not; it is sent again, and a change may
-            // be sent twice.
+            // When this is cancelled, it is unknown whether the server has applied a batch. The
+            // batch is sent again, and a change may be sent twice.
             stopped.run_until_cancelled_owned(outbox.run()).await;
         });
         Self {
             journal,
-            bond,
+            binding,
+            remote,
             wake,
             stop,
-            task: Arc::new(Mutex::new(Some(task))),
-            following: Arc::default(),
-            arrivals: Arc::default(),
-            followed,
-            remote: spoken_to,
-            requeue,
+            outbox_task: Arc::new(Mutex::new(Some(task))),
+            feed_task: Arc::default(),
+            feed_status: Arc::default(),
+            feed_flag,
+            requeued,
             confirmed,
             sending,
         }
     }
 
-    /// Keeps the key that the server signs receipts with, when it is first seen, in this directory.
-    /// To be called once, before anything asks for a session.
+    /// Keeps the server's receipt key in this directory when it is first seen. To be called once,
+    /// before the first session.
     pub fn set_receipt_key_dir(&self, state: StateDir) {
-        self.bond.set_receipt_key_dir(state);
+        self.binding.set_receipt_key_dir(state);
     }
 
-    /// Shows, from now on, what other devices change: on `shelf`, which stands over `spool`. To be
-    /// called once, on a runtime's thread.
-    pub fn follow_feed(&self, spool: Spool, shelf: impl PlaceholderStore) {
-        let rooms = (
-            Arc::clone(&self.journal),
-            Arc::clone(&self.bond),
-            self.remote.clone(),
+    /// Applies changes of other devices from now on, to `store`, whose files are in `spool`. To be
+    /// called once, on a thread of a runtime.
+    pub fn follow_feed(&self, spool: Spool, store: impl PlaceholderStore) {
+        let follower = FeedFollower::new(
+            (
+                Arc::clone(&self.journal),
+                Arc::clone(&self.binding),
+                self.remote.clone(),
+            ),
+            (spool, Box::new(store)),
+            FeedSignals {
+                confirmed: self.watch(),
+                sending: self.sending.clone(),
+                wake_outbox: Arc::clone(&self.wake),
+                requeued: self.requeued.clone(),
+            },
+            Arc::clone(&self.feed_status),
         );
-        let bells = feed::Bells {
-            outbox: self.watch(),
-            sending: self.sending.clone(),
-            wake_outbox: Arc::clone(&self.wake),
-            requeued: self.requeue.clone(),
-        };
-        let arrivals = Arrivals::new(
-            rooms,
-            (spool, Box::new(shelf)),
-            bells,
-            Arc::clone(&self.arrivals),
-        );
-        self.followed
-            .0
-            .store(true, std::sync::atomic::Ordering::Release);
+        self.feed_flag.0.store(true, Ordering::Release);
         let stopped = self.stop.clone();
         let task = tokio::spawn(async move {
-            // Dropped half-way, a page is shown again.
-            stopped.run_until_cancelled_owned(arrivals.run()).await;
+            // When this is cancelled, a page is applied again.
+            stopped.run_until_cancelled_owned(follower.run()).await;
         });
-        *self
-            .following
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Some(task);
+        *self.feed_task.lock() = Some(task);
     }
 
-    /// How far the names of the library are shown here.
+    /// Progress of the change feed.
     pub fn feed_status(&self) -> FeedStatus {
-        *self.arrivals.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.feed_status.lock()
     }
 
-    /// A photo moved in the mount. Durable in the outbox when it returns. Blocks on the disk, not
-    /// on the network.
-    pub fn moved(&self, from: &LibraryPath, to: &LibraryPath) -> Result<(), JournalError> {
-        self.queue(NameChange::Move {
-            from: from.clone(),
-            to: to.clone(),
-        })
-    }
-
-    /// A photo was removed in the mount: to the server's trash. Durable in the outbox when it
-    /// returns.
-    pub fn removed(&self, path: &LibraryPath) -> Result<(), JournalError> {
-        self.queue(NameChange::Remove { path: path.clone() })
-    }
-
-    fn queue(&self, change: NameChange) -> Result<(), JournalError> {
-        self.journal.queue_names(vec![change])?;
-        self.wake();
-        Ok(())
-    }
-
-    /// Something was put into the outbox (by `Journal::settle`), or the server is back: send soon.
+    /// Sends soon: the outbox has a new change (of `Journal::finish_uploads`), or the server is back.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// The session of the server that journal and library speak of. Whoever uses the sync list or
-    /// the shard list asks for this first: if another installation answers than before, the journal
-    /// forgets what the other one said.
+    /// The session of the server that the journal is bound to. Whoever uses the sync list or the
+    /// shard list calls this first: if the server is another installation than before, the journal
+    /// forgets what that one said.
     pub async fn session(&self) -> Result<Session, LibraryError> {
-        self.bond.session().await
+        self.binding.session().await
     }
 
-    /// Changes when files went back to the upload queue, because the server does not hold what a
-    /// receipt of ours said.
+    /// Changes when files were queued for upload again, because the server does not hold what it
+    /// has given a receipt for.
     pub fn requeued(&self) -> watch::Receiver<u64> {
-        self.requeue.subscribe()
+        self.requeued.subscribe()
     }
 
     /// Changes when the server has confirmed names: for `wait`.
@@ -194,22 +170,20 @@ impl Library {
         self.confirmed.clone()
     }
 
-    /// Stops sending; returns when the task has ended. What was not confirmed stays in the outbox.
+    /// Stops both tasks and returns when they have ended. What was not confirmed stays in the
+    /// outbox.
     pub async fn stop(&self) {
         self.stop.cancel();
-        for task in [&self.task, &self.following] {
-            let task = task.lock().unwrap_or_else(PoisonError::into_inner).take();
+        for task in [&self.outbox_task, &self.feed_task] {
+            let task = task.lock().take();
             if let Some(task) = task
                 && let Err(error) = task.await
             {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
-                    "the library did not end well"
+                    "a task of the library failed"
                 );
             }
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

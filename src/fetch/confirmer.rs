@@ -52,7 +52,7 @@ impl Confirmer {
         let receipts: Vec<Receipt> = checked.iter().filter_map(receipt_of).collect();
         let confirmed = receipts.iter().map(|receipt| receipt.fingerprint).collect();
         let journal = Arc::clone(&self.journal);
-        run_blocking(move || journal.keep_receipts(receipts)).await?;
+        run_blocking(move || journal.add_receipts(receipts)).await?;
         Ok(confirmed)
     }
 

@@ -19,7 +19,7 @@ use super::open_files::OpenFiles;
 use crate::background::run_blocking;
 use crate::journal::{FileId, FileRecord, Journal, JournalError};
 use crate::remote::Remote;
-use crate::spool::{Moment, Place, Spool};
+use crate::spool::{Spool, SpoolPath, Timespec};
 
 /// When a writer meets a full disk, this much more than it needs is freed, in bytes, so that the
 /// next write does not meet it again.
@@ -43,7 +43,7 @@ pub struct EvictSelection {
     /// These files and folders; all files if there are none.
     pub paths: Vec<LibraryPath>,
     /// Only files that were not used after this time.
-    pub unused_since: Option<Moment>,
+    pub unused_since: Option<Timespec>,
 }
 
 /// The result for one part of a selection.
@@ -174,8 +174,11 @@ impl Evictor {
 
     /// When a file was last read or changed, as far as its disk records that; nothing if the file
     /// does not exist.
-    fn last_used(&self, record: &FileRecord) -> Option<Moment> {
-        let facts = self.spool.facts(&Place::At(record.path.clone())).ok()?;
+    fn last_used(&self, record: &FileRecord) -> Option<Timespec> {
+        let facts = self
+            .spool
+            .metadata(&SpoolPath::Entry(record.path.clone()))
+            .ok()?;
         Some(facts.accessed.max(facts.changed))
     }
 
@@ -205,7 +208,7 @@ impl Evictor {
     }
 
     /// All files that could be evicted, with when they were last used.
-    fn candidates(&self) -> Result<Vec<(Moment, FileId)>, JournalError> {
+    fn candidates(&self) -> Result<Vec<(Timespec, FileId)>, JournalError> {
         let (mut found, mut after) = (Vec::new(), None);
         loop {
             let page = self.journal.files_after(after, FILES_AT_A_TIME)?;

@@ -14,13 +14,13 @@ use heirloom_protocol::Fingerprint;
 
 use super::keep_reason::KeepReason;
 use super::open_files::OpenFiles;
-use crate::journal::{FileId, FileRecord, FileState, Journal, Restated};
+use crate::journal::{FileId, FileRecord, FileState, Journal, StateUpdate};
 use crate::spool::{
-    Access, Durability, Facts, Opening, Placeholder, Soundness, Spool, SpoolError, fingerprint_of,
-    is_open_elsewhere, reopen_to_fill,
+    Access, Durability, Metadata, OpenOptions, Placeholder, Spool, SpoolError, WriteState,
+    fingerprint_of, is_open_elsewhere, reopen_to_fill,
 };
 
-const READ_WRITE: Opening = Opening {
+const READ_WRITE: OpenOptions = OpenOptions {
     access: Access::ReadWrite,
     durability: Durability::Lazy,
 };
@@ -62,7 +62,7 @@ impl FileEvictor {
         }
         let failed =
             |source| KeepReason::Disk(SpoolError::of("free the space of", &record.path, source));
-        let read = self.spool.read(&record.path)?;
+        let read = self.spool.open_read(&record.path)?;
         let before = self.check_content(&read, id, record, fingerprint)?;
         let file = reopen_to_fill(&read, READ_WRITE).map_err(failed)?;
         // Closed, because an open descriptor of ours would look like another program's.
@@ -78,8 +78,8 @@ impl FileEvictor {
         }
         self.record_placeholder(id, record, fingerprint)?;
         heirloom_crash::reached(CrashPoint::EvictionRecorded);
-        Placeholder::hollow_out(&file, fingerprint, self.head_bytes).map_err(failed)?;
-        let after = Facts::of(&file).map_err(failed)?;
+        Placeholder::evict_data(&file, fingerprint, self.head_bytes).map_err(failed)?;
+        let after = Metadata::of(&file).map_err(failed)?;
         tracing::info!(file = id.0, %fingerprint, "evicted");
         Ok(before.blocks.saturating_sub(after.blocks) * 512)
     }
@@ -109,9 +109,9 @@ impl FileEvictor {
         id: FileId,
         record: &FileRecord,
         fingerprint: Fingerprint,
-    ) -> Result<Facts, KeepReason> {
+    ) -> Result<Metadata, KeepReason> {
         let failed = |source| KeepReason::Disk(SpoolError::of("read", &record.path, source));
-        let facts = Facts::of(file).map_err(failed)?;
+        let facts = Metadata::of(file).map_err(failed)?;
         if facts.id != id || facts.stamp() != record.stamp {
             return Err(KeepReason::Changed);
         }
@@ -135,7 +135,7 @@ impl FileEvictor {
         record: &FileRecord,
         fingerprint: Fingerprint,
     ) -> Result<(), KeepReason> {
-        let updated = self.journal.restate(vec![Restated {
+        let updated = self.journal.update_state(vec![StateUpdate {
             id,
             stamp: record.stamp,
             from: FileState::BackedUp { fingerprint },

@@ -287,7 +287,7 @@ impl FileFetch {
         let mut state = self.state.lock();
         state.planner.arrived(range);
         self.placeholder_in(&state)
-            .declare(&self.file)
+            .write_to(&self.file)
             .map_err(failed)?;
         heirloom_crash::reached(CrashPoint::FetchedRangeRecorded);
         Ok(())
@@ -367,7 +367,7 @@ impl FileFetch {
         if !self.is_placeholder() {
             return Ok(());
         }
-        Placeholder::dissolve(&self.file)?;
+        Placeholder::clear(&self.file)?;
         self.state.lock().phase = Phase::Discarded;
         self.notify();
         Ok(())
@@ -382,7 +382,7 @@ impl FileFetch {
             return Ok(());
         }
         let placeholder = self.placeholder_in(&state);
-        placeholder.declare(&self.file)?;
+        placeholder.write_to(&self.file)?;
         placeholder.restore_time(&self.file)
     }
 
@@ -424,7 +424,7 @@ pub(super) fn set_placeholder_mtime(file: &File, mtime_ns: i64) -> io::Result<()
     match Placeholder::of(file)? {
         Some(mut placeholder) => {
             placeholder.stamp.mtime_ns = mtime_ns;
-            placeholder.declare(file)
+            placeholder.write_to(file)
         }
         None => Ok(()),
     }

@@ -263,7 +263,7 @@ impl PinFetcher {
         if !self.journal.file(id).is_ok_and(|record| record.is_some()) {
             return Ok(None);
         }
-        let file = self.spool.read(path)?;
+        let file = self.spool.open_read(path)?;
         OpenGuard::open(&self.open_files, &self.downloader, id, &file)
             .map(Some)
             .map_err(|source| SpoolError::of("read", path, source))

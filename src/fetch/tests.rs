@@ -18,7 +18,7 @@ use super::*;
 use crate::journal::{FileId, FileRecord, FileState, Journal, Stamp};
 use crate::remote::Remote;
 use crate::remote::fake::FakeServer;
-use crate::spool::{Access, Durability, Opening, Placeholder, Spool};
+use crate::spool::{Access, Durability, OpenOptions, Placeholder, Spool};
 
 const TIME_NS: i64 = 1_600_000_000_000_000_007;
 /// The read timeout of most tests.

@@ -6,7 +6,7 @@ use heirloom_support::error_chain::display_chain;
 
 use super::file_fetch::FileFetch;
 use super::recent_errors::RecentErrors;
-use crate::journal::{FileState, Journal, Restated};
+use crate::journal::{FileState, Journal, StateUpdate};
 use crate::spool::fingerprint_of;
 
 /// Verifies a photo of which all bytes are here; whether it is an ordinary file now. Blocks.
@@ -34,13 +34,13 @@ pub(super) fn verify(fetch: &FileFetch, journal: &Journal, errors: &RecentErrors
 /// cannot be updated now, the next reconciliation with the tree does it.
 fn record_backed_up(fetch: &FileFetch, journal: &Journal) {
     let fingerprint = fetch.fingerprint();
-    let update = Restated {
+    let update = StateUpdate {
         id: fetch.id(),
         stamp: fetch.stamp(),
         from: FileState::Placeholder { fingerprint },
         to: FileState::BackedUp { fingerprint },
     };
-    if let Err(error) = journal.restate(vec![update]) {
+    if let Err(error) = journal.update_state(vec![update]) {
         let error: &dyn std::error::Error = &error;
         tracing::warn!(
             error,

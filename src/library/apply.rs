@@ -1,9 +1,9 @@
-//! *Arriving*: what a change that another device made means for what stands here.
+//! Applies a page of the change feed: what a change of another device means for the files here.
 //!
-//! Nothing that stands here is overwritten, unless it is exactly what the library had there before:
-//! then the change is the next step of the same file, and the bytes it replaces are on the server.
-//! Where two devices gave different photos one name, ours keeps it and the other is shown, and kept
-//! in the library, under a name that says so.
+//! No file is overwritten, unless it is exactly what the library had under its name before: then
+//! the change is the next version of the same file, and the server has the bytes that it replaces.
+//! Where two devices gave one name to different photos, ours keeps it, and the other is created
+//! here and kept in the library under a name that says so.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,29 +21,28 @@ use crate::journal::{
 use crate::remote::RemoteError;
 use crate::spool::{Kind, Placeholder, Spool, SpoolError, SpoolPath, fingerprint_of};
 
-/// Names that are tried for a photo whose own is taken, before it is given up with a word in the
-/// log.
-const OTHER_NAMES_MAX: u32 = 20;
+/// Names that are tried for a photo whose own is taken, before it is skipped with a log line.
+const CONFLICT_NAMES_MAX: u32 = 20;
 
-/// Why what other devices changed is not shown.
+/// Why changes of other devices cannot be applied.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ArrivalError {
-    /// Whose library it is is not known.
+pub(super) enum FeedError {
+    /// The journal could not be bound to the server.
     #[error(transparent)]
     Library(#[from] LibraryError),
-    /// The server, or the way to it.
+    /// A request to the server failed.
     #[error(transparent)]
     Remote(#[from] RemoteError),
-    /// The journal did not give or take something.
+    /// The journal failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The tree did not.
+    /// The spool failed.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }
 
-impl ArrivalError {
-    /// How long the server asked us to wait.
+impl FeedError {
+    /// The delay that the server asked for.
     pub(super) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Library(LibraryError::Remote(error)) | Self::Remote(error) => error.retry_after(),
@@ -52,109 +51,112 @@ impl ArrivalError {
     }
 }
 
-/// Shows names on a shelf.
-pub(super) struct Arriving {
+/// Applies changes of other devices to a placeholder store.
+pub(super) struct Applier {
     spool: Spool,
     journal: Arc<Journal>,
-    shelf: Box<dyn PlaceholderStore>,
-    /// Whether the spool was found empty: then what is known of the library says nothing about what
-    /// stands here.
+    store: Box<dyn PlaceholderStore>,
+    /// Whether the spool was found empty and is being filled: then the versions in the journal do
+    /// not mean that their files exist.
     refilling: AtomicBool,
 }
 
-/// What became of one page.
+/// What applying one page has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Shown {
-    pub(super) arrived: u64,
+pub(super) struct AppliedPage {
+    /// Placeholders created.
+    pub(super) created: u64,
+    /// Those of them under another name.
     pub(super) conflicts: u64,
 }
 
-/// What stands at a path.
+/// What is at a path of the spool.
 #[derive(Debug)]
-enum Standing {
-    Nothing,
+enum LocalEntry {
+    Missing,
     File {
         id: FileId,
         stamp: Stamp,
         record: Option<FileRecord>,
     },
-    /// A folder or a link.
+    /// A folder, a link or a special file.
     Other,
 }
 
-impl Arriving {
+impl Applier {
     pub(super) fn new(
         spool: Spool,
         journal: Arc<Journal>,
-        shelf: Box<dyn PlaceholderStore>,
+        store: Box<dyn PlaceholderStore>,
     ) -> Self {
         Self {
             spool,
             journal,
-            shelf,
+            store,
             refilling: AtomicBool::new(false),
         }
     }
 
-    /// An empty spool shows the whole library again, however much of it was shown before. (Whoever
-    /// empties it through the mount empties the library, too.)
-    pub(super) fn begin_anew_if_emptied(&self) -> Result<(), ArrivalError> {
+    /// Restarts the feed from the beginning if the spool is empty, however much of it was applied
+    /// before. (Emptying the mount removes the photos from the library, too; only an emptied spool
+    /// does not.)
+    pub(super) fn restart_if_spool_is_empty(&self) -> Result<(), FeedError> {
         let mut is_empty = true;
         self.spool.walk_below(SpoolPath::Root, &mut |_| {
             is_empty = false;
             std::ops::ControlFlow::Break(())
         });
         if is_empty && self.journal.feed_position()? > 0 {
-            tracing::info!("the spool is empty: the library is shown anew");
+            tracing::info!("the spool is empty: creating all files of the library again");
             self.refilling.store(true, Ordering::Release);
             self.journal.add_remote(RemoteChanges::default())?;
         }
         Ok(())
     }
 
-    /// All that there was is shown.
+    /// The feed has been applied to its end.
     pub(super) fn caught_up(&self) {
         self.refilling.store(false, Ordering::Release);
     }
 
-    /// Shows a page. What it made is on the disk before the journal says that it was shown.
-    pub(super) fn show(&self, feed: LibraryFeed) -> Result<Shown, ArrivalError> {
+    /// Applies a page. What it creates is on the disk before the journal records the page as
+    /// applied. Blocks.
+    pub(super) fn apply(&self, feed: LibraryFeed) -> Result<AppliedPage, FeedError> {
         let paths: Vec<_> = feed
             .entries
             .iter()
             .map(|entry| entry.path.clone())
             .collect();
         let versions = self.journal.name_versions(&paths)?;
-        let (mut arrived, mut shown) = (
-            RemoteChanges {
-                position: feed.next,
-                ..RemoteChanges::default()
-            },
-            Shown::default(),
-        );
+        let mut page = AppliedPage::default();
+        let mut update = RemoteChanges {
+            position: feed.next,
+            ..RemoteChanges::default()
+        };
         for (entry, known) in feed.entries.into_iter().zip(versions) {
-            self.follow(entry, known, &mut arrived, &mut shown)?;
+            self.apply_entry(entry, known, &mut update, &mut page)?;
         }
-        if shown.arrived > 0 {
+        if page.created > 0 {
             self.spool.sync_all()?;
             heirloom_crash::reached(CrashPoint::PlaceholdersSynced);
-            tracing::info!(photos = shown.arrived, "shown from the library");
+            tracing::info!(photos = page.created, "added photos of other devices");
         }
-        self.journal.add_remote(arrived)?;
-        if shown.arrived > 0 {
+        self.journal.add_remote(update)?;
+        if page.created > 0 {
             heirloom_crash::reached(CrashPoint::RemoteNamesRecorded);
         }
-        Ok(shown)
+        Ok(page)
     }
 
-    fn follow(
+    /// Applies one change. `known` is the path's version in the journal.
+    fn apply_entry(
         &self,
         entry: LibraryEntry,
         known: Option<u64>,
-        arrived: &mut RemoteChanges,
-        shown: &mut Shown,
-    ) -> Result<(), ArrivalError> {
-        // What we did ourselves comes back to us.
+        update: &mut RemoteChanges,
+        page: &mut AppliedPage,
+    ) -> Result<(), FeedError> {
+        // Our own changes come back in the feed.
         if known.is_some_and(|known| known >= entry.version)
             && !self.refilling.load(Ordering::Acquire)
         {
@@ -165,49 +167,49 @@ impl Arriving {
             path,
             photo,
         } = entry;
-        let standing = self.standing(&path)?;
-        arrived
-            .versions
-            .push((path.clone(), photo.map(|_| version)));
-        match (photo, standing) {
-            (None, Standing::File { id, stamp, record })
-                if is_the_librarys(record.as_ref(), stamp, known) =>
+        let local = self.local_entry(&path)?;
+        update.versions.push((path.clone(), photo.map(|_| version)));
+        match (photo, local) {
+            (None, LocalEntry::File { id, stamp, record })
+                if matches_library(record.as_ref(), stamp, known) =>
             {
-                if self.shelf.remove(&path, id, stamp)? {
-                    arrived.forgotten.push(id);
+                if self.store.remove(&path, id, stamp)? {
+                    update.forgotten.push(id);
                 }
             }
-            (None, Standing::Nothing | Standing::File { .. } | Standing::Other) => {}
-            (Some(photo), Standing::Nothing) => self.put(path, photo, arrived, shown)?,
-            (Some(photo), Standing::File { id, stamp, record }) => {
-                if self.is_same(&path, stamp, record.as_ref(), photo)? {
+            (None, LocalEntry::Missing | LocalEntry::File { .. } | LocalEntry::Other) => {}
+            (Some(photo), LocalEntry::Missing) => self.create(path, photo, update, page)?,
+            (Some(photo), LocalEntry::File { id, stamp, record }) => {
+                if self.has_content(&path, stamp, record.as_ref(), photo)? {
                     let record =
-                        match self.retimed(&path, id, stamp, record.as_ref(), known, photo)? {
-                            None => self.adopted(&path, id, stamp, record.as_ref(), photo)?,
-                            retimed => retimed,
+                        match self.apply_mtime(&path, id, stamp, record.as_ref(), known, photo)? {
+                            None => self.adopt(&path, id, stamp, record.as_ref(), photo)?,
+                            dated => dated,
                         };
-                    arrived.records.extend(record);
-                } else if is_the_librarys(record.as_ref(), stamp, known)
-                    && self.shelf.remove(&path, id, stamp)?
+                    update.records.extend(record);
+                } else if matches_library(record.as_ref(), stamp, known)
+                    && self.store.remove(&path, id, stamp)?
                 {
-                    arrived.forgotten.push(id);
-                    self.put(path, photo, arrived, shown)?;
+                    update.forgotten.push(id);
+                    self.create(path, photo, update, page)?;
                 } else {
-                    self.put_beside(&path, photo, arrived, shown)?;
+                    self.create_conflict_copy(&path, photo, update, page)?;
                 }
             }
-            (Some(photo), Standing::Other) => self.put_beside(&path, photo, arrived, shown)?,
+            (Some(photo), LocalEntry::Other) => {
+                self.create_conflict_copy(&path, photo, update, page)?;
+            }
         }
         Ok(())
     }
 
-    fn standing(&self, path: &LibraryPath) -> Result<Standing, ArrivalError> {
+    fn local_entry(&self, path: &LibraryPath) -> Result<LocalEntry, FeedError> {
         let facts = match self.spool.metadata(&SpoolPath::Entry(path.clone())) {
             Ok(facts) => facts,
-            Err(error) if error.is_missing() => return Ok(Standing::Nothing),
-            // A file stands where a folder of it should.
+            Err(error) if error.is_missing() => return Ok(LocalEntry::Missing),
+            // A parent folder of the path is a file here.
             Err(error) if error.source.kind() == std::io::ErrorKind::NotADirectory => {
-                return Ok(Standing::Other);
+                return Ok(LocalEntry::Other);
             }
             Err(error) => return Err(error.into()),
         };
@@ -217,133 +219,128 @@ impl Arriving {
                     .journal
                     .file(facts.id)?
                     .filter(|record| record.path == *path);
-                Standing::File {
+                LocalEntry::File {
                     id: facts.id,
                     stamp: facts.stamp(),
                     record,
                 }
             }
-            Kind::Folder | Kind::Link | Kind::Special => Standing::Other,
+            Kind::Folder | Kind::Link | Kind::Special => LocalEntry::Other,
         })
     }
 
-    fn put(
+    /// Creates a placeholder under the photo's own name.
+    fn create(
         &self,
         path: LibraryPath,
         photo: LibraryPhoto,
-        arrived: &mut RemoteChanges,
-        shown: &mut Shown,
-    ) -> Result<(), ArrivalError> {
+        update: &mut RemoteChanges,
+        page: &mut AppliedPage,
+    ) -> Result<(), FeedError> {
         let stamp = Stamp {
             size: photo.size,
             mtime_ns: photo.mtime_ns,
         };
         match self
-            .shelf
+            .store
             .create(&path, &Placeholder::new(photo.fingerprint, stamp))
         {
             Ok(Some(id)) => {
-                shown.arrived += 1;
-                let state = FileState::Placeholder {
-                    fingerprint: photo.fingerprint,
-                };
-                arrived
+                page.created += 1;
+                update
                     .records
-                    .push((id, FileRecord { path, stamp, state }));
+                    .push((id, placeholder_record(path, stamp, photo)));
                 Ok(())
             }
-            // Somebody was faster, this moment.
-            Ok(None) => self.put_beside(&path, photo, arrived, shown),
+            // A program has taken the name in this moment.
+            Ok(None) => self.create_conflict_copy(&path, photo, update, page),
             Err(error) if is_about_the_name(&error) => {
-                tracing::warn!(%error, "a photo of the library cannot be shown under its name here");
+                tracing::warn!(
+                    %error,
+                    "cannot create a photo of the library here: the disk refuses its name"
+                );
                 Ok(())
             }
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Under the first free name that says what it is. The library hears of that name, so that
-    /// every device sees both photos.
-    fn put_beside(
+    /// Creates a placeholder under the first free name that says that the photo is another
+    /// device's. The library gets that name, so that every device sees both photos.
+    fn create_conflict_copy(
         &self,
         path: &LibraryPath,
         photo: LibraryPhoto,
-        arrived: &mut RemoteChanges,
-        shown: &mut Shown,
-    ) -> Result<(), ArrivalError> {
+        update: &mut RemoteChanges,
+        page: &mut AppliedPage,
+    ) -> Result<(), FeedError> {
         let stamp = Stamp {
             size: photo.size,
             mtime_ns: photo.mtime_ns,
         };
-        for number in 1..=OTHER_NAMES_MAX {
-            let Some(other) = other_name(path, number) else {
+        for number in 1..=CONFLICT_NAMES_MAX {
+            let Some(name) = conflict_name(path, number) else {
                 break;
             };
-            if let Standing::File { stamp, record, .. } = self.standing(&other)?
-                && self.is_same(&other, stamp, record.as_ref(), photo)?
+            if let LocalEntry::File { stamp, record, .. } = self.local_entry(&name)?
+                && self.has_content(&name, stamp, record.as_ref(), photo)?
             {
                 return Ok(());
             }
-            let put = self
-                .shelf
-                .create(&other, &Placeholder::new(photo.fingerprint, stamp));
-            let id = match put {
+            let created = self
+                .store
+                .create(&name, &Placeholder::new(photo.fingerprint, stamp));
+            let id = match created {
                 Ok(Some(id)) => id,
                 Ok(None) => continue,
                 Err(error) if is_about_the_name(&error) => break,
                 Err(error) => return Err(error.into()),
             };
             tracing::warn!(
-                "two devices gave different photos one name; the other one is shown beside ours"
+                "name conflict: another device's photo was created as \"... (from another device)\""
             );
-            tracing::debug!(%path, %other, "a conflict");
-            (shown.arrived, shown.conflicts) = (shown.arrived + 1, shown.conflicts + 1);
-            let (fingerprint, mtime_ns) = (photo.fingerprint, photo.mtime_ns);
-            arrived.puts.push(NameChange::Put {
-                path: other.clone(),
-                fingerprint,
-                mtime_ns,
+            tracing::debug!(%path, %name, "name conflict");
+            page.created += 1;
+            page.conflicts += 1;
+            update.puts.push(NameChange::Put {
+                path: name.clone(),
+                fingerprint: photo.fingerprint,
+                mtime_ns: photo.mtime_ns,
             });
-            let state = FileState::Placeholder { fingerprint };
-            arrived.records.push((
-                id,
-                FileRecord {
-                    path: other,
-                    stamp,
-                    state,
-                },
-            ));
+            update
+                .records
+                .push((id, placeholder_record(name, stamp, photo)));
             return Ok(());
         }
         tracing::error!(
-            "a photo of the library has no place here: something else stands under each of its names"
+            "cannot create a photo of the library here: all names for it are taken or too long"
         );
-        tracing::debug!(%path, "not shown");
+        tracing::debug!(%path, "not created");
         Ok(())
     }
 
-    /// Whether what stands at `path` is this photo.
-    fn is_same(
+    /// Whether the file at `path` has this photo's content.
+    fn has_content(
         &self,
         path: &LibraryPath,
         stamp: Stamp,
         record: Option<&FileRecord>,
         photo: LibraryPhoto,
-    ) -> Result<bool, ArrivalError> {
+    ) -> Result<bool, FeedError> {
         if stamp.size != photo.size {
             return Ok(false);
         }
-        match record
+        let recorded = record
             .filter(|record| record.stamp == stamp)
-            .and_then(|record| content(&record.state))
-        {
+            .and_then(|record| recorded_fingerprint(&record.state));
+        match recorded {
             Some(fingerprint) => Ok(fingerprint == photo.fingerprint),
-            // Nobody has looked at it yet.
-            None => Ok(self.content_of(path)? == photo.fingerprint),
+            // The file was not hashed yet.
+            None => Ok(self.fingerprint_at(path)? == photo.fingerprint),
         }
     }
 
-    fn content_of(&self, path: &LibraryPath) -> Result<Fingerprint, SpoolError> {
+    fn fingerprint_at(&self, path: &LibraryPath) -> Result<Fingerprint, SpoolError> {
         if let Some(placeholder) = self.spool.placeholder(path)? {
             return Ok(placeholder.fingerprint);
         }
@@ -351,8 +348,9 @@ impl Arriving {
             .map_err(|source| SpoolError::of("read", path, source))
     }
 
-    /// A photo that only got another time gets it here, too.
-    fn retimed(
+    /// Sets the photo's modification time, if that is all that has changed; returns the file's new
+    /// record.
+    fn apply_mtime(
         &self,
         path: &LibraryPath,
         id: FileId,
@@ -360,16 +358,16 @@ impl Arriving {
         record: Option<&FileRecord>,
         known: Option<u64>,
         photo: LibraryPhoto,
-    ) -> Result<Option<(FileId, FileRecord)>, ArrivalError> {
-        let Some(record) = record.filter(|record| is_the_librarys(Some(record), stamp, known))
+    ) -> Result<Option<(FileId, FileRecord)>, FeedError> {
+        let Some(record) = record.filter(|record| matches_library(Some(record), stamp, known))
         else {
             return Ok(None);
         };
         if stamp.mtime_ns == photo.mtime_ns {
             return Ok(None);
         }
-        let retimed = self.shelf.set_mtime(path, id, stamp, photo.mtime_ns)?;
-        Ok(retimed.map(|stamp| {
+        let dated = self.store.set_mtime(path, id, stamp, photo.mtime_ns)?;
+        Ok(dated.map(|stamp| {
             (
                 id,
                 FileRecord {
@@ -380,38 +378,38 @@ impl Arriving {
         }))
     }
 
-    /// A placeholder that a crash kept from being entered is entered now. Other files are the
-    /// intake's affair.
-    fn adopted(
+    /// The record of a placeholder that a crash has left without one. Files that are no placeholder
+    /// are left to intake.
+    fn adopt(
         &self,
         path: &LibraryPath,
         id: FileId,
         stamp: Stamp,
         record: Option<&FileRecord>,
         photo: LibraryPhoto,
-    ) -> Result<Option<(FileId, FileRecord)>, ArrivalError> {
+    ) -> Result<Option<(FileId, FileRecord)>, FeedError> {
         if record.is_some() || self.spool.placeholder(path)?.is_none() {
             return Ok(None);
         }
-        let state = FileState::Placeholder {
+        Ok(Some((id, placeholder_record(path.clone(), stamp, photo))))
+    }
+}
+
+fn placeholder_record(path: LibraryPath, stamp: Stamp, photo: LibraryPhoto) -> FileRecord {
+    FileRecord {
+        path,
+        stamp,
+        state: FileState::Placeholder {
             fingerprint: photo.fingerprint,
-        };
-        Ok(Some((
-            id,
-            FileRecord {
-                path: path.clone(),
-                stamp,
-                state,
-            },
-        )))
+        },
     }
 }
 
 /// Whether a file is exactly what the library had under its name: then its bytes are on the server,
-/// and nobody changed it here.
-fn is_the_librarys(record: Option<&FileRecord>, stamp: Stamp, known: Option<u64>) -> bool {
-    let settled = record.filter(|record| record.stamp == stamp && known.is_some());
-    settled.is_some_and(|record| {
+/// and it was not changed here.
+fn matches_library(record: Option<&FileRecord>, stamp: Stamp, known: Option<u64>) -> bool {
+    let unchanged = record.filter(|record| record.stamp == stamp && known.is_some());
+    unchanged.is_some_and(|record| {
         matches!(
             record.state,
             FileState::BackedUp { .. } | FileState::Placeholder { .. }
@@ -419,7 +417,7 @@ fn is_the_librarys(record: Option<&FileRecord>, stamp: Stamp, known: Option<u64>
     })
 }
 
-fn content(state: &FileState) -> Option<Fingerprint> {
+fn recorded_fingerprint(state: &FileState) -> Option<Fingerprint> {
     match state {
         FileState::Pending { fingerprint }
         | FileState::BackedUp { fingerprint }
@@ -430,24 +428,24 @@ fn content(state: &FileState) -> Option<Fingerprint> {
 }
 
 /// `trip/a.jpg` becomes `trip/a (from another device).jpg`, then `trip/a (from another device
-/// 2).jpg`. Nothing if that is too long.
-fn other_name(path: &LibraryPath, number: u32) -> Option<LibraryPath> {
-    let words = if number == 1 {
+/// 2).jpg`; nothing if that is too long.
+fn conflict_name(path: &LibraryPath, number: u32) -> Option<LibraryPath> {
+    let suffix = if number == 1 {
         "from another device".to_owned()
     } else {
         format!("from another device {number}")
     };
     let name = path.name();
-    let (stem, end) = match name.rsplit_once('.') {
-        Some((stem, end)) if !stem.is_empty() => (stem, format!(".{end}")),
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) if !stem.is_empty() => (stem, format!(".{extension}")),
         Some(_) | None => (name, String::new()),
     };
     SpoolPath::parent_of(path)
-        .join(&format!("{stem} ({words}){end}"))
+        .join(&format!("{stem} ({suffix}){extension}"))
         .ok()
 }
 
-/// Whether it is only this one name that the disk does not take.
+/// Whether the disk refuses only this one name.
 fn is_about_the_name(error: &SpoolError) -> bool {
     use std::io::ErrorKind::{
         AlreadyExists, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
@@ -461,21 +459,23 @@ fn is_about_the_name(error: &SpoolError) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     use super::*;
 
-    /// Takes away whatever it is told to.
+    /// Removes whatever it is asked to.
     #[derive(Clone, Debug, Default)]
-    struct Eager(Arc<Mutex<Vec<FileId>>>);
+    struct RemovingStore {
+        removed: Arc<Mutex<Vec<FileId>>>,
+    }
 
-    impl PlaceholderStore for Eager {
+    impl PlaceholderStore for RemovingStore {
         fn create(&self, _: &LibraryPath, _: &Placeholder) -> Result<Option<FileId>, SpoolError> {
             Ok(None)
         }
 
         fn remove(&self, _: &LibraryPath, id: FileId, _: Stamp) -> Result<bool, SpoolError> {
-            self.0.lock().unwrap().push(id);
+            self.removed.lock().push(id);
             Ok(true)
         }
 
@@ -495,8 +495,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&home.path().join("journal.redb")).unwrap());
-        let (shelf, path) = (Eager::default(), LibraryPath::new("a.jpg").unwrap());
-        let arriving = Arriving::new(spool.clone(), Arc::clone(&journal), Box::new(shelf.clone()));
+        let (store, path) = (RemovingStore::default(), LibraryPath::new("a.jpg").unwrap());
+        let applier = Applier::new(spool.clone(), Arc::clone(&journal), Box::new(store.clone()));
         std::fs::write(spool.root().join("a.jpg"), b"a photo").unwrap();
         let (id, stamp) = Spool::identify(&spool.open_read(&path).unwrap()).unwrap();
         let fingerprint = Fingerprint::of(b"a photo");
@@ -505,7 +505,7 @@ mod tests {
             ..stamp
         };
         let why = "no reason".to_owned();
-        for (version, (state, stamp, goes)) in (1..).step_by(2).zip([
+        for (version, (state, stamp, is_removed)) in (1..).step_by(2).zip([
             (FileState::Pending { fingerprint }, stamp, false),
             (FileState::Local { why: why.clone() }, stamp, false),
             (
@@ -544,9 +544,13 @@ mod tests {
                 more: false,
                 wanted: 0,
             };
-            arriving.show(feed).unwrap();
-            assert_eq!(!shelf.0.lock().unwrap().is_empty(), goes, "{record:?}");
-            assert_eq!(journal.file(id).unwrap().is_none(), goes, "{record:?}");
+            applier.apply(feed).unwrap();
+            assert_eq!(!store.removed.lock().is_empty(), is_removed, "{record:?}");
+            assert_eq!(
+                journal.file(id).unwrap().is_none(),
+                is_removed,
+                "{record:?}"
+            );
         }
     }
 }

@@ -1,5 +1,4 @@
-//! A batch: some of the outbox, put into the server's words, and what the answers mean for the
-//! outbox.
+//! A batch of changes from the outbox: its request to the server, and what the response means.
 
 use std::collections::{BTreeSet, HashSet};
 use std::ops::RangeInclusive;
@@ -9,42 +8,43 @@ use heirloom_protocol::{ErrorCode, LibraryPath};
 
 use crate::journal::{Journal, JournalError, NameChange};
 
-/// Changes of which none depends on another's outcome: no path is named twice, so every base is
-/// known beforehand.
+/// Changes that do not depend on each other's outcome: no path occurs twice, so the version that
+/// each change is based on is known beforehand.
 #[derive(Debug, Default)]
-pub(super) struct Batch {
+pub(super) struct ChangeBatch {
     queued: Vec<(u64, NameChange)>,
     changes: Vec<LibraryChange>,
 }
 
-/// What the server's answer to a batch asks of us.
+/// What the server's response to a batch means. Changes are given by their number in the outbox.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
-    /// Out of the outbox.
+pub(super) struct ChangeOutcomes {
+    /// Changes that leave the outbox.
     pub(super) done: Vec<u64>,
-    /// The versions that paths have now.
+    /// Paths with their version from now on; none if the path does not exist.
     pub(super) versions: Vec<(LibraryPath, Option<u64>)>,
-    /// The library's own numbers of these changes.
-    pub(super) ours: BTreeSet<u64>,
-    /// Based on something else than what stands there: to be sent again.
+    /// Versions that the library gave to these changes.
+    pub(super) own_versions: BTreeSet<u64>,
+    /// Changes that were based on an outdated version, with the current one.
     pub(super) conflicts: Vec<(u64, NameChange, u64)>,
-    /// The server said no.
+    /// Changes that the server refused.
     pub(super) refused: Vec<(u64, NameChange, ErrorCode)>,
 }
 
-impl Batch {
-    /// The longest beginning of the outbox that makes a batch. Reads the journal, so it blocks.
-    pub(super) fn gather(journal: &Journal, limit: usize) -> Result<Self, JournalError> {
+impl ChangeBatch {
+    /// The changes at the front of the outbox that make a batch, at most `limit`. Blocks on the
+    /// disk.
+    pub(super) fn from_outbox(journal: &Journal, limit: usize) -> Result<Self, JournalError> {
         let mut batch = Self::default();
-        let mut named = HashSet::new();
+        let mut used = HashSet::new();
         for (number, change) in journal.queued_names(limit.max(1))? {
             if !paths(&change)
                 .into_iter()
-                .all(|path| named.insert(path.clone()))
+                .all(|path| used.insert(path.clone()))
             {
                 break;
             }
-            batch.changes.push(worded(journal, &change)?);
+            batch.changes.push(encode(journal, &change)?);
             batch.queued.push((number, change));
         }
         Ok(batch)
@@ -58,37 +58,38 @@ impl Batch {
         self.queued.len()
     }
 
-    /// The one change, if there is only one.
-    pub(super) fn only(&self) -> Option<(u64, &NameChange)> {
+    /// The only change, if there is exactly one.
+    pub(super) fn single(&self) -> Option<(u64, &NameChange)> {
         match self.queued.as_slice() {
             [(number, change)] => Some((*number, change)),
             _ => None,
         }
     }
 
+    /// The request to the server.
     pub(super) fn message(&self) -> LibraryBatch {
         LibraryBatch {
             changes: self.changes.clone(),
         }
     }
 
-    /// Reads the outcomes, one for each change.
-    pub(super) fn judge(self, outcomes: Vec<LibraryOutcome>) -> Verdict {
-        let mut verdict = Verdict::default();
+    /// Sorts the changes by their outcomes, of which the server sent one for each.
+    pub(super) fn classify(self, outcomes: Vec<LibraryOutcome>) -> ChangeOutcomes {
+        let mut sorted = ChangeOutcomes::default();
         for ((number, change), outcome) in self.queued.into_iter().zip(outcomes) {
             match outcome {
                 LibraryOutcome::Applied { version } => {
-                    verdict.done.push(number);
-                    verdict.ours.extend(numbers(&change, version));
-                    verdict.versions.extend(standing(&change, version));
+                    sorted.done.push(number);
+                    sorted.own_versions.extend(versions_of(&change, version));
+                    sorted.versions.extend(path_versions(&change, version));
                 }
                 LibraryOutcome::Conflict { current } => {
-                    verdict.conflicts.push((number, change, current));
+                    sorted.conflicts.push((number, change, current));
                 }
-                LibraryOutcome::Refused { code } => verdict.refused.push((number, change, code)),
+                LibraryOutcome::Refused { code } => sorted.refused.push((number, change, code)),
             }
         }
-        verdict
+        sorted
     }
 }
 
@@ -102,7 +103,7 @@ fn paths(change: &NameChange) -> Vec<&LibraryPath> {
 }
 
 /// The path whose version a change is based on.
-pub(super) fn based_on(change: &NameChange) -> &LibraryPath {
+pub(super) fn base_path(change: &NameChange) -> &LibraryPath {
     match change {
         NameChange::Put { path, .. }
         | NameChange::Remove { path }
@@ -110,8 +111,8 @@ pub(super) fn based_on(change: &NameChange) -> &LibraryPath {
     }
 }
 
-fn worded(journal: &Journal, change: &NameChange) -> Result<LibraryChange, JournalError> {
-    let base = journal.name_version(based_on(change))?.unwrap_or(0);
+fn encode(journal: &Journal, change: &NameChange) -> Result<LibraryChange, JournalError> {
+    let base = journal.name_version(base_path(change))?.unwrap_or(0);
     Ok(match change.clone() {
         NameChange::Put {
             path,
@@ -128,8 +129,9 @@ fn worded(journal: &Journal, change: &NameChange) -> Result<LibraryChange, Journ
     })
 }
 
-/// The library counts a move twice: what left, and what came.
-fn numbers(change: &NameChange, version: u64) -> RangeInclusive<u64> {
+/// The versions that the library gave to an applied change: a move has two, for the old path and
+/// the new one.
+fn versions_of(change: &NameChange, version: u64) -> RangeInclusive<u64> {
     match change {
         NameChange::Move { from, to } if from != to => version.saturating_sub(1)..=version,
         NameChange::Put { .. } | NameChange::Remove { .. } | NameChange::Move { .. } => {
@@ -138,8 +140,8 @@ fn numbers(change: &NameChange, version: u64) -> RangeInclusive<u64> {
     }
 }
 
-/// What stands where after a change was applied.
-fn standing(change: &NameChange, version: u64) -> Vec<(LibraryPath, Option<u64>)> {
+/// The paths of an applied change with their version; none if the path does not exist any more.
+fn path_versions(change: &NameChange, version: u64) -> Vec<(LibraryPath, Option<u64>)> {
     match change {
         NameChange::Put { path, .. } => vec![(path.clone(), Some(version))],
         NameChange::Remove { path } => vec![(path.clone(), None)],

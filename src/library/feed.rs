@@ -1,102 +1,102 @@
-//! *Arrivals*: changes of the library that other devices made, followed here one page of the feed
-//! after the other.
+//! Follows the change feed: changes that other devices made in the library, page by page.
 //!
-//! How far we are is remembered together with what was done, so a new device goes on where it was
-//! interrupted. What is shown here is decided by `arriving`.
+//! The position in the feed is recorded together with what was applied, so a new device continues
+//! where it was interrupted. `apply` decides what a change means here.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use heirloom_protocol::message::LibraryFeed;
-use tokio::sync::watch;
+use heirloom_support::backoff::Backoff;
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::apply::{ArrivalError, Arriving};
+use super::apply::{Applier, FeedError};
 use super::placeholder_store::PlaceholderStore;
-use super::requeue::promise_anew;
-use super::server_binding::Bond;
+use super::requeue::requeue_images;
+use super::server_binding::ServerBinding;
 use crate::background::run_blocking;
 use crate::journal::{Journal, JournalError};
-use crate::remote::{Backoff, Remote};
+use crate::remote::Remote;
 use crate::spool::Spool;
 
-/// Seconds that the server is asked to hold its answer while there is no news.
-const NEWS_WAIT_S: u64 = 30;
-/// Our own changes of names go out first, so that what another device did is not mistaken for news
-/// about them; but not for longer.
+/// Seconds that the server may hold its response while there is no change.
+const LONG_POLL_S: u64 = 30;
+/// How long a page waits for our own changes to be sent first, so that fewer pages have to be
+/// requested again.
 const OUTBOX_WAIT_MAX: Duration = Duration::from_secs(1);
+/// While the server wants as many images as before, files are searched for them again only after
+/// this time. Images that are not here now may be here later, but a search reads all records.
+const WANTED_RETRY_GAP: Duration = Duration::from_mins(10);
 
-/// As long as the server wants as many images as before, we look for them again no sooner: those
-/// that are not here today may be here tomorrow, and looking goes through all files.
-const WANTED_AGAIN: Duration = Duration::from_mins(10);
-
-/// How far the names of the library are shown here.
+/// Progress of the feed, for `status`. The names of the fields are its JSON keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct FeedStatus {
-    /// Whether there is more to show right now, as far as we know.
+    /// Whether there is more to apply now, as far as we know.
     pub arriving: bool,
-    /// The server's count of changes up to which all is shown.
+    /// The server's number of the last change that was applied.
     pub position: u64,
-    /// Photos shown since the start that were not here.
+    /// Placeholders created since the start.
     pub arrived: u64,
-    /// Photos shown under another name since the start, because something else stands under theirs.
+    /// Those of them that were created under another name because theirs was taken.
     pub conflicts: u64,
 }
 
-/// Follows the feed.
-pub(super) struct Arrivals {
+/// Follows the change feed and applies it.
+pub(super) struct FeedFollower {
     journal: Arc<Journal>,
-    bond: Arc<Bond>,
+    binding: Arc<ServerBinding>,
     remote: Remote,
-    arriving: Arc<Arriving>,
-    bells: Bells,
-    report: Arc<Mutex<FeedStatus>>,
+    applier: Arc<Applier>,
+    signals: FeedSignals,
+    status: Arc<Mutex<FeedStatus>>,
     backoff: Backoff,
-    /// How many images the server wanted when we last asked which, and when that was.
-    asked: Option<(u64, Instant)>,
+    /// How many images the server wanted at our last search for them, and when that was.
+    last_wanted: Option<(u64, Instant)>,
 }
 
-/// What is listened for, and rung.
-pub(super) struct Bells {
-    /// Changes left the outbox.
-    pub(super) outbox: watch::Receiver<u64>,
-    /// Whether many changes of our own are just being sent.
+/// Signals from and to other tasks.
+pub(super) struct FeedSignals {
+    /// Changes when changes have left the outbox.
+    pub(super) confirmed: watch::Receiver<u64>,
+    /// Whether a large batch of our own changes is being sent.
     pub(super) sending: watch::Receiver<bool>,
-    /// The outbox has something to send.
-    pub(super) wake_outbox: Arc<tokio::sync::Notify>,
-    /// Files went back to the upload queue.
+    /// Notified when the outbox has something to send.
+    pub(super) wake_outbox: Arc<Notify>,
+    /// Changed when files were queued for upload again.
     pub(super) requeued: watch::Sender<u64>,
 }
 
-impl Arrivals {
+impl FeedFollower {
     pub(super) fn new(
-        (journal, bond, remote): (Arc<Journal>, Arc<Bond>, Remote),
-        (spool, shelf): (Spool, Box<dyn PlaceholderStore>),
-        bells: Bells,
-        report: Arc<Mutex<FeedStatus>>,
+        (journal, binding, remote): (Arc<Journal>, Arc<ServerBinding>, Remote),
+        (spool, store): (Spool, Box<dyn PlaceholderStore>),
+        signals: FeedSignals,
+        status: Arc<Mutex<FeedStatus>>,
     ) -> Self {
-        let arriving = Arc::new(Arriving::new(spool, Arc::clone(&journal), shelf));
+        let applier = Arc::new(Applier::new(spool, Arc::clone(&journal), store));
         Self {
             journal,
-            bond,
+            binding,
             remote,
-            arriving,
-            bells,
-            report,
+            applier,
+            signals,
+            status,
             backoff: Backoff::default(),
-            asked: None,
+            last_wanted: None,
         }
     }
 
-    /// Follows until dropped. May be dropped at any point: a page that was half shown is shown
+    /// Follows the feed until dropped. Cancel safe: a page that was applied in part is applied
     /// again.
     pub(super) async fn run(mut self) {
-        let arriving = Arc::clone(&self.arriving);
-        if let Err(error) = run_blocking(move || arriving.begin_anew_if_emptied()).await {
+        let applier = Arc::clone(&self.applier);
+        if let Err(error) = run_blocking(move || applier.restart_if_spool_is_empty()).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "whether the spool was emptied cannot be told"
+                "could not read whether the spool is empty"
             );
         }
         let mut wait_s = 0;
@@ -104,65 +104,65 @@ impl Arrivals {
             match self.follow(wait_s).await {
                 Ok(more) => {
                     self.backoff.succeeded();
-                    wait_s = if more { 0 } else { NEWS_WAIT_S };
+                    wait_s = if more { 0 } else { LONG_POLL_S };
                 }
-                Err(error) => sleep(self.rest_after(&error)).await,
+                Err(error) => sleep(self.pause_after(&error)).await,
             }
         }
     }
 
-    fn rest_after(&mut self, error: &ArrivalError) -> Duration {
-        let rest = self.backoff.failed(error.retry_after());
+    fn pause_after(&mut self, error: &FeedError) -> Duration {
+        let pause = self.backoff.failed(error.retry_after());
         let error: &dyn std::error::Error = error;
         tracing::debug!(
             error,
-            rest_s = rest.as_secs(),
-            "names of other devices wait"
+            pause_s = pause.as_secs(),
+            "could not follow the changes of other devices"
         );
-        rest
+        pause
     }
 
-    /// Shows one page; whether there is more right now.
-    async fn follow(&mut self, wait_s: u64) -> Result<bool, ArrivalError> {
-        self.bond.session().await?;
-        // An outbox that is gone sends nothing.
-        let _sent = self
-            .bells
+    /// Applies one page; whether there is more now.
+    async fn follow(&mut self, wait_s: u64) -> Result<bool, FeedError> {
+        self.binding.session().await?;
+        // If the outbox task has ended, nothing is being sent.
+        let _idle = self
+            .signals
             .sending
             .wait_for(|sending| !sending)
             .await
             .is_ok();
         let since = self.position().await?;
-        self.note(|report| report.position = since);
-        let confirmed = *self.bells.outbox.borrow();
+        self.update_status(|status| status.position = since);
+        let confirmed = *self.signals.confirmed.borrow();
         let feed = tokio::select! {
             feed = self.remote.library_feed(since, wait_s) => feed?,
-            // What we send would come back in this answer.
-            Ok(_) = self.bells.sending.wait_for(|sending| *sending) => return Ok(false),
+            // This response would contain what is being sent.
+            Ok(_) = self.signals.sending.wait_for(|sending| *sending) => return Ok(false),
         };
-        self.note(|report| {
-            (report.arriving, report.position) = (feed.more || !feed.entries.is_empty(), since);
+        self.update_status(|status| {
+            (status.arriving, status.position) = (feed.more || !feed.entries.is_empty(), since);
         });
         let (more, next, wanted) = if !feed.entries.is_empty() || feed.next != since {
-            self.show(feed, confirmed).await?
+            self.apply(feed, confirmed).await?
         } else {
             (feed.more, feed.next, feed.wanted)
         };
-        self.note(|report| (report.arriving, report.position) = (more, next));
+        self.update_status(|status| (status.arriving, status.position) = (more, next));
         if !more {
-            self.arriving.caught_up();
+            self.applier.caught_up();
         }
-        self.send_wanted(wanted).await?;
+        self.requeue_wanted(wanted).await?;
         Ok(more)
     }
 
-    /// Promises anew what the server found damaged and asks for, as far as it is here.
-    async fn send_wanted(&mut self, wanted: u64) -> Result<(), ArrivalError> {
-        let known = self
-            .asked
-            .is_some_and(|(count, at)| count == wanted && at.elapsed() < WANTED_AGAIN);
-        if wanted == 0 || known {
-            self.asked = self.asked.filter(|_| wanted > 0);
+    /// Queues the images for upload again that the server found damaged, as far as they are here.
+    async fn requeue_wanted(&mut self, wanted: u64) -> Result<(), FeedError> {
+        let is_known = self
+            .last_wanted
+            .is_some_and(|(count, at)| count == wanted && at.elapsed() < WANTED_RETRY_GAP);
+        if wanted == 0 || is_known {
+            self.last_wanted = self.last_wanted.filter(|_| wanted > 0);
             return Ok(());
         }
         let mut after = None;
@@ -173,65 +173,62 @@ impl Arrivals {
                 Arc::clone(&self.journal),
                 HashSet::from_iter(page.fingerprints),
             );
-            let promised = run_blocking(move || promise_anew(&journal, &images)).await?;
-            if promised > 0 {
-                tracing::warn!(
-                    files = promised,
-                    "the server found images damaged; sending them again"
-                );
-                self.bells.requeued.send_modify(|count| *count += 1);
+            let files = run_blocking(move || requeue_images(&journal, &images)).await?;
+            if files > 0 {
+                tracing::warn!(files, "the server found damaged images; sending them again");
+                self.signals.requeued.send_modify(|count| *count += 1);
             }
             if !page.more || after.is_none() {
                 break;
             }
         }
-        self.asked = Some((wanted, Instant::now()));
+        self.last_wanted = Some((wanted, Instant::now()));
         Ok(())
     }
 
-    /// Shows a page that was asked for when the outbox had `confirmed` so much. What it says of our
-    /// own names is older than what we did since, and would be taken for another device's: then the
-    /// page is asked for anew.
-    async fn show(
+    /// Applies a page. `confirmed` is the state of that signal when the page was requested: if our
+    /// own changes were confirmed since, the page is outdated about them and would be taken for
+    /// another device's changes, so it is requested again.
+    async fn apply(
         &mut self,
         page: LibraryFeed,
         confirmed: u64,
-    ) -> Result<(bool, u64, u64), ArrivalError> {
-        self.outbox_is_empty().await;
-        let bond = Arc::clone(&self.bond);
-        let _turn = bond.turn().await;
-        let page = if *self.bells.outbox.borrow() == confirmed {
+    ) -> Result<(bool, u64, u64), FeedError> {
+        self.wait_for_empty_outbox().await;
+        let binding = Arc::clone(&self.binding);
+        let _exchange = binding.lock_exchange().await;
+        let page = if *self.signals.confirmed.borrow() == confirmed {
             page
         } else {
             self.remote.library_feed(self.position().await?, 0).await?
         };
         let (more, next, wanted) = (page.more, page.next, page.wanted);
-        let arriving = Arc::clone(&self.arriving);
-        let shown = run_blocking(move || arriving.show(page)).await?;
-        self.note(|report| {
-            report.arrived += shown.arrived;
-            report.conflicts += shown.conflicts;
+        let applier = Arc::clone(&self.applier);
+        let applied = run_blocking(move || applier.apply(page)).await?;
+        self.update_status(|status| {
+            status.arrived += applied.created;
+            status.conflicts += applied.conflicts;
         });
-        if shown.conflicts > 0 {
-            self.bells.wake_outbox.notify_one();
+        if applied.conflicts > 0 {
+            self.signals.wake_outbox.notify_one();
         }
         Ok((more, next, wanted))
     }
 
-    /// How far all is shown.
+    /// The last position of which everything is applied.
     async fn position(&self) -> Result<u64, JournalError> {
         let journal = Arc::clone(&self.journal);
         run_blocking(move || journal.feed_position()).await
     }
 
-    async fn outbox_is_empty(&mut self) {
+    async fn wait_for_empty_outbox(&mut self) {
         let until = Instant::now() + OUTBOX_WAIT_MAX;
         loop {
-            self.bells.outbox.mark_unchanged();
+            self.signals.confirmed.mark_unchanged();
             let is_empty = self.journal.names_queued() == 0;
             if is_empty
                 || !matches!(
-                    timeout_at(until, self.bells.outbox.changed()).await,
+                    timeout_at(until, self.signals.confirmed.changed()).await,
                     Ok(Ok(()))
                 )
             {
@@ -240,7 +237,7 @@ impl Arrivals {
         }
     }
 
-    fn note(&self, note: impl FnOnce(&mut FeedStatus)) {
-        note(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+    fn update_status(&self, update: impl FnOnce(&mut FeedStatus)) {
+        update(&mut self.status.lock());
     }
 }

@@ -1,4 +1,4 @@
-//! The outbox: empties itself while the server is there, in order, one batch at a time.
+//! Sends the journal's outbox to the server while it can be reached: in order, one batch at a time.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -8,131 +8,137 @@ use std::time::Duration;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
+use heirloom_support::backoff::Backoff;
+use heirloom_support::error_chain::display_chain;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::LibraryError;
-use super::change_batch::{Batch, Verdict, based_on};
-use super::requeue::{promise_anew, search};
-use super::server_binding::Bond;
+use super::change_batch::{ChangeBatch, ChangeOutcomes, base_path};
+use super::requeue::{find_files, requeue_images};
+use super::server_binding::ServerBinding;
 use crate::background::run_blocking;
 use crate::journal::{FileState, Journal, NameChange};
-use crate::remote::{Backoff, Remote, RemoteError};
+use crate::remote::{Remote, RemoteError};
 
-/// How often it is looked whether more changes came.
-const LULL: Duration = Duration::from_millis(50);
-/// Changes are let come together for no longer than this: a request's headers are as long as three
-/// names.
-const GATHERING: Duration = Duration::from_secs(2);
-/// Changes that two devices may take turns in overwriting each other's, before ours is dropped.
+/// How often the outbox is checked for more changes before a batch is sent.
+const BURST_POLL: Duration = Duration::from_millis(50);
+/// The longest wait for more changes before a batch is sent. It pays because the headers of a
+/// request are as long as three names.
+const BURST_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often a change may conflict, while two devices overwrite each other's, before ours is
+/// dropped.
 const CONFLICTS_MAX: u32 = 5;
-/// While the server is away, new changes make us look, but not more often than this.
-const LOOK_GAP: Duration = Duration::from_secs(3);
-/// From so many changes in a batch on, the change feed is not followed meanwhile: it would bring
-/// each of them back. For fewer, asking the feed anew costs more than that.
-const QUIET_FROM: usize = 4;
+/// While the server does not answer, new changes cause a request, but not more often than this.
+const RETRY_GAP: Duration = Duration::from_secs(3);
+/// Batches of at least this many changes pause the change feed, which would bring each of them
+/// back. For fewer, requesting the feed again costs more than that.
+const PAUSE_FEED_FROM: usize = 4;
 
 /// Sends the outbox.
 pub(super) struct Outbox {
     journal: Arc<Journal>,
-    bond: Arc<Bond>,
+    binding: Arc<ServerBinding>,
     remote: Remote,
     wake: Arc<Notify>,
-    bells: Bells,
-    following: Following,
+    signals: OutboxSignals,
+    feed: FeedFlag,
     backoff: Backoff,
-    /// How often each change met something else than it was based on.
+    /// How often each change has conflicted, by its number in the outbox.
     conflicts: HashMap<u64, u32>,
-    /// Changes in the next batch, at most: fewer after one that the server could not read.
+    /// Maximum number of changes in the next batch: fewer after a batch that the server rejected.
     batch_max: usize,
 }
 
-/// Whether what other devices change is shown here.
+/// Whether the change feed is followed on this device.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Following(pub(super) Arc<AtomicBool>);
+pub(super) struct FeedFlag(pub(super) Arc<AtomicBool>);
 
-/// What is rung for others.
-pub(super) struct Bells {
-    /// Files went back to the upload queue.
+/// Signals to other tasks.
+pub(super) struct OutboxSignals {
+    /// Changed when files were queued for upload again.
     pub(super) requeued: watch::Sender<u64>,
-    /// Changes left the outbox.
+    /// Changed when changes have left the outbox.
     pub(super) confirmed: watch::Sender<u64>,
-    /// Whether many changes are just being sent.
+    /// Whether a large batch is being sent.
     pub(super) sending: watch::Sender<bool>,
 }
 
 impl Outbox {
     pub(super) fn new(
         journal: Arc<Journal>,
-        bond: Arc<Bond>,
+        binding: Arc<ServerBinding>,
         remote: Remote,
         wake: Arc<Notify>,
-        bells: Bells,
-        following: Following,
+        signals: OutboxSignals,
+        feed: FeedFlag,
     ) -> Self {
         Self {
             journal,
-            bond,
+            binding,
             remote,
             wake,
-            bells,
-            following,
+            signals,
+            feed,
             backoff: Backoff::default(),
             conflicts: HashMap::new(),
             batch_max: usize::MAX,
         }
     }
 
-    /// Sends until dropped. May be dropped at any point.
+    /// Sends until dropped. Cancel safe.
     pub(super) async fn run(mut self) {
         loop {
             match self.send_batch().await {
                 Ok(0) => self.wake.notified().await,
                 Ok(_) => self.backoff.succeeded(),
-                Err(error) => self.rest(&error).await,
+                Err(error) => self.pause_after(&error).await,
             }
-            self.gather().await;
+            self.wait_for_burst().await;
         }
     }
 
-    /// Lets a burst come together: until a batch is full, or no more is to be expected soon.
-    async fn gather(&self) {
-        let until = Instant::now() + GATHERING;
+    /// Waits while more changes are to be expected, until a batch is full.
+    async fn wait_for_burst(&self) {
+        let until = Instant::now() + BURST_WAIT_MAX;
         loop {
             let queued = self.journal.names_queued();
-            sleep(LULL).await;
-            let more_to_come =
+            sleep(BURST_POLL).await;
+            let more_expected =
                 self.journal.names_queued() > queued || self.journal.tally().pending.files > 0;
-            if !more_to_come || queued >= LIBRARY_CHANGES_MAX as u64 || Instant::now() >= until {
+            if !more_expected || queued >= LIBRARY_CHANGES_MAX as u64 || Instant::now() >= until {
                 return;
             }
         }
     }
 
-    /// Waits until it makes sense to try again.
-    async fn rest(&mut self, error: &LibraryError) {
-        let asked = match error {
+    /// Waits until trying again makes sense.
+    async fn pause_after(&mut self, error: &LibraryError) {
+        let retry_after = match error {
             LibraryError::Remote(error) => error.retry_after(),
             LibraryError::Journal(_) => None,
         };
-        let wait = self.backoff.failed(asked);
+        let pause = self.backoff.failed(retry_after);
         tracing::debug!(
             error = error as &dyn std::error::Error,
-            wait_s = wait.as_secs(),
-            "names wait"
+            pause_s = pause.as_secs(),
+            "could not send changes of names"
         );
         let now = Instant::now();
-        let (due, early) = (now + wait, now + wait.min(asked.map_or(LOOK_GAP, |_| wait)));
+        let (due, early) = (
+            now + pause,
+            now + pause.min(retry_after.map_or(RETRY_GAP, |_| pause)),
+        );
         tokio::select! {
             () = sleep_until(due) => {}
             () = async { self.wake.notified().await; sleep_until(early).await } => {}
         }
     }
 
-    /// Sends the next batch; how many changes it had.
+    /// Sends the next batch; returns how many changes it had.
     async fn send_batch(&mut self) -> Result<usize, LibraryError> {
         let sent = self.send_next().await;
-        self.bells.sending.send_if_modified(std::mem::take);
+        self.signals.sending.send_if_modified(std::mem::take);
         sent
     }
 
@@ -141,76 +147,84 @@ impl Outbox {
             return Ok(0);
         }
         let limit = self
-            .bond
+            .binding
             .session()
             .await?
             .limits
             .library_changes_max
             .min(self.batch_max);
-        let bond = Arc::clone(&self.bond);
-        let _turn = bond.turn().await;
+        let binding = Arc::clone(&self.binding);
+        let _exchange = binding.lock_exchange().await;
         let journal = Arc::clone(&self.journal);
-        let batch = run_blocking(move || Batch::gather(&journal, limit)).await?;
+        let batch = run_blocking(move || ChangeBatch::from_outbox(&journal, limit)).await?;
         if batch.is_empty() {
             return Ok(0);
         }
         let count = batch.len();
-        if count >= QUIET_FROM {
-            self.bells.sending.send_replace(true);
+        if count >= PAUSE_FEED_FROM {
+            self.signals.sending.send_replace(true);
         }
         match self.remote.change_library(&batch.message()).await {
             Ok(outcomes) => {
                 heirloom_crash::reached(CrashPoint::NamesAcknowledged);
-                self.carry_out(batch.judge(outcomes.outcomes)).await?;
+                self.apply_outcomes(batch.classify(outcomes.outcomes))
+                    .await?;
                 self.batch_max = usize::MAX;
             }
-            Err(error) if is_about_content(&error) => self.narrow(&batch, &error).await?,
+            Err(error) if is_about_content(&error) => self.shrink_batch(&batch, &error).await?,
             Err(error) => return Err(error.into()),
         }
         Ok(count)
     }
 
-    /// The server could not read the batch: halves it until the one change is found, and drops
+    /// The server rejected the whole batch: halves it until the one bad change is found, and drops
     /// that.
-    async fn narrow(&mut self, batch: &Batch, error: &RemoteError) -> Result<(), LibraryError> {
+    async fn shrink_batch(
+        &mut self,
+        batch: &ChangeBatch,
+        error: &RemoteError,
+    ) -> Result<(), LibraryError> {
         self.batch_max = (batch.len() / 2).max(1);
-        let Some((number, change)) = batch.only() else {
+        let Some((number, change)) = batch.single() else {
             return Ok(());
         };
         tracing::error!(
-            why = error.chain(),
-            "the server cannot read a change of a name; it is dropped"
+            why = display_chain(error),
+            "the server cannot read a change of a name; the change is dropped"
         );
         tracing::debug!(?change, "dropped");
         self.batch_max = usize::MAX;
         self.confirm(vec![number], Vec::new()).await
     }
 
-    async fn carry_out(&mut self, mut verdict: Verdict) -> Result<(), LibraryError> {
-        let mut again = Vec::new();
-        for (number, change, current) in std::mem::take(&mut verdict.conflicts) {
-            self.meet(number, change, current, &mut verdict, &mut again)
+    async fn apply_outcomes(&mut self, mut outcomes: ChangeOutcomes) -> Result<(), LibraryError> {
+        let mut requeued = Vec::new();
+        for (number, change, current) in std::mem::take(&mut outcomes.conflicts) {
+            self.rebase(number, change, current, &mut outcomes, &mut requeued)
                 .await?;
         }
-        for (number, change, code) in std::mem::take(&mut verdict.refused) {
-            self.obey(&change, code).await?;
-            verdict.done.push(number);
+        for (number, change, code) in std::mem::take(&mut outcomes.refused) {
+            self.drop_refused(&change, code).await?;
+            outcomes.done.push(number);
         }
-        for number in &verdict.done {
+        for number in &outcomes.done {
             self.conflicts.remove(number);
         }
-        if !verdict.done.is_empty() {
-            tracing::info!(names = verdict.done.len(), "the library knows");
+        if !outcomes.done.is_empty() {
+            tracing::info!(names = outcomes.done.len(), "the library has new names");
         }
-        if !again.is_empty() {
+        if !requeued.is_empty() {
             let journal = Arc::clone(&self.journal);
-            run_blocking(move || journal.queue_names(again)).await?;
+            run_blocking(move || journal.queue_names(requeued)).await?;
         }
-        if self.following.0.load(Ordering::Acquire) && !verdict.ours.is_empty() {
-            let (journal, ours) = (Arc::clone(&self.journal), std::mem::take(&mut verdict.ours));
-            run_blocking(move || journal.skip_own_changes(ours)).await?;
+        if self.feed.0.load(Ordering::Acquire) && !outcomes.own_versions.is_empty() {
+            let (journal, own_versions) = (
+                Arc::clone(&self.journal),
+                std::mem::take(&mut outcomes.own_versions),
+            );
+            run_blocking(move || journal.skip_own_changes(own_versions)).await?;
         }
-        self.confirm(verdict.done, verdict.versions).await
+        self.confirm(outcomes.done, outcomes.versions).await
     }
 
     async fn confirm(
@@ -221,63 +235,65 @@ impl Outbox {
         let journal = Arc::clone(&self.journal);
         run_blocking(move || journal.confirm_names(done, versions)).await?;
         heirloom_crash::reached(CrashPoint::NamesDequeued);
-        self.bells.confirmed.send_modify(|count| *count += 1);
+        self.signals.confirmed.send_modify(|count| *count += 1);
         Ok(())
     }
 
-    /// Something else stands there: bases the change on that, to be sent again.
-    async fn meet(
+    /// A change was based on an outdated version: bases it on the current one, to be sent again.
+    /// Changes that replace it are added to `requeued`.
+    async fn rebase(
         &mut self,
         number: u64,
         change: NameChange,
         current: u64,
-        verdict: &mut Verdict,
-        again: &mut Vec<NameChange>,
+        outcomes: &mut ChangeOutcomes,
+        requeued: &mut Vec<NameChange>,
     ) -> Result<(), LibraryError> {
-        if matches!(change, NameChange::Put { .. }) && self.is_shown_first(current).await? {
+        if matches!(change, NameChange::Put { .. }) && self.must_be_applied_first(current).await? {
             return Ok(());
         }
-        verdict
+        outcomes
             .versions
-            .push((based_on(&change).clone(), (current > 0).then_some(current)));
-        let met = self.conflicts.entry(number).or_insert(0);
-        *met += 1;
-        if *met > CONFLICTS_MAX {
-            tracing::warn!("another device keeps changing the same name; ours is dropped");
+            .push((base_path(&change).clone(), (current > 0).then_some(current)));
+        let conflicts = self.conflicts.entry(number).or_insert(0);
+        *conflicts += 1;
+        if *conflicts > CONFLICTS_MAX {
+            tracing::warn!("another device keeps changing the same name; our change is dropped");
             tracing::debug!(?change, "dropped");
-            verdict.done.push(number);
+            outcomes.done.push(number);
             return Ok(());
         }
         match change {
             // Sent again with the version just learned.
             NameChange::Put { .. } => {}
             NameChange::Move { .. } | NameChange::Remove { .. } if current > 0 => {}
-            // Nothing stands there any more, which is what was wanted.
-            NameChange::Remove { .. } => verdict.done.push(number),
-            // Nothing to move; what stands here at the new name is put there instead.
+            // The path does not exist any more, which is what was wanted.
+            NameChange::Remove { .. } => outcomes.done.push(number),
+            // There is nothing to move; the file here is put under the new name instead.
             NameChange::Move { to, .. } => {
-                verdict.done.push(number);
-                again.extend(self.put_of(&to).await?);
+                outcomes.done.push(number);
+                requeued.extend(self.put_of(&to).await?);
             }
         }
         Ok(())
     }
 
-    /// Whether what stands there has to be shown here, under whatever name, before ours takes its
-    /// place: else nobody would see it any more. The change is sent again until then.
-    async fn is_shown_first(&self, current: u64) -> Result<bool, LibraryError> {
-        if current == 0 || !self.following.0.load(Ordering::Acquire) {
+    /// Whether the library's current version has to be applied here, under whatever name, before
+    /// our change replaces it: otherwise it would never be seen again. Until then, the change is
+    /// sent again.
+    async fn must_be_applied_first(&self, current: u64) -> Result<bool, LibraryError> {
+        if current == 0 || !self.feed.0.load(Ordering::Acquire) {
             return Ok(false);
         }
         let journal = Arc::clone(&self.journal);
         Ok(run_blocking(move || journal.feed_position()).await? < current)
     }
 
-    /// The server will not do it.
-    async fn obey(&self, change: &NameChange, code: ErrorCode) -> Result<(), LibraryError> {
+    /// The server refused a change for good.
+    async fn drop_refused(&self, change: &NameChange, code: ErrorCode) -> Result<(), LibraryError> {
         match change {
             NameChange::Put { fingerprint, .. } if code == ErrorCode::ImageNotHeld => {
-                self.send_anew(*fingerprint).await
+                self.requeue_lost(*fingerprint).await
             }
             NameChange::Put { .. } | NameChange::Move { .. } | NameChange::Remove { .. } => {
                 tracing::error!(%code, "the server refused a change of a name; it is dropped");
@@ -287,20 +303,22 @@ impl Outbox {
         }
     }
 
-    /// The server does not hold what a receipt of ours says it holds. The receipt is worth nothing:
-    /// its files are promised anew, and their names follow when they have been uploaded.
-    async fn send_anew(&self, image: Fingerprint) -> Result<(), LibraryError> {
-        tracing::error!(%image, "the server lost an image that it had vouched for; sending it again");
+    /// The server does not hold an image for which it has given us a receipt. The receipt is
+    /// forgotten and its files are queued for upload again; their names follow after the upload.
+    async fn requeue_lost(&self, image: Fingerprint) -> Result<(), LibraryError> {
+        tracing::error!(%image, "the server lost an image that it had confirmed; sending it again");
         let journal = Arc::clone(&self.journal);
-        run_blocking(move || promise_anew(&journal, &HashSet::from([image]))).await?;
-        self.bells.requeued.send_modify(|count| *count += 1);
+        run_blocking(move || requeue_images(&journal, &HashSet::from([image]))).await?;
+        self.signals.requeued.send_modify(|count| *count += 1);
         Ok(())
     }
 
-    /// The change that puts what stands here at `path`; nothing if no backed up file does.
+    /// The change that puts the file at `path` into the library; nothing if there is no backed-up
+    /// file.
     async fn put_of(&self, path: &LibraryPath) -> Result<Option<NameChange>, LibraryError> {
         let (journal, path) = (Arc::clone(&self.journal), path.clone());
-        let found = run_blocking(move || search(&journal, |record| record.path == path)).await?;
+        let found =
+            run_blocking(move || find_files(&journal, |record| record.path == path)).await?;
         Ok(found
             .into_iter()
             .find_map(|(_, record)| match record.state {
@@ -319,7 +337,7 @@ impl Outbox {
     }
 }
 
-/// Whether the server could not read what was sent, so that sending it again is in vain.
+/// Whether the server rejected the content of the request, so that sending it again is useless.
 fn is_about_content(error: &RemoteError) -> bool {
     matches!(
         error.code(),

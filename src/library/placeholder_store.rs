@@ -1,28 +1,29 @@
-//! *The shelf*: where the names of the library are shown, and what stands there already. The mount
-//! is one; a test's is another.
+//! Where changes of other devices are applied: the mount, or a test's stand-in.
 
 use heirloom_protocol::LibraryPath;
 
 use crate::journal::{FileId, Stamp};
 use crate::spool::{Placeholder, SpoolError};
 
-/// Shows names. Everything is done at once, and seen at once by whoever looks; nothing is told back
-/// to the intake.
+/// Creates, removes and dates files for the library. Each change is complete and visible when the
+/// call returns, and is not reported to intake.
 pub trait PlaceholderStore: Send + Sync + 'static {
-    /// Puts a placeholder where nothing stands, with the folders on the way; nothing is done if
-    /// something stands there.
+    /// Creates a placeholder, with its parent folders, and returns its id; nothing, and without a
+    /// change, if the name is taken.
     fn create(
         &self,
         path: &LibraryPath,
         placeholder: &Placeholder,
     ) -> Result<Option<FileId>, SpoolError>;
 
-    /// Takes a file away, and the folders that are empty then. Nothing is done unless it is still
-    /// this one, with this content, and nobody may write to it; answers whether it is gone.
+    /// Removes a file, with the parent folders that this leaves empty. Nothing changes unless the
+    /// file still has this id and this stamp and is not open for writing; returns whether it was
+    /// removed.
     fn remove(&self, path: &LibraryPath, id: FileId, stamp: Stamp) -> Result<bool, SpoolError>;
 
-    /// Gives a file another time. Nothing is done unless it is still this one, with this content,
-    /// and nobody may write to it; answers its stamp afterwards if it was done.
+    /// Sets a file's modification time, in nanoseconds. Nothing changes unless the file still has
+    /// this id and this stamp and is not open for writing; returns its stamp afterwards if it was
+    /// changed.
     fn set_mtime(
         &self,
         path: &LibraryPath,

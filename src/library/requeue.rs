@@ -1,5 +1,4 @@
-//! Anew: files whose images the server vouched for and does not have any more. They are promised
-//! again, and sent.
+//! Queues files for upload again whose images the server confirmed and does not have any more.
 
 use std::collections::HashSet;
 
@@ -7,27 +6,27 @@ use heirloom_protocol::Fingerprint;
 
 use crate::journal::{FileId, FileRecord, FileState, Journal, JournalError};
 
-/// Files of the journal looked through at a time, where one is searched by what it holds.
+/// Records of the journal that are read at a time.
 const PAGE: usize = 1000;
 
-/// Forgets the receipts of these images, and promises anew every file that has one of them and its
-/// bytes here; answers how many. Blocks on the disk.
-pub(super) fn promise_anew(
+/// Forgets the receipts of these images, and queues every file for upload that has one of them and
+/// its bytes here; returns how many. Blocks on the disk.
+pub(super) fn requeue_images(
     journal: &Journal,
     images: &HashSet<Fingerprint>,
 ) -> Result<usize, JournalError> {
     journal.forget_receipts(images.iter().copied().collect())?;
-    let lost = search(journal, |record| {
-        image_here(record).is_some_and(|image| images.contains(&image))
+    let lost = find_files(journal, |record| {
+        backed_up_image(record).is_some_and(|image| images.contains(&image))
     })?;
-    let promised: Vec<_> = lost.into_iter().filter_map(promise).collect();
-    let count = promised.len();
-    journal.record(promised)?;
+    let pending: Vec<_> = lost.into_iter().filter_map(as_pending).collect();
+    let count = pending.len();
+    journal.record(pending)?;
     Ok(count)
 }
 
-fn promise((id, record): (FileId, FileRecord)) -> Option<(FileId, FileRecord)> {
-    let fingerprint = image_here(&record)?;
+fn as_pending((id, record): (FileId, FileRecord)) -> Option<(FileId, FileRecord)> {
+    let fingerprint = backed_up_image(&record)?;
     Some((
         id,
         FileRecord {
@@ -37,8 +36,8 @@ fn promise((id, record): (FileId, FileRecord)) -> Option<(FileId, FileRecord)> {
     ))
 }
 
-/// The image of a file that was backed up and still has its bytes.
-const fn image_here(record: &FileRecord) -> Option<Fingerprint> {
+/// The image of a file that was backed up and has its bytes here.
+const fn backed_up_image(record: &FileRecord) -> Option<Fingerprint> {
     match record.state {
         FileState::BackedUp { fingerprint } => Some(fingerprint),
         FileState::Pending { .. }
@@ -48,11 +47,11 @@ const fn image_here(record: &FileRecord) -> Option<Fingerprint> {
     }
 }
 
-/// Looks through all files. Only where something went wrong elsewhere: the journal has no index for
-/// it.
-pub(super) fn search(
+/// The files whose record `matches`. Reads all records, so it is only for what is rare: the journal
+/// has no index by image or path.
+pub(super) fn find_files(
     journal: &Journal,
-    wanted: impl Fn(&FileRecord) -> bool,
+    matches: impl Fn(&FileRecord) -> bool,
 ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
     let mut found = Vec::new();
     let mut after = None;
@@ -62,6 +61,6 @@ pub(super) fn search(
             return Ok(found);
         };
         after = Some(*last);
-        found.extend(page.into_iter().filter(|(_, record)| wanted(record)));
+        found.extend(page.into_iter().filter(|(_, record)| matches(record)));
     }
 }

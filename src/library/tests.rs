@@ -1,4 +1,4 @@
-//! Names on their way to a server that other devices change as well.
+//! The outbox, against a server that other devices change as well.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::journal::{
 use crate::remote::Remote;
 use crate::remote::fake::{FakeServer, Fault, State, receipt};
 
-struct House {
+struct Device {
     server: FakeServer,
     journal: Arc<Journal>,
     library: Library,
@@ -37,7 +37,7 @@ fn put(name: &str, number: u64) -> NameChange {
     }
 }
 
-impl House {
+impl Device {
     async fn new() -> Self {
         let server = FakeServer::start().await;
         let folder = TempDir::new().unwrap();
@@ -51,8 +51,8 @@ impl House {
         }
     }
 
-    /// The server holds these images.
-    fn hold(&self, numbers: std::ops::Range<u64>) {
+    /// Adds images to the server.
+    fn add_images(&self, numbers: std::ops::Range<u64>) {
         let mut state = self.server.state();
         numbers.map(image).for_each(|content| {
             state.images.insert(Fingerprint::of(&content), content);
@@ -64,8 +64,8 @@ impl House {
         self.library.wake();
     }
 
-    async fn until(&self, like_this: impl Fn(&State) -> bool) {
-        self.server.until(like_this).await;
+    async fn until(&self, done: impl Fn(&State) -> bool) {
+        self.server.until(done).await;
     }
 
     /// Waits until the outbox is empty.
@@ -109,7 +109,7 @@ impl House {
             .unwrap();
     }
 
-    fn stands(&self, name: &str) -> Option<Fingerprint> {
+    fn fingerprint_at(&self, name: &str) -> Option<Fingerprint> {
         self.server
             .state()
             .library
@@ -129,24 +129,24 @@ fn start(journal: &Arc<Journal>, server: &FakeServer) -> Library {
 
 #[tokio::test]
 async fn a_thousand_names_take_a_few_requests() {
-    let house = House::new().await;
-    house.hold(0..1000);
+    let device = Device::new().await;
+    device.add_images(0..1000);
     for number in 0..1000 {
-        house.send(vec![put(&format!("{number}.jpg"), number)]);
+        device.send(vec![put(&format!("{number}.jpg"), number)]);
     }
-    house.until(|state| state.library.len() == 1000).await;
-    house.until_sent().await;
-    let requests = house.server.state().count("/library");
+    device.until(|state| state.library.len() == 1000).await;
+    device.until_sent().await;
+    let requests = device.server.state().count("/library");
     // The journal writes one by one here; names go out side by side with that.
     assert!(requests < 100, "{requests}");
-    house.library.stop().await;
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn changes_of_names_are_sent_in_order() {
-    let house = House::new().await;
-    house.hold(0..4);
-    house.send(vec![
+    let device = Device::new().await;
+    device.add_images(0..4);
+    device.send(vec![
         put("a.jpg", 1),
         put("b.jpg", 2),
         NameChange::Move {
@@ -162,28 +162,34 @@ async fn changes_of_names_are_sent_in_order() {
             to: path("b.jpg"),
         },
     ]);
-    house.until_sent().await;
-    assert_eq!(house.stands("a.jpg"), Some(Fingerprint::of(&image(3))));
-    assert_eq!(house.stands("b.jpg"), Some(Fingerprint::of(&image(1))));
-    assert_eq!(house.stands("c.jpg"), None);
-    house.library.stop().await;
+    device.until_sent().await;
+    assert_eq!(
+        device.fingerprint_at("a.jpg"),
+        Some(Fingerprint::of(&image(3)))
+    );
+    assert_eq!(
+        device.fingerprint_at("b.jpg"),
+        Some(Fingerprint::of(&image(1)))
+    );
+    assert_eq!(device.fingerprint_at("c.jpg"), None);
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn a_change_that_conflicts_is_rebased_and_sent_again() {
-    let house = House::new().await;
-    house.hold(0..4);
-    house.send(vec![put("a.jpg", 1), put("b.jpg", 1), put("c.jpg", 1)]);
-    house.until_sent().await;
+    let device = Device::new().await;
+    device.add_images(0..4);
+    device.send(vec![put("a.jpg", 1), put("b.jpg", 1), put("c.jpg", 1)]);
+    device.until_sent().await;
     for name in ["a.jpg", "b.jpg", "c.jpg"] {
-        let mut state = house.server.state();
+        let mut state = device.server.state();
         state.version += 10;
         let version = state.version;
         state
             .library
             .insert(path(name), (version, Fingerprint::of(&image(2))));
     }
-    house.send(vec![
+    device.send(vec![
         put("a.jpg", 3),
         NameChange::Remove {
             path: path("b.jpg"),
@@ -193,110 +199,126 @@ async fn a_change_that_conflicts_is_rebased_and_sent_again() {
             to: path("d.jpg"),
         },
     ]);
-    house.until_sent().await;
-    assert_eq!(house.stands("a.jpg"), Some(Fingerprint::of(&image(3))));
-    assert_eq!((house.stands("b.jpg"), house.stands("c.jpg")), (None, None));
-    assert!(house.stands("d.jpg").is_some());
-    house.library.stop().await;
+    device.until_sent().await;
+    assert_eq!(
+        device.fingerprint_at("a.jpg"),
+        Some(Fingerprint::of(&image(3)))
+    );
+    assert_eq!(
+        (
+            device.fingerprint_at("b.jpg"),
+            device.fingerprint_at("c.jpg")
+        ),
+        (None, None)
+    );
+    assert!(device.fingerprint_at("d.jpg").is_some());
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn a_photo_moved_after_another_device_removed_it_is_in_the_library_under_its_new_name() {
-    let house = House::new().await;
-    house.hold(1..2);
-    house.backed_up(1, "a.jpg", 1);
-    house.library.wake();
-    house.until_sent().await;
-    house.server.state().library.clear();
-    house
+    let device = Device::new().await;
+    device.add_images(1..2);
+    device.backed_up(1, "a.jpg", 1);
+    device.library.wake();
+    device.until_sent().await;
+    device.server.state().library.clear();
+    device
         .journal
         .update_names(vec![NameUpdate::Rename {
             id: FileId(1),
             to: path("b.jpg"),
         }])
         .unwrap();
-    house.library.moved(&path("a.jpg"), &path("b.jpg")).unwrap();
-    house.until_sent().await;
-    assert_eq!(house.stands("b.jpg"), Some(Fingerprint::of(&image(1))));
-    house.library.removed(&path("b.jpg")).unwrap();
-    house.library.removed(&path("never-there.jpg")).unwrap();
-    house.until_sent().await;
-    assert!(house.server.state().library.is_empty());
-    house.library.stop().await;
+    device.send(vec![NameChange::Move {
+        from: path("a.jpg"),
+        to: path("b.jpg"),
+    }]);
+    device.until_sent().await;
+    assert_eq!(
+        device.fingerprint_at("b.jpg"),
+        Some(Fingerprint::of(&image(1)))
+    );
+    for name in ["b.jpg", "never-there.jpg"] {
+        device.send(vec![NameChange::Remove { path: path(name) }]);
+    }
+    device.until_sent().await;
+    assert!(device.server.state().library.is_empty());
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn a_change_that_keeps_conflicting_is_dropped_in_the_end() {
-    let house = House::new().await;
-    house.hold(0..2);
+    let device = Device::new().await;
+    device.add_images(0..2);
     for version in 1..=20 {
         let outcome =
             format!("{{\"outcomes\":[{{\"outcome\":\"conflict\",\"current\":{version}}}]}}");
-        house
+        device
             .server
             .fail("/library", Fault::Garbage(outcome.leak()));
     }
-    house.send(vec![put("a.jpg", 1)]);
-    house.until_sent().await;
-    assert_eq!(house.server.state().count("/library"), 6);
-    house.library.stop().await;
+    device.send(vec![put("a.jpg", 1)]);
+    device.until_sent().await;
+    assert_eq!(device.server.state().count("/library"), 6);
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn an_image_that_the_server_lost_is_queued_for_upload_again() {
-    let house = House::new().await;
-    let mut requeued = house.library.requeued();
-    house.backed_up(1, "a.jpg", 1);
-    house.library.wake();
+    let device = Device::new().await;
+    let mut requeued = device.library.requeued();
+    device.backed_up(1, "a.jpg", 1);
+    device.library.wake();
     tokio::time::timeout(Duration::from_secs(20), requeued.changed())
         .await
         .expect("in time")
         .unwrap();
     let fingerprint = Fingerprint::of(&image(1));
-    assert_eq!(house.journal.receipt(fingerprint).unwrap(), None);
+    assert_eq!(device.journal.receipt(fingerprint).unwrap(), None);
     assert_eq!(
-        house.journal.file(FileId(1)).unwrap().unwrap().state,
+        device.journal.file(FileId(1)).unwrap().unwrap().state,
         FileState::Pending { fingerprint }
     );
-    house.until_sent().await;
-    house.library.stop().await;
+    device.until_sent().await;
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn a_name_that_the_server_rejects_does_not_block_the_others() {
-    let house = House::new().await;
-    house.hold(0..8);
+    let device = Device::new().await;
+    device.add_images(0..8);
     // The batch of eight, four, two and one: the first change is the bad one.
     for _ in 0..4 {
-        house
+        device
             .server
             .fail("/library", Fault::Problem(ErrorCode::MalformedPath, None));
     }
-    house.send(
+    device.send(
         (0..8)
             .map(|number| put(&format!("{number}.jpg"), number))
             .collect(),
     );
-    house.until_sent().await;
-    assert_eq!(house.server.state().library.len(), 7);
-    house.library.stop().await;
+    device.until_sent().await;
+    assert_eq!(device.server.state().library.len(), 7);
+    device.library.stop().await;
 }
 
 #[tokio::test]
 async fn queued_names_survive_an_outage_and_a_restart() {
-    let mut house = House::new().await;
-    house.hold(0..3);
-    house.server.stop().await;
-    house.send(vec![put("a.jpg", 1), put("b.jpg", 2)]);
-    house.library.stop().await;
-    assert_eq!(house.journal.names_queued(), 2);
-    house.server.start_again();
-    house.server.fail("/library", Fault::CutAfter);
-    house
+    let mut device = Device::new().await;
+    device.add_images(0..3);
+    device.server.stop().await;
+    device.send(vec![put("a.jpg", 1), put("b.jpg", 2)]);
+    device.library.stop().await;
+    assert_eq!(device.journal.names_queued(), 2);
+    device.server.start_again();
+    device.server.fail("/library", Fault::CutAfter);
+    device
         .server
         .fail("/library", Fault::Problem(ErrorCode::Unavailable, Some(1)));
-    house.library = start(&house.journal, &house.server);
-    house.until_sent().await;
-    assert_eq!(house.server.state().library.len(), 2);
-    house.library.stop().await;
+    device.library = start(&device.journal, &device.server);
+    device.until_sent().await;
+    assert_eq!(device.server.state().library.len(), 2);
+    device.library.stop().await;
 }

@@ -24,7 +24,7 @@ async fn an_evicted_photo_comes_back_when_it_is_read() {
     let device = Device::new().await;
     let content = photo(2_000_000);
     let id = device.add_backed_up("a.jpg", &content);
-    let stamp = Spool::identify(&device.spool.read(&path("a.jpg")).unwrap())
+    let stamp = Spool::identify(&device.spool.open_read(&path("a.jpg")).unwrap())
         .unwrap()
         .1;
     let outcome = free(&device, &[]).await;
@@ -46,7 +46,7 @@ async fn an_evicted_photo_comes_back_when_it_is_read() {
         .until("the end", |device| device.placeholder("a.jpg").is_none())
         .await;
     assert_eq!(
-        Spool::identify(&device.spool.read(&path("a.jpg")).unwrap())
+        Spool::identify(&device.spool.open_read(&path("a.jpg")).unwrap())
             .unwrap()
             .1,
         stamp
@@ -158,7 +158,7 @@ async fn changed_bytes_are_kept_even_if_size_and_time_are_as_backed_up() {
     let place = device.spool.root().join("a.jpg");
     let changed = photo(200_001)[..200_000].to_vec();
     std::fs::write(&place, &changed).unwrap();
-    let file = device.spool.read(&path("a.jpg")).unwrap();
+    let file = device.spool.open_read(&path("a.jpg")).unwrap();
     Placeholder::new(Fingerprint::of(b""), stamp)
         .restore_time(&file)
         .unwrap();
@@ -179,7 +179,7 @@ async fn a_photo_with_a_new_time_is_not_evicted_before_the_library_knows_it() {
         ..device.journal.file(id).unwrap().unwrap().stamp
     };
     Placeholder::new(Fingerprint::of(b""), stamp)
-        .restore_time(&device.spool.read(&path("a.jpg")).unwrap())
+        .restore_time(&device.spool.open_read(&path("a.jpg")).unwrap())
         .unwrap();
     assert!(matches!(
         reason(&free(&device, &[]).await),
@@ -211,7 +211,7 @@ async fn only_selected_files_are_evicted() {
     }
     assert_eq!(free(&device, &["trip"]).await.files, 2);
     assert_eq!(device.placeholder("tripod.jpg"), None);
-    let long_ago = crate::spool::Moment {
+    let long_ago = crate::spool::Timespec {
         seconds: 1,
         nanoseconds: 0,
     };
@@ -233,7 +233,7 @@ async fn a_full_disk_evicts_the_least_recently_used_photos_without_the_network()
         device.add_backed_up(name, &photo(20_000_000 + number));
     }
     let used = |name: &str, seconds| {
-        let file = device.spool.read(&path(name)).unwrap();
+        let file = device.spool.open_read(&path(name)).unwrap();
         let at = rustix::fs::Timespec {
             tv_sec: seconds,
             tv_nsec: 0,

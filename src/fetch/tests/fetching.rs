@@ -135,7 +135,7 @@ async fn a_restart_just_before_verification_fetches_no_byte_again() {
     file.write_all_at(&content, 0).unwrap();
     let mut found = device.placeholder("a.jpg").unwrap();
     found.held = heirloom_protocol::RangeSet::whole(50_000);
-    found.declare(&file).unwrap();
+    found.write_to(&file).unwrap();
     let guard = device.open("a.jpg");
     device
         .until("the end", |device| device.placeholder("a.jpg").is_none())
@@ -173,13 +173,13 @@ async fn a_read_only_photo_is_fetched_too() {
     let device = Device::new().await;
     let content = photo(200_000);
     device.add_placeholder("a.jpg", &content);
-    crate::spool::set_mode(device.spool.read(&path("a.jpg")).unwrap(), 0o400).unwrap();
+    crate::spool::set_mode(device.spool.open_read(&path("a.jpg")).unwrap(), 0o400).unwrap();
     assert_eq!(device.read("a.jpg", 0, 200_000).await.unwrap(), content);
     device
         .until("the end", |device| device.placeholder("a.jpg").is_none())
         .await;
     assert_eq!(
-        crate::spool::Facts::of(device.open("a.jpg").1)
+        crate::spool::Metadata::of(device.open("a.jpg").1)
             .unwrap()
             .mode,
         0o400
@@ -199,7 +199,7 @@ async fn a_time_that_the_owner_sets_survives_the_fetch() {
     whole(&guard).await.unwrap();
     assert_eq!(Spool::identify(&file).unwrap().1, stamp);
     device.add_placeholder("b.jpg", &photo(1000));
-    let file = device.spool.read(&path("b.jpg")).unwrap();
+    let file = device.spool.open_read(&path("b.jpg")).unwrap();
     device
         .fetcher
         .set_mtime(
