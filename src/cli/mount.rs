@@ -131,7 +131,7 @@ impl MountArgs {
             read_timeout: Duration::from_secs(self.read_timeout),
             ..FetchOptions::default()
         };
-        let keeping = CachePolicy {
+        let cache = CachePolicy {
             cache_max: self.cache_size,
             free_min: self.keep_free,
         };
