@@ -5,7 +5,7 @@
 //! have it, we lend by ourselves; where we do not, a helper does (`heirloom-passthrough`, see
 //! `lending/helper.rs`), if an administrator gave that program the one right it needs. What the
 //! helper agrees to lend, and why no more than that, stands in
-//! docs/decisions/0017-a-helper-lends-for-ordinary-users.md.
+//! docs/decisions/0017-passthrough-helper.md.
 
 mod errand;
 mod helper;
