@@ -27,9 +27,9 @@ fn a_saved_login_backs_up_photos_until_logout() {
         .unmounted_device(&anna, "laptop")
         .with_saved_login();
     login(&installation, &device, "anna\nwrong password\n")
-        .fails_with(&["no such user, or another password"]);
+        .fails_with(&["wrong user name or password"]);
     login(&installation, &device, "dora\ncorrect horse\n")
-        .fails_with(&["no such user, or another password"]);
+        .fails_with(&["wrong user name or password"]);
     login(&installation, &device, "anna\ncorrect horse\n").succeeds();
     let saved = device.state().join("login.json");
     assert_eq!(
