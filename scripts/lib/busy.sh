@@ -1,21 +1,21 @@
-# shellcheck shell=bash scripts/bench server: one server under the load of many devices. An index of
-# ten million images is made once and kept in ${XDG_CACHE_HOME:-~/.cache}/heirloom-bench; each run
-# works on a copy of it.
+# shellcheck shell=bash
+# scripts/bench server: one server under the load of many devices. An index of ten million images is
+# created once and kept in ${XDG_CACHE_HOME:-~/.cache}/heirloom-bench; each run works on a copy.
 
-# Where cargo puts the programs, and where everything happens; scripts/bench says.
+# Set by scripts/bench: the folder of the programs, the working folder, the number of rounds.
 : "${release:?}" "${work:?}" "${rounds:?}"
 
 busy_images=10000000
 busy_connections=64
 busy_seconds=8
-# Checks per second while uploads run: what some hundred devices ask.
+# Checks per second while uploads run: about the load of a hundred devices.
 busy_calm_rate=20
 busy_put_count=150
 busy_put_bytes=2000000
 busy_put_connections=8
 
-# The index with all its images, made if it is not there; prints its folder. What stands in it says
-# which schema it has.
+# Creates the index with all its images if it is missing, and prints its folder, which is named for
+# the version of the schema.
 busy_index() {
     local kept name schema port
     mkdir "$work/empty"
@@ -23,15 +23,15 @@ busy_index() {
     start "$work/empty.log" "$release/heirloom-server" --data "$work/empty" --listen "127.0.0.1:$port"
     until_true "heirloom-server listens" listens "$port"
     "$release/heirloom-server" user add bench --data "$work/empty" >"$work/empty/token"
-    # Of nothing it is done at once; the images of the index have no bytes, which it is not to find
-    # out.
+    # The scrub of an empty server ends at once. It must not run later: the images of the index have
+    # no files.
     until_true "the scrub is done" scrubbed "$work/empty/index.sqlite"
     end_all
     schema=$(sqlite3 "$work/empty/index.sqlite" "SELECT version FROM schema_version")
     kept="${XDG_CACHE_HOME:-$HOME/.cache}/heirloom-bench"
     name="index-$schema-$busy_images"
     if [ ! -d "$kept/$name" ]; then
-        say "Making an index of $busy_images images in $kept ..." >&2
+        say "Creating an index of $busy_images images in $kept ..." >&2
         mkdir -p "$kept"
         rm -rf "${kept:?}/$name.new"
         cp -r "$work/empty" "$kept/$name.new"
@@ -43,8 +43,8 @@ busy_index() {
 
 scrubbed() { [ "$(sqlite3 "$1" "SELECT count(*) FROM settings WHERE name = 'scrub'")" = 1 ]; }
 
-# In the order of their fingerprints, so that it takes a minute and not an hour; they are those that
-# tests/bench/load.rs asks for.
+# Inserts in the order of fingerprints, so that it takes a minute and not an hour. The fingerprints
+# are the ones that tests/bench/load.rs asks for.
 fill_index() {
     python3 - "$1" "$busy_images" <<'END'
 import sqlite3, sys
@@ -78,7 +78,7 @@ busy_server() {
 
 busy_check() { "$release/examples/load" check "127.0.0.1:$busy_port" "$busy_token" "$busy_images" "$@"; }
 
-# busy_put SEED ADDRESS TOKEN [FOLDER]: after the disk has come to rest.
+# busy_put SEED ADDRESS TOKEN [FOLDER]: uploads after the disk is idle.
 busy_put() {
     local seed=$1 address=$2 token=$3
     shift 3
@@ -86,13 +86,13 @@ busy_put() {
     "$release/examples/load" put "$address" "$token" "$busy_put_connections" "$busy_put_count" "$busy_put_bytes" "$seed" "$@"
 }
 
-# Uploads without an end, until they are told to stop.
+# Uploads until it is killed.
 busy_putting() {
     local seed=$RANDOM
     while "$release/examples/load" put "127.0.0.1:$busy_port" "$busy_token" 4 50 "$busy_put_bytes" "$((seed += 1))" >/dev/null; do :; done
 }
 
-# Everything that a round brings, a line in a file for each.
+# One round: appends each figure to a file of its own.
 busy_round() {
     local putting rate median slow
     read -r rate median slow < <(busy_check "$busy_connections" "$busy_seconds")
@@ -127,7 +127,7 @@ measure_busy_server() {
         "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$rounds" "$busy_images"
     printf '| What | found | aim | all rounds |\n|---|---|---|---|\n'
     busy_line "images checked per second, $busy_connections connections, 500 in a check" "$(median "$work/rate")" "80000" "$work/rate"
-    busy_line "an answer meanwhile, median, ms" "$(median "$work/median")" "" "$work/median"
+    busy_line "response time meanwhile, median, ms" "$(median "$work/median")" "" "$work/median"
     busy_line "99th percentile of a check while 4 connections upload, $busy_calm_rate checks a second, ms" "$(median "$work/slow")" "50" "$work/slow"
     busy_line "images of 2 MB, each synced, MB/s" "$(median "$work/put.heirloom")" "" "$work/put.heirloom"
     busy_line "times nginx, which syncs nothing" "$(ratio "$work/put.heirloom" "$work/put.nginx")" "0.6" "$work/put.nginx"

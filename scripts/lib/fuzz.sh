@@ -1,24 +1,25 @@
-# shellcheck shell=bash libFuzzer on the stable compiler: the flags that cargo-fuzz would give, less
-# the sanitizers, which only a nightly one has.
+# shellcheck shell=bash
+# libFuzzer on the stable compiler: the flags of cargo-fuzz without the sanitizers, which only a
+# nightly compiler has.
 
 fuzz_flags="--cfg fuzzing -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares -Ccodegen-units=1 -Cdebug-assertions -Coverflow-checks"
 
-# build_fuzz_targets: all of them, into target/fuzz.
+# build_fuzz_targets: builds all fuzz targets into target/fuzz.
 build_fuzz_targets() {
-    # With a target named, the flags are for our code and not for build scripts.
+    # With --target, the flags apply to our code and not to build scripts.
     fuzz_host=$(rustc -vV | sed -n 's/^host: //p')
     RUSTFLAGS=$fuzz_flags cargo build --quiet --manifest-path tests/fuzz/targets/Cargo.toml --target "$fuzz_host" --target-dir target/fuzz
 }
 
-# fuzz_for SECONDS SEED: each target for so long, from its corpus. What breaks one is kept in
-# target/fuzz/found.
+# fuzz_for SECONDS SEED: runs each target for SECONDS, starting from its corpus. Inputs that break a
+# target are kept in target/fuzz/found.
 fuzz_for() {
     local folder target output broken=()
     for folder in tests/fuzz/targets/fuzz_targets/*.rs; do
         target=$(basename "$folder" .rs)
-        # Bodies are messages that a server reads.
+        # Request bodies are messages, so they share that corpus.
         folder=tests/fuzz/corpus/${target/bodies/messages}
         mkdir -p "target/fuzz/found/$target" "target/fuzz/grown/$target"
         output=$(mktemp)
@@ -32,8 +33,8 @@ fuzz_for() {
     [ ${#broken[@]} -eq 0 ] || { say "Broken: ${broken[*]}; see target/fuzz/found"; return 1; }
 }
 
-# What libFuzzer reached at first and in the end, in edges, and in how many runs. No growth at all,
-# from nothing, would mean that it is blind.
+# Prints the edges that libFuzzer covered at first and at the end, and the number of runs. Zero edges
+# at both ends would mean that coverage is not measured.
 fuzz_progress() {
     awk '/cov: / { for (i = 1; i < NF; i++) if ($i == "cov:") { if (first == "") first = $(i + 1); last = $(i + 1) } }
          /stat::number_of_executed_units/ { runs = $2 }

@@ -1,14 +1,15 @@
-# shellcheck shell=bash scripts/bench mount --million: a library of very many photos at a new
-# device: how long until all of its names are shown, how long mounting takes then, and how much
-# memory the client needs to have shown every one of them.
+# shellcheck shell=bash
+# scripts/bench mount --million: a library of very many photos on a new device. Measures the time
+# until all names are shown, the time of the next mount, and the memory of the client after it has
+# shown every name.
 
-# Where cargo puts the programs, and where everything happens; scripts/bench says.
+# Set by scripts/bench: the folder of the programs, and the working folder.
 : "${release:?}" "${work:?}"
 
 # Photos in a folder.
 in_folder=1000
 
-# fill_library COUNT: one photo under so many names, put there as a client would.
+# fill_library COUNT: adds one photo under COUNT names with the requests that a client sends.
 fill_library() {
     local count=$1 image first
     "$release/examples/photos" "$work/one" 2 1000000 7
@@ -30,7 +31,7 @@ fill_library() {
     done
 }
 
-# mount_device FOLDER: mounts FOLDER/t on FOLDER/state; the client's process is in $client then.
+# mount_device FOLDER: mounts FOLDER/t with FOLDER/state; leaves the client's process id in $client.
 mount_device() {
     mkdir -p "$1/t"
     start "$1/log" "$release/heirloom" mount "$1/t" --state "$1/state" --foreground --server "$server" --token-file "$work/token"
@@ -38,13 +39,13 @@ mount_device() {
     until_true "heirloom is mounted" mountpoint -q "$1/t"
 }
 
-# shown MOUNTPOINT: how many placeholders are shown there.
+# shown MOUNTPOINT: prints how many placeholders are shown there.
 shown() { "$release/heirloom" status "$1" --json | awk '/"placeholder"/ { here = 1 } here && /"files"/ { gsub(/[^0-9]/, ""); print; exit }'; }
 
 until_shown() {
     local count=$1 place=$2 tries=6000
     until [ "$(shown "$place")" -ge "$count" ]; do
-        [ $((tries -= 1)) -gt 0 ] || fail "Waited in vain for $count names."
+        [ $((tries -= 1)) -gt 0 ] || fail "Timed out: $count names are not shown."
         sleep 0.1
     done
 }
@@ -74,14 +75,14 @@ measure_million() {
     printf '| find over all, the first time | %s s |\n| memory of the client then | %s MB |\n' "$(since "$begun")" "$(resident_mb "$client")"
     begun=$EPOCHREALTIME
     find "$device/t" -type f -newermt 2000-01-01 | wc -l >"$work/found"
-    printf '| find that looks at each, the second time | %s s |\n| memory of the client then | %s MB |\n' "$(since "$begun")" "$(resident_mb "$client")"
+    printf '| find with stat of each, the second time | %s s |\n| memory of the client then | %s MB |\n' "$(since "$begun")" "$(resident_mb "$client")"
     "$release/heirloom" unmount "$device/t" >/dev/null
     begun=$EPOCHREALTIME
     mount_device "$device"
-    printf '| mounting it again, until it can be used | %s s |\n' "$(since "$begun")"
+    printf '| mounting it again, until it is usable | %s s |\n' "$(since "$begun")"
     ls "$device/t" >/dev/null
     find "$device/t" -type f | wc -l >"$work/found"
-    printf '| memory after that and find over all | %s MB, %s MB at the most |\n' "$(resident_mb "$client")" "$(($(peak_kib "$client") / 1024))"
+    printf '| memory after that and find over all | %s MB, peak %s MB |\n' "$(resident_mb "$client")" "$(($(peak_kib "$client") / 1024))"
     fusermount3 -u -z "$device/t"
     end_all_by KILL
 }

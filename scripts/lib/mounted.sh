@@ -1,9 +1,9 @@
-# shellcheck shell=bash scripts/bench mount: how fast a mounted directory is, beside the disk it
-# stands on. Columns are measured one after the other, and within a column the ways take turns,
-# forwards in one round and backwards in the next. Nothing is uploaded, unless the column is about
-# that.
+# shellcheck shell=bash
+# scripts/bench mount: how fast a mounted directory is, compared with the disk below it. Columns are
+# measured one after the other; within a column the ways take turns, forwards in one round and
+# backwards in the next. Only the column `busy` uploads anything.
 
-# Where cargo puts the programs, and where everything happens; scripts/bench says.
+# Set by scripts/bench: the folder of the programs, the working folder, the number of rounds.
 : "${release:?}" "${work:?}" "${rounds:?}"
 
 mount_ways=(native passthrough direct rclone)
@@ -11,7 +11,7 @@ declare -A mount_label=(
     [native]="the disk itself" [passthrough]="Heirloom, passthrough" [direct]="Heirloom, direct" [rclone]="rclone mount, writes cached"
     [alone]="Heirloom, nothing uploaded" [beside]="Heirloom, 1 GB being uploaded"
 )
-# The columns, as they are asked for; `big` fills two.
+# The names of the columns on the command line; `big` and `tree` fill two each.
 mount_columns=(big medium small rsync tree busy)
 declare -A mount_fills=([big]="big back" [medium]=medium [small]=small [rsync]=rsync [tree]="list find" [busy]=busy)
 declare -A mount_title=(
@@ -20,15 +20,15 @@ declare -A mount_title=(
     [busy]="cp -r, 200 x 5 MB"
 )
 
-# Memory that each fills, in MB, twice where everything is copied twice.
+# MB of memory that each column fills; twice the data where it is copied twice.
 declare -A mount_memory=([big]=5000 [medium]=3000 [small]=2000 [rsync]=2000 [busy]=7000)
 
-# rclone takes part in the first round only: it needs most of the time, and its figures are not
-# close.
+# rclone runs in the first round only: it would take most of the time, and its figures are far from
+# the others.
 rclone_rounds=1
 
-# The photos lie in memory, as on another disk that is fast: cp within one disk lets the kernel
-# copy, which it refuses into FUSE.
+# The photos are in memory, like on another, fast disk: within one disk cp lets the kernel copy, which
+# it does not do into FUSE.
 need_source() {
     memory=${memory:-$(mktemp -d /dev/shm/heirloom-bench-XXXXXX)}
     case $1 in
@@ -40,8 +40,7 @@ need_source() {
     [ "$1" != busy ] || [ -e "$memory/queue" ] || "$release/examples/photos" "$memory/queue" 200 5000000 3
 }
 
-# 100 folders of 1,000 small files that are nobody's photos, so that listing them is all that goes
-# on.
+# 100 folders of 1,000 empty files. They are not photos, so that nothing happens but listing them.
 make_tree() {
     local folder
     for folder in {001..100}; do
@@ -50,7 +49,7 @@ make_tree() {
     done
 }
 
-# mount_way WAY FOLDER [SPOOL]: makes FOLDER/t, whose bytes lie in SPOOL, or in a fresh directory.
+# mount_way WAY FOLDER [SPOOL]: creates FOLDER/t with its bytes in SPOOL or in a new directory.
 mount_way() {
     local way=$1 folder=$2 kept=${3:-$2/kept} io=auto
     mkdir -p "$folder/t" "$kept"
@@ -72,11 +71,11 @@ mount_way() {
     until_true "$way is mounted" mountpoint -q "$folder/t"
 }
 
-# Mass removals slow the disk's next creations down for minutes: files are emptied now, and all goes
-# at the end.
+# ext4 creates files slowly for minutes after many were removed: files are emptied now and removed at
+# the end.
 unmount_way() {
     [ ! -d "$2/t" ] || ! mountpoint -q "$2/t" || fusermount3 -u -z "$2/t"
-    # What is left to hash or to send is of no interest.
+    # Work that is left (hashing, uploads) does not matter.
     end_all_by KILL
     find "$2" -xdev -type f -size +0 -exec truncate -s 0 {} + 2>/dev/null || true
 }
@@ -106,8 +105,8 @@ measure_way() {
     unmount_way "$way" "$folder"
 }
 
-# Both ways list one tree, through a mount that stays for all rounds. (Of lists, both paths of the
-# mount make the same; rclone takes minutes.)
+# Both ways list one tree, through one mount for all rounds. (Listing is the same on both I/O paths
+# of the mount; rclone takes minutes.)
 measure_tree() {
     local way round turns=("${mount_ways[@]}")
     mount_way passthrough "$work/tree.passthrough" "$work/tree"
@@ -129,8 +128,8 @@ list_tree() {
     timed find "$1" find "$top" -type f
 }
 
-# The same copy, with and without other photos on their way to a server. It stands for another
-# machine, so it steps behind.
+# The same copy, with and without other uploads at the same time. The server has low priority,
+# because it stands for another machine.
 measure_busy() {
     local way folder port server
     for way in "${turns[@]}"; do
@@ -155,7 +154,7 @@ measure_busy() {
 
 is_sending() { "$release/heirloom" status "$1" --json | grep -q '"sent_bytes": [1-9]'; }
 
-# The order of the ways in a round.
+# turns_of ROUND WAY...: leaves the order of the ways in that round in $turns.
 turns_of() {
     local round=$1 way
     shift
@@ -179,7 +178,7 @@ measure_column() {
             measure_busy
             continue
             ;;
-        # rclone takes a minute for it.
+        # Without rclone, which takes a minute.
         rsync) turns_of "$round" native passthrough direct ;;
         *) turns_of "$round" "${mount_ways[@]}" ;;
         esac
@@ -187,7 +186,7 @@ measure_column() {
     done
 }
 
-# One line for each way: the median, how many times the first way, and all rounds.
+# Prints one line for each way: the median, the ratio to the first way, and all rounds.
 print_column() {
     local column=$1 way one=
     printf '\n| %s | s | times | all rounds |\n|---|---|---|---|\n' "${mount_title[$column]}"
@@ -200,7 +199,7 @@ print_column() {
     done
 }
 
-# measure_mount COLUMN...: all without one.
+# measure_mount [COLUMN...]: measures these columns, or all.
 measure_mount() {
     local column filled
     [ $# -gt 0 ] || set -- "${mount_columns[@]}"

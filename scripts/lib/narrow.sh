@@ -1,8 +1,8 @@
-# shellcheck shell=bash scripts/bench link: how much of a narrow link uploads use. The server lives
-# in a network namespace of its own, at the other end of a pair of virtual cables that tc holds down
-# to a rate; that is for root.
+# shellcheck shell=bash
+# scripts/bench link: how much of a narrow link's rate uploads use. The server runs in a network
+# namespace of its own, behind a veth pair whose rate tc limits; this needs root.
 
-# Where cargo puts the programs, and where everything happens; scripts/bench says.
+# Set by scripts/bench: the folder of the programs, the working folder, the number of rounds.
 : "${release:?}" "${work:?}" "${rounds:?}"
 
 link_mbit=10
@@ -12,10 +12,10 @@ link_port=8080
 link_space="heirloom-bench-$$"
 link_photos=40
 link_photo_bytes=1000000
-# Seconds between two cuts, in the rounds with cuts.
+# Seconds between two cuts, in rounds with cuts.
 link_cut_every=5
 
-# What runs a program as root.
+# The command that runs a program as root.
 link_root=()
 [ "$(id -u)" -eq 0 ] || link_root=(sudo)
 
@@ -37,19 +37,19 @@ link_down() {
 
 there_listens() { (exec 3<>"/dev/tcp/$link_there/$link_port") 2>/dev/null; }
 
-# Breaks every connection that is up, as a router does that starts again.
+# Breaks every open connection, like a router that restarts.
 cut_now_and_then() {
     while sleep "$link_cut_every"; do as_root ss -K dst "$link_there" >/dev/null 2>&1 || true; done
 }
 
 sent_bytes() { "$release/heirloom" status "$1" --json | sed -n 's/^ *"sent_bytes": \([0-9]*\).*/\1/p'; }
 
-# link_round FOLDER steady|cuts: prints the share of the rate that was photo bytes, and how many
-# bytes were sent again.
+# link_round FOLDER steady|cuts: prints the share of the rate that carried photo bytes, the seconds,
+# and the bytes that were sent again.
 link_round() {
     local folder=$1 how=$2 begun seconds bytes=$((link_photos * link_photo_bytes)) sent
     mkdir -p "$folder/mount"
-    # By its own name and not in a function, so that the signal that ends it reaches it.
+    # Directly and not as a function, so that the signal that ends it reaches it.
     start "$folder/server.log" "${link_root[@]}" ip netns exec "$link_space" \
         "$release/heirloom-server" --data "$folder/data" --listen "$link_there:$link_port" --insecure-http
     until_true "heirloom-server listens" there_listens

@@ -1,15 +1,15 @@
-# shellcheck shell=bash The tools that scripts/bench compares, one function each. Each gets a fresh
-# folder and the photos, starts what it needs, prints the seconds from the first copy until every
-# photo is at the server, and ends what it started. Heirloom also writes `memory` and `again` into
-# the folder.
+# shellcheck shell=bash
+# The programs that scripts/bench compares, one function each. Each gets a new folder and the photos,
+# starts what it needs, prints the seconds from the first copy until every photo is on the server,
+# and ends what it started. Heirloom also writes `memory` and `again` into the folder.
 
-# Where cargo puts the programs; scripts/bench says.
+# Set by scripts/bench: the folder of the programs.
 : "${release:?}"
 
-# The processes of the round under way, ended by end_all.
+# The process ids of the current round; end_all ends them.
 started=()
 
-# start LOG COMMAND...: runs it in the background; its process id is in $! afterwards.
+# start LOG COMMAND...: runs the command in the background and leaves its process id in $!.
 start() {
     local log=$1
     shift
@@ -27,12 +27,12 @@ end_all_by() {
     started=()
 }
 
-# until_true WHAT COMMAND...: looks every 20 ms, for half a minute at most.
+# until_true WHAT COMMAND...: waits until the command succeeds: every 20 ms, for 30 s at most.
 until_true() {
     local what=$1 tries=1500
     shift
     until "$@" >/dev/null 2>&1; do
-        [ $((tries -= 1)) -gt 0 ] || fail "Waited in vain: $what."
+        [ $((tries -= 1)) -gt 0 ] || fail "Timed out: $what."
         sleep 0.02
     done
 }
@@ -49,7 +49,7 @@ since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.2f\n", to -
 
 peak_kib() { awk '/^VmHWM:/ { print $2 }' "/proc/$1/status"; }
 
-# Everything that went over loopback so far, in bytes, both ways, with all headers.
+# Bytes sent over loopback so far, in both directions, with all headers.
 loopback_bytes() { awk '$1 == "lo:" { print $10 }' /proc/net/dev; }
 
 heirloom_round() {
@@ -79,7 +79,7 @@ heirloom_round() {
     end_all
 }
 
-# start_nginx FOLDER: one that takes files, into FOLDER/data; its port is in $nginx_port afterwards.
+# start_nginx FOLDER: starts nginx with PUT into FOLDER/data; leaves its port in $nginx_port.
 start_nginx() {
     local folder=$1
     nginx_port=$(free_port)
@@ -95,7 +95,7 @@ END
     until_true "nginx listens" listens "$nginx_port"
 }
 
-# The practical limit: nothing is hashed, remembered or made durable.
+# The practical limit: nothing is hashed, recorded or synced.
 curl_round() {
     local folder=$1 photos=$2 begun photo
     start_nginx "$folder"

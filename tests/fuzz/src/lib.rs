@@ -6,7 +6,7 @@
 //! well-formed and nearly well-formed examples.
 //!
 //! The same trials run in two ways. `cargo test` puts each through [`replay`]: the corpus, and some
-//! thousand changes to it, in a second. `scripts/torture --room fuzz` builds `targets/` with
+//! thousand changes to it, in a second. `scripts/torture --only fuzz` builds `targets/` with
 //! libFuzzer, which looks for bytes that reach code not reached before, for as long as one likes.
 //! What it finds wrong becomes an example in the corpus and a test beside the reader.
 
