@@ -1,89 +1,68 @@
-//! The uploader: from a promise to a receipt. Sync list, batched check with proofs, shards where
-//! they are missing (M3 to M8).
+//! The uploader: sends pending files to the server until there is a receipt for each. Sync list
+//! first, then a batched check with proofs for instant upload, then the missing shards.
 //!
-//! The walk of a file: `asking` takes it from the queue and finds out whether it has to be sent;
-//! `carrying` opens it; `delivery` cuts it into shards within the `budget`, sized by the `pace`;
-//! `settling` writes the receipt. The `line` decides what happens next. What is in hand lives in
-//! memory only: a crash at any point leaves the promise in the journal, and what arrived in the
-//! server's list and ours.
+//! The data flow of a file: `check` takes it from the queue and finds out whether it has to be sent;
+//! `job` opens it; `chunked_upload` cuts it into shards of the adaptive `shard_size`; `transport`
+//! sends them within the in-flight `budget`; `completion` writes the receipt. The `scheduler`
+//! decides what happens next. Claimed files are known in memory only: after a crash at any point the
+//! file is still pending in the journal, and the shards that arrived are in the server's
+//! interruption list and in our shard list.
+//!
+//! The files by layer, from the top; each names only files below it:
 
-mod check;
-mod state;
-mod budget;
-mod oneshot;
-mod transport;
-mod job;
-mod chunked_upload;
-mod context;
-mod image;
 mod scheduler;
-mod network;
-mod offline;
-mod shard_size;
+mod job;
+mod check;
 mod batch;
-mod job_table;
+mod context;
 mod completion;
+mod oneshot;
+mod chunked_upload;
+mod transport;
+mod network;
+mod shard_size;
+mod budget;
+mod image_file;
 mod buffer_pool;
+mod offline;
+mod state;
+mod job_table;
+mod ports;
+mod types;
+mod limits;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use tokio::sync::{Notify, Semaphore, watch};
+use heirloom_protocol::{LibraryPath, LinkKind};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-pub use budget::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
-pub use chunked_upload::{DeliveryError, ProgressSink, ResumeSource};
-pub use image::{ImageError, ImageFile};
-pub use oneshot::{BackupOutcome, NoProgress};
-pub use shard_size::AdaptiveShardSize;
+pub use image_file::ImageFile;
+pub use limits::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
+pub use oneshot::{BackupOutcome, NoProgress, back_up};
+pub use ports::{UploadJournal, UploadLibrary};
+pub use shard_size::{AdaptiveShardSize, InFlightShard};
 pub use transport::Transport;
+pub use types::{Connection, ImageError, Progress, ProgressSink, ResumeSource, UploadError};
 
-use crate::journal::{FileId, Journal};
-use crate::library::Library;
-use crate::remote::Remote;
+use crate::journal::FileId;
+use crate::remote::UploadServer;
 use crate::spool::Spool;
 use completion::CompletionWriter;
-use context::{LANES, UploadContext};
+use context::UploadContext;
 use scheduler::Scheduler;
 use state::SharedState;
 
 /// A handle to the running uploader. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Uploader {
-    board: Arc<SharedState>,
+    state: Arc<SharedState>,
     transport: Transport,
     wake: Arc<Notify>,
     stop: CancellationToken,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
-}
-
-/// How far one upload is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
-    /// Bytes that the server has made durable.
-    pub received_bytes: u64,
-    /// Bytes of the image.
-    pub total_bytes: u64,
-}
-
-/// Whether backing up goes on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "state", rename_all = "snake_case")]
-pub enum Connection {
-    /// Nothing was asked yet.
-    Starting,
-    /// The server answers.
-    Online,
-    /// The server cannot be reached; `why` for the person; next try in so many seconds.
-    Offline {
-        /// One line for the person.
-        why: String,
-        /// Seconds from the moment this was written.
-        retry_s: u64,
-    },
-    /// The server does not know our token; everything stays pending.
-    LoginNeeded,
 }
 
 /// What the uploader is doing, and what it did since it was started.
@@ -91,64 +70,64 @@ pub enum Connection {
 pub struct UploaderStatus {
     /// Whether the server can be used.
     pub connection: Connection,
-    /// Files being delivered now: id and progress.
+    /// Files being sent now, with their progress.
     pub uploading: Vec<(FileId, Progress)>,
-    /// Acknowledged over the last few seconds.
+    /// Bytes acknowledged per second, over the last few seconds.
     pub bytes_per_second: u64,
-    /// How large a shard is now.
+    /// The present shard size, in bytes.
     pub shard_bytes: u64,
-    /// What the pace started from.
-    pub link: heirloom_protocol::LinkKind,
-    /// Shard bytes sent since start (what crossed the network, resent ones included).
+    /// The kind of network link that set the first shard size.
+    pub link: LinkKind,
+    /// Image bytes sent since the start, those sent again included.
     pub sent_bytes: u64,
-    /// Photo bytes not sent since start, because our own list had the image.
+    /// Bytes not sent since the start because the sync list had the image.
     pub saved_by_sync_list_bytes: u64,
-    /// The same, because the server had it from this user.
+    /// Bytes not sent since the start because the server had the image from this user.
     pub saved_by_check_bytes: u64,
-    /// The same, because the server had it from somebody else.
+    /// Bytes not sent since the start because the server had the image from another user.
     pub saved_by_instant_upload_bytes: u64,
-    /// The last failures, newest first, a named limit of them: path and why.
-    pub failing: Vec<(heirloom_protocol::LibraryPath, String)>,
+    /// The latest failures, newest first, a limited number: path and reason.
+    pub failing: Vec<(LibraryPath, String)>,
 }
 
 impl Uploader {
-    /// Starts the line on this runtime.
+    /// Starts the scheduler on this runtime.
     pub fn start(
         runtime: &tokio::runtime::Handle,
         spool: Spool,
-        journal: Arc<Journal>,
-        library: Library,
-        remote: Remote,
+        journal: Arc<impl UploadJournal>,
+        library: impl UploadLibrary,
+        server: impl UploadServer,
     ) -> Self {
-        let (board, transport) = (Arc::new(SharedState::new()), Transport::new(remote));
+        let journal: Arc<dyn UploadJournal> = journal;
+        let library: Arc<dyn UploadLibrary> = Arc::new(library);
+        let (state, transport) = (Arc::new(SharedState::new()), Transport::new(server));
         let (wake, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let settler = CompletionWriter {
+        let writer = CompletionWriter {
             journal: Arc::clone(&journal),
-            library: library.clone(),
-            board: Arc::clone(&board),
+            library: Arc::clone(&library),
+            state: Arc::clone(&state),
         };
-        let (ends, received) = CompletionWriter::open();
-        let desk = UploadContext {
+        let (completions, received) = CompletionWriter::queue();
+        let context = UploadContext::new(
             spool,
             journal,
             library,
-            transport: transport.clone(),
-            board: Arc::clone(&board),
-            lanes: Semaphore::new(LANES),
-            film_proofs: Semaphore::new(1),
-            ends,
-        };
-        let line = Scheduler::new(Arc::new(desk), Arc::clone(&wake));
+            transport.clone(),
+            Arc::clone(&state),
+            completions,
+        );
+        let scheduler = Scheduler::new(Arc::new(context), Arc::clone(&wake));
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
-            let settling = settler.run(received);
-            // The line's end drops every sender but those of tasks that are being dropped; then
-            // settling ends too.
-            let working = async move { stopped.run_until_cancelled_owned(line.run()).await };
-            tokio::join!(working, settling);
+            let writing = writer.run(received);
+            // The scheduler's end drops every sender but those of tasks that are being dropped; then
+            // the writer ends too.
+            let working = async move { stopped.run_until_cancelled_owned(scheduler.run()).await };
+            tokio::join!(working, writing);
         });
         Self {
-            board,
+            state,
             transport,
             wake,
             stop,
@@ -156,27 +135,28 @@ impl Uploader {
         }
     }
 
-    /// There is something new in the queue.
+    /// Reports that the upload queue has something new.
     pub fn wake(&self) {
         self.wake.notify_one();
     }
 
-    /// The file is being changed: its delivery, if there is one, is dropped. Never blocks.
+    /// Drops the upload of a file, if there is one, because its content is being changed. Never
+    /// blocks.
     pub fn abandon(&self, id: FileId) {
-        self.board.lock().roster.abandon(id);
+        self.state.lock().jobs.abandon(id);
     }
 
-    /// How far a file is; nothing if it is not being sent now.
+    /// The progress of a file; nothing if it is not being sent now.
     pub fn progress(&self, id: FileId) -> Option<Progress> {
-        self.board.lock().roster.progress(id)
+        self.state.lock().jobs.progress(id)
     }
 
-    /// Everything at a glance. Touches neither disk nor network.
+    /// The present state. Uses neither disk nor network.
     pub fn status(&self) -> UploaderStatus {
-        let state = self.board.lock();
+        let state = self.state.lock();
         UploaderStatus {
             connection: state.connection.clone(),
-            uploading: state.roster.uploading().collect(),
+            uploading: state.jobs.uploading().collect(),
             bytes_per_second: self.transport.bytes_per_second(),
             shard_bytes: self.transport.shard_bytes(),
             link: self.transport.link(),
@@ -184,30 +164,26 @@ impl Uploader {
             saved_by_sync_list_bytes: state.saved.sync_list,
             saved_by_check_bytes: state.saved.check,
             saved_by_instant_upload_bytes: state.saved.instant_upload,
-            failing: state.failing(),
+            failing: state.failures(),
         }
     }
 
-    /// Changes whenever something was settled or the connection changed: for `wait`.
+    /// Changes whenever an outcome was recorded or the connection changed: for `wait`.
     pub fn watch(&self) -> watch::Receiver<u64> {
-        self.board.watch()
+        self.state.watch()
     }
 
-    /// Drops what is under way (the server keeps what it acknowledged), writes the receipts that
-    /// are there, and returns when nothing is sent any more.
+    /// Stops: drops what is in flight (the server keeps what it acknowledged), writes the receipts
+    /// that arrived, and returns when nothing is sent any more.
     pub async fn stop(&self) {
         self.stop.cancel();
-        let task = self
-            .task
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let task = self.task.lock().take();
         if let Some(task) = task
             && let Err(error) = task.await
         {
             tracing::error!(
                 error = &error as &dyn std::error::Error,
-                "the uploader did not end well"
+                "the uploader panicked"
             );
         }
     }

@@ -312,7 +312,7 @@ async fn queued_names_survive_an_outage_and_a_restart() {
     device.send(vec![put("a.jpg", 1), put("b.jpg", 2)]);
     device.library.stop().await;
     assert_eq!(device.journal.names_queued(), 2);
-    device.server.start_again();
+    device.server.restart();
     device.server.fail("/library", Fault::CutAfter);
     device
         .server

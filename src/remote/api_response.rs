@@ -1,19 +1,19 @@
-//! Making sense of answers: which are believed, and what a refusal without our own words means.
+//! A response of the server's API: its parsing, the check that it is about the request, and what an
+//! error response means that is not Heirloom's own.
 
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
-use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
+use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
 use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
 use hyper::header::{DATE, RETRY_AFTER};
 use hyper::{HeaderMap, StatusCode};
 use serde::de::DeserializeOwned;
 
 use super::error::RemoteError;
-use super::is_of;
 
-/// An answer, whole.
+/// A complete response.
 #[derive(Debug)]
 pub(super) struct ApiResponse {
     pub(super) status: StatusCode,
@@ -22,8 +22,8 @@ pub(super) struct ApiResponse {
 }
 
 impl ApiResponse {
-    /// The message in it, or why there is none.
-    pub(super) fn read<Message: DeserializeOwned>(
+    /// The message in the response, or the error that it stands for.
+    pub(super) fn parse<Message: DeserializeOwned>(
         self,
         doing: &'static str,
     ) -> Result<Message, RemoteError> {
@@ -36,31 +36,35 @@ impl ApiResponse {
         })
     }
 
+    /// The error that this response stands for.
     pub(super) fn refusal(&self, doing: &'static str) -> RemoteError {
         let problem: Option<Problem> = serde_json::from_slice(&self.body).ok();
-        let refused_login = problem
+        let is_login_refused = problem
             .as_ref()
             .is_some_and(|problem| problem.code == ErrorCode::LoginRefused);
-        if self.status == StatusCode::UNAUTHORIZED && !refused_login {
+        if self.status == StatusCode::UNAUTHORIZED && !is_login_refused {
             return RemoteError::LoginNeeded;
         }
-        match problem.or_else(|| foreign_problem(self.status)) {
+        match problem.or_else(|| foreign_error(self.status)) {
             Some(problem) => RemoteError::Refused {
                 problem,
                 retry_after: retry_after(&self.headers),
             },
             None => RemoteError::Malformed {
                 doing,
-                why: format!("status {} is no answer of Heirloom's", self.status),
+                why: format!(
+                    "status {} is not a response of a Heirloom server",
+                    self.status
+                ),
             },
         }
     }
 }
 
-/// What a refusal means that is not in our words: some proxy's page, most likely. Statuses that a
-/// proxy gives for reasons of its own are translated; the rest says that this is no Heirloom
-/// server.
-fn foreign_problem(status: StatusCode) -> Option<Problem> {
+/// The meaning of an error response without a problem document of ours: a proxy's page, most likely.
+/// Statuses that a proxy has reasons of its own for are translated; any other means that this is no
+/// Heirloom server.
+fn foreign_error(status: StatusCode) -> Option<Problem> {
     let code = match status {
         StatusCode::REQUEST_TIMEOUT => ErrorCode::RequestTimeout,
         StatusCode::PAYLOAD_TOO_LARGE => ErrorCode::BodyTooLarge,
@@ -72,51 +76,51 @@ fn foreign_problem(status: StatusCode) -> Option<Problem> {
     Some(Problem::new(code).with_detail(format!("status {}", status.as_u16())))
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3) in either form. A date is counted from the answer's own
-/// `Date`, so that no two clocks need agree; from our clock only where there is none. One that has
-/// passed is no wait at all.
+/// `Retry-After` (RFC 9110 section 10.2.3) in either form. A date is counted from the response's own
+/// `Date`, so that the two clocks need not agree; from our clock only if there is none. A date that
+/// has passed is a wait of zero.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = asked.parse() {
+    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
         return Some(Duration::from_secs(seconds));
     }
-    let until = httpdate::parse_http_date(asked).ok()?;
-    let answered = headers
+    let until = httpdate::parse_http_date(value).ok()?;
+    let response_date = headers
         .get(DATE)
         .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok());
     Some(
         until
-            .duration_since(answered.unwrap_or_else(SystemTime::now))
+            .duration_since(response_date.unwrap_or_else(SystemTime::now))
             .unwrap_or(Duration::ZERO),
     )
 }
 
-/// Whether the answer has an entry for each that was asked for.
-pub(super) fn agree_on_count(
+/// Verifies that the response has as many entries as the request.
+pub(super) fn verify_count(
     doing: &'static str,
-    asked: usize,
-    answered: usize,
+    requested: usize,
+    returned: usize,
 ) -> Result<(), RemoteError> {
-    if asked == answered {
+    if requested == returned {
         return Ok(());
     }
     Err(RemoteError::Malformed {
         doing,
-        why: format!("{answered} entries for {asked}"),
+        why: format!("{returned} entries instead of {requested}"),
     })
 }
 
-/// Whether the answer to a check speaks of the images asked for, in their order.
-pub(super) fn agree_on_images(
+/// Verifies that the response to a check is about the images of the request, in their order.
+pub(super) fn verify_checked(
     doing: &'static str,
-    asked: &[CheckImage],
-    answered: &[CheckedImage],
+    requested: &[CheckImage],
+    returned: &[CheckedImage],
 ) -> Result<(), RemoteError> {
-    agree_on_count(doing, asked.len(), answered.len())?;
-    for (image, answer) in asked.iter().zip(answered) {
-        let agrees = match answer {
+    verify_count(doing, requested.len(), returned.len())?;
+    for (image, result) in requested.iter().zip(returned) {
+        let matches = match result {
             CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => {
-                is_of(receipt, image.fingerprint, Some(image.size))
+                is_receipt_for(receipt, image.fingerprint, Some(image.size))
             }
             CheckedImage::Interrupted {
                 fingerprint,
@@ -124,46 +128,45 @@ pub(super) fn agree_on_images(
             } => *fingerprint == image.fingerprint && fits(received, image.size),
             CheckedImage::Absent { fingerprint } => *fingerprint == image.fingerprint,
         };
-        if !agrees {
+        if !matches {
             return Err(another_image(doing, image.fingerprint));
         }
     }
     Ok(())
 }
 
-/// Whether an upload's state speaks of this image.
-pub(super) fn agree_on_upload(
+/// Verifies that the state of an upload is about this image.
+pub(super) fn verify_upload(
     doing: &'static str,
-    asked: Fingerprint,
-    asked_size: Option<u64>,
+    requested: Fingerprint,
+    requested_size: Option<u64>,
     state: &UploadState,
 ) -> Result<(), RemoteError> {
-    let agrees = match state {
+    let matches = match state {
         UploadState::Receiving { size, received } => {
-            asked_size.is_none_or(|asked| asked == *size) && fits(received, *size)
+            requested_size.is_none_or(|requested| requested == *size) && fits(received, *size)
         }
-        UploadState::Stored { receipt } => is_of(receipt, asked, asked_size),
+        UploadState::Stored { receipt } => is_receipt_for(receipt, requested, requested_size),
     };
-    if agrees {
+    if matches {
         Ok(())
     } else {
-        Err(another_image(doing, asked))
+        Err(another_image(doing, requested))
     }
 }
 
-/// Whether the answer to a parcel speaks of the images that were in it, in their order.
-pub(super) fn agree_on_parcel(
-    packed: &[BatchEntry],
-    unpacked: &[BatchOutcome],
-) -> Result<(), RemoteError> {
+/// Verifies that the response to a batch is about its images, in their order.
+pub(super) fn verify_batch(sent: &[Packed], returned: &[Unpacked]) -> Result<(), RemoteError> {
     const DOING: &str = "send several images";
-    agree_on_count(DOING, packed.len(), unpacked.len())?;
-    for (image, answer) in packed.iter().zip(unpacked) {
-        let agrees = match answer {
-            BatchOutcome::Stored { receipt } => is_of(receipt, image.fingerprint, Some(image.size)),
-            BatchOutcome::Damaged { fingerprint } => *fingerprint == image.fingerprint,
+    verify_count(DOING, sent.len(), returned.len())?;
+    for (image, result) in sent.iter().zip(returned) {
+        let matches = match result {
+            Unpacked::Stored { receipt } => {
+                is_receipt_for(receipt, image.fingerprint, Some(image.size))
+            }
+            Unpacked::Damaged { fingerprint } => *fingerprint == image.fingerprint,
         };
-        if !agrees {
+        if !matches {
             return Err(another_image(DOING, image.fingerprint));
         }
     }
@@ -174,15 +177,24 @@ fn fits(received: &RangeSet, size: u64) -> bool {
     received.end() <= size
 }
 
-fn another_image(doing: &'static str, asked: Fingerprint) -> RemoteError {
+fn another_image(doing: &'static str, requested: Fingerprint) -> RemoteError {
     RemoteError::Malformed {
         doing,
-        why: format!("it speaks of another image than {asked}"),
+        why: format!("it is about another image than {requested}"),
     }
 }
 
-/// Puts made-up bytes on trial as an answer: a status, `Retry-After` and `Date` on a line each, and
-/// behind them the body (see `tests/fuzz`).
+/// Whether a receipt is for this image.
+pub(super) fn is_receipt_for(
+    receipt: &Receipt,
+    fingerprint: Fingerprint,
+    size: Option<u64>,
+) -> bool {
+    receipt.fingerprint == fingerprint && size.is_none_or(|size| receipt.size == size)
+}
+
+/// Fuzz target: takes arbitrary bytes as a response. The status, `Retry-After` and `Date` are a line
+/// each, followed by the body (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
     let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
@@ -199,12 +211,12 @@ pub fn trial(bytes: &[u8]) {
             .and_then(|line| hyper::header::HeaderValue::from_bytes(line).ok());
         headers.extend(value.map(|value| (name, value)));
     }
-    let answer = ApiResponse {
+    let response = ApiResponse {
         status,
         headers,
         body: Bytes::copy_from_slice(lines.next().unwrap_or_default()),
     };
-    let error = answer.refusal("try");
+    let error = response.refusal("try");
     let wait = super::Backoff::default().failed(error.retry_after());
     assert!(!error.to_string().is_empty() && wait <= super::Backoff::RETRY_AFTER_MAX * 2);
     let asked = CheckImage {
@@ -212,37 +224,35 @@ pub fn trial(bytes: &[u8]) {
         size: 1000,
         proof: None,
     };
-    if let Ok(state) = serde_json::from_slice::<UploadState>(&answer.body) {
-        let believed = agree_on_upload("try", asked.fingerprint, Some(asked.size), &state).is_ok();
-        let beyond = matches!(&state, UploadState::Receiving { size, received } if *size != 1000 || received.end() > 1000);
-        assert!(!(believed && beyond));
+    if let Ok(state) = serde_json::from_slice::<UploadState>(&response.body) {
+        let accepted = verify_upload("try", asked.fingerprint, Some(asked.size), &state).is_ok();
+        let is_wrong = matches!(&state, UploadState::Receiving { size, received } if *size != 1000 || received.end() > 1000);
+        assert!(!(accepted && is_wrong));
     }
-    if let Ok(checked) = serde_json::from_slice::<Vec<CheckedImage>>(&answer.body) {
-        let believed = agree_on_images("try", &[asked], &checked).is_ok();
-        assert!(!believed || checked.len() == 1);
+    if let Ok(checked) = serde_json::from_slice::<Vec<CheckedImage>>(&response.body) {
+        let accepted = verify_checked("try", &[asked], &checked).is_ok();
+        assert!(!accepted || checked.len() == 1);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use heirloom_protocol::message::Receipt;
-
     use super::*;
 
     #[test]
-    fn no_answer_is_misread() {
+    fn no_response_is_misread() {
         heirloom_fuzz::replay("answers", super::trial);
     }
 
     #[test]
-    fn a_receipt_for_another_image_or_another_size_is_no_receipt() {
+    fn a_receipt_for_another_image_or_size_is_refused() {
         let (one, other) = (Fingerprint::of(b"one"), Fingerprint::of(b"other"));
         let asked = CheckImage {
             fingerprint: one,
             size: 3,
             proof: None,
         };
-        let packed = BatchEntry {
+        let sent = Packed {
             fingerprint: one,
             size: 3,
         };
@@ -258,18 +268,15 @@ mod tests {
                 CheckedImage::Linked { receipt },
             ] {
                 assert_eq!(
-                    agree_on_images("try", std::slice::from_ref(&asked), &[checked]).is_ok(),
+                    verify_checked("try", std::slice::from_ref(&asked), &[checked]).is_ok(),
                     agrees
                 );
             }
             let stored = UploadState::Stored { receipt };
+            assert_eq!(verify_upload("try", one, Some(3), &stored).is_ok(), agrees);
+            let result = Unpacked::Stored { receipt };
             assert_eq!(
-                agree_on_upload("try", one, Some(3), &stored).is_ok(),
-                agrees
-            );
-            let unpacked = BatchOutcome::Stored { receipt };
-            assert_eq!(
-                agree_on_parcel(std::slice::from_ref(&packed), &[unpacked]).is_ok(),
+                verify_batch(std::slice::from_ref(&sent), &[result]).is_ok(),
                 agrees
             );
         }
@@ -282,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_server_may_say_when_to_come_again_in_seconds_or_as_a_date() {
+    fn retry_after_is_seconds_or_a_date() {
         let now = "Sun, 06 Nov 1994 08:49:37 GMT";
         assert_eq!(asked("120", None), Some(Duration::from_mins(2)));
         assert_eq!(

@@ -1,5 +1,4 @@
-//! What can go wrong between here and the server. ApiRequest the error what it means; its text is for
-//! people.
+//! Why a request to the server failed. Decide by the error's methods; its text is for people.
 
 use std::error::Error as StdError;
 use std::io;
@@ -11,91 +10,90 @@ use heirloom_protocol::{ErrorCode, Problem};
 use heirloom_support::error_chain::display_chain;
 
 /// The source of an error that another crate made.
-pub(super) type Source = Box<dyn StdError + Send + Sync>;
+pub(super) type BoxedError = Box<dyn StdError + Send + Sync>;
 
-/// Why a request to the server has no good answer.
+/// Why a request to the server failed.
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
-    /// The server does not know our token (any more).
+    /// The server does not accept our token, or not any more.
     #[error("login needed")]
     LoginNeeded,
-    /// The server, or something in front of it, refused.
+    /// The server, or a proxy in front of it, refused the request.
     #[error("the server refused: {problem}")]
     Refused {
-        /// Why, with a code to decide by.
+        /// The reason, with a code to decide by.
         problem: Problem,
-        /// How long it asked us to wait (`Retry-After`, RFC 9110 section 10.2.3).
+        /// How long the server asked us to wait (`Retry-After`, RFC 9110 section 10.2.3).
         retry_after: Option<Duration>,
     },
-    /// No connection came about.
+    /// No connection could be made.
     #[error("cannot reach {server}")]
     Unreachable {
         /// Host and port.
         server: String,
-        /// Why not.
+        /// The cause.
         #[source]
-        source: Source,
+        source: BoxedError,
     },
-    /// Somebody answered who could not show a certificate that we trust.
+    /// The server did not present a certificate that we trust.
     #[error("the identity of {server} could not be verified")]
     Untrusted {
         /// Host and port.
         server: String,
-        /// What was wrong with the certificate, or with the handshake.
+        /// The error of the certificate check, or of the handshake.
         #[source]
-        source: Source,
+        source: BoxedError,
     },
-    /// The connection broke before the answer was complete.
+    /// The connection broke before the response was complete.
     #[error("the connection broke while trying to {doing}")]
     Interrupted {
-        /// What was asked.
+        /// What the request was to do.
         doing: &'static str,
-        /// How it broke.
+        /// The cause.
         #[source]
-        source: Source,
+        source: BoxedError,
     },
-    /// Nothing moved for so long that we stopped waiting.
-    #[error("no answer for {limit_s} seconds while trying to {doing}")]
+    /// No byte moved within the time limit.
+    #[error("no response for {limit_s} seconds while trying to {doing}")]
     TimedOut {
-        /// What was asked.
+        /// What the request was to do.
         doing: &'static str,
-        /// How long nothing moved.
+        /// The time limit, in seconds.
         limit_s: u64,
     },
-    /// The answer is not one that a Heirloom server gives: a proxy's page, a redirect, garbage.
-    #[error("the answer made no sense while trying to {doing}: {why}")]
+    /// The response is not a Heirloom server's: a proxy's page, a redirect, garbage.
+    #[error("unexpected response while trying to {doing}: {why}")]
     Malformed {
-        /// What was asked.
+        /// What the request was to do.
         doing: &'static str,
-        /// What was wrong with the answer.
+        /// What is wrong with the response.
         why: String,
     },
-    /// A question could not be put into words; a fault of ours.
-    #[error("cannot put the request to {doing} into words")]
+    /// The request could not be built; a bug.
+    #[error("could not build the request to {doing}")]
     InvalidRequest {
-        /// What was to be asked.
+        /// What the request was to do.
         doing: &'static str,
-        /// Why not.
+        /// The cause.
         #[source]
-        source: Source,
+        source: BoxedError,
     },
-    /// The file of certificate authorities is of no use.
-    #[error("read certificate authorities from {file:?}")]
-    Authorities {
+    /// The file of certificate authorities cannot be used.
+    #[error("cannot read certificate authorities from {file:?}")]
+    CaFile {
         /// The file of `--ca-file`.
         file: PathBuf,
-        /// Why not.
+        /// The cause.
         #[source]
-        source: Source,
+        source: BoxedError,
     },
-    /// The system has no certificate authorities to trust.
-    #[error("find the system's certificate authorities")]
-    NoAuthorities(#[source] io::Error),
+    /// The system's certificate authorities cannot be used.
+    #[error("cannot read the system's certificate authorities")]
+    SystemRoots(#[source] io::Error),
 }
 
 impl RemoteError {
-    /// Whether the same request may succeed later without anybody changing it: not the fault of
-    /// what was sent.
+    /// Whether the same request may succeed later, unchanged: what was sent is not at fault.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::LoginNeeded
@@ -105,16 +103,14 @@ impl RemoteError {
             | Self::TimedOut { .. }
             | Self::Malformed { .. } => true,
             Self::Refused { problem, .. } => problem.code.is_transient(),
-            Self::InvalidRequest { .. } | Self::Authorities { .. } | Self::NoAuthorities(_) => {
-                false
-            }
+            Self::InvalidRequest { .. } | Self::CaFile { .. } | Self::SystemRoots(_) => false,
         }
     }
 
-    /// Whether the server complains of a form that no request of ours has: something on the way
-    /// changed it. (A fault of ours would look the same, and costs an attempt every few minutes
-    /// then, which is better than a photo given up for what a network did.)
-    pub fn arrived_damaged(&self) -> bool {
+    /// Whether the server rejects a form that no request of ours has: something on the way changed
+    /// the request. (A bug of ours would look the same and cost an attempt every few minutes, which
+    /// is better than giving up a photo because of the network.)
+    pub fn is_corrupted_in_transit(&self) -> bool {
         match self.code() {
             Some(
                 ErrorCode::MalformedRequest
@@ -152,7 +148,7 @@ impl RemoteError {
         }
     }
 
-    /// Whether there is no server to speak to, as far as this request could tell.
+    /// Whether the server cannot be reached, as far as this request could tell.
     pub fn is_offline(&self) -> bool {
         match self {
             Self::Unreachable { .. }
@@ -163,12 +159,12 @@ impl RemoteError {
             Self::LoginNeeded
             | Self::Refused { .. }
             | Self::InvalidRequest { .. }
-            | Self::Authorities { .. }
-            | Self::NoAuthorities(_) => false,
+            | Self::CaFile { .. }
+            | Self::SystemRoots(_) => false,
         }
     }
 
-    /// Whether the server asks everybody to wait: it is stopping, overloaded or full.
+    /// Whether the server asks every client to wait: it is stopping, overloaded or full.
     pub fn is_server_wide(&self) -> bool {
         matches!(
             self.code(),
@@ -176,13 +172,13 @@ impl RemoteError {
         )
     }
 
-    /// Whether the request left and then the connection was no good: the same again may get
-    /// through.
-    pub fn broke_under_way(&self) -> bool {
+    /// Whether the connection failed after the request was sent: the same request may succeed on a
+    /// new one.
+    pub fn is_interruption(&self) -> bool {
         matches!(self, Self::Interrupted { .. } | Self::TimedOut { .. })
     }
 
-    /// How long the server asked us to wait.
+    /// How long the server asked us to wait, if it did.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Refused { retry_after, .. } => *retry_after,
@@ -193,12 +189,12 @@ impl RemoteError {
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
             | Self::InvalidRequest { .. }
-            | Self::Authorities { .. }
-            | Self::NoAuthorities(_) => None,
+            | Self::CaFile { .. }
+            | Self::SystemRoots(_) => None,
         }
     }
 
-    /// The code of a refusal.
+    /// The code of a refusal; nothing for other errors.
     pub fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::LoginNeeded => Some(ErrorCode::LoginNeeded),
@@ -209,8 +205,8 @@ impl RemoteError {
             | Self::TimedOut { .. }
             | Self::Malformed { .. }
             | Self::InvalidRequest { .. }
-            | Self::Authorities { .. }
-            | Self::NoAuthorities(_) => None,
+            | Self::CaFile { .. }
+            | Self::SystemRoots(_) => None,
         }
     }
 

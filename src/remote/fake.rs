@@ -1,11 +1,13 @@
-//! A server made of memory, for tests: stricter than the truth about what it is sent, and able to
-//! fail in every way that a network and a server can.
+//! A fake server for tests: stricter than the real one about what it is sent, and able to fail in
+//! every way that a network and a server can. `FakeServer` speaks HTTP; `InMemoryServer` is called
+//! directly.
 
+mod in_memory;
 mod state;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +20,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -25,6 +28,7 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use crate::config::Login;
+pub(crate) use in_memory::InMemoryServer;
 use state::Shard;
 pub(crate) use state::{Partial, State, Traffic, receipt};
 
@@ -35,19 +39,19 @@ const TOKEN: &str = "a-token-of-the-tests";
 pub(crate) enum Fault {
     /// The connection is closed before anything was read.
     Cut,
-    /// The request is carried out, and the connection closed before the answer.
+    /// The request is carried out, and the connection is closed before the response.
     CutAfter,
-    /// So many bytes of a shard come, and are kept; then the connection is closed.
+    /// This many bytes of a shard arrive and are kept; then the connection is closed.
     CutInside(usize),
-    /// The body is never read, and nothing answered.
+    /// The body is never read, and there is no response.
     Stall,
-    /// This status with these words and `Retry-After`.
+    /// A response with this status, body and `Retry-After`.
     Status(u16, &'static str, Option<u64>),
-    /// A problem of ours.
+    /// A problem document with this code and `Retry-After`.
     Problem(ErrorCode, Option<u64>),
-    /// A good status around nonsense.
+    /// Status 200 with this body.
     Garbage(&'static str),
-    /// Somewhere else.
+    /// A redirect to this URL.
     Redirect(String),
 }
 
@@ -62,11 +66,11 @@ pub(crate) struct FakeServer {
 
 impl FakeServer {
     pub(crate) async fn start() -> Self {
-        Self::start_behind(None).await
+        Self::start_with_tls(None).await
     }
 
-    /// Speaks TLS, and HTTP/2 where that is agreed on.
-    pub(crate) async fn start_behind(tls: Option<TlsAcceptor>) -> Self {
+    /// With TLS, and HTTP/2 where the client offers it.
+    pub(crate) async fn start_with_tls(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::new()));
@@ -98,10 +102,10 @@ impl FakeServer {
             accepting.abort();
             assert!(accepting.await.unwrap_err().is_cancelled());
         }
-        self.state().now = Traffic::default();
+        self.state().in_flight = Traffic::default();
     }
 
-    pub(crate) fn start_again(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.set_reuseaddr(true).unwrap();
         socket.bind(self.address).unwrap();
@@ -117,18 +121,18 @@ impl FakeServer {
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap()
+        self.state.lock()
     }
 
-    /// The next request whose line contains `line` fails like this.
+    /// Makes the next request whose line contains `line` fail like this.
     pub(crate) fn fail(&self, line: &'static str, fault: Fault) {
         self.state().faults.push_back((line, fault));
     }
 
-    /// Waits until the state is like this, looking after each request.
-    pub(crate) async fn until(&self, like_this: impl Fn(&State) -> bool) {
+    /// Waits until the state meets the condition; evaluated after each request.
+    pub(crate) async fn until(&self, condition: impl Fn(&State) -> bool) {
         let mut seen = self.seen.subscribe();
-        let waiting = seen.wait_for(|_| like_this(&self.state.lock().unwrap()));
+        let waiting = seen.wait_for(|_| condition(&self.state.lock()));
         tokio::time::timeout(Duration::from_secs(20), waiting)
             .await
             .expect("in time")
@@ -136,7 +140,7 @@ impl FakeServer {
     }
 }
 
-type ApiResponse = Result<Response<Full<Bytes>>, io::Error>;
+type FakeResponse = Result<Response<Full<Bytes>>, io::Error>;
 
 async fn serve(
     stream: TcpStream,
@@ -144,7 +148,7 @@ async fn serve(
     state: Arc<Mutex<State>>,
     seen: watch::Sender<usize>,
 ) {
-    let service = service_fn(move |request| answer(request, Arc::clone(&state), seen.clone()));
+    let service = service_fn(move |request| respond(request, Arc::clone(&state), seen.clone()));
     let server = auto::Builder::new(TokioExecutor::new());
     // Faults end connections on purpose, and some clients do not trust us.
     match tls {
@@ -157,11 +161,11 @@ async fn serve(
     }
 }
 
-async fn answer(
+async fn respond(
     request: Request<Incoming>,
     state: Arc<Mutex<State>>,
     seen: watch::Sender<usize>,
-) -> ApiResponse {
+) -> FakeResponse {
     let line = format!(
         "{} {} {:?}",
         request.method(),
@@ -172,20 +176,20 @@ async fn answer(
         .headers()
         .get(CONTENT_LENGTH)
         .map_or(0, |length| length.to_str().unwrap().parse().unwrap());
-    let _passing = Passing::begin(&state, request.method() == Method::PUT, length);
-    let fault = state.lock().unwrap().fault(&line);
-    state.lock().unwrap().requests.push((line, length));
-    let answer = match fault {
-        None => carry_out(request, &state).await,
+    let _in_flight = InFlightGuard::begin(&state, request.method() == Method::PUT, length);
+    let fault = state.lock().fault(&line);
+    state.lock().requests.push((line, length));
+    let response = match fault {
+        None => apply(request, &state).await,
         Some(Fault::Cut) => Err(io::Error::other("cut")),
-        Some(Fault::CutAfter) => carry_out(request, &state)
+        Some(Fault::CutAfter) => apply(request, &state)
             .await
             .and(Err(io::Error::other("cut"))),
         Some(Fault::CutInside(bytes)) => {
             let (head, body) = request.into_parts();
             let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
             let shard = shard_of(&head, head.uri.path());
-            state.lock().unwrap().keep(shard, &body[..bytes]);
+            state.lock().add_photo(shard, &body[..bytes]);
             Err(io::Error::other("cut"))
         }
         Some(Fault::Stall) => std::future::pending().await,
@@ -195,14 +199,14 @@ async fn answer(
                 .collect()
                 .await
                 .map_err(io::Error::other)?;
-            Ok(failing(fault))
+            Ok(fault_response(fault))
         }
     };
     seen.send_modify(|count| *count += 1);
-    answer
+    response
 }
 
-fn failing(fault: Fault) -> Response<Full<Bytes>> {
+fn fault_response(fault: Fault) -> Response<Full<Bytes>> {
     let text = |status, text: &str| {
         let body = Full::new(Bytes::copy_from_slice(text.as_bytes()));
         Response::builder().status(status).body(body).unwrap()
@@ -221,7 +225,7 @@ fn failing(fault: Fault) -> Response<Full<Bytes>> {
             (response, None)
         }
         Fault::Cut | Fault::CutAfter | Fault::CutInside(_) | Fault::Stall => {
-            unreachable!("these have no answer")
+            unreachable!("these have no response")
         }
     };
     if let Some(seconds) = retry_after {
@@ -230,25 +234,25 @@ fn failing(fault: Fault) -> Response<Full<Bytes>> {
     response
 }
 
-/// Counts a shard as long as it is under way.
-struct Passing {
+/// Counts a shard as long as it is in flight.
+struct InFlightGuard {
     state: Arc<Mutex<State>>,
     traffic: Traffic,
 }
 
-impl Passing {
+impl InFlightGuard {
     fn begin(state: &Arc<Mutex<State>>, shard: bool, bytes: usize) -> Self {
         let traffic = if shard {
             Traffic { shards: 1, bytes }
         } else {
             Traffic::default()
         };
-        let mut locked = state.lock().unwrap();
-        locked.now.shards += traffic.shards;
-        locked.now.bytes += traffic.bytes;
-        let now = locked.now;
-        locked.most.shards = locked.most.shards.max(now.shards);
-        locked.most.bytes = locked.most.bytes.max(now.bytes);
+        let mut locked = state.lock();
+        locked.in_flight.shards += traffic.shards;
+        locked.in_flight.bytes += traffic.bytes;
+        let now = locked.in_flight;
+        locked.max_in_flight.shards = locked.max_in_flight.shards.max(now.shards);
+        locked.max_in_flight.bytes = locked.max_in_flight.bytes.max(now.bytes);
         Self {
             state: Arc::clone(state),
             traffic,
@@ -256,30 +260,30 @@ impl Passing {
     }
 }
 
-impl Drop for Passing {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        let mut state = self.state.lock().unwrap();
-        state.now.shards = state.now.shards.saturating_sub(self.traffic.shards);
-        state.now.bytes = state.now.bytes.saturating_sub(self.traffic.bytes);
+        let mut state = self.state.lock();
+        state.in_flight.shards = state.in_flight.shards.saturating_sub(self.traffic.shards);
+        state.in_flight.bytes = state.in_flight.bytes.saturating_sub(self.traffic.bytes);
     }
 }
 
-async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> ApiResponse {
+async fn apply(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> FakeResponse {
     let (head, body) = request.into_parts();
     let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
     let authorized = head
         .headers
         .get(AUTHORIZATION)
         .map(|value| value.to_str().unwrap().to_owned());
-    if authorized != Some(format!("Bearer {}", state.lock().unwrap().token)) {
+    if authorized != Some(format!("Bearer {}", state.lock().token)) {
         return Ok(refusal(ErrorCode::LoginNeeded));
     }
     let path = head.uri.path().to_owned();
     if head.method == Method::PUT {
-        let takes = state.lock().unwrap().shard_takes;
+        let takes = state.lock().shard_duration;
         tokio::time::sleep(takes).await;
     }
-    let mut state = state.lock().unwrap();
+    let mut state = state.lock();
     Ok(match (&head.method, path.as_str()) {
         (&Method::GET, route::SESSION) => json(200, &state.session()),
         (&Method::POST, route::CHECK) => {
@@ -320,8 +324,8 @@ async fn carry_out(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> Api
     })
 }
 
-/// A part of an image, or all of it, as RFC 9110 section 14 has it for the one form of range that
-/// clients of ours send.
+/// A byte range of an image, or all of it (RFC 9110 section 14), for the one form of range that our
+/// clients send.
 fn image(head: &hyper::http::request::Parts, path: &str, state: &State) -> Response<Full<Bytes>> {
     let Some(bytes) = path
         .rsplit('/')

@@ -1,5 +1,5 @@
-//! HttpClient to the server: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise,
-//! all kept for reuse.
+//! The HTTP client: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise, with a pool
+//! of connections.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,41 +13,42 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore, WantsVerifier};
 
-use super::error::{RemoteError, Source};
+use super::error::{BoxedError, RemoteError};
 use super::request_body::RequestBody;
 
-/// What requests go through.
+/// A pooled HTTP client with TLS.
 pub(super) type HttpClient = Client<HttpsConnector<HttpConnector>, RequestBody>;
 
-/// For a TCP connection to come about: a server that takes longer is as good as away.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// Before an unused connection is probed by the kernel, and between probes: finds out that a laptop
-/// changed networks.
-const PROBE_AFTER: Duration = Duration::from_secs(20);
-/// Bytes sent but not acknowledged by the other kernel for so long end the connection
+/// Longest time to open a TCP connection: a server that takes longer counts as unreachable.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time before the kernel probes an unused connection, and between probes: this notices that a
+/// laptop changed networks.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+/// A connection ends when bytes sent are not acknowledged by the other kernel for this long
 /// (`TCP_USER_TIMEOUT`, RFC 5482).
-const UNACKNOWLEDGED_LIMIT: Duration = Duration::from_secs(30);
-/// How long an unused connection is kept: below what servers and proxies usually allow (60 s and
+const TCP_USER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long an unused connection is kept: less than servers and proxies usually allow (60 s and
 /// more).
-const IDLE_LIMIT: Duration = Duration::from_secs(45);
-/// Unused connections kept: as many as are ever used at a time, with room for the library and
-/// reads.
-const IDLE_MAX: usize = 16;
+const IDLE_TIMEOUT: Duration = Duration::from_secs(45);
+/// Unused connections kept: as many as are ever used at a time, those of the library and of reads
+/// included.
+const IDLE_CONNECTIONS_MAX: usize = 16;
 /// HTTP/2 windows, in bytes: one second at 32 Mbyte/s over all streams, and half of it for one.
 const CONNECTION_WINDOW: u32 = 32 << 20;
 const STREAM_WINDOW: u32 = 16 << 20;
-/// Bytes that HTTP/2 may hold for one stream before the socket takes them.
+/// Bytes that HTTP/2 may buffer for one stream before the socket takes them.
 const STREAM_SEND_BUFFER: usize = 256 << 10;
 
-/// Prepares connections that trust the authorities in `ca_file`, or else those of the system.
-pub(super) fn prepare(ca_file: Option<&Path>) -> Result<HttpClient, RemoteError> {
+/// Builds a client that trusts the certificate authorities in `ca_file`, or else those of the
+/// system.
+pub(super) fn build(ca_file: Option<&Path>) -> Result<HttpClient, RemoteError> {
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
-    tcp.set_connect_timeout(Some(CONNECT_LIMIT));
-    tcp.set_keepalive(Some(PROBE_AFTER));
-    tcp.set_keepalive_interval(Some(PROBE_AFTER));
-    tcp.set_tcp_user_timeout(Some(UNACKNOWLEDGED_LIMIT));
+    tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    tcp.set_keepalive(Some(KEEPALIVE_INTERVAL));
+    tcp.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    tcp.set_tcp_user_timeout(Some(TCP_USER_TIMEOUT));
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(tls(ca_file)?)
         .https_or_http()
@@ -57,12 +58,12 @@ pub(super) fn prepare(ca_file: Option<&Path>) -> Result<HttpClient, RemoteError>
     Ok(Client::builder(TokioExecutor::new())
         .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(IDLE_LIMIT)
-        .pool_max_idle_per_host(IDLE_MAX)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS_MAX)
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_send_buf_size(STREAM_SEND_BUFFER)
-        .http2_keep_alive_interval(PROBE_AFTER)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
         .build(connector))
 }
 
@@ -71,24 +72,24 @@ fn tls(ca_file: Option<&Path>) -> Result<ClientConfig, RemoteError> {
     let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .expect("ring has the cipher suites of TLS 1.2 and 1.3");
-    trusting(builder, ca_file)
+    with_roots(builder, ca_file)
 }
 
-fn trusting(
+fn with_roots(
     builder: ConfigBuilder<ClientConfig, WantsVerifier>,
     ca_file: Option<&Path>,
 ) -> Result<ClientConfig, RemoteError> {
     let builder = match ca_file {
-        Some(file) => builder.with_root_certificates(authorities(file)?),
+        Some(file) => builder.with_root_certificates(roots_from(file)?),
         None => builder
             .with_native_roots()
-            .map_err(RemoteError::NoAuthorities)?,
+            .map_err(RemoteError::SystemRoots)?,
     };
     Ok(builder.with_no_client_auth())
 }
 
-fn authorities(file: &Path) -> Result<RootCertStore, RemoteError> {
-    let failed = |source: Source| RemoteError::Authorities {
+fn roots_from(file: &Path) -> Result<RootCertStore, RemoteError> {
+    let failed = |source: BoxedError| RemoteError::CaFile {
         file: file.to_owned(),
         source,
     };
@@ -100,7 +101,7 @@ fn authorities(file: &Path) -> Result<RootCertStore, RemoteError> {
             .map_err(|error| failed(error.into()))?;
     }
     if roots.is_empty() {
-        Err(failed("there is no certificate in it".into()))
+        Err(failed("it contains no certificate".into()))
     } else {
         Ok(roots)
     }

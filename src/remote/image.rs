@@ -1,4 +1,4 @@
-//! Images back: the bytes of a part, and nothing else in their place.
+//! Requests about stored images: download a byte range, verify an image, list the damaged ones.
 
 use bytes::Bytes;
 use heirloom_protocol::message::{FreshReceipt, WantedPage};
@@ -6,94 +6,97 @@ use heirloom_protocol::{ByteRange, ErrorCode, Fingerprint, route};
 use hyper::StatusCode;
 use hyper::header::CONTENT_RANGE;
 
-use super::api_client::ApiRequest;
-use super::api_response::ApiResponse;
-use super::{Remote, RemoteError, is_of, reading_time};
+use super::api_request::ApiRequest;
+use super::api_response::{ApiResponse, is_receipt_for};
+use super::{Remote, RemoteError, server_read_time};
 
-const DOING: &str = "fetch a part of an image";
+const DOWNLOADING: &str = "download a part of an image";
 
 impl Remote {
-    /// The bytes `range` of an image of `size` bytes. `heard` is called whenever some of them have
-    /// come, so that a slow link can be told from a dead one. May be dropped at any point.
+    /// Downloads the bytes `range` of an image of `size` bytes. `on_data` is called whenever some of
+    /// them arrived, so that a slow link can be told from a dead one. May be dropped at any point.
     ///
-    /// Whether they are the image's is for the caller to find out: only SHA-256 of the whole can
-    /// tell.
+    /// The caller has to verify the bytes: only SHA-256 of the whole image can.
     pub async fn image_range(
         &self,
         fingerprint: Fingerprint,
         size: u64,
         range: ByteRange,
-        heard: &(dyn Fn() + Sync),
+        on_data: &(dyn Fn() + Sync),
     ) -> Result<Bytes, RemoteError> {
         let tag = format!("\"{fingerprint}\"");
-        let ask = ApiRequest::part(DOING, &route::image(fingerprint), range, &tag);
-        part_of(self.client.bytes(ask, heard).await?, size, range)
+        let request = ApiRequest::range(DOWNLOADING, &route::image(fingerprint), range, &tag);
+        range_of(self.client.bytes(request, on_data).await?, size, range)
     }
-}
 
-impl Remote {
-    /// Asks the server to read an image of `size` bytes again: its receipt if the stored bytes are
-    /// right, nothing if it has none, or no right ones.
+    /// Asks the server to read an image of `size` bytes again. Returns its receipt if the stored
+    /// bytes are right, nothing if there are none or wrong ones.
     pub async fn fresh_receipt(
         &self,
         fingerprint: Fingerprint,
         size: u64,
     ) -> Result<Option<FreshReceipt>, RemoteError> {
-        const DOING: &str = "have an image verified";
-        let ask = ApiRequest::get(DOING, &route::fresh_receipt(fingerprint))
-            .extend_timeout(reading_time(size));
-        match self.client.json::<FreshReceipt>(ask).await {
-            Ok(fresh) if is_of(&fresh.receipt, fingerprint, Some(size)) => Ok(Some(fresh)),
+        const DOING: &str = "verify an image";
+        let request = ApiRequest::get(DOING, &route::fresh_receipt(fingerprint))
+            .extend_timeout(server_read_time(size));
+        match self.client.json::<FreshReceipt>(request).await {
+            Ok(fresh) if is_receipt_for(&fresh.receipt, fingerprint, Some(size)) => Ok(Some(fresh)),
             Ok(_) => Err(RemoteError::Malformed {
                 doing: DOING,
-                why: "it speaks of another image".to_owned(),
+                why: "it is about another image".to_owned(),
             }),
             Err(error) if error.code() == Some(ErrorCode::NotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// Images of ours that the server found damaged, by ascending fingerprint behind `after`.
+    /// Images of this user that the server found damaged, so that they have to be sent again: one
+    /// page, by ascending fingerprint, after `after`.
     pub async fn images_to_resend(
         &self,
         after: Option<Fingerprint>,
     ) -> Result<WantedPage, RemoteError> {
         self.client
             .json(ApiRequest::get(
-                "ask which images to send again",
+                "list the images to send again",
                 &route::wanted(after),
             ))
             .await
     }
 }
 
-/// The part that was asked for. A server or proxy may answer with the whole instead (RFC 9110
-/// section 14.2).
-fn part_of(answer: ApiResponse, size: u64, range: ByteRange) -> Result<Bytes, RemoteError> {
-    let malformed = |why: String| RemoteError::Malformed { doing: DOING, why };
-    let length = answer.body.len() as u64;
-    match answer.status {
+/// The requested range. A server or proxy may respond with the whole image instead (RFC 9110 section
+/// 14.2).
+fn range_of(response: ApiResponse, size: u64, range: ByteRange) -> Result<Bytes, RemoteError> {
+    let malformed = |why: String| RemoteError::Malformed {
+        doing: DOWNLOADING,
+        why,
+    };
+    let length = response.body.len() as u64;
+    match response.status {
         StatusCode::PARTIAL_CONTENT => {
             let expected = format!("bytes {}-{}/{size}", range.start(), range.end() - 1);
-            let said = answer
+            let returned = response
                 .headers
                 .get(CONTENT_RANGE)
-                .and_then(|said| said.to_str().ok())
+                .and_then(|value| value.to_str().ok())
                 .unwrap_or_default();
-            if said != expected || length != range.len() {
+            if returned != expected || length != range.len() {
                 return Err(malformed(format!(
-                    "{length} bytes as {said:?} where {expected:?} was asked for"
+                    "{length} bytes as {returned:?} instead of {expected:?}"
                 )));
             }
-            Ok(answer.body)
+            Ok(response.body)
         }
         StatusCode::OK if length == size => {
             let (start, end) = (range.start(), range.end());
-            let place =
-                |at: u64| usize::try_from(at).map_err(|_| malformed("it is too long".to_owned()));
-            Ok(answer.body.slice(place(start)?..place(end)?))
+            let index = |offset: u64| {
+                usize::try_from(offset)
+                    .map_err(|_| malformed("the response is too long".to_owned()))
+            };
+            Ok(response.body.slice(index(start)?..index(end)?))
         }
         StatusCode::OK => Err(malformed(format!("{length} bytes of an image of {size}"))),
-        _ => Err(answer.refusal(DOING)),
+        _ => Err(response.refusal(DOWNLOADING)),
     }
 }

@@ -1,4 +1,4 @@
-//! Logging in: a password for a token; logging out gives the token back.
+//! Logging in (a password for a token) and logging out (the token is revoked).
 
 use std::path::Path;
 
@@ -6,18 +6,20 @@ use heirloom_protocol::message::{LoginAnswer, LoginRequest};
 use heirloom_protocol::route;
 use hyper::{Method, StatusCode};
 
-use super::api_client::{ApiClient, ApiRequest};
+use super::api_client::ApiClient;
+use super::api_request::ApiRequest;
 use super::{Remote, RemoteError};
 use crate::config::{ServerUrl, Token};
 
-/// Asks a server for a token. `LoginRefused` if there is no such user or the password is another.
+/// Requests a token from a server. The error is a refusal with the code `LoginRefused` if there is
+/// no such user or the password is wrong.
 pub async fn log_in(
     server: &ServerUrl,
     ca_file: Option<&Path>,
     request: &LoginRequest,
 ) -> Result<Token, RemoteError> {
     const DOING: &str = "log in";
-    let answer: LoginAnswer = ApiClient::nameless(server, ca_file)?
+    let answer: LoginAnswer = ApiClient::anonymous(server, ca_file)?
         .json(ApiRequest::json(
             DOING,
             Method::POST,
@@ -27,22 +29,22 @@ pub async fn log_in(
         .await?;
     let malformed = |_| RemoteError::Malformed {
         doing: DOING,
-        why: "it holds no token".to_owned(),
+        why: "there is no valid token in the response".to_owned(),
     };
     answer.token.parse().map_err(malformed)
 }
 
 impl Remote {
-    /// Gives our token back: from now on it is good for nothing. Fine if it was already.
+    /// Revokes our token. Succeeds as well if the token was not valid any more.
     pub async fn log_out(&self) -> Result<(), RemoteError> {
         const DOING: &str = "log out";
-        let answer = self
+        let response = self
             .client
             .bytes(ApiRequest::delete(DOING, route::SESSION), &|| {})
             .await?;
-        match answer.status {
+        match response.status {
             StatusCode::NO_CONTENT | StatusCode::UNAUTHORIZED => Ok(()),
-            _ => Err(answer.refusal(DOING)),
+            _ => Err(response.refusal(DOING)),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The payload of a request: bytes that lie in several places and are sent as one.
+//! The payload of a request: bytes from several buffers, sent as one body.
 
 use std::collections::VecDeque;
 
@@ -7,56 +7,56 @@ use bytes::Bytes;
 /// Bytes to send, in order. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Payload {
-    pieces: VecDeque<Bytes>,
+    segments: VecDeque<Bytes>,
     length: usize,
 }
 
 impl Payload {
-    /// Adds bytes at the end.
-    pub fn push(&mut self, piece: Bytes) {
-        self.length += piece.len();
-        if !piece.is_empty() {
-            self.pieces.push_back(piece);
+    /// Appends bytes.
+    pub fn push(&mut self, segment: Bytes) {
+        self.length += segment.len();
+        if !segment.is_empty() {
+            self.segments.push_back(segment);
         }
     }
 
-    /// Adds another payload at the end.
+    /// Appends another payload.
     pub fn append(&mut self, other: Self) {
         self.length += other.length;
-        self.pieces.extend(other.pieces);
+        self.segments.extend(other.segments);
     }
 
-    /// So many bytes are left.
+    /// The length in bytes.
     pub const fn len(&self) -> usize {
         self.length
     }
 
-    /// Whether there is nothing left.
+    /// Whether there are no bytes.
     pub const fn is_empty(&self) -> bool {
         self.length == 0
     }
 
-    /// The bytes, place by place.
-    pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
-        self.pieces.iter().map(AsRef::as_ref)
+    /// The bytes, buffer by buffer.
+    pub fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.segments.iter().map(AsRef::as_ref)
     }
 
-    /// Takes bytes from the front: at most so many, and fewer where a place ends.
+    /// Removes bytes from the front: at most `most`, and fewer where a buffer ends.
     pub(super) fn take(&mut self, most: usize) -> Option<Bytes> {
-        let first = self.pieces.front_mut()?;
-        let piece = first.split_to(first.len().min(most));
+        let first = self.segments.front_mut()?;
+        let taken = first.split_to(first.len().min(most));
         if first.is_empty() {
-            self.pieces.pop_front();
+            self.segments.pop_front();
         }
-        self.length -= piece.len();
-        Some(piece)
+        self.length -= taken.len();
+        Some(taken)
     }
 }
 
 impl From<Bytes> for Payload {
-    fn from(piece: Bytes) -> Self {
+    fn from(segment: Bytes) -> Self {
         let mut payload = Self::default();
-        payload.push(piece);
+        payload.push(segment);
         payload
     }
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_taken_is_what_was_put_in() {
+    fn the_bytes_taken_are_the_bytes_added() {
         let mut payload = Payload::from(b"fore".to_vec());
         payload.push(Bytes::new());
         payload.push(Bytes::from_static(b"noon"));

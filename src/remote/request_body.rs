@@ -1,97 +1,101 @@
-//! The body of a request, which knows when the connection last took some of it.
+//! The body of a request, which records when the connection last took some of it.
 //!
-//! hyper asks a body for more as the socket accepts what it had. So a body that is no longer asked
-//! is a connection on which nothing moves, and that can be told apart from one that is merely slow.
+//! hyper polls a body for more as the socket accepts what it had. So while a body is not polled,
+//! nothing moves on the connection; that distinguishes a dead connection from a slow one.
 
 use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::payload::Payload;
 
-/// Bytes handed over at a time: small enough to see a slow link move, large enough to cost nothing.
-const PIECE_BYTES: usize = 64 << 10;
+/// Bytes in one frame: small enough to see progress on a slow link, large enough to cost nothing.
+const FRAME_BYTES_MAX: usize = 64 << 10;
 
-/// Bytes on their way out.
+/// The bytes of a request that are still to be sent.
 #[derive(Debug)]
 pub(super) struct RequestBody {
     rest: Payload,
-    flow: BodyProgress,
-    /// The last so many bytes are counted as they go out.
+    progress: BodyProgress,
+    /// How many bytes at the end are counted as they are sent.
     counted: u64,
-    count: Arc<AtomicU64>,
+    counter: Arc<AtomicU64>,
 }
 
-/// When the connection last took bytes, and whether it has all of them.
+/// A view of how far a body was sent.
 #[derive(Clone, Debug)]
-pub(super) struct BodyProgress(Arc<Mutex<Moved>>);
+pub(super) struct BodyProgress(Arc<Mutex<LastFrame>>);
 
+/// When the connection last took bytes, and whether these were the last ones.
 #[derive(Clone, Copy, Debug)]
-struct Moved {
-    last: Instant,
-    whole: bool,
+struct LastFrame {
+    at: Instant,
+    is_final: bool,
 }
 
 impl RequestBody {
-    /// A body of these bytes, and the view on how it flows. The clock starts now.
+    /// A body of these bytes, and the view of its progress. The timeouts start now.
     pub(super) fn new(payload: Payload) -> (Self, BodyProgress) {
-        let flow = BodyProgress(Arc::new(Mutex::new(Moved {
-            last: Instant::now(),
-            whole: payload.is_empty(),
+        let progress = BodyProgress(Arc::new(Mutex::new(LastFrame {
+            at: Instant::now(),
+            is_final: payload.is_empty(),
         })));
-        (
-            Self {
-                rest: payload,
-                flow: flow.clone(),
-                counted: 0,
-                count: Arc::default(),
-            },
-            flow,
-        )
+        let body = Self {
+            rest: payload,
+            progress: progress.clone(),
+            counted: 0,
+            counter: Arc::default(),
+        };
+        (body, progress)
     }
 
-    /// The same; its last `counted` bytes are added to `count` as the connection takes them.
-    pub(super) fn counted_by(self, count: &Arc<AtomicU64>, counted: u64) -> Self {
+    /// The same body; its last `bytes` bytes are added to `counter` as the connection takes them.
+    pub(super) fn count_last(self, bytes: u64, counter: &Arc<AtomicU64>) -> Self {
         Self {
-            counted,
-            count: Arc::clone(count),
+            counted: bytes,
+            counter: Arc::clone(counter),
             ..self
         }
     }
 
-    fn still_to_count(&self) -> u64 {
+    fn left_to_count(&self) -> u64 {
         self.counted.min(self.rest.len() as u64)
     }
 }
 
 impl BodyProgress {
-    fn moved(&self) -> Moved {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn note(&self, whole: bool) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Moved {
-            last: Instant::now(),
-            whole,
+    fn record(&self, is_final: bool) {
+        *self.0.lock() = LastFrame {
+            at: Instant::now(),
+            is_final,
         };
     }
 
-    /// Returns when the body has not moved for `stall`, or, once it is out whole, when `answer` has
-    /// passed since; tells which limit that was.
-    pub(super) async fn stalled(&self, stall: Duration, answer: Duration) -> Duration {
+    /// Returns when the connection took nothing for `stall_timeout`, or, once it has the whole body,
+    /// when `response_timeout` has passed since then. Returns the timeout that expired.
+    pub(super) async fn stalled(
+        &self,
+        stall_timeout: Duration,
+        response_timeout: Duration,
+    ) -> Duration {
         loop {
-            let moved = self.moved();
-            let limit = if moved.whole { answer } else { stall };
-            let due = moved.last + limit;
+            let last = *self.0.lock();
+            let timeout = if last.is_final {
+                response_timeout
+            } else {
+                stall_timeout
+            };
+            let due = last.at + timeout;
             if Instant::now() >= due {
-                return limit;
+                return timeout;
             }
             sleep_until(due).await;
         }
@@ -106,14 +110,14 @@ impl Body for RequestBody {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let before = self.still_to_count();
-        let Some(piece) = self.rest.take(PIECE_BYTES) else {
+        let before = self.left_to_count();
+        let Some(bytes) = self.rest.take(FRAME_BYTES_MAX) else {
             return Poll::Ready(None);
         };
-        self.flow.note(self.rest.is_empty());
-        self.count
-            .fetch_add(before - self.still_to_count(), Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Frame::data(piece))))
+        self.progress.record(self.rest.is_empty());
+        self.counter
+            .fetch_add(before - self.left_to_count(), Ordering::Relaxed);
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -10,7 +10,7 @@ use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, RangeSet};
 use super::fake::{FakeServer, Fault, receipt};
 use super::{Remote, RemoteError};
 
-async fn house() -> (FakeServer, Remote) {
+async fn fixture() -> (FakeServer, Remote) {
     let server = FakeServer::start().await;
     let remote = Remote::new(&server.login()).unwrap();
     (server, remote)
@@ -25,8 +25,8 @@ fn image(content: &[u8]) -> CheckImage {
 }
 
 #[tokio::test]
-async fn a_session_is_asked_for_once_until_it_is_renewed() {
-    let (server, remote) = house().await;
+async fn a_session_is_requested_once_until_it_is_renewed() {
+    let (server, remote) = fixture().await;
     let (first, second) = tokio::join!(remote.session(), remote.session());
     assert_eq!(first.unwrap(), second.unwrap());
     assert_eq!(server.state().count("/session"), 1);
@@ -35,8 +35,8 @@ async fn a_session_is_asked_for_once_until_it_is_renewed() {
 }
 
 #[tokio::test]
-async fn a_shard_and_its_digest_arrive_and_the_answer_is_the_servers_list() {
-    let (server, remote) = house().await;
+async fn a_shard_arrives_with_its_digest_and_the_response_is_the_servers_list() {
+    let (server, remote) = fixture().await;
     let content = vec![9_u8; 300_000];
     let fingerprint = Fingerprint::of(&content);
     assert_eq!(remote.upload(fingerprint).await.unwrap(), None);
@@ -83,8 +83,8 @@ async fn a_shard_and_its_digest_arrive_and_the_answer_is_the_servers_list() {
 }
 
 #[tokio::test]
-async fn a_part_of_an_image_is_that_part_and_nothing_else() {
-    let (server, remote) = house().await;
+async fn a_byte_range_of_an_image_is_exactly_that_range() {
+    let (server, remote) = fixture().await;
     let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     let (fingerprint, size) = (Fingerprint::of(&content), content.len() as u64);
     let range = heirloom_protocol::ByteRange::new(1000, 70_000).unwrap();
@@ -121,8 +121,8 @@ async fn a_part_of_an_image_is_that_part_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_wrong_token_is_login_needed_whatever_the_words() {
-    let (server, remote) = house().await;
+async fn a_wrong_token_is_login_needed_whatever_the_body() {
+    let (server, remote) = fixture().await;
     server.fail(
         "/session",
         Fault::Status(401, "<html>who are you?</html>", None),
@@ -139,8 +139,8 @@ async fn a_wrong_token_is_login_needed_whatever_the_words() {
 }
 
 #[tokio::test]
-async fn a_proxys_page_is_a_server_that_is_away_for_now() {
-    let (server, remote) = house().await;
+async fn a_proxys_error_page_means_temporarily_unavailable() {
+    let (server, remote) = fixture().await;
     for (status, code) in [
         (502, ErrorCode::Unavailable),
         (503, ErrorCode::Unavailable),
@@ -161,8 +161,8 @@ async fn a_proxys_page_is_a_server_that_is_away_for_now() {
 }
 
 #[tokio::test]
-async fn a_captive_portal_is_not_believed_and_not_followed() {
-    let (server, remote) = house().await;
+async fn a_captive_portal_is_neither_accepted_nor_followed() {
+    let (server, remote) = fixture().await;
     let trap = FakeServer::start().await;
     let target = format!("http://{}/v1/session", trap.address);
     for fault in [
@@ -181,8 +181,8 @@ async fn a_captive_portal_is_not_believed_and_not_followed() {
 }
 
 #[tokio::test]
-async fn an_answer_about_something_else_is_not_believed() {
-    let (server, remote) = house().await;
+async fn a_response_about_another_image_is_refused() {
+    let (server, remote) = fixture().await;
     let asked = [image(b"one"), image(b"two")];
     for answer in [
         vec![asked[0].clone()],
@@ -223,8 +223,8 @@ async fn an_answer_about_something_else_is_not_believed() {
 }
 
 #[tokio::test]
-async fn an_answer_without_end_is_cut_off() {
-    let (server, remote) = house().await;
+async fn an_endless_response_is_cut_off() {
+    let (server, remote) = fixture().await;
     let session = serde_json::to_string(&server.state().session()).unwrap();
     server.fail(
         "/session",
@@ -237,8 +237,8 @@ async fn an_answer_without_end_is_cut_off() {
 }
 
 #[tokio::test]
-async fn a_question_cut_off_is_asked_once_more_but_a_shard_is_not() {
-    let (server, remote) = house().await;
+async fn an_interrupted_request_is_repeated_once_but_a_shard_is_not() {
+    let (server, remote) = fixture().await;
     server.fail("/check", Fault::CutAfter);
     assert_eq!(remote.check(&[image(b"one")]).await.unwrap().len(), 1);
     server.fail("PUT", Fault::Cut);
@@ -252,8 +252,8 @@ async fn a_question_cut_off_is_asked_once_more_but_a_shard_is_not() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_offline_and_says_where() {
-    let (mut server, remote) = house().await;
+async fn an_unreachable_server_is_offline_and_the_error_names_it() {
+    let (mut server, remote) = fixture().await;
     server.stop().await;
     let error = remote.session().await.unwrap_err();
     assert!(
@@ -265,12 +265,12 @@ async fn a_server_that_is_away_is_offline_and_says_where() {
         "{}",
         error.chain()
     );
-    server.start_again();
+    server.restart();
     remote.session().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stall_ends_after_its_limit() {
+async fn a_stalled_request_ends_after_its_timeout() {
     let (body, flow) = super::request_body::RequestBody::new(vec![0; 1 << 20].into());
     let (stall, answer) = (Duration::from_secs(30), Duration::from_secs(90));
     let began = tokio::time::Instant::now();
@@ -313,7 +313,7 @@ fn the_token_is_in_no_debug_output() {
 }
 
 #[test]
-fn a_file_without_certificates_is_refused_by_name() {
+fn a_ca_file_without_certificates_is_refused_by_name() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let login = crate::config::Login {
         server: "https://127.0.0.1:1".parse().unwrap(),

@@ -1,138 +1,146 @@
-//! Parcels: several small photos in one request (M5). One photo of a hundred kilobytes costs more
-//! in questions, answers and waits for the disk than in bytes.
+//! A batch: several small photos sent in one request. A photo of a hundred kilobytes costs more in
+//! requests, answers and waits for the disk than in bytes.
 //!
-//! A parcel is never larger than a shard is just now, so that what a broken network costs stays the
-//! same, and on a slow one every photo goes by itself. So does any photo that for whatever reason
-//! did not come through in a parcel.
+//! A batch is never larger than the present shard size, so that a broken connection costs the same,
+//! and on a slow one every photo is sent alone. So is any photo that did not arrive in a batch, for
+//! whatever reason.
 
 use std::sync::Arc;
 
-use heirloom_protocol::batch::{self, BatchEntry, BatchHeader, BatchOutcome};
+use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
 use heirloom_protocol::message::{Limits, Receipt};
 
-use super::buffer_pool::{BufWriter, BufferPool};
-use super::check::{OpenError, open};
+use super::buffer_pool::{BufferPool, PayloadWriter};
 use super::context::UploadContext;
-use super::job_table::Candidate;
+use super::image_file::ImageFile;
+use super::limits::BATCH_PHOTO_FRACTION;
+use super::types::{Candidate, OpenError};
 use crate::background::run_blocking;
 use crate::remote::{Payload, RemoteError};
 use crate::spool::Spool;
 
-/// A photo that is packed is at most this part of the parcel: a larger one gains little by company.
-const PHOTO_SHARE: u64 = 4;
-
-/// How a parcel ended.
+/// How a batch ended.
 #[derive(Debug)]
-pub(super) struct Delivered {
-    /// What was to be sent.
+pub(super) struct BatchOutcome {
+    /// The photos that were to be sent.
     pub(super) photos: Vec<Candidate>,
     /// A receipt for each that the server has now.
     pub(super) receipts: Result<Vec<Receipt>, RemoteError>,
 }
 
-/// Photos that go together, and photos that go by themselves.
+/// Which photos are sent together, and which alone.
 #[derive(Debug, Default)]
-pub(super) struct Packing {
-    pub(super) parcels: Vec<Vec<Candidate>>,
+pub(super) struct BatchPlan {
+    pub(super) batches: Vec<Vec<Candidate>>,
     pub(super) alone: Vec<Candidate>,
 }
 
-/// Packs photos of which the server has nothing, in their order. A parcel has at most
-/// `shard_bytes`.
-pub(super) fn pack(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> Packing {
-    let most = shard_bytes
-        .min(limits.batch_bytes_max)
-        .min(batch::BYTES_MAX);
-    let (small, mut alone): (Vec<_>, Vec<_>) = photos
-        .into_iter()
-        .partition(|photo| photo.size() <= most / PHOTO_SHARE);
-    let (mut parcels, mut bytes) = (Vec::<Vec<Candidate>>::new(), 0);
-    for photo in small {
-        bytes += photo.size();
-        match parcels.last_mut() {
-            Some(parcel) if bytes <= most && parcel.len() < batch::IMAGES_MAX => {
-                parcel.push(photo);
-            }
-            Some(_) | None => {
-                bytes = photo.size();
-                parcels.push(vec![photo]);
+impl BatchPlan {
+    /// Plans photos of which the server has nothing, in their order. A batch has at most
+    /// `shard_bytes`.
+    pub(super) fn new(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> Self {
+        let most = shard_bytes
+            .min(limits.parcel_bytes_max)
+            .min(batch::BYTES_MAX);
+        let (small, mut alone): (Vec<_>, Vec<_>) = photos
+            .into_iter()
+            .partition(|photo| photo.size() <= most / BATCH_PHOTO_FRACTION);
+        let (mut batches, mut bytes) = (Vec::<Vec<Candidate>>::new(), 0);
+        for photo in small {
+            bytes += photo.size();
+            match batches.last_mut() {
+                Some(batch) if bytes <= most && batch.len() < batch::IMAGES_MAX => {
+                    batch.push(photo);
+                }
+                Some(_) | None => {
+                    bytes = photo.size();
+                    batches.push(vec![photo]);
+                }
             }
         }
+        alone.extend(batches.extract_if(.., |batch| batch.len() == 1).flatten());
+        Self { batches, alone }
     }
-    alone.extend(parcels.extract_if(.., |parcel| parcel.len() == 1).flatten());
-    Packing { parcels, alone }
 }
 
-/// Sends a parcel.
-pub(super) async fn carry_parcel(desk: Arc<UploadContext>, photos: Vec<Candidate>) -> Delivered {
-    let _lane = desk
-        .lanes
+/// Sends a batch, as soon as an upload slot is free.
+pub(super) async fn upload_batch(
+    context: Arc<UploadContext>,
+    photos: Vec<Candidate>,
+) -> BatchOutcome {
+    let _slot = context
+        .slots
         .acquire()
         .await
-        .expect("the lanes are never closed");
-    let receipts = send(&desk, &photos).await;
-    Delivered { photos, receipts }
+        .expect("the slots are never closed");
+    let receipts = send(&context, &photos).await;
+    BatchOutcome { photos, receipts }
 }
 
-async fn send(desk: &UploadContext, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteError> {
+async fn send(context: &UploadContext, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteError> {
     let bytes = photos.iter().map(Candidate::size).sum();
-    let turn = desk.transport.turn(bytes).await;
-    let room = turn.room(bytes).await;
-    let (sources, spool, trays) = (
-        sources(desk, photos),
-        desk.spool.clone(),
-        desk.transport.trays().clone(),
+    let permit = context.transport.request_permit(bytes).await;
+    let bytes_permit = permit.reserve_bytes(bytes).await;
+    let (sources, spool, buffers) = (
+        sources(context, photos),
+        context.spool.clone(),
+        context.transport.buffers().clone(),
     );
-    // The room travels with the bytes: if this future is dropped, both end together on the other
-    // thread.
-    let ((packed, body), _room) = run_blocking(move || (load(&spool, &trays, sources), room)).await;
+    // The permit travels with the bytes: if this future is dropped, both are dropped together on the
+    // other thread.
+    let ((packed, body), _bytes_permit) =
+        run_blocking(move || (read_batch(&spool, &buffers, sources), bytes_permit)).await;
     if packed.is_empty() {
         return Ok(Vec::new());
     }
-    let unpacked = desk.transport.send_parcel(&packed, body).await?;
+    let unpacked = context.transport.send_batch(&packed, body).await?;
     let receipt = |unpacked| match unpacked {
-        BatchOutcome::Stored { receipt } => Some(receipt),
-        BatchOutcome::Damaged { .. } => None,
+        Unpacked::Stored { receipt } => Some(receipt),
+        Unpacked::Damaged { .. } => None,
     };
     Ok(unpacked.into_iter().filter_map(receipt).collect())
 }
 
-/// A file for each photo that still has one. If a file is being written to meanwhile, what it was
-/// goes its way, and what it becomes is another photo.
-fn sources(desk: &UploadContext, photos: &[Candidate]) -> Vec<Candidate> {
-    let roster = &mut desk.board.lock().roster;
+/// A file for each photo that still has one. If a file is being written to meanwhile, its old
+/// content is sent, and its new content is another photo.
+fn sources(context: &UploadContext, photos: &[Candidate]) -> Vec<Candidate> {
+    let jobs = &mut context.state.lock().jobs;
     photos
         .iter()
-        .filter_map(|photo| roster.source(photo.fingerprint))
+        .filter_map(|photo| jobs.source(photo.fingerprint))
         .map(|(source, _)| source)
         .collect()
 }
 
-/// Reads the parcel. A file that cannot be read as what it was is left out.
-fn load(
+/// Reads the photos of a batch. A file that changed or cannot be read is left out.
+fn read_batch(
     spool: &Spool,
-    trays: &BufferPool,
+    buffers: &BufferPool,
     mut sources: Vec<Candidate>,
-) -> (Vec<BatchEntry>, Payload) {
+) -> (Vec<Packed>, Payload) {
     loop {
         let packed = sources
             .iter()
-            .map(|file| BatchEntry {
+            .map(|file| Packed {
                 fingerprint: file.fingerprint,
                 size: file.size(),
             })
             .collect();
-        let list = BatchHeader { images: packed };
-        let mut photos = trays.fill();
-        let unreadable = sources.iter().position(|source| match add(spool, source, &mut photos) {
-            Ok(()) => false,
-            Err(error) => {
-                tracing::debug!(path = %source.path, error = &error as &dyn std::error::Error, "not packed");
-                true
-            }
+        let list = PackingList { images: packed };
+        let mut photos = buffers.writer();
+        let unreadable = sources.iter().position(|source| {
+            append(spool, source, &mut photos)
+                .inspect_err(|error| {
+                    tracing::debug!(
+                        path = %source.path,
+                        error = error as &dyn std::error::Error,
+                        "left out of the batch"
+                    );
+                })
+                .is_err()
         });
         let Some(unreadable) = unreadable else {
-            let mut body = Payload::from(list.encode());
+            let mut body = Payload::from(list.line());
             body.append(photos.finish());
             return (list.images, body);
         };
@@ -140,8 +148,8 @@ fn load(
     }
 }
 
-fn add(spool: &Spool, source: &Candidate, photos: &mut BufWriter) -> Result<(), OpenError> {
-    Ok(open(spool, source)?.add_to(photos)?)
+fn append(spool: &Spool, source: &Candidate, photos: &mut PayloadWriter) -> Result<(), OpenError> {
+    Ok(ImageFile::open(spool, source)?.append_to(photos)?)
 }
 
 #[cfg(test)]
@@ -157,7 +165,7 @@ mod tests {
         shard_bytes_min: 1,
         shard_bytes_max: 16 << 20,
         image_bytes_max: 1 << 30,
-        batch_bytes_max: 1 << 20,
+        parcel_bytes_max: 1 << 20,
     };
 
     fn photos(sizes: &[u64]) -> Vec<Candidate> {
@@ -178,50 +186,52 @@ mod tests {
     }
 
     #[test]
-    fn a_parcel_is_no_larger_than_a_shard_and_what_the_server_takes() {
-        let packing = pack(photos(&[100; 10]), 400, LIMITS);
+    fn a_batch_is_no_larger_than_a_shard_and_the_servers_limit() {
+        let plan = BatchPlan::new(photos(&[100; 10]), 400, LIMITS);
         assert_eq!(
-            packing.parcels.iter().map(Vec::len).collect::<Vec<_>>(),
+            plan.batches.iter().map(Vec::len).collect::<Vec<_>>(),
             [4, 4, 2]
         );
-        let many = pack(photos(&[1; 130]), 1 << 20, LIMITS);
+        let many = BatchPlan::new(photos(&[1; 130]), 1 << 20, LIMITS);
         assert_eq!(
-            many.parcels.iter().map(Vec::len).collect::<Vec<_>>(),
+            many.batches.iter().map(Vec::len).collect::<Vec<_>>(),
             [64, 64, 2]
         );
-        let large = pack(photos(&[200 << 10; 12]), 16 << 20, LIMITS);
+        let large = BatchPlan::new(photos(&[200 << 10; 12]), 16 << 20, LIMITS);
         assert_eq!(
-            large.parcels.iter().map(Vec::len).collect::<Vec<_>>(),
+            large.batches.iter().map(Vec::len).collect::<Vec<_>>(),
             [5, 5, 2],
-            "a MiB, the server says"
+            "the server accepts a MiB"
         );
     }
 
     #[test]
-    fn large_photos_and_single_ones_go_by_themselves() {
-        let packing = pack(photos(&[101, 50, 400, 50]), 400, LIMITS);
+    fn large_photos_and_single_ones_are_sent_alone() {
+        let plan = BatchPlan::new(photos(&[101, 50, 400, 50]), 400, LIMITS);
         assert_eq!(
-            packing
-                .parcels
+            plan.batches
                 .iter()
-                .map(|parcel| sizes(parcel))
+                .map(|batch| sizes(batch))
                 .collect::<Vec<_>>(),
             [[50, 50]]
         );
-        assert_eq!(sizes(&packing.alone), [101, 400]);
-        assert_eq!(sizes(&pack(photos(&[50]), 400, LIMITS).alone), [50]);
+        assert_eq!(sizes(&plan.alone), [101, 400]);
+        assert_eq!(
+            sizes(&BatchPlan::new(photos(&[50]), 400, LIMITS).alone),
+            [50]
+        );
     }
 
     #[test]
-    fn a_server_that_takes_no_parcels_gets_none() {
-        let packing = pack(
+    fn a_server_that_accepts_no_batches_gets_none() {
+        let plan = BatchPlan::new(
             photos(&[50; 10]),
             400,
             Limits {
-                batch_bytes_max: 0,
+                parcel_bytes_max: 0,
                 ..LIMITS
             },
         );
-        assert_eq!((packing.parcels.len(), packing.alone.len()), (0, 10));
+        assert_eq!((plan.batches.len(), plan.alone.len()), (0, 10));
     }
 }

@@ -1,105 +1,99 @@
-//! BufferPool: the memory that shards travel in. What comes back is filled again: memory fresh from the
-//! kernel costs more than the reading that fills it, a fault for every page. Once nothing has been
-//! under way for a while, all of it is given back.
+//! The buffer pool: the memory that shards are read into and sent from. A buffer that was sent is
+//! filled again: memory fresh from the kernel costs more than the reading that fills it, one page
+//! fault for every page. After an idle time all buffers are freed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
+use parking_lot::Mutex;
 
+use super::limits::BUFFER_BYTES;
 use crate::remote::Payload;
 
-/// Bytes in one tray: large enough for a map of its own (see `daemon::memory`), so that what is
-/// given back is gone; small enough that a shard wastes little of its last one.
-const TRAY_BYTES: usize = 256 << 10;
-
-/// BufferPool, clean and ready. Cheap to clone; clones share everything. How many are out is for the
-/// budget to limit.
+/// Idle buffers. Cheap to clone; clones share them. How many are in use is for the in-flight budget
+/// to limit.
 #[derive(Clone, Debug, Default)]
 pub(super) struct BufferPool(Arc<Mutex<Vec<Box<[u8]>>>>);
 
-/// A tray that somebody has; it goes back when dropped.
+/// A buffer in use; returns to the pool when dropped.
 #[derive(Debug)]
 struct PooledBuf {
     bytes: Box<[u8]>,
-    home: BufferPool,
+    pool: BufferPool,
 }
 
-/// Bytes that are being put on trays, one place after the other.
+/// Writes bytes into pooled buffers, one after the other.
 #[derive(Debug)]
-pub(super) struct BufWriter {
-    trays: BufferPool,
+pub(super) struct PayloadWriter {
+    pool: BufferPool,
     full: Payload,
-    /// The last one, and how much of it is filled.
+    /// The last buffer, and how many of its bytes are filled.
     last: Option<(PooledBuf, usize)>,
 }
 
 impl BufferPool {
-    /// Begins to fill.
-    pub(super) fn fill(&self) -> BufWriter {
-        BufWriter {
-            trays: self.clone(),
+    /// Starts a payload.
+    pub(super) fn writer(&self) -> PayloadWriter {
+        PayloadWriter {
+            pool: self.clone(),
             full: Payload::default(),
             last: None,
         }
     }
 
     fn take(&self) -> PooledBuf {
-        let clean = self.stack().pop();
+        let idle = self.0.lock().pop();
         PooledBuf {
-            bytes: clean.unwrap_or_else(|| vec![0; TRAY_BYTES].into()),
-            home: self.clone(),
+            bytes: idle.unwrap_or_else(|| vec![0; BUFFER_BYTES].into()),
+            pool: self.clone(),
         }
     }
 
-    /// Whether no tray waits to be filled again.
+    /// Whether no buffer is idle.
     pub(super) fn is_empty(&self) -> bool {
-        self.stack().is_empty()
+        self.0.lock().is_empty()
     }
 
-    /// Gives back the memory of those that wait.
-    pub(super) fn give_back(&self) {
-        *self.stack() = Vec::new();
-    }
-
-    fn stack(&self) -> MutexGuard<'_, Vec<Box<[u8]>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Frees the idle buffers.
+    pub(super) fn free_idle(&self) {
+        *self.0.lock() = Vec::new();
     }
 }
 
-impl BufWriter {
-    /// Adds `length` bytes, which `read` puts where they belong: it gets each place, and how many
-    /// of the bytes came before it. After an error this is of no use any more.
-    pub(super) fn add<Error>(
+impl PayloadWriter {
+    /// Appends `length` bytes. `read` is called for each part of a buffer, with the part to fill and
+    /// the number of bytes that came before it. After an error the writer is of no more use.
+    pub(super) fn append<Error>(
         &mut self,
         length: u64,
         mut read: impl FnMut(&mut [u8], u64) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let mut done = 0;
         while done < length {
-            let (mut tray, filled) = self.last.take().unwrap_or_else(|| (self.trays.take(), 0));
+            let (mut buffer, filled) = self.last.take().unwrap_or_else(|| (self.pool.take(), 0));
             let count = usize::try_from(length - done)
                 .unwrap_or(usize::MAX)
-                .min(TRAY_BYTES - filled);
-            read(&mut tray.bytes[filled..filled + count], done)?;
+                .min(BUFFER_BYTES - filled);
+            read(&mut buffer.bytes[filled..filled + count], done)?;
             done += count as u64;
-            self.keep(tray, filled + count);
+            self.keep(buffer, filled + count);
         }
         Ok(())
     }
 
-    /// What is on the trays.
+    /// The payload. Its buffers return to the pool when it is dropped.
     pub(super) fn finish(mut self) -> Payload {
-        if let Some((tray, filled)) = self.last.take() {
-            self.full.push(Bytes::from_owner(tray).slice(..filled));
+        if let Some((buffer, filled)) = self.last.take() {
+            self.full.push(Bytes::from_owner(buffer).slice(..filled));
         }
         self.full
     }
 
-    fn keep(&mut self, tray: PooledBuf, filled: usize) {
-        if filled == TRAY_BYTES {
-            self.full.push(Bytes::from_owner(tray));
+    fn keep(&mut self, buffer: PooledBuf, filled: usize) {
+        if filled == BUFFER_BYTES {
+            self.full.push(Bytes::from_owner(buffer));
         } else {
-            self.last = Some((tray, filled));
+            self.last = Some((buffer, filled));
         }
     }
 }
@@ -112,7 +106,7 @@ impl AsRef<[u8]> for PooledBuf {
 
 impl Drop for PooledBuf {
     fn drop(&mut self) {
-        self.home.stack().push(std::mem::take(&mut self.bytes));
+        self.pool.0.lock().push(std::mem::take(&mut self.bytes));
     }
 }
 
@@ -122,72 +116,75 @@ mod tests {
 
     use super::*;
 
-    fn mark(at: u64) -> u8 {
-        (at % 251).to_le_bytes()[0]
+    fn byte_at(offset: u64) -> u8 {
+        (offset % 251).to_le_bytes()[0]
     }
 
-    /// Bytes that tell where they belong, put on trays in parts of these lengths.
-    fn filled(trays: &BufferPool, parts: &[u64]) -> Payload {
-        let (mut filling, mut before) = (trays.fill(), 0);
+    /// A payload whose bytes follow from their offsets, written in parts of these lengths.
+    fn payload(pool: &BufferPool, parts: &[u64]) -> Payload {
+        let (mut writer, mut before) = (pool.writer(), 0);
         for part in parts {
-            let added = filling.add(*part, |place, done| {
-                for (byte, at) in place.iter_mut().zip(before + done..) {
-                    *byte = mark(at);
+            let appended = writer.append(*part, |place, done| {
+                for (byte, offset) in place.iter_mut().zip(before + done..) {
+                    *byte = byte_at(offset);
                 }
                 Ok::<_, Infallible>(())
             });
-            added.unwrap();
+            appended.unwrap();
             before += part;
         }
-        filling.finish()
+        writer.finish()
     }
 
     #[test]
-    fn bytes_come_off_the_trays_as_they_were_put_on() {
-        let trays = BufferPool::default();
+    fn a_payload_has_the_bytes_that_were_written() {
+        let pool = BufferPool::default();
         for parts in [
             vec![0],
             vec![1],
-            vec![TRAY_BYTES as u64],
-            vec![100, 3 * TRAY_BYTES as u64, 7, 0, 600_000],
+            vec![BUFFER_BYTES as u64],
+            vec![100, 3 * BUFFER_BYTES as u64, 7, 0, 600_000],
         ] {
-            let payload = filled(&trays, &parts);
+            let payload = payload(&pool, &parts);
             assert_eq!(payload.len() as u64, parts.iter().sum::<u64>());
-            let whole: Vec<u8> = payload.pieces().flatten().copied().collect();
+            let whole: Vec<u8> = payload.segments().flatten().copied().collect();
             assert!(
-                whole.iter().zip(0..).all(|(byte, at)| *byte == mark(at)),
+                whole
+                    .iter()
+                    .zip(0..)
+                    .all(|(byte, offset)| *byte == byte_at(offset)),
                 "{parts:?}"
             );
         }
     }
 
     #[test]
-    fn a_tray_that_came_back_is_used_again() {
-        let trays = BufferPool::default();
+    fn a_returned_buffer_is_used_again() {
+        let pool = BufferPool::default();
         let (first, second) = (
-            filled(&trays, &[TRAY_BYTES as u64 * 2]),
-            filled(&trays, &[1]),
+            payload(&pool, &[BUFFER_BYTES as u64 * 2]),
+            payload(&pool, &[1]),
         );
-        assert_eq!(trays.stack().len(), 0);
+        assert_eq!(pool.0.lock().len(), 0);
         drop(first);
-        assert_eq!(trays.stack().len(), 2);
-        let third = filled(&trays, &[TRAY_BYTES as u64 + 1]);
-        assert_eq!(trays.stack().len(), 0);
+        assert_eq!(pool.0.lock().len(), 2);
+        let third = payload(&pool, &[BUFFER_BYTES as u64 + 1]);
+        assert_eq!(pool.0.lock().len(), 0);
         drop((second, third));
-        assert_eq!(trays.stack().len(), 3);
-        trays.give_back();
-        assert!(trays.is_empty());
+        assert_eq!(pool.0.lock().len(), 3);
+        pool.free_idle();
+        assert!(pool.is_empty());
     }
 
     #[test]
-    fn a_failed_reading_loses_no_tray() {
-        let trays = BufferPool::default();
-        let mut filling = trays.fill();
-        filling
-            .add(TRAY_BYTES as u64, |_, _| Ok::<_, &str>(()))
+    fn a_failed_read_loses_no_buffer() {
+        let pool = BufferPool::default();
+        let mut writer = pool.writer();
+        writer
+            .append(BUFFER_BYTES as u64, |_, _| Ok::<_, &str>(()))
             .unwrap();
-        assert_eq!(filling.add(10, |_, _| Err("gone")), Err("gone"));
-        drop(filling);
-        assert_eq!(trays.stack().len(), 2);
+        assert_eq!(writer.append(10, |_, _| Err("gone")), Err("gone"));
+        drop(writer);
+        assert_eq!(pool.0.lock().len(), 2);
     }
 }

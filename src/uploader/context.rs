@@ -1,118 +1,138 @@
-//! The desk: what every part of the line works with, and the ways in which a job leaves it.
+//! The upload context: what the scheduler and its tasks share, and the ways in which a job ends.
 
 use std::error::Error;
 use std::sync::Arc;
 
 use heirloom_protocol::Fingerprint;
+use heirloom_support::error_chain::display_chain;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::check::OpenError;
 use super::completion::{Completion, CompletionQueue};
-use super::job_table::{Candidate, Reason};
-use super::state::{Saved, SharedState};
+use super::limits::{LARGE_FILE_PROOFS_MAX, UPLOAD_SLOTS};
+use super::ports::{UploadJournal, UploadLibrary};
+use super::state::{SavedBytes, SharedState};
 use super::transport::Transport;
-use crate::journal::{Journal, UploadOutcome};
-use crate::library::Library;
+use super::types::{Candidate, DeferReason, OpenError};
+use crate::journal::UploadOutcome;
 use crate::spool::Spool;
-use heirloom_support::error_chain::display_chain;
 
-/// Images being sent at a time: open files, and turns wanted from the budget.
-pub(super) const LANES: usize = 16;
-
-/// Shared by the line and its tasks.
+/// Shared by the scheduler and its tasks.
 #[derive(Debug)]
 pub(super) struct UploadContext {
     pub(super) spool: Spool,
-    pub(super) journal: Arc<Journal>,
-    pub(super) library: Library,
+    pub(super) journal: Arc<dyn UploadJournal>,
+    pub(super) library: Arc<dyn UploadLibrary>,
     pub(super) transport: Transport,
-    pub(super) board: Arc<SharedState>,
-    pub(super) lanes: Semaphore,
-    /// One film at a time is read for its proof: two would only keep the disk from the photos.
-    pub(super) film_proofs: Semaphore,
-    pub(super) ends: CompletionQueue,
+    pub(super) state: Arc<SharedState>,
+    /// Held by each image that is being uploaded.
+    pub(super) slots: Semaphore,
+    /// Held while a large file is read for its proof.
+    pub(super) large_file_proofs: Semaphore,
+    pub(super) completions: CompletionQueue,
 }
 
 impl UploadContext {
-    /// All files of an image are backed up; `saved` says whose merit it is that the bytes were not
-    /// sent.
-    pub(super) async fn settle_all(
+    pub(super) fn new(
+        spool: Spool,
+        journal: Arc<dyn UploadJournal>,
+        library: Arc<dyn UploadLibrary>,
+        transport: Transport,
+        state: Arc<SharedState>,
+        completions: CompletionQueue,
+    ) -> Self {
+        Self {
+            spool,
+            journal,
+            library,
+            transport,
+            state,
+            slots: Semaphore::new(UPLOAD_SLOTS),
+            large_file_proofs: Semaphore::new(LARGE_FILE_PROOFS_MAX),
+            completions,
+        }
+    }
+
+    /// Ends a job: all files of the image are backed up, and no bytes were sent. `saved` selects the
+    /// counter for them.
+    pub(super) async fn complete_unsent(
         &self,
         image: Fingerprint,
         outcome: &UploadOutcome,
-        saved: impl Fn(&mut Saved) -> &mut u64,
+        saved: impl Fn(&mut SavedBytes) -> &mut u64,
     ) {
         let files = {
-            let mut state = self.board.lock();
-            let files = state.roster.finish(image);
+            let mut state = self.state.lock();
+            let files = state.jobs.finish(image);
             *saved(&mut state.saved) += files.iter().map(Candidate::size).sum::<u64>();
             files
         };
-        self.end(files, outcome).await;
+        self.complete(files, outcome).await;
     }
 
-    /// All files of an image are backed up after their bytes were sent: once, for the first of
-    /// them.
-    pub(super) async fn settle_sent(&self, image: Fingerprint, outcome: &UploadOutcome) {
+    /// Ends a job: all files of the image are backed up, and the bytes were sent once, for the first
+    /// of them.
+    pub(super) async fn complete_sent(&self, image: Fingerprint, outcome: &UploadOutcome) {
         let files = {
-            let mut state = self.board.lock();
-            let files = state.roster.finish(image);
+            let mut state = self.state.lock();
+            let files = state.jobs.finish(image);
             state.saved.sync_list += files.iter().skip(1).map(Candidate::size).sum::<u64>();
             files
         };
-        self.end(files, outcome).await;
+        self.complete(files, outcome).await;
     }
 
-    /// No file of this content can be backed up.
-    pub(super) async fn fail_all(&self, image: Fingerprint, why: String) {
-        let files = self.board.lock().roster.finish(image);
-        self.end(files, &UploadOutcome::Failed { why }).await;
+    /// Ends a job: the image cannot be backed up.
+    pub(super) async fn fail(&self, image: Fingerprint, why: String) {
+        let files = self.state.lock().jobs.finish(image);
+        self.complete(files, &UploadOutcome::Failed { why }).await;
     }
 
-    async fn end(&self, files: Vec<Candidate>, outcome: &UploadOutcome) {
+    async fn complete(&self, files: Vec<Candidate>, outcome: &UploadOutcome) {
         for file in files {
-            let end = Completion {
+            let completion = Completion {
                 file,
                 outcome: outcome.clone(),
             };
-            if self.ends.send(end).await.is_err() {
-                tracing::error!("the settler is gone; files stay pending");
+            if self.completions.send(completion).await.is_err() {
+                tracing::error!("the completion writer has ended; files stay pending");
             }
         }
     }
 
-    /// A job goes back to the queue, for later.
-    pub(super) fn put_off_all(&self, image: Fingerprint, why: &str, reason: Reason) {
+    /// Ends a job: its files return to the queue for later.
+    pub(super) fn defer(&self, image: Fingerprint, why: &str, reason: DeferReason) {
         let now = Instant::now();
-        let mut state = self.board.lock();
-        for file in state.roster.finish(image) {
-            state.roster.put_off(file.id, reason, now);
-            if reason == Reason::Own {
-                state.note_failure(&file.path, why.to_owned());
+        let mut state = self.state.lock();
+        for file in state.jobs.finish(image) {
+            state.jobs.defer(file.id, reason, now);
+            if reason == DeferReason::Upload {
+                state.add_failure(&file.path, why.to_owned());
             }
         }
     }
 
-    /// A job goes back to the queue as if nothing had happened.
-    pub(super) fn give_back_all(&self, image: Fingerprint) {
-        let mut state = self.board.lock();
-        let files = state.roster.finish(image);
-        state.roster.give_back(&files);
+    /// Ends a job: its files return to the queue as if nothing had happened.
+    pub(super) fn requeue(&self, image: Fingerprint) {
+        let mut state = self.state.lock();
+        let files = state.jobs.finish(image);
+        state.jobs.requeue(&files);
     }
 
-    /// A file is not what was queued: intake will see to it, if it is still there. Or the disk does
-    /// not give it: then its owner is told.
-    pub(super) fn put_off_source(&self, file: &Candidate, error: &OpenError) {
+    /// Defers one file of a job, because it is not what was queued (if it still exists, intake
+    /// queues it again), or because the disk cannot read it (which is reported).
+    pub(super) fn defer_source(&self, file: &Candidate, error: &OpenError) {
         let cause: &(dyn Error + 'static) = error;
-        let mut state = self.board.lock();
-        if error.is_of_the_disk() {
-            tracing::warn!(fingerprint = %file.fingerprint, error = cause, "a file cannot be read now");
-            state.note_failure(&file.path, display_chain(cause));
+        let mut state = self.state.lock();
+        if error.is_disk_error() {
+            tracing::warn!(fingerprint = %file.fingerprint, error = cause, "cannot read a file");
+            state.add_failure(&file.path, display_chain(cause));
         } else {
-            tracing::debug!(path = %file.path, error = cause, "not sent from this file now");
+            tracing::debug!(path = %file.path, error = cause, "the file is not sent now");
         }
-        state.roster.let_go(file.id);
-        state.roster.put_off(file.id, Reason::Own, Instant::now());
+        state.jobs.remove_source(file.id);
+        state
+            .jobs
+            .defer(file.id, DeferReason::Upload, Instant::now());
     }
 }

@@ -1,4 +1,4 @@
-//! Carrying: one image from its files to the server, from whichever of them still holds it.
+//! An upload job: sends one image to the server, from any of its files.
 
 use std::sync::Arc;
 
@@ -6,163 +6,172 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{CheckedImage, Limits, Receipt, Session};
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
-use super::check::{OpenError, ask_about_film, open};
-use super::chunked_upload::{DeliveryError, ProgressSink, ResumeSource};
+use super::check::check_large_file;
+use super::chunked_upload::ChunkedUpload;
 use super::context::UploadContext;
-use super::job_table::Candidate;
+use super::image_file::ImageFile;
+use super::ports::UploadJournal;
 use super::state::SharedState;
+use super::types::{Candidate, OpenError, ProgressSink, ResumeSource, UploadError};
 use crate::background::run_blocking;
-use crate::journal::{Journal, JournalError};
+use crate::journal::JournalError;
 
-/// How carrying ended.
+/// How a job ended.
 #[derive(Debug)]
 pub(super) enum JobOutcome {
-    /// The server has it now.
-    Stored(Receipt),
-    /// It had it before.
-    Owned(Receipt),
-    /// It had it for somebody else, and took our proof for the bytes.
+    /// The image was sent.
+    Sent(Receipt),
+    /// The server had it from this user.
+    AlreadyStored(Receipt),
+    /// The server linked another user's copy after our proof.
     Linked(Receipt),
-    /// No file of this content is left to send from.
+    /// No file with this content is left to send from.
     NoSource,
-    /// It could not be sent.
-    Stuck(DeliveryError),
+    /// The image could not be sent.
+    Failed(UploadError),
 }
 
-/// Asks about a film, and sends it unless the server has it.
-pub(super) async fn carry_film(
-    desk: Arc<UploadContext>,
-    film: Candidate,
+/// Checks a large file, and sends it unless the server has it.
+pub(super) async fn upload_large_file(
+    context: Arc<UploadContext>,
+    file: Candidate,
     session: Session,
 ) -> JobOutcome {
-    match ask_about_film(&desk, &film, &session).await {
-        Ok(Some(CheckedImage::Owned { receipt })) => JobOutcome::Owned(receipt),
+    match check_large_file(&context, &file, &session).await {
+        Ok(Some(CheckedImage::Owned { receipt })) => JobOutcome::AlreadyStored(receipt),
         Ok(Some(CheckedImage::Linked { receipt })) => JobOutcome::Linked(receipt),
         Ok(Some(wanted @ (CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. }))) => {
-            carry(desk, film, wanted, session.limits).await
+            upload_image(context, file, wanted, session.limits).await
         }
         Ok(None) => JobOutcome::NoSource,
-        Err(error) => JobOutcome::Stuck(error.into()),
+        Err(error) => JobOutcome::Failed(error.into()),
     }
 }
 
-/// Sends an image, with no more than a few others at a time.
-pub(super) async fn carry(
-    desk: Arc<UploadContext>,
+/// Sends an image, as soon as an upload slot is free.
+pub(super) async fn upload_image(
+    context: Arc<UploadContext>,
     candidate: Candidate,
     checked: CheckedImage,
     limits: Limits,
 ) -> JobOutcome {
-    let _lane = desk
-        .lanes
+    let _slot = context
+        .slots
         .acquire()
         .await
-        .expect("the lanes are never closed");
+        .expect("the slots are never closed");
     let image = candidate.fingerprint;
-    let mut believed = believe(&desk, image, checked).await;
+    let mut resume = resume_source(&context, image, checked).await;
     loop {
-        let Some((source, abandoned)) = desk.board.lock().roster.source(image) else {
+        let Some((source, abandoned)) = context.state.lock().jobs.source(image) else {
             return JobOutcome::NoSource;
         };
-        let sending = send(
-            &desk,
-            &source,
-            limits,
-            std::mem::replace(&mut believed, ResumeSource::Server(RangeSet::new())),
-        );
+        let resume_now = std::mem::replace(&mut resume, ResumeSource::Server(RangeSet::new()));
+        let sending = send(&context, &source, limits, resume_now);
         match abandoned.run_until_cancelled(sending).await {
-            Some(Ok(receipt)) => return JobOutcome::Stored(receipt),
-            Some(Err(SendError::ChunkedUpload(DeliveryError::Image(error)))) => {
-                desk.put_off_source(&source, &error.into());
+            Some(Ok(receipt)) => return JobOutcome::Sent(receipt),
+            Some(Err(SendError::Upload(UploadError::Image(error)))) => {
+                context.defer_source(&source, &error.into());
             }
-            Some(Err(SendError::Open(error))) => desk.put_off_source(&source, &error),
-            Some(Err(SendError::ChunkedUpload(error))) => return JobOutcome::Stuck(error),
-            // Its owner is writing to it.
+            Some(Err(SendError::Open(error))) => context.defer_source(&source, &error),
+            Some(Err(SendError::Upload(error))) => return JobOutcome::Failed(error),
+            // A program is writing to it.
             None => tracing::debug!(path = %source.path, "abandoned"),
         }
     }
 }
 
+/// Why an image could not be sent from one of its files.
 #[derive(Debug)]
 enum SendError {
     Open(OpenError),
-    ChunkedUpload(DeliveryError),
+    Upload(UploadError),
 }
 
 async fn send(
-    desk: &UploadContext,
+    context: &UploadContext,
     source: &Candidate,
     limits: Limits,
-    believed: ResumeSource,
+    resume: ResumeSource,
 ) -> Result<Receipt, SendError> {
-    let (spool, file) = (desk.spool.clone(), source.clone());
-    let image = run_blocking(move || open(&spool, &file))
+    let (spool, file) = (context.spool.clone(), source.clone());
+    let image = run_blocking(move || ImageFile::open(&spool, &file))
         .await
         .map_err(SendError::Open)?;
-    let witness = Arc::new(Notes {
-        journal: Arc::clone(&desk.journal),
-        board: Arc::clone(&desk.board),
+    let progress = Arc::new(JournalProgress {
+        journal: Arc::clone(&context.journal),
+        state: Arc::clone(&context.state),
         image: source.fingerprint,
     });
-    let delivered = desk
-        .transport
-        .deliver(Arc::new(image), limits, believed, witness)
-        .await;
-    delivered.map_err(SendError::ChunkedUpload)
+    ChunkedUpload::new(
+        &context.transport,
+        Arc::new(image),
+        limits,
+        resume,
+        progress,
+    )
+    .run()
+    .await
+    .map_err(SendError::Upload)
 }
 
-/// What is on the server already: its word if it gave one, else our own list (M6).
-async fn believe(desk: &UploadContext, image: Fingerprint, checked: CheckedImage) -> ResumeSource {
-    let journal = Arc::clone(&desk.journal);
+/// What the server has already: its interruption list if the check returned one, else our shard
+/// list.
+async fn resume_source(
+    context: &UploadContext,
+    image: Fingerprint,
+    checked: CheckedImage,
+) -> ResumeSource {
+    let journal = Arc::clone(&context.journal);
     match checked {
         CheckedImage::Interrupted { received, .. } => {
-            desk.board
+            context
+                .state
                 .lock()
-                .roster
-                .note_progress(image, received.byte_count());
-            let said = received.clone();
-            log(run_blocking(move || journal.replace_shards(image, &said)).await);
+                .jobs
+                .set_progress(image, received.byte_count());
+            let server_list = received.clone();
+            log_failure(run_blocking(move || journal.replace_shards(image, &server_list)).await);
             ResumeSource::Server(received)
         }
         CheckedImage::Absent { .. } | CheckedImage::Owned { .. } | CheckedImage::Linked { .. } => {
-            ResumeSource::Journal(
-                log(run_blocking(move || journal.shards(image)).await).unwrap_or_default(),
-            )
+            let shards = run_blocking(move || journal.shards(image)).await;
+            ResumeSource::Journal(log_failure(shards).unwrap_or_default())
         }
     }
 }
 
-/// Losing the shard list costs time, not photos: the server has its own.
-fn log<Value>(result: Result<Value, JournalError>) -> Option<Value> {
+/// Logs a failure of the shard list. Losing it costs time, not photos: the server has its own.
+fn log_failure<Value>(result: Result<Value, JournalError>) -> Option<Value> {
     result
         .inspect_err(|error| {
             tracing::error!(
                 error = error as &dyn std::error::Error,
-                "the shard list failed"
+                "cannot use the shard list in the journal"
             );
         })
         .ok()
 }
 
-/// Writes the shard list, and tells how far it is.
+/// Writes the shard list to the journal, and the progress to the shared state.
 #[derive(Debug)]
-struct Notes {
-    journal: Arc<Journal>,
-    board: Arc<SharedState>,
+struct JournalProgress {
+    journal: Arc<dyn UploadJournal>,
+    state: Arc<SharedState>,
     image: Fingerprint,
 }
 
-impl ProgressSink for Notes {
+impl ProgressSink for JournalProgress {
     fn on_range_stored(&self, range: ByteRange) {
         heirloom_crash::reached(CrashPoint::ShardAcknowledged);
-        log(self.journal.add_shard(self.image, range));
+        log_failure(self.journal.add_shard(self.image, range));
         heirloom_crash::reached(CrashPoint::ShardRecorded);
     }
 
     fn on_progress(&self, received_bytes: u64) {
-        self.board
+        self.state
             .lock()
-            .roster
-            .note_progress(self.image, received_bytes);
+            .jobs
+            .set_progress(self.image, received_bytes);
     }
 }

@@ -1,8 +1,8 @@
-//! The link: what the default route goes through. Decides only where shard sizes start (M8).
+//! The kind of network link behind the default route. It only sets the first shard size.
 //!
 //! Read from the kernel's own files (proc(5) `/proc/net/route`, `ipv6_route`; sysfs `class/net`),
-//! because that needs no network manager and no permission. What cannot be read is `Unknown`, which
-//! is a good middle.
+//! because that needs no network manager and no permission. A link that cannot be read is `Unknown`,
+//! which starts at a medium size.
 
 use std::fs;
 use std::path::Path;
@@ -17,15 +17,15 @@ const LOOPBACK: u32 = 772;
 /// Modems that speak IP without a link layer (`qmi_wwan` and its like).
 const RAW_IP: u32 = 519;
 
-/// The kind of link to a server; `loopback` if it is this machine. Reads a few small files of the
-/// kernel's.
+/// The kind of link to the server; `loopback` says that the server is this machine. Reads a few
+/// small files of the kernel's.
 pub(super) fn detect(loopback: bool) -> LinkKind {
     if loopback {
         return LinkKind::Loopback;
     }
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let interface = default_interface(&read("/proc/net/route"), &read("/proc/net/ipv6_route"));
-    interface.map_or(LinkKind::Unknown, |name| Metadata::of(&name).kind())
+    interface.map_or(LinkKind::Unknown, |name| InterfaceInfo::read(&name).kind())
 }
 
 /// The interface of the default route with the lowest metric; IPv4's before IPv6's.
@@ -64,9 +64,9 @@ fn ipv6_default(line: &str) -> Option<(u32, &str)> {
         .then_some((u32::from_str_radix(metric, 16).ok()?, name))
 }
 
-/// What sysfs tells about an interface.
+/// What sysfs says about a network interface.
 #[derive(Clone, Debug, Default)]
-struct Metadata {
+struct InterfaceInfo {
     /// Its `type`, a number of `linux/if_arp.h`.
     hardware: Option<u32>,
     /// Its `uevent`, lines of `KEY=value`.
@@ -75,13 +75,13 @@ struct Metadata {
     wireless: bool,
 }
 
-impl Metadata {
-    fn of(interface: &str) -> Self {
+impl InterfaceInfo {
+    fn read(interface: &str) -> Self {
         let folder = Path::new("/sys/class/net").join(interface);
-        let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
+        let read_file = |name: &str| fs::read_to_string(folder.join(name)).unwrap_or_default();
         Self {
-            hardware: read("type").trim().parse().ok(),
-            uevent: read("uevent"),
+            hardware: read_file("type").trim().parse().ok(),
+            uevent: read_file("uevent"),
             wireless: folder.join("wireless").exists() || folder.join("phy80211").exists(),
         }
     }
@@ -135,36 +135,36 @@ fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000
     }
 
     #[test]
-    fn an_interface_is_known_by_what_the_kernel_says_of_it() {
-        let facts = |hardware, uevent: &str, wireless| Metadata {
+    fn the_kind_of_interface_follows_from_sysfs() {
+        let interface = |hardware, uevent: &str, wireless| InterfaceInfo {
             hardware,
             uevent: uevent.to_owned(),
             wireless,
         };
         let modem = "DEVTYPE=wwan\nINTERFACE=wwan0\nIFINDEX=4\n";
-        assert_eq!(facts(Some(1), modem, false).kind(), LinkKind::Cellular);
-        assert_eq!(facts(Some(519), "", false).kind(), LinkKind::Cellular);
+        assert_eq!(interface(Some(1), modem, false).kind(), LinkKind::Cellular);
+        assert_eq!(interface(Some(519), "", false).kind(), LinkKind::Cellular);
         assert_eq!(
-            facts(Some(1), "DEVTYPE=wlan\nINTERFACE=wlp3s0\n", false).kind(),
+            interface(Some(1), "DEVTYPE=wlan\nINTERFACE=wlp3s0\n", false).kind(),
             LinkKind::Wifi
         );
         assert_eq!(
-            facts(Some(1), "INTERFACE=wlan0\n", true).kind(),
+            interface(Some(1), "INTERFACE=wlan0\n", true).kind(),
             LinkKind::Wifi
         );
         assert_eq!(
-            facts(Some(1), "INTERFACE=eth0\nIFINDEX=2\n", false).kind(),
+            interface(Some(1), "INTERFACE=eth0\nIFINDEX=2\n", false).kind(),
             LinkKind::Ethernet
         );
         assert_eq!(
-            facts(Some(1), "DEVTYPE=bridge\n", false).kind(),
+            interface(Some(1), "DEVTYPE=bridge\n", false).kind(),
             LinkKind::Ethernet
         );
         assert_eq!(
-            facts(Some(65534), "DEVTYPE=wireguard\n", false).kind(),
+            interface(Some(65534), "DEVTYPE=wireguard\n", false).kind(),
             LinkKind::Unknown
         );
-        assert_eq!(facts(None, "", false).kind(), LinkKind::Unknown);
+        assert_eq!(interface(None, "", false).kind(), LinkKind::Unknown);
     }
 
     #[test]

@@ -1,40 +1,40 @@
-//! An outage: the server is away, busy, full, or does not know us. Nothing is sent until a probe is
-//! answered.
+//! The offline state: the server is unreachable, busy or full, or does not accept the token. Nothing
+//! is sent until a probe succeeds.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Connection;
+use super::limits::{LOGIN_PROBE_DELAY, PROBE_INTERVAL_MIN};
+use super::types::Connection;
 use crate::remote::{Backoff, RemoteError};
 
-/// New files make us look sooner, but not more often than this.
-const PROBE_GAP: Duration = Duration::from_secs(3);
-/// Without a login there is nothing to be expected of soon asking again.
-const LOGIN_GAP: Duration = Duration::from_mins(1);
-
-/// Since when, and until when at least.
+/// When to probe the server again, and what to show until then.
 #[derive(Debug)]
-pub(super) struct Offline {
-    /// When to probe next.
+pub(super) struct OfflineState {
+    /// When the next probe is due.
     pub(super) probe_at: Instant,
-    /// Not before this, whatever happens: the server asked for it, or we probed just now.
-    floor: Instant,
-    /// Whether a probe has confirmed that the network, and not one request, is what failed.
+    /// No probe before this, whatever happens: the server asked for it, or the last probe was just
+    /// now.
+    earliest_probe: Instant,
+    /// Whether a probe failed as well: then the network, and not one request, is at fault.
     pub(super) confirmed: bool,
     pub(super) connection: Connection,
 }
 
-impl Offline {
-    /// Something failed that is no file's fault.
-    pub(super) fn begin(error: &RemoteError, backoff: &mut Backoff) -> Self {
+impl OfflineState {
+    /// The state after an error that is no file's fault.
+    pub(super) fn new(error: &RemoteError, backoff: &mut Backoff) -> Self {
         let now = Instant::now();
-        let (wait, floor) = match error {
-            RemoteError::LoginNeeded => (backoff.failed(None).max(LOGIN_GAP), PROBE_GAP),
+        let (wait, shortest): (Duration, Duration) = match error {
+            RemoteError::LoginNeeded => {
+                let wait = backoff.failed(None).max(LOGIN_PROBE_DELAY);
+                (wait, PROBE_INTERVAL_MIN)
+            }
             other => {
-                let asked = other.retry_after();
-                let wait = backoff.failed(asked);
-                (wait, asked.map_or(PROBE_GAP, |_| wait))
+                let retry_after = other.retry_after();
+                let wait = backoff.failed(retry_after);
+                (wait, retry_after.map_or(PROBE_INTERVAL_MIN, |_| wait))
             }
         };
         let connection = match error {
@@ -46,23 +46,23 @@ impl Offline {
         };
         Self {
             probe_at: now + wait,
-            floor: now + floor.min(wait),
+            earliest_probe: now + shortest.min(wait),
             confirmed: false,
             connection,
         }
     }
 
-    /// A probe failed as well.
-    pub(super) fn go_on(&mut self, error: &RemoteError, backoff: &mut Backoff) {
+    /// Schedules the next probe after one that failed.
+    pub(super) fn on_probe_failed(&mut self, error: &RemoteError, backoff: &mut Backoff) {
         *self = Self {
             confirmed: true,
-            ..Self::begin(error, backoff)
+            ..Self::new(error, backoff)
         };
     }
 
-    /// Something new is in the queue: a good moment to look whether the network is back.
-    pub(super) fn look_sooner(&mut self) {
-        self.probe_at = self.probe_at.min(self.floor);
+    /// Brings the next probe forward: there is something new to upload.
+    pub(super) fn probe_soon(&mut self) {
+        self.probe_at = self.probe_at.min(self.earliest_probe);
     }
 }
 
@@ -80,23 +80,23 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn new_files_make_it_look_sooner_but_never_before_the_server_asked() {
+    async fn new_files_bring_the_probe_forward_but_never_before_retry_after() {
         let mut backoff = Backoff::default();
         for _ in 0..8 {
             backoff.failed(None);
         }
-        let mut outage = Offline::begin(&busy(None), &mut backoff);
-        outage.look_sooner();
-        assert!(outage.probe_at <= Instant::now() + PROBE_GAP);
-        let mut asked = Offline::begin(&busy(Some(Duration::from_mins(15))), &mut backoff);
-        asked.look_sooner();
+        let mut offline = OfflineState::new(&busy(None), &mut backoff);
+        offline.probe_soon();
+        assert!(offline.probe_at <= Instant::now() + PROBE_INTERVAL_MIN);
+        let mut asked = OfflineState::new(&busy(Some(Duration::from_mins(15))), &mut backoff);
+        asked.probe_soon();
         assert!(asked.probe_at > Instant::now() + Duration::from_secs(890));
     }
 
     #[tokio::test]
-    async fn a_missing_login_is_asked_for_slowly_and_says_so() {
-        let outage = Offline::begin(&RemoteError::LoginNeeded, &mut Backoff::default());
-        assert_eq!(outage.connection, Connection::LoginNeeded);
-        assert!(outage.probe_at > Instant::now() + LOGIN_GAP / 2);
+    async fn a_missing_login_is_probed_slowly_and_reported() {
+        let offline = OfflineState::new(&RemoteError::LoginNeeded, &mut Backoff::default());
+        assert_eq!(offline.connection, Connection::LoginNeeded);
+        assert!(offline.probe_at > Instant::now() + LOGIN_PROBE_DELAY / 2);
     }
 }

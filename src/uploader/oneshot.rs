@@ -1,29 +1,30 @@
-//! By hand: one image to the server, without queue, journal or mount (`heirloom push`).
+//! The upload of a single image, without queue, journal or mount: `heirloom push`.
 
 use std::sync::Arc;
 
-use heirloom_protocol::ByteRange;
-use heirloom_protocol::message::{CheckImage, CheckedImage, CrossUser, Receipt, Session};
-use heirloom_protocol::possession::{self, Proof};
+use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, Session};
+use heirloom_protocol::possession::Proof;
+use heirloom_protocol::{ByteRange, RangeSet};
 
-use super::chunked_upload::{DeliveryError, ProgressSink, ResumeSource};
-use super::image::{ImageError, ImageFile};
+use super::chunked_upload::ChunkedUpload;
+use super::image_file::{ImageFile, wants_proof};
 use super::transport::Transport;
+use super::types::{ImageError, ProgressSink, ResumeSource, UploadError};
 use crate::background::run_blocking;
 
 /// How an image came to be backed up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BackupOutcome {
-    /// It was before: nothing was sent.
+    /// The server had it from this user: nothing was sent.
     AlreadyStored(Receipt),
-    /// Another user's copy was linked after proof: nothing was sent.
+    /// The server linked another user's copy after a proof: nothing was sent.
     Linked(Receipt),
     /// It was sent.
     Sent(Receipt),
 }
 
 impl BackupOutcome {
-    /// What the server vouches for.
+    /// The server's receipt.
     pub const fn receipt(&self) -> &Receipt {
         match self {
             Self::AlreadyStored(receipt) | Self::Linked(receipt) | Self::Sent(receipt) => receipt,
@@ -31,8 +32,8 @@ impl BackupOutcome {
     }
 }
 
-/// For those who keep no shard list and show no progress: the server's list is enough to go on
-/// from.
+/// A sink that keeps no shard list and shows no progress: the server's interruption list is enough
+/// to resume from.
 #[derive(Clone, Copy, Debug)]
 pub struct NoProgress;
 
@@ -41,46 +42,43 @@ impl ProgressSink for NoProgress {
     fn on_progress(&self, _received_bytes: u64) {}
 }
 
-impl Transport {
-    /// Asks for one image, and sends it if it has to be sent. Several may be under way: they share
-    /// the budget.
-    ///
-    /// May be dropped half-way: what was acknowledged need not be sent again.
-    pub async fn back_up(
-        &self,
-        image: Arc<ImageFile>,
-        witness: Arc<dyn ProgressSink>,
-    ) -> Result<BackupOutcome, DeliveryError> {
-        let session = self.remote().session().await?;
-        let (fingerprint, size) = (image.fingerprint(), image.size());
-        let proof = proof_of(Arc::clone(&image), &session).await?;
-        let checked = self
-            .remote()
-            .check(&[CheckImage {
-                fingerprint,
-                size,
-                proof,
-            }])
-            .await?;
-        let held = match checked.into_iter().next() {
-            Some(CheckedImage::Owned { receipt }) => {
-                return Ok(BackupOutcome::AlreadyStored(receipt));
-            }
-            Some(CheckedImage::Linked { receipt }) => return Ok(BackupOutcome::Linked(receipt)),
-            Some(CheckedImage::Interrupted { received, .. }) => received,
-            Some(CheckedImage::Absent { .. }) | None => heirloom_protocol::RangeSet::new(),
-        };
-        witness.on_progress(held.byte_count());
-        let receipt = self
-            .deliver(image, session.limits, ResumeSource::Server(held), witness)
-            .await?;
-        Ok(BackupOutcome::Sent(receipt))
-    }
+/// Checks one image, and sends it if the server does not have it. Several may run at a time: they
+/// share the transport's budget.
+///
+/// May be dropped half-way: what was acknowledged need not be sent again.
+pub async fn back_up(
+    transport: &Transport,
+    image: Arc<ImageFile>,
+    progress: Arc<dyn ProgressSink>,
+) -> Result<BackupOutcome, UploadError> {
+    let server = transport.server();
+    let session = server.session().await?;
+    let (fingerprint, size) = (image.fingerprint(), image.size());
+    let proof = proof_of(Arc::clone(&image), &session).await?;
+    let checked = server
+        .check(&[CheckImage {
+            fingerprint,
+            size,
+            proof,
+        }])
+        .await?;
+    let held = match checked.into_iter().next() {
+        Some(CheckedImage::Owned { receipt }) => return Ok(BackupOutcome::AlreadyStored(receipt)),
+        Some(CheckedImage::Linked { receipt }) => return Ok(BackupOutcome::Linked(receipt)),
+        Some(CheckedImage::Interrupted { received, .. }) => received,
+        Some(CheckedImage::Absent { .. }) | None => RangeSet::new(),
+    };
+    progress.on_progress(held.byte_count());
+    let resume = ResumeSource::Server(held);
+    let receipt = ChunkedUpload::new(transport, image, session.limits, resume, progress)
+        .run()
+        .await?;
+    Ok(BackupOutcome::Sent(receipt))
 }
 
-/// The proof for a check, where one is of use.
+/// The proof for a check, if it should carry one.
 async fn proof_of(image: Arc<ImageFile>, session: &Session) -> Result<Option<Proof>, ImageError> {
-    if session.cross_user != CrossUser::Proof || image.size() < possession::SIZE_MIN {
+    if !wants_proof(session, image.size()) {
         return Ok(None);
     }
     let session = session.clone();

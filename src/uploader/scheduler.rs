@@ -1,263 +1,277 @@
-//! The line: one task that decides what happens next, and many that do it. The next round is asked
-//! while images of the last one are being sent; whatever ends comes back here and is judged in one
-//! place.
+//! The scheduler: one task that decides what happens next, and many tasks that do it. The next check
+//! runs while images of the last one are being uploaded; every result comes back here.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use heirloom_protocol::message::{CheckedImage, Limits, Session};
+use heirloom_protocol::message::{CheckedImage, Limits, Receipt, Session};
 use heirloom_protocol::{ErrorCode, Fingerprint};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::Connection;
-use super::batch::{Delivered, Packing, carry_parcel, pack};
-use super::check::{CheckBatch, CheckError, ROUND_FILES_FIRST, ROUND_FILES_MAX, ask};
-use super::chunked_upload::DeliveryError;
+use super::batch::{BatchOutcome, BatchPlan, upload_batch};
+use super::check::CheckBatch;
 use super::context::UploadContext;
-use super::job::{JobOutcome, carry, carry_film};
-use super::job_table::{Candidate, Reason};
-use super::offline::Offline;
+use super::job::{JobOutcome, upload_image, upload_large_file};
+use super::limits::{
+    CHECK_FILES_FIRST, CHECK_FILES_MAX, CLAIMED_BYTES_LOW, CLAIMED_IMAGES_LOW, IDLE_BEFORE_FREEING,
+    JOURNAL_RETRY_DELAY, NOTHING_DUE,
+};
+use super::offline::OfflineState;
+use super::types::{Candidate, CheckError, Connection, DeferReason, UploadError};
 use crate::journal::UploadOutcome;
 use crate::remote::{Backoff, RemoteError};
 
-/// Images in hand below which the next round is asked: enough to keep every lane busy meanwhile.
-const IN_HAND_LOW: usize = 48;
-/// And bytes: of small photos many are in hand before a round's proofs are made.
-const IN_HAND_BYTES_LOW: u64 = 24 << 20;
-/// After the journal failed, before it is read again.
-const JOURNAL_GAP: Duration = Duration::from_secs(5);
-/// Nothing was under way for so long: memory for shards is not kept for the next.
-const REST: Duration = Duration::from_secs(5);
-/// A timer for nothing: far enough away.
-const IDLE: Duration = Duration::from_hours(1);
-
-/// What came back.
+/// The result of a task.
 #[derive(Debug)]
-enum Event {
-    Asked(Result<CheckBatch, CheckError>),
-    JobOutcome(Fingerprint, JobOutcome),
-    Delivered(Delivered, Limits),
+enum TaskResult {
+    Checked(Result<CheckBatch, CheckError>),
+    JobEnded(Fingerprint, JobOutcome),
+    BatchEnded(BatchOutcome, Limits),
     Probed(Result<Session, RemoteError>),
 }
 
-/// The state of the line.
+/// Starts checks, uploads and probes, and acts on their results.
 pub(super) struct Scheduler {
-    desk: Arc<UploadContext>,
+    context: Arc<UploadContext>,
     wake: Arc<Notify>,
-    tasks: JoinSet<Event>,
-    /// Whether a round is being asked.
-    asking: bool,
-    /// Whether the queue may have something for us.
-    hungry: bool,
-    /// How many files the next round may have.
-    files: usize,
-    /// The journal failed; not before this.
-    journal_rests: Option<Instant>,
-    outage: Option<Offline>,
+    tasks: JoinSet<TaskResult>,
+    /// Whether a check is running.
+    checking: bool,
+    /// Whether the queue may have files for us.
+    queue_changed: bool,
+    /// How many files the next check may have.
+    check_files: usize,
+    /// Set after the journal failed: no check before this.
+    journal_retry_at: Option<Instant>,
+    /// Set while the server cannot be used.
+    offline: Option<OfflineState>,
+    /// Whether a probe is running.
     probing: bool,
     backoff: Backoff,
 }
 
 impl Scheduler {
-    pub(super) fn new(desk: Arc<UploadContext>, wake: Arc<Notify>) -> Self {
+    pub(super) fn new(context: Arc<UploadContext>, wake: Arc<Notify>) -> Self {
         Self {
-            desk,
+            context,
             wake,
             tasks: JoinSet::new(),
-            asking: false,
-            hungry: true,
-            files: ROUND_FILES_FIRST,
-            journal_rests: None,
-            outage: None,
+            checking: false,
+            queue_changed: true,
+            check_files: CHECK_FILES_FIRST,
+            journal_retry_at: None,
+            offline: None,
             probing: false,
             backoff: Backoff::default(),
         }
     }
 
-    /// Works until dropped; what is under way is dropped with it.
+    /// Works until dropped; the tasks are dropped with it.
     pub(super) async fn run(mut self) {
         let wake = Arc::clone(&self.wake);
-        let mut requeued = self.desk.library.requeued();
+        let mut requeued = self.context.library.requeued();
         loop {
-            self.start_what_can_start();
-            let moment = self.next_moment();
-            let trays = self.desk.transport.trays().clone();
-            let resting = self.tasks.is_empty() && !trays.is_empty();
+            self.start_due_tasks();
+            let deadline = self.next_deadline();
+            let buffers = self.context.transport.buffers().clone();
+            let idle = self.tasks.is_empty() && !buffers.is_empty();
             tokio::select! {
-                Some(news) = self.tasks.join_next(), if !self.tasks.is_empty() => match news {
-                    Ok(news) => self.hear(news).await,
-                    Err(error) => self.mourn(&error),
+                Some(result) = self.tasks.join_next(), if !self.tasks.is_empty() => match result {
+                    Ok(result) => self.on_result(result).await,
+                    Err(error) => self.on_task_panic(&error),
                 },
                 () = wake.notified() => {
-                    self.hungry = true;
-                    if let Some(outage) = &mut self.outage {
-                        outage.look_sooner();
+                    self.queue_changed = true;
+                    if let Some(offline) = &mut self.offline {
+                        offline.probe_soon();
                     }
                 }
-                Ok(()) = requeued.changed() => self.hungry = true,
-                () = sleep_until(moment) => self.hungry = true,
-                () = sleep(REST), if resting => trays.give_back(),
+                Ok(()) = requeued.changed() => self.queue_changed = true,
+                () = sleep_until(deadline) => self.queue_changed = true,
+                () = sleep(IDLE_BEFORE_FREEING), if idle => buffers.free_idle(),
             }
         }
     }
 
-    fn start_what_can_start(&mut self) {
+    /// Starts a probe while offline, or else the next check.
+    fn start_due_tasks(&mut self) {
         let now = Instant::now();
-        if let Some(outage) = &self.outage {
-            if outage.probe_at <= now && !self.probing {
+        if let Some(offline) = &self.offline {
+            if offline.probe_at <= now && !self.probing {
                 self.probing = true;
-                let desk = Arc::clone(&self.desk);
+                let context = Arc::clone(&self.context);
                 self.tasks.spawn(async move {
-                    Event::Probed(desk.transport.remote().renewed_session().await)
+                    TaskResult::Probed(context.transport.server().renewed_session().await)
                 });
             }
             return;
         }
-        let rested = self.journal_rests.is_none_or(|until| until <= now);
-        if self.hungry && !self.asking && rested && self.has_room() {
-            self.asking = true;
-            self.hungry = false;
-            let (desk, files) = (Arc::clone(&self.desk), self.files);
+        let journal_ready = self.journal_retry_at.is_none_or(|until| until <= now);
+        if self.queue_changed && !self.checking && journal_ready && self.has_capacity() {
+            self.checking = true;
+            self.queue_changed = false;
+            let (context, files) = (Arc::clone(&self.context), self.check_files);
             self.tasks
-                .spawn(async move { Event::Asked(ask(desk, files).await) });
+                .spawn(async move { TaskResult::Checked(CheckBatch::run(context, files).await) });
         }
     }
 
-    fn has_room(&self) -> bool {
-        let roster = &self.desk.board.lock().roster;
-        roster.jobs() < IN_HAND_LOW || roster.job_bytes() < IN_HAND_BYTES_LOW
+    /// Whether so little is claimed that the next check should start.
+    fn has_capacity(&self) -> bool {
+        let jobs = &self.context.state.lock().jobs;
+        jobs.len() < CLAIMED_IMAGES_LOW || jobs.claimed_bytes() < CLAIMED_BYTES_LOW
     }
 
-    /// When something is due without anybody calling.
-    fn next_moment(&self) -> Instant {
+    /// When something is due even if nothing happens until then.
+    fn next_deadline(&self) -> Instant {
         let now = Instant::now();
         let probe = self
-            .outage
+            .offline
             .as_ref()
             .filter(|_| !self.probing)
-            .map(|outage| outage.probe_at);
+            .map(|offline| offline.probe_at);
         let retry = self
-            .desk
-            .board
+            .context
+            .state
             .lock()
-            .roster
-            .next_due(now)
-            .filter(|_| self.outage.is_none());
-        let journal = self.journal_rests.filter(|until| *until > now);
+            .jobs
+            .next_retry(now)
+            .filter(|_| self.offline.is_none());
+        let journal = self.journal_retry_at.filter(|until| *until > now);
         [probe, retry, journal]
             .into_iter()
             .flatten()
             .min()
-            .unwrap_or(now + IDLE)
+            .unwrap_or(now + NOTHING_DUE)
     }
 
-    async fn hear(&mut self, news: Event) {
-        match news {
-            Event::Asked(asked) => {
-                self.asking = false;
-                match asked {
-                    Ok(round) => self.hand_out(round).await,
-                    Err(CheckError::Remote(error)) => self.lose(&error),
+    async fn on_result(&mut self, result: TaskResult) {
+        match result {
+            TaskResult::Checked(checked) => {
+                self.checking = false;
+                match checked {
+                    Ok(batch) => self.dispatch(batch).await,
+                    Err(CheckError::Remote(error)) => self.go_offline(&error),
                     Err(CheckError::Journal(error)) => {
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
-                            "the queue cannot be read"
+                            "cannot read the upload queue from the journal; trying again soon"
                         );
-                        self.journal_rests = Some(Instant::now() + JOURNAL_GAP);
+                        self.journal_retry_at = Some(Instant::now() + JOURNAL_RETRY_DELAY);
                     }
                 }
             }
-            Event::JobOutcome(image, carried) => {
-                self.hungry = true;
-                self.conclude(image, carried).await;
+            TaskResult::JobEnded(image, outcome) => {
+                self.queue_changed = true;
+                self.finish_job(image, outcome).await;
             }
-            Event::Delivered(delivered, limits) => {
-                self.hungry = true;
-                self.unpack(delivered, limits).await;
+            TaskResult::BatchEnded(outcome, limits) => {
+                self.queue_changed = true;
+                self.finish_batch(outcome, limits).await;
             }
-            Event::Probed(answer) => self.resume(answer).await,
+            TaskResult::Probed(session) => self.on_probed(session).await,
         }
     }
 
-    /// Sends what the server does not have, settles what it has.
-    async fn hand_out(&mut self, round: CheckBatch) {
-        self.hungry |= round.useful;
-        self.files = if round.full {
-            (self.files * 2).min(ROUND_FILES_MAX)
+    /// Starts the upload of the images that the server does not have, and completes the others.
+    async fn dispatch(&mut self, batch: CheckBatch) {
+        self.queue_changed |= batch.made_progress;
+        self.check_files = if batch.queue_has_more {
+            (self.check_files * 2).min(CHECK_FILES_MAX)
         } else {
-            ROUND_FILES_FIRST
+            CHECK_FILES_FIRST
         };
-        self.desk.board.connect(&Connection::Online);
-        for film in round.films {
-            let (desk, session, image) = (
-                Arc::clone(&self.desk),
-                round.session.clone(),
-                film.fingerprint,
-            );
-            self.tasks.spawn(async move {
-                Event::JobOutcome(image, carry_film(desk, film, session).await)
-            });
+        self.context.state.set_connection(&Connection::Online);
+        for file in batch.large_files {
+            self.start_large_file(file, batch.session.clone());
         }
-        let limits = round.session.limits;
-        let (absent, others): (Vec<_>, Vec<_>) = round
+        let limits = batch.session.limits;
+        let (absent, others): (Vec<_>, Vec<_>) = batch
             .checked
             .into_iter()
             .partition(|(_, checked)| matches!(checked, CheckedImage::Absent { .. }));
-        let absent = absent.into_iter().map(|(photo, _)| photo);
-        // If one photo is what spoils a parcel, the others shall not be spoiled twice.
-        let (spoiled, fresh) = {
-            let roster = &self.desk.board.lock().roster;
-            absent.partition::<Vec<_>, _>(|photo| roster.was_put_off(photo.id))
+        let photos = absent.into_iter().map(|(photo, _)| photo);
+        // If one photo makes a batch fail, it must not make the others fail a second time.
+        let (deferred_before, fresh) = {
+            let jobs = &self.context.state.lock().jobs;
+            photos.partition::<Vec<_>, _>(|photo| jobs.was_deferred(photo.id))
         };
-        let Packing { parcels, mut alone } = pack(fresh, self.desk.transport.shard_bytes(), limits);
-        alone.extend(spoiled);
-        for photos in parcels {
-            let desk = Arc::clone(&self.desk);
-            self.tasks
-                .spawn(async move { Event::Delivered(carry_parcel(desk, photos).await, limits) });
+        let plan = BatchPlan::new(fresh, self.context.transport.shard_bytes(), limits);
+        for photos in plan.batches {
+            self.start_batch(photos, limits);
         }
-        for photo in alone {
-            self.send_alone(photo, limits);
+        for photo in plan.alone.into_iter().chain(deferred_before) {
+            self.start_upload(photo, limits);
         }
         for (photo, checked) in others {
-            self.hand_out_one(photo, checked, limits).await;
+            match checked {
+                CheckedImage::Owned { receipt } => {
+                    let outcome = JobOutcome::AlreadyStored(receipt);
+                    self.finish_job(photo.fingerprint, outcome).await;
+                }
+                CheckedImage::Linked { receipt } => {
+                    let outcome = JobOutcome::Linked(receipt);
+                    self.finish_job(photo.fingerprint, outcome).await;
+                }
+                CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
+                    self.start_job(photo, checked, limits);
+                }
+            }
         }
     }
 
-    fn send_alone(&mut self, photo: Candidate, limits: Limits) {
-        let (desk, image) = (Arc::clone(&self.desk), photo.fingerprint);
-        let checked = CheckedImage::Absent { fingerprint: image };
+    fn start_large_file(&mut self, file: Candidate, session: Session) {
+        let (context, image) = (Arc::clone(&self.context), file.fingerprint);
         self.tasks.spawn(async move {
-            Event::JobOutcome(image, carry(desk, photo, checked, limits).await)
+            TaskResult::JobEnded(image, upload_large_file(context, file, session).await)
         });
     }
 
-    /// A parcel came to its end. What did not come through in it goes by itself, unless the way or
-    /// the server is at fault.
-    async fn unpack(&mut self, delivered: Delivered, limits: Limits) {
-        let photos = delivered.photos.into_iter();
-        match delivered.receipts {
+    fn start_batch(&mut self, photos: Vec<Candidate>, limits: Limits) {
+        let context = Arc::clone(&self.context);
+        self.tasks.spawn(async move {
+            TaskResult::BatchEnded(upload_batch(context, photos).await, limits)
+        });
+    }
+
+    /// Starts the upload of an image of which the server has nothing.
+    fn start_upload(&mut self, photo: Candidate, limits: Limits) {
+        let fingerprint = photo.fingerprint;
+        self.start_job(photo, CheckedImage::Absent { fingerprint }, limits);
+    }
+
+    fn start_job(&mut self, photo: Candidate, checked: CheckedImage, limits: Limits) {
+        let (context, image) = (Arc::clone(&self.context), photo.fingerprint);
+        self.tasks.spawn(async move {
+            TaskResult::JobEnded(image, upload_image(context, photo, checked, limits).await)
+        });
+    }
+
+    /// Ends a batch. Photos that did not arrive in it are sent alone, unless the network or the
+    /// server is at fault.
+    async fn finish_batch(&mut self, batch: BatchOutcome, limits: Limits) {
+        let photos = batch.photos.into_iter();
+        match batch.receipts {
             Ok(receipts) => {
-                let receipts: HashMap<_, _> = receipts
+                let receipts: HashMap<Fingerprint, Receipt> = receipts
                     .into_iter()
                     .map(|receipt| (receipt.fingerprint, receipt))
                     .collect();
                 for photo in photos {
                     match receipts.get(&photo.fingerprint) {
                         Some(receipt) => {
-                            self.conclude(photo.fingerprint, JobOutcome::Stored(*receipt))
+                            self.finish_job(photo.fingerprint, JobOutcome::Sent(*receipt))
                                 .await;
                         }
-                        None => self.send_alone(photo, limits),
+                        None => self.start_upload(photo, limits),
                     }
                 }
             }
-            // Not all of them fit into what is left to this user; some may.
+            // Not all of them fit into what is left of the user's quota; some may.
             Err(error) if error.code() == Some(ErrorCode::QuotaExceeded) => {
-                photos.for_each(|photo| self.send_alone(photo, limits));
+                photos.for_each(|photo| self.start_upload(photo, limits));
             }
             Err(error) if error.is_transient() => {
                 photos.for_each(|photo| self.retry_later(photo.fingerprint, &error));
@@ -265,65 +279,46 @@ impl Scheduler {
             Err(error) => {
                 tracing::warn!(
                     why = error.chain(),
-                    "a parcel was refused; its photos go by themselves"
+                    "the server refused a batch; its photos are sent one by one"
                 );
-                photos.for_each(|photo| self.send_alone(photo, limits));
+                photos.for_each(|photo| self.start_upload(photo, limits));
             }
         }
     }
 
-    async fn hand_out_one(&mut self, candidate: Candidate, checked: CheckedImage, limits: Limits) {
-        let image = candidate.fingerprint;
-        match checked {
-            CheckedImage::Owned { receipt } => {
-                self.conclude(image, JobOutcome::Owned(receipt)).await
-            }
-            CheckedImage::Linked { receipt } => {
-                self.conclude(image, JobOutcome::Linked(receipt)).await;
-            }
-            CheckedImage::Interrupted { .. } | CheckedImage::Absent { .. } => {
-                let desk = Arc::clone(&self.desk);
-                self.tasks.spawn(async move {
-                    Event::JobOutcome(image, carry(desk, candidate, checked, limits).await)
-                });
-            }
-        }
-    }
-
-    /// What the end of a delivery means for its files, and for everybody.
-    async fn conclude(&mut self, image: Fingerprint, carried: JobOutcome) {
-        match carried {
-            JobOutcome::Stored(receipt) => {
+    /// Ends a job: completes, defers or fails its files.
+    async fn finish_job(&mut self, image: Fingerprint, outcome: JobOutcome) {
+        match outcome {
+            JobOutcome::Sent(receipt) => {
                 self.backoff.succeeded();
-                self.desk
-                    .settle_sent(image, &UploadOutcome::BackedUp { receipt })
+                self.context
+                    .complete_sent(image, &UploadOutcome::BackedUp { receipt })
                     .await;
             }
-            JobOutcome::Owned(receipt) => {
-                self.desk
-                    .settle_all(image, &UploadOutcome::BackedUp { receipt }, |saved| {
-                        &mut saved.check
-                    })
+            JobOutcome::AlreadyStored(receipt) => {
+                let outcome = UploadOutcome::BackedUp { receipt };
+                self.context
+                    .complete_unsent(image, &outcome, |saved| &mut saved.check)
                     .await;
             }
             JobOutcome::Linked(receipt) => {
                 let outcome = UploadOutcome::BackedUp { receipt };
-                self.desk
-                    .settle_all(image, &outcome, |saved| &mut saved.instant_upload)
+                self.context
+                    .complete_unsent(image, &outcome, |saved| &mut saved.instant_upload)
                     .await;
             }
-            JobOutcome::NoSource => self.desk.give_back_all(image),
-            JobOutcome::Stuck(DeliveryError::Remote(error))
-                if error.is_transient() || error.arrived_damaged() =>
+            JobOutcome::NoSource => self.context.requeue(image),
+            JobOutcome::Failed(UploadError::Remote(error))
+                if error.is_transient() || error.is_corrupted_in_transit() =>
             {
                 self.retry_later(image, &error);
             }
-            JobOutcome::Stuck(error) => {
+            JobOutcome::Failed(error) => {
                 let why = match &error {
-                    DeliveryError::Remote(error) => error.chain(),
+                    UploadError::Remote(error) => error.chain(),
                     other => other.to_string(),
                 };
-                self.desk.fail_all(image, why).await;
+                self.context.fail(image, why).await;
             }
         }
     }
@@ -331,60 +326,67 @@ impl Scheduler {
     fn retry_later(&mut self, image: Fingerprint, error: &RemoteError) {
         let why = error.chain();
         if error.is_server_wide() || matches!(error, RemoteError::LoginNeeded) {
-            self.desk.give_back_all(image);
-            self.lose(error);
+            self.context.requeue(image);
+            self.go_offline(error);
         } else if error.is_offline() {
-            self.desk.put_off_all(image, &why, Reason::Network);
-            self.lose(error);
+            self.context.defer(image, &why, DeferReason::Network);
+            self.go_offline(error);
         } else {
-            tracing::warn!(%image, why, "an image could not be sent; trying again later");
-            self.desk.put_off_all(image, &why, Reason::Own);
+            tracing::warn!(%image, why, "cannot upload an image now; trying again later");
+            self.context.defer(image, &why, DeferReason::Upload);
         }
     }
 
-    /// The server cannot be worked with for now.
-    fn lose(&mut self, error: &RemoteError) {
-        self.hungry = true;
-        if self.outage.is_some() {
+    /// Stops new work until a probe succeeds.
+    fn go_offline(&mut self, error: &RemoteError) {
+        self.queue_changed = true;
+        if self.offline.is_some() {
             return;
         }
-        let outage = Offline::begin(error, &mut self.backoff);
+        let offline = OfflineState::new(error, &mut self.backoff);
         tracing::warn!(
             why = error.chain(),
             "the server cannot be used now; everything stays queued"
         );
-        self.desk.board.connect(&outage.connection);
-        self.outage = Some(outage);
+        self.context.state.set_connection(&offline.connection);
+        self.offline = Some(offline);
     }
 
-    /// A probe came back.
-    async fn resume(&mut self, answer: Result<Session, RemoteError>) {
+    /// Takes in the result of a probe: stays offline, or goes online again.
+    async fn on_probed(&mut self, session: Result<Session, RemoteError>) {
         self.probing = false;
-        let Some(outage) = &mut self.outage else {
+        let Some(offline) = &mut self.offline else {
             return;
         };
-        if let Err(error) = answer {
-            outage.go_on(&error, &mut self.backoff);
-            self.desk.board.connect(&outage.connection);
+        if let Err(error) = session {
+            offline.on_probe_failed(&error, &mut self.backoff);
+            self.context.state.set_connection(&offline.connection);
             return;
         }
-        if outage.confirmed {
-            self.desk.board.lock().roster.pardon();
+        if offline.confirmed {
+            self.context.state.lock().jobs.reset_network_backoff();
             self.backoff.succeeded();
         }
-        self.outage = None;
-        self.hungry = true;
-        self.desk.transport.look_at_link().await;
-        self.desk.board.connect(&Connection::Online);
-        tracing::info!("the server can be used again");
-        self.desk.library.wake();
+        self.go_online().await;
     }
 
-    /// A task panicked: a fault of ours. Its image stays in hand, and is tried again after a
-    /// restart.
-    fn mourn(&mut self, error: &tokio::task::JoinError) {
-        tracing::error!(error = error as &dyn std::error::Error, "a delivery broke");
-        self.asking = false;
+    async fn go_online(&mut self) {
+        self.offline = None;
+        self.queue_changed = true;
+        self.context.transport.detect_link().await;
+        self.context.state.set_connection(&Connection::Online);
+        tracing::info!("the server can be used again");
+        self.context.library.wake();
+    }
+
+    /// Goes on after a task panicked, which is a bug. Its image stays claimed, and is tried again
+    /// after a restart.
+    fn on_task_panic(&mut self, error: &tokio::task::JoinError) {
+        tracing::error!(
+            error = error as &dyn std::error::Error,
+            "an upload task panicked; its file is tried again after a restart"
+        );
+        self.checking = false;
         self.probing = false;
     }
 }

@@ -1,129 +1,130 @@
-//! AdaptiveShardSize: how many bytes of an image go into one request, following the network (M8).
+//! The adaptive shard size: how many bytes of an image go into one request on the present network.
 //!
-//! A shard should take about a second. Shorter, and round trips and ledger entries cost more than
-//! they need to; longer, and a connection that breaks costs too much. The kind of link says where
-//! to start; then each acknowledged shard is measured. A shard's own bytes over its own time is
-//! already its part of a link that it shared with all others in flight, so no count of them is
-//! needed: when more are in flight each one measures less, and shards shrink until each takes a
-//! second again.
+//! A shard should take about a second. With shorter ones, round trips and ledger entries cost more
+//! than they need to; with longer ones, a connection that breaks costs too much. The kind of link
+//! sets the first size; then each acknowledged shard is measured. The measured rate of one shard is
+//! already its share of a link that carries all shards in flight, so their number is not needed:
+//! with more in flight each one measures less, and shards shrink until each takes a second again.
 //!
 //! A failure halves the size, once for all shards that were in flight together: eight shards lost
-//! to one broken connection are one event. And what a broken shard had no time for in so many
-//! seconds is more than the link carries in them: the next one is no larger than fits into the time
-//! that it should take. Above the size that failed last, growth is slow (as TCP's is above its
-//! threshold), so that a lossy link is not thrown back and forth.
+//! with one broken connection are one event. The time that a broken shard was in flight is also a
+//! measurement: the link carries less than its bytes in that time, so the next shard is no larger
+//! than fits into the target time at that rate. Above the size that failed last, growth is slow (as
+//! TCP's is above its threshold), so that the size does not oscillate on a lossy link.
 //!
-//! No clock is read here: moments come in as the time since some fixed start.
+//! No clock is read here: times are passed in, as the time since some fixed start.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use heirloom_protocol::{LinkKind, ShardSize};
 
-/// What a shard should take.
+/// How long a shard should be in flight.
 const TARGET: Duration = Duration::from_secs(1);
-/// Weight of the newest measurement: three or four of them make a new average.
+/// Weight of the newest measurement in the average: three or four of them replace it.
 const NEWEST_WEIGHT: f64 = 0.4;
-/// Above the size that failed last, a success allows this fraction of it more.
-const CAREFUL_GROWTH: u64 = 8;
-/// A measurement counts if the shard has at least this fraction of the present size: the time of a
-/// small rest is mostly a round trip, and says nothing about bytes.
-const COUNTED_FRACTION: u64 = 2;
+/// Above the size that failed last, a success adds one part in this many.
+const SLOW_GROWTH: u64 = 8;
+/// A shard is measured if it has at least one part in this many of the present size: the time of a
+/// small remainder is mostly a round trip, and says nothing about bytes.
+const MEASURED_FRACTION: u64 = 2;
 
-/// The shard size of now, and what moves it.
+/// The present shard size, and the measurements that it follows.
 #[derive(Clone, Debug)]
 pub struct AdaptiveShardSize {
     link: LinkKind,
-    shard: ShardSize,
+    current: ShardSize,
     /// Bytes per second of one shard among those in flight.
     goodput: Option<f64>,
-    /// Up to here growth is free; a failure puts it below the size that failed.
+    /// Growth is free up to here; a failure sets it to the size after the failure.
     threshold: u64,
     last_failure: Option<Duration>,
-    meter: Meter,
+    throughput: ThroughputMeter,
 }
 
-/// A shard in flight.
+/// A shard in flight: its size, and when it was sent.
 #[derive(Clone, Copy, Debug)]
-pub struct InFlight {
+pub struct InFlightShard {
     bytes: u64,
-    began: Duration,
+    sent_at: Duration,
 }
 
 impl AdaptiveShardSize {
-    /// The pace of a link on which nothing was measured yet.
+    /// The size for a link on which nothing was measured yet.
     pub fn starting_on(link: LinkKind) -> Self {
         Self {
             link,
-            shard: ShardSize::initial(link),
+            current: ShardSize::starting_on(link),
             goodput: None,
             threshold: ShardSize::MAX.bytes(),
             last_failure: None,
-            meter: Meter::default(),
+            throughput: ThroughputMeter::default(),
         }
     }
 
-    /// Begins anew if the link is of another kind now; what was measured on the old one says
-    /// nothing about it.
-    pub fn moved_to(&mut self, link: LinkKind) {
+    /// Starts over if the link is of another kind now: measurements of the old one do not apply.
+    pub fn on_link_change(&mut self, link: LinkKind) {
         if link != self.link {
             *self = Self {
-                meter: std::mem::take(&mut self.meter),
+                throughput: std::mem::take(&mut self.throughput),
                 ..Self::starting_on(link)
             };
         }
     }
 
-    /// The kind of link this started on.
+    /// The kind of link that set the first size.
     pub const fn link(&self) -> LinkKind {
         self.link
     }
 
-    /// How large the next shard should be.
-    pub const fn shard(&self) -> ShardSize {
-        self.shard
+    /// The size that the next shard should have.
+    pub const fn current(&self) -> ShardSize {
+        self.current
     }
 
-    /// Bytes acknowledged per second, all shards together, over the last few seconds.
+    /// Bytes acknowledged per second, over all shards and the last few seconds.
     pub fn bytes_per_second(&self, now: Duration) -> u64 {
-        self.meter.bytes_per_second(now)
+        self.throughput.bytes_per_second(now)
     }
 
-    /// A shard of `bytes` begins its way.
-    pub const fn begin(&self, now: Duration, bytes: u64) -> InFlight {
-        InFlight { bytes, began: now }
+    /// Starts to measure a shard of `bytes` that is sent now.
+    pub const fn start(&self, now: Duration, bytes: u64) -> InFlightShard {
+        InFlightShard {
+            bytes,
+            sent_at: now,
+        }
     }
 
-    /// The server has it.
-    pub fn acknowledged(&mut self, shard: InFlight, now: Duration) {
-        self.meter.add(now, shard.bytes);
-        if shard.bytes.saturating_mul(COUNTED_FRACTION) < self.shard.bytes() {
+    /// The server acknowledged the shard.
+    pub fn on_success(&mut self, shard: InFlightShard, now: Duration) {
+        self.throughput.add(now, shard.bytes);
+        if shard.bytes.saturating_mul(MEASURED_FRACTION) < self.current.bytes() {
             return;
         }
-        let seconds = now.saturating_sub(shard.began).as_secs_f64().max(1e-6);
-        self.measured(as_f64(shard.bytes) / seconds);
+        let seconds = now.saturating_sub(shard.sent_at).as_secs_f64().max(1e-6);
+        self.add_measurement(as_f64(shard.bytes) / seconds);
     }
 
-    /// It did not get there, or not in one piece.
-    pub fn failed(&mut self, shard: InFlight, now: Duration) {
-        if self.last_failure.is_some_and(|last| shard.began < last) {
+    /// The network lost or damaged the shard.
+    pub fn on_failure(&mut self, shard: InFlightShard, now: Duration) {
+        if self.last_failure.is_some_and(|last| shard.sent_at < last) {
             return;
         }
         self.last_failure = Some(now);
-        self.shard = self.shard.shrunk();
-        self.threshold = self.shard.bytes();
-        let seconds = now.saturating_sub(shard.began).as_secs_f64().max(1e-6);
+        self.current = self.current.shrunk();
+        self.threshold = self.current.bytes();
+        let seconds = now.saturating_sub(shard.sent_at).as_secs_f64().max(1e-6);
         let carried_at_most = as_bytes(as_f64(shard.bytes) / seconds * TARGET.as_secs_f64());
-        while self.shard.bytes() > carried_at_most {
-            self.shard = self.shard.toward(carried_at_most);
+        while self.current.bytes() > carried_at_most {
+            self.current = self.current.toward(carried_at_most);
         }
-        // What was believed before would pull the size straight back up.
+        // The old average would pull the size straight back up.
         self.goodput = self
             .goodput
-            .map(|goodput| goodput.min(as_f64(self.shard.bytes())));
+            .map(|goodput| goodput.min(as_f64(self.current.bytes())));
     }
 
-    fn measured(&mut self, bytes_per_second: f64) {
+    fn add_measurement(&mut self, bytes_per_second: f64) {
         let goodput = match self.goodput {
             Some(before) => before + NEWEST_WEIGHT * (bytes_per_second - before),
             None => bytes_per_second,
@@ -133,10 +134,10 @@ impl AdaptiveShardSize {
         if wanted > self.threshold {
             self.threshold = self
                 .threshold
-                .saturating_add(self.threshold / CAREFUL_GROWTH)
+                .saturating_add(self.threshold / SLOW_GROWTH)
                 .min(ShardSize::MAX.bytes());
         }
-        self.shard = self.shard.toward(wanted.min(self.threshold));
+        self.current = self.current.toward(wanted.min(self.threshold));
     }
 }
 
@@ -160,17 +161,17 @@ const fn as_bytes(bytes: f64) -> u64 {
     ) as u64
 }
 
-/// Adds up what all shards together brought over, for people to look at.
+/// The throughput of all shards together, for `status`.
 #[derive(Clone, Debug, Default)]
-struct Meter {
-    /// Bytes acknowledged in each tick that had any, ascending.
+struct ThroughputMeter {
+    /// The ticks in which bytes were acknowledged, ascending, with those bytes.
     ticks: VecDeque<(u64, u64)>,
 }
 
-impl Meter {
+impl ThroughputMeter {
     const TICK_MS: u128 = 250;
     const TICKS_PER_SECOND: u64 = 4;
-    /// Five seconds: steady enough to read, soon enough to believe.
+    /// Five seconds: long enough for a steady number, short enough to follow the network.
     const TICKS_MAX: u64 = 20;
 
     fn tick(now: Duration) -> u64 {
@@ -201,7 +202,7 @@ impl Meter {
         let (first, sum) = recent.fold((tick, 0), |(first, sum), (then, bytes)| {
             (first.min(*then), sum + bytes)
         });
-        // At least one second: a single shard of a moment ago is no rate.
+        // At least one second: a single shard just now is no rate.
         let ticks = (tick - first + 1).max(Self::TICKS_PER_SECOND);
         sum * Self::TICKS_PER_SECOND / ticks
     }

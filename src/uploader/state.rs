@@ -1,48 +1,51 @@
-//! The board: what anybody may look at or change while the line works. One lock, held for moments,
-//! never across a wait.
+//! The uploader's state: what other threads read, and may change, while the scheduler runs. One
+//! lock, held for moments and never across a wait.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use heirloom_protocol::LibraryPath;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 
-use super::Connection;
 use super::job_table::JobTable;
+use super::limits::FAILURES_SHOWN_MAX;
+use super::types::Connection;
 
-/// Failures that are remembered for people.
-const FAILING_MAX: usize = 20;
-
-/// What is known now, and a bell for those who wait for news.
+/// The uploader's state behind its lock, with a signal that it changed.
 #[derive(Debug)]
 pub(super) struct SharedState {
-    state: Mutex<State>,
+    state: Mutex<UploaderState>,
     changes: watch::Sender<u64>,
 }
 
+/// What the uploader is doing, and what it did since it was started.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct UploaderState {
     pub(super) connection: Connection,
-    pub(super) roster: JobTable,
-    pub(super) saved: Saved,
-    failing: VecDeque<(LibraryPath, String)>,
+    pub(super) jobs: JobTable,
+    pub(super) saved: SavedBytes,
+    /// The latest failures, newest first, one for each file.
+    failures: VecDeque<(LibraryPath, String)>,
 }
 
-/// Photo bytes that did not have to be sent, because of each.
+/// Bytes of photos that did not have to be sent, by what made that possible.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Saved {
+pub(super) struct SavedBytes {
+    /// The sync list had the image.
     pub(super) sync_list: u64,
+    /// The server had the image from this user.
     pub(super) check: u64,
+    /// The server had the image from another user, and accepted the proof.
     pub(super) instant_upload: u64,
 }
 
 impl SharedState {
     pub(super) fn new() -> Self {
-        let state = State {
+        let state = UploaderState {
             connection: Connection::Starting,
-            roster: JobTable::default(),
-            saved: Saved::default(),
-            failing: VecDeque::new(),
+            jobs: JobTable::default(),
+            saved: SavedBytes::default(),
+            failures: VecDeque::new(),
         };
         Self {
             state: Mutex::new(state),
@@ -50,12 +53,12 @@ impl SharedState {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn lock(&self) -> MutexGuard<'_, UploaderState> {
+        self.state.lock()
     }
 
-    /// Rings the bell.
-    pub(super) fn changed(&self) {
+    /// Wakes everything that watches.
+    pub(super) fn notify_changed(&self) {
         self.changes.send_modify(|count| *count += 1);
     }
 
@@ -63,29 +66,29 @@ impl SharedState {
         self.changes.subscribe()
     }
 
-    /// The connection is like this now. Rings the bell if that is news.
-    pub(super) fn connect(&self, connection: &Connection) {
+    /// Sets the state of the connection; wakes watchers only if it changed.
+    pub(super) fn set_connection(&self, connection: &Connection) {
         if std::mem::replace(&mut self.lock().connection, connection.clone()) != *connection {
-            self.changed();
+            self.notify_changed();
         }
     }
 }
 
-impl State {
-    /// The last failures, newest first.
-    pub(super) fn failing(&self) -> Vec<(LibraryPath, String)> {
-        self.failing.iter().cloned().collect()
+impl UploaderState {
+    /// The latest failures, newest first.
+    pub(super) fn failures(&self) -> Vec<(LibraryPath, String)> {
+        self.failures.iter().cloned().collect()
     }
 
-    /// A file failed; one line for each file.
-    pub(super) fn note_failure(&mut self, path: &LibraryPath, why: String) {
-        self.forget_failure(path);
-        self.failing.push_front((path.clone(), why));
-        self.failing.truncate(FAILING_MAX);
+    /// Records why a file failed, in place of what was recorded for it before.
+    pub(super) fn add_failure(&mut self, path: &LibraryPath, why: String) {
+        self.remove_failure(path);
+        self.failures.push_front((path.clone(), why));
+        self.failures.truncate(FAILURES_SHOWN_MAX);
     }
 
-    /// A file came through after all.
-    pub(super) fn forget_failure(&mut self, path: &LibraryPath) {
-        self.failing.retain(|(failing, _)| failing != path);
+    /// Forgets the failure of a file that is backed up after all.
+    pub(super) fn remove_failure(&mut self, path: &LibraryPath) {
+        self.failures.retain(|(failed, _)| failed != path);
     }
 }

@@ -1,186 +1,174 @@
-//! The transport: what all deliveries share. The connection, the budget, the pace, and the count of
-//! bytes sent.
+//! The transport: sends shards and batches to one server, within the in-flight budget, and measures
+//! them. Every upload shares it. It knows single requests only; what an image needs in total is
+//! `chunked_upload`'s.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
 
-use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
-use heirloom_protocol::message::{Limits, Receipt, UploadState};
+use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::message::UploadState;
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
-use super::budget::{Budget, SHARD_BYTES_MAX, Turn};
+use super::budget::{InFlightBudget, RequestPermit};
 use super::buffer_pool::BufferPool;
-use super::chunked_upload::{
-    ChunkResult, ChunkedUpload, DeliveryError, ProgressSink, ResumeSource,
-};
-use super::image::ImageFile;
+use super::image_file::ImageFile;
+use super::limits::SHARD_BYTES_MAX;
 use super::network;
-use super::shard_size::{AdaptiveShardSize, InFlight};
+use super::shard_size::{AdaptiveShardSize, InFlightShard};
+use super::types::{ProgressSink, UploadError};
 use crate::background::run_blocking;
-use crate::remote::{Payload, Remote, RemoteError};
+use crate::remote::{Payload, RemoteError, UploadServer};
 
-/// Carries images to one server. Cheap to clone; clones share everything.
+/// Sends image bytes to one server. Cheap to clone; clones share everything.
 #[derive(Clone, Debug)]
 pub struct Transport {
-    remote: Remote,
-    budget: Budget,
-    trays: BufferPool,
-    pace: Arc<Mutex<AdaptiveShardSize>>,
-    began: Instant,
+    server: Arc<dyn UploadServer>,
+    budget: InFlightBudget,
+    buffers: BufferPool,
+    shard_size: Arc<Mutex<AdaptiveShardSize>>,
+    started: Instant,
+}
+
+/// A shard that was sent, and the server's answer.
+pub(super) struct ChunkResult {
+    pub(super) range: ByteRange,
+    pub(super) outcome: Result<UploadState, UploadError>,
 }
 
 impl Transport {
-    /// A transport whose pace starts from the link of now. Reads a few small files.
-    pub fn new(remote: Remote) -> Self {
-        let pace = AdaptiveShardSize::starting_on(network::detect(remote.is_loopback()));
+    /// A transport whose first shard size follows from the present network link. Reads a few small
+    /// files.
+    pub fn new(server: impl UploadServer) -> Self {
+        let link = network::detect(server.is_loopback());
         Self {
-            remote,
-            budget: Budget::new(),
-            trays: BufferPool::default(),
-            pace: Arc::new(Mutex::new(pace)),
-            began: Instant::now(),
-        }
-    }
-
-    /// Brings one image to the server: what is missing of it goes out in shards, within the budget.
-    ///
-    /// May be dropped half-way: what was acknowledged need not be sent again.
-    pub async fn deliver(
-        &self,
-        image: Arc<ImageFile>,
-        limits: Limits,
-        believed: ResumeSource,
-        witness: Arc<dyn ProgressSink>,
-    ) -> Result<Receipt, DeliveryError> {
-        match ChunkedUpload::new(self, Arc::clone(&image), limits, believed, witness)
-            .run()
-            .await
-        {
-            // Whatever spoilt them, the disk or the way, the bytes here can tell.
-            Err(DeliveryError::Remote(error))
-                if error.code() == Some(ErrorCode::FingerprintMismatch) =>
-            {
-                let is_sound = run_blocking(move || image.has_its_fingerprint()).await?;
-                Err(if is_sound {
-                    error.into()
-                } else {
-                    DeliveryError::NotItsFingerprint
-                })
-            }
-            delivered => delivered,
+            server: Arc::new(server),
+            budget: InFlightBudget::new(),
+            buffers: BufferPool::default(),
+            shard_size: Arc::new(Mutex::new(AdaptiveShardSize::starting_on(link))),
+            started: Instant::now(),
         }
     }
 
     /// The server.
-    pub const fn remote(&self) -> &Remote {
-        &self.remote
+    pub(super) fn server(&self) -> &dyn UploadServer {
+        &*self.server
     }
 
-    /// The kind of link that the pace started on.
+    /// The kind of network link that set the first shard size.
     pub fn link(&self) -> LinkKind {
-        self.pace().link()
+        self.shard_size().link()
     }
 
-    /// How large shards are now, in bytes.
+    /// The present shard size, in bytes.
     pub fn shard_bytes(&self) -> u64 {
-        self.pace().shard().bytes().min(SHARD_BYTES_MAX)
+        self.shard_size().current().bytes().min(SHARD_BYTES_MAX)
     }
 
     /// Bytes acknowledged per second over the last few seconds.
     pub fn bytes_per_second(&self) -> u64 {
-        self.pace().bytes_per_second(self.began.elapsed())
+        self.shard_size().bytes_per_second(self.started.elapsed())
     }
 
-    /// Shard bytes sent since the start, resent ones included; of a shard that broke, what the
-    /// connection took.
+    /// Image bytes sent since the start, those sent again included; of a shard that failed, the
+    /// bytes that the connection took.
     pub fn sent_bytes(&self) -> u64 {
-        self.remote.photo_bytes_sent()
+        self.server.photo_bytes_sent()
     }
 
-    /// Looks at the link again, after the network was away. Reads a few small files.
-    pub(super) async fn look_at_link(&self) {
-        let loopback = self.remote.is_loopback();
+    /// Detects the network link again, after the server was unreachable. Reads a few small files.
+    pub(super) async fn detect_link(&self) {
+        let loopback = self.server.is_loopback();
         let link = run_blocking(move || network::detect(loopback)).await;
-        self.pace().moved_to(link);
+        self.shard_size().on_link_change(link);
     }
 
-    /// Waits for the turn of a request with bytes of an image, or of several, of this size.
-    pub(super) async fn turn(&self, size: u64) -> Turn {
-        self.budget.turn(size).await
+    /// Waits for the permit to send one request with bytes of an image, or of several, of this size.
+    pub(super) async fn request_permit(&self, size: u64) -> RequestPermit {
+        self.budget.request(size).await
     }
 
-    /// What shards and parcels are put on.
-    pub(super) const fn trays(&self) -> &BufferPool {
-        &self.trays
+    /// The memory for shards and batches.
+    pub(super) const fn buffers(&self) -> &BufferPool {
+        &self.buffers
     }
 
-    /// Sends several images in one request; answers what became of each, in order.
-    pub(super) async fn send_parcel(
+    /// Sends several images in one request; returns the result of each, in order.
+    pub(super) async fn send_batch(
         &self,
-        packed: &[BatchEntry],
-        parcel: Payload,
-    ) -> Result<Vec<BatchOutcome>, RemoteError> {
-        let bytes = parcel.len() as u64;
-        let flight = self.pace().begin(self.began.elapsed(), bytes);
-        let answer = self.remote.send_parcel(packed, parcel).await;
-        self.measure(flight, &answer);
+        images: &[Packed],
+        body: Payload,
+    ) -> Result<Vec<Unpacked>, RemoteError> {
+        let in_flight = self.start_measurement(body.len() as u64);
+        let answer = self.server.send_batch(images, body).await;
+        self.measure(in_flight, &answer);
         answer
     }
 
-    /// Reads one shard and sends it. The server's answer is noted before this returns, but after
-    /// the turn and the room were given back: others do not wait for our disk.
-    pub(super) async fn send(
+    /// Reads one shard and sends it. The acknowledged range is reported before this returns, but
+    /// after the permits were returned: other requests do not wait for our disk.
+    pub(super) async fn send_shard(
         &self,
         image: Arc<ImageFile>,
         range: ByteRange,
-        turn: Turn,
-        witness: Arc<dyn ProgressSink>,
+        permit: RequestPermit,
+        progress: Arc<dyn ProgressSink>,
     ) -> ChunkResult {
-        let outcome = self.put(image, range, turn).await;
+        let outcome = self.put_shard(image, range, permit).await;
         if let Ok(UploadState::Receiving { .. }) = &outcome {
-            run_blocking(move || witness.on_range_stored(range)).await;
+            run_blocking(move || progress.on_range_stored(range)).await;
         }
         ChunkResult { range, outcome }
     }
 
-    async fn put(
+    async fn put_shard(
         &self,
         image: Arc<ImageFile>,
         range: ByteRange,
-        turn: Turn,
-    ) -> Result<UploadState, DeliveryError> {
-        let room = turn.room(range.len()).await;
+        permit: RequestPermit,
+    ) -> Result<UploadState, UploadError> {
+        let bytes_permit = permit.reserve_bytes(range.len()).await;
         let (fingerprint, size) = (image.fingerprint(), image.size());
-        let trays = self.trays.clone();
-        // The room travels with the bytes: if this future is dropped, both end together on the
-        // other thread.
-        let (shard, _room) =
-            run_blocking(move || image.read(range, &trays).map(|shard| (shard, room))).await?;
-        let flight = self.pace().begin(self.began.elapsed(), range.len());
+        let buffers = self.buffers.clone();
+        // The permit travels with the bytes: if this future is dropped, both are dropped together on
+        // the other thread.
+        let (shard, _bytes_permit) = run_blocking(move || {
+            image
+                .read_shard(range, &buffers)
+                .map(|shard| (shard, bytes_permit))
+        })
+        .await?;
+        let in_flight = self.start_measurement(range.len());
         let answer = self
-            .remote
+            .server
             .put_shard(fingerprint, size, range.start(), shard.digest, shard.bytes)
             .await;
-        self.measure(flight, &answer);
+        self.measure(in_flight, &answer);
         Ok(answer?)
     }
 
-    fn measure<Answer>(&self, flight: InFlight, answer: &Result<Answer, RemoteError>) {
-        let now = self.began.elapsed();
+    fn start_measurement(&self, bytes: u64) -> InFlightShard {
+        self.shard_size().start(self.started.elapsed(), bytes)
+    }
+
+    fn measure<Answer>(&self, in_flight: InFlightShard, answer: &Result<Answer, RemoteError>) {
+        let now = self.started.elapsed();
         match answer {
-            Ok(_) => self.pace().acknowledged(flight, now),
-            Err(error) if is_of_the_way(error) => self.pace().failed(flight, now),
+            Ok(_) => self.shard_size().on_success(in_flight, now),
+            Err(error) if smaller_might_succeed(error) => {
+                self.shard_size().on_failure(in_flight, now);
+            }
             Err(_) => {}
         }
     }
 
-    fn pace(&self) -> MutexGuard<'_, AdaptiveShardSize> {
-        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shard_size(&self) -> MutexGuard<'_, AdaptiveShardSize> {
+        self.shard_size.lock()
     }
 }
 
-/// Whether a smaller shard might have made it.
-fn is_of_the_way(error: &RemoteError) -> bool {
+/// Whether a smaller shard might have succeeded.
+fn smaller_might_succeed(error: &RemoteError) -> bool {
     match error {
         RemoteError::Interrupted { .. } | RemoteError::TimedOut { .. } => true,
         RemoteError::Refused { problem, .. } => {
@@ -194,7 +182,7 @@ fn is_of_the_way(error: &RemoteError) -> bool {
         | RemoteError::Untrusted { .. }
         | RemoteError::Malformed { .. }
         | RemoteError::InvalidRequest { .. }
-        | RemoteError::Authorities { .. }
-        | RemoteError::NoAuthorities(_) => false,
+        | RemoteError::CaFile { .. }
+        | RemoteError::SystemRoots(_) => false,
     }
 }

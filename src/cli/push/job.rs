@@ -16,7 +16,7 @@ use super::collect::LocalPhoto;
 use crate::config::Login;
 use crate::remote::Remote;
 use crate::spool::{Spool, fingerprint_of};
-use crate::uploader::{BackupOutcome, ImageFile, ProgressSink, Transport};
+use crate::uploader::{BackupOutcome, ImageFile, ProgressSink, Transport, back_up};
 
 /// Photos in hand at a time: enough to keep the line full with small ones; the bytes in flight have
 /// their own budget.
@@ -87,10 +87,12 @@ impl PushJob {
             bar: self.bar.clone(),
             so_far: AtomicU64::new(0),
         });
-        let backed_up = self
-            .transport
-            .back_up(Arc::new(image), Arc::clone(&shown) as Arc<dyn ProgressSink>)
-            .await?;
+        let backed_up = back_up(
+            &self.transport,
+            Arc::new(image),
+            Arc::clone(&shown) as Arc<dyn ProgressSink>,
+        )
+        .await?;
         shown.on_progress(photo.size);
         Ok((
             backed_up,

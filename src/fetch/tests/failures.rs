@@ -23,7 +23,7 @@ async fn a_read_with_the_server_away_fails_after_the_timeout_and_status_says_why
         errors.len() == 1 && errors[0].0 == id && errors[0].1.contains("refused"),
         "{errors:?}"
     );
-    device.server.start_again();
+    device.server.restart();
     assert_eq!(device.read("a.jpg", 0, 10).await.unwrap(), content[..10]);
     assert_eq!(device.fetcher.status().errors, []);
 }

@@ -1,9 +1,9 @@
-//! What the fake server has, was asked, and makes of it.
+//! The state of the fake server: stored images, unfinished uploads, requests and faults.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use heirloom_protocol::batch::{self, BatchOutcome};
+use heirloom_protocol::batch::{self, PackingList, Unpacked};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState,
 };
@@ -13,7 +13,7 @@ use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, Librar
 
 use super::{Fault, TOKEN};
 
-/// What the server has, and what it was asked.
+/// The state of the fake server.
 #[derive(Debug)]
 pub(crate) struct State {
     pub(crate) token: String,
@@ -21,23 +21,23 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) images: HashMap<Fingerprint, Vec<u8>>,
     /// Images of other users.
-    pub(crate) strangers: HashMap<Fingerprint, Vec<u8>>,
+    pub(crate) other_users_images: HashMap<Fingerprint, Vec<u8>>,
     pub(crate) uploads: HashMap<Fingerprint, Partial>,
-    /// Whether checks tell of interrupted uploads.
-    pub(crate) tells_of_uploads: bool,
+    /// Whether checks report interrupted uploads.
+    pub(crate) reports_interrupted: bool,
     pub(crate) library: HashMap<LibraryPath, (u64, Fingerprint)>,
     pub(crate) version: u64,
     /// The next faults: for requests whose line (`PUT /v1/...`) contains this.
     pub(crate) faults: VecDeque<(&'static str, Fault)>,
     /// Lines of all requests, and how many bytes their bodies had.
     pub(crate) requests: Vec<(String, usize)>,
-    /// What is under way now, and what was at most.
-    pub(crate) now: Traffic,
-    pub(crate) most: Traffic,
-    /// Images that arrive damaged the next time they come in a parcel.
-    pub(crate) damaging: HashSet<Fingerprint>,
+    /// Shards in flight now, and the most at a time.
+    pub(crate) in_flight: Traffic,
+    pub(crate) max_in_flight: Traffic,
+    /// Images that arrive damaged the next time they are in a batch.
+    pub(crate) damaged_in_transit: HashSet<Fingerprint>,
     /// How long each shard takes.
-    pub(crate) shard_takes: Duration,
+    pub(crate) shard_duration: Duration,
 }
 
 /// An unfinished upload.
@@ -47,7 +47,7 @@ pub(crate) struct Partial {
     pub(crate) received: RangeSet,
 }
 
-/// Shards under way, and their bytes.
+/// Shards in flight, and their bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) shards: usize,
@@ -65,20 +65,20 @@ impl State {
                 shard_bytes_min: 1,
                 shard_bytes_max: 16 << 20,
                 image_bytes_max: 64 << 20,
-                batch_bytes_max: 0,
+                parcel_bytes_max: 0,
             },
             images: HashMap::new(),
-            strangers: HashMap::new(),
+            other_users_images: HashMap::new(),
             uploads: HashMap::new(),
-            tells_of_uploads: true,
+            reports_interrupted: true,
             library: HashMap::new(),
             version: 0,
             faults: VecDeque::new(),
             requests: Vec::new(),
-            now: Traffic::default(),
-            most: Traffic::default(),
-            damaging: HashSet::new(),
-            shard_takes: Duration::ZERO,
+            in_flight: Traffic::default(),
+            max_in_flight: Traffic::default(),
+            damaged_in_transit: HashSet::new(),
+            shard_duration: Duration::ZERO,
         }
     }
 
@@ -105,7 +105,7 @@ impl State {
             .count()
     }
 
-    /// Bytes of all shards that came.
+    /// Bytes of all shards that were sent.
     pub(crate) fn shard_bytes(&self) -> usize {
         self.requests
             .iter()
@@ -129,7 +129,7 @@ impl State {
                 receipt: receipt(bytes),
             };
         }
-        if let Some(bytes) = self.strangers.get(&fingerprint).cloned() {
+        if let Some(bytes) = self.other_users_images.get(&fingerprint).cloned() {
             let session = self.session();
             let mut prover = Prover::new(&session.nonce, session.user, bytes.len() as u64);
             prover.update(&bytes);
@@ -140,7 +140,7 @@ impl State {
             }
         }
         match self.uploads.get(&fingerprint) {
-            Some(partial) if self.tells_of_uploads => CheckedImage::Interrupted {
+            Some(partial) if self.reports_interrupted => CheckedImage::Interrupted {
                 fingerprint,
                 received: partial.received.clone(),
             },
@@ -174,7 +174,7 @@ impl State {
         {
             return Err(ErrorCode::LengthMismatch);
         }
-        let partial = self.keep(shard, body);
+        let partial = self.add_photo(shard, body);
         if !partial.received.covers(size) {
             return Ok(UploadState::Receiving {
                 size,
@@ -191,7 +191,7 @@ impl State {
     }
 
     /// Takes bytes of a shard in, from its start.
-    pub(super) fn keep(&mut self, shard: Shard, bytes: &[u8]) -> &Partial {
+    pub(super) fn add_photo(&mut self, shard: Shard, bytes: &[u8]) -> &Partial {
         let length = usize::try_from(shard.size).unwrap();
         let fresh = || Partial {
             bytes: vec![0; length],
@@ -206,7 +206,7 @@ impl State {
         partial
     }
 
-    /// The interruption list's entry.
+    /// The interruption list of an image.
     pub(super) fn upload(&self, image: Fingerprint) -> Option<UploadState> {
         if let Some(bytes) = self.images.get(&image) {
             return Some(UploadState::Stored {
@@ -220,23 +220,25 @@ impl State {
         })
     }
 
-    pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<BatchOutcome> {
-        let images = batch::decode(body).unwrap();
-        assert!(body.len() as u64 <= self.limits.batch_bytes_max + batch::HEADER_BYTES_MAX as u64);
+    pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<Unpacked> {
+        let images = PackingList::open(body).unwrap();
+        assert!(body.len() as u64 <= self.limits.parcel_bytes_max + batch::LIST_BYTES_MAX as u64);
         let unpacked = images.into_iter().map(|(fingerprint, place)| {
             let bytes = body[place].to_vec();
-            if Fingerprint::of(&bytes) != fingerprint || self.damaging.remove(&fingerprint) {
-                return BatchOutcome::Damaged { fingerprint };
+            if Fingerprint::of(&bytes) != fingerprint
+                || self.damaged_in_transit.remove(&fingerprint)
+            {
+                return Unpacked::Damaged { fingerprint };
             }
             let receipt = receipt(&bytes);
             self.images.insert(fingerprint, bytes);
-            BatchOutcome::Stored { receipt }
+            Unpacked::Stored { receipt }
         });
         unpacked.collect()
     }
 
     pub(super) fn change(&mut self, change: LibraryChange) -> LibraryOutcome {
-        let standing =
+        let version_of =
             |path: &LibraryPath| self.library.get(path).map_or(0, |(version, _)| *version);
         let (path, base) = match &change {
             LibraryChange::Put { path, base, .. } | LibraryChange::Remove { path, base } => {
@@ -244,7 +246,7 @@ impl State {
             }
             LibraryChange::Move { from, base, .. } => (from, *base),
         };
-        let current = standing(path);
+        let current = version_of(path);
         if current != base {
             return LibraryOutcome::Conflict { current };
         }
@@ -278,7 +280,7 @@ impl State {
     }
 }
 
-/// The head of a shard.
+/// The headers of a shard.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Shard {
     pub(super) fingerprint: Fingerprint,

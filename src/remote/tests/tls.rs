@@ -38,7 +38,7 @@ impl Shielded {
             .iter()
             .map(|protocol| protocol.as_bytes().to_vec())
             .collect();
-        let server = FakeServer::start_behind(Some(TlsAcceptor::from(Arc::new(config)))).await;
+        let server = FakeServer::start_with_tls(Some(TlsAcceptor::from(Arc::new(config)))).await;
         Self { server, folder }
     }
 
@@ -55,9 +55,9 @@ impl Shielded {
 }
 
 #[tokio::test]
-async fn a_server_that_offers_http2_is_spoken_to_in_it_over_one_connection() {
-    let house = Shielded::named("localhost", &["h2", "http/1.1"]).await;
-    let remote = Remote::new(&house.login()).unwrap();
+async fn http2_is_used_where_offered_over_one_connection() {
+    let fixture = Shielded::named("localhost", &["h2", "http/1.1"]).await;
+    let remote = Remote::new(&fixture.login()).unwrap();
     remote.session().await.unwrap();
     let content = Bytes::from(vec![5_u8; 6 << 20]);
     let image = Fingerprint::of(&content);
@@ -67,22 +67,22 @@ async fn a_server_that_offers_http2_is_spoken_to_in_it_over_one_connection() {
     );
     assert!(matches!(put.unwrap(), UploadState::Stored { .. }));
     status.unwrap();
-    assert_eq!(house.server.state().count("HTTP/2"), 3);
+    assert_eq!(fixture.server.state().count("HTTP/2"), 3);
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_is_spoken_to_in_http1() {
-    let house = Shielded::named("localhost", &["http/1.1"]).await;
-    Remote::new(&house.login())
+async fn http1_is_used_otherwise() {
+    let fixture = Shielded::named("localhost", &["http/1.1"]).await;
+    Remote::new(&fixture.login())
         .unwrap()
         .session()
         .await
         .unwrap();
-    assert_eq!(house.server.state().count("HTTP/1.1"), 1);
+    assert_eq!(fixture.server.state().count("HTTP/1.1"), 1);
 }
 
 #[tokio::test]
-async fn a_server_that_cannot_show_who_it_is_gets_no_token() {
+async fn a_server_without_a_trusted_certificate_gets_no_token() {
     let other = Shielded::named("localhost", &["h2"]).await;
     let named_otherwise = Shielded::named("photos.example", &["h2"]).await;
     let unknown = Shielded::named("localhost", &["h2"]).await;
@@ -103,7 +103,7 @@ async fn a_server_that_cannot_show_who_it_is_gets_no_token() {
 }
 
 #[tokio::test]
-async fn a_server_without_tls_is_not_spoken_to_where_tls_was_asked_for() {
+async fn https_never_falls_back_to_plain_http() {
     let plain = FakeServer::start().await;
     let shielded = Shielded::named("localhost", &["h2"]).await;
     let server = format!("https://localhost:{}", plain.address.port())

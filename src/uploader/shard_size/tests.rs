@@ -1,20 +1,21 @@
-//! The pace on simulated links: a capacity shared by all in flight, a round trip, and losses.
+//! The adaptive shard size on simulated links, which have a capacity shared by all shards in
+//! flight, a round-trip time, and losses.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A network that a test makes up.
+/// A simulated network link.
 #[derive(Clone, Copy, Debug)]
-struct Link {
+struct SimulatedLink {
     bytes_per_second: u64,
     round_trip: Duration,
     in_flight: u64,
-    /// One byte in so many is lost, and its shard with it; 0 for none.
+    /// One byte in this many is lost, and its shard with it; 0 for none.
     bytes_per_loss: u64,
 }
 
-impl Link {
+impl SimulatedLink {
     const FAST: Self = Self {
         bytes_per_second: 100 << 20,
         round_trip: Duration::from_millis(2),
@@ -28,7 +29,7 @@ impl Link {
         bytes_per_loss: 0,
     };
 
-    /// How long a shard takes when all in flight are alike.
+    /// How long a shard takes when all in flight have its size.
     fn time(self, bytes: u64) -> Duration {
         self.round_trip
             + Duration::from_secs_f64(
@@ -37,36 +38,36 @@ impl Link {
     }
 }
 
-/// A pace and the moment it has come to.
-struct Walk {
-    pace: AdaptiveShardSize,
+/// A shard size with simulated time.
+struct Simulation {
+    size: AdaptiveShardSize,
     now: Duration,
     random: fastrand::Rng,
 }
 
-impl Walk {
+impl Simulation {
     fn on(link: LinkKind) -> Self {
         Self {
-            pace: AdaptiveShardSize::starting_on(link),
+            size: AdaptiveShardSize::starting_on(link),
             now: Duration::ZERO,
             random: fastrand::Rng::with_seed(7),
         }
     }
 
-    /// Sends shards; how long the last one took, and how many were lost.
-    fn send(&mut self, shards: usize, link: Link) -> (Duration, usize) {
+    /// Sends shards; returns how long the last one took, and how many were lost.
+    fn send(&mut self, shards: usize, link: SimulatedLink) -> (Duration, usize) {
         let mut took = Duration::ZERO;
         let mut lost = 0;
         for _ in 0..shards {
-            let bytes = self.pace.shard().bytes();
-            let shard = self.pace.begin(self.now, bytes);
+            let bytes = self.size.current().bytes();
+            let shard = self.size.start(self.now, bytes);
             took = link.time(bytes);
             self.now += took;
             if link.bytes_per_loss > 0 && self.random.u64(0..link.bytes_per_loss) < bytes {
-                self.pace.failed(shard, self.now);
+                self.size.on_failure(shard, self.now);
                 lost += 1;
             } else {
-                self.pace.acknowledged(shard, self.now);
+                self.size.on_success(shard, self.now);
             }
         }
         (took, lost)
@@ -78,171 +79,174 @@ fn about_a_second(took: Duration) -> bool {
 }
 
 #[test]
-fn a_slow_link_comes_to_a_shard_a_second() {
+fn a_slow_link_settles_at_one_shard_a_second() {
     for start in [
         LinkKind::Ethernet,
         LinkKind::Wifi,
         LinkKind::Cellular,
         LinkKind::Unknown,
     ] {
-        let (took, _) = Walk::on(start).send(20, Link::SLOW);
+        let (took, _) = Simulation::on(start).send(20, SimulatedLink::SLOW);
         assert!(about_a_second(took), "from {start}: {took:?}");
     }
 }
 
 #[test]
-fn a_fast_link_comes_to_the_largest_shards() {
-    let mut walk = Walk::on(LinkKind::Cellular);
-    walk.send(
+fn a_fast_link_gets_the_largest_shards() {
+    let mut simulation = Simulation::on(LinkKind::Cellular);
+    simulation.send(
         12,
-        Link {
+        SimulatedLink {
             in_flight: 1,
-            ..Link::FAST
+            ..SimulatedLink::FAST
         },
     );
-    assert_eq!(walk.pace.shard(), ShardSize::MAX);
+    assert_eq!(simulation.size.current(), ShardSize::MAX);
 }
 
 #[test]
-fn a_link_that_changes_is_followed_both_ways() {
-    let mut walk = Walk::on(LinkKind::Wifi);
-    let (took, _) = walk.send(20, Link::FAST);
+fn the_size_follows_a_link_that_changes_both_ways() {
+    let mut simulation = Simulation::on(LinkKind::Wifi);
+    let (took, _) = simulation.send(20, SimulatedLink::FAST);
     assert!(
-        walk.pace.shard() > ShardSize::initial(LinkKind::Wifi),
+        simulation.size.current() > ShardSize::starting_on(LinkKind::Wifi),
         "{took:?}"
     );
-    let (took, _) = walk.send(20, Link::SLOW);
+    let (took, _) = simulation.send(20, SimulatedLink::SLOW);
     assert!(about_a_second(took), "slower: {took:?}");
-    let small = walk.pace.shard();
-    walk.send(20, Link::FAST);
+    let small = simulation.size.current();
+    simulation.send(20, SimulatedLink::FAST);
     assert!(
-        walk.pace.shard().bytes() > small.bytes() * 8,
+        simulation.size.current().bytes() > small.bytes() * 8,
         "faster: {:?}",
-        walk.pace.shard()
+        simulation.size.current()
     );
 }
 
 #[test]
 fn more_in_flight_make_smaller_shards() {
-    let mut alone = Walk::on(LinkKind::Wifi);
+    let mut alone = Simulation::on(LinkKind::Wifi);
     alone.send(
         20,
-        Link {
+        SimulatedLink {
             in_flight: 1,
-            ..Link::SLOW
+            ..SimulatedLink::SLOW
         },
     );
-    let mut together = Walk::on(LinkKind::Wifi);
+    let mut together = Simulation::on(LinkKind::Wifi);
     together.send(
         20,
-        Link {
+        SimulatedLink {
             in_flight: 8,
-            ..Link::SLOW
+            ..SimulatedLink::SLOW
         },
     );
-    assert!(together.pace.shard().bytes() * 4 < alone.pace.shard().bytes());
+    assert!(together.size.current().bytes() * 4 < alone.size.current().bytes());
 }
 
 #[test]
 fn a_lossy_link_gets_shards_that_mostly_arrive() {
-    let lossy = Link {
+    let lossy = SimulatedLink {
         bytes_per_loss: 4 << 20,
-        ..Link::FAST
+        ..SimulatedLink::FAST
     };
-    let mut walk = Walk::on(LinkKind::Ethernet);
-    walk.send(40, lossy);
-    let (_, lost) = walk.send(400, lossy);
+    let mut simulation = Simulation::on(LinkKind::Ethernet);
+    simulation.send(40, lossy);
+    let (_, lost) = simulation.send(400, lossy);
     assert!(lost < 100, "{lost} of 400 lost");
-    assert!(walk.pace.shard().bytes() < 4 << 20);
+    assert!(simulation.size.current().bytes() < 4 << 20);
 }
 
 #[test]
 fn shards_lost_together_are_one_failure() {
-    let mut pace = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
-    let together: Vec<InFlight> = (0..8)
-        .map(|_| pace.begin(Duration::from_secs(1), 4 << 20))
+    let mut size = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
+    let together: Vec<InFlightShard> = (0..8)
+        .map(|_| size.start(Duration::from_secs(1), 4 << 20))
         .collect();
     for shard in together {
-        pace.failed(shard, Duration::from_secs(3));
+        size.on_failure(shard, Duration::from_secs(3));
     }
-    assert_eq!(pace.shard().bytes(), 2 << 20);
-    let later = pace.begin(Duration::from_secs(4), 2 << 20);
-    pace.failed(later, Duration::from_secs(5));
-    assert_eq!(pace.shard().bytes(), 1 << 20);
+    assert_eq!(size.current().bytes(), 2 << 20);
+    let later = size.start(Duration::from_secs(4), 2 << 20);
+    size.on_failure(later, Duration::from_secs(5));
+    assert_eq!(size.current().bytes(), 1 << 20);
 }
 
 #[test]
-fn a_shard_that_broke_after_long_says_how_little_the_link_carries() {
-    let mut walk = Walk::on(LinkKind::Loopback);
-    // All of a photo, and a quarter of a megabit per second that breaks.
-    let photo = walk.pace.begin(Duration::ZERO, 500_000);
-    walk.now = Duration::from_secs(10);
-    walk.pace.failed(photo, walk.now);
+fn a_shard_that_fails_late_bounds_what_the_link_carries() {
+    let mut simulation = Simulation::on(LinkKind::Loopback);
+    // A whole photo in one shard, on a quarter of a megabit per second, that breaks.
+    let photo = simulation.size.start(Duration::ZERO, 500_000);
+    simulation.now = Duration::from_secs(10);
+    simulation.size.on_failure(photo, simulation.now);
     assert!(
-        (40_000..=50_000).contains(&walk.pace.shard().bytes()),
+        (40_000..=50_000).contains(&simulation.size.current().bytes()),
         "{:?}",
-        walk.pace.shard()
+        simulation.size.current()
     );
-    // It was only a bad moment: the size is back soon.
-    walk.send(12, Link::FAST);
+    // The failure was an exception: the size recovers soon.
+    simulation.send(12, SimulatedLink::FAST);
     assert!(
-        walk.pace.shard().bytes() >= 2 << 20,
+        simulation.size.current().bytes() >= 2 << 20,
         "{:?}",
-        walk.pace.shard()
+        simulation.size.current()
     );
 }
 
 #[test]
-fn a_small_rest_says_nothing_about_the_link() {
-    let mut pace = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
+fn a_small_remainder_is_no_measurement() {
+    let mut size = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
     for second in 0..50 {
-        let rest = pace.begin(Duration::from_secs(second), 20_000);
-        pace.acknowledged(rest, Duration::from_secs(second + 1));
+        let rest = size.start(Duration::from_secs(second), 20_000);
+        size.on_success(rest, Duration::from_secs(second + 1));
     }
-    assert_eq!(pace.shard(), ShardSize::initial(LinkKind::Ethernet));
+    assert_eq!(size.current(), ShardSize::starting_on(LinkKind::Ethernet));
 }
 
 #[test]
-fn another_kind_of_link_starts_anew_and_the_same_one_goes_on() {
-    let mut walk = Walk::on(LinkKind::Cellular);
-    walk.send(12, Link::FAST);
-    let reached = walk.pace.shard();
-    walk.pace.moved_to(LinkKind::Cellular);
-    assert_eq!(walk.pace.shard(), reached);
-    walk.pace.moved_to(LinkKind::Wifi);
-    assert_eq!(walk.pace.shard(), ShardSize::initial(LinkKind::Wifi));
+fn another_kind_of_link_starts_over_and_the_same_one_continues() {
+    let mut simulation = Simulation::on(LinkKind::Cellular);
+    simulation.send(12, SimulatedLink::FAST);
+    let reached = simulation.size.current();
+    simulation.size.on_link_change(LinkKind::Cellular);
+    assert_eq!(simulation.size.current(), reached);
+    simulation.size.on_link_change(LinkKind::Wifi);
+    assert_eq!(
+        simulation.size.current(),
+        ShardSize::starting_on(LinkKind::Wifi)
+    );
 }
 
 #[test]
-fn the_rate_that_people_see_is_that_of_all_shards_and_fades() {
-    let mut pace = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
+fn the_reported_rate_counts_all_shards_and_fades() {
+    let mut size = AdaptiveShardSize::starting_on(LinkKind::Ethernet);
     for tenth in 0..100_u64 {
         let now = Duration::from_millis(tenth * 100);
         for _ in 0..4 {
-            let shard = pace.begin(now, 1000);
-            pace.acknowledged(shard, now);
+            let shard = size.start(now, 1000);
+            size.on_success(shard, now);
         }
     }
-    let rate = pace.bytes_per_second(Duration::from_secs(10));
+    let rate = size.bytes_per_second(Duration::from_secs(10));
     assert!((35_000..=45_000).contains(&rate), "{rate}");
-    assert_eq!(pace.bytes_per_second(Duration::from_mins(1)), 0);
+    assert_eq!(size.bytes_per_second(Duration::from_mins(1)), 0);
 }
 
 proptest! {
     #[test]
-    fn nothing_that_happens_leaves_the_bounds(
+    fn no_sequence_of_results_leaves_the_bounds(
         steps in prop::collection::vec((any::<bool>(), 1_u64..100_000_000, 0_u64..100_000), 0..200),
     ) {
-        let mut pace = AdaptiveShardSize::starting_on(LinkKind::Wifi);
+        let mut size = AdaptiveShardSize::starting_on(LinkKind::Wifi);
         let mut now = Duration::ZERO;
         for (arrives, bytes, took_ms) in steps {
-            let shard = pace.begin(now, bytes);
+            let shard = size.start(now, bytes);
             now += Duration::from_millis(took_ms);
-            let before = pace.shard();
-            if arrives { pace.acknowledged(shard, now) } else { pace.failed(shard, now) }
-            prop_assert!((ShardSize::MIN..=ShardSize::MAX).contains(&pace.shard()));
-            prop_assert!(pace.shard().bytes() <= before.bytes() * 2);
-            prop_assert!(!arrives || pace.shard().bytes() * 2 + 1 >= before.bytes());
+            let before = size.current();
+            if arrives { size.on_success(shard, now) } else { size.on_failure(shard, now) }
+            prop_assert!((ShardSize::MIN..=ShardSize::MAX).contains(&size.current()));
+            prop_assert!(size.current().bytes() <= before.bytes() * 2);
+            prop_assert!(!arrives || size.current().bytes() * 2 + 1 >= before.bytes());
         }
     }
 }

@@ -9,15 +9,15 @@ use crate::remote::fake::Fault;
 /// Photos in these tests.
 const PHOTOS: u64 = 100;
 
-fn keep_all(house: &Fixture) {
+fn add_all(fixture: &Fixture) {
     for number in 0..PHOTOS {
-        house.keep(&format!("{number}.jpg"), &photo(number, 30_000));
+        fixture.add_photo(&format!("{number}.jpg"), &photo(number, 30_000));
     }
 }
 
-async fn all_are_there(house: &Fixture) {
-    house.until_settled(PHOTOS).await;
-    let state = house.server.state();
+async fn all_are_stored(fixture: &Fixture) {
+    fixture.until_backed_up(PHOTOS).await;
+    let state = fixture.server.state();
     assert!((0..PHOTOS).all(
         |number| state.images[&Fingerprint::of(&photo(number, 30_000))] == photo(number, 30_000)
     ));
@@ -25,112 +25,112 @@ async fn all_are_there(house: &Fixture) {
 
 #[tokio::test]
 async fn a_hundred_small_photos_are_a_few_requests() {
-    let house = Fixture::with_parcels().await;
-    keep_all(&house);
-    all_are_there(&house).await;
-    let parcels = house.server.state().count("/parcels");
-    let alone = house.server.state().count("PUT");
+    let fixture = Fixture::with_batches().await;
+    add_all(&fixture);
+    all_are_stored(&fixture).await;
+    let parcels = fixture.server.state().count("/parcels");
+    let alone = fixture.server.state().count("PUT");
     assert!(
         parcels <= 8 && alone <= 4,
         "{parcels} parcels, {alone} alone"
     );
     assert_eq!(
-        house.uploader.status().sent_bytes,
+        fixture.uploader.status().sent_bytes,
         PHOTOS * 30_000,
         "photos are counted, not the lists around them"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_photo_that_arrives_damaged_goes_again_by_itself_and_only_it() {
-    let house = Fixture::with_parcels().await;
-    house.server.state().damaging = [3, 5]
+async fn only_a_photo_damaged_in_transit_is_sent_again_and_alone() {
+    let fixture = Fixture::with_batches().await;
+    fixture.server.state().damaged_in_transit = [3, 5]
         .map(|number| Fingerprint::of(&photo(number, 30_000)))
         .into();
-    keep_all(&house);
-    all_are_there(&house).await;
+    add_all(&fixture);
+    all_are_stored(&fixture).await;
     assert!(
-        house.server.state().damaging.is_empty(),
+        fixture.server.state().damaged_in_transit.is_empty(),
         "both were in a parcel"
     );
-    assert!((2..=4).contains(&house.server.state().count("PUT")));
-    house.end().await;
+    assert!((2..=4).contains(&fixture.server.state().count("PUT")));
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_parcel_whose_way_breaks_is_sent_again() {
+async fn an_interrupted_batch_is_sent_again() {
     for fault in [
         Fault::Cut,
         Fault::CutAfter,
         Fault::Problem(ErrorCode::Unavailable, Some(0)),
     ] {
-        let house = Fixture::with_parcels().await;
-        house.server.fail("/parcels", fault.clone());
-        keep_all(&house);
-        all_are_there(&house).await;
-        assert!(house.server.state().faults.is_empty(), "{fault:?}");
-        house.end().await;
+        let fixture = Fixture::with_batches().await;
+        fixture.server.fail("/parcels", fault.clone());
+        add_all(&fixture);
+        all_are_stored(&fixture).await;
+        assert!(fixture.server.state().faults.is_empty(), "{fault:?}");
+        fixture.stop().await;
     }
 }
 
 #[tokio::test]
-async fn photos_of_a_parcel_that_the_server_fails_at_go_by_themselves_next_time() {
-    let house = Fixture::with_parcels().await;
+async fn photos_of_a_batch_that_failed_on_the_server_are_retried_alone() {
+    let fixture = Fixture::with_batches().await;
     for _ in 0..20 {
-        house
+        fixture
             .server
             .fail("/parcels", Fault::Problem(ErrorCode::Internal, None));
     }
-    keep_all(&house);
-    all_are_there(&house).await;
+    add_all(&fixture);
+    all_are_stored(&fixture).await;
     assert!(
-        house.server.state().count("/parcels") <= 8,
+        fixture.server.state().count("/parcels") <= 8,
         "no photo was packed twice"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn photos_of_a_refused_parcel_go_by_themselves() {
-    let house = Fixture::with_parcels().await;
+async fn photos_of_a_refused_batch_are_sent_alone() {
+    let fixture = Fixture::with_batches().await;
     for _ in 0..20 {
-        house
+        fixture
             .server
             .fail("/parcels", Fault::Problem(ErrorCode::NotFound, None));
     }
-    keep_all(&house);
-    all_are_there(&house).await;
-    assert!(house.server.state().count("PUT") >= 90);
-    house.end().await;
+    add_all(&fixture);
+    all_are_stored(&fixture).await;
+    assert!(fixture.server.state().count("PUT") >= 90);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_photo_that_changed_before_it_was_packed_is_not_sent_as_what_it_was() {
-    let house = Fixture::with_parcels().await;
-    keep_all(&house);
+async fn a_photo_that_changed_before_its_batch_was_read_is_not_sent() {
+    let fixture = Fixture::with_batches().await;
+    add_all(&fixture);
     let after = photo(999, 30_000);
-    house.write("7.jpg", &after);
-    house.go();
-    house
-        .until(|house| house.journal.tally().backed_up.files == PHOTOS - 1)
+    fixture.write("7.jpg", &after);
+    fixture.wake();
+    fixture
+        .until(|fixture| fixture.journal.tally().backed_up.files == PHOTOS - 1)
         .await;
     assert!(
-        !house
+        !fixture
             .server
             .state()
             .images
             .contains_key(&Fingerprint::of(&photo(7, 30_000))),
         "it stood nowhere any more"
     );
-    house.promise("7.jpg", &after);
-    house.until_settled(PHOTOS).await;
+    fixture.enqueue("7.jpg", &after);
+    fixture.until_backed_up(PHOTOS).await;
     assert!(
-        house
+        fixture
             .server
             .state()
             .images
             .contains_key(&Fingerprint::of(&after))
     );
-    house.end().await;
+    fixture.stop().await;
 }

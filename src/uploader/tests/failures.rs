@@ -10,40 +10,40 @@ use crate::remote::fake::Fault;
 use crate::uploader::Connection;
 
 #[tokio::test]
-async fn offline_keeps_everything_pending_and_goes_on_when_the_server_is_back() {
-    let mut house = Fixture::paused().await;
-    house.server.stop().await;
+async fn files_stay_pending_while_offline_and_are_sent_when_the_server_is_back() {
+    let mut fixture = Fixture::idle().await;
+    fixture.server.stop().await;
     for number in 0..20 {
-        house.keep(&format!("{number}.jpg"), &photo(number, 50_000));
+        fixture.add_photo(&format!("{number}.jpg"), &photo(number, 50_000));
     }
-    house.go();
-    house
-        .until(|house| {
+    fixture.wake();
+    fixture
+        .until(|fixture| {
             matches!(
-                house.uploader.status().connection,
+                fixture.uploader.status().connection,
                 Connection::Offline { .. }
             )
         })
         .await;
-    let Connection::Offline { why, .. } = house.uploader.status().connection else {
+    let Connection::Offline { why, .. } = fixture.uploader.status().connection else {
         panic!("it was offline")
     };
     assert!(why.contains("127.0.0.1"), "{why}");
-    assert_eq!(house.journal.tally().pending.files, 20);
-    house.server.start_again();
-    house.until_settled(20).await;
-    assert_eq!(house.uploader.status().connection, Connection::Online);
-    house.end().await;
+    assert_eq!(fixture.journal.tally().pending.files, 20);
+    fixture.server.restart();
+    fixture.until_backed_up(20).await;
+    assert_eq!(fixture.uploader.status().connection, Connection::Online);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_server_that_dies_in_the_middle_costs_only_what_was_under_way() {
-    let mut house = Fixture::paused().await;
-    house.server.state().shard_takes = Duration::from_millis(30);
-    let film = photo(1, 40 << 20);
-    house.keep("film.jpg", &film);
-    house.go();
-    house
+async fn a_server_crash_costs_only_the_shards_in_flight() {
+    let mut fixture = Fixture::idle().await;
+    fixture.server.state().shard_duration = Duration::from_millis(30);
+    let large = photo(1, 40 << 20);
+    fixture.add_photo("large.jpg", &large);
+    fixture.wake();
+    fixture
         .server
         .until(|state| {
             state
@@ -52,74 +52,74 @@ async fn a_server_that_dies_in_the_middle_costs_only_what_was_under_way() {
                 .any(|upload| upload.received.byte_count() > 12 << 20)
         })
         .await;
-    house.server.stop().await;
-    house
-        .until(|house| {
+    fixture.server.stop().await;
+    fixture
+        .until(|fixture| {
             matches!(
-                house.uploader.status().connection,
+                fixture.uploader.status().connection,
                 Connection::Offline { .. }
             )
         })
         .await;
-    let arrived = house.server.state().uploads[&Fingerprint::of(&film)]
+    let arrived = fixture.server.state().uploads[&Fingerprint::of(&large)]
         .received
         .byte_count();
-    let sent = house.server.state().shard_bytes() as u64;
-    house.server.start_again();
-    house.until_settled(1).await;
-    let resent = house.server.state().shard_bytes() as u64 - sent;
+    let sent = fixture.server.state().shard_bytes() as u64;
+    fixture.server.restart();
+    fixture.until_backed_up(1).await;
+    let resent = fixture.server.state().shard_bytes() as u64 - sent;
     assert_eq!(
         resent,
-        film.len() as u64 - arrived,
+        large.len() as u64 - arrived,
         "goes on from the server's list"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn without_a_login_everything_stays_pending_and_says_so() {
-    let house = Fixture::paused().await;
-    house.server.state().token = "another".to_owned();
-    house.keep("photo.jpg", &photo(1, 100_000));
-    house.go();
-    house
-        .until(|house| house.uploader.status().connection == Connection::LoginNeeded)
+async fn without_a_login_everything_stays_pending_and_is_reported() {
+    let fixture = Fixture::idle().await;
+    fixture.server.state().token = "another".to_owned();
+    fixture.add_photo("photo.jpg", &photo(1, 100_000));
+    fixture.wake();
+    fixture
+        .until(|fixture| fixture.uploader.status().connection == Connection::LoginNeeded)
         .await;
     assert!(matches!(
-        house.state("photo.jpg"),
+        fixture.state("photo.jpg"),
         FileState::Pending { .. }
     ));
-    let asked = house.server.state().requests.len();
+    let asked = fixture.server.state().requests.len();
     for _ in 0..50 {
-        house.go();
+        fixture.wake();
         tokio::task::yield_now().await;
     }
     assert!(
-        house.server.state().requests.len() <= asked + 1,
+        fixture.server.state().requests.len() <= asked + 1,
         "it is not asked again and again"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_busy_server_is_left_alone_for_as_long_as_it_asked() {
-    let house = Fixture::paused().await;
-    house
+async fn retry_after_of_a_busy_server_is_honoured() {
+    let fixture = Fixture::idle().await;
+    fixture
         .server
         .fail("PUT", Fault::Problem(ErrorCode::Unavailable, Some(2)));
-    house.keep("photo.jpg", &photo(1, 100_000));
-    house.go();
-    house
-        .until(|house| {
+    fixture.add_photo("photo.jpg", &photo(1, 100_000));
+    fixture.wake();
+    fixture
+        .until(|fixture| {
             matches!(
-                house.uploader.status().connection,
+                fixture.uploader.status().connection,
                 Connection::Offline { .. }
             )
         })
         .await;
-    let (since, asked) = (Instant::now(), house.server.state().requests.len());
-    house.go();
-    house
+    let (since, asked) = (Instant::now(), fixture.server.state().requests.len());
+    fixture.wake();
+    fixture
         .server
         .until(|state| state.requests.len() > asked)
         .await;
@@ -128,131 +128,131 @@ async fn a_busy_server_is_left_alone_for_as_long_as_it_asked() {
         "{:?}",
         since.elapsed()
     );
-    house.until_settled(1).await;
-    house.end().await;
+    fixture.until_backed_up(1).await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn shards_that_the_network_swallows_are_sent_again_smaller() {
-    let house = Fixture::paused().await;
-    let shard = house.uploader.status().shard_bytes;
-    house.server.fail("PUT", Fault::Cut);
-    house.server.fail("PUT", Fault::CutAfter);
-    house
+async fn shards_lost_by_the_network_are_sent_again_smaller() {
+    let fixture = Fixture::idle().await;
+    let shard = fixture.uploader.status().shard_bytes;
+    fixture.server.fail("PUT", Fault::Cut);
+    fixture.server.fail("PUT", Fault::CutAfter);
+    fixture
         .server
         .fail("PUT", Fault::Status(413, "<html>too large</html>", None));
-    house.keep("photo.jpg", &photo(1, 7_000_000));
-    house.go();
-    house.until_settled(1).await;
-    assert_eq!(house.server.state().images.len(), 1);
-    assert!(house.uploader.status().shard_bytes < shard);
-    house.end().await;
+    fixture.add_photo("photo.jpg", &photo(1, 7_000_000));
+    fixture.wake();
+    fixture.until_backed_up(1).await;
+    assert_eq!(fixture.server.state().images.len(), 1);
+    assert!(fixture.uploader.status().shard_bytes < shard);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn bytes_damaged_on_the_way_are_sent_again() {
-    let house = Fixture::paused().await;
-    house
+async fn bytes_damaged_in_transit_are_sent_again() {
+    let fixture = Fixture::idle().await;
+    fixture
         .server
         .fail("PUT", Fault::Problem(ErrorCode::DigestMismatch, None));
-    house
+    fixture
         .server
         .fail("PUT", Fault::Problem(ErrorCode::FingerprintMismatch, None));
-    house.keep("photo.jpg", &photo(1, 100_000));
-    house.go();
-    house.until_settled(1).await;
-    let sent = house.server.state().count("PUT");
+    fixture.add_photo("photo.jpg", &photo(1, 100_000));
+    fixture.wake();
+    fixture.until_backed_up(1).await;
+    let sent = fixture.server.state().count("PUT");
     assert!(
         (3..=6).contains(&sent),
         "whole, then in halves, then from the start: {sent}"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_file_that_does_not_have_its_fingerprint_fails_with_a_reason_and_blocks_nobody() {
-    let house = Fixture::paused().await;
+async fn a_file_that_lost_its_fingerprint_fails_with_a_reason_and_blocks_no_other() {
+    let fixture = Fixture::idle().await;
     for (name, size) in [("small.jpg", 100_000), ("large.jpg", 9 << 20)] {
         // Promised as something else than it is: a disk that forgot a bit.
-        house.write(name, &photo(1, size));
-        house.promise(name, &photo(2, size));
+        fixture.write(name, &photo(1, size));
+        fixture.enqueue(name, &photo(2, size));
     }
-    house.keep("good.jpg", &photo(3, 100_000));
-    house.until_settled(1).await;
-    house
-        .until(|house| house.uploader.status().failing.len() == 2)
+    fixture.add_photo("good.jpg", &photo(3, 100_000));
+    fixture.until_backed_up(1).await;
+    fixture
+        .until(|fixture| fixture.uploader.status().failing.len() == 2)
         .await;
-    let FileState::Failed { why, .. } = house.state("large.jpg") else {
+    let FileState::Failed { why, .. } = fixture.state("large.jpg") else {
         panic!("it failed")
     };
     assert!(why.contains("fingerprint"), "{why}");
-    assert_eq!(house.server.state().images.len(), 1);
-    house.end().await;
+    assert_eq!(fixture.server.state().images.len(), 1);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn an_image_that_the_server_can_never_take_fails_without_being_sent() {
-    let house = Fixture::paused().await;
-    house.server.state().limits.image_bytes_max = 50_000;
-    house.stop_client().await;
-    let mut house = house;
-    house.start_client();
-    house.keep("large.jpg", &photo(1, 50_001));
-    house.keep("small.jpg", &photo(2, 50_000));
-    house.until_settled(1).await;
-    house
-        .until(|house| house.journal.tally().failed.files == 1)
+async fn an_image_too_large_for_the_server_fails_without_being_sent() {
+    let fixture = Fixture::idle().await;
+    fixture.server.state().limits.image_bytes_max = 50_000;
+    fixture.stop_client().await;
+    let mut fixture = fixture;
+    fixture.start_client();
+    fixture.add_photo("large.jpg", &photo(1, 50_001));
+    fixture.add_photo("small.jpg", &photo(2, 50_000));
+    fixture.until_backed_up(1).await;
+    fixture
+        .until(|fixture| fixture.journal.tally().failed.files == 1)
         .await;
-    assert_eq!(house.server.state().count("PUT"), 1);
-    house.end().await;
+    assert_eq!(fixture.server.state().count("PUT"), 1);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn one_image_that_the_server_chokes_on_does_not_hold_up_the_others() {
-    let house = Fixture::paused().await;
+async fn one_image_that_makes_the_server_fail_does_not_block_the_others() {
+    let fixture = Fixture::idle().await;
     let bad = photo(1, 100_000);
     let line: &'static str = Fingerprint::of(&bad).to_string().leak();
     for _ in 0..4 {
-        house
+        fixture
             .server
             .fail(line, Fault::Problem(ErrorCode::Internal, None));
     }
-    house.keep("bad.jpg", &bad);
+    fixture.add_photo("bad.jpg", &bad);
     for number in 10..30 {
-        house.keep(&format!("{number}.jpg"), &photo(number, 30_000));
+        fixture.add_photo(&format!("{number}.jpg"), &photo(number, 30_000));
     }
-    house.until_settled(20).await;
-    assert_eq!(house.uploader.status().connection, Connection::Online);
-    house.until_settled(21).await;
-    house.end().await;
+    fixture.until_backed_up(20).await;
+    assert_eq!(fixture.uploader.status().connection, Connection::Online);
+    fixture.until_backed_up(21).await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn garbage_in_answers_loses_nothing() {
-    let house = Fixture::paused().await;
-    house
+async fn garbage_responses_lose_nothing() {
+    let fixture = Fixture::idle().await;
+    fixture
         .server
         .fail("/check", Fault::Garbage("<html>hotel</html>"));
-    house
+    fixture
         .server
         .fail("PUT", Fault::Garbage("{\"state\":\"stored\"}"));
-    house.keep("photo.jpg", &photo(1, 100_000));
-    house.until_settled(1).await;
-    assert_eq!(house.server.state().images.len(), 1);
-    house.end().await;
+    fixture.add_photo("photo.jpg", &photo(1, 100_000));
+    fixture.until_backed_up(1).await;
+    assert_eq!(fixture.server.state().images.len(), 1);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_file_that_is_gone_is_skipped_and_another_of_the_same_content_stands_in() {
-    let house = Fixture::paused().await;
+async fn a_deleted_file_is_skipped_and_another_with_its_content_is_sent() {
+    let fixture = Fixture::idle().await;
     let content = photo(1, 100_000);
-    house.keep("a.jpg", &content);
-    house.keep("b.jpg", &content);
-    house.keep("gone.jpg", &photo(2, 100_000));
-    std::fs::remove_file(house.spool.root().join("b.jpg")).unwrap();
-    std::fs::remove_file(house.spool.root().join("gone.jpg")).unwrap();
-    house.until_settled(1).await;
-    assert!(matches!(house.state("a.jpg"), FileState::BackedUp { .. }));
-    assert_eq!(house.journal.tally().failed.files, 0);
-    house.end().await;
+    fixture.add_photo("a.jpg", &content);
+    fixture.add_photo("b.jpg", &content);
+    fixture.add_photo("gone.jpg", &photo(2, 100_000));
+    std::fs::remove_file(fixture.spool.root().join("b.jpg")).unwrap();
+    std::fs::remove_file(fixture.spool.root().join("gone.jpg")).unwrap();
+    fixture.until_backed_up(1).await;
+    assert!(matches!(fixture.state("a.jpg"), FileState::BackedUp { .. }));
+    assert_eq!(fixture.journal.tally().failed.files, 0);
+    fixture.stop().await;
 }

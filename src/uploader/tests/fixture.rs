@@ -42,37 +42,37 @@ impl Fixture {
     pub(super) async fn new() -> Self {
         let server = FakeServer::start().await;
         let login = server.login();
-        Self::furnish(server, login)
+        Self::build(server, login)
     }
 
     /// All of it, paused, before a server that takes parcels of up to 4 MiB.
-    pub(super) async fn with_parcels() -> Self {
+    pub(super) async fn with_batches() -> Self {
         let server = FakeServer::start().await;
         server.state().limits.batch_bytes_max = 4 << 20;
         let login = server.login();
-        Self::furnish(server, login).at_rest().await
+        Self::build(server, login).until_idle().await
     }
 
     /// All of it, with the server answering, but nothing in the queue is looked at before `go`.
-    pub(super) async fn paused() -> Self {
-        Self::new().await.at_rest().await
+    pub(super) async fn idle() -> Self {
+        Self::new().await.until_idle().await
     }
 
     /// An empty queue was looked at, and the line rests until it is woken.
-    async fn at_rest(self) -> Self {
+    async fn until_idle(self) -> Self {
         self.server.until(|state| state.count("/session") > 0).await;
-        self.until(|house| {
-            house.uploader.status().connection == crate::uploader::Connection::Online
+        self.until(|fixture| {
+            fixture.uploader.status().connection == crate::uploader::Connection::Online
         })
         .await;
         self
     }
 
     pub(super) fn with_login(server: FakeServer, login: Login) -> Self {
-        Self::furnish(server, login)
+        Self::build(server, login)
     }
 
-    fn furnish(server: FakeServer, login: Login) -> Self {
+    fn build(server: FakeServer, login: Login) -> Self {
         let folder = TempDir::new().unwrap();
         let spool = Spool::open(&folder.path().join("spool")).unwrap();
         let journal = Arc::new(Journal::open(&folder.path().join("journal.redb")).unwrap());
@@ -97,14 +97,14 @@ impl Fixture {
         (self.library, self.uploader) = client(&self.spool, &self.journal, &self.login);
     }
 
-    pub(super) async fn end(self) {
+    pub(super) async fn stop(self) {
         self.stop_client().await;
     }
 
     /// A file that intake has seen: written, fingerprinted, promised. Wakes nobody.
-    pub(super) fn keep(&self, name: &str, content: &[u8]) -> FileId {
+    pub(super) fn add_photo(&self, name: &str, content: &[u8]) -> FileId {
         self.write(name, content);
-        self.promise(name, content)
+        self.enqueue(name, content)
     }
 
     /// In place: never shorter in between, so that only its times tell of the change.
@@ -120,7 +120,7 @@ impl Fixture {
         file.set_len(content.len() as u64).unwrap();
     }
 
-    pub(super) fn promise(&self, name: &str, content: &[u8]) -> FileId {
+    pub(super) fn enqueue(&self, name: &str, content: &[u8]) -> FileId {
         let path = LibraryPath::new(name).unwrap();
         let (id, stamp) = Spool::identify(&self.spool.open_read(&path).unwrap()).unwrap();
         let state = FileState::Pending {
@@ -132,7 +132,7 @@ impl Fixture {
         id
     }
 
-    pub(super) fn go(&self) {
+    pub(super) fn wake(&self) {
         self.uploader.wake();
     }
 
@@ -146,12 +146,12 @@ impl Fixture {
     }
 
     /// Waits until so many files are backed up.
-    pub(super) async fn until_settled(&self, files: u64) {
-        self.go();
-        let mut news = self.uploader.watch();
+    pub(super) async fn until_backed_up(&self, files: u64) {
+        self.wake();
+        let mut changes = self.uploader.watch();
         let settled = async {
             while self.journal.tally().backed_up.files < files {
-                news.changed().await.unwrap();
+                changes.changed().await.unwrap();
             }
         };
         let ended = tokio::time::timeout(LIMIT, settled).await;
@@ -164,14 +164,14 @@ impl Fixture {
     }
 
     /// Waits until it is like this, looking after each request and each change.
-    pub(super) async fn until(&self, like_this: impl Fn(&Self) -> bool) {
-        let mut news = self.uploader.watch();
+    pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
+        let mut changes = self.uploader.watch();
         let waiting = async {
-            while !like_this(self) {
+            while !condition(self) {
                 // Progress rings no bell; a test may look now and then.
                 let look = tokio::time::sleep(Duration::from_millis(5));
                 tokio::select! {
-                    changed = news.changed() => changed.unwrap_or(()),
+                    changed = changes.changed() => changed.unwrap_or(()),
                     () = look => {}
                 }
             }

@@ -11,8 +11,8 @@ use crate::remote::fake::Fault;
 const ASKED: &str = "GET /v1/uploads/";
 
 /// The lengths of the shards that were sent, in their order.
-fn shards(house: &Fixture) -> Vec<usize> {
-    let state = house.server.state();
+fn shards(fixture: &Fixture) -> Vec<usize> {
+    let state = fixture.server.state();
     state
         .requests
         .iter()
@@ -22,71 +22,74 @@ fn shards(house: &Fixture) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn of_a_shard_that_broke_only_what_did_not_arrive_is_sent_again() {
-    let house = Fixture::paused().await;
-    house.server.fail("PUT", Fault::CutInside(60_000));
-    house.keep("photo.jpg", &photo(1, 200_000));
-    house.until_settled(1).await;
-    assert_eq!(shards(&house), [200_000, 140_000]);
-    assert_eq!(house.server.state().count(ASKED), 1);
-    house.end().await;
+async fn only_the_missing_bytes_of_an_interrupted_shard_are_sent_again() {
+    let fixture = Fixture::idle().await;
+    fixture.server.fail("PUT", Fault::CutInside(60_000));
+    fixture.add_photo("photo.jpg", &photo(1, 200_000));
+    fixture.until_backed_up(1).await;
+    assert_eq!(shards(&fixture), [200_000, 140_000]);
+    assert_eq!(fixture.server.state().count(ASKED), 1);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_receipt_that_was_lost_on_its_way_costs_no_byte() {
-    let house = Fixture::paused().await;
-    house.server.fail("PUT", Fault::CutAfter);
-    house.keep("photo.jpg", &photo(1, 200_000));
-    house.until_settled(1).await;
-    assert_eq!(shards(&house), [200_000]);
-    house.end().await;
+async fn a_lost_receipt_costs_no_byte() {
+    let fixture = Fixture::idle().await;
+    fixture.server.fail("PUT", Fault::CutAfter);
+    fixture.add_photo("photo.jpg", &photo(1, 200_000));
+    fixture.until_backed_up(1).await;
+    assert_eq!(shards(&fixture), [200_000]);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn an_upload_that_nothing_happens_to_asks_nothing() {
-    let house = Fixture::paused().await;
-    house.keep("film.jpg", &photo(1, 40 << 20));
-    house.until_settled(1).await;
-    assert_eq!(house.server.state().count(ASKED), 0);
-    house.end().await;
+async fn an_undisturbed_upload_never_asks_for_its_state() {
+    let fixture = Fixture::idle().await;
+    fixture.add_photo("large.jpg", &photo(1, 40 << 20));
+    fixture.until_backed_up(1).await;
+    assert_eq!(fixture.server.state().count(ASKED), 0);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn shards_that_break_together_are_one_failure() {
-    let house = Fixture::paused().await;
-    house.server.state().shard_takes = Duration::from_millis(20);
+async fn shards_interrupted_together_are_one_failure() {
+    let fixture = Fixture::idle().await;
+    fixture.server.state().shard_duration = Duration::from_millis(20);
     for _ in 0..4 {
-        house.server.fail("PUT", Fault::CutInside(100_000));
+        fixture.server.fail("PUT", Fault::CutInside(100_000));
     }
-    house.keep("film.jpg", &photo(1, 40 << 20));
-    house.until_settled(1).await;
-    let checks = house.server.state().count("/check");
+    fixture.add_photo("large.jpg", &photo(1, 40 << 20));
+    fixture.until_backed_up(1).await;
+    let checks = fixture.server.state().count("/check");
     assert_eq!(checks, 1, "the delivery went on");
-    let sent = shards(&house);
+    let sent = shards(&fixture);
     let never_seen: usize = sent[..4].iter().map(|bytes| bytes - 100_000).sum();
     assert_eq!(
         sent.iter().sum::<usize>() - never_seen,
         40 << 20,
         "and nothing came twice"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn a_network_that_spoils_whole_images_makes_nobody_give_up_a_sound_file() {
-    let house = Fixture::paused().await;
+async fn a_network_that_damages_images_does_not_fail_an_intact_file() {
+    let fixture = Fixture::idle().await;
     for _ in 0..3 {
-        house
+        fixture
             .server
             .fail("PUT", Fault::Problem(ErrorCode::FingerprintMismatch, None));
     }
     let sound = photo(1, 100_000);
-    house.keep("photo.jpg", &sound);
-    house.until_settled(1).await;
+    fixture.add_photo("photo.jpg", &sound);
+    fixture.until_backed_up(1).await;
     assert!(matches!(
-        house.state("photo.jpg"),
+        fixture.state("photo.jpg"),
         FileState::BackedUp { .. }
     ));
-    assert_eq!(house.server.state().images[&Fingerprint::of(&sound)], sound);
-    house.end().await;
+    assert_eq!(
+        fixture.server.state().images[&Fingerprint::of(&sound)],
+        sound
+    );
+    fixture.stop().await;
 }

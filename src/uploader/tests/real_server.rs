@@ -30,16 +30,16 @@ async fn login(server: &Server, user: &str) -> Login {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn photos_and_films_walk_to_the_real_server_and_their_names_follow() {
+async fn small_and_large_photos_reach_the_real_server_with_their_names() {
     let data = TempDir::new().unwrap();
     let server = real_server(&data).await;
     let anna = login(&server, "anna").await;
-    let house = Fixture::with_login(FakeServer::start().await, anna.clone());
+    let fixture = Fixture::with_login(FakeServer::start().await, anna.clone());
     for number in 0..40 {
-        house.keep(&format!("{number}.jpg"), &photo(number, 120_000));
+        fixture.add_photo(&format!("{number}.jpg"), &photo(number, 120_000));
     }
-    house.keep("film.jpg", &photo(99, 20 << 20));
-    house.until_settled(41).await;
+    fixture.add_photo("large.jpg", &photo(99, 20 << 20));
+    fixture.until_backed_up(41).await;
     let remote = Remote::new(&anna).unwrap();
     assert_eq!(remote.status().await.unwrap().images, 41);
     let names = tokio::time::timeout(Duration::from_secs(20), async {
@@ -56,7 +56,7 @@ async fn photos_and_films_walk_to_the_real_server_and_their_names_follow() {
         names
     });
     assert_eq!(names.await.unwrap(), 41);
-    house.end().await;
+    fixture.stop().await;
     server.stop().await.unwrap();
 }
 
@@ -68,33 +68,33 @@ async fn a_second_user_with_the_same_photos_sends_no_photo() {
     let first = Fixture::with_login(FakeServer::start().await, anna);
     let second = Fixture::with_login(FakeServer::start().await, ben);
     for number in 0..5 {
-        first.keep(&format!("{number}.jpg"), &photo(number, 200_000));
+        first.add_photo(&format!("{number}.jpg"), &photo(number, 200_000));
     }
-    first.until_settled(5).await;
+    first.until_backed_up(5).await;
     for number in 0..5 {
-        second.keep(&format!("mine {number}.jpg"), &photo(number, 200_000));
+        second.add_photo(&format!("mine {number}.jpg"), &photo(number, 200_000));
     }
-    second.until_settled(5).await;
+    second.until_backed_up(5).await;
     let status = second.uploader.status();
     assert_eq!(
         (status.sent_bytes, status.saved_by_instant_upload_bytes),
         (0, 5 * 200_000)
     );
-    first.end().await;
-    second.end().await;
+    first.stop().await;
+    second.stop().await;
     server.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn one_image_by_hand_is_sent_once() {
+async fn a_oneshot_upload_is_sent_once() {
     let data = TempDir::new().unwrap();
     let server = real_server(&data).await;
-    let house = Fixture::with_login(FakeServer::start().await, login(&server, "other").await);
+    let fixture = Fixture::with_login(FakeServer::start().await, login(&server, "other").await);
     let transport = Transport::new(Remote::new(&login(&server, "anna").await).unwrap());
     let content = photo(1, 11 << 20);
-    house.write("photo.jpg", &content);
+    fixture.write("photo.jpg", &content);
     let open = || {
-        let file = house
+        let file = fixture
             .spool
             .open_read(&LibraryPath::new("photo.jpg").unwrap())
             .unwrap();
@@ -112,6 +112,6 @@ async fn one_image_by_hand_is_sent_once() {
         .unwrap();
     assert!(matches!(second, BackupOutcome::AlreadyStored(_)));
     assert_eq!(transport.sent_bytes(), 11 << 20);
-    house.end().await;
+    fixture.stop().await;
     server.stop().await.unwrap();
 }

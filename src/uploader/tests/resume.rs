@@ -31,81 +31,81 @@ fn arrived(content: &[u8]) -> Partial {
 }
 
 #[tokio::test]
-async fn the_servers_list_alone_is_enough_to_go_on() {
-    let house = Fixture::paused().await;
+async fn the_interruption_list_alone_is_enough_to_resume() {
+    let fixture = Fixture::idle().await;
     let content = photo(1, SIZE);
-    house
+    fixture
         .server
         .state()
         .uploads
         .insert(Fingerprint::of(&content), arrived(&content));
-    house.keep("film.jpg", &content);
-    house.until_settled(1).await;
-    assert_eq!(house.server.state().shard_bytes(), SIZE / 2);
-    house.end().await;
+    fixture.add_photo("large.jpg", &content);
+    fixture.until_backed_up(1).await;
+    assert_eq!(fixture.server.state().shard_bytes(), SIZE / 2);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn our_own_list_alone_is_enough_to_go_on() {
-    let house = Fixture::paused().await;
+async fn the_shard_list_alone_is_enough_to_resume() {
+    let fixture = Fixture::idle().await;
     let content = photo(1, SIZE);
-    house
+    fixture
         .server
         .state()
         .uploads
         .insert(Fingerprint::of(&content), arrived(&content));
-    house.server.state().tells_of_uploads = false;
-    house
+    fixture.server.state().reports_interrupted = false;
+    fixture
         .journal
         .replace_shards(Fingerprint::of(&content), &half())
         .unwrap();
-    house.keep("film.jpg", &content);
-    house.until_settled(1).await;
-    assert_eq!(house.server.state().shard_bytes(), SIZE / 2);
-    house.end().await;
+    fixture.add_photo("large.jpg", &content);
+    fixture.until_backed_up(1).await;
+    assert_eq!(fixture.server.state().shard_bytes(), SIZE / 2);
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn where_the_lists_differ_the_servers_word_wins() {
-    let house = Fixture::paused().await;
+async fn the_servers_list_wins_where_the_lists_differ() {
+    let fixture = Fixture::idle().await;
     let content = photo(1, SIZE);
     // We believe that everything arrived; the server had to start over.
-    house
+    fixture
         .journal
         .replace_shards(Fingerprint::of(&content), &RangeSet::whole(SIZE as u64))
         .unwrap();
-    house.keep("film.jpg", &content);
-    house.until_settled(1).await;
-    assert_eq!(house.server.state().shard_bytes(), SIZE);
+    fixture.add_photo("large.jpg", &content);
+    fixture.until_backed_up(1).await;
+    assert_eq!(fixture.server.state().shard_bytes(), SIZE);
     assert_eq!(
-        house.server.state().images[&Fingerprint::of(&content)],
+        fixture.server.state().images[&Fingerprint::of(&content)],
         content
     );
     assert!(
-        house
+        fixture
             .journal
             .shards(Fingerprint::of(&content))
             .unwrap()
             .is_empty(),
         "a receipt ends the shard list"
     );
-    house.end().await;
+    fixture.stop().await;
 }
 
 #[tokio::test]
-async fn what_is_noted_here_is_never_more_than_the_server_acknowledged() {
-    let house = Fixture::paused().await;
-    house.server.state().shard_takes = std::time::Duration::from_millis(100);
+async fn the_shard_list_never_exceeds_what_the_server_acknowledged() {
+    let fixture = Fixture::idle().await;
+    fixture.server.state().shard_duration = std::time::Duration::from_millis(100);
     let content = photo(1, 40 << 20);
     let image = Fingerprint::of(&content);
-    house.keep("film.jpg", &content);
-    house.go();
-    house
-        .until(|house| !house.journal.shards(image).unwrap().is_empty())
+    fixture.add_photo("large.jpg", &content);
+    fixture.wake();
+    fixture
+        .until(|fixture| !fixture.journal.shards(image).unwrap().is_empty())
         .await;
-    house.uploader.stop().await;
-    let noted = house.journal.shards(image).unwrap();
-    let held = house.server.state().uploads[&image].received.clone();
+    fixture.uploader.stop().await;
+    let noted = fixture.journal.shards(image).unwrap();
+    let held = fixture.server.state().uploads[&image].received.clone();
     assert!(noted.without(&held).is_empty(), "{noted:?} of {held:?}");
-    house.end().await;
+    fixture.stop().await;
 }
