@@ -1,4 +1,4 @@
-//! Questions and answers, against a server that can fail in every way.
+//! Requests and responses, against a server that can fail in every way.
 
 mod tls;
 
@@ -10,7 +10,7 @@ use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, RangeSet};
 use super::fake::{FakeServer, Fault, receipt};
 use super::{Remote, RemoteError};
 
-async fn fixture() -> (FakeServer, Remote) {
+async fn connected() -> (FakeServer, Remote) {
     let server = FakeServer::start().await;
     let remote = Remote::new(&server.login()).unwrap();
     (server, remote)
@@ -26,7 +26,7 @@ fn image(content: &[u8]) -> CheckImage {
 
 #[tokio::test]
 async fn a_session_is_requested_once_until_it_is_renewed() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     let (first, second) = tokio::join!(remote.session(), remote.session());
     assert_eq!(first.unwrap(), second.unwrap());
     assert_eq!(server.state().count("/session"), 1);
@@ -36,10 +36,10 @@ async fn a_session_is_requested_once_until_it_is_renewed() {
 
 #[tokio::test]
 async fn a_shard_arrives_with_its_digest_and_the_response_is_the_servers_list() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     let content = vec![9_u8; 300_000];
     let fingerprint = Fingerprint::of(&content);
-    assert_eq!(remote.upload(fingerprint).await.unwrap(), None);
+    assert_eq!(remote.upload_state(fingerprint).await.unwrap(), None);
     let part = bytes::Bytes::copy_from_slice(&content[..100_000]);
     let state = remote
         .put_shard(
@@ -61,7 +61,7 @@ async fn a_shard_arrives_with_its_digest_and_the_response_is_the_servers_list() 
             received
         }
     );
-    assert_eq!(remote.upload(fingerprint).await.unwrap(), Some(state));
+    assert_eq!(remote.upload_state(fingerprint).await.unwrap(), Some(state));
     let rest = bytes::Bytes::copy_from_slice(&content[100_000..]);
     let state = remote
         .put_shard(
@@ -84,14 +84,14 @@ async fn a_shard_arrives_with_its_digest_and_the_response_is_the_servers_list() 
 
 #[tokio::test]
 async fn a_byte_range_of_an_image_is_exactly_that_range() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     let content: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
     let (fingerprint, size) = (Fingerprint::of(&content), content.len() as u64);
     let range = heirloom_protocol::ByteRange::new(1000, 70_000).unwrap();
-    let heard = std::sync::atomic::AtomicUsize::new(0);
+    let reported = std::sync::atomic::AtomicUsize::new(0);
     let part = |range| {
         let count = || {
-            heard.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            reported.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         };
         let remote = &remote;
         async move { remote.image_range(fingerprint, size, range, &count).await }
@@ -103,8 +103,8 @@ async fn a_byte_range_of_an_image_is_exactly_that_range() {
     server.state().images.insert(fingerprint, content.clone());
     assert_eq!(part(range).await.unwrap(), content[1000..70_000]);
     assert!(
-        heard.load(std::sync::atomic::Ordering::Relaxed) > 0,
-        "whoever waits hears that something comes"
+        reported.load(std::sync::atomic::Ordering::Relaxed) > 0,
+        "the callback reports arriving data"
     );
     for nonsense in ["", "<html>Welcome to the hotel</html>"] {
         server.fail("/images/", Fault::Garbage(nonsense));
@@ -122,7 +122,7 @@ async fn a_byte_range_of_an_image_is_exactly_that_range() {
 
 #[tokio::test]
 async fn a_wrong_token_is_login_needed_whatever_the_body() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     server.fail(
         "/session",
         Fault::Status(401, "<html>who are you?</html>", None),
@@ -140,7 +140,7 @@ async fn a_wrong_token_is_login_needed_whatever_the_body() {
 
 #[tokio::test]
 async fn a_proxys_error_page_means_temporarily_unavailable() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     for (status, code) in [
         (502, ErrorCode::Unavailable),
         (503, ErrorCode::Unavailable),
@@ -162,7 +162,7 @@ async fn a_proxys_error_page_means_temporarily_unavailable() {
 
 #[tokio::test]
 async fn a_captive_portal_is_neither_accepted_nor_followed() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     let trap = FakeServer::start().await;
     let target = format!("http://{}/v1/session", trap.address);
     for fault in [
@@ -177,12 +177,15 @@ async fn a_captive_portal_is_neither_accepted_nor_followed() {
         assert!(matches!(error, RemoteError::Malformed { .. }), "{error:?}");
         assert!(error.is_transient() && error.is_offline());
     }
-    assert!(trap.state().requests.is_empty(), "the token went elsewhere");
+    assert!(
+        trap.state().requests.is_empty(),
+        "the token was sent elsewhere"
+    );
 }
 
 #[tokio::test]
 async fn a_response_about_another_image_is_refused() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     let asked = [image(b"one"), image(b"two")];
     for answer in [
         vec![asked[0].clone()],
@@ -224,7 +227,7 @@ async fn a_response_about_another_image_is_refused() {
 
 #[tokio::test]
 async fn an_endless_response_is_cut_off() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     let session = serde_json::to_string(&server.state().session()).unwrap();
     server.fail(
         "/session",
@@ -238,7 +241,7 @@ async fn an_endless_response_is_cut_off() {
 
 #[tokio::test]
 async fn an_interrupted_request_is_repeated_once_but_a_shard_is_not() {
-    let (server, remote) = fixture().await;
+    let (server, remote) = connected().await;
     server.fail("/check", Fault::CutAfter);
     assert_eq!(remote.check(&[image(b"one")]).await.unwrap().len(), 1);
     server.fail("PUT", Fault::Cut);
@@ -247,13 +250,13 @@ async fn an_interrupted_request_is_repeated_once_but_a_shard_is_not() {
     let put = remote
         .put_shard(fingerprint, 2 << 20, 0, fingerprint.into(), content.into())
         .await;
-    assert!(put.unwrap_err().broke_under_way());
+    assert!(put.unwrap_err().is_interruption());
     assert_eq!(server.state().count("PUT"), 1);
 }
 
 #[tokio::test]
 async fn an_unreachable_server_is_offline_and_the_error_names_it() {
-    let (mut server, remote) = fixture().await;
+    let (mut server, remote) = connected().await;
     server.stop().await;
     let error = remote.session().await.unwrap_err();
     assert!(
@@ -271,10 +274,10 @@ async fn an_unreachable_server_is_offline_and_the_error_names_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stalled_request_ends_after_its_timeout() {
-    let (body, flow) = super::request_body::RequestBody::new(vec![0; 1 << 20].into());
-    let (stall, answer) = (Duration::from_secs(30), Duration::from_secs(90));
+    let (body, progress) = super::request_body::RequestBody::new(vec![0; 1 << 20].into());
+    let (stall, response) = (Duration::from_secs(30), Duration::from_secs(90));
     let began = tokio::time::Instant::now();
-    assert_eq!(flow.stalled(stall, answer).await, stall);
+    assert_eq!(progress.stalled(stall, response).await, stall);
     assert!(
         began.elapsed() < stall + Duration::from_secs(1),
         "not one byte was taken"
@@ -289,7 +292,7 @@ async fn a_stalled_request_ends_after_its_timeout() {
     tokio::select! {
         biased;
         () = async { taking.await; std::future::pending().await } => {}
-        limit = flow.stalled(stall, answer) => assert_eq!(limit, answer, "slow is not stalled"),
+        limit = progress.stalled(stall, response) => assert_eq!(limit, response, "slow is not stalled"),
     }
     assert!(
         began.elapsed() >= Duration::from_secs(15 * 29 + 90),

@@ -1,8 +1,9 @@
-//! The uploader against a server that can fail: what a file's owner may rely on.
+//! The uploader against a server that can fail: what the owner of a file may rely on.
 
 mod interrupted_shards;
 mod failures;
 mod fixture;
+mod in_memory;
 mod batches;
 mod resume;
 mod real_server;
@@ -11,8 +12,7 @@ use std::time::Duration;
 
 use heirloom_protocol::Fingerprint;
 
-use super::Connection;
-use super::budget::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
+use super::{Connection, IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
 use crate::journal::FileState;
 use fixture::{Fixture, photo};
 
@@ -182,7 +182,7 @@ async fn a_file_that_changes_unnoticed_is_not_stored_as_a_mixture_either() {
     );
     assert!(
         matches!(fixture.state("large.jpg"), FileState::Pending { .. }),
-        "it is for intake to promise anew"
+        "intake queues it again"
     );
     fixture.stop().await;
 }
@@ -246,7 +246,10 @@ async fn new_photos_do_not_wait_for_large_files() {
         .server
         .until(|state| state.images.values().any(|image| image.len() == 30_000))
         .await;
-    assert!(fixture.server.state().images.len() < 4, "before the films");
+    assert!(
+        fixture.server.state().images.len() < 4,
+        "before the large files"
+    );
     fixture.stop().await;
 }
 

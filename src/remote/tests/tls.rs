@@ -1,4 +1,4 @@
-//! Whom we trust, and what is agreed on with them.
+//! TLS: which servers are trusted, and which HTTP version is used.
 
 use std::fs;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use super::super::fake::FakeServer;
 use super::super::{Remote, RemoteError};
 use crate::config::Login;
 
-/// A server with a certificate of its own making for this name, and the file that says to trust it.
-struct Shielded {
+/// A server with a self-signed certificate, and the CA file that trusts it.
+struct TlsServer {
     server: FakeServer,
     folder: TempDir,
 }
 
-impl Shielded {
+impl TlsServer {
     async fn named(name: &str, protocols: &[&str]) -> Self {
         let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
         let folder = TempDir::new().unwrap();
@@ -56,7 +56,7 @@ impl Shielded {
 
 #[tokio::test]
 async fn http2_is_used_where_offered_over_one_connection() {
-    let fixture = Shielded::named("localhost", &["h2", "http/1.1"]).await;
+    let fixture = TlsServer::named("localhost", &["h2", "http/1.1"]).await;
     let remote = Remote::new(&fixture.login()).unwrap();
     remote.session().await.unwrap();
     let content = Bytes::from(vec![5_u8; 6 << 20]);
@@ -72,7 +72,7 @@ async fn http2_is_used_where_offered_over_one_connection() {
 
 #[tokio::test]
 async fn http1_is_used_otherwise() {
-    let fixture = Shielded::named("localhost", &["http/1.1"]).await;
+    let fixture = TlsServer::named("localhost", &["http/1.1"]).await;
     Remote::new(&fixture.login())
         .unwrap()
         .session()
@@ -83,35 +83,34 @@ async fn http1_is_used_otherwise() {
 
 #[tokio::test]
 async fn a_server_without_a_trusted_certificate_gets_no_token() {
-    let other = Shielded::named("localhost", &["h2"]).await;
-    let named_otherwise = Shielded::named("photos.example", &["h2"]).await;
-    let unknown = Shielded::named("localhost", &["h2"]).await;
+    let other = TlsServer::named("localhost", &["h2"]).await;
+    let other_name = TlsServer::named("photos.example", &["h2"]).await;
+    let unknown = TlsServer::named("localhost", &["h2"]).await;
     let wrong_authority = Login {
         ca_file: other.login().ca_file,
         ..unknown.login()
     };
-    for login in [wrong_authority, named_otherwise.login()] {
+    for login in [wrong_authority, other_name.login()] {
         let error = Remote::new(&login).unwrap().session().await.unwrap_err();
         assert!(matches!(error, RemoteError::Untrusted { .. }), "{error:?}");
         assert!(error.is_transient() && error.is_offline());
         assert!(error.chain().contains("certificate"), "{}", error.chain());
     }
     assert!(
-        unknown.server.state().requests.is_empty()
-            && named_otherwise.server.state().requests.is_empty()
+        unknown.server.state().requests.is_empty() && other_name.server.state().requests.is_empty()
     );
 }
 
 #[tokio::test]
 async fn https_never_falls_back_to_plain_http() {
     let plain = FakeServer::start().await;
-    let shielded = Shielded::named("localhost", &["h2"]).await;
+    let tls_server = TlsServer::named("localhost", &["h2"]).await;
     let server = format!("https://localhost:{}", plain.address.port())
         .parse()
         .unwrap();
     let error = Remote::new(&Login {
         server,
-        ..shielded.login()
+        ..tls_server.login()
     })
     .unwrap()
     .session()

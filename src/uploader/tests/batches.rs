@@ -1,12 +1,11 @@
-//! Small photos that go together: what a broken way, a damaged byte or a changed file costs, and
-//! whom.
+//! Batches of small photos: what an interrupted request, a damaged byte or a changed file costs.
 
 use heirloom_protocol::{ErrorCode, Fingerprint};
 
 use super::fixture::{Fixture, photo};
 use crate::remote::fake::Fault;
 
-/// Photos in these tests.
+/// Photos in each test.
 const PHOTOS: u64 = 100;
 
 fn add_all(fixture: &Fixture) {
@@ -28,11 +27,11 @@ async fn a_hundred_small_photos_are_a_few_requests() {
     let fixture = Fixture::with_batches().await;
     add_all(&fixture);
     all_are_stored(&fixture).await;
-    let parcels = fixture.server.state().count("/parcels");
+    let batches = fixture.server.state().count("/parcels");
     let alone = fixture.server.state().count("PUT");
     assert!(
-        parcels <= 8 && alone <= 4,
-        "{parcels} parcels, {alone} alone"
+        batches <= 8 && alone <= 4,
+        "{batches} batches, {alone} alone"
     );
     assert_eq!(
         fixture.uploader.status().sent_bytes,
@@ -52,7 +51,7 @@ async fn only_a_photo_damaged_in_transit_is_sent_again_and_alone() {
     all_are_stored(&fixture).await;
     assert!(
         fixture.server.state().damaged_in_transit.is_empty(),
-        "both were in a parcel"
+        "both were in a batch"
     );
     assert!((2..=4).contains(&fixture.server.state().count("PUT")));
     fixture.stop().await;
@@ -86,7 +85,7 @@ async fn photos_of_a_batch_that_failed_on_the_server_are_retried_alone() {
     all_are_stored(&fixture).await;
     assert!(
         fixture.server.state().count("/parcels") <= 8,
-        "no photo was packed twice"
+        "no photo was in two batches"
     );
     fixture.stop().await;
 }
@@ -121,7 +120,7 @@ async fn a_photo_that_changed_before_its_batch_was_read_is_not_sent() {
             .state()
             .images
             .contains_key(&Fingerprint::of(&photo(7, 30_000))),
-        "it stood nowhere any more"
+        "no file has this content any more"
     );
     fixture.enqueue("7.jpg", &after);
     fixture.until_backed_up(PHOTOS).await;

@@ -1,4 +1,4 @@
-//! What goes wrong, and what it may cost: time, never a photo.
+//! Failures of network, server and disk: they cost time, never a photo.
 
 use std::time::{Duration, Instant};
 
@@ -71,7 +71,7 @@ async fn a_server_crash_costs_only_the_shards_in_flight() {
     assert_eq!(
         resent,
         large.len() as u64 - arrived,
-        "goes on from the server's list"
+        "resumes from the server's list"
     );
     fixture.stop().await;
 }
@@ -96,7 +96,7 @@ async fn without_a_login_everything_stays_pending_and_is_reported() {
     }
     assert!(
         fixture.server.state().requests.len() <= asked + 1,
-        "it is not asked again and again"
+        "the server is not asked again and again"
     );
     fixture.stop().await;
 }
@@ -173,7 +173,7 @@ async fn bytes_damaged_in_transit_are_sent_again() {
 async fn a_file_that_lost_its_fingerprint_fails_with_a_reason_and_blocks_no_other() {
     let fixture = Fixture::idle().await;
     for (name, size) in [("small.jpg", 100_000), ("large.jpg", 9 << 20)] {
-        // Promised as something else than it is: a disk that forgot a bit.
+        // Queued with another fingerprint than its own: a disk that lost a bit.
         fixture.write(name, &photo(1, size));
         fixture.enqueue(name, &photo(2, size));
     }
@@ -185,7 +185,7 @@ async fn a_file_that_lost_its_fingerprint_fails_with_a_reason_and_blocks_no_othe
     let FileState::Failed { why, .. } = fixture.state("large.jpg") else {
         panic!("it failed")
     };
-    assert!(why.contains("fingerprint"), "{why}");
+    assert!(why.contains("changed on disk"), "{why}");
     assert_eq!(fixture.server.state().images.len(), 1);
     fixture.stop().await;
 }

@@ -1,4 +1,4 @@
-//! The rooms around the uploader, furnished for a test.
+//! A running uploader with its spool, journal and library, and a fake server.
 
 use std::fs;
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use crate::remote::fake::FakeServer;
 use crate::spool::Spool;
 use crate::uploader::Uploader;
 
-/// For anything that is waited for.
+/// Longest wait for anything in a test.
 const LIMIT: Duration = Duration::from_secs(30);
 
 pub(super) struct Fixture {
@@ -29,7 +29,7 @@ pub(super) struct Fixture {
     _folder: TempDir,
 }
 
-/// Content that no other number has, and that is not all alike inside.
+/// Random content, different for each number.
 pub(super) fn photo(number: u64, size: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(number);
     let mut content = vec![0; size];
@@ -38,14 +38,14 @@ pub(super) fn photo(number: u64, size: usize) -> Vec<u8> {
 }
 
 impl Fixture {
-    /// All of it, running.
+    /// A running uploader.
     pub(super) async fn new() -> Self {
         let server = FakeServer::start().await;
         let login = server.login();
         Self::build(server, login)
     }
 
-    /// All of it, paused, before a server that takes parcels of up to 4 MiB.
+    /// An idle uploader, with a server that accepts batches of up to 4 MiB.
     pub(super) async fn with_batches() -> Self {
         let server = FakeServer::start().await;
         server.state().limits.batch_bytes_max = 4 << 20;
@@ -53,12 +53,12 @@ impl Fixture {
         Self::build(server, login).until_idle().await
     }
 
-    /// All of it, with the server answering, but nothing in the queue is looked at before `go`.
+    /// An idle uploader: the server answers, and the queue is not read again before `wake`.
     pub(super) async fn idle() -> Self {
         Self::new().await.until_idle().await
     }
 
-    /// An empty queue was looked at, and the line rests until it is woken.
+    /// Waits until the empty queue was read; the scheduler sleeps then until it is woken.
     async fn until_idle(self) -> Self {
         self.server.until(|state| state.count("/session") > 0).await;
         self.until(|fixture| {
@@ -101,13 +101,13 @@ impl Fixture {
         self.stop_client().await;
     }
 
-    /// A file that intake has seen: written, fingerprinted, promised. Wakes nobody.
+    /// Writes a file, fingerprints it and queues it, as intake does. Does not wake the uploader.
     pub(super) fn add_photo(&self, name: &str, content: &[u8]) -> FileId {
         self.write(name, content);
         self.enqueue(name, content)
     }
 
-    /// In place: never shorter in between, so that only its times tell of the change.
+    /// Writes in place: the file is never shorter in between, so that only its times show the change.
     pub(super) fn write(&self, name: &str, content: &[u8]) {
         let path = self.spool.root().join(name);
         let mut file = fs::OpenOptions::new()
@@ -145,16 +145,16 @@ impl Fixture {
         self.journal.file(id).unwrap().unwrap().state
     }
 
-    /// Waits until so many files are backed up.
+    /// Waits until this many files are backed up.
     pub(super) async fn until_backed_up(&self, files: u64) {
         self.wake();
         let mut changes = self.uploader.watch();
-        let settled = async {
+        let backed_up = async {
             while self.journal.tally().backed_up.files < files {
                 changes.changed().await.unwrap();
             }
         };
-        let ended = tokio::time::timeout(LIMIT, settled).await;
+        let ended = tokio::time::timeout(LIMIT, backed_up).await;
         assert!(
             ended.is_ok(),
             "{:?}; {:?}",
@@ -163,16 +163,16 @@ impl Fixture {
         );
     }
 
-    /// Waits until it is like this, looking after each request and each change.
+    /// Waits until the condition holds; it is evaluated after each change, and now and then.
     pub(super) async fn until(&self, condition: impl Fn(&Self) -> bool) {
         let mut changes = self.uploader.watch();
         let waiting = async {
             while !condition(self) {
-                // Progress rings no bell; a test may look now and then.
-                let look = tokio::time::sleep(Duration::from_millis(5));
+                // Progress is no change that can be watched.
+                let poll = tokio::time::sleep(Duration::from_millis(5));
                 tokio::select! {
                     changed = changes.changed() => changed.unwrap_or(()),
-                    () = look => {}
+                    () = poll => {}
                 }
             }
         };

@@ -1,4 +1,4 @@
-//! Shards that break under way: only the server knows how much of them arrived, so it is asked.
+//! Interrupted shards: only the server knows how much of them arrived, so it is asked.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ use super::fixture::{Fixture, photo};
 use crate::journal::FileState;
 use crate::remote::fake::Fault;
 
-const ASKED: &str = "GET /v1/uploads/";
+const STATE_QUERY: &str = "GET /v1/uploads/";
 
-/// The lengths of the shards that were sent, in their order.
+/// The lengths of the shards that were sent, in order.
 fn shards(fixture: &Fixture) -> Vec<usize> {
     let state = fixture.server.state();
     state
@@ -28,7 +28,7 @@ async fn only_the_missing_bytes_of_an_interrupted_shard_are_sent_again() {
     fixture.add_photo("photo.jpg", &photo(1, 200_000));
     fixture.until_backed_up(1).await;
     assert_eq!(shards(&fixture), [200_000, 140_000]);
-    assert_eq!(fixture.server.state().count(ASKED), 1);
+    assert_eq!(fixture.server.state().count(STATE_QUERY), 1);
     fixture.stop().await;
 }
 
@@ -47,7 +47,7 @@ async fn an_undisturbed_upload_never_asks_for_its_state() {
     let fixture = Fixture::idle().await;
     fixture.add_photo("large.jpg", &photo(1, 40 << 20));
     fixture.until_backed_up(1).await;
-    assert_eq!(fixture.server.state().count(ASKED), 0);
+    assert_eq!(fixture.server.state().count(STATE_QUERY), 0);
     fixture.stop().await;
 }
 
@@ -61,7 +61,7 @@ async fn shards_interrupted_together_are_one_failure() {
     fixture.add_photo("large.jpg", &photo(1, 40 << 20));
     fixture.until_backed_up(1).await;
     let checks = fixture.server.state().count("/check");
-    assert_eq!(checks, 1, "the delivery went on");
+    assert_eq!(checks, 1, "the upload went on");
     let sent = shards(&fixture);
     let never_seen: usize = sent[..4].iter().map(|bytes| bytes - 100_000).sum();
     assert_eq!(

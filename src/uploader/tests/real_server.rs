@@ -1,4 +1,4 @@
-//! The same walk with the real server: what the fake one taught us holds.
+//! The uploader against the real server: what holds with the fake one holds here.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::fixture::{Fixture, photo};
 use crate::config::Login;
 use crate::remote::Remote;
 use crate::remote::fake::FakeServer;
-use crate::uploader::{BackupOutcome, ImageFile, NoProgress, Transport};
+use crate::uploader::{BackupOutcome, ImageFile, NoProgress, Transport, back_up};
 
 async fn real_server(data: &TempDir) -> Server {
     let config = Config::new(DataDir::open(data.path()).unwrap());
@@ -101,13 +101,11 @@ async fn a_oneshot_upload_is_sent_once() {
         let (_, stamp) = crate::spool::Spool::identify(&file).unwrap();
         Arc::new(ImageFile::new(file, stamp, Fingerprint::of(&content)))
     };
-    let first = transport
-        .back_up(open(), Arc::new(NoProgress))
+    let first = back_up(&transport, open(), Arc::new(NoProgress))
         .await
         .unwrap();
     assert!(matches!(first, BackupOutcome::Sent(receipt) if receipt.size == 11 << 20));
-    let second = transport
-        .back_up(open(), Arc::new(NoProgress))
+    let second = back_up(&transport, open(), Arc::new(NoProgress))
         .await
         .unwrap();
     assert!(matches!(second, BackupOutcome::AlreadyStored(_)));

@@ -1,4 +1,4 @@
-//! Going on from the shards that had arrived, by either list alone (M6).
+//! Resuming from the shards that arrived, by either list alone.
 
 use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 
@@ -69,7 +69,7 @@ async fn the_shard_list_alone_is_enough_to_resume() {
 async fn the_servers_list_wins_where_the_lists_differ() {
     let fixture = Fixture::idle().await;
     let content = photo(1, SIZE);
-    // We believe that everything arrived; the server had to start over.
+    // Our list says that everything arrived; the server had to start over.
     fixture
         .journal
         .replace_shards(Fingerprint::of(&content), &RangeSet::whole(SIZE as u64))
@@ -104,8 +104,8 @@ async fn the_shard_list_never_exceeds_what_the_server_acknowledged() {
         .until(|fixture| !fixture.journal.shards(image).unwrap().is_empty())
         .await;
     fixture.uploader.stop().await;
-    let noted = fixture.journal.shards(image).unwrap();
+    let listed = fixture.journal.shards(image).unwrap();
     let held = fixture.server.state().uploads[&image].received.clone();
-    assert!(noted.without(&held).is_empty(), "{noted:?} of {held:?}");
+    assert!(listed.without(&held).is_empty(), "{listed:?} of {held:?}");
     fixture.stop().await;
 }
