@@ -22,7 +22,7 @@ pub(crate) mod fake;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, LibraryBatch, LibraryFeed, LibraryOutcomes, ServerStatus, Session,
     UploadState,
@@ -155,12 +155,12 @@ impl Remote {
     /// not.
     pub async fn send_batch(
         &self,
-        images: &[Packed],
+        images: &[BatchEntry],
         body: Payload,
-    ) -> Result<Vec<Unpacked>, RemoteError> {
+    ) -> Result<Vec<BatchOutcome>, RemoteError> {
         let timeout = server_read_time(body.len() as u64);
         let request = ApiRequest::batch(images, body).extend_timeout(timeout);
-        let results: Vec<Unpacked> = self.client.json(request).await?;
+        let results: Vec<BatchOutcome> = self.client.json(request).await?;
         api_response::verify_batch(images, &results)?;
         Ok(results)
     }

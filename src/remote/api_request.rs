@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heirloom_protocol::batch::{PARCEL, Packed};
+use heirloom_protocol::batch::{BatchEntry, MEDIA_TYPE};
 use heirloom_protocol::{ByteRange, ContentDigest, route};
 use hyper::Method;
 use serde::Serialize;
@@ -87,14 +87,14 @@ impl ApiRequest {
     }
 
     /// Sends a batch: `body` is the list of these images, followed by the images.
-    pub(super) fn batch(images: &[Packed], body: Payload) -> Self {
+    pub(super) fn batch(images: &[BatchEntry], body: Payload) -> Self {
         let photo_bytes = images.iter().map(|image| image.size).sum();
         Self {
             method: Method::POST,
-            content_type: Some(PARCEL),
+            content_type: Some(MEDIA_TYPE),
             body,
             photo_bytes,
-            ..Self::get("send several images", route::PARCELS)
+            ..Self::get("send several images", route::BATCHES)
         }
     }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{CheckImage, CheckedImage, Receipt, UploadState};
 use heirloom_protocol::{ErrorCode, Fingerprint, Problem, RangeSet};
 use hyper::header::{DATE, RETRY_AFTER};
@@ -156,15 +156,18 @@ pub(super) fn verify_upload(
 }
 
 /// Verifies that the response to a batch is about its images, in their order.
-pub(super) fn verify_batch(sent: &[Packed], returned: &[Unpacked]) -> Result<(), RemoteError> {
+pub(super) fn verify_batch(
+    sent: &[BatchEntry],
+    returned: &[BatchOutcome],
+) -> Result<(), RemoteError> {
     const DOING: &str = "send several images";
     verify_count(DOING, sent.len(), returned.len())?;
     for (image, result) in sent.iter().zip(returned) {
         let matches = match result {
-            Unpacked::Stored { receipt } => {
+            BatchOutcome::Stored { receipt } => {
                 is_receipt_for(receipt, image.fingerprint, Some(image.size))
             }
-            Unpacked::Damaged { fingerprint } => *fingerprint == image.fingerprint,
+            BatchOutcome::Damaged { fingerprint } => *fingerprint == image.fingerprint,
         };
         if !matches {
             return Err(another_image(DOING, image.fingerprint));
@@ -252,7 +255,7 @@ mod tests {
             size: 3,
             proof: None,
         };
-        let sent = Packed {
+        let sent = BatchEntry {
             fingerprint: one,
             size: 3,
         };
@@ -274,7 +277,7 @@ mod tests {
             }
             let stored = UploadState::Stored { receipt };
             assert_eq!(verify_upload("try", one, Some(3), &stored).is_ok(), agrees);
-            let result = Unpacked::Stored { receipt };
+            let result = BatchOutcome::Stored { receipt };
             assert_eq!(
                 verify_batch(std::slice::from_ref(&sent), &[result]).is_ok(),
                 agrees

@@ -55,7 +55,7 @@ pub(crate) enum Fault {
     Redirect(String),
 }
 
-/// The server. Its state outlives its sockets: `stop` and `start_again` are a restart.
+/// The fake server over HTTP. Its state outlives its sockets: `stop` and `restart` are a crash.
 pub(crate) struct FakeServer {
     pub(crate) address: SocketAddr,
     tls: Option<TlsAcceptor>,
@@ -307,7 +307,7 @@ async fn apply(request: Request<Incoming>, state: &Arc<Mutex<State>>) -> FakeRes
                 .collect();
             json(200, &LibraryOutcomes { outcomes })
         }
-        (&Method::POST, route::BATCHES) => json(200, &state.unpack(&body)),
+        (&Method::POST, route::BATCHES) => json(200, &state.store_batch(&body)),
         (&Method::PUT, _) => match state.put(shard_of(&head, &path), &body) {
             Ok(stored) => json(200, &stored),
             Err(code) => refusal(code),

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{CheckImage, CheckedImage, Session, UploadState};
 use heirloom_protocol::{ContentDigest, Fingerprint};
 
@@ -45,9 +45,9 @@ pub trait UploadServer: Debug + Send + Sync + 'static {
     /// Sends several whole images; returns the result of each, in order.
     fn send_batch<'a>(
         &'a self,
-        images: &'a [Packed],
+        images: &'a [BatchEntry],
         body: Payload,
-    ) -> BoxFuture<'a, Result<Vec<Unpacked>, RemoteError>>;
+    ) -> BoxFuture<'a, Result<Vec<BatchOutcome>, RemoteError>>;
 
     /// The interruption list of an image; nothing if there is no such upload.
     fn upload_state(
@@ -93,9 +93,9 @@ impl UploadServer for Remote {
 
     fn send_batch<'a>(
         &'a self,
-        images: &'a [Packed],
+        images: &'a [BatchEntry],
         body: Payload,
-    ) -> BoxFuture<'a, Result<Vec<Unpacked>, RemoteError>> {
+    ) -> BoxFuture<'a, Result<Vec<BatchOutcome>, RemoteError>> {
         Self::send_batch(self, images, body).boxed()
     }
 

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use heirloom_protocol::batch::{self, Packed, PackingList, Unpacked};
+use heirloom_protocol::batch::{self, BatchEntry, BatchHeader, BatchOutcome};
 use heirloom_protocol::message::{Limits, Receipt};
 
 use super::buffer_pool::{BufferPool, PayloadWriter};
@@ -21,7 +21,7 @@ use crate::spool::Spool;
 
 /// How a batch ended.
 #[derive(Debug)]
-pub(super) struct BatchOutcome {
+pub(super) struct FinishedBatch {
     /// The photos that were to be sent.
     pub(super) photos: Vec<Candidate>,
     /// A receipt for each that the server has now.
@@ -40,7 +40,7 @@ impl BatchPlan {
     /// `shard_bytes`.
     pub(super) fn new(photos: Vec<Candidate>, shard_bytes: u64, limits: Limits) -> Self {
         let most = shard_bytes
-            .min(limits.parcel_bytes_max)
+            .min(limits.batch_bytes_max)
             .min(batch::BYTES_MAX);
         let (small, mut alone): (Vec<_>, Vec<_>) = photos
             .into_iter()
@@ -67,14 +67,14 @@ impl BatchPlan {
 pub(super) async fn upload_batch(
     context: Arc<UploadContext>,
     photos: Vec<Candidate>,
-) -> BatchOutcome {
+) -> FinishedBatch {
     let _slot = context
         .slots
         .acquire()
         .await
         .expect("the slots are never closed");
     let receipts = send(&context, &photos).await;
-    BatchOutcome { photos, receipts }
+    FinishedBatch { photos, receipts }
 }
 
 async fn send(context: &UploadContext, photos: &[Candidate]) -> Result<Vec<Receipt>, RemoteError> {
@@ -88,17 +88,17 @@ async fn send(context: &UploadContext, photos: &[Candidate]) -> Result<Vec<Recei
     );
     // The permit travels with the bytes: if this future is dropped, both are dropped together on the
     // other thread.
-    let ((packed, body), _bytes_permit) =
+    let ((entries, body), _bytes_permit) =
         run_blocking(move || (read_batch(&spool, &buffers, sources), bytes_permit)).await;
-    if packed.is_empty() {
+    if entries.is_empty() {
         return Ok(Vec::new());
     }
-    let unpacked = context.transport.send_batch(&packed, body).await?;
-    let receipt = |unpacked| match unpacked {
-        Unpacked::Stored { receipt } => Some(receipt),
-        Unpacked::Damaged { .. } => None,
+    let outcomes = context.transport.send_batch(&entries, body).await?;
+    let receipt = |outcome| match outcome {
+        BatchOutcome::Stored { receipt } => Some(receipt),
+        BatchOutcome::Damaged { .. } => None,
     };
-    Ok(unpacked.into_iter().filter_map(receipt).collect())
+    Ok(outcomes.into_iter().filter_map(receipt).collect())
 }
 
 /// A file for each photo that still has one. If a file is being written to meanwhile, its old
@@ -117,16 +117,16 @@ fn read_batch(
     spool: &Spool,
     buffers: &BufferPool,
     mut sources: Vec<Candidate>,
-) -> (Vec<Packed>, Payload) {
+) -> (Vec<BatchEntry>, Payload) {
     loop {
-        let packed = sources
+        let entries = sources
             .iter()
-            .map(|file| Packed {
+            .map(|file| BatchEntry {
                 fingerprint: file.fingerprint,
                 size: file.size(),
             })
             .collect();
-        let list = PackingList { images: packed };
+        let header = BatchHeader { images: entries };
         let mut photos = buffers.writer();
         let unreadable = sources.iter().position(|source| {
             append(spool, source, &mut photos)
@@ -140,9 +140,9 @@ fn read_batch(
                 .is_err()
         });
         let Some(unreadable) = unreadable else {
-            let mut body = Payload::from(list.line());
+            let mut body = Payload::from(header.encode());
             body.append(photos.finish());
-            return (list.images, body);
+            return (header.images, body);
         };
         drop(sources.remove(unreadable));
     }
@@ -165,7 +165,7 @@ mod tests {
         shard_bytes_min: 1,
         shard_bytes_max: 16 << 20,
         image_bytes_max: 1 << 30,
-        parcel_bytes_max: 1 << 20,
+        batch_bytes_max: 1 << 20,
     };
 
     fn photos(sizes: &[u64]) -> Vec<Candidate> {
@@ -228,7 +228,7 @@ mod tests {
             photos(&[50; 10]),
             400,
             Limits {
-                parcel_bytes_max: 0,
+                batch_bytes_max: 0,
                 ..LIMITS
             },
         );

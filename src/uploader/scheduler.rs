@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::batch::{BatchOutcome, BatchPlan, upload_batch};
+use super::batch::{BatchPlan, FinishedBatch, upload_batch};
 use super::check::CheckBatch;
 use super::context::UploadContext;
 use super::job::{JobOutcome, upload_image, upload_large_file};
@@ -28,7 +28,7 @@ use crate::remote::{Backoff, RemoteError};
 enum TaskResult {
     Checked(Result<CheckBatch, CheckError>),
     JobEnded(Fingerprint, JobOutcome),
-    BatchEnded(BatchOutcome, Limits),
+    BatchEnded(FinishedBatch, Limits),
     Probed(Result<Session, RemoteError>),
 }
 
@@ -251,7 +251,7 @@ impl Scheduler {
 
     /// Ends a batch. Photos that did not arrive in it are sent alone, unless the network or the
     /// server is at fault.
-    async fn finish_batch(&mut self, batch: BatchOutcome, limits: Limits) {
+    async fn finish_batch(&mut self, batch: FinishedBatch, limits: Limits) {
         let photos = batch.photos.into_iter();
         match batch.receipts {
             Ok(receipts) => {

@@ -54,7 +54,7 @@ impl AdaptiveShardSize {
     pub fn starting_on(link: LinkKind) -> Self {
         Self {
             link,
-            current: ShardSize::starting_on(link),
+            current: ShardSize::initial(link),
             goodput: None,
             threshold: ShardSize::MAX.bytes(),
             last_failure: None,

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::UploadState;
 use heirloom_protocol::{ByteRange, ErrorCode, LinkKind};
 use parking_lot::{Mutex, MutexGuard};
@@ -96,9 +96,9 @@ impl Transport {
     /// Sends several images in one request; returns the result of each, in order.
     pub(super) async fn send_batch(
         &self,
-        images: &[Packed],
+        images: &[BatchEntry],
         body: Payload,
-    ) -> Result<Vec<Unpacked>, RemoteError> {
+    ) -> Result<Vec<BatchOutcome>, RemoteError> {
         let in_flight = self.start_measurement(body.len() as u64);
         let answer = self.server.send_batch(images, body).await;
         self.measure(in_flight, &answer);

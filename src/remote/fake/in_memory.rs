@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use heirloom_protocol::batch::{Packed, Unpacked};
+use heirloom_protocol::batch::{BatchEntry, BatchOutcome};
 use heirloom_protocol::message::{CheckImage, CheckedImage, Session, UploadState};
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, Problem, route};
 use parking_lot::{Mutex, MutexGuard};
@@ -159,13 +159,13 @@ impl UploadServer for InMemoryServer {
 
     fn send_batch<'a>(
         &'a self,
-        _images: &'a [Packed],
+        _images: &'a [BatchEntry],
         body: Payload,
-    ) -> BoxFuture<'a, Result<Vec<Unpacked>, RemoteError>> {
-        let line = format!("POST {}", route::PARCELS);
+    ) -> BoxFuture<'a, Result<Vec<BatchOutcome>, RemoteError>> {
+        let line = format!("POST {}", route::BATCHES);
         let body = whole(&body);
         self.count_sent(body.len() as u64);
-        self.request(line, body.len(), move |state| Ok(state.unpack(&body)))
+        self.request(line, body.len(), move |state| Ok(state.store_batch(&body)))
             .boxed()
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use heirloom_protocol::batch::{self, PackingList, Unpacked};
+use heirloom_protocol::batch::{self, BatchOutcome};
 use heirloom_protocol::message::{
     CheckImage, CheckedImage, CrossUser, Limits, Receipt, Session, UploadState,
 };
@@ -65,7 +65,7 @@ impl State {
                 shard_bytes_min: 1,
                 shard_bytes_max: 16 << 20,
                 image_bytes_max: 64 << 20,
-                parcel_bytes_max: 0,
+                batch_bytes_max: 0,
             },
             images: HashMap::new(),
             other_users_images: HashMap::new(),
@@ -220,21 +220,21 @@ impl State {
         })
     }
 
-    pub(super) fn unpack(&mut self, body: &[u8]) -> Vec<Unpacked> {
-        let images = PackingList::open(body).unwrap();
-        assert!(body.len() as u64 <= self.limits.parcel_bytes_max + batch::LIST_BYTES_MAX as u64);
-        let unpacked = images.into_iter().map(|(fingerprint, place)| {
+    pub(super) fn store_batch(&mut self, body: &[u8]) -> Vec<BatchOutcome> {
+        let images = batch::decode(body).unwrap();
+        assert!(body.len() as u64 <= self.limits.batch_bytes_max + batch::HEADER_BYTES_MAX as u64);
+        let outcomes = images.into_iter().map(|(fingerprint, place)| {
             let bytes = body[place].to_vec();
             if Fingerprint::of(&bytes) != fingerprint
                 || self.damaged_in_transit.remove(&fingerprint)
             {
-                return Unpacked::Damaged { fingerprint };
+                return BatchOutcome::Damaged { fingerprint };
             }
             let receipt = receipt(&bytes);
             self.images.insert(fingerprint, bytes);
-            Unpacked::Stored { receipt }
+            BatchOutcome::Stored { receipt }
         });
-        unpacked.collect()
+        outcomes.collect()
     }
 
     pub(super) fn change(&mut self, change: LibraryChange) -> LibraryOutcome {

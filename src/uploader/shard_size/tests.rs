@@ -109,7 +109,7 @@ fn the_size_follows_a_link_that_changes_both_ways() {
     let mut simulation = Simulation::on(LinkKind::Wifi);
     let (took, _) = simulation.send(20, SimulatedLink::FAST);
     assert!(
-        simulation.size.current() > ShardSize::starting_on(LinkKind::Wifi),
+        simulation.size.current() > ShardSize::initial(LinkKind::Wifi),
         "{took:?}"
     );
     let (took, _) = simulation.send(20, SimulatedLink::SLOW);
@@ -200,7 +200,7 @@ fn a_small_remainder_is_no_measurement() {
         let rest = size.start(Duration::from_secs(second), 20_000);
         size.on_success(rest, Duration::from_secs(second + 1));
     }
-    assert_eq!(size.current(), ShardSize::starting_on(LinkKind::Ethernet));
+    assert_eq!(size.current(), ShardSize::initial(LinkKind::Ethernet));
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn another_kind_of_link_starts_over_and_the_same_one_continues() {
     simulation.size.on_link_change(LinkKind::Wifi);
     assert_eq!(
         simulation.size.current(),
-        ShardSize::starting_on(LinkKind::Wifi)
+        ShardSize::initial(LinkKind::Wifi)
     );
 }
 

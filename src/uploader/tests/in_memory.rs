@@ -162,7 +162,7 @@ async fn run(seed: u64) {
         contents.insert(fingerprint, content);
     }
     let server = InMemoryServer::new();
-    server.state().limits.parcel_bytes_max = 4 << 20;
+    server.state().limits.batch_bytes_max = 4 << 20;
     server.state().shard_duration = Duration::from_secs(random.u64(0..10));
     add_faults(&server, &mut random);
     let library = InMemoryLibrary {
