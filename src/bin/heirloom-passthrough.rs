@@ -1,5 +1,5 @@
-//! The program `heirloom-passthrough`: lends files to the kernel for an ordinary user's `heirloom mount`,
-//! which starts it.
+//! The program `heirloom-passthrough`: passes files to the kernel for the `heirloom mount` of an
+//! ordinary user, which starts it.
 
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let Err(error) = served else {
         return ExitCode::SUCCESS;
     };
-    // Where even that cannot be said, the code says it.
+    // If even that fails, the exit code says it.
     drop(writeln!(std::io::stderr(), "heirloom-passthrough: {error}"));
     ExitCode::FAILURE
 }

@@ -142,6 +142,7 @@ impl Services {
             MountOptions {
                 io_mode: config.io,
                 fetch: Some(fetcher.clone()),
+                ..MountOptions::default()
             },
         )?;
         let mount = Arc::new(mount);

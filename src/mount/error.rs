@@ -5,102 +5,104 @@ use std::path::PathBuf;
 
 use crate::spool::SpoolError;
 
-/// Why there is no mount, or why it does not go away. Each says what to do next.
+/// A mount that cannot be started or stopped. Each message says what to do next.
 #[derive(Debug, thiserror::Error)]
 pub enum MountError {
-    /// The kernel offers no FUSE here.
+    /// `/dev/fuse` cannot be opened.
     #[error(
         "cannot use /dev/fuse; load it with \"modprobe fuse\", or give this container access to it"
     )]
     NoFuse {
-        /// Why it cannot be opened.
+        /// The error of opening it.
         #[source]
         source: io::Error,
     },
-    /// An ordinary user needs the set-user-id program that mounts for them.
+    /// The set-user-id program that mounts for ordinary users is not installed.
     #[error("cannot find fusermount3; install the package fuse3")]
     NoFusermount,
-    /// There is nothing to mount on.
-    #[error("{mountpoint:?} does not exist; make it with \"mkdir -p\" first")]
+    /// The mountpoint does not exist.
+    #[error("{mountpoint:?} does not exist; create it with \"mkdir -p\" first")]
     Missing {
-        /// Where.
+        /// The mountpoint, as given.
         mountpoint: PathBuf,
     },
-    /// Only directories are mounted on.
+    /// The mountpoint is a file or something else.
     #[error("{mountpoint:?} is not a directory; choose an empty directory")]
     NotADirectory {
-        /// Where.
+        /// The mountpoint, as given.
         mountpoint: PathBuf,
     },
-    /// What is in it would be hidden.
+    /// The mountpoint has content, which a mount would hide.
     #[error(
-        "{mountpoint:?} is not empty, and a mount would hide what is in it; choose an empty directory"
+        "{mountpoint:?} is not empty, and a mount would hide its content; choose an empty directory"
     )]
     NotEmpty {
-        /// Where.
+        /// The mountpoint.
         mountpoint: PathBuf,
     },
-    /// Something is mounted there, perhaps we.
+    /// Another mount is on the mountpoint, perhaps one of Heirloom's.
     #[error(
-        "something is mounted on {mountpoint:?} already; unmount it with \"fusermount3 -u\" or choose another directory"
+        "something is already mounted on {mountpoint:?}; unmount it with \"fusermount3 -u\" or \
+         choose another directory"
     )]
     AlreadyMounted {
-        /// Where.
+        /// The mountpoint.
         mountpoint: PathBuf,
     },
-    /// The mount would show itself.
-    #[error("{mountpoint:?} lies inside the spool {spool:?}; choose a directory outside")]
+    /// The mountpoint lies inside the spool, so the mount would contain itself.
+    #[error("{mountpoint:?} lies inside the spool {spool:?}; choose a directory outside it")]
     InsideSpool {
-        /// Where.
+        /// The mountpoint.
         mountpoint: PathBuf,
-        /// In what.
+        /// The root of the spool.
         spool: PathBuf,
     },
     /// The mountpoint cannot be examined.
-    #[error("cannot look at {mountpoint:?}; choose a directory that you may read")]
-    Look {
-        /// Where.
+    #[error("cannot read {mountpoint:?}; choose a directory that you may read")]
+    Unreadable {
+        /// The mountpoint.
         mountpoint: PathBuf,
-        /// Why not.
+        /// The error of reading it.
         #[source]
         source: io::Error,
     },
-    /// A dead mount stands in the way and stays.
+    /// The mount of a crashed program is on the mountpoint and cannot be removed.
     #[error(
-        "a mount of a crashed program is left on {mountpoint:?}; remove it with \"fusermount3 -uz\" or as root with \"umount -l\""
+        "a crashed program left a mount on {mountpoint:?}; remove it with \"fusermount3 -uz\", or \
+         as root with \"umount -l\""
     )]
     Stale {
-        /// Where.
+        /// The mountpoint, as given.
         mountpoint: PathBuf,
     },
-    /// The mount itself failed.
-    #[error("cannot mount on {mountpoint:?}; the reason may be that you do not own that directory")]
+    /// The kernel or fusermount3 refused to mount.
+    #[error("cannot mount on {mountpoint:?}; check that you own that directory")]
     Start {
-        /// Where.
+        /// The mountpoint.
         mountpoint: PathBuf,
         /// What the kernel or fusermount3 said.
         #[source]
         source: io::Error,
     },
-    /// Some program uses it.
-    #[error("{mountpoint:?} is in use; close what is open in it, \"fuser -vm\" lists it")]
+    /// A program uses the mount.
+    #[error("{mountpoint:?} is in use; close what is open in it (\"fuser -vm\" lists it)")]
     Busy {
-        /// Where.
+        /// The mountpoint.
         mountpoint: PathBuf,
         /// What the kernel or fusermount3 said.
         #[source]
         source: io::Error,
     },
-    /// It cannot be unmounted for another reason.
+    /// The mount cannot be unmounted for another reason.
     #[error("cannot unmount {mountpoint:?}")]
     Unmount {
-        /// Where.
+        /// The mountpoint.
         mountpoint: PathBuf,
-        /// What the kernel said.
+        /// What the kernel or fusermount3 said.
         #[source]
         source: io::Error,
     },
-    /// The tree behind the mount cannot be used.
+    /// The spool behind the mount cannot be used.
     #[error(transparent)]
     Spool(#[from] SpoolError),
 }

@@ -1,15 +1,13 @@
-//! The helper: lends files to the kernel for a daemon that may not.
+//! The helper: opens backing files for a daemon that lacks the capability.
 //!
-//! A program of its own, started by each daemon, as the same user, with a socket in place of
+//! It is a program of its own, started by each daemon, as the same user, with a socket in place of
 //! standard input. An administrator gave it `CAP_SYS_ADMIN`, and any program of that user can start
-//! it just as well and ask whatever it likes. So:
+//! it just as well and send it whatever it likes. Therefore:
 //!
-//! - it does two things, lend this file and take that one back, and only with a device that is
-//!   `/dev/fuse`;
-//! - it lends only what its user could have changed anyway, by rights that are theirs now
-//!   ([`may_be_lent`]);
-//! - it lends a bounded number at a time, and ends with its socket or at the first word that it
-//!   does not know.
+//! - it only opens and closes backing files, and only on a device that is `/dev/fuse`;
+//! - it accepts only files that its user could have changed anyway, by their present rights
+//!   ([`check_file`]);
+//! - it keeps a bounded number open, and ends with its socket or at the first invalid request.
 //!
 //! The device comes with every request and is not kept: a mount must end with its daemon, not with
 //! its helper.
@@ -31,63 +29,51 @@ use rustix::net::{
 use rustix::process::{getegid, geteuid, getgid, getuid};
 use rustix::thread::set_no_new_privs;
 
-use super::kernel;
+use super::backing_ioctl;
+use super::message::{REQUEST_BYTES, opcode};
 
-/// What a daemon asks: five bytes, this word and a number, and with them the mount's device.
-pub(super) mod word {
-    /// Lend the file that comes behind the device. Without a number. Answered with the file's.
-    pub(in crate::passthrough_helper) const LEND: u8 = 1;
-    /// Take back what has this number. Not answered: nobody waits for it.
-    pub(in crate::passthrough_helper) const TAKE_BACK: u8 = 2;
-}
-
-pub(super) const REQUEST_BYTES: usize = 5;
-
-/// An answer is a number; below zero an error of the system's (errno).
-pub(super) const ANSWER_BYTES: usize = 4;
-
-/// Files lent at a time: those made ahead (512) and as many that are open. The kernel counts none
-/// of them for anybody.
-pub(super) const LENT_MAX: u32 = 1024;
+/// Backing files open at a time: the spare files (512) and as many in use. The kernel does not count
+/// them against any limit of the user.
+pub(super) const BACKINGS_MAX: u32 = 1024;
 
 /// Character device 10:229 (Documentation/admin-guide/devices.txt).
 const FUSE_DEVICE: (u32, u32) = (10, 229);
 
-/// Filesystems that keep files on a disk: ext4, XFS, btrfs, F2FS (linux/magic.h). Elsewhere a plain
-/// file may be more than its bytes: those of `/proc`, `/sys` and of control groups look at the
-/// rights of who opened them, and that would be us.
-const DISKS: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
+/// File systems that keep files on a disk: ext4, XFS, btrfs, F2FS (linux/magic.h). Elsewhere a
+/// regular file may be more than its bytes: those of `/proc`, `/sys` and of control groups check the
+/// rights of the process that opened them, and that would be the helper.
+const DISK_FILE_SYSTEMS: [u64; 4] = [0xef53, 0x5846_5342, 0x9123_683e, 0xf2f5_2010];
 
-/// Serves one daemon until it closes its end.
+/// Serves one daemon until it closes its end of the socket.
 pub fn serve(socket: &OwnedFd) -> io::Result<()> {
     if (getuid(), getgid()) != (geteuid(), getegid()) {
         return Err(io::Error::other(
-            "must not be set-user-id: it needs \"setcap cap_sys_admin=ep\", and no more",
+            "must not be set-user-id; give it \"setcap cap_sys_admin=ep\" instead",
         ));
     }
     if socket_type(socket) != Ok(SocketType::SEQPACKET) {
         return Err(io::Error::other(
-            "is started by \"heirloom mount\", and does nothing by itself",
+            "is started by \"heirloom mount\"; it cannot be used by itself",
         ));
     }
     set_no_new_privs(true)?;
-    let mut desk = Desk::default();
+    let mut backings = OpenBackings::default();
     while let Some(request) = receive(socket)? {
-        let lent = match request {
-            Request::Lend { device, file } => desk.lend(&device, &file),
-            Request::TakeBack { device, number } => {
-                desk.take_back(&device, number)?;
+        let opened = match request {
+            Request::Open { device, file } => backings.open(&device, &file),
+            Request::Close { device, id } => {
+                backings.close(&device, id)?;
                 continue;
             }
         };
-        let answer = match lent {
-            Ok(number) => i32::try_from(number).unwrap_or(-Errno::OVERFLOW.raw_os_error()),
+        let reply = match opened {
+            Ok(id) => i32::try_from(id).unwrap_or(-Errno::OVERFLOW.raw_os_error()),
             Err(error) => -error.raw_os_error().unwrap_or(Errno::IO.raw_os_error()),
         };
-        let answer = answer.to_le_bytes();
+        let reply = reply.to_le_bytes();
         match sendmsg(
             socket,
-            &[IoSlice::new(&answer)],
+            &[IoSlice::new(&reply)],
             &mut SendAncillaryBuffer::default(),
             SendFlags::NOSIGNAL,
         ) {
@@ -100,85 +86,86 @@ pub fn serve(socket: &OwnedFd) -> io::Result<()> {
 
 #[derive(Debug)]
 enum Request {
-    Lend { device: OwnedFd, file: OwnedFd },
-    TakeBack { device: OwnedFd, number: u32 },
+    Open { device: OwnedFd, file: OwnedFd },
+    Close { device: OwnedFd, id: u32 },
 }
 
-/// The next request; none when the daemon is gone.
+/// The next request; `None` when the daemon is gone.
 fn receive(socket: &OwnedFd) -> io::Result<Option<Request>> {
     let mut bytes = [0; REQUEST_BYTES];
-    let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
-    let mut beside = RecvAncillaryBuffer::new(&mut room);
-    let came = loop {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
         match recvmsg(
             socket,
             &mut [IoSliceMut::new(&mut bytes)],
-            &mut beside,
+            &mut ancillary,
             RecvFlags::CMSG_CLOEXEC,
         ) {
             Err(Errno::INTR) => {}
-            came => break came?,
+            received => break received?,
         }
     };
-    if came.bytes == 0 {
+    if received.bytes == 0 {
         return Ok(None);
     }
-    let is_whole = came.bytes == REQUEST_BYTES
-        && !came
+    let is_complete = received.bytes == REQUEST_BYTES
+        && !received
             .flags
             .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC);
-    let messages = beside.drain().filter_map(|message| match message {
+    let messages = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(files) => Some(files),
         _ => None,
     });
     let mut files = messages.flatten();
     let (device, file, more) = (files.next(), files.next(), files.next());
-    let is_whole = is_whole && more.is_none();
-    let [word, number @ ..] = bytes;
-    match (word, device, file) {
-        (word::LEND, Some(device), Some(file)) if is_whole => {
-            Ok(Some(Request::Lend { device, file }))
+    let is_complete = is_complete && more.is_none();
+    let [code, id @ ..] = bytes;
+    match (code, device, file) {
+        (opcode::OPEN, Some(device), Some(file)) if is_complete => {
+            Ok(Some(Request::Open { device, file }))
         }
-        (word::TAKE_BACK, Some(device), None) if is_whole => Ok(Some(Request::TakeBack {
+        (opcode::CLOSE, Some(device), None) if is_complete => Ok(Some(Request::Close {
             device,
-            number: u32::from_le_bytes(number),
+            id: u32::from_le_bytes(id),
         })),
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidData,
-            "was asked for what it does not know",
+            "received an invalid request",
         )),
     }
 }
 
-/// How many are lent.
+/// The number of backing files that this helper has open.
 #[derive(Debug, Default)]
-pub(super) struct Desk {
-    pub(super) lent: u32,
+pub(super) struct OpenBackings {
+    pub(super) count: u32,
 }
 
-impl Desk {
-    pub(super) fn lend(&mut self, device: &OwnedFd, file: &OwnedFd) -> io::Result<u32> {
-        only_fuse(device)?;
-        may_be_lent(file)?;
-        if self.lent >= LENT_MAX {
+impl OpenBackings {
+    pub(super) fn open(&mut self, device: &OwnedFd, file: &OwnedFd) -> io::Result<u32> {
+        check_device(device)?;
+        check_file(file)?;
+        if self.count >= BACKINGS_MAX {
             return Err(Errno::MFILE.into());
         }
-        let number = kernel::lend(device, file)?;
-        self.lent += 1;
-        Ok(number)
+        let id = backing_ioctl::open(device, file)?;
+        self.count += 1;
+        Ok(id)
     }
 
-    fn take_back(&mut self, device: &OwnedFd, number: u32) -> io::Result<()> {
-        only_fuse(device)?;
-        kernel::take_back(device, number)?;
-        // Less than none: another helper lent it, before us.
-        self.lent = self.lent.saturating_sub(1);
+    fn close(&mut self, device: &OwnedFd, id: u32) -> io::Result<()> {
+        check_device(device)?;
+        backing_ioctl::close(device, id)?;
+        // Below zero: an earlier helper of the same daemon opened this one.
+        self.count = self.count.saturating_sub(1);
         Ok(())
     }
 }
 
-/// `ENOTTY` if a device is another: the same request means something else to each.
-fn only_fuse(device: &OwnedFd) -> io::Result<()> {
+/// Fails with `ENOTTY` unless the device is `/dev/fuse`: an ioctl means something else to every
+/// device.
+fn check_device(device: &OwnedFd) -> io::Result<()> {
     let stat = fstat(device)?;
     let (major, minor) = FUSE_DEVICE;
     let is_fuse = FileType::from_raw_mode(stat.st_mode) == FileType::CharacterDevice;
@@ -189,25 +176,26 @@ fn only_fuse(device: &OwnedFd) -> io::Result<()> {
     }
 }
 
-/// Whether a file may be lent for the user that we run as; `EACCES` if not.
+/// Fails with `EACCES` unless this user's file may become a backing file.
 ///
-/// The kernel opens a lent file anew for each program that opens it through the mount, for reading
-/// and writing, and asks nobody whether it may. So it must be a plain file on a disk that belongs
-/// to this user, who can give themselves all rights to it, and of the two kinds that its owner
-/// cannot change none: immutable and append-only. Where it can be reached from is not looked at:
-/// who can name it here has it open.
-fn may_be_lent(file: impl AsFd) -> io::Result<()> {
+/// The kernel opens a backing file anew for each program that opens it through the mount, for
+/// reading and writing, without a permission check. So it must be a regular file on a disk that
+/// belongs to this user, who can give themselves every right to it, and it must not be immutable or
+/// append-only, which an owner cannot change. Its path is not checked: a process that can pass the
+/// descriptor has the file open.
+fn check_file(file: impl AsFd) -> io::Result<()> {
     let file = file.as_fd();
-    // A mere place (O_PATH) is not open at all.
+    // A descriptor with O_PATH does not open the file.
     let is_open = !fcntl_getfl(file)?.contains(OFlags::PATH);
     let facts = statx(file, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
-    let is_plain = FileType::from_raw_mode(facts.stx_mode.into()) == FileType::RegularFile;
-    let is_theirs = facts.stx_uid == getuid().as_raw();
-    let is_bound = facts
+    let is_regular = FileType::from_raw_mode(facts.stx_mode.into()) == FileType::RegularFile;
+    let is_owned = facts.stx_uid == getuid().as_raw();
+    let is_restricted = facts
         .stx_attributes
         .intersects(StatxAttributes::IMMUTABLE | StatxAttributes::APPEND);
-    let is_on_a_disk = u64::try_from(fstatfs(file)?.f_type).is_ok_and(|kind| DISKS.contains(&kind));
-    if is_open && is_plain && is_theirs && !is_bound && is_on_a_disk {
+    let is_on_a_disk =
+        u64::try_from(fstatfs(file)?.f_type).is_ok_and(|kind| DISK_FILE_SYSTEMS.contains(&kind));
+    if is_open && is_regular && is_owned && !is_restricted && is_on_a_disk {
         Ok(())
     } else {
         Err(Errno::ACCESS.into())

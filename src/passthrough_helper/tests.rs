@@ -15,22 +15,23 @@ use rustix::net::{
     SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
 
-use super::helper::{Desk, LENT_MAX, word};
+use super::helper::{BACKINGS_MAX, OpenBackings};
+use super::message::opcode;
 use super::serve;
 
-/// A helper, and somebody who asks it whatever they like. The device is no mount's, so the kernel
-/// says `EPERM` to all that the helper agrees to.
-struct Asker {
+/// A helper, and a client that sends it any request. The device belongs to no mount, so the kernel
+/// answers `EPERM` to everything that the helper accepts.
+struct TestClient {
     socket: OwnedFd,
     serving: JoinHandle<io::Result<()>>,
     fuse: File,
     home: tempfile::TempDir,
 }
 
-const AGREED: i32 = -Errno::PERM.raw_os_error();
+const ACCEPTED: i32 = -Errno::PERM.raw_os_error();
 const REFUSED: i32 = -Errno::ACCESS.raw_os_error();
 
-impl Asker {
+impl TestClient {
     fn new() -> Self {
         let (socket, theirs) = pair(SocketType::SEQPACKET);
         let serving = std::thread::spawn(move || serve(&theirs));
@@ -49,35 +50,35 @@ impl Asker {
         fs::write(&path, b"photo").unwrap();
         path
     }
-    fn lend(&self, path: impl AsRef<Path>, flags: i32) -> i32 {
+    fn open_backing(&self, path: impl AsRef<Path>, flags: i32) -> i32 {
         let answer = self.ask(
-            &word_of(word::LEND),
+            &request(opcode::OPEN),
             &[self.fuse.as_fd(), open(path, flags).as_fd()],
         );
         answer.expect("an answer")
     }
-    /// The answer; none if the helper hangs up.
+    /// The reply; `None` if the helper hangs up.
     fn ask(&self, request: &[u8], files: &[BorrowedFd<'_>]) -> Option<i32> {
-        let mut room = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-        let mut beside = SendAncillaryBuffer::new(&mut room);
-        assert!(files.is_empty() || beside.push(SendAncillaryMessage::ScmRights(files)));
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        assert!(files.is_empty() || ancillary.push(SendAncillaryMessage::ScmRights(files)));
         sendmsg(
             &self.socket,
             &[IoSlice::new(request)],
-            &mut beside,
+            &mut ancillary,
             SendFlags::NOSIGNAL,
         )
         .unwrap();
         let mut answer = [0; 4];
-        let came = recvmsg(
+        let received = recvmsg(
             &self.socket,
             &mut [IoSliceMut::new(&mut answer)],
             &mut RecvAncillaryBuffer::default(),
             RecvFlags::empty(),
         );
-        (came.unwrap().bytes == answer.len()).then(|| i32::from_le_bytes(answer))
+        (received.unwrap().bytes == answer.len()).then(|| i32::from_le_bytes(answer))
     }
-    /// How the helper ended, after we hung up.
+    /// Hangs up; returns how the helper ended.
     fn end(self) -> io::Result<()> {
         drop(self.socket);
         self.serving.join().unwrap()
@@ -90,8 +91,8 @@ fn pair(kind: SocketType) -> (OwnedFd, OwnedFd) {
     (one, other)
 }
 
-fn word_of(word: u8) -> [u8; 5] {
-    [word, 0, 0, 0, 0]
+fn request(opcode: u8) -> [u8; 5] {
+    [opcode, 0, 0, 0, 0]
 }
 
 fn open(path: impl AsRef<Path>, flags: i32) -> File {
@@ -104,17 +105,17 @@ fn open(path: impl AsRef<Path>, flags: i32) -> File {
         .unwrap()
 }
 
-/// Takes an attribute of chattr(1) away again, or the folder could not be removed.
-struct Bound(PathBuf);
+/// A file with an attribute of chattr(1), which is cleared again so that the folder can be removed.
+struct Restricted(PathBuf);
 
-impl Bound {
+impl Restricted {
     fn new(path: PathBuf, attribute: &str) -> Self {
         chattr(&format!("+{attribute}"), &path);
         Self(path)
     }
 }
 
-impl Drop for Bound {
+impl Drop for Restricted {
     fn drop(&mut self) {
         chattr("-ia", &self.0);
     }
@@ -132,136 +133,145 @@ fn chattr(change: &str, path: &Path) {
 }
 
 #[test]
-fn a_helper_lends_its_users_own_files_however_they_are_open_here() {
-    let asker = Asker::new();
-    let path = asker.file("photo.jpg");
-    assert_eq!(asker.lend(&path, libc::O_RDWR), AGREED);
-    assert_eq!(asker.lend(&path, libc::O_RDONLY), AGREED);
-    // Made ahead, without a name.
+fn a_helper_accepts_its_users_own_files_whatever_they_are_open_for() {
+    let client = TestClient::new();
+    let path = client.file("photo.jpg");
+    assert_eq!(client.open_backing(&path, libc::O_RDWR), ACCEPTED);
+    assert_eq!(client.open_backing(&path, libc::O_RDONLY), ACCEPTED);
+    // A spare file, without a name.
     assert_eq!(
-        asker.lend(asker.home.path(), libc::O_RDWR | libc::O_TMPFILE),
-        AGREED
+        client.open_backing(client.home.path(), libc::O_RDWR | libc::O_TMPFILE),
+        ACCEPTED
     );
-    asker.end().unwrap();
+    client.end().unwrap();
 }
 
 #[test]
-fn a_helper_lends_nothing_that_its_user_could_not_change() {
-    let asker = Asker::new();
-    let others = asker.file("others.jpg");
+fn a_helper_refuses_files_that_its_user_could_not_change() {
+    let client = TestClient::new();
+    let others = client.file("others.jpg");
     chown(&others, Some(65_534), None)
-        .expect("this test needs root, to have a file of somebody else");
-    assert_eq!(asker.lend(&others, libc::O_RDONLY), REFUSED);
+        .expect("this test must run as root, to create a file of another user");
+    assert_eq!(client.open_backing(&others, libc::O_RDONLY), REFUSED);
     assert_eq!(
-        asker.lend(&others, libc::O_RDWR),
+        client.open_backing(&others, libc::O_RDWR),
         REFUSED,
-        "it was opened by rights that are not the user's any more"
+        "it was opened with rights that the user no longer has"
     );
-    let immutable = Bound::new(asker.file("immutable.jpg"), "i");
-    assert_eq!(asker.lend(&immutable.0, libc::O_RDONLY), REFUSED);
-    let growing = Bound::new(asker.file("growing.jpg"), "a");
-    assert_eq!(asker.lend(&growing.0, libc::O_RDONLY), REFUSED);
+    let immutable = Restricted::new(client.file("immutable.jpg"), "i");
+    assert_eq!(client.open_backing(&immutable.0, libc::O_RDONLY), REFUSED);
+    let growing = Restricted::new(client.file("growing.jpg"), "a");
+    assert_eq!(client.open_backing(&growing.0, libc::O_RDONLY), REFUSED);
     drop((immutable, growing));
-    asker.end().unwrap();
+    client.end().unwrap();
 }
 
 #[test]
-fn a_helper_lends_nothing_but_plain_files_on_a_disk() {
-    let asker = Asker::new();
+fn a_helper_accepts_only_regular_files_on_a_disk() {
+    let client = TestClient::new();
     assert_eq!(
-        asker.lend(asker.home.path(), libc::O_RDONLY),
+        client.open_backing(client.home.path(), libc::O_RDONLY),
         REFUSED,
         "a folder"
     );
-    assert_eq!(asker.lend("/dev/null", libc::O_RDWR), REFUSED, "a device");
     assert_eq!(
-        asker.lend(asker.file("place.jpg"), libc::O_PATH),
+        client.open_backing("/dev/null", libc::O_RDWR),
         REFUSED,
-        "a mere place"
+        "a device"
     );
-    // Plain files of the user's own, which look at the rights of who opened them.
-    assert_eq!(asker.lend("/proc/self/uid_map", libc::O_RDWR), REFUSED);
-    assert_eq!(asker.lend("/proc/self/mem", libc::O_RDWR), REFUSED);
-    asker.end().unwrap();
+    assert_eq!(
+        client.open_backing(client.file("place.jpg"), libc::O_PATH),
+        REFUSED,
+        "a descriptor that does not open the file"
+    );
+    // Regular files of the user that check the rights of the process that opened them.
+    assert_eq!(
+        client.open_backing("/proc/self/uid_map", libc::O_RDWR),
+        REFUSED
+    );
+    assert_eq!(client.open_backing("/proc/self/mem", libc::O_RDWR), REFUSED);
+    client.end().unwrap();
 }
 
 #[test]
-fn a_helper_talks_to_no_other_device() {
-    let asker = Asker::new();
-    let photo = asker.file("photo.jpg");
-    // Most devices say ENOTTY by themselves: what it would not lend either shows that none was
-    // asked.
+fn a_helper_uses_no_device_but_fuse() {
+    let client = TestClient::new();
+    let photo = client.file("photo.jpg");
+    // Most devices return ENOTTY by themselves. A file that the helper would refuse with another
+    // errno shows that the device was refused first.
     let file = open("/dev/null", 0);
     for (other, flags) in [
         (Path::new("/dev/null"), libc::O_RDWR),
         (&photo, libc::O_RDWR),
         (Path::new("/"), 0),
     ] {
-        let answer = asker.ask(
-            &word_of(word::LEND),
+        let answer = client.ask(
+            &request(opcode::OPEN),
             &[open(other, flags).as_fd(), file.as_fd()],
         );
         assert_eq!(answer, Some(-Errno::NOTTY.raw_os_error()), "{other:?}");
     }
     assert_eq!(
-        asker.ask(
-            &word_of(word::TAKE_BACK),
+        client.ask(
+            &request(opcode::CLOSE),
             &[open(&photo, libc::O_RDWR).as_fd()]
         ),
         None
     );
-    assert!(asker.end().is_err());
+    assert!(client.end().is_err());
 }
 
 #[test]
-fn a_helper_lends_so_many_files_at_a_time_and_no_more() {
-    let asker = Asker::new();
+fn a_helper_opens_a_bounded_number_of_backings() {
+    let client = TestClient::new();
     let (photo, fuse) = (
-        open(asker.file("photo.jpg"), libc::O_RDWR).into(),
+        open(client.file("photo.jpg"), libc::O_RDWR).into(),
         open("/dev/fuse", libc::O_RDWR).into(),
     );
-    let mut desk = Desk { lent: LENT_MAX - 1 };
+    let mut backings = OpenBackings {
+        count: BACKINGS_MAX - 1,
+    };
     assert_eq!(
-        desk.lend(&fuse, &photo).unwrap_err().raw_os_error(),
-        Some(-AGREED)
+        backings.open(&fuse, &photo).unwrap_err().raw_os_error(),
+        Some(-ACCEPTED)
     );
-    desk.lent = LENT_MAX;
+    backings.count = BACKINGS_MAX;
     assert_eq!(
-        desk.lend(&fuse, &photo).unwrap_err().raw_os_error(),
+        backings.open(&fuse, &photo).unwrap_err().raw_os_error(),
         Some(Errno::MFILE.raw_os_error())
     );
-    asker.end().unwrap();
+    client.end().unwrap();
 }
 
 #[test]
-fn a_helper_hangs_up_at_the_first_word_that_it_does_not_know() {
+fn a_helper_hangs_up_at_the_first_invalid_request() {
     let fuse = open("/dev/fuse", libc::O_RDWR);
     let file = fuse.as_fd();
     let requests: [(&[u8], &[BorrowedFd<'_>]); 10] = [
-        (&word_of(0), &[]),
-        (&word_of(3), &[file, file]),
-        (&word_of(255), &[file]),
-        (&[word::LEND], &[file, file]),
-        (&[word::LEND; 6], &[file, file]),
-        (&word_of(word::LEND), &[]),
-        (&word_of(word::LEND), &[file]),
-        (&word_of(word::LEND), &[file, file, file]),
-        (&word_of(word::TAKE_BACK), &[]),
-        (&word_of(word::TAKE_BACK), &[file, file]),
+        (&request(0), &[]),
+        (&request(3), &[file, file]),
+        (&request(255), &[file]),
+        (&[opcode::OPEN], &[file, file]),
+        (&[opcode::OPEN; 6], &[file, file]),
+        (&request(opcode::OPEN), &[]),
+        (&request(opcode::OPEN), &[file]),
+        (&request(opcode::OPEN), &[file, file, file]),
+        (&request(opcode::CLOSE), &[]),
+        (&request(opcode::CLOSE), &[file, file]),
     ];
-    for (request, files) in requests {
-        let asker = Asker::new();
-        assert_eq!(asker.ask(request, files), None, "{request:?}");
+    for (bytes, files) in requests {
+        let client = TestClient::new();
+        assert_eq!(client.ask(bytes, files), None, "{bytes:?}");
         assert_eq!(
-            asker.end().unwrap_err().kind(),
+            client.end().unwrap_err().kind(),
             io::ErrorKind::InvalidData,
-            "{request:?}"
+            "{bytes:?}"
         );
     }
 }
 
 #[test]
-fn a_helper_that_nobody_started_for_a_mount_does_nothing() {
+fn a_helper_without_a_daemon_does_nothing() {
     let (one, stream) = pair(SocketType::STREAM);
     drop(one);
     assert!(serve(&stream).is_err());

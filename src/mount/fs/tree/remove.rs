@@ -1,0 +1,74 @@
+//! Removing files, folders and links.
+
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+
+use heirloom_protocol::LibraryPath;
+
+use super::{EntryName, Tree};
+use crate::mount::types::{Ino, TreeError};
+use crate::spool::{Kind, Metadata, SpoolError, SpoolPath};
+
+/// A file, folder or link whose name is about to be removed. It is held open, so that its inode
+/// number is not reused before the inode table knows.
+pub(super) struct PinnedEntry {
+    pub(super) metadata: Metadata,
+    _pinned: OwnedFd,
+}
+
+impl Tree {
+    /// Removes a file or link. Programs that have it open can go on using it.
+    pub(in crate::mount) fn remove_file(&self, folder: Ino, name: &OsStr) -> Result<(), TreeError> {
+        self.remove(folder, name, |path| self.spool.remove_file(path))
+    }
+
+    /// Removes an empty folder.
+    pub(in crate::mount) fn remove_folder(
+        &self,
+        folder: Ino,
+        name: &OsStr,
+    ) -> Result<(), TreeError> {
+        self.remove(folder, name, |path| self.spool.remove_folder(path))
+    }
+
+    fn remove(
+        &self,
+        folder: Ino,
+        name: &OsStr,
+        remove: impl FnOnce(&LibraryPath) -> Result<(), SpoolError>,
+    ) -> Result<(), TreeError> {
+        let name = EntryName::new(name)?;
+        let names = self.lock_names_exclusive();
+        let path = self.child_path(folder, name)?;
+        let victim = self.pin_entry(&path)?;
+        remove(&path)?;
+        self.unlink_inode(&victim);
+        if victim.metadata.kind == Kind::File {
+            self.listener.removed(victim.metadata.id, &path);
+        }
+        drop(names);
+        // The disk frees the bytes only when nothing holds the file. That takes long for a large
+        // one, and other requests need the lock.
+        drop(victim);
+        Ok(())
+    }
+
+    pub(super) fn pin_entry(&self, path: &LibraryPath) -> Result<PinnedEntry, TreeError> {
+        let pinned = self.spool.open_path(&SpoolPath::Entry(path.clone()))?;
+        Ok(PinnedEntry {
+            metadata: Metadata::of(&pinned).map_err(TreeError::during("stat"))?,
+            _pinned: pinned,
+        })
+    }
+
+    pub(super) fn unlink_inode(&self, victim: &PinnedEntry) {
+        let mut inodes = self.inodes.lock();
+        // The link count of a folder counts its subfolders. A file of the spool may have been linked
+        // from outside.
+        if victim.metadata.nlink > 1 && victim.metadata.kind != Kind::Folder {
+            inodes.mark_unlinked(victim.metadata.id);
+        } else {
+            inodes.mark_deleted(victim.metadata.id);
+        }
+    }
+}
