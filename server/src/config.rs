@@ -1,10 +1,8 @@
-//! The data directory, and what the administrator decided.
+//! The configuration: the data directory, and the administrator's settings.
 //!
 //! The directory holds every user's photos and the hashes of their tokens, so it belongs to one
-//! account alone: mode
-//! 0700. One that others may read is closed to them; one that others may *write* is refused,
-//!       because what stands in it
-//! by now need not be ours.
+//! account alone, with mode 0700. A directory that other accounts can read is restricted. One that
+//! they can *write* to is rejected, because its content may not be ours.
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, Permissions};
@@ -16,57 +14,57 @@ use std::time::Duration;
 use heirloom_protocol::message::CrossUser;
 use heirloom_support::disk_reserve::DiskReserve;
 
-/// How long an interrupted upload waits for its next shard: a device that was away for the weekend
-/// goes on where it stopped.
+/// How long an interrupted upload waits for its next shard. A device that was away for the weekend
+/// resumes where it stopped.
 pub const UPLOAD_EXPIRY: Duration = Duration::from_hours(7 * 24);
 
-/// How long the trash keeps a photo: long enough to come back from a holiday and notice.
+/// How long the trash keeps a photo: long enough to notice a loss after a holiday.
 pub const TRASH_EXPIRY: Duration = Duration::from_hours(30 * 24);
 
-/// How long an image stays that nobody refers to any more: whoever was told just now that it is
-/// here, and has yet to say what for, and whoever removed it by mistake and puts it back, need not
-/// send it again.
-pub const RELEASED_GRACE: Duration = Duration::from_hours(24);
+/// How long an unreferenced image is kept. A client that was just told that the server has the image
+/// and has not added it to its library yet, or a user who restores a photo removed by mistake, need
+/// not upload it again.
+pub const UNREFERENCED_GRACE: Duration = Duration::from_hours(24);
 
-/// How long bytes stay that the index does not know. A crash leaves some, which would be gone in a
-/// day; but to an index that was restored from an old copy every newer photo is unknown, and
-/// somebody must have the time to notice.
-pub const STRAY_GRACE: Duration = Duration::from_hours(30 * 24);
+/// How long an orphaned image, which the index does not know, is kept. A crash leaves a few, for
+/// which a day would do; but to an index restored from an old copy every newer photo is unknown, and
+/// the administrator needs time to notice.
+pub const ORPHAN_GRACE: Duration = Duration::from_hours(30 * 24);
 
-/// Only the account that runs the server may look in.
+/// Directory mode: only the account that runs the server has access.
 const PRIVATE: u32 = 0o700;
 
-/// What the administrator decided.
+/// The configuration of a server.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where everything is kept.
+    /// The data directory.
     pub data: DataDir,
-    /// Policy for images that another user holds.
+    /// Policy for images that another user already holds.
     pub cross_user: CrossUser,
     /// How long an interrupted upload waits for its next shard.
     pub upload_expiry: Duration,
     /// How long the trash keeps a photo.
     pub trash_expiry: Duration,
-    /// How long images stay that nobody refers to.
-    pub graces: Graces,
-    /// What is between us and those who listen on the way.
+    /// How long unreferenced and orphaned images are kept.
+    pub grace_periods: GracePeriods,
+    /// Plain HTTP or TLS.
     pub transport: Transport,
-    /// How often each may ask.
+    /// The rate limits.
     pub rates: RateLimits,
-    /// How stored images are looked through for damage.
-    pub scrub: ScrubPlan,
+    /// When and how fast stored images are verified.
+    pub scrub: ScrubSchedule,
 }
 
-/// How often each may ask. An honest client is far below all of them.
+/// The rate limits. An honest client stays far below all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimits {
-    /// Wrong passwords for one name from one address: more than a person types, and 14,400 guesses
-    /// a day against a password that no list of common ones should have.
+    /// Wrong passwords for one user name from one address: more than a person types, and at most
+    /// 14,400 guesses a day.
     pub failed_logins_per_minute: u32,
-    /// Requests without a good token from one address: a device whose token was taken away asks
-    /// once a minute.
-    pub strangers_per_second: u32,
-    /// Checks by one token, of up to 1,000 images each: a client asks a few times a second at most.
+    /// Requests without a valid token from one address. A device whose token was revoked tries once a
+    /// minute.
+    pub anonymous_per_second: u32,
+    /// Checks by one token, of up to 1,000 images each. A client sends a few per second at most.
     pub checks_per_second: u32,
 }
 
@@ -74,98 +72,98 @@ impl Default for RateLimits {
     fn default() -> Self {
         Self {
             failed_logins_per_minute: 10,
-            strangers_per_second: 20,
+            anonymous_per_second: 20,
             checks_per_second: 500,
         }
     }
 }
 
-/// How stored images are looked through for damage.
+/// When and how fast the scrubber verifies stored images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ScrubPlan {
-    /// Bytes read in a second, at most.
+pub struct ScrubSchedule {
+    /// Maximum read rate in bytes per second.
     pub bytes_per_second: u64,
-    /// From the beginning of one round to the beginning of the next, at least.
-    pub every: Duration,
+    /// Minimum time from the start of one round to the start of the next.
+    pub interval: Duration,
 }
 
-impl Default for ScrubPlan {
-    /// 4 MB/s are a twentieth of what a slow disk reads, and a terabyte in three days. A disk's
-    /// errors grow over months.
+impl Default for ScrubSchedule {
+    /// 4 MB/s is a twentieth of what a slow disk can read, and takes three days for a terabyte. Disk
+    /// errors develop over months.
     fn default() -> Self {
         Self {
             bytes_per_second: 4_000_000,
-            every: Duration::from_hours(30 * 24),
+            interval: Duration::from_hours(30 * 24),
         }
     }
 }
 
-/// How long images stay that nobody refers to.
+/// How long images that nobody refers to are kept before they are removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Graces {
-    /// Those that were let go of, from then on.
-    pub released: Duration,
-    /// Bytes that the index does not know, from when they were put there.
-    pub stray: Duration,
+pub struct GracePeriods {
+    /// For unreferenced images, from when the last reference was removed.
+    pub unreferenced: Duration,
+    /// For orphaned images, which the index does not know, from when they were stored.
+    pub orphaned: Duration,
 }
 
-impl Default for Graces {
+impl Default for GracePeriods {
     fn default() -> Self {
         Self {
-            released: RELEASED_GRACE,
-            stray: STRAY_GRACE,
+            unreferenced: UNREFERENCED_GRACE,
+            orphaned: ORPHAN_GRACE,
         }
     }
 }
 
-/// What is between us and those who listen on the way.
+/// How connections are protected.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// Nothing; so only on loopback, where nobody else listens. A TLS proxy may stand in front.
+    /// Plain HTTP on loopback only, possibly behind a TLS proxy.
     #[default]
     PlainOnLoopback,
-    /// Nothing, on any address: the administrator said that this is what they want.
+    /// Plain HTTP on any address, which the administrator allowed explicitly.
     PlainAnywhere,
     /// TLS.
     Tls(TlsFiles),
 }
 
-/// Two files of PEM.
+/// The PEM files of a TLS certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The server's certificate, and those between it and an authority.
+    /// The server's certificate, followed by the intermediate certificates.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The certificate's private key.
     pub key: PathBuf,
 }
 
 impl Config {
-    /// What holds where the administrator said nothing.
+    /// The default configuration.
     pub fn new(data: DataDir) -> Self {
         Self {
             data,
             cross_user: CrossUser::default(),
             upload_expiry: UPLOAD_EXPIRY,
             trash_expiry: TRASH_EXPIRY,
-            graces: Graces::default(),
+            grace_periods: GracePeriods::default(),
             transport: Transport::default(),
             rates: RateLimits::default(),
-            scrub: ScrubPlan::default(),
+            scrub: ScrubSchedule::default(),
         }
     }
 }
 
-/// The directory that holds index, images and unfinished uploads; mode 0700.
+/// The directory that holds the index, the images and the unfinished uploads; mode 0700.
 #[derive(Clone, Debug)]
 pub struct DataDir {
     root: PathBuf,
 }
 
 impl DataDir {
-    /// Opens the directory, making it and its folders if they are missing.
+    /// Opens the directory. Creates it and its subdirectories if they are missing.
     pub fn open(root: &Path) -> Result<Self, ConfigError> {
-        make(root)?;
-        // An absolute path: the server may change its working directory when it becomes a daemon.
+        create_dir(root)?;
+        // Absolute, because a daemon may change its working directory.
         let root = root.canonicalize().map_err(|source| ConfigError::Inspect {
             path: root.to_owned(),
             source,
@@ -173,21 +171,21 @@ impl DataDir {
         if root.to_str().is_none() {
             return Err(ConfigError::NotUtf8 { path: root });
         }
-        close_to_others(&root)?;
+        restrict_access(&root)?;
         let data = Self { root };
         DiskReserve::at(data.root.join("reserve")).adjust();
         for folder in [data.images(), data.uploads(), data.quarantine()] {
-            make(&folder)?;
+            create_dir(&folder)?;
         }
         Ok(data)
     }
 
-    /// The directory itself, absolute.
+    /// The absolute path of the directory.
     pub fn root(&self) -> &Path {
         &self.root
     }
 
-    /// `sqlite://...` of the embedded index.
+    /// The URL of the embedded index, `sqlite://...`.
     pub fn index_url(&self) -> String {
         let path = self.root.join("index.sqlite");
         let mut url = String::from("sqlite://");
@@ -196,144 +194,144 @@ impl DataDir {
                 b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'-' | b'.' | b'_' | b'~' => {
                     url.push(char::from(*byte));
                 }
-                _ => write!(url, "%{byte:02X}").expect("a string takes all that is written to it"),
+                _ => write!(url, "%{byte:02X}").expect("writing to a string cannot fail"),
             }
         }
         url
     }
 
-    /// Verified images: `images/ab/abcdef...`.
+    /// The directory of verified images: `images/ab/abcdef...`.
     pub fn images(&self) -> PathBuf {
         self.root.join("images")
     }
 
-    /// Unfinished uploads.
+    /// The directory of unfinished uploads.
     pub fn uploads(&self) -> PathBuf {
         self.root.join("uploads")
     }
 
-    /// The secret that receipts are signed with.
+    /// The file of the key that signs receipts.
     pub fn receipt_key(&self) -> PathBuf {
         self.root.join("receipt.key")
     }
 
-    /// Images found damaged.
+    /// The directory of damaged images, moved there by the scrubber.
     pub fn quarantine(&self) -> PathBuf {
         self.root.join("quarantine")
     }
 }
 
-/// What can be wrong with the data directory.
+/// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A folder could not be made.
-    #[error("make the folder {path}")]
-    Make {
-        /// Which.
+    /// A directory could not be created.
+    #[error("cannot create the directory {path}")]
+    Create {
+        /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Something else stands where the folder should be.
-    #[error("{path} is not a folder")]
-    NotAFolder {
-        /// Where.
+    /// The path exists but is not a directory.
+    #[error("{path} is not a directory")]
+    NotADirectory {
+        /// The path.
         path: PathBuf,
     },
-    /// A folder could not be looked at.
-    #[error("look at the folder {path}")]
+    /// The metadata of a directory could not be read.
+    #[error("cannot access the directory {path}")]
     Inspect {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Other accounts can put files into the data directory.
-    #[error("other accounts may write to the data directory {path}")]
+    /// Other accounts can write to the data directory.
+    #[error("other accounts can write to the data directory {path}")]
     WritableByOthers {
-        /// Which.
+        /// The directory.
         path: PathBuf,
     },
-    /// The data directory could not be closed to other accounts.
-    #[error("close the data directory {path} to other accounts")]
-    Close {
-        /// Which.
+    /// The permissions of the data directory could not be restricted.
+    #[error("cannot restrict the permissions of the data directory {path}")]
+    Restrict {
+        /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// SQLite and its URL take paths of UTF-8 only.
-    #[error("the path of the data directory {path:?} is not UTF-8")]
+    /// The path is not UTF-8, which SQLite requires.
+    #[error("the path of the data directory is not valid UTF-8: {path:?}")]
     NotUtf8 {
-        /// Which.
+        /// The directory.
         path: PathBuf,
     },
 }
 
 impl ConfigError {
-    /// What the administrator can do about it.
+    /// What the administrator can do about the error.
     pub fn next_step(&self) -> String {
         match self {
-            Self::Make { path, .. } | Self::Inspect { path, .. } => {
+            Self::Create { path, .. } | Self::Inspect { path, .. } => {
                 format!(
-                    "check that this account may make and open {}, or name another folder with --data",
+                    "check that this account may create and open {}, or choose another directory with --data",
                     path.display()
                 )
             }
-            Self::NotAFolder { .. } => "name a folder with --data".to_owned(),
+            Self::NotADirectory { .. } => "choose a directory with --data".to_owned(),
             Self::WritableByOthers { path } => {
                 format!(
-                    "look for files that are not yours in it, then: chmod 700 '{}'",
+                    "check that it contains only files you know, then run: chmod 700 '{}'",
                     path.display()
                 )
             }
-            Self::Close { path, .. } => {
+            Self::Restrict { path, .. } => {
                 format!(
-                    "make it belong to the account that runs the server: chown $USER '{}'",
+                    "make the account that runs the server its owner: chown $USER '{}'",
                     path.display()
                 )
             }
-            Self::NotUtf8 { .. } => "name a folder with a path of UTF-8 with --data".to_owned(),
+            Self::NotUtf8 { .. } => "choose a directory with a UTF-8 path with --data".to_owned(),
         }
     }
 }
 
-/// Makes a folder and those above it that are missing, and their names durable.
-fn make(path: &Path) -> Result<(), ConfigError> {
+/// Creates a directory and its missing parents, durably.
+fn create_dir(path: &Path) -> Result<(), ConfigError> {
     if path.is_dir() {
         return Ok(());
     }
     if path.exists() {
-        return Err(ConfigError::NotAFolder {
+        return Err(ConfigError::NotADirectory {
             path: path.to_owned(),
         });
     }
-    let wrap = |source| ConfigError::Make {
+    let wrap = |source| ConfigError::Create {
         path: path.to_owned(),
         source,
     };
-    let above = match path.parent() {
-        Some(above) if !above.as_os_str().is_empty() => above,
+    let parent = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    make(above)?;
+    create_dir(parent)?;
     match DirBuilder::new().mode(PRIVATE).create(path) {
-        Ok(()) => fs::File::open(above)
-            .and_then(|above| above.sync_all())
+        Ok(()) => fs::File::open(parent)
+            .and_then(|parent| parent.sync_all())
             .map_err(wrap),
-        // Another process of ours was faster.
+        // Another of our processes created it first.
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(wrap(error)),
     }
 }
 
-/// Takes every right from group and others; refuses where they could write until now.
-fn close_to_others(root: &Path) -> Result<(), ConfigError> {
-    let found = fs::metadata(root).map_err(|source| ConfigError::Inspect {
+/// Removes all permissions of group and others. Rejects a directory that they could write to.
+fn restrict_access(root: &Path) -> Result<(), ConfigError> {
+    let metadata = fs::metadata(root).map_err(|source| ConfigError::Inspect {
         path: root.to_owned(),
         source,
     })?;
-    let mode = found.permissions().mode();
+    let mode = metadata.permissions().mode();
     if mode & 0o022 != 0 {
         return Err(ConfigError::WritableByOthers {
             path: root.to_owned(),
@@ -341,12 +339,15 @@ fn close_to_others(root: &Path) -> Result<(), ConfigError> {
     }
     if mode & 0o077 != 0 {
         fs::set_permissions(root, Permissions::from_mode(PRIVATE)).map_err(|source| {
-            ConfigError::Close {
+            ConfigError::Restrict {
                 path: root.to_owned(),
                 source,
             }
         })?;
-        tracing::warn!(folder = %root.display(), "other accounts could read the data directory; closed it to them");
+        tracing::warn!(
+            directory = %root.display(),
+            "other accounts could read the data directory; restricted it to mode 0700"
+        );
     }
     Ok(())
 }
@@ -360,9 +361,9 @@ mod tests {
     }
 
     #[test]
-    fn the_data_directory_is_made_for_one_account_alone() {
-        let above = tempfile::tempdir().unwrap();
-        let data = DataDir::open(&above.path().join("a/b")).unwrap();
+    fn a_new_data_directory_is_private() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&parent.path().join("a/b")).unwrap();
         for folder in [
             data.root().to_owned(),
             data.images(),
@@ -375,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_read_is_closed_to_them() {
+    fn a_directory_that_others_can_read_is_restricted() {
         let root = tempfile::tempdir().unwrap();
         fs::set_permissions(root.path(), Permissions::from_mode(0o755)).unwrap();
         DataDir::open(root.path()).unwrap();
@@ -383,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_that_others_can_write_is_refused_with_the_next_step() {
+    fn a_directory_that_others_can_write_is_rejected_with_the_next_step() {
         let root = tempfile::tempdir().unwrap();
         for open in [0o770, 0o702] {
             fs::set_permissions(root.path(), Permissions::from_mode(open)).unwrap();
@@ -401,16 +402,16 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_not_taken_for_the_data_directory() {
+    fn a_file_is_rejected_as_data_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = DataDir::open(file.path()).unwrap_err();
-        assert!(matches!(error, ConfigError::NotAFolder { .. }), "{error}");
+        assert!(matches!(error, ConfigError::NotADirectory { .. }), "{error}");
     }
 
     #[test]
-    fn the_url_of_the_index_survives_odd_paths() {
-        let above = tempfile::tempdir().unwrap();
-        let data = DataDir::open(&above.path().join("Fotos & mehr? #1 100%")).unwrap();
+    fn the_url_of_the_index_is_valid_for_odd_paths() {
+        let parent = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&parent.path().join("Fotos & mehr? #1 100%")).unwrap();
         let url = data.index_url();
         assert!(
             url.ends_with("/Fotos%20%26%20mehr%3F%20%231%20100%25/index.sqlite"),

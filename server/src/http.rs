@@ -1,24 +1,24 @@
-//! The native dialect: what may be asked over HTTP, and how it is answered (docs/PROTOCOL.md).
+//! The HTTP API: routes, extractors, limits and error responses (docs/PROTOCOL.md).
 //!
-//! A request is parsed into types that need no further checking, one call is made to a room below,
-//! and its answer is written. No rule about photos lives here. Every answer from 400 up is a
-//! problem of the closed list, whoever found the fault: a handler, a router, a body cut short.
+//! A handler parses the request into validated types, makes one call to a lower layer, and writes the
+//! response. No rule about photos lives here. Every response from 400 up is a problem detail from the
+//! closed list, whether a handler, the router or the body found the error.
 
+mod auth_limits;
+mod batches;
 mod body;
 mod caller;
+mod change_notifier;
 mod check;
 mod error;
 mod extract;
 mod images;
 mod library;
 mod login;
-mod limits;
 mod metrics;
-mod news;
-mod parcels;
 mod range;
 mod receipt;
-mod restraint;
+mod request_guard;
 mod session;
 mod trash;
 mod uploads;
@@ -42,80 +42,81 @@ use crate::scrub::Scrubber;
 use crate::signer::Signer;
 use crate::uploads::UploadService;
 
-pub use error::Refusal;
-pub use news::News;
-pub use restraint::{Peer, Restraint};
-pub use trash::TrashExpiry;
+pub use auth_limits::{AuthLimits, PeerAddress};
+pub use change_notifier::ChangeNotifier;
+pub use error::ErrorResponse;
+pub use trash::TrashRetention;
 #[cfg(any(test, fuzzing))]
-pub use {extract::trial as bodies_trial, range::trial as conditions_trial};
+pub use {extract::fuzz as fuzz_json_bodies, range::fuzz as fuzz_conditions};
 
-/// What the routes ask. Each handler takes only the part it needs.
+/// The state that the routes share. Each handler extracts only the part it needs.
 #[derive(Clone, Debug)]
-pub struct Door {
-    /// Who may ask.
+pub struct AppState {
+    /// Users and their tokens.
     pub accounts: Accounts,
-    /// Shards and images.
-    pub assembly: UploadService,
-    /// Nonces.
+    /// Uploads and images.
+    pub uploads: UploadService,
+    /// Nonces and proofs of possession.
     pub possession: Possession,
-    /// Libraries.
+    /// The database of users, images and libraries.
     pub index: Index,
-    /// Wakes those who wait at the change feed.
-    pub news: News,
-    /// What has happened.
+    /// Wakes long polls at the change feed.
+    pub notifier: ChangeNotifier,
+    /// The metrics.
     pub counters: SharedCounters,
-    /// What time it is.
+    /// The clock.
     pub clock: Clock,
-    /// Cancelled when the server stops: those who wait are answered at once.
+    /// Cancelled when the server stops; long polls are then answered at once.
     pub stopping: CancellationToken,
-    /// Which installation this is.
-    pub installation: Installation,
+    /// The id of this installation.
+    pub installation: InstallationId,
     /// How long the trash keeps a photo.
-    pub trash_expiry: TrashExpiry,
-    /// How often each may ask.
-    pub restraint: Restraint,
-    /// Reads stored images again.
-    pub scrub: Scrubber,
+    pub trash_retention: TrashRetention,
+    /// The rate limits on authentication.
+    pub auth_limits: AuthLimits,
+    /// Verifies stored images.
+    pub scrubber: Scrubber,
     /// Signs receipts.
     pub signer: Signer,
 }
 
-/// The installation's name for clients, in 32 hex digits. Not secret.
+/// The id of this installation, 32 hex digits. Not secret.
 #[derive(Clone, Debug)]
-pub struct Installation(pub Arc<str>);
+pub struct InstallationId(pub Arc<str>);
 
-macro_rules! part_of_the_door {
+/// Lets handlers extract single parts of [`AppState`].
+macro_rules! extractable_parts {
     ($($field:ident: $part:ty),*) => { $(
-        impl FromRef<Door> for $part {
-            fn from_ref(door: &Door) -> Self {
-                door.$field.clone()
+        impl FromRef<AppState> for $part {
+            fn from_ref(state: &AppState) -> Self {
+                state.$field.clone()
             }
         }
     )* };
 }
 
-part_of_the_door! {
+extractable_parts! {
     accounts: Accounts,
-    assembly: UploadService,
+    uploads: UploadService,
     possession: Possession,
     index: Index,
-    news: News,
+    notifier: ChangeNotifier,
     counters: SharedCounters,
     clock: Clock,
     stopping: CancellationToken,
-    installation: Installation,
-    trash_expiry: TrashExpiry,
-    restraint: Restraint,
-    scrub: Scrubber,
+    installation: InstallationId,
+    trash_retention: TrashRetention,
+    auth_limits: AuthLimits,
+    scrubber: Scrubber,
     signer: Signer
 }
 
-/// All routes. Those for users ask for a token before anything else, the body included.
-pub fn router(door: Door) -> Router {
+/// All routes. Those for users check the token before anything else, and before the body is read.
+pub fn router(state: AppState) -> Router {
     let for_users = Router::new()
         .route(route::SESSION, get(session::session).delete(login::log_out))
         .route(route::CHECK, post(check::check))
-        .route(route::BATCHES, post(parcels::receive))
+        .route(route::BATCHES, post(batches::receive))
         .route(route::SHARD_PATTERN, put(uploads::receive))
         .route(
             route::UPLOAD_PATTERN,
@@ -132,15 +133,15 @@ pub fn router(door: Door) -> Router {
         .route(route::STATUS, get(session::status))
         .route(route::METRICS, get(metrics::metrics))
         .route_layer(from_fn_with_state(
-            (door.accounts.clone(), door.restraint.clone()),
-            caller::let_in,
+            (state.accounts.clone(), state.auth_limits.clone()),
+            caller::authenticate,
         ));
     for_users
         .route(route::LOGIN, post(login::log_in))
         .route(route::HEALTH, get(async || "ok"))
-        .fallback(async || Refusal::from(ErrorCode::NotFound))
-        .method_not_allowed_fallback(async || Refusal::from(ErrorCode::MethodNotAllowed))
-        .layer(from_fn(limits::sane))
-        .layer(from_fn_with_state(door.counters.clone(), metrics::count))
-        .with_state(door)
+        .fallback(async || ErrorResponse::from(ErrorCode::NotFound))
+        .method_not_allowed_fallback(async || ErrorResponse::from(ErrorCode::MethodNotAllowed))
+        .layer(from_fn(request_guard::guard))
+        .layer(from_fn_with_state(state.counters.clone(), metrics::count))
+        .with_state(state)
 }

@@ -1,31 +1,31 @@
-//! Rates: how often each may ask.
+//! Rate limits per key, by the generic cell rate algorithm (GCRA, ITU-T I.371).
 //!
-//! For each key one moment is kept: the one at which all that it asked would have been asked at the
-//! steady rate (the generic cell rate algorithm of ITU-T I.371). A key that has caught up is worth
-//! forgetting, so the memory is bounded by those who ask too much, and then by a number: from there
-//! on newcomers share one count, because to forget whoever waits would be what an attacker with
-//! many addresses is after.
+//! For each key the limiter keeps one time: its theoretical arrival time, at which all of its
+//! requests would have been made at the steady rate. Keys whose time has passed are dropped, so that
+//! only those over the rate take memory, and at most [`KEYS_MAX`] of them. From there on, new keys
+//! share one count: dropping keys that must wait is what an attacker with many addresses would want.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Keys that are counted by themselves, of one kind: some 64 bytes each.
+use parking_lot::Mutex;
+
+/// Maximum number of keys that a limiter counts separately, about 64 bytes each.
 const KEYS_MAX: usize = 10_000;
 
-/// So many at once, and so many in a length of time.
+/// A rate: requests allowed at once, and the interval between further ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// At once, after a while of nothing.
+    /// Requests allowed at once after a period without any.
     pub burst: u32,
-    /// For how long one takes away from it.
+    /// Time after which one more request is allowed.
     pub interval: Duration,
 }
 
 impl Rate {
-    /// `number` a second, and twice as many at once.
+    /// `number` requests per second, and twice as many at once.
     pub fn per_second(number: u32) -> Self {
         let number = number.max(1);
         Self {
@@ -34,7 +34,7 @@ impl Rate {
         }
     }
 
-    /// `number` a minute, and as many at once.
+    /// `number` requests per minute, and as many at once.
     pub fn per_minute(number: u32) -> Self {
         let number = number.max(1);
         Self {
@@ -44,52 +44,53 @@ impl Rate {
     }
 }
 
-/// Counts what each key asks.
+/// A rate limiter that counts each key separately.
 #[derive(Debug)]
-pub struct Limiter<K> {
+pub struct RateLimiter<K> {
     rate: Rate,
     counts: Mutex<Counts<K>>,
 }
 
 #[derive(Debug)]
 struct Counts<K> {
-    /// When each key will have caught up.
-    known: HashMap<K, Instant>,
-    /// The same for all who find no place there.
-    others: Option<Instant>,
-    /// When those that have caught up were last forgotten: looking at all of them for each newcomer
-    /// would be work for an attacker to give.
-    tidied: Option<Instant>,
+    /// The theoretical arrival time of each key.
+    keys: HashMap<K, Instant>,
+    /// The same for all keys beyond [`KEYS_MAX`] together.
+    overflow: Option<Instant>,
+    /// When keys were last dropped. Searching all keys for every new one would let an attacker
+    /// cause that work.
+    pruned_at: Option<Instant>,
 }
 
-impl<K: Eq + Hash> Limiter<K> {
-    /// Nobody has asked yet.
+impl<K: Eq + Hash> RateLimiter<K> {
+    /// A limiter without any requests counted.
     pub fn new(rate: Rate) -> Self {
         Self {
             rate,
             counts: Mutex::new(Counts {
-                known: HashMap::new(),
-                others: None,
-                tidied: None,
+                keys: HashMap::new(),
+                overflow: None,
+                pruned_at: None,
             }),
         }
     }
 
-    /// Counts one, or says how long to wait; then it is not counted.
-    pub fn take(&self, key: K) -> Result<(), Duration> {
-        self.take_at(key, Instant::now())
+    /// Counts a request of `key`; if the key is over its rate, the request is not counted, and the
+    /// error is the time to wait.
+    pub fn try_acquire(&self, key: K) -> Result<(), Duration> {
+        self.try_acquire_at(key, Instant::now())
     }
 
-    /// Takes one back that should not have counted.
-    pub fn give_back(&self, key: &K) {
-        if let Some(until) = self.counts().known.get_mut(key) {
+    /// Takes back one counted request of `key`.
+    pub fn refund(&self, key: &K) {
+        if let Some(until) = self.counts.lock().keys.get_mut(key) {
             *until = until.checked_sub(self.rate.interval).unwrap_or(*until);
         }
     }
 
-    fn take_at(&self, key: K, now: Instant) -> Result<(), Duration> {
-        let mut counts = self.counts();
-        let until = counts.place(key, now);
+    fn try_acquire_at(&self, key: K, now: Instant) -> Result<(), Duration> {
+        let mut counts = self.counts.lock();
+        let until = counts.arrival_time(key, now);
         let after = (*until).max(now) + self.rate.interval;
         let most = now + self.rate.interval.saturating_mul(self.rate.burst);
         match after.checked_duration_since(most) {
@@ -100,35 +101,30 @@ impl<K: Eq + Hash> Limiter<K> {
             }
         }
     }
-
-    fn counts(&self) -> MutexGuard<'_, Counts<K>> {
-        // Each entry is true by itself: a panic elsewhere has not spoiled them.
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl<K: Eq + Hash> Counts<K> {
-    /// Where this key is counted.
-    fn place(&mut self, key: K, now: Instant) -> &mut Instant {
-        if self.known.len() >= KEYS_MAX && !self.known.contains_key(&key) {
+    /// The theoretical arrival time that counts for this key.
+    fn arrival_time(&mut self, key: K, now: Instant) -> &mut Instant {
+        if self.keys.len() >= KEYS_MAX && !self.keys.contains_key(&key) {
             if self
-                .tidied
-                .is_none_or(|tidied| now.duration_since(tidied) >= Duration::from_secs(1))
+                .pruned_at
+                .is_none_or(|pruned_at| now.duration_since(pruned_at) >= Duration::from_secs(1))
             {
-                self.known.retain(|_, until| *until > now);
-                self.tidied = Some(now);
+                self.keys.retain(|_, until| *until > now);
+                self.pruned_at = Some(now);
             }
-            if self.known.len() >= KEYS_MAX {
-                return self.others.get_or_insert(now);
+            if self.keys.len() >= KEYS_MAX {
+                return self.overflow.get_or_insert(now);
             }
         }
-        self.known.entry(key).or_insert(now)
+        self.keys.entry(key).or_insert(now)
     }
 }
 
-/// What counts as one address: of IPv6 the network, because whoever has one address there has 2^64
-/// of them (RFC 6177).
-pub fn network(address: IpAddr) -> IpAddr {
+/// The part of an address that is limited: an IPv4 address, or the /64 network of an IPv6 address,
+/// because every client there has 2^64 addresses (RFC 6177).
+pub fn network_prefix(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) if address.is_loopback() => address.into(),
@@ -148,65 +144,65 @@ mod tests {
     };
 
     #[test]
-    fn a_burst_is_let_through_and_then_one_at_a_time() {
-        let (limiter, now) = (Limiter::new(RATE), Instant::now());
+    fn a_burst_is_allowed_and_then_one_request_per_interval() {
+        let (limiter, now) = (RateLimiter::new(RATE), Instant::now());
         for _ in 0..3 {
-            limiter.take_at(1, now).unwrap();
+            limiter.try_acquire_at(1, now).unwrap();
         }
-        assert_eq!(limiter.take_at(1, now), Err(RATE.interval));
+        assert_eq!(limiter.try_acquire_at(1, now), Err(RATE.interval));
         assert_eq!(
-            limiter.take_at(1, now),
+            limiter.try_acquire_at(1, now),
             Err(RATE.interval),
-            "asking in vain makes nobody wait longer"
+            "a rejected request does not prolong the wait"
         );
-        limiter.take_at(2, now).unwrap();
+        limiter.try_acquire_at(2, now).unwrap();
         let later = now + RATE.interval;
-        limiter.take_at(1, later).unwrap();
-        assert!(limiter.take_at(1, later).is_err());
-        let rested = later + 4 * RATE.interval;
+        limiter.try_acquire_at(1, later).unwrap();
+        assert!(limiter.try_acquire_at(1, later).is_err());
+        let idle = later + 4 * RATE.interval;
         for _ in 0..3 {
-            limiter.take_at(1, rested).unwrap();
+            limiter.try_acquire_at(1, idle).unwrap();
         }
         assert!(
-            limiter.take_at(1, rested).is_err(),
-            "rest is not saved up beyond a burst"
+            limiter.try_acquire_at(1, idle).is_err(),
+            "idle time adds up to one burst at most"
         );
     }
 
     #[test]
-    fn what_is_given_back_can_be_taken_again() {
-        let (limiter, now) = (Limiter::new(RATE), Instant::now());
+    fn a_refunded_request_can_be_made_again() {
+        let (limiter, now) = (RateLimiter::new(RATE), Instant::now());
         for _ in 0..10 {
-            limiter.take_at(1, now).unwrap();
-            limiter.give_back(&1);
+            limiter.try_acquire_at(1, now).unwrap();
+            limiter.refund(&1);
         }
-        limiter.give_back(&2);
+        limiter.refund(&2);
     }
 
     #[test]
-    fn many_keys_take_no_more_than_their_memory_and_push_nobody_out() {
-        let (limiter, now) = (Limiter::new(RATE), Instant::now());
+    fn many_keys_take_bounded_memory_and_evict_no_limited_key() {
+        let (limiter, now) = (RateLimiter::new(RATE), Instant::now());
         for _ in 0..3 {
-            limiter.take_at(0, now).unwrap();
+            limiter.try_acquire_at(0, now).unwrap();
         }
         for key in 1..3 * KEYS_MAX {
-            // Beyond those with a place of their own, three are let through in all.
-            assert!(limiter.take_at(key, now).is_ok() || key >= KEYS_MAX);
+            // Of the keys that share one count, three requests are allowed in total.
+            assert!(limiter.try_acquire_at(key, now).is_ok() || key >= KEYS_MAX);
         }
-        assert_eq!(limiter.counts().known.len(), KEYS_MAX);
+        assert_eq!(limiter.counts.lock().keys.len(), KEYS_MAX);
         assert!(
-            limiter.take_at(0, now).is_err(),
-            "who has to wait is not forgotten"
+            limiter.try_acquire_at(0, now).is_err(),
+            "a key that must wait is kept"
         );
         limiter
-            .take_at(usize::MAX, now + 2 * RATE.interval)
+            .try_acquire_at(usize::MAX, now + 2 * RATE.interval)
             .unwrap();
-        assert!(limiter.counts().known.len() < 3, "who has caught up is");
+        assert!(limiter.counts.lock().keys.len() < 3, "keys under their rate are dropped");
     }
 
     #[test]
-    fn an_address_of_ipv6_is_its_network() {
-        let address = |text: &str| network(text.parse().unwrap());
+    fn an_ipv6_address_counts_as_its_network() {
+        let address = |text: &str| network_prefix(text.parse().unwrap());
         assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"));
         assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
         assert!(address("::1").is_loopback() && address("::ffff:127.0.0.1").is_loopback());

@@ -1,13 +1,11 @@
-//! The process: opens the house, listens, sweeps, and closes in order.
-//!
-//! The accept loop is our own, on hyper-util, because the obvious one sets no time limits: a client
-//! that sends half a header would be waited for for ever.
+//! The server process: opens the data directory, accepts connections, runs the background tasks, and
+//! shuts down in order.
 
+mod accept_loop;
 mod connection;
-mod crowd;
-mod gate;
-mod listening;
-mod shield;
+mod connection_limit;
+mod http1_guard;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,9 +22,9 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::{AccountError, Accounts};
 use crate::blobs::{BlobError, Blobs, LocalBlobs};
 use crate::clock::Clock;
-use crate::config::{Config, Graces, Transport};
+use crate::config::{Config, GracePeriods, Transport};
 use crate::gc::GarbageCollector;
-use crate::http::{self, Door, Installation, News, Restraint, TrashExpiry};
+use crate::http::{self, AppState, AuthLimits, ChangeNotifier, InstallationId, TrashRetention};
 use crate::index::{Index, IndexError};
 use crate::metrics::SharedCounters;
 use crate::possession::Possession;
@@ -34,176 +32,176 @@ use crate::scrub::Scrubber;
 use crate::signer::{Signer, SignerError};
 use crate::uploads::{Retention, UploadError, UploadService};
 
-use shield::Shield;
+use tls::ReloadableTls;
 
 #[cfg(any(test, fuzzing))]
-pub use gate::trial as heads_trial;
-pub use shield::ShieldError;
+pub use http1_guard::fuzz as fuzz_heads;
+pub use tls::TlsError;
 
-/// How often expired uploads and trash are looked for. Their expiries are days; an hour more is
-/// nothing.
-const SWEEP_EVERY: Duration = Duration::from_hours(1);
+/// Interval at which expired uploads and trash are removed. They expire after days, so that an hour
+/// more does not matter.
+const MAINTENANCE_INTERVAL: Duration = Duration::from_hours(1);
 
-/// Sections looked through for strays in one sweep: all of them in 16 hours.
-const STRAY_SECTIONS: usize = 16;
+/// Number of prefixes searched for orphaned images per interval: all 256 of them in 16 hours.
+const ORPHAN_PREFIXES: usize = 16;
 
-/// Names the purpose of what is derived from the secret (BLAKE3 section 6.2).
+/// Context string of the key derivation for the installation id (BLAKE3 paper, section 6.2).
 const INSTALLATION_CONTEXT: &str = "heirloom installation 1";
 
-/// A server that listens. Dropping it does not stop it; `stop` does.
+/// A running server. Dropping it does not stop it; [`Server::stop`] does.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
     accounts: Accounts,
-    assembly: UploadService,
+    uploads: UploadService,
     index: Index,
-    shield: Option<Shield>,
+    tls: Option<ReloadableTls>,
     stopping: CancellationToken,
-    listening: JoinHandle<()>,
-    sweeping: JoinHandle<()>,
+    accepting: JoinHandle<()>,
+    maintenance: JoinHandle<()>,
     scrubbing: JoinHandle<()>,
 }
 
-/// What keeps a server from starting, or from closing in order.
+/// Why a server could not start, or not shut down in order.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The index could not be opened or read.
-    #[error("open the index")]
+    #[error("cannot open the index")]
     Index(#[source] IndexError),
-    /// The images could not be opened.
-    #[error("open the stored images")]
+    /// The image store could not be opened.
+    #[error("cannot open the image store")]
     Blobs(#[source] BlobError),
-    /// Receipts could not be signed.
-    #[error("find the secret that receipts are signed with")]
+    /// The signing key could not be read or created.
+    #[error("cannot open the signing key for receipts")]
     Signer(#[source] SignerError),
-    /// What a stop in the middle left could not be cleared.
-    #[error("clear what an earlier stop left behind")]
+    /// What an unclean shutdown left behind could not be reconciled.
+    #[error("cannot clean up after an unclean shutdown")]
     Reconcile(#[source] UploadError),
-    /// The address is taken, or not ours.
-    #[error("listen on {address}")]
+    /// The address is in use, or does not belong to this machine.
+    #[error("cannot listen on {address}")]
     Listen {
-        /// Where.
+        /// The address.
         address: SocketAddr,
-        /// Why not.
+        /// The cause.
         source: io::Error,
     },
-    /// Others could listen on the way.
-    #[error("{address} can be reached from other machines, and nothing is encrypted")]
+    /// Plain HTTP on an address that other machines can reach.
+    #[error("refusing to listen on {address} without encryption: other machines can reach it")]
     Unencrypted {
-        /// Where.
+        /// The address.
         address: SocketAddr,
     },
     /// The certificate cannot be used.
-    #[error("prepare for TLS")]
-    Tls(#[source] ShieldError),
-    /// A user or token could not be made.
-    #[error("make a login")]
+    #[error("cannot set up TLS")]
+    Tls(#[source] TlsError),
+    /// A user or token could not be created.
+    #[error("cannot create a login")]
     Account(#[source] AccountError),
-    /// A part of the server ended in a panic.
-    #[error("stop the server")]
-    Stop(#[source] tokio::task::JoinError),
+    /// A task of the server panicked.
+    #[error("a task of the server failed")]
+    TaskFailed(#[source] tokio::task::JoinError),
 }
 
 impl ServeError {
-    /// What the administrator can do about it.
+    /// What the administrator can do about the error.
     pub fn next_step(&self) -> &'static str {
         match self {
             Self::Index(_) | Self::Blobs(_) | Self::Signer(_) | Self::Reconcile(_) => {
-                "check that the data directory belongs to this account and that its disk has room"
+                "check that this account owns the data directory, and that its disk is not full"
             }
             Self::Listen { .. } => {
-                "end what listens there, or choose another address with --listen"
+                "stop the program that uses this address, or choose another one with --listen"
             }
             Self::Unencrypted { .. } => {
-                "give --tls-cert and --tls-key, or listen on 127.0.0.1 behind a TLS proxy, or accept it with --insecure-http"
+                "pass --tls-cert and --tls-key, or listen on 127.0.0.1 behind a TLS proxy; --insecure-http sends passwords and photos unencrypted"
             }
             Self::Tls(_) => {
-                "check the files of --tls-cert and --tls-key: PEM, the server's certificate first"
+                "check the files given with --tls-cert and --tls-key: PEM, the server's own certificate first"
             }
-            Self::Account(_) => "try again; the data directory may be busy",
-            Self::Stop(_) => "look into the log; the stored photos are not affected",
+            Self::Account(_) => "try again; another process may be using the data directory",
+            Self::TaskFailed(_) => "see the log for the cause; stored photos are not affected",
         }
     }
 }
 
 impl Server {
-    /// Opens the data directory and listens; the socket accepts when this returns. Must run inside
-    /// a tokio runtime.
+    /// Starts a server. Once this returns, the socket accepts connections. Must run inside a tokio
+    /// runtime.
     pub async fn start(config: Config, listen: SocketAddr) -> Result<Self, ServeError> {
         Self::start_with(config, listen, Clock::default()).await
     }
 
-    /// The same, by another clock than the machine's.
+    /// Starts a server with another clock than the machine's.
     pub async fn start_with(
         config: Config,
         listen: SocketAddr,
         clock: Clock,
     ) -> Result<Self, ServeError> {
-        refuse_listeners(&config.transport, listen)?;
-        let shield = raise_shield(&config.transport).await?;
-        let Opened {
-            door,
-            scrub,
-            clearing,
-        } = open(&config, clock).await?;
-        door.assembly
+        require_encryption(&config.transport, listen)?;
+        let tls = load_tls(&config.transport).await?;
+        let Components {
+            state,
+            scrubber,
+            gc,
+        } = open_components(&config, clock).await?;
+        state.uploads
             .reconcile()
             .await
             .map_err(ServeError::Reconcile)?;
-        let sweeper = Sweeper {
-            assembly: door.assembly.clone(),
-            clearing,
-            expiries: Retention {
+        let maintenance = Maintenance {
+            uploads: state.uploads.clone(),
+            gc,
+            retention: Retention {
                 upload: config.upload_expiry,
                 trash: config.trash_expiry,
             },
-            graces: config.graces,
+            grace_periods: config.grace_periods,
         };
-        sweeper.sweep().await;
+        maintenance.expire().await;
         let listener = bind(listen).await?;
         let address = listener.local_addr().map_err(|source| ServeError::Listen {
             address: listen,
             source,
         })?;
-        let (accounts, assembly, index) = (
-            door.accounts.clone(),
-            door.assembly.clone(),
-            door.index.clone(),
+        let (accounts, uploads, index) = (
+            state.accounts.clone(),
+            state.uploads.clone(),
+            state.index.clone(),
         );
-        let stopping = door.stopping.clone();
-        let news = door.news.clone();
-        let found = move || news.tell_everybody();
+        let stopping = state.stopping.clone();
+        let notifier = state.notifier.clone();
+        let on_damage = move || notifier.notify_all();
         let scrubbing =
-            tokio::spawn(scrub.run(config.scrub, door.clock.clone(), found, stopping.clone()));
-        let sweeping = tokio::spawn(sweeper.keep_on(stopping.clone()));
-        let listening = tokio::spawn(listening::listen(
+            tokio::spawn(scrubber.run(config.scrub, state.clock.clone(), on_damage, stopping.clone()));
+        let maintenance_task = tokio::spawn(maintenance.run(stopping.clone()));
+        let accepting = tokio::spawn(accept_loop::run(
             listener,
-            shield.clone(),
-            http::router(door),
+            tls.clone(),
+            http::router(state),
             stopping.clone(),
         ));
-        tracing::info!(%address, data = %config.data.root().display(), encrypted = shield.is_some(), "listening");
+        tracing::info!(%address, data = %config.data.root().display(), encrypted = tls.is_some(), "listening");
         Ok(Self {
             address,
             accounts,
-            assembly,
+            uploads,
             index,
-            shield,
+            tls,
             stopping,
-            listening,
-            sweeping,
+            accepting,
+            maintenance: maintenance_task,
             scrubbing,
         })
     }
 
-    /// Where it listens (the port, if 0 was asked for).
+    /// The address the server listens on, with the actual port if port 0 was requested.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// How the address is written that it listens at: `http://...` or `https://...`.
+    /// The server's URL, `http://...` or `https://...`.
     pub fn url(&self) -> String {
-        let scheme = if self.shield.is_some() {
+        let scheme = if self.tls.is_some() {
             "https"
         } else {
             "http"
@@ -211,16 +209,16 @@ impl Server {
         format!("{scheme}://{}", self.address)
     }
 
-    /// Reads the certificate and its key again, for connections from now on. On an error the old
-    /// ones stay.
-    pub async fn renew_certificate(&self) -> Result<(), ServeError> {
-        match &self.shield {
-            Some(shield) => shield.renew().await.map_err(ServeError::Tls),
+    /// Reloads the certificate and its key for new connections. After an error the old ones stay in
+    /// use.
+    pub async fn reload_certificate(&self) -> Result<(), ServeError> {
+        match &self.tls {
+            Some(tls) => tls.reload().await.map_err(ServeError::Tls),
             None => Ok(()),
         }
     }
 
-    /// For the embedded server: makes the user if missing and answers a (new) token for it.
+    /// Creates a token for `user`, and the user if necessary. For the embedded server.
     pub async fn token_for(&self, user: &str) -> Result<String, ServeError> {
         match self.accounts.add_token(user).await {
             Err(AccountError::NoSuchUser(_)) => self
@@ -232,35 +230,36 @@ impl Server {
         }
     }
 
-    /// Stops accepting, lets requests under way finish for a named time, closes the index.
+    /// Stops the server: no new connections, requests in progress may finish for a limited time, and
+    /// the index is closed.
     pub async fn stop(self) -> Result<(), ServeError> {
         self.stopping.cancel();
-        let listened = self.listening.await;
-        let swept = self.sweeping.await.and(self.scrubbing.await);
-        self.assembly.drain().await;
+        let accepting = self.accepting.await;
+        let background = self.maintenance.await.and(self.scrubbing.await);
+        self.uploads.drain().await;
         self.index.close().await;
         tracing::info!("stopped");
-        listened.and(swept).map_err(ServeError::Stop)
+        accepting.and(background).map_err(ServeError::TaskFailed)
     }
 }
 
-/// Photos and tokens do not cross a network in the clear unless the administrator says so.
-fn refuse_listeners(transport: &Transport, address: SocketAddr) -> Result<(), ServeError> {
+/// Rejects unencrypted connections over a network unless the administrator allowed them.
+fn require_encryption(transport: &Transport, address: SocketAddr) -> Result<(), ServeError> {
     let open = !is_loopback(address.ip());
     match transport {
         Transport::PlainOnLoopback if open => return Err(ServeError::Unencrypted { address }),
         Transport::PlainAnywhere if open => {
-            tracing::warn!(%address, "reachable from other machines without encryption");
+            tracing::warn!(%address, "listening without encryption; passwords and photos can be read on the network");
         }
         Transport::PlainOnLoopback | Transport::PlainAnywhere | Transport::Tls(_) => {}
     }
     Ok(())
 }
 
-async fn raise_shield(transport: &Transport) -> Result<Option<Shield>, ServeError> {
+async fn load_tls(transport: &Transport) -> Result<Option<ReloadableTls>, ServeError> {
     match transport {
         Transport::PlainOnLoopback | Transport::PlainAnywhere => Ok(None),
-        Transport::Tls(files) => Shield::raise(files.clone())
+        Transport::Tls(files) => ReloadableTls::load(files.clone())
             .await
             .map(Some)
             .map_err(ServeError::Tls),
@@ -273,15 +272,15 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Listen { address, source })
 }
 
-/// What requests come to, and what goes on without them.
-struct Opened {
-    door: Door,
-    scrub: Scrubber,
-    clearing: GarbageCollector,
+/// The parts of a server: the state of its routes, and its background tasks.
+struct Components {
+    state: AppState,
+    scrubber: Scrubber,
+    gc: GarbageCollector,
 }
 
-/// Every room opened, from the bottom up.
-async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
+/// Opens all layers, from the bottom up.
+async fn open_components(config: &Config, clock: Clock) -> Result<Components, ServeError> {
     let index = Index::open(&config.data.index_url())
         .await
         .map_err(ServeError::Index)?;
@@ -294,7 +293,7 @@ async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
     let data = config.data.clone();
     let signer = spawn_blocking(move || Signer::open(&data))
         .await
-        .map_err(ServeError::Stop)?;
+        .map_err(ServeError::TaskFailed)?;
     let signer = signer.map_err(ServeError::Signer)?;
     let counters = SharedCounters::default();
     let possession = Possession::new(
@@ -305,102 +304,99 @@ async fn open(config: &Config, clock: Clock) -> Result<Opened, ServeError> {
         clock.clone(),
         Arc::clone(&counters),
     );
-    let scrub = Scrubber::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
-    let clearing = GarbageCollector::new(
+    let scrubber = Scrubber::new(index.clone(), Arc::clone(&blobs), Arc::clone(&counters));
+    let gc = GarbageCollector::new(
         index.clone(),
         Arc::clone(&blobs),
         clock.clone(),
         Arc::clone(&counters),
     );
-    let assembly = UploadService::new(
+    let uploads = UploadService::new(
         index.clone(),
         blobs,
         possession.clone(),
-        clearing.clone(),
+        gc.clone(),
         clock.clone(),
         Arc::clone(&counters),
     );
-    let door = Door {
+    let state = AppState {
         accounts: Accounts::new(index.clone()),
-        assembly,
+        uploads,
         possession,
         index,
-        news: News::default(),
+        notifier: ChangeNotifier::default(),
         clock,
         stopping: CancellationToken::new(),
-        installation: installation(&secret),
-        trash_expiry: TrashExpiry(config.trash_expiry),
-        scrub: scrub.clone(),
+        installation: installation_id(&secret),
+        trash_retention: TrashRetention(config.trash_expiry),
+        scrubber: scrubber.clone(),
         signer,
-        restraint: Restraint::new(config.rates, Arc::clone(&counters)),
+        auth_limits: AuthLimits::new(config.rates, Arc::clone(&counters)),
         counters,
     };
-    Ok(Opened {
-        door,
-        scrub,
-        clearing,
+    Ok(Components {
+        state,
+        scrubber,
+        gc,
     })
 }
 
-fn installation(secret: &[u8; 32]) -> Installation {
-    let name = blake3::derive_key(INSTALLATION_CONTEXT, secret);
-    Installation(HEXLOWER.encode(&name[..16]).into())
+fn installation_id(secret: &[u8; 32]) -> InstallationId {
+    let id = blake3::derive_key(INSTALLATION_CONTEXT, secret);
+    InstallationId(HEXLOWER.encode(&id[..16]).into())
 }
 
-/// Removes what is not wanted any more. An error costs one round: what expired is still expired at
-/// the next.
-struct Sweeper {
-    assembly: UploadService,
-    clearing: GarbageCollector,
-    expiries: Retention,
-    graces: Graces,
+/// The background task that removes expired data. After an error the next round tries again.
+struct Maintenance {
+    uploads: UploadService,
+    gc: GarbageCollector,
+    retention: Retention,
+    grace_periods: GracePeriods,
 }
 
-impl Sweeper {
-    async fn keep_on(self, stopping: CancellationToken) {
-        let mut rounds = interval_at(Instant::now() + SWEEP_EVERY, SWEEP_EVERY);
+impl Maintenance {
+    async fn run(self, stopping: CancellationToken) {
+        let mut rounds = interval_at(Instant::now() + MAINTENANCE_INTERVAL, MAINTENANCE_INTERVAL);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = self.clear() => {}
+                () = self.collect_garbage() => {}
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                _ = rounds.tick() => self.sweep().await,
+                _ = rounds.tick() => self.expire().await,
             }
         }
     }
 
-    /// May be dropped half-way.
-    async fn clear(&self) {
-        if let Err(error) = self
-            .clearing
-            .collect_unreferenced(self.graces.released)
+    /// Removes unreferenced and orphaned images. May be dropped at any await point.
+    async fn collect_garbage(&self) {
+        if let Err(error) = self.gc
+            .collect_unreferenced(self.grace_periods.unreferenced)
             .await
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "clear away what nobody has"
+                "cannot remove unreferenced images; trying again later"
             );
         }
-        if let Err(error) = self
-            .clearing
-            .collect_some_orphans(self.graces.stray, STRAY_SECTIONS)
+        if let Err(error) = self.gc
+            .collect_some_orphans(self.grace_periods.orphaned, ORPHAN_PREFIXES)
             .await
         {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "clear away what the index does not know"
+                "cannot remove orphaned images; trying again later"
             );
         }
     }
 
-    async fn sweep(&self) {
-        if let Err(error) = self.assembly.expire(self.expiries).await {
+    async fn expire(&self) {
+        if let Err(error) = self.uploads.expire(self.retention).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "sweep what expired"
+                "cannot remove expired uploads and trash; trying again later"
             );
         }
     }

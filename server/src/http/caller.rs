@@ -1,4 +1,4 @@
-//! Who is asking: the bearer token (RFC 6750), before anything else of the request is looked at.
+//! Authentication and authorization: bearer tokens (RFC 6750), and extractors by scope.
 
 use axum::Extension;
 use axum::extract::{FromRequestParts, Request, State};
@@ -10,20 +10,21 @@ use axum::response::Response;
 use heirloom_protocol::ErrorCode;
 use heirloom_protocol::message::Scope;
 
-use super::{Peer, Refusal, Restraint};
+use super::{AuthLimits, ErrorResponse, PeerAddress};
 use crate::accounts::{Accounts, Caller};
 
-/// Stands before every route for users. A refusal leaves before the body was read.
-pub(super) async fn let_in(
-    State((accounts, restraint)): State<(Accounts, Restraint)>,
-    Extension(peer): Extension<Peer>,
+/// Middleware before every route for users. A request without a valid token is answered before its
+/// body is read.
+pub(super) async fn authenticate(
+    State((accounts, limits)): State<(Accounts, AuthLimits)>,
+    Extension(peer): Extension<PeerAddress>,
     mut request: Request,
     next: Next,
-) -> Result<Response, Refusal> {
-    // A missing token is looked up like any other: how long a refusal takes tells nothing.
+) -> Result<Response, ErrorResponse> {
+    // A missing token is looked up like any other, so that the time to the error reveals nothing.
     let token = bearer(request.headers()).unwrap_or_default();
     let Some(caller) = accounts.authenticate(token).await? else {
-        restraint.stranger(peer)?;
+        limits.anonymous(peer)?;
         return Err(ErrorCode::LoginNeeded.into());
     };
     tracing::Span::current().record("user", caller.user.0);
@@ -31,7 +32,7 @@ pub(super) async fn let_in(
     Ok(next.run(request).await)
 }
 
-/// The token; none if there is not exactly one `Authorization: Bearer ...`.
+/// The bearer token; `None` unless there is exactly one `Authorization: Bearer ...` header.
 fn bearer(headers: &HeaderMap) -> Option<&str> {
     let mut all = headers.get_all(AUTHORIZATION).iter();
     let (Some(only), None) = (all.next(), all.next()) else {
@@ -43,20 +44,20 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
         .then(|| token.trim_start())
 }
 
-/// The user whom [`let_in`] let in, by whatever token: may read.
-pub(super) struct Asking(pub(super) Caller);
+/// Extractor: the authenticated user. Every valid token may read.
+pub(super) struct CanRead(pub(super) Caller);
 
-/// The same by a token that may add.
-pub(super) struct Adding(pub(super) Caller);
+/// Extractor: the authenticated user, whose token may add photos.
+pub(super) struct CanAdd(pub(super) Caller);
 
-/// The same by a token that may do all that its user may.
-pub(super) struct Owning(pub(super) Caller);
+/// Extractor: the authenticated user, whose token may do everything the user may.
+pub(super) struct IsOwner(pub(super) Caller);
 
-impl<S: Sync> FromRequestParts<S> for Asking {
-    type Rejection = Refusal;
+impl<S: Sync> FromRequestParts<S> for CanRead {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Refusal> {
-        // A route for users that was not put behind `let_in` lets nobody in.
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ErrorResponse> {
+        // A route for users that is not behind `authenticate` rejects everybody.
         parts
             .extensions
             .get::<Caller>()
@@ -66,11 +67,11 @@ impl<S: Sync> FromRequestParts<S> for Asking {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Adding {
-    type Rejection = Refusal;
+impl<S: Sync> FromRequestParts<S> for CanAdd {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Asking(caller) = Asking::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let CanRead(caller) = CanRead::from_request_parts(parts, state).await?;
         match caller.scope {
             Scope::Full | Scope::AppendOnly => Ok(Self(caller)),
             Scope::ReadOnly => Err(ErrorCode::ScopeTooNarrow.into()),
@@ -78,11 +79,11 @@ impl<S: Sync> FromRequestParts<S> for Adding {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Owning {
-    type Rejection = Refusal;
+impl<S: Sync> FromRequestParts<S> for IsOwner {
+    type Rejection = ErrorResponse;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
-        let Asking(caller) = Asking::from_request_parts(parts, state).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ErrorResponse> {
+        let CanRead(caller) = CanRead::from_request_parts(parts, state).await?;
         match caller.scope {
             Scope::Full => Ok(Self(caller)),
             Scope::AppendOnly | Scope::ReadOnly => Err(ErrorCode::ScopeTooNarrow.into()),
@@ -120,42 +121,42 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_guesses_tokens_is_asked_to_wait_and_a_right_one_is_let_in_all_the_same()
+    async fn an_address_that_guesses_tokens_is_limited_and_a_valid_token_still_works()
      {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         let accounts = Accounts::new(Index::open(&data.index_url()).await.unwrap());
         let token = accounts.add_user("anna").await.unwrap();
         let limits = RateLimits {
-            strangers_per_second: 5,
+            anonymous_per_second: 5,
             ..RateLimits::default()
         };
-        let restraint = Restraint::new(limits, SharedCounters::default());
-        let door = Router::new()
+        let auth_limits = AuthLimits::new(limits, SharedCounters::default());
+        let service = Router::new()
             .route("/", get(|| async { "in" }))
-            .layer(from_fn_with_state((accounts, restraint), let_in))
-            .layer(Extension(Peer("192.0.2.1".parse().unwrap())));
-        let door = TowerToHyperService::new(door);
+            .layer(from_fn_with_state((accounts, auth_limits), authenticate))
+            .layer(Extension(PeerAddress("192.0.2.1".parse().unwrap())));
+        let service = TowerToHyperService::new(service);
         let ask = async |token: &str| {
             let request = Request::builder()
                 .uri("/")
                 .header(AUTHORIZATION, format!("Bearer {token}"));
-            door.call(request.body(Body::empty()).unwrap())
+            service.call(request.body(Body::empty()).unwrap())
                 .await
                 .unwrap()
                 .status()
         };
 
-        // Five in a second are let pass: a thousand take less time than that would.
-        let mut refused = StatusCode::UNAUTHORIZED;
+        // The limit is five per second; a thousand requests take less time than that would allow.
+        let mut status = StatusCode::UNAUTHORIZED;
         for guess in 0..1000 {
-            refused = ask(&format!("guess-{guess}")).await;
-            if refused != StatusCode::UNAUTHORIZED {
+            status = ask(&format!("guess-{guess}")).await;
+            if status != StatusCode::UNAUTHORIZED {
                 break;
             }
         }
 
-        assert_eq!(refused, StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(status, StatusCode::TOO_MANY_REQUESTS);
         assert_eq!(ask(&token).await, StatusCode::OK);
     }
 }

@@ -1,4 +1,4 @@
-//! The detection request (M4).
+//! The batched check: which of these images does the server have?
 
 use axum::Json;
 use axum::extract::State;
@@ -6,24 +6,24 @@ use heirloom_protocol::message::{CheckImage, CheckedImage};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use serde::Deserialize;
 
-use super::caller::Adding;
-use super::extract::{Message, Said};
-use super::{Refusal, Restraint};
+use super::caller::CanAdd;
+use super::extract::{JsonMessage, JsonBody};
+use super::{AuthLimits, ErrorResponse};
 use crate::signer::Signer;
 use crate::uploads::UploadService;
 
 /// `POST /v1/images/check`
 pub(super) async fn check(
-    State(assembly): State<UploadService>,
-    State(restraint): State<Restraint>,
+    State(uploads): State<UploadService>,
+    State(limits): State<AuthLimits>,
     State(signer): State<Signer>,
-    Adding(caller): Adding,
-    Said(images): Said<Vec<CheckImage>>,
-) -> Result<Json<Vec<CheckedImage>>, Refusal> {
-    restraint.check(caller.token)?;
-    let mut checked = assembly.check(&caller, &images).await?;
+    CanAdd(caller): CanAdd,
+    JsonBody(images): JsonBody<Vec<CheckImage>>,
+) -> Result<Json<Vec<CheckedImage>>, ErrorResponse> {
+    limits.image_check(caller.token)?;
+    let mut checked = uploads.check(&caller, &images).await?;
     for image in &mut checked {
-        // What is new is signed; what is only repeated was.
+        // A new receipt is signed; a repeated one was signed when it was new.
         if let CheckedImage::Linked { receipt } = image {
             *receipt = signer.sign(caller.user, *receipt);
         }
@@ -31,12 +31,12 @@ pub(super) async fn check(
     Ok(Json(checked))
 }
 
-impl Message for Vec<CheckImage> {
-    /// A thousand images of some 250 bytes each, four times over.
+impl JsonMessage for Vec<CheckImage> {
+    /// Four times the size of a thousand images of about 250 bytes each.
     const BYTES_MAX: usize = 1 << 20;
 
-    fn wrong_in(body: &[u8]) -> ErrorCode {
-        /// As much of it as shows whether only a fingerprint is wrong.
+    fn error_code(body: &[u8]) -> ErrorCode {
+        /// The part of an image that shows whether its fingerprint is malformed.
         #[derive(Deserialize)]
         struct Named {
             fingerprint: String,
@@ -52,7 +52,7 @@ impl Message for Vec<CheckImage> {
         }
     }
 
-    fn exceeds_its_limit(&self) -> bool {
+    fn is_over_limit(&self) -> bool {
         self.len() > route::CHECK_IMAGES_MAX
     }
 }

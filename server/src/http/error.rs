@@ -1,6 +1,6 @@
-//! Refusals: the one form of every answer from 400 up, and the one place where an error of a room
-//! below gets its code. No match here has a wildcard arm: a new way to fail does not compile until
-//! somebody decided what it means to a client.
+//! Error responses: the single form of every response from 400 up, and the single place where an
+//! error of a lower layer gets its code. No match here has a wildcard arm, so that a new error does
+//! not compile until somebody has decided what it means to a client.
 
 use std::error::Error;
 use std::io;
@@ -19,41 +19,41 @@ use crate::possession::PossessionError;
 use crate::scrub::ScrubError;
 use crate::uploads::UploadError;
 
-/// Seconds after which a client that was turned away for lack of room or time may come again.
+/// `Retry-After` when the server is out of space or busy, in seconds.
 const RETRY_AFTER_S: u32 = 5;
 
-/// The same for one whose quota is full: somebody has to make room first.
+/// `Retry-After` when the quota is full, in seconds: somebody has to free space first.
 const QUOTA_RETRY_AFTER_S: u32 = 300;
 
-/// An answer from 400 up.
+/// An error response: a problem detail (RFC 9457) and its headers.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct ErrorResponse {
     problem: Box<Problem>,
     headers: HeaderMap,
 }
 
-impl Refusal {
-    /// The refusal for `code`, saying more.
-    pub fn because(code: ErrorCode, detail: impl Into<String>) -> Self {
+impl ErrorResponse {
+    /// The response for `code`, with a detail about this request.
+    pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         Self::from(Problem::new(code).with_detail(detail))
     }
 
-    /// The same, with a header.
+    /// Adds a header.
     #[must_use]
     pub fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.headers.insert(name, value);
         self
     }
 
-    /// The same, and the connection ends with it: what follows on it cannot be trusted to be a
+    /// Closes the connection after this response, because the bytes that follow on it may not be a
     /// request.
     #[must_use]
-    pub fn and_close(self) -> Self {
+    pub fn closing_connection(self) -> Self {
         self.with_header(header::CONNECTION, HeaderValue::from_static("close"))
     }
 }
 
-impl From<Problem> for Refusal {
+impl From<Problem> for ErrorResponse {
     fn from(problem: Problem) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
@@ -79,13 +79,13 @@ impl From<Problem> for Refusal {
     }
 }
 
-impl From<ErrorCode> for Refusal {
+impl From<ErrorCode> for ErrorResponse {
     fn from(code: ErrorCode) -> Self {
         Self::from(Problem::new(code))
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ErrorResponse {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status)
             .expect("every code has a status that HTTP knows");
@@ -95,67 +95,67 @@ impl IntoResponse for Refusal {
     }
 }
 
-impl From<UploadError> for Refusal {
+impl From<UploadError> for ErrorResponse {
     fn from(error: UploadError) -> Self {
         match &error {
             UploadError::Index {
                 source: full @ IndexError::OverQuota { .. },
                 ..
-            } => Self::because(ErrorCode::QuotaExceeded, full.to_string()),
+            } => Self::new(ErrorCode::QuotaExceeded, full.to_string()),
             UploadError::Index { source, .. }
             | UploadError::Check(source)
-            | UploadError::Expire(source) => failed(index_code(source), &error),
+            | UploadError::Expire(source) => logged(index_code(source), &error),
             UploadError::Possession(PossessionError::Index(_, source)) => {
-                failed(index_code(source), &error)
+                logged(index_code(source), &error)
             }
             UploadError::Blobs { source, .. } | UploadError::ListUploads(source) => {
-                failed(blob_code(source), &error)
+                logged(blob_code(source), &error)
             }
             UploadError::LengthMismatch { .. } => {
-                Self::because(ErrorCode::LengthMismatch, error.to_string())
+                Self::new(ErrorCode::LengthMismatch, error.to_string())
             }
-            UploadError::Sender(source) => sender_failed(source),
+            UploadError::Sender(source) => sender_error(source),
             UploadError::DigestMismatch(range) => {
-                Self::because(ErrorCode::DigestMismatch, format!("shard {range}"))
+                Self::new(ErrorCode::DigestMismatch, format!("shard {range}"))
             }
             UploadError::FingerprintMismatch { .. } => {
-                Self::because(ErrorCode::FingerprintMismatch, error.to_string())
+                Self::new(ErrorCode::FingerprintMismatch, error.to_string())
             }
-            UploadError::Batch(wrong) => batch_refused(wrong),
-            UploadError::Overloaded => failed(ErrorCode::Unavailable, &error),
-            UploadError::TaskFailed(_) => failed(ErrorCode::Internal, &error),
+            UploadError::Batch(malformed) => batch_error(malformed),
+            UploadError::Overloaded => logged(ErrorCode::Unavailable, &error),
+            UploadError::TaskFailed(_) => logged(ErrorCode::Internal, &error),
         }
     }
 }
 
-impl From<ScrubError> for Refusal {
+impl From<ScrubError> for ErrorResponse {
     fn from(error: ScrubError) -> Self {
         let code = match &error {
             ScrubError::Index(source) => index_code(source),
             ScrubError::Quarantine { source, .. } => blob_code(source),
         };
-        failed(code, &error)
+        logged(code, &error)
     }
 }
 
-impl From<IndexError> for Refusal {
+impl From<IndexError> for ErrorResponse {
     fn from(error: IndexError) -> Self {
-        failed(index_code(&error), &error)
+        logged(index_code(&error), &error)
     }
 }
 
-impl From<AccountError> for Refusal {
+impl From<AccountError> for ErrorResponse {
     fn from(error: AccountError) -> Self {
         if matches!(error, AccountError::MalformedDevice) {
-            // The sender's own fault: nothing for the log of the house.
-            return Self::because(ErrorCode::MalformedBody, error.to_string());
+            // The client's fault: not logged as an error.
+            return Self::new(ErrorCode::MalformedBody, error.to_string());
         }
-        failed(account_code(&error), &error)
+        logged(account_code(&error), &error)
     }
 }
 
-/// The sender's own fault.
-fn batch_refused(error: &BatchError) -> Refusal {
+/// The response to a malformed batch.
+fn batch_error(error: &BatchError) -> ErrorResponse {
     let code = match error {
         BatchError::TooMany(_) => ErrorCode::BatchTooLarge,
         BatchError::NoHeader
@@ -168,23 +168,24 @@ fn batch_refused(error: &BatchError) -> Refusal {
         BatchError::MalformedHeader(json) => format!("{error}: {json}"),
         other => other.to_string(),
     };
-    Refusal::because(code, detail)
+    ErrorResponse::new(code, detail)
 }
 
-/// The sender's own fault, or its network's: nothing for the log of the house.
-pub(super) fn sender_failed(error: &io::Error) -> Refusal {
-    tracing::debug!(%error, "a body did not arrive");
+/// The response when a body did not arrive completely. The client or its network is at fault, so it
+/// is not logged as an error.
+pub(super) fn sender_error(error: &io::Error) -> ErrorResponse {
+    tracing::debug!(%error, "request body did not arrive");
     if error.kind() == io::ErrorKind::TimedOut {
-        Refusal::because(ErrorCode::RequestTimeout, error.to_string()).and_close()
+        ErrorResponse::new(ErrorCode::RequestTimeout, error.to_string()).closing_connection()
     } else {
-        Refusal::because(ErrorCode::MalformedRequest, "the body ended early").and_close()
+        ErrorResponse::new(ErrorCode::MalformedRequest, "the request body ended early").closing_connection()
     }
 }
 
 fn index_code(error: &IndexError) -> ErrorCode {
     match error {
         IndexError::SizeMismatch { .. } => ErrorCode::LengthMismatch,
-        // More scattered than any sender of ours leaves it: what it sends next fills no gap.
+        // More fragmented than our client ever leaves an upload; sending more of it fills no gap.
         IndexError::TooScattered { .. } => ErrorCode::TooManyRequests,
         IndexError::OverQuota { .. } => ErrorCode::QuotaExceeded,
         IndexError::Closed => ErrorCode::Unavailable,
@@ -230,8 +231,8 @@ fn account_code(error: &AccountError) -> ErrorCode {
     }
 }
 
-/// The client hears a code; the log gets the chain of causes.
-fn failed(code: ErrorCode, error: &(dyn Error + 'static)) -> Refusal {
-    tracing::error!(code = code.as_str(), error, "a request failed");
-    Refusal::from(code)
+/// Logs the error with its chain of causes. The client gets only the code.
+fn logged(code: ErrorCode, error: &(dyn Error + 'static)) -> ErrorResponse {
+    tracing::error!(code = code.as_str(), error, "request failed");
+    ErrorResponse::from(code)
 }

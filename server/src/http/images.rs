@@ -1,4 +1,4 @@
-//! Images out: the bytes, whole or in part.
+//! Image downloads: the whole image or a range of it.
 
 use axum::body::Body;
 use axum::extract::State;
@@ -11,31 +11,31 @@ use axum::response::{IntoResponse as _, Response};
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode};
 
-use super::Refusal;
-use super::caller::Asking;
-use super::extract::NamedImage;
-use super::range::{Asked, asked};
+use super::ErrorResponse;
+use super::caller::CanRead;
+use super::extract::ImagePath;
+use super::range::{Selection, select};
 use crate::uploads::{HeldImage, UploadService};
 
 /// `GET` and `HEAD /v1/images/{fingerprint}`
 pub(super) async fn read(
-    State(assembly): State<UploadService>,
-    Asking(caller): Asking,
-    NamedImage(fingerprint): NamedImage,
+    State(uploads): State<UploadService>,
+    CanRead(caller): CanRead,
+    ImagePath(fingerprint): ImagePath,
     method: Method,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let Some(image) = assembly.image(&caller, fingerprint).await? else {
+) -> Result<Response, ErrorResponse> {
+    let Some(image) = uploads.image(&caller, fingerprint).await? else {
         return Err(ErrorCode::NotFound.into());
     };
     let receipt = image.receipt();
-    match asked(&headers, receipt.size, &etag(&receipt)) {
-        Asked::Unchanged => Ok((StatusCode::NOT_MODIFIED, about(&receipt)).into_response()),
-        Asked::Outside => {
+    match select(&headers, receipt.size, &etag(&receipt)) {
+        Selection::NotModified => Ok((StatusCode::NOT_MODIFIED, image_headers(&receipt)).into_response()),
+        Selection::NotSatisfiable => {
             let size = value(&format!("bytes */{}", receipt.size));
-            Err(Refusal::from(ErrorCode::RangeNotSatisfiable).with_header(CONTENT_RANGE, size))
+            Err(ErrorResponse::from(ErrorCode::RangeNotSatisfiable).with_header(CONTENT_RANGE, size))
         }
-        Asked::Whole => {
+        Selection::Whole => {
             send(
                 &image,
                 StatusCode::OK,
@@ -44,19 +44,19 @@ pub(super) async fn read(
             )
             .await
         }
-        Asked::Part(range) => send(&image, StatusCode::PARTIAL_CONTENT, Some(range), &method).await,
+        Selection::Part(range) => send(&image, StatusCode::PARTIAL_CONTENT, Some(range), &method).await,
     }
 }
 
-/// `range` is none only for an image without a byte.
+/// Responds with the bytes of `range`, which is `None` only for an empty image.
 async fn send(
     image: &HeldImage,
     status: StatusCode,
     range: Option<ByteRange>,
     method: &Method,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ErrorResponse> {
     let receipt = image.receipt();
-    let mut headers = about(&receipt);
+    let mut headers = image_headers(&receipt);
     headers.insert(CONTENT_LENGTH, range.map_or(0, ByteRange::len).into());
     if let (StatusCode::PARTIAL_CONTENT, Some(range)) = (status, range) {
         let sent = format!(
@@ -74,8 +74,9 @@ async fn send(
     Ok((status, headers, body).into_response())
 }
 
-/// Never a type that a browser would run: what users send is not ours to vouch for.
-fn about(receipt: &Receipt) -> HeaderMap {
+/// The headers of an image. The media type is never one that a browser would execute, because the
+/// content comes from users.
+fn image_headers(receipt: &Receipt) -> HeaderMap {
     HeaderMap::from_iter([
         (
             CONTENT_TYPE,
@@ -87,7 +88,7 @@ fn about(receipt: &Receipt) -> HeaderMap {
             HeaderValue::from_static("default-src 'none'; sandbox"),
         ),
         (ACCEPT_RANGES, HeaderValue::from_static("bytes")),
-        // A fingerprint names the same bytes for ever.
+        // The content of a fingerprint never changes.
         (
             CACHE_CONTROL,
             HeaderValue::from_static("private, max-age=31536000, immutable"),

@@ -1,4 +1,4 @@
-//! The user's library: changes in, the change feed out (M11).
+//! The user's library: changes to it, and the change feed.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use serde::Deserialize;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::caller::{Adding, Asking};
-use super::extract::{Message, Said};
-use super::{News, Refusal};
+use super::caller::{CanAdd, CanRead};
+use super::extract::{JsonMessage, JsonBody};
+use super::{ChangeNotifier, ErrorResponse};
 use crate::accounts::Caller;
 use crate::index::{Index, IndexError};
 
 /// `POST /v1/library/changes`
 pub(super) async fn change(
     State(index): State<Index>,
-    State(news): State<News>,
-    Adding(caller): Adding,
-    Said(batch): Said<LibraryBatch>,
-) -> Result<Json<LibraryOutcomes>, Refusal> {
+    State(notifier): State<ChangeNotifier>,
+    CanAdd(caller): CanAdd,
+    JsonBody(batch): JsonBody<LibraryBatch>,
+) -> Result<Json<LibraryOutcomes>, ErrorResponse> {
     let outcomes = match caller.scope {
         Scope::Full => index.change_library(caller.user, batch.changes).await?,
         Scope::AppendOnly => index.add_to_library(caller.user, batch.changes).await?,
@@ -35,19 +35,19 @@ pub(super) async fn change(
         .iter()
         .any(|outcome| matches!(outcome, LibraryOutcome::Applied { .. }))
     {
-        news.tell(caller.user);
+        notifier.notify(caller.user);
     }
     Ok(Json(LibraryOutcomes { outcomes }))
 }
 
-/// What the feed is asked for.
+/// The query of the change feed.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Since {
-    /// The version that the asker knows.
+pub(super) struct FeedQuery {
+    /// The last version the client knows.
     #[serde(default)]
     since: u64,
-    /// Seconds to wait for news, if there are none.
+    /// Seconds to wait for a change if there is none yet.
     #[serde(default)]
     wait: u64,
 }
@@ -55,34 +55,33 @@ pub(super) struct Since {
 /// `GET /v1/library/changes`
 pub(super) async fn feed(
     State(index): State<Index>,
-    State(news): State<News>,
+    State(notifier): State<ChangeNotifier>,
     State(stopping): State<CancellationToken>,
-    Asking(caller): Asking,
-    query: Result<Query<Since>, QueryRejection>,
-) -> Result<Json<LibraryFeed>, Refusal> {
-    let Query(asked) =
-        query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
-    // We listen before we look, so that a change in between wakes us.
-    let heard = news.listen(caller.user);
-    let feed = look(&index, &caller, asked.since).await?;
-    if !feed.entries.is_empty() || asked.wait == 0 {
+    CanRead(caller): CanRead,
+    query: Result<Query<FeedQuery>, QueryRejection>,
+) -> Result<Json<LibraryFeed>, ErrorResponse> {
+    let Query(query) =
+        query.map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
+    // Subscribe before reading, so that a change in between wakes us.
+    let subscription = notifier.subscribe(caller.user);
+    let feed = read_feed(&index, &caller, query.since).await?;
+    if !feed.entries.is_empty() || query.wait == 0 {
         return Ok(Json(feed));
     }
-    let wait = Duration::from_secs(asked.wait.min(route::FEED_WAIT_S_MAX));
+    let wait = Duration::from_secs(query.wait.min(route::FEED_WAIT_S_MAX));
     let woken = async {
         tokio::select! {
-            () = heard.news() => {}
+            () = subscription.changed() => {}
             () = stopping.cancelled() => {}
         }
     };
-    // After a wait without news we look again all the same: another server process may have made
-    // some.
+    // Read again even after the full wait: another process may have changed the library.
     let _in_time = timeout(wait, woken).await.is_ok();
-    Ok(Json(look(&index, &caller, asked.since).await?))
+    Ok(Json(read_feed(&index, &caller, query.since).await?))
 }
 
-/// What changed, and how many images are asked for again.
-async fn look(index: &Index, caller: &Caller, since: u64) -> Result<LibraryFeed, IndexError> {
+/// The changes since a version, and the number of wanted images.
+async fn read_feed(index: &Index, caller: &Caller, since: u64) -> Result<LibraryFeed, IndexError> {
     let feed = index
         .library_changes(caller.user, since, route::FEED_ENTRIES_MAX)
         .await?;
@@ -92,12 +91,12 @@ async fn look(index: &Index, caller: &Caller, since: u64) -> Result<LibraryFeed,
     })
 }
 
-impl Message for LibraryBatch {
+impl JsonMessage for LibraryBatch {
     /// A thousand moves between paths of the greatest length.
     const BYTES_MAX: usize = 10 << 20;
 
-    fn wrong_in(body: &[u8]) -> ErrorCode {
-        /// As much of it as shows whether only a path is wrong.
+    fn error_code(body: &[u8]) -> ErrorCode {
+        /// The part of a change that shows whether its paths are malformed.
         #[derive(Deserialize)]
         struct Named {
             path: Option<String>,
@@ -121,7 +120,7 @@ impl Message for LibraryBatch {
         }
     }
 
-    fn exceeds_its_limit(&self) -> bool {
+    fn is_over_limit(&self) -> bool {
         self.changes.len() > route::LIBRARY_CHANGES_MAX
     }
 }

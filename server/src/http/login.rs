@@ -1,4 +1,4 @@
-//! A password for a token, and the token given back.
+//! Login and logout: a password is exchanged for a token, and a token is revoked.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -6,48 +6,48 @@ use axum::{Extension, Json};
 use heirloom_protocol::ErrorCode;
 use heirloom_protocol::message::{LoginAnswer, LoginRequest};
 
-use super::caller::Asking;
-use super::extract::{Message, Said};
-use super::{Peer, Refusal, Restraint};
+use super::caller::CanRead;
+use super::extract::{JsonMessage, JsonBody};
+use super::{AuthLimits, ErrorResponse, PeerAddress};
 use crate::accounts::Accounts;
 
-/// `POST /v1/login`: the one route for users that wants no token.
+/// `POST /v1/login`: the only route for users that needs no token.
 pub(super) async fn log_in(
     State(accounts): State<Accounts>,
-    State(restraint): State<Restraint>,
-    Extension(peer): Extension<Peer>,
-    Said(login): Said<LoginRequest>,
-) -> Result<Json<LoginAnswer>, Refusal> {
-    let attempt = restraint.attempt(peer, &login.user)?;
+    State(limits): State<AuthLimits>,
+    Extension(peer): Extension<PeerAddress>,
+    JsonBody(login): JsonBody<LoginRequest>,
+) -> Result<Json<LoginAnswer>, ErrorResponse> {
+    let attempt = limits.login(peer, &login.user)?;
     let token = accounts
         .log_in(&login.user, login.password, &login.device)
         .await;
     if !matches!(token, Ok(None)) {
-        attempt.forgive();
+        attempt.reset();
     }
     token?
         .map(|token| Json(LoginAnswer { token }))
         .ok_or_else(|| ErrorCode::LoginRefused.into())
 }
 
-/// `DELETE /v1/session`: any token may give itself back.
+/// `DELETE /v1/session`: revokes the token of the request.
 pub(super) async fn log_out(
     State(accounts): State<Accounts>,
-    Asking(caller): Asking,
-) -> Result<StatusCode, Refusal> {
+    CanRead(caller): CanRead,
+) -> Result<StatusCode, ErrorResponse> {
     accounts.log_out(&caller).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-impl Message for LoginRequest {
+impl JsonMessage for LoginRequest {
     /// The longest name, password and device, each character escaped.
     const BYTES_MAX: usize = 16 << 10;
 
-    fn wrong_in(_: &[u8]) -> ErrorCode {
+    fn error_code(_: &[u8]) -> ErrorCode {
         ErrorCode::MalformedBody
     }
 
-    fn exceeds_its_limit(&self) -> bool {
+    fn is_over_limit(&self) -> bool {
         false
     }
 }

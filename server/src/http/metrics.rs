@@ -1,4 +1,4 @@
-//! Numbers for those who run the server.
+//! The metrics route, and the middleware that counts responses.
 
 use std::fmt::Write as _;
 
@@ -7,36 +7,36 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use super::Refusal;
+use super::ErrorResponse;
 use crate::index::Index;
 use crate::metrics::SharedCounters;
 
 /// Prometheus' text format, version 0.0.4.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What somebody should look at.
+/// The name of the gauge of damaged images.
 const DAMAGED: &str = "heirloom_images_damaged";
 
 /// `GET /metrics`
 pub(super) async fn metrics(
     State(counters): State<SharedCounters>,
     State(index): State<Index>,
-) -> Result<impl IntoResponse, Refusal> {
+) -> Result<impl IntoResponse, ErrorResponse> {
     let damaged = index.corrupt_count().await?;
     let mut text = format!(
-        "# HELP {DAMAGED} Images found damaged and not yet sent again\n# TYPE {DAMAGED} gauge\n{DAMAGED} {damaged}\n"
+        "# HELP {DAMAGED} Stored images that are damaged and wait for a client to upload them again\n# TYPE {DAMAGED} gauge\n{DAMAGED} {damaged}\n"
     );
     for (name, caption, total) in counters.all() {
         writeln!(
             text,
             "# HELP {name} {caption}\n# TYPE {name} counter\n{name} {total}"
         )
-        .expect("a string takes everything");
+        .expect("writing to a string cannot fail");
     }
     Ok(([(CONTENT_TYPE, TEXT_FORMAT)], text))
 }
 
-/// Stands before all routes and counts their answers.
+/// Middleware before all routes that counts responses by status.
 pub(super) async fn count(
     State(counters): State<SharedCounters>,
     request: Request,

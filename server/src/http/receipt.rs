@@ -1,13 +1,13 @@
-//! A fresh receipt: the stored bytes are read and hashed before the server signs for them.
+//! Fresh receipts: the server reads and verifies the stored bytes before it signs.
 
 use axum::Json;
 use axum::extract::State;
 use heirloom_protocol::ErrorCode;
 use heirloom_protocol::message::FreshReceipt;
 
-use super::caller::Asking;
-use super::extract::NamedImage;
-use super::{News, Refusal};
+use super::caller::CanRead;
+use super::extract::ImagePath;
+use super::{ChangeNotifier, ErrorResponse};
 use crate::clock::Clock;
 use crate::scrub::{Integrity, Scrubber};
 use crate::signer::Signer;
@@ -15,19 +15,19 @@ use crate::uploads::UploadService;
 
 /// `GET /v1/images/{fingerprint}/receipt`
 pub(super) async fn fresh(
-    State(assembly): State<UploadService>,
-    State(scrub): State<Scrubber>,
+    State(uploads): State<UploadService>,
+    State(scrubber): State<Scrubber>,
     State(signer): State<Signer>,
     State(clock): State<Clock>,
-    State(news): State<News>,
-    Asking(caller): Asking,
-    NamedImage(fingerprint): NamedImage,
-) -> Result<Json<FreshReceipt>, Refusal> {
-    let Some(image) = assembly.image(&caller, fingerprint).await? else {
+    State(notifier): State<ChangeNotifier>,
+    CanRead(caller): CanRead,
+    ImagePath(fingerprint): ImagePath,
+) -> Result<Json<FreshReceipt>, ErrorResponse> {
+    let Some(image) = uploads.image(&caller, fingerprint).await? else {
         return Err(ErrorCode::NotFound.into());
     };
     let receipt = image.receipt();
-    match scrub.verify_now(fingerprint, receipt.size).await? {
+    match scrubber.verify_now(fingerprint, receipt.size).await? {
         Integrity::Intact => {
             let receipt = signer.sign(caller.user, receipt);
             Ok(Json(FreshReceipt {
@@ -36,8 +36,8 @@ pub(super) async fn fresh(
             }))
         }
         Integrity::Corrupt => {
-            // Whoever has it may hear at once that it is asked for.
-            news.tell_everybody();
+            // Wakes the devices that may be able to send the image again.
+            notifier.notify_all();
             Err(ErrorCode::NotFound.into())
         }
         Integrity::Unreadable => Err(ErrorCode::Unavailable.into()),

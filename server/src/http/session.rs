@@ -1,12 +1,12 @@
-//! Who am I, what holds for me, and what do I have here.
+//! The session and status routes: the user's permissions, limits and numbers.
 
 use axum::Json;
 use axum::extract::State;
 use heirloom_protocol::message::{Limits, ServerStatus, Session};
 use heirloom_protocol::{ShardSize, batch, route};
 
-use super::caller::Asking;
-use super::{Installation, Refusal};
+use super::caller::CanRead;
+use super::{InstallationId, ErrorResponse};
 use crate::clock::Clock;
 use crate::index::Index;
 use crate::possession::Possession;
@@ -24,11 +24,11 @@ const LIMITS: Limits = Limits {
 /// `GET /v1/session`
 pub(super) async fn session(
     State(possession): State<Possession>,
-    State(installation): State<Installation>,
+    State(installation): State<InstallationId>,
     State(clock): State<Clock>,
     State(signer): State<Signer>,
-    Asking(caller): Asking,
-) -> Result<Json<Session>, Refusal> {
+    CanRead(caller): CanRead,
+) -> Result<Json<Session>, ErrorResponse> {
     let cross_user = possession.policy_for(&caller).await?;
     let (nonce, nonce_renewal_s) = possession.nonce(&caller);
     Ok(Json(Session {
@@ -48,7 +48,7 @@ pub(super) async fn session(
 /// `GET /v1/status`
 pub(super) async fn status(
     State(index): State<Index>,
-    Asking(caller): Asking,
-) -> Result<Json<ServerStatus>, Refusal> {
+    CanRead(caller): CanRead,
+) -> Result<Json<ServerStatus>, ErrorResponse> {
     Ok(Json(index.status(caller.user).await?))
 }

@@ -1,6 +1,6 @@
-//! The trash: what was removed from a library or replaced in it. Restoring is an ordinary change of
-//! the library; purging goes by time, or by the administrator's own command, and never by a
-//! request.
+//! The trash: photos that were removed from a library or replaced in it. Restoring one is an
+//! ordinary change of the library. Photos leave the trash when their time is up or by the
+//! administrator's command, and never by a request.
 
 use std::time::Duration;
 
@@ -11,19 +11,19 @@ use heirloom_protocol::message::TrashPage;
 use heirloom_protocol::{ErrorCode, route};
 use serde::Deserialize;
 
-use super::Refusal;
-use super::caller::Asking;
+use super::ErrorResponse;
+use super::caller::CanRead;
 use crate::index::Index;
 
 /// How long the trash keeps a photo.
 #[derive(Clone, Copy, Debug)]
-pub struct TrashExpiry(pub Duration);
+pub struct TrashRetention(pub Duration);
 
-/// What part of the trash is asked for.
+/// The query of the trash route.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct After {
-    /// The version that the asker has come to.
+pub(super) struct TrashQuery {
+    /// The last version the client has seen.
     #[serde(default)]
     after: u64,
 }
@@ -31,19 +31,19 @@ pub(super) struct After {
 /// `GET /v1/library/trash`
 pub(super) async fn list(
     State(index): State<Index>,
-    State(expiry): State<TrashExpiry>,
-    Asking(caller): Asking,
-    query: Result<Query<After>, QueryRejection>,
-) -> Result<Json<TrashPage>, Refusal> {
-    let Query(asked) =
-        query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
+    State(expiry): State<TrashRetention>,
+    CanRead(caller): CanRead,
+    query: Result<Query<TrashQuery>, QueryRejection>,
+) -> Result<Json<TrashPage>, ErrorResponse> {
+    let Query(query) =
+        query.map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
     let trash = index
-        .trash(caller.user, asked.after, route::TRASH_ENTRIES_MAX)
+        .trash(caller.user, query.after, route::TRASH_ENTRIES_MAX)
         .await?;
     let next = trash
         .photos
         .last()
-        .map_or(asked.after, |photo| photo.version);
+        .map_or(query.after, |photo| photo.version);
     Ok(Json(TrashPage {
         entries: trash.photos,
         next,

@@ -1,4 +1,4 @@
-//! What the server asks for: images that it found damaged, of those that hold them.
+//! Wanted images: the user's images that the server found damaged and wants to be sent again.
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -7,29 +7,29 @@ use heirloom_protocol::message::WantedPage;
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use serde::Deserialize;
 
-use super::Refusal;
-use super::caller::Asking;
+use super::ErrorResponse;
+use super::caller::CanRead;
 use crate::index::Index;
 
-/// Where to go on.
+/// The query of the wanted route.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct After {
-    /// The last one that the asker has.
+pub(super) struct WantedQuery {
+    /// The last image of the previous page.
     after: Option<Fingerprint>,
 }
 
 /// `GET /v1/images/wanted`
 pub(super) async fn list(
     State(index): State<Index>,
-    Asking(caller): Asking,
-    query: Result<Query<After>, QueryRejection>,
-) -> Result<Json<WantedPage>, Refusal> {
-    let Query(asked) =
-        query.map_err(|error| Refusal::because(ErrorCode::MalformedRequest, error.body_text()))?;
-    // One more than is shown tells whether there is more.
+    CanRead(caller): CanRead,
+    query: Result<Query<WantedQuery>, QueryRejection>,
+) -> Result<Json<WantedPage>, ErrorResponse> {
+    let Query(query) =
+        query.map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
+    // One more than fits on the page shows whether more follow.
     let mut fingerprints = index
-        .corrupt_images_of(caller.user, asked.after, route::WANTED_MAX + 1)
+        .corrupt_images_of(caller.user, query.after, route::WANTED_MAX + 1)
         .await?;
     let more = fingerprints.len() > route::WANTED_MAX;
     fingerprints.truncate(route::WANTED_MAX);

@@ -1,4 +1,4 @@
-//! One connection: HTTP/1.1 or HTTP/2, and the time it may take.
+//! One connection: HTTP/1.1 or HTTP/2, with limits on time and memory.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
-use heirloom_protocol::ErrorCode;
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
@@ -19,36 +18,36 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::sleep;
 
-use super::gate::{FIELDS_MAX, Findings, Gate};
-use crate::http::{Peer, Refusal};
+use super::http1_guard::{FIELDS_MAX, HeadResults, HeadViolation, Http1Guard};
+use crate::http::{ErrorResponse, PeerAddress};
 
-/// How long a request's head may take, the first as well as every later one.
+/// Maximum time for the head of a request, both the first one of a connection and later ones.
 const HEAD_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// Bytes that a connection may buffer, which also bounds a head.
+/// Maximum size of the read buffer of a connection in bytes, which also bounds a head.
 const BUFFER_BYTES_MAX: usize = 64 << 10;
 
-/// Requests at a time on one HTTP/2 connection.
+/// Maximum number of concurrent requests on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 64;
 
-/// Bytes in an HTTP/2 head.
+/// Maximum size of an HTTP/2 head in bytes.
 const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 
-/// How often an HTTP/2 connection is asked whether it is still there, and how long it may take to
-/// say so.
+/// Interval of the pings on an HTTP/2 connection, and the maximum time for a reply.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIME_MAX: Duration = Duration::from_secs(10);
 
-/// The limits of connections, as hyper takes them.
+/// hyper's connection builder with our limits. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct ConnectionBuilder {
     builder: Builder<TokioExecutor>,
 }
 
-impl Limits {
+impl ConnectionBuilder {
+    /// A builder with all limits set.
     pub(super) fn new() -> Self {
         let mut builder = Builder::new(TokioExecutor::new());
-        // Without a timer hyper's time limits exist and never ring.
+        // Without a timer, hyper's time limits never fire.
         builder
             .http1()
             .timer(TokioTimer::new())
@@ -66,57 +65,60 @@ impl Limits {
     }
 }
 
-/// Serves a connection to its end, or until `watcher` asks it to finish what is under way.
+/// Serves a connection to its end, or until `watcher` asks it to finish the requests in progress.
 pub(super) async fn serve<S>(
     stream: S,
-    peer: Peer,
+    peer: PeerAddress,
     router: Router,
-    limits: Limits,
+    builder: ConnectionBuilder,
     watcher: Watcher,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let spoken = Arc::new(AtomicBool::new(false));
-    let (heard, findings) = (Arc::clone(&spoken), Findings::default());
-    let gate = Gate::new(stream, findings.clone());
+    let active = Arc::new(AtomicBool::new(false));
+    let (became_active, heads) = (Arc::clone(&active), HeadResults::default());
+    let guard = Http1Guard::new(stream, heads.clone());
     let router = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer);
-        heard.store(true, Ordering::Relaxed);
-        answer(router.clone(), findings.fault(), request)
+        became_active.store(true, Ordering::Relaxed);
+        respond(router.clone(), heads.next_violation(), request)
     });
-    let connection = limits
+    let connection = builder
         .builder
-        .serve_connection(TokioIo::new(gate), service)
+        .serve_connection(TokioIo::new(guard), service)
         .into_owned();
     let serving = std::pin::pin!(watcher.watch(connection));
     tokio::select! {
         served = serving => {
             if let Err(error) = served {
-                tracing::debug!(%error, "a connection ended early");
+                tracing::debug!(%error, "connection ended early");
             }
         }
-        () = silence(&spoken) => tracing::debug!("a connection said nothing"),
+        () = no_request(&active) => tracing::debug!("closed a connection without a request"),
     }
 }
 
-/// hyper-util waits without limit until it knows which HTTP is spoken. Ends when nothing was asked
-/// for too long; never, once something was.
-async fn silence(spoken: &AtomicBool) {
+/// Completes if the connection has sent no request within [`HEAD_TIME_MAX`], and otherwise never.
+/// hyper-util itself waits without limit until it knows the HTTP version.
+async fn no_request(active: &AtomicBool) {
     sleep(HEAD_TIME_MAX).await;
-    if spoken.load(Ordering::Relaxed) {
+    if active.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
 }
 
-async fn answer(
+async fn respond(
     router: TowerToHyperService<Router>,
-    fault: Option<(ErrorCode, &'static str)>,
+    violation: Option<HeadViolation>,
     request: Request<Incoming>,
 ) -> Result<Response, Infallible> {
-    match fault {
-        // What hyper shows us then is not what was sent: see the gate.
-        Some((code, detail)) => Ok(Refusal::because(code, detail).and_close().into_response()),
+    match violation {
+        // hyper parsed a substitute request then, and not what the client sent: see the guard.
+        Some(HeadViolation { code, detail }) => {
+            let response = ErrorResponse::new(code, detail).closing_connection();
+            Ok(response.into_response())
+        }
         None => router.call(request.map(Body::new)).await,
     }
 }
