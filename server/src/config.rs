@@ -405,7 +405,10 @@ mod tests {
     fn a_file_is_rejected_as_data_directory() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let error = DataDir::open(file.path()).unwrap_err();
-        assert!(matches!(error, ConfigError::NotADirectory { .. }), "{error}");
+        assert!(
+            matches!(error, ConfigError::NotADirectory { .. }),
+            "{error}"
+        );
     }
 
     #[test]

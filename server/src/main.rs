@@ -1,14 +1,20 @@
-//! The program `heirloom-server`.
+//! The program `heirloom-server`: the server itself, and the administrator's commands.
 
-// Beside this file and not in the library: only the program speaks to an administrator.
-#[path = "main/admin.rs"]
-mod admin;
+// Modules of the program and not of the library: only the program talks to an administrator.
+#[path = "main/context.rs"]
+mod context;
+#[path = "main/devices.rs"]
+mod devices;
+#[path = "main/generate.rs"]
+mod generate;
+#[path = "main/quota.rs"]
+mod quota;
 #[path = "main/scrub.rs"]
 mod scrub;
 #[path = "main/trash.rs"]
 mod trash;
-#[path = "main/words.rs"]
-mod words;
+#[path = "main/users.rs"]
+mod users;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -22,15 +28,20 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use heirloom_protocol::message::CrossUser;
 use heirloom_server::accounts::AccountError;
 use heirloom_server::config::{
-    Config, ConfigError, DataDir, RateLimits, ScrubPlan, TlsFiles, Transport,
+    Config, ConfigError, DataDir, RateLimits, ScrubSchedule, TlsFiles, Transport,
 };
 use heirloom_server::serve::{ServeError, Server};
+use heirloom_support::units::parse_duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-/// Keeps photos, once each, for everybody who owns them.
+/// The Heirloom server: stores the photos of all users, each image only once
+///
+/// Without a command it runs the server in the foreground until SIGTERM or SIGINT. SIGHUP reloads the
+/// TLS certificate.
 #[derive(Debug, Parser)]
 #[command(
+    name = "heirloom-server",
     version,
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true
@@ -42,38 +53,47 @@ struct Arguments {
     serve: Option<ServeArguments>,
 }
 
-/// Runs the server in the foreground, until SIGTERM or SIGINT.
+/// The options of the server itself.
+// The struct's own doc comment would replace the program's description in --help.
 #[derive(Debug, Args)]
+#[command(about = None, long_about = None)]
 struct ServeArguments {
-    /// Directory that everything is kept in; made if missing
+    /// Directory for photos and the database; created if missing
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Where to listen; port 0 takes any free one
+    /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
     listen: SocketAddr,
-    /// Photos that another user brought: link them after a proof of possession, or only after a
-    /// full upload
-    #[arg(long, value_enum, default_value_t = CrossUserPolicy::Proof)]
-    cross_user: CrossUserPolicy,
-    /// Speak TLS with this certificate (PEM); read again on SIGHUP
+    /// Deduplicate across users: require proof of possession, or always a full upload
+    #[arg(long, value_enum, default_value_t = CrossUserArgument::Proof)]
+    cross_user: CrossUserArgument,
+    /// Use TLS with this certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
-    /// The certificate's private key (PEM)
+    /// Private key of the certificate (PEM)
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     tls_key: Option<PathBuf>,
-    /// Wrong passwords that one name may have from one address in a minute
-    #[arg(long, value_name = "NUMBER", default_value_t = RateLimits::default().failed_logins_per_minute)]
+    /// Failed logins allowed per minute for one user name from one address
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = RateLimits::default().failed_logins_per_minute
+    )]
     failed_logins_per_minute: u32,
-    /// Checks that one device may ask for in a second, each of up to 1,000 images
-    #[arg(long, value_name = "NUMBER", default_value_t = RateLimits::default().checks_per_second)]
+    /// Checks allowed per second for one device, each of up to 1,000 photos
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        default_value_t = RateLimits::default().checks_per_second
+    )]
     checks_per_second: u32,
-    /// How fast stored images are read again to find what is damaged, in MB/s
+    /// Maximum read rate for verifying stored photos, in MB/s
     #[arg(long, value_name = "MB/S", default_value_t = 4)]
     scrub_rate: u32,
-    /// How often each is read again: 30d, 12h
-    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = words::duration)]
+    /// How often every stored photo is verified, such as 30d or 12h
+    #[arg(long, value_name = "TIME", default_value = "30d", value_parser = parse_duration)]
     scrub_every: Duration,
-    /// Let photos and tokens cross the network in the clear, where others can read them
+    /// Allow unencrypted connections from other machines (sends passwords and photos unencrypted)
     #[arg(long, conflicts_with = "tls_cert")]
     insecure_http: bool,
 }
@@ -93,31 +113,38 @@ impl ServeArguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Users: who may come in; works whether or not the server runs
+    /// Manage users (also while the server runs)
     #[command(subcommand)]
-    User(admin::UserCommand),
-    /// Devices: the tokens of a user; works whether or not the server runs
+    User(users::UserCommand),
+    /// Manage the devices of a user and their access tokens (also while the server runs)
     #[command(subcommand)]
-    Device(admin::DeviceCommand),
-    /// The trash: what was removed or replaced; works whether or not the server runs
+    Device(devices::DeviceCommand),
+    /// Manage removed and replaced photos (also while the server runs)
     #[command(subcommand)]
     Trash(trash::TrashCommand),
-    /// Reads every stored image again, now, and finds what is damaged; works whether or not the
-    /// server runs
+    /// Verify every stored photo now (also while the server runs)
+    ///
+    /// Reads all stored photos and compares them with their fingerprints. Damaged photos are moved to
+    /// quarantine, and the next client that has the photo uploads it again.
     Scrub(scrub::ScrubCommand),
+    /// Write man pages and shell completions
+    Generate(generate::GenerateCommand),
 }
 
+/// The policy for photos that another user already stored.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum CrossUserPolicy {
+enum CrossUserArgument {
+    /// A client that proves that it has the whole photo need not upload it
     Proof,
+    /// Every user uploads every photo
     Off,
 }
 
-impl From<CrossUserPolicy> for CrossUser {
-    fn from(policy: CrossUserPolicy) -> Self {
+impl From<CrossUserArgument> for CrossUser {
+    fn from(policy: CrossUserArgument) -> Self {
         match policy {
-            CrossUserPolicy::Proof => Self::Proof,
-            CrossUserPolicy::Off => Self::Off,
+            CrossUserArgument::Proof => Self::Proof,
+            CrossUserArgument::Off => Self::Off,
         }
     }
 }
@@ -130,34 +157,39 @@ fn main() -> ExitCode {
         .with_env_filter(log)
         .with_writer(io::stderr)
         .with_ansi(colours)
-        // It would be said on stderr, which cannot be written: a panic.
+        // Internal errors are written to standard error; if that is closed, this would panic.
         .log_internal_errors(false)
         .init();
-    match carry_out(arguments) {
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => complain(&error),
+        Err(error) => report(&error),
     }
 }
 
 #[tokio::main]
-async fn carry_out(arguments: Arguments) -> anyhow::Result<()> {
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     match (arguments.command, arguments.serve) {
-        (Some(Command::User(command)), _) => say(&command.carry_out().await?),
-        (Some(Command::Device(command)), _) => say(&command.carry_out().await?),
-        (Some(Command::Trash(command)), _) => say(&command.carry_out().await?),
-        (Some(Command::Scrub(command)), _) => say(&command.carry_out().await?),
-        (None, Some(serve)) => run(serve).await,
+        (Some(Command::User(command)), _) => print(&command.run().await?),
+        (Some(Command::Device(command)), _) => print(&command.run().await?),
+        (Some(Command::Trash(command)), _) => print(&command.run().await?),
+        (Some(Command::Scrub(command)), _) => print(&command.run().await?),
+        (Some(Command::Generate(command)), _) => command.run(&Arguments::command()),
+        (None, Some(arguments)) => serve(arguments).await,
         (None, None) => Arguments::command()
-            .error(ErrorKind::MissingRequiredArgument, "--data DIR is needed")
+            .error(
+                ErrorKind::MissingRequiredArgument,
+                "missing --data DIR, the directory for photos and the database",
+            )
             .exit(),
     }
 }
 
-async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
-    // Before the server says that it is ready: a signal must find somebody who listens for it.
-    let mut terminated = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupted = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let mut hung_up = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+/// Runs the server until SIGTERM or SIGINT.
+async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
+    // Before the server reports that it is ready, so that no signal is missed after that.
+    let mut terminate = signal(SignalKind::terminate()).context("cannot handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot handle SIGINT")?;
+    let mut hangup = signal(SignalKind::hangup()).context("cannot handle SIGHUP")?;
     let config = Config {
         cross_user: arguments.cross_user.into(),
         transport: arguments.transport(),
@@ -166,51 +198,51 @@ async fn run(arguments: ServeArguments) -> anyhow::Result<()> {
             checks_per_second: arguments.checks_per_second,
             ..RateLimits::default()
         },
-        scrub: ScrubPlan {
+        scrub: ScrubSchedule {
             bytes_per_second: u64::from(arguments.scrub_rate) * 1_000_000,
-            every: arguments.scrub_every,
+            interval: arguments.scrub_every,
         },
         ..Config::new(DataDir::open(&arguments.data)?)
     };
     let server = Server::start(config, arguments.listen).await?;
-    say(&format!("heirloom-server listens on {}", server.url()))?;
+    print(&format!("heirloom-server listens on {}", server.url()))?;
     loop {
         tokio::select! {
-            _ = terminated.recv() => break,
-            _ = interrupted.recv() => break,
-            _ = hung_up.recv() => renew_certificate(&server).await,
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => reload_certificate(&server).await,
         }
     }
     server.stop().await?;
     Ok(())
 }
 
-async fn renew_certificate(server: &Server) {
-    match server.renew_certificate().await {
-        Ok(()) => tracing::info!("SIGHUP: read the certificate again"),
+async fn reload_certificate(server: &Server) {
+    match server.reload_certificate().await {
+        Ok(()) => tracing::info!("reloaded the TLS certificate"),
         Err(error) => tracing::error!(
-            "SIGHUP: {:#}; the old certificate stays",
+            "cannot reload the TLS certificate; the old one stays in use: {:#}",
             anyhow::Error::from(error)
         ),
     }
 }
 
-/// Prints a text, unless it is empty.
-fn say(text: &str) -> anyhow::Result<()> {
+/// Prints a text to standard output, unless it is empty.
+fn print(text: &str) -> anyhow::Result<()> {
     if text.is_empty() {
         return Ok(());
     }
     let mut out = io::stdout().lock();
     writeln!(out, "{text}")
         .and_then(|()| out.flush())
-        .context("write to standard output")
+        .context("cannot write to standard output")
 }
 
-/// One sentence, and what to do next.
-fn complain(error: &anyhow::Error) -> ExitCode {
-    let complaint = format!("heirloom-server: {error:#}\n  {}\n", next_step(error));
-    match io::stderr().write_all(complaint.as_bytes()) {
-        // Without a standard error the exit code has to say it all.
+/// Prints an error with its causes, and what to do next.
+fn report(error: &anyhow::Error) -> ExitCode {
+    let message = format!("heirloom-server: {error:#}\n  {}\n", next_step(error));
+    match io::stderr().write_all(message.as_bytes()) {
+        // Without a standard error, the exit code alone reports the failure.
         Ok(()) | Err(_) => ExitCode::FAILURE,
     }
 }
@@ -225,27 +257,23 @@ fn next_step(error: &anyhow::Error) -> String {
     if let Some(error) = error.downcast_ref::<ServeError>() {
         return error.next_step().to_owned();
     }
-    "run it again with HEIRLOOM_LOG=debug to see more".to_owned()
+    "run the command again with HEIRLOOM_LOG=debug for details".to_owned()
 }
 
 fn account_step(error: &AccountError) -> &'static str {
     match error {
-        AccountError::MalformedName => "choose a name of those letters",
-        AccountError::NameTaken(_) => {
-            "choose another name, or use the token that was printed for this one"
-        }
-        AccountError::NoSuchUser(_) => {
-            "add the user first: heirloom-server user add NAME --data DIR"
-        }
-        AccountError::MalformedDevice => "choose a name of those characters",
+        AccountError::MalformedName => "choose another user name",
+        AccountError::NameTaken(_) => "choose another name, or add a device to this user",
+        AccountError::NoSuchUser(_) => "list the users with: heirloom-server user list --data DIR",
+        AccountError::MalformedDevice => "choose another device name",
         AccountError::DeviceTaken(_) => "choose another name, or revoke that device first",
         AccountError::NoSuchDevice { .. } => {
-            "see which there are: heirloom-server device list USER --data DIR"
+            "list the devices with: heirloom-server device list USER --data DIR"
         }
         AccountError::UnfitPassword => "choose another password",
         AccountError::Busy | AccountError::Hash(_) | AccountError::Random(_) => "try again",
         AccountError::Index(_) => {
-            "check that the data directory belongs to this account and that its disk has room"
+            "check that this account owns the data directory, and that its disk is not full"
         }
     }
 }

@@ -197,7 +197,10 @@ mod tests {
         limiter
             .try_acquire_at(usize::MAX, now + 2 * RATE.interval)
             .unwrap();
-        assert!(limiter.counts.lock().keys.len() < 3, "keys under their rate are dropped");
+        assert!(
+            limiter.counts.lock().keys.len() < 3,
+            "keys under their rate are dropped"
+        );
     }
 
     #[test]

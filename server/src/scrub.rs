@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::blobs::{BlobError, Blobs};
 use crate::clock::Clock;
-use crate::config::ScrubPlan;
+use crate::config::ScrubSchedule;
 use crate::index::{Index, IndexError, QuarantineOutcome, ScrubCursor, ScrubPosition};
 use crate::metrics::SharedCounters;
 
@@ -28,7 +28,7 @@ pub use verify::Integrity;
 /// Images between two notes of how far a round is: a restart reads so many again.
 const PAGE: usize = 100;
 
-/// Between two rounds at least, whatever the plan says: a small library is read in no time.
+/// Between two rounds at least, whatever the schedule says: a small library is read in no time.
 const ROUND_GAP: Duration = Duration::from_secs(1);
 
 /// Images read at a time because somebody asked: more would take the disk from those who upload.
@@ -126,14 +126,14 @@ impl Scrubber {
     /// `stopping`. Calls `found` when it found something.
     pub async fn run(
         self,
-        plan: ScrubPlan,
+        schedule: ScrubSchedule,
         clock: Clock,
         on_corrupt: impl Fn(),
         stopping: CancellationToken,
     ) {
         let for_ever = async {
             loop {
-                let rest = match self.some(plan, &clock, &on_corrupt).await {
+                let rest = match self.some(schedule, &clock, &on_corrupt).await {
                     Ok(rest) => rest,
                     Err(error) => {
                         tracing::error!(
@@ -155,18 +155,18 @@ impl Scrubber {
     /// One page of the round, if it is time for one; how long to rest then.
     async fn some(
         &self,
-        plan: ScrubPlan,
+        schedule: ScrubSchedule,
         clock: &Clock,
         on_corrupt: &impl Fn(),
     ) -> Result<Duration, ScrubError> {
         let now_ms = clock.now_ms();
         let mark = match self.index.scrub_cursor().await.map_err(ScrubError::Index)? {
             Some(mark) if mark.step == ScrubPosition::Done => {
-                let due_ms = mark
-                    .began_ms
-                    .saturating_add(i64::try_from(plan.every.as_millis()).unwrap_or(i64::MAX));
+                let due_ms = mark.began_ms.saturating_add(
+                    i64::try_from(schedule.interval.as_millis()).unwrap_or(i64::MAX),
+                );
                 if let Ok(left_ms @ 1..) = u64::try_from(due_ms.saturating_sub(now_ms)) {
-                    return Ok(Duration::from_millis(left_ms).min(plan.every));
+                    return Ok(Duration::from_millis(left_ms).min(schedule.interval));
                 }
                 ScrubCursor {
                     began_ms: now_ms,
@@ -184,7 +184,11 @@ impl Scrubber {
         };
         let mut round = ScrubReport::default();
         let last = self
-            .page(after, &mut Throttle::new(plan.bytes_per_second), &mut round)
+            .page(
+                after,
+                &mut Throttle::new(schedule.bytes_per_second),
+                &mut round,
+            )
             .await?;
         if !round.damaged.is_empty() {
             on_corrupt();

@@ -144,7 +144,8 @@ impl Server {
             scrubber,
             gc,
         } = open_components(&config, clock).await?;
-        state.uploads
+        state
+            .uploads
             .reconcile()
             .await
             .map_err(ServeError::Reconcile)?;
@@ -171,8 +172,12 @@ impl Server {
         let stopping = state.stopping.clone();
         let notifier = state.notifier.clone();
         let on_damage = move || notifier.notify_all();
-        let scrubbing =
-            tokio::spawn(scrubber.run(config.scrub, state.clock.clone(), on_damage, stopping.clone()));
+        let scrubbing = tokio::spawn(scrubber.run(
+            config.scrub,
+            state.clock.clone(),
+            on_damage,
+            stopping.clone(),
+        ));
         let maintenance_task = tokio::spawn(maintenance.run(stopping.clone()));
         let accepting = tokio::spawn(accept_loop::run(
             listener,
@@ -201,11 +206,7 @@ impl Server {
 
     /// The server's URL, `http://...` or `https://...`.
     pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
@@ -372,7 +373,8 @@ impl Maintenance {
 
     /// Removes unreferenced and orphaned images. May be dropped at any await point.
     async fn collect_garbage(&self) {
-        if let Err(error) = self.gc
+        if let Err(error) = self
+            .gc
             .collect_unreferenced(self.grace_periods.unreferenced)
             .await
         {
@@ -381,7 +383,8 @@ impl Maintenance {
                 "cannot remove unreferenced images; trying again later"
             );
         }
-        if let Err(error) = self.gc
+        if let Err(error) = self
+            .gc
             .collect_some_orphans(self.grace_periods.orphaned, ORPHAN_PREFIXES)
             .await
         {

@@ -181,7 +181,7 @@ fn the_senders_word_is_not_enough() {
 }
 
 #[test]
-fn knowing_is_not_owning() {
+fn a_fingerprint_alone_gives_no_access() {
     let mut installation = Installation::new();
     let (anna, bert) = (installation.user("anna"), installation.user("bert"));
     let photo = installation.generator.generate(200_000);

@@ -101,10 +101,7 @@ impl AuthLimits {
     }
 
     /// Counts a request without a valid token.
-    pub(super) fn anonymous(
-        &self,
-        PeerAddress(peer): PeerAddress,
-    ) -> Result<(), ErrorResponse> {
+    pub(super) fn anonymous(&self, PeerAddress(peer): PeerAddress) -> Result<(), ErrorResponse> {
         let address = network_prefix(peer);
         if address.is_loopback() {
             Ok(())
@@ -137,9 +134,7 @@ impl LoginAttempt {
     pub(super) fn reset(self) {
         let limiters = &self.limits.limiters;
         limiters.logins_by_address.refund(&self.address);
-        limiters
-            .logins_by_name
-            .refund(&(self.address, self.name));
+        limiters.logins_by_name.refund(&(self.address, self.name));
     }
 }
 

@@ -151,7 +151,9 @@ impl hyper::body::Body for TimedBody {
             return Poll::Ready(None);
         };
         match Pin::new(body).poll_frame(context) {
-            Poll::Ready(Some(Ok(frame))) => Poll::Ready(Some(this.on_frame(frame).map_err(Into::into))),
+            Poll::Ready(Some(Ok(frame))) => {
+                Poll::Ready(Some(this.on_frame(frame).map_err(Into::into)))
+            }
             Poll::Ready(Some(Err(error))) => {
                 this.body = None;
                 Poll::Ready(Some(Err(body_error(error).into())))
@@ -284,7 +286,10 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             (stalled.kind(), stalled.to_string()),
-            (io::ErrorKind::TimedOut, "the request body stalled".to_owned())
+            (
+                io::ErrorKind::TimedOut,
+                "the request body stalled".to_owned()
+            )
         );
     }
 

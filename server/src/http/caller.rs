@@ -121,8 +121,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_address_that_guesses_tokens_is_limited_and_a_valid_token_still_works()
-     {
+    async fn an_address_that_guesses_tokens_is_limited_and_a_valid_token_still_works() {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         let accounts = Accounts::new(Index::open(&data.index_url()).await.unwrap());
@@ -141,7 +140,8 @@ mod tests {
             let request = Request::builder()
                 .uri("/")
                 .header(AUTHORIZATION, format!("Bearer {token}"));
-            service.call(request.body(Body::empty()).unwrap())
+            service
+                .call(request.body(Body::empty()).unwrap())
                 .await
                 .unwrap()
                 .status()

@@ -92,10 +92,7 @@ mod tests {
     #[tokio::test]
     async fn a_change_between_subscribing_and_waiting_is_not_missed() {
         let notifier = ChangeNotifier::default();
-        let (mine, other) = (
-            notifier.subscribe(UserId(1)),
-            notifier.subscribe(UserId(2)),
-        );
+        let (mine, other) = (notifier.subscribe(UserId(1)), notifier.subscribe(UserId(2)));
         notifier.notify(UserId(1));
         timeout(Duration::from_secs(5), mine.changed())
             .await

@@ -7,7 +7,7 @@ use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use serde::Deserialize;
 
 use super::caller::CanAdd;
-use super::extract::{JsonMessage, JsonBody};
+use super::extract::{JsonBody, JsonMessage};
 use super::{AuthLimits, ErrorResponse};
 use crate::signer::Signer;
 use crate::uploads::UploadService;

@@ -178,7 +178,8 @@ pub(super) fn sender_error(error: &io::Error) -> ErrorResponse {
     if error.kind() == io::ErrorKind::TimedOut {
         ErrorResponse::new(ErrorCode::RequestTimeout, error.to_string()).closing_connection()
     } else {
-        ErrorResponse::new(ErrorCode::MalformedRequest, "the request body ended early").closing_connection()
+        ErrorResponse::new(ErrorCode::MalformedRequest, "the request body ended early")
+            .closing_connection()
     }
 }
 

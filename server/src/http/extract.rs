@@ -53,7 +53,10 @@ impl<S: Send + Sync> FromRequestParts<S> for ShardPath {
     }
 }
 
-async fn path_parameters<S: Send + Sync>(parts: &mut Parts, state: &S) -> Result<RawPathParams, ErrorResponse> {
+async fn path_parameters<S: Send + Sync>(
+    parts: &mut Parts,
+    state: &S,
+) -> Result<RawPathParams, ErrorResponse> {
     let names = RawPathParams::from_request_parts(parts, state).await;
     names.map_err(|_| ErrorResponse::new(ErrorCode::MalformedRequest, "the path is not UTF-8"))
 }
@@ -154,9 +157,12 @@ pub(super) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, ErrorRe
         return Ok(None);
     };
     let length = value.to_str().ok().and_then(|text| text.parse().ok());
-    length
-        .map(Some)
-        .ok_or_else(|| ErrorResponse::new(ErrorCode::MalformedRequest, "Content-Length must be a number"))
+    length.map(Some).ok_or_else(|| {
+        ErrorResponse::new(
+            ErrorCode::MalformedRequest,
+            "Content-Length must be a number",
+        )
+    })
 }
 
 /// Fuzz target: `bytes` as the body of every route that accepts JSON (see `tests/fuzz`).

@@ -30,10 +30,13 @@ pub(super) async fn read(
     };
     let receipt = image.receipt();
     match select(&headers, receipt.size, &etag(&receipt)) {
-        Selection::NotModified => Ok((StatusCode::NOT_MODIFIED, image_headers(&receipt)).into_response()),
+        Selection::NotModified => {
+            Ok((StatusCode::NOT_MODIFIED, image_headers(&receipt)).into_response())
+        }
         Selection::NotSatisfiable => {
             let size = value(&format!("bytes */{}", receipt.size));
-            Err(ErrorResponse::from(ErrorCode::RangeNotSatisfiable).with_header(CONTENT_RANGE, size))
+            Err(ErrorResponse::from(ErrorCode::RangeNotSatisfiable)
+                .with_header(CONTENT_RANGE, size))
         }
         Selection::Whole => {
             send(
@@ -44,7 +47,9 @@ pub(super) async fn read(
             )
             .await
         }
-        Selection::Part(range) => send(&image, StatusCode::PARTIAL_CONTENT, Some(range), &method).await,
+        Selection::Part(range) => {
+            send(&image, StatusCode::PARTIAL_CONTENT, Some(range), &method).await
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::caller::{CanAdd, CanRead};
-use super::extract::{JsonMessage, JsonBody};
+use super::extract::{JsonBody, JsonMessage};
 use super::{ChangeNotifier, ErrorResponse};
 use crate::accounts::Caller;
 use crate::index::{Index, IndexError};
@@ -60,8 +60,8 @@ pub(super) async fn feed(
     CanRead(caller): CanRead,
     query: Result<Query<FeedQuery>, QueryRejection>,
 ) -> Result<Json<LibraryFeed>, ErrorResponse> {
-    let Query(query) =
-        query.map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
+    let Query(query) = query
+        .map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
     // Subscribe before reading, so that a change in between wakes us.
     let subscription = notifier.subscribe(caller.user);
     let feed = read_feed(&index, &caller, query.since).await?;

@@ -7,7 +7,7 @@ use heirloom_protocol::ErrorCode;
 use heirloom_protocol::message::{LoginAnswer, LoginRequest};
 
 use super::caller::CanRead;
-use super::extract::{JsonMessage, JsonBody};
+use super::extract::{JsonBody, JsonMessage};
 use super::{AuthLimits, ErrorResponse, PeerAddress};
 use crate::accounts::Accounts;
 

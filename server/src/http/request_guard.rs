@@ -46,9 +46,7 @@ fn host_error(request: &Request) -> Option<ErrorResponse> {
     let required = request.version() == Version::HTTP_11;
     if hosts > 1 || (required && hosts == 0) {
         let detail = "a request must have exactly one Host header";
-        return Some(
-            ErrorResponse::new(ErrorCode::MalformedRequest, detail).closing_connection(),
-        );
+        return Some(ErrorResponse::new(ErrorCode::MalformedRequest, detail).closing_connection());
     }
     None
 }

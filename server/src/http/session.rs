@@ -6,7 +6,7 @@ use heirloom_protocol::message::{Limits, ServerStatus, Session};
 use heirloom_protocol::{ShardSize, batch, route};
 
 use super::caller::CanRead;
-use super::{InstallationId, ErrorResponse};
+use super::{ErrorResponse, InstallationId};
 use crate::clock::Clock;
 use crate::index::Index;
 use crate::possession::Possession;

@@ -35,8 +35,8 @@ pub(super) async fn list(
     CanRead(caller): CanRead,
     query: Result<Query<TrashQuery>, QueryRejection>,
 ) -> Result<Json<TrashPage>, ErrorResponse> {
-    let Query(query) =
-        query.map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
+    let Query(query) = query
+        .map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
     let trash = index
         .trash(caller.user, query.after, route::TRASH_ENTRIES_MAX)
         .await?;

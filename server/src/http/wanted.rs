@@ -25,8 +25,8 @@ pub(super) async fn list(
     CanRead(caller): CanRead,
     query: Result<Query<WantedQuery>, QueryRejection>,
 ) -> Result<Json<WantedPage>, ErrorResponse> {
-    let Query(query) =
-        query.map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
+    let Query(query) = query
+        .map_err(|error| ErrorResponse::new(ErrorCode::MalformedRequest, error.body_text()))?;
     // One more than fits on the page shows whether more follow.
     let mut fingerprints = index
         .corrupt_images_of(caller.user, query.after, route::WANTED_MAX + 1)

@@ -1,57 +1,56 @@
-//! `heirloom-server scrub`: what the running server does slowly, done now.
+//! `heirloom-server scrub`: verifies all stored images now.
 //!
-//! It may run beside the server: both mark what is damaged in the index, and look at a file once
-//! more before they move it aside.
+//! It may run while the server runs. Both mark damaged images in the index, and both read a file once
+//! more before they move it to quarantine.
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
 use clap::Args;
-use heirloom_server::blobs::LocalBlobs;
-use heirloom_server::config::DataDir;
 use heirloom_server::scrub::{ScrubReport, Scrubber};
 
-use super::admin::{Book, Where};
+use super::context::{AdminContext, DataDirArgument};
 
+/// Verifies all stored images.
 #[derive(Debug, Args)]
 pub(crate) struct ScrubCommand {
-    /// How fast, in MB/s
+    /// Maximum read rate in MB/s
     #[arg(long, value_name = "MB/S", default_value_t = 50)]
     rate: u32,
     #[command(flatten)]
-    at: Where,
+    data: DataDirArgument,
 }
 
 impl ScrubCommand {
-    /// Answers what to print.
-    pub(crate) async fn carry_out(self) -> anyhow::Result<String> {
-        let book = Book::open(&self.at.data).await?;
-        let blobs = LocalBlobs::open(&DataDir::open(&self.at.data)?)
-            .await
-            .context("open the stored images")?;
-        let scrub = Scrubber::new(book.index.clone(), Arc::new(blobs), Arc::default());
-        let round = scrub.scrub_all(u64::from(self.rate) * 1_000_000).await;
-        book.close().await;
-        Ok(report(&round?))
+    /// Runs the command and returns the text to print.
+    pub(crate) async fn run(self) -> anyhow::Result<String> {
+        let context = AdminContext::open(&self.data.path).await?;
+        let blobs = context.blobs().await?;
+        let scrubber = Scrubber::new(context.index.clone(), blobs, Arc::default());
+        let report = scrubber.scrub_all(u64::from(self.rate) * 1_000_000).await;
+        context.close().await;
+        Ok(describe(&report?))
     }
 }
 
-fn report(round: &ScrubReport) -> String {
-    let mut lines: Vec<_> = round
+fn describe(report: &ScrubReport) -> String {
+    let mut lines: Vec<_> = report
         .damaged
         .iter()
         .map(|image| format!("damaged: {image}"))
         .collect();
-    if round.unread > 0 {
+    if report.unread > 0 {
         lines.push(format!(
-            "{} could not be read now: see the log",
-            round.unread
+            "could not read {} images; see the log",
+            report.unread
         ));
     }
-    let damaged = round.damaged.len();
+    let damaged = report.damaged.len();
     lines.push(format!(
-        "read {} images, {} bytes; {damaged} are damaged and asked for again",
-        round.images, round.bytes
+        "verified {} images, {} bytes: {damaged} damaged",
+        report.images, report.bytes
     ));
+    if damaged > 0 {
+        lines.push("the next client that has a damaged photo uploads it again".to_owned());
+    }
     lines.join("\n")
 }

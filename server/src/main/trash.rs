@@ -1,148 +1,148 @@
-//! What an administrator says about the trash. Nothing of it goes over the network: whoever takes a
-//! device, or all of them, can fill the trash and not empty it.
+//! `heirloom-server trash`: removes photos from the trash for good.
+//!
+//! This is not available over the network: somebody who takes over a device, or all of them, can fill
+//! the trash but not empty it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Subcommand;
-use heirloom_server::blobs::{LocalBlobs, RemovedStats};
+use heirloom_server::blobs::RemovedStats;
 use heirloom_server::clock::Clock;
-use heirloom_server::config::{DataDir, Graces};
+use heirloom_server::config::GracePeriods;
 use heirloom_server::gc::GarbageCollector;
 use heirloom_server::index::UnreferencedStats;
+use heirloom_support::units::parse_duration;
 
-use super::admin::{Book, Where};
-use super::words;
+use super::context::{AdminContext, DataDirArgument};
 
-/// Photos purged in one transaction: small enough not to hold up those who write.
+/// Photos purged per transaction: few enough not to block writers.
 const BATCH: u32 = 100;
 
+/// Manages the trash.
 #[derive(Debug, Subcommand)]
 pub(crate) enum TrashCommand {
-    /// Forgets what is in the trash, before its time; it cannot be restored afterwards. Frees the
-    /// room of what nobody has any more
+    /// Delete photos in the trash permanently, and free the disk space of images nobody uses
     Purge {
-        /// Only this user's; without it, everybody's
+        /// Only photos of this user; by default, of all users
         #[arg(long, value_name = "NAME")]
         user: Option<String>,
-        /// Only what was removed at least so long ago: 12h, 7d
-        #[arg(long, value_name = "AGE", value_parser = words::duration)]
+        /// Only photos that have been in the trash for at least this long, such as 12h or 7d
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         older: Option<Duration>,
-        /// Free only what nobody has had for so long, and what the index has not known for so long;
-        /// 0s for all of it, now
-        #[arg(long, value_name = "TIME", value_parser = words::duration)]
+        /// Only free images that have been unused for at least this long (0s: all, immediately)
+        ///
+        /// By default, images unused for a day are freed, and images unknown to the index after 30
+        /// days.
+        #[arg(long, value_name = "TIME", value_parser = parse_duration)]
         grace: Option<Duration>,
         #[command(flatten)]
-        at: Where,
+        data: DataDirArgument,
     },
 }
 
 impl TrashCommand {
-    /// Answers what to print.
-    pub(crate) async fn carry_out(self) -> anyhow::Result<String> {
+    /// Runs the command and returns the text to print.
+    pub(crate) async fn run(self) -> anyhow::Result<String> {
         let Self::Purge {
             user,
             older,
             grace,
-            at,
+            data,
         } = self;
-        let graces = grace.map_or_else(Graces::default, |grace| Graces {
-            released: grace,
-            stray: grace,
+        let grace_periods = grace.map_or_else(GracePeriods::default, |grace| GracePeriods {
+            unreferenced: grace,
+            orphaned: grace,
         });
-        let book = Book::open(&at.data).await?;
-        let report = clear(
-            &book,
-            &at,
-            user.as_deref(),
-            older.unwrap_or_default(),
-            graces,
-        )
-        .await;
-        book.close().await;
-        report
+        let context = AdminContext::open(&data.path).await?;
+        let older = older.unwrap_or_default();
+        let output = purge(&context, user.as_deref(), older, grace_periods).await;
+        context.close().await;
+        output
     }
 }
 
-async fn clear(
-    book: &Book,
-    at: &Where,
+/// Purges the trash, then collects the images that nothing refers to any more.
+async fn purge(
+    context: &AdminContext,
     user: Option<&str>,
     older: Duration,
-    graces: Graces,
+    grace_periods: GracePeriods,
 ) -> anyhow::Result<String> {
-    let blobs = LocalBlobs::open(&DataDir::open(&at.data)?)
-        .await
-        .context("open the stored images")?;
-    let clearing = GarbageCollector::new(
-        book.index.clone(),
-        Arc::new(blobs),
+    let gc = GarbageCollector::new(
+        context.index.clone(),
+        context.blobs().await?,
         Clock::default(),
         Arc::default(),
     );
-    let purged = purge(book, user, older).await?;
-    let freed = clearing.collect_unreferenced(graces.released).await?;
-    let strays = clearing.collect_orphans(graces.stray).await?;
-    let waiting = book
+    let purged = purge_photos(context, user, older).await?;
+    let unreferenced = gc.collect_unreferenced(grace_periods.unreferenced).await?;
+    let orphaned = gc.collect_orphans(grace_periods.orphaned).await?;
+    let waiting = context
         .index
         .unreferenced_stats()
         .await
-        .context("count what waits")?;
-    Ok(report(purged, freed, strays, waiting))
+        .context("cannot count the unused images")?;
+    Ok(describe(purged, unreferenced, orphaned, waiting))
 }
 
-fn report(
+fn describe(
     purged: u64,
-    freed: RemovedStats,
-    strays: RemovedStats,
+    unreferenced: RemovedStats,
+    orphaned: RemovedStats,
     waiting: UnreferencedStats,
 ) -> String {
     let mut lines = vec![
         format!("purged {purged} photos"),
         format!(
             "freed {} images, {} bytes",
-            freed.images + strays.images,
-            freed.bytes + strays.bytes
+            unreferenced.images + orphaned.images,
+            unreferenced.bytes + orphaned.bytes
         ),
     ];
     if waiting.images > 0 {
         let UnreferencedStats { images, bytes } = waiting;
         lines.push(format!(
-            "{images} more, {bytes} bytes, are freed a day after somebody last had them (now: --grace 0s)"
+            "{images} more, {bytes} bytes, are freed a day after their last use (now: --grace 0s)"
         ));
     }
     lines.join("\n")
 }
 
-async fn purge(book: &Book, user: Option<&str>, older: Duration) -> anyhow::Result<u64> {
-    let whose = match user {
+/// Purges the photos of a user, or of all users, that were removed at least `older` ago. Returns how
+/// many.
+async fn purge_photos(
+    context: &AdminContext,
+    user: Option<&str>,
+    older: Duration,
+) -> anyhow::Result<u64> {
+    let index = &context.index;
+    let user = match user {
         None => None,
         Some(name) => {
-            let found = book
-                .index
+            let found = index
                 .user_named(name)
                 .await
-                .context("look for the user")?;
+                .context("cannot look up the user")?;
             Some(found.with_context(|| format!("there is no user named {name}"))?)
         }
     };
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .context("the machine's clock is wrong")?;
+        .context("the clock of this machine is wrong")?;
     let before_ms = i64::try_from(now.saturating_sub(older).as_millis())
-        .context("the machine's clock is wrong")?;
+        .context("the clock of this machine is wrong")?;
     let mut purged = 0;
     loop {
-        // What is removed from now on stays, however long this takes.
-        let some = book
-            .index
-            .purge_trash(whose, before_ms.saturating_add(1), BATCH)
+        // Photos removed after `now` stay, however long this takes.
+        let batch = index
+            .purge_trash(user, before_ms.saturating_add(1), BATCH)
             .await
-            .context("purge the trash")?;
-        if some == 0 {
+            .context("cannot purge the trash")?;
+        if batch == 0 {
             return Ok(purged);
         }
-        purged += some;
+        purged += batch;
     }
 }

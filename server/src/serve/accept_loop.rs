@@ -110,5 +110,9 @@ type Accepted = (TcpStream, PeerAddress, Option<ConnectionSlot>);
 async fn accept(listener: &TcpListener, limit: &ConnectionLimit) -> io::Result<Accepted> {
     let permit = limit.permit().await;
     let (stream, peer) = listener.accept().await?;
-    Ok((stream, PeerAddress(peer.ip()), limit.slot(permit, peer.ip())))
+    Ok((
+        stream,
+        PeerAddress(peer.ip()),
+        limit.slot(permit, peer.ip()),
+    ))
 }

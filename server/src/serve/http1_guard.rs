@@ -25,9 +25,9 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use head::HEAD_BYTES_MAX;
 
-pub(super) use head::{FIELDS_MAX, HeadViolation};
 #[cfg(any(test, fuzzing))]
 pub use head::fuzz;
+pub(super) use head::{FIELDS_MAX, HeadViolation};
 
 /// Maximum time without progress of a write before the connection is closed.
 const WRITE_STALL_MAX: Duration = Duration::from_secs(30);
@@ -202,7 +202,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Http1Guard<S> {
                 ReadState::FirstHead | ReadState::Head | ReadState::Body(_) if read == 0 => {
                     return Poll::Ready(Ok(()));
                 }
-                ReadState::FirstHead | ReadState::Head | ReadState::Body(_) | ReadState::Discard => {
+                ReadState::FirstHead
+                | ReadState::Head
+                | ReadState::Body(_)
+                | ReadState::Discard => {
                     this.pending.extend_from_slice(&buffer.filled()[before..]);
                     buffer.set_filled(before);
                     this.validate();

@@ -165,8 +165,9 @@ mod tests {
 
     #[test]
     fn the_length_of_a_body_is_never_ambiguous() {
-        let length =
-            |fields: &str| body_length(format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes());
+        let length = |fields: &str| {
+            body_length(format!("PUT / HTTP/1.1\r\nHost: a\r\n{fields}\r\n").as_bytes())
+        };
         assert_eq!(length(""), Ok(0));
         assert_eq!(length("Content-Length: 5\r\n"), Ok(5));
         assert_eq!(length("content-length:007\r\n"), Ok(7));
@@ -215,12 +216,19 @@ mod tests {
             "\u{16}\u{3}\u{1}\n\n",
             "GET htt:p// HTTP/1.1\r\n\r\n",
         ] {
-            assert_eq!(body_length(text.as_bytes()), Err(HeadViolation::NOT_HTTP), "{text:?}");
+            assert_eq!(
+                body_length(text.as_bytes()),
+                Err(HeadViolation::NOT_HTTP),
+                "{text:?}"
+            );
         }
         let too_many = format!(
             "GET / HTTP/1.1\r\n{}\r\n",
             "A: b\r\n".repeat(FIELDS_MAX + 1)
         );
-        assert_eq!(body_length(too_many.as_bytes()), Err(HeadViolation::TOO_LARGE));
+        assert_eq!(
+            body_length(too_many.as_bytes()),
+            Err(HeadViolation::TOO_LARGE)
+        );
     }
 }

@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::http::bodies_trial(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::http::fuzz_json_bodies(bytes));

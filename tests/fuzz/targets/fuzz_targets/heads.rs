@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::serve::heads_trial(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_server::serve::fuzz_heads(bytes));

@@ -7,12 +7,12 @@ use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 
-use crate::support::{Answer, House, photo};
+use crate::support::{Response, TestServer, photo};
 
-async fn log_in(house: &House, user: &str, password: &str) -> Answer {
+async fn log_in(server: &TestServer, user: &str, password: &str) -> Response {
     let (user, password) = (user.to_owned(), password.to_owned());
-    house
-        .stranger()
+    server
+        .anonymous()
         .post(
             route::LOGIN,
             &LoginRequest {
@@ -24,12 +24,12 @@ async fn log_in(house: &House, user: &str, password: &str) -> Answer {
         .await
 }
 
-fn asked_to_wait_s(answer: &Answer) -> u64 {
+fn asked_to_wait_s(response: &Response) -> u64 {
     assert_eq!(
-        (answer.status, answer.code()),
+        (response.status, response.code()),
         (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
     );
-    answer.headers[RETRY_AFTER]
+    response.headers[RETRY_AFTER]
         .to_str()
         .unwrap()
         .parse()
@@ -37,8 +37,8 @@ fn asked_to_wait_s(answer: &Answer) -> u64 {
 }
 
 #[tokio::test]
-async fn whoever_guesses_passwords_is_stopped_and_learns_nothing_by_it() {
-    let house = House::open_with(
+async fn password_guessing_is_limited_and_reveals_nothing() {
+    let server = TestServer::start_with(
         tempfile::tempdir().unwrap(),
         heirloom_server::clock::Clock::default(),
         |config| {
@@ -46,7 +46,7 @@ async fn whoever_guesses_passwords_is_stopped_and_learns_nothing_by_it() {
         },
     )
     .await;
-    let (accounts, index) = house.accounts().await;
+    let (accounts, index) = server.accounts().await;
     accounts.add_user("anna").await.unwrap();
     accounts
         .set_password("anna", "correct horse".to_owned())
@@ -55,7 +55,7 @@ async fn whoever_guesses_passwords_is_stopped_and_learns_nothing_by_it() {
     index.close().await;
     for _ in 0..5 {
         assert_eq!(
-            log_in(&house, "anna", "correct horse").await.status,
+            log_in(&server, "anna", "correct horse").await.status,
             StatusCode::OK,
             "a right one does not count"
         );
@@ -63,25 +63,25 @@ async fn whoever_guesses_passwords_is_stopped_and_learns_nothing_by_it() {
     for user in ["anna", "nobody"] {
         for _ in 0..3 {
             assert_eq!(
-                log_in(&house, user, "wrong horse").await.code(),
+                log_in(&server, user, "wrong horse").await.code(),
                 ErrorCode::LoginRefused
             );
         }
-        let wait_s = asked_to_wait_s(&log_in(&house, user, "wrong horse").await);
+        let wait_s = asked_to_wait_s(&log_in(&server, user, "wrong horse").await);
         assert!((1..=21).contains(&wait_s), "{wait_s}");
     }
     // Not even the right one is looked at then: else the limit would be none.
-    asked_to_wait_s(&log_in(&house, "anna", "correct horse").await);
+    asked_to_wait_s(&log_in(&server, "anna", "correct horse").await);
     assert_eq!(
-        log_in(&house, "ben", "wrong horse").await.code(),
+        log_in(&server, "ben", "wrong horse").await.code(),
         ErrorCode::LoginRefused
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_device_that_checks_too_often_waits_and_the_others_do_not() {
-    let house = House::open_with(
+async fn a_device_that_checks_too_often_is_limited_and_others_are_not() {
+    let server = TestServer::start_with(
         tempfile::tempdir().unwrap(),
         heirloom_server::clock::Clock::default(),
         |config| {
@@ -89,7 +89,7 @@ async fn a_device_that_checks_too_often_waits_and_the_others_do_not() {
         },
     )
     .await;
-    let (phone, laptop) = (house.guest("anna").await, house.guest("anna").await);
+    let (phone, laptop) = (server.client("anna").await, server.client("anna").await);
     let image = CheckImage {
         fingerprint: Fingerprint::of(&photo(1, 10)),
         size: 10,
@@ -97,9 +97,9 @@ async fn a_device_that_checks_too_often_waits_and_the_others_do_not() {
     };
     let mut limited = None;
     for _ in 0..1000 {
-        let answer = phone.check_raw(std::slice::from_ref(&image)).await;
-        if answer.status != StatusCode::OK {
-            limited = Some(answer);
+        let response = phone.check_raw(std::slice::from_ref(&image)).await;
+        if response.status != StatusCode::OK {
+            limited = Some(response);
             break;
         }
     }
@@ -115,5 +115,5 @@ async fn a_device_that_checks_too_often_waits_and_the_others_do_not() {
         StatusCode::OK,
         "after what it was told"
     );
-    house.close().await;
+    server.close().await;
 }

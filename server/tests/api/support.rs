@@ -1,4 +1,4 @@
-//! A house to knock at, and guests who do.
+//! A test server in this process, and clients for it.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -29,22 +29,22 @@ use tokio::time::timeout;
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// A server with its data directory and its clock.
-pub(crate) struct House {
+pub(crate) struct TestServer {
     pub(crate) data: TempDir,
     pub(crate) clock: Clock,
-    pub(crate) server: Server,
+    pub(crate) inner: Server,
 }
 
-impl House {
-    pub(crate) async fn open() -> Self {
-        Self::open_with(tempfile::tempdir().unwrap(), Clock::default(), |_| {}).await
+impl TestServer {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(tempfile::tempdir().unwrap(), Clock::default(), |_| {}).await
     }
 
-    pub(crate) async fn open_again(data: TempDir) -> Self {
-        Self::open_with(data, Clock::default(), |_| {}).await
+    pub(crate) async fn restart(data: TempDir) -> Self {
+        Self::start_with(data, Clock::default(), |_| {}).await
     }
 
-    pub(crate) async fn open_with(
+    pub(crate) async fn start_with(
         data: TempDir,
         clock: Clock,
         decide: impl FnOnce(&mut Config),
@@ -58,34 +58,34 @@ impl House {
         Self {
             data,
             clock,
-            server,
+            inner: server,
         }
     }
 
     /// A second server on the same data.
-    pub(crate) async fn open_beside(other: &Self) -> Server {
+    pub(crate) async fn start_second(other: &Self) -> Server {
         let config = Config::new(DataDir::open(other.data.path()).unwrap());
         Server::start(config, SocketAddr::from(([127, 0, 0, 1], 0)))
             .await
             .unwrap()
     }
 
-    /// Closes the house; its data directory can be opened again.
+    /// Closes the server; its data directory can be opened again.
     pub(crate) async fn close(self) -> TempDir {
-        timeout(LIMIT, self.server.stop()).await.unwrap().unwrap();
+        timeout(LIMIT, self.inner.stop()).await.unwrap().unwrap();
         self.data
     }
 
-    pub(crate) async fn guest(&self, name: &str) -> Guest {
-        let token = self.server.token_for(name).await.unwrap();
-        Guest {
-            address: self.server.address(),
+    pub(crate) async fn client(&self, name: &str) -> Client {
+        let token = self.inner.token_for(name).await.unwrap();
+        Client {
+            address: self.inner.address(),
             token: Some(token),
         }
     }
 
-    /// A guest by a device of this scope, named `device`; the user is made if missing.
-    pub(crate) async fn device(&self, user: &str, scope: Scope) -> Guest {
+    /// A client by a device of this scope, named `device`; the user is made if missing.
+    pub(crate) async fn device(&self, user: &str, scope: Scope) -> Client {
         let (accounts, index) = self.accounts().await;
         match accounts.add_user(user).await {
             Ok(_) | Err(AccountError::NameTaken(_)) => {}
@@ -93,13 +93,13 @@ impl House {
         }
         let token = accounts.add_device(user, "device", scope).await.unwrap();
         index.close().await;
-        Guest {
-            address: self.server.address(),
+        Client {
+            address: self.inner.address(),
             token: Some(token),
         }
     }
 
-    /// The door book, as the administrator's command opens it beside the server.
+    /// The accounts, as an administrator command opens them while the server runs.
     pub(crate) async fn accounts(&self) -> (Accounts, Index) {
         let index = Index::open(&DataDir::open(self.data.path()).unwrap().index_url())
             .await
@@ -107,9 +107,9 @@ impl House {
         (Accounts::new(index.clone()), index)
     }
 
-    pub(crate) fn stranger(&self) -> Guest {
-        Guest {
-            address: self.server.address(),
+    pub(crate) fn anonymous(&self) -> Client {
+        Client {
+            address: self.inner.address(),
             token: None,
         }
     }
@@ -117,7 +117,7 @@ impl House {
 
 /// Somebody with a token, or without.
 #[derive(Clone)]
-pub(crate) struct Guest {
+pub(crate) struct Client {
     pub(crate) address: SocketAddr,
     pub(crate) token: Option<String>,
 }
@@ -129,7 +129,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Answer {
+    pub(crate) async fn ask(&mut self, request: Request<Full<Bytes>>) -> Response {
         let (parts, body) = self
             .sender
             .send_request(request)
@@ -137,7 +137,7 @@ impl Connection {
             .unwrap()
             .into_parts();
         let body = body.collect().await.unwrap().to_bytes();
-        Answer {
+        Response {
             status: parts.status,
             headers: parts.headers,
             body,
@@ -147,13 +147,13 @@ impl Connection {
 
 /// What came back.
 #[derive(Clone, Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
 }
 
-impl Answer {
+impl Response {
     #[track_caller]
     pub(crate) fn json<T: DeserializeOwned>(&self) -> T {
         assert_eq!(self.status, StatusCode::OK, "{self:?}");
@@ -174,13 +174,13 @@ impl Answer {
     }
 }
 
-impl Guest {
+impl Client {
     /// One request on a connection of its own.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response {
         timeout(LIMIT, self.try_send(request)).await.unwrap()
     }
 
-    async fn try_send(&self, request: Request<Full<Bytes>>) -> Answer {
+    async fn try_send(&self, request: Request<Full<Bytes>>) -> Response {
         self.connect().await.ask(self.prepared(request)).await
     }
 
@@ -208,7 +208,7 @@ impl Guest {
         request
     }
 
-    pub(crate) async fn ask(&self, method: Method, path: &str) -> Answer {
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Response {
         self.send(
             Request::builder()
                 .method(method)
@@ -219,16 +219,16 @@ impl Guest {
         .await
     }
 
-    pub(crate) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Response {
         self.ask(Method::GET, path).await
     }
 
-    pub(crate) async fn post(&self, path: &str, message: &impl Serialize) -> Answer {
+    pub(crate) async fn post(&self, path: &str, message: &impl Serialize) -> Response {
         self.post_text(path, serde_json::to_string(message).unwrap())
             .await
     }
 
-    pub(crate) async fn post_text(&self, path: &str, body: impl Into<Bytes>) -> Answer {
+    pub(crate) async fn post_text(&self, path: &str, body: impl Into<Bytes>) -> Response {
         let request = Request::post(path).header(CONTENT_TYPE, "application/json");
         self.send(request.body(Full::new(body.into())).unwrap())
             .await
@@ -238,7 +238,7 @@ impl Guest {
         self.get(route::SESSION).await.json()
     }
 
-    pub(crate) async fn check_raw(&self, images: &[CheckImage]) -> Answer {
+    pub(crate) async fn check_raw(&self, images: &[CheckImage]) -> Response {
         self.post(route::CHECK, &images).await
     }
 
@@ -272,7 +272,7 @@ impl Guest {
         size: u64,
         start: usize,
         bytes: &[u8],
-    ) -> Answer {
+    ) -> Response {
         self.put_with_digest(fingerprint, size, start, bytes, ContentDigest::of(bytes))
             .await
     }
@@ -284,7 +284,7 @@ impl Guest {
         start: usize,
         bytes: &[u8],
         digest: ContentDigest,
-    ) -> Answer {
+    ) -> Response {
         let request = Request::put(route::shard(fingerprint, start as u64))
             .header(route::UPLOAD_LENGTH, size)
             .header(route::CONTENT_DIGEST, digest.to_string());
@@ -303,15 +303,15 @@ impl Guest {
 
     /// Whether the server gives out exactly this photo.
     pub(crate) async fn has(&self, photo: &[u8]) -> bool {
-        let answer = self.get(&route::image(Fingerprint::of(photo))).await;
-        answer.status == StatusCode::OK && answer.body == photo
+        let response = self.get(&route::image(Fingerprint::of(photo))).await;
+        response.status == StatusCode::OK && response.body == photo
     }
 }
 
 #[track_caller]
 #[expect(
     clippy::needless_pass_by_value,
-    reason = "callers have no other use for the answer"
+    reason = "callers have no other use for the response"
 )]
 pub(crate) fn stored(state: UploadState) -> Receipt {
     match state {
@@ -342,8 +342,8 @@ pub(crate) fn prove(session: &Session, user: UserId, photo: &[u8]) -> Proof {
     prover.finish()
 }
 
-/// Sends bytes as they are; answers what came back until the server closed the connection.
-pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Answer> {
+/// Sends bytes as they are; responses what came back until the server closed the connection.
+pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Response> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let (mut reading, mut writing) = stream.split();
     let mut heard = Vec::new();
@@ -357,12 +357,12 @@ pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Answer> {
     .await
     .unwrap();
     read.unwrap();
-    answers(&heard)
+    responses(&heard)
 }
 
-/// Takes apart what a server said, if each answer has a Content-Length.
-pub(crate) fn answers(mut bytes: &[u8]) -> Vec<Answer> {
-    let mut answers = Vec::new();
+/// Takes apart what a server said, if each response has a Content-Length.
+pub(crate) fn responses(mut bytes: &[u8]) -> Vec<Response> {
+    let mut responses = Vec::new();
     while !bytes.is_empty() {
         let end = bytes
             .windows(4)
@@ -384,27 +384,27 @@ pub(crate) fn answers(mut bytes: &[u8]) -> Vec<Answer> {
             .map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap()))
             .collect();
         let length: usize = headers[CONTENT_LENGTH].to_str().unwrap().parse().unwrap();
-        answers.push(Answer {
+        responses.push(Response {
             status,
             headers,
             body: Bytes::copy_from_slice(&bytes[end..end + length]),
         });
         bytes = &bytes[end + length..];
     }
-    answers
+    responses
 }
 
 /// No file with bytes of photos.
 #[track_caller]
-pub(crate) fn assert_nothing_kept(house: &House) {
-    assert_eq!(kept(house), Vec::<String>::new());
+pub(crate) fn assert_nothing_stored(server: &TestServer) {
+    assert_eq!(kept(server), Vec::<String>::new());
 }
 
-/// Every file that the house keeps photos' bytes in.
-pub(crate) fn kept(house: &House) -> Vec<String> {
+/// Every file that the server keeps photos' bytes in.
+pub(crate) fn kept(server: &TestServer) -> Vec<String> {
     let mut folders = vec![
-        house.data.path().join("images"),
-        house.data.path().join("uploads"),
+        server.data.path().join("images"),
+        server.data.path().join("uploads"),
     ];
     let mut names = Vec::new();
     while let Some(folder) = folders.pop() {

@@ -8,19 +8,19 @@ use heirloom_server::clock::Clock;
 use heirloom_server::config::{DataDir, UPLOAD_EXPIRY};
 use heirloom_server::index::Index;
 
-use crate::support::{House, kept, photo, stored};
+use crate::support::{TestServer, kept, photo, stored};
 
 #[tokio::test]
-async fn an_upload_goes_on_after_a_restart() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn an_upload_resumes_after_a_restart() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 200_000);
     let before = anna.put(&photo, 0, 120_000).await;
     let installation = anna.session().await.installation;
-    let (token, data) = (anna.token.clone(), house.close().await);
+    let (token, data) = (anna.token.clone(), server.close().await);
 
-    let house = House::open_again(data).await;
-    let mut anna = house.stranger();
+    let server = TestServer::restart(data).await;
+    let mut anna = server.anonymous();
     anna.token = token;
     assert_eq!(anna.session().await.installation, installation);
     assert_eq!(
@@ -31,25 +31,25 @@ async fn an_upload_goes_on_after_a_restart() {
     );
     stored(anna.put(&photo, 120_000, 200_000).await);
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn bytes_that_no_list_knows_are_swept_and_a_list_without_bytes_is_forgotten() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn partial_files_and_upload_records_without_each_other_are_removed() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let (listed, lost) = (photo(1, 200_000), photo(2, 200_000));
     let kept = anna.put(&listed, 0, 100_000).await;
     anna.put(&lost, 0, 100_000).await;
     let user = anna.session().await.user;
-    let data = house.close().await;
+    let data = server.close().await;
     let uploads = data.path().join("uploads");
     let unlisted = uploads.join(format!("{user}-{}", Fingerprint::of(b"unlisted")));
     std::fs::write(&unlisted, b"bytes").unwrap();
     std::fs::remove_file(uploads.join(format!("{user}-{}", Fingerprint::of(&lost)))).unwrap();
 
-    let house = House::open_again(data).await;
-    let anna = house.guest("anna").await;
+    let server = TestServer::restart(data).await;
+    let anna = server.client("anna").await;
     assert!(!unlisted.exists());
     assert_eq!(
         anna.check(&lost).await,
@@ -63,18 +63,18 @@ async fn bytes_that_no_list_knows_are_swept_and_a_list_without_bytes_is_forgotte
             .json::<UploadState>(),
         kept
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn an_image_sealed_before_a_kill_and_recorded_after_it_is_not_sent_again() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn an_image_finished_before_a_kill_and_recorded_after_it_is_not_sent_again() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 200_000);
     let fingerprint = Fingerprint::of(&photo);
     anna.put(&photo, 0, 100_000).await;
     let user = anna.session().await.user;
-    let data = house.close().await;
+    let data = server.close().await;
     // As a kill between the two leaves it: the image stands, the list is full, nothing is recorded.
     let name = fingerprint.to_string();
     let folder = data.path().join("images").join(&name[..2]);
@@ -91,31 +91,31 @@ async fn an_image_sealed_before_a_kill_and_recorded_after_it_is_not_sent_again()
         .unwrap();
     index.close().await;
 
-    let house = House::open_again(data).await;
-    let anna = house.guest("anna").await;
+    let server = TestServer::restart(data).await;
+    let anna = server.client("anna").await;
     assert!(matches!(
         anna.check(&photo).await,
         CheckedImage::Owned { .. }
     ));
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn uploads_nobody_comes_back_for_expire() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn abandoned_uploads_expire() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 200_000);
     anna.put(&photo, 0, 100_000).await;
-    let (mut data, mut clock) = (house.close().await, Clock::default());
+    let (mut data, mut clock) = (server.close().await, Clock::default());
     let hour = Duration::from_hours(1);
     for (later, status) in [
         (UPLOAD_EXPIRY.saturating_sub(hour), 200),
         (UPLOAD_EXPIRY + hour, 404),
     ] {
         clock.advance(later);
-        let house = House::open_with(data, clock, |_| {}).await;
-        let anna = house.guest("anna").await;
+        let server = TestServer::start_with(data, clock, |_| {}).await;
+        let anna = server.client("anna").await;
         assert_eq!(
             anna.get(&route::upload(Fingerprint::of(&photo)))
                 .await
@@ -123,24 +123,24 @@ async fn uploads_nobody_comes_back_for_expire() {
             status,
             "after {later:?}"
         );
-        assert_eq!(kept(&house).is_empty(), status == 404);
-        (data, clock) = (house.close().await, Clock::default());
+        assert_eq!(kept(&server).is_empty(), status == 404);
+        (data, clock) = (server.close().await, Clock::default());
     }
 }
 
 #[tokio::test]
 async fn two_servers_on_one_directory_make_one_image() {
-    let one = House::open().await;
-    let other = House::open_beside(&one).await;
-    let anna = one.guest("anna").await;
+    let one = TestServer::start().await;
+    let other = TestServer::start_second(&one).await;
+    let anna = one.client("anna").await;
     let mut elsewhere = anna.clone();
     elsewhere.address = other.address();
     let photo = photo(1, 600_000);
     let (mut receipts, mut sending) = (Vec::new(), tokio::task::JoinSet::new());
     for start in (0..photo.len()).step_by(100_000) {
-        for guest in [anna.clone(), elsewhere.clone()] {
+        for client in [anna.clone(), elsewhere.clone()] {
             let photo = photo.clone();
-            sending.spawn(async move { guest.put(&photo, start, start + 100_000).await });
+            sending.spawn(async move { client.put(&photo, start, start + 100_000).await });
         }
     }
     for state in sending.join_all().await {

@@ -6,18 +6,18 @@ use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use hyper::StatusCode;
 use hyper::header::RETRY_AFTER;
 
-use crate::support::{House, kept, photo, prove};
+use crate::support::{TestServer, kept, photo, prove};
 
 #[tokio::test]
-async fn what_does_not_fit_is_refused_unstored_and_welcome_when_there_is_room() {
-    let house = House::open().await;
-    let (accounts, index) = house.accounts().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_photo_over_the_quota_is_rejected_unstored_and_accepted_once_it_fits() {
+    let server = TestServer::start().await;
+    let (accounts, index) = server.accounts().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     accounts.set_quota("anna", Some(250_000)).await.unwrap();
     let (fits, large, half) = (photo(1, 100_000), photo(2, 200_000), photo(3, 100_000));
     anna.store(&fits).await;
     anna.put(&half, 0, 10).await;
-    let before = kept(&house);
+    let before = kept(&server);
     for (start, end) in [(0, 200_000), (0, 100_000)] {
         let refused = anna
             .put_raw(Fingerprint::of(&large), 200_000, start, &large[start..end])
@@ -32,7 +32,7 @@ async fn what_does_not_fit_is_refused_unstored_and_welcome_when_there_is_room() 
             "{refused:?}"
         );
     }
-    assert_eq!(kept(&house), before, "nothing of it is stored");
+    assert_eq!(kept(&server), before, "nothing of it is stored");
     anna.store(&fits).await;
     anna.store(&half).await;
     let status: ServerStatus = anna.get(route::STATUS).await.json();
@@ -41,7 +41,7 @@ async fn what_does_not_fit_is_refused_unstored_and_welcome_when_there_is_room() 
         (200_000, Some(250_000))
     );
 
-    // A link takes room like everything else; for want of it the answer is that of an unknown
+    // A link takes room like everything else; for want of it the response is that of an unknown
     // image.
     ben.store(&large).await;
     let session = anna.session().await;
@@ -51,23 +51,23 @@ async fn what_does_not_fit_is_refused_unstored_and_welcome_when_there_is_room() 
         size: 200_000,
         proof,
     };
-    let answer = anna
+    let response = anna
         .check_raw(std::slice::from_ref(&image))
         .await
         .json::<Vec<CheckedImage>>();
     assert_eq!(
-        answer,
+        response,
         [CheckedImage::Absent {
             fingerprint: image.fingerprint
         }]
     );
 
     accounts.set_quota("anna", None).await.unwrap();
-    let answer = anna.check_raw(&[image]).await.json::<Vec<CheckedImage>>();
+    let response = anna.check_raw(&[image]).await.json::<Vec<CheckedImage>>();
     assert!(
-        matches!(answer[..], [CheckedImage::Linked { .. }]),
-        "{answer:?}"
+        matches!(response[..], [CheckedImage::Linked { .. }]),
+        "{response:?}"
     );
     index.close().await;
-    house.close().await;
+    server.close().await;
 }

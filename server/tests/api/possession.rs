@@ -8,21 +8,21 @@ use heirloom_protocol::possession::{NONCE_SECONDS, Proof, SIZE_MIN};
 use heirloom_server::clock::Clock;
 use heirloom_server::possession::PROOF_FAILURES_PER_DAY;
 
-use crate::support::{Guest, House, photo, prove, unsigned};
+use crate::support::{Client, TestServer, photo, prove, unsigned};
 
 const HOUR: Duration = Duration::from_secs(NONCE_SECONDS);
 const DAY: Duration = Duration::from_hours(24);
 
-/// A house whose clock shows noon: no hour and no day ends in the middle of a test.
-async fn house_at_noon() -> House {
-    let house = House::open().await;
+/// A server whose clock shows noon: no hour and no day ends in the middle of a test.
+async fn server_at_noon() -> TestServer {
+    let server = TestServer::start().await;
     let day_ms = i64::try_from(DAY.as_millis()).unwrap();
     let since_midnight =
-        Duration::from_millis(house.clock.now_ms().rem_euclid(day_ms).unsigned_abs());
-    house
+        Duration::from_millis(server.clock.now_ms().rem_euclid(day_ms).unsigned_abs());
+    server
         .clock
         .advance((DAY + DAY / 2).saturating_sub(since_midnight));
-    house
+    server
 }
 
 fn asked(photo: &[u8], proof: Option<Proof>) -> CheckImage {
@@ -33,20 +33,20 @@ fn asked(photo: &[u8], proof: Option<Proof>) -> CheckImage {
     }
 }
 
-async fn instant(guest: &Guest, session: &Session, photo: &[u8]) -> CheckedImage {
+async fn instant(client: &Client, session: &Session, photo: &[u8]) -> CheckedImage {
     let image = asked(photo, Some(prove(session, session.user, photo)));
-    guest
+    client
         .check_raw(&[image])
         .await
         .json::<Vec<CheckedImage>>()
         .remove(0)
 }
 
-/// The body of the answer for `image`, which must not tell it from an image nobody ever sent.
-async fn assert_unknown(guest: &Guest, image: CheckImage, why: &str) {
-    let answer = guest.check_raw(std::slice::from_ref(&image)).await;
+/// The body of the response for `image`, which must not tell it from an image nobody ever sent.
+async fn assert_unknown(client: &Client, image: CheckImage, why: &str) {
+    let response = client.check_raw(std::slice::from_ref(&image)).await;
     let unknown = photo(u64::MAX, 100_000);
-    let mut expected = guest.check_raw(&[asked(&unknown, image.proof)]).await;
+    let mut expected = client.check_raw(&[asked(&unknown, image.proof)]).await;
     let body = String::from_utf8(expected.body.to_vec()).unwrap();
     expected.body = body
         .replace(
@@ -55,19 +55,19 @@ async fn assert_unknown(guest: &Guest, image: CheckImage, why: &str) {
         )
         .into();
     expected.headers.remove("date");
-    let mut headers = answer.headers.clone();
+    let mut headers = response.headers.clone();
     headers.remove("date");
     assert_eq!(
-        (answer.status, headers, answer.body),
+        (response.status, headers, response.body),
         (expected.status, expected.headers, expected.body),
         "{why}"
     );
 }
 
 #[tokio::test]
-async fn whoever_has_the_bytes_gets_the_image_at_once() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_client_that_has_the_bytes_gets_the_image_at_once() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 100_000);
     anna.store(&photo).await;
     let session = ben.session().await;
@@ -83,40 +83,40 @@ async fn whoever_has_the_bytes_gets_the_image_at_once() {
             receipt: unsigned(receipt)
         }
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_nonce_is_good_for_its_hour_and_the_next() {
-    let house = house_at_noon().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_nonce_is_valid_for_its_hour_and_the_next() {
+    let server = server_at_noon().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let (first, second) = (photo(1, 100_000), photo(2, 100_000));
     anna.store(&first).await;
     anna.store(&second).await;
     let session = ben.session().await;
     assert!((1..=NONCE_SECONDS).contains(&session.nonce_renewal_s));
-    house.clock.advance(HOUR);
+    server.clock.advance(HOUR);
     assert!(matches!(
         instant(&ben, &session, &first).await,
         CheckedImage::Linked { .. }
     ));
-    house.clock.advance(HOUR);
+    server.clock.advance(HOUR);
     assert!(matches!(
         instant(&ben, &session, &second).await,
         CheckedImage::Absent { .. }
     ));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn knowing_is_not_owning() {
-    let house = house_at_noon().await;
+async fn a_fingerprint_alone_gives_no_access() {
+    let server = server_at_noon().await;
     let (anna, ben, carl) = (
-        house.guest("anna").await,
-        house.guest("ben").await,
-        house.guest("carl").await,
+        server.client("anna").await,
+        server.client("ben").await,
+        server.client("carl").await,
     );
-    let bens_other_device = house.guest("ben").await;
+    let bens_other_device = server.client("ben").await;
     let photo = photo(1, 100_000);
     let fingerprint = Fingerprint::of(&photo);
     anna.store(&photo).await;
@@ -143,7 +143,7 @@ async fn knowing_is_not_owning() {
         "another device's proof",
     )
     .await;
-    house.clock.advance(2 * HOUR);
+    server.clock.advance(2 * HOUR);
     assert_unknown(
         &ben,
         asked(&photo, Some(prove(&bens, bens.user, &photo))),
@@ -171,18 +171,18 @@ async fn knowing_is_not_owning() {
         instant(&carl, &carl.session().await, &photo).await,
         CheckedImage::Linked { .. }
     ));
-    house.clock.advance(DAY);
+    server.clock.advance(DAY);
     assert!(matches!(
         instant(&ben, &ben.session().await, &photo).await,
         CheckedImage::Linked { .. }
     ));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn failures_are_counted_exactly_even_when_they_come_at_once() {
-    let house = house_at_noon().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn concurrent_proof_failures_are_counted_exactly() {
+    let server = server_at_noon().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 100_000);
     anna.store(&photo).await;
     let wrong = asked(&photo, Some(Proof::from([7; 32])));
@@ -192,9 +192,9 @@ async fn failures_are_counted_exactly_even_when_they_come_at_once() {
         asking.spawn(async move { ben.check_raw(&[wrong]).await.json::<Vec<CheckedImage>>() });
     }
     asking.join_all().await;
-    let (_, index) = house.accounts().await;
+    let (_, index) = server.accounts().await;
     let user = index.user_named("ben").await.unwrap().unwrap();
-    let today = house
+    let today = server
         .clock
         .now_ms()
         .div_euclid(i64::try_from(DAY.as_millis()).unwrap());
@@ -204,19 +204,19 @@ async fn failures_are_counted_exactly_even_when_they_come_at_once() {
     );
     index.close().await;
     // They outlive the process.
-    let clock = house.clock.clone();
-    let house = House::open_with(house.close().await, clock, |_| {}).await;
-    let ben = house.guest("ben").await;
+    let clock = server.clock.clone();
+    let server = TestServer::start_with(server.close().await, clock, |_| {}).await;
+    let ben = server.client("ben").await;
     assert!(matches!(
         instant(&ben, &ben.session().await, &photo).await,
         CheckedImage::Absent { .. }
     ));
-    house.close().await;
+    server.close().await;
 }
 
 /// What `/metrics` says, which everybody with a token may read, but for how often it was asked.
-async fn numbers(guest: &Guest) -> Vec<(String, u64)> {
-    let text = String::from_utf8(guest.get("/metrics").await.body.to_vec()).unwrap();
+async fn numbers(client: &Client) -> Vec<(String, u64)> {
+    let text = String::from_utf8(client.get("/metrics").await.body.to_vec()).unwrap();
     let numbers = text
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -227,9 +227,9 @@ async fn numbers(guest: &Guest) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
-async fn the_numbers_that_everybody_may_read_do_not_tell_who_has_what() {
-    let house = house_at_noon().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn the_public_metrics_do_not_reveal_who_has_what() {
+    let server = server_at_noon().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let (hers, nobodys) = (photo(1, 100_000), photo(2, 100_000));
     anna.store(&hers).await;
     let mut grown = Vec::new();
@@ -253,13 +253,13 @@ async fn the_numbers_that_everybody_may_read_do_not_tell_who_has_what() {
         "{:?}",
         grown[0]
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
 async fn small_images_are_uploaded() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let smallest = usize::try_from(SIZE_MIN).unwrap();
     let (small, enough) = (photo(1, smallest - 1), photo(2, smallest));
     anna.store(&small).await;
@@ -273,16 +273,16 @@ async fn small_images_are_uploaded() {
         instant(&ben, &session, &enough).await,
         CheckedImage::Linked { .. }
     ));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn with_cross_user_off_even_the_right_proof_tells_nothing() {
-    let house = House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| {
+async fn with_cross_user_off_even_a_valid_proof_reveals_nothing() {
+    let server = TestServer::start_with(tempfile::tempdir().unwrap(), Clock::default(), |config| {
         config.cross_user = CrossUser::Off;
     })
     .await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 100_000);
     anna.store(&photo).await;
     let session = ben.session().await;
@@ -296,18 +296,18 @@ async fn with_cross_user_off_even_the_right_proof_tells_nothing() {
     // A full upload still shares the storage.
     ben.store(&photo).await;
     assert!(ben.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_rotten_image_is_quarantined_and_healed_by_the_next_upload() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_damaged_image_is_quarantined_and_healed_by_the_next_upload() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 100_000);
     let fingerprint = Fingerprint::of(&photo);
     anna.store(&photo).await;
     let name = fingerprint.to_string();
-    let file = house
+    let file = server
         .data
         .path()
         .join("images")
@@ -323,7 +323,7 @@ async fn a_rotten_image_is_quarantined_and_healed_by_the_next_upload() {
         instant(&ben, &session, &photo).await,
         CheckedImage::Absent { fingerprint }
     );
-    assert!(house.data.path().join("quarantine").join(&name).exists());
+    assert!(server.data.path().join("quarantine").join(&name).exists());
     // Nobody is told that they have it, not even who brought it.
     assert_eq!(
         anna.check(&photo).await,
@@ -336,19 +336,19 @@ async fn a_rotten_image_is_quarantined_and_healed_by_the_next_upload() {
         "healed for everybody"
     );
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn an_image_that_is_gone_is_asked_for_again() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_missing_image_is_requested_again() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 100_000);
     let fingerprint = Fingerprint::of(&photo);
     anna.store(&photo).await;
     let name = fingerprint.to_string();
     std::fs::remove_file(
-        house
+        server
             .data
             .path()
             .join("images")
@@ -363,16 +363,16 @@ async fn an_image_that_is_gone_is_asked_for_again() {
     );
     anna.store(&photo).await;
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn whoever_is_alone_on_a_server_is_asked_for_no_proofs() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn the_only_user_of_a_server_needs_no_proofs() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     assert_eq!(anna.session().await.cross_user, CrossUser::Off);
-    let ben = house.guest("ben").await;
+    let ben = server.client("ben").await;
     assert_eq!(anna.session().await.cross_user, CrossUser::Proof);
     assert_eq!(ben.session().await.cross_user, CrossUser::Proof);
-    house.close().await;
+    server.close().await;
 }

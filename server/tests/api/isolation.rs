@@ -1,4 +1,4 @@
-//! Neighbours: whatever another user's token asks about an image of mine, the answer is that for an
+//! Neighbours: whatever another user's token asks about an image of mine, the response is that for an
 //! image nobody ever sent.
 
 use bytes::Bytes;
@@ -10,7 +10,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, DATE, RANGE};
 use hyper::{Method, Request};
 
-use crate::support::{Answer, Guest, House, photo};
+use crate::support::{Client, Response, TestServer, photo};
 
 /// One question about an image.
 type Question = fn(Fingerprint) -> Request<Full<Bytes>>;
@@ -86,21 +86,21 @@ fn said(path: &str, message: &impl serde::Serialize) -> Request<Full<Bytes>> {
 }
 
 /// What is answered about an image, with the image's name taken out.
-async fn told(guest: &Guest, question: Question, image: Fingerprint) -> String {
-    let Answer {
+async fn told(client: &Client, question: Question, image: Fingerprint) -> String {
+    let Response {
         status,
         mut headers,
         body,
-    } = guest.send(question(image)).await;
+    } = client.send(question(image)).await;
     headers.remove(DATE);
     format!("{status} {headers:?} {}", String::from_utf8_lossy(&body))
         .replace(&image.to_string(), "IMAGE")
 }
 
 #[tokio::test]
-async fn no_route_tells_one_user_of_anothers_images() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn no_route_reveals_the_images_of_another_user() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let (kept, half) = (photo(1, 100_000), photo(2, 100_000));
     anna.store(&kept).await;
     let begun = anna.put(&half, 0, 50_000).await;
@@ -122,13 +122,13 @@ async fn no_route_tells_one_user_of_anothers_images() {
             .json::<UploadState>(),
         begun
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_neighbour_begins_an_upload_from_nothing_and_counts_only_their_own() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn another_user_starts_an_upload_from_zero_and_counts_only_their_own() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let (kept, half) = (photo(1, 100_000), photo(2, 100_000));
     anna.store(&kept).await;
     anna.put(&half, 0, 50_000).await;
@@ -155,13 +155,13 @@ async fn a_neighbour_begins_an_upload_from_nothing_and_counts_only_their_own() {
         anna.check(&kept).await,
         CheckedImage::Owned { .. }
     ));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn libraries_of_the_same_paths_never_meet() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn libraries_with_the_same_paths_are_separate() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let kept = photo(1, 100_000);
     anna.store(&kept).await;
     let path = || LibraryPath::new("a.jpg").unwrap();
@@ -197,5 +197,5 @@ async fn libraries_of_the_same_paths_never_meet() {
             .json::<LibraryFeed>(),
         before
     );
-    house.close().await;
+    server.close().await;
 }

@@ -4,11 +4,11 @@
 use heirloom_protocol::message::{CheckImage, CheckedImage, FreshReceipt, Receipt};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 
-use crate::support::{Guest, House, photo, prove, unsigned};
+use crate::support::{Client, TestServer, photo, prove, unsigned};
 
 /// Whether the server signed this for this user.
-async fn is_signed(guest: &Guest, receipt: Receipt) -> bool {
-    let session = guest.session().await;
+async fn is_signed(client: &Client, receipt: Receipt) -> bool {
+    let session = client.session().await;
     let key = session.receipt_key.unwrap();
     receipt
         .signature
@@ -16,9 +16,9 @@ async fn is_signed(guest: &Guest, receipt: Receipt) -> bool {
 }
 
 #[tokio::test]
-async fn a_receipt_is_signed_for_its_user_and_by_the_same_hand_after_a_restart() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_receipt_is_signed_for_its_user_with_the_same_key_after_a_restart() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 100_000);
     let receipt = anna.store(&photo).await;
     assert!(is_signed(&anna, receipt).await);
@@ -47,19 +47,19 @@ async fn a_receipt_is_signed_for_its_user_and_by_the_same_hand_after_a_restart()
     };
     assert!(is_signed(&ben, linked).await);
 
-    let house = House::open_again(house.close().await).await;
-    let anna = Guest {
-        address: house.server.address(),
+    let server = TestServer::restart(server.close().await).await;
+    let anna = Client {
+        address: server.inner.address(),
         ..anna
     };
     assert!(is_signed(&anna, receipt).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_fresh_receipt_is_for_bytes_that_were_just_read() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_fresh_receipt_is_for_bytes_that_were_just_verified() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 100_000);
     let stored = anna.store(&photo).await;
     let image = Fingerprint::of(&photo);
@@ -72,7 +72,7 @@ async fn a_fresh_receipt_is_for_bytes_that_were_just_read() {
     );
 
     let name = image.to_string();
-    let path = house
+    let path = server
         .data
         .path()
         .join("images")
@@ -99,5 +99,5 @@ async fn a_fresh_receipt_is_for_bytes_that_were_just_read() {
             .receipt,
         stored
     );
-    house.close().await;
+    server.close().await;
 }

@@ -7,12 +7,12 @@ use hyper::header::{DATE, WWW_AUTHENTICATE};
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
-use crate::support::{Answer, Guest, House};
+use crate::support::{Client, Response, TestServer};
 
-async fn log_in(house: &House, user: &str, password: &str) -> Answer {
+async fn log_in(server: &TestServer, user: &str, password: &str) -> Response {
     let (user, password) = (user.to_owned(), password.to_owned());
-    house
-        .stranger()
+    server
+        .anonymous()
         .post(
             route::LOGIN,
             &LoginRequest {
@@ -24,9 +24,9 @@ async fn log_in(house: &House, user: &str, password: &str) -> Answer {
         .await
 }
 
-async fn house_of_anna() -> House {
-    let house = House::open().await;
-    let (accounts, index) = house.accounts().await;
+async fn server_with_anna() -> TestServer {
+    let server = TestServer::start().await;
+    let (accounts, index) = server.accounts().await;
     for user in ["anna", "ben", "carl"] {
         accounts.add_user(user).await.unwrap();
     }
@@ -43,27 +43,27 @@ async fn house_of_anna() -> House {
         .await
         .unwrap();
     index.close().await;
-    house
+    server
 }
 
 #[tokio::test]
-async fn whoever_knows_the_password_gets_a_token_of_their_own() {
-    let house = house_of_anna().await;
+async fn each_login_gets_a_token_of_its_own() {
+    let server = server_with_anna().await;
     let mut tokens = Vec::new();
     for _ in 0..2 {
-        let token = log_in(&house, "anna", "correct horse")
+        let token = log_in(&server, "anna", "correct horse")
             .await
             .json::<LoginAnswer>()
             .token;
-        let anna = Guest {
+        let anna = Client {
             token: Some(token.clone()),
-            ..house.stranger()
+            ..server.anonymous()
         };
         assert_eq!(anna.session().await.name, "anna");
         tokens.push(token);
     }
     assert_ne!(tokens[0], tokens[1]);
-    let (accounts, index) = house.accounts().await;
+    let (accounts, index) = server.accounts().await;
     let devices = accounts.devices("anna").await.unwrap();
     let laptops = devices
         .iter()
@@ -71,13 +71,13 @@ async fn whoever_knows_the_password_gets_a_token_of_their_own() {
         .count();
     assert_eq!(laptops, 2, "{devices:?}");
     index.close().await;
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn who_fails_to_log_in_does_not_learn_who_is_there() {
-    let house = house_of_anna().await;
-    let mut expected = log_in(&house, "anna", "wrong password").await;
+async fn a_failed_login_does_not_reveal_who_has_an_account() {
+    let server = server_with_anna().await;
+    let mut expected = log_in(&server, "anna", "wrong password").await;
     assert_eq!(expected.code(), ErrorCode::LoginRefused);
     assert!(
         expected.headers[WWW_AUTHENTICATE]
@@ -94,10 +94,10 @@ async fn who_fails_to_log_in_does_not_learn_who_is_there() {
         ("too long", "anna", long.as_str()),
         ("no name at all", "", ""),
     ] {
-        let mut answer = log_in(&house, user, password).await;
-        answer.headers.remove(DATE);
+        let mut response = log_in(&server, user, password).await;
+        response.headers.remove(DATE);
         assert_eq!(
-            (answer.status, answer.headers, answer.body),
+            (response.status, response.headers, response.body),
             (
                 expected.status,
                 expected.headers.clone(),
@@ -106,13 +106,13 @@ async fn who_fails_to_log_in_does_not_learn_who_is_there() {
             "{who}"
         );
     }
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_token_that_was_given_back_is_nobodys_at_once() {
-    let house = house_of_anna().await;
-    let (anna, other) = (house.guest("anna").await, house.guest("anna").await);
+async fn a_token_is_invalid_right_after_logout() {
+    let server = server_with_anna().await;
+    let (anna, other) = (server.client("anna").await, server.client("anna").await);
     anna.session().await;
     assert_eq!(
         anna.ask(Method::DELETE, route::SESSION).await.status,
@@ -123,12 +123,12 @@ async fn a_token_that_was_given_back_is_nobodys_at_once() {
         ErrorCode::LoginNeeded
     );
     other.session().await;
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_bad_login_is_refused_with_its_code() {
-    let house = House::open().await;
+async fn an_invalid_login_is_rejected_with_its_code() {
+    let server = TestServer::start().await;
     for (why, body, code) in [
         ("no JSON", "anna".to_owned(), ErrorCode::MalformedBody),
         (
@@ -154,14 +154,18 @@ async fn a_bad_login_is_refused_with_its_code() {
         ("too much", " ".repeat(17 << 10), ErrorCode::BodyTooLarge),
     ] {
         assert_eq!(
-            house.stranger().post_text(route::LOGIN, body).await.code(),
+            server
+                .anonymous()
+                .post_text(route::LOGIN, body)
+                .await
+                .code(),
             code,
             "{why}"
         );
     }
     assert_eq!(
-        house.stranger().get(route::LOGIN).await.code(),
+        server.anonymous().get(route::LOGIN).await.code(),
         ErrorCode::MethodNotAllowed
     );
-    house.close().await;
+    server.close().await;
 }

@@ -11,10 +11,10 @@ use heirloom_server::config::TRASH_EXPIRY;
 use hyper::Method;
 use tokio::time::timeout;
 
-use crate::support::{Guest, House, LIMIT, kept, photo};
+use crate::support::{Client, LIMIT, TestServer, kept, photo};
 
-async fn change(guest: &Guest, change: LibraryChange) -> LibraryOutcome {
-    let answer = guest
+async fn change(client: &Client, change: LibraryChange) -> LibraryOutcome {
+    let response = client
         .post(
             route::LIBRARY_CHANGES,
             &LibraryBatch {
@@ -22,7 +22,7 @@ async fn change(guest: &Guest, change: LibraryChange) -> LibraryOutcome {
             },
         )
         .await;
-    answer.json::<LibraryOutcomes>().outcomes.remove(0)
+    response.json::<LibraryOutcomes>().outcomes.remove(0)
 }
 
 fn put(photo: &[u8], base: u64) -> LibraryChange {
@@ -48,9 +48,9 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
 }
 
 #[tokio::test]
-async fn a_server_clears_away_by_itself_what_nobody_has_had_for_a_day() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn a_server_removes_images_that_were_unreferenced_for_a_day() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let (mine, ours) = (photo(1, 1000), photo(2, 1000));
     for photo in [&mine, &ours] {
         anna.store(photo).await;
@@ -67,15 +67,15 @@ async fn a_server_clears_away_by_itself_what_nobody_has_had_for_a_day() {
         .await;
     }
     ben.store(&ours).await;
-    let mut data = house.close().await;
+    let mut data = server.close().await;
     // In the trash; let go of just now; and a day ago.
     let (none, day) = (Duration::ZERO, Duration::from_hours(24));
     for (trash_expiry, later, left) in [(TRASH_EXPIRY, none, 2), (none, none, 2), (none, day, 1)] {
         let clock = Clock::default();
         clock.advance(later);
-        let house =
-            House::open_with(data, clock, |config| config.trash_expiry = trash_expiry).await;
-        let ben = house.guest("ben").await;
+        let server =
+            TestServer::start_with(data, clock, |config| config.trash_expiry = trash_expiry).await;
+        let ben = server.client("ben").await;
         let cleared = async || {
             let text = String::from_utf8(ben.get("/metrics").await.body.to_vec()).unwrap();
             text.contains("heirloom_images_cleared_total 1\n")
@@ -83,25 +83,25 @@ async fn a_server_clears_away_by_itself_what_nobody_has_had_for_a_day() {
         if left == 1 {
             eventually("it is cleared away", cleared).await;
         }
-        assert_eq!(kept(&house).len(), left, "after {later:?}");
+        assert_eq!(kept(&server).len(), left, "after {later:?}");
         assert!(ben.has(&ours).await);
-        data = house.close().await;
+        data = server.close().await;
     }
 }
 
 #[tokio::test]
-async fn every_device_of_a_user_sees_the_trash_and_none_can_empty_it() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
-    let camera = house.device("anna", Scope::AppendOnly).await;
+async fn every_device_sees_the_trash_and_none_can_empty_it() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
+    let camera = server.device("anna", Scope::AppendOnly).await;
     let (first, second) = (photo(1, 1000), photo(2, 1000));
     for photo in [&first, &second] {
         anna.store(photo).await;
     }
     change(&anna, put(&first, 0)).await;
     change(&anna, put(&second, 1)).await;
-    for guest in [&anna, &camera] {
-        let page: TrashPage = guest.get(&route::library_trash(0)).await.json();
+    for client in [&anna, &camera] {
+        let page: TrashPage = client.get(&route::library_trash(0)).await.json();
         let lost = &page.entries[0];
         assert_eq!(
             (lost.version, lost.current_version, lost.photo.fingerprint),
@@ -139,5 +139,5 @@ async fn every_device_of_a_user_sees_the_trash_and_none_can_empty_it() {
         LibraryOutcome::Applied { version: 3 }
     );
     assert!(anna.has(&first).await);
-    house.close().await;
+    server.close().await;
 }

@@ -9,14 +9,14 @@ use heirloom_protocol::{ByteRange, ContentDigest, ErrorCode, Fingerprint, RangeS
 use http_body_util::Full;
 use hyper::{Request, StatusCode};
 
-use crate::support::{Guest, House, kept, photo, stored, unsigned};
+use crate::support::{Client, TestServer, kept, photo, stored, unsigned};
 
 #[tokio::test]
 async fn shards_in_any_order_overlapping_and_repeated_make_the_image() {
     for seed in 0..20 {
         let mut random = fastrand::Rng::with_seed(seed);
-        let house = House::open().await;
-        let anna = house.guest("anna").await;
+        let server = TestServer::start().await;
+        let anna = server.client("anna").await;
         let photo = photo(seed, random.usize(2..60_000));
         let mut sent = RangeSet::new();
         let receipt = loop {
@@ -46,22 +46,26 @@ async fn shards_in_any_order_overlapping_and_repeated_make_the_image() {
         };
         assert_eq!(receipt.size, photo.len() as u64, "seed {seed}");
         assert!(anna.has(&photo).await, "seed {seed}");
-        assert_eq!(kept(&house).len(), 1, "seed {seed}: only the image is left");
-        house.close().await;
+        assert_eq!(
+            kept(&server).len(),
+            1,
+            "seed {seed}: only the image is left"
+        );
+        server.close().await;
     }
 }
 
 #[tokio::test]
-async fn two_devices_that_send_everything_at_once_get_one_receipt() {
-    let house = House::open().await;
-    let phone = house.guest("anna").await;
-    let camera = house.guest("anna").await;
+async fn two_devices_that_send_everything_concurrently_get_one_receipt() {
+    let server = TestServer::start().await;
+    let phone = server.client("anna").await;
+    let camera = server.client("anna").await;
     assert_ne!(phone.token, camera.token);
     let photo = Arc::new(photo(1, 1_000_000));
     let mut sending = tokio::task::JoinSet::new();
     for device in [&phone, &camera] {
         for start in (0..photo.len()).step_by(70_000) {
-            let (device, photo) = (Guest::clone(device), Arc::clone(&photo));
+            let (device, photo) = (Client::clone(device), Arc::clone(&photo));
             sending.spawn(async move {
                 device
                     .put(&photo, start, (start + 100_000).min(photo.len()))
@@ -85,14 +89,14 @@ async fn two_devices_that_send_everything_at_once_get_one_receipt() {
     );
     assert!(receipts.iter().all(|receipt| receipt == &receipts[0]));
     assert!(phone.has(&photo).await && camera.has(&photo).await);
-    assert_eq!(kept(&house).len(), 1);
-    house.close().await;
+    assert_eq!(kept(&server).len(), 1);
+    server.close().await;
 }
 
 #[tokio::test]
 async fn one_image_sent_whole_and_in_parts_at_once_is_stored_once() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(2, 400_000);
     anna.put(&photo, 0, 100_000).await;
     let (whole, part) = tokio::join!(
@@ -108,17 +112,17 @@ async fn one_image_sent_whole_and_in_parts_at_once_is_stored_once() {
         }
     );
     assert_eq!(
-        kept(&house).len(),
+        kept(&server).len(),
         1,
         "parts are of no use once the image is whole"
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
 async fn two_users_never_share_an_upload() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(3, 200_000);
     anna.put(&photo, 0, 100_000).await;
     let half = ben.put(&photo, 100_000, 200_000).await;
@@ -135,26 +139,26 @@ async fn two_users_never_share_an_upload() {
     assert!(!anna.has(&photo).await);
     stored(anna.put(&photo, 100_000, 200_000).await);
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_shard_damaged_on_the_way_is_refused_and_nothing_of_it_is_kept() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_damaged_shard_is_rejected_and_nothing_of_it_is_kept() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(4, 200_000);
     let (fingerprint, size) = (Fingerprint::of(&photo), photo.len() as u64);
     let digest = ContentDigest::of(b"other bytes");
     for (start, end) in [(0, 100_000), (0, 200_000)] {
-        let answer = anna
+        let response = anna
             .put_with_digest(fingerprint, size, start, &photo[start..end], digest)
             .await;
-        assert_eq!(answer.code(), ErrorCode::DigestMismatch, "{start}..{end}");
+        assert_eq!(response.code(), ErrorCode::DigestMismatch, "{start}..{end}");
     }
     // Of a whole image the digest is the fingerprint; what arrived was neither.
     let mut damaged = photo.clone();
     damaged[77] ^= 1;
-    let answer = anna
+    let response = anna
         .put_with_digest(
             fingerprint,
             size,
@@ -163,19 +167,19 @@ async fn a_shard_damaged_on_the_way_is_refused_and_nothing_of_it_is_kept() {
             ContentDigest::from(fingerprint),
         )
         .await;
-    assert_eq!(answer.code(), ErrorCode::DigestMismatch);
-    assert_eq!(kept(&house), Vec::<String>::new());
+    assert_eq!(response.code(), ErrorCode::DigestMismatch);
+    assert_eq!(kept(&server), Vec::<String>::new());
     assert_eq!(
         anna.check(&photo).await,
         CheckedImage::Absent { fingerprint }
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn bytes_that_are_not_the_image_are_dropped_and_nothing_is_stored() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn bytes_that_do_not_match_the_fingerprint_are_discarded() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let (photo, other) = (photo(5, 200_000), photo(6, 200_000));
     let (fingerprint, size) = (Fingerprint::of(&photo), 200_000);
     // In one shard.
@@ -194,7 +198,7 @@ async fn bytes_that_are_not_the_image_are_dropped_and_nothing_is_stored() {
         .put_raw(fingerprint, size, 100_000, &other[100_000..])
         .await;
     assert_eq!(mixed.code(), ErrorCode::FingerprintMismatch);
-    assert_eq!(kept(&house), Vec::<String>::new());
+    assert_eq!(kept(&server), Vec::<String>::new());
     assert_eq!(
         anna.check(&photo).await,
         CheckedImage::Absent { fingerprint }
@@ -202,13 +206,13 @@ async fn bytes_that_are_not_the_image_are_dropped_and_nothing_is_stored() {
     // And starting over works.
     anna.put(&photo, 0, 100_000).await;
     stored(anna.put(&photo, 100_000, 200_000).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_late_shard_with_other_bytes_cannot_spoil_what_was_acknowledged() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_late_shard_with_other_bytes_cannot_overwrite_what_was_acknowledged() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let (photo, other) = (photo(7, 200_000), photo(8, 200_000));
     let (fingerprint, size) = (Fingerprint::of(&photo), 200_000);
     anna.put(&photo, 50_000, 150_000).await;
@@ -220,36 +224,36 @@ async fn a_late_shard_with_other_bytes_cannot_spoil_what_was_acknowledged() {
     );
     stored(anna.put(&photo, 150_000, 200_000).await);
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_shard_of_another_length_is_refused_and_the_upload_goes_on() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_shard_with_another_upload_length_is_rejected_and_the_upload_continues() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(9, 200_000);
     let fingerprint = Fingerprint::of(&photo);
     anna.put(&photo, 0, 100_000).await;
     for size in [199_999, 200_001] {
-        let answer = anna
+        let response = anna
             .put_raw(fingerprint, size, 100_000, &photo[100_000..150_000])
             .await;
-        assert_eq!(answer.code(), ErrorCode::LengthMismatch);
+        assert_eq!(response.code(), ErrorCode::LengthMismatch);
     }
     stored(anna.put(&photo, 100_000, 200_000).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_came_of_a_shard_whose_sender_hung_up_is_in_the_interruption_list() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn the_received_part_of_a_broken_shard_is_in_the_interruption_list() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     // Of an image in two shards the second one, and of another the only one.
     for (photo, start) in [(photo(10, 200_000), 100_000), (photo(11, 200_000), 0)] {
         if start > 0 {
             anna.put(&photo, 0, start).await;
         }
-        hang_up_in(&anna, &photo, start, start + 50_000).await;
+        disconnect_during(&anna, &photo, start, start + 50_000).await;
         let upload = route::upload(Fingerprint::of(&photo));
         let came = RangeSet::whole(start as u64 + 50_000);
         let listed = async {
@@ -263,7 +267,7 @@ async fn what_came_of_a_shard_whose_sender_hung_up_is_in_the_interruption_list()
         stored(anna.put(&photo, start + 50_000, 200_000).await);
         assert!(anna.has(&photo).await);
     }
-    house.close().await;
+    server.close().await;
 }
 
 /// The interruption list's entry of an image of 200,000 bytes, in words.
@@ -276,8 +280,8 @@ fn state_of(received: &RangeSet) -> Vec<u8> {
 }
 
 /// Begins to send the rest of a photo, and hangs up in the middle of it.
-async fn hang_up_in(guest: &Guest, photo: &[u8], start: usize, end: usize) {
-    let token = guest.token.clone().unwrap();
+async fn disconnect_during(client: &Client, photo: &[u8], start: usize, end: usize) {
+    let token = client.token.clone().unwrap();
     let head = format!(
         "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\nUpload-Length: {}\r\n\
          Content-Digest: {}\r\nContent-Length: {}\r\n\r\n",
@@ -286,7 +290,9 @@ async fn hang_up_in(guest: &Guest, photo: &[u8], start: usize, end: usize) {
         ContentDigest::of(&photo[start..]),
         photo.len() - start,
     );
-    let mut stream = tokio::net::TcpStream::connect(guest.address).await.unwrap();
+    let mut stream = tokio::net::TcpStream::connect(client.address)
+        .await
+        .unwrap();
     let said = [head.as_bytes(), &photo[start..end]].concat();
     tokio::io::AsyncWriteExt::write_all(&mut stream, &said)
         .await
@@ -294,9 +300,9 @@ async fn hang_up_in(guest: &Guest, photo: &[u8], start: usize, end: usize) {
 }
 
 #[tokio::test]
-async fn a_large_image_may_come_in_one_request() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_large_image_may_be_sent_in_one_request() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(11, (16 << 20) + 1);
     anna.store(&photo).await;
     assert!(anna.has(&photo).await);
@@ -304,9 +310,9 @@ async fn a_large_image_may_come_in_one_request() {
     let request = Request::put(route::shard(Fingerprint::of(&photo), 0))
         .header(route::UPLOAD_LENGTH, photo.len() + 1)
         .header(route::CONTENT_DIGEST, ContentDigest::of(&photo).to_string());
-    let answer = anna
+    let response = anna
         .send(request.body(Full::new(Bytes::from(photo))).unwrap())
         .await;
-    assert_eq!(answer.code(), ErrorCode::BodyTooLarge);
-    house.close().await;
+    assert_eq!(response.code(), ErrorCode::BodyTooLarge);
+    server.close().await;
 }

@@ -9,34 +9,34 @@ use hyper::header::{
 };
 use hyper::{Method, Request, StatusCode};
 
-use crate::support::{Answer, Guest, House, photo};
+use crate::support::{Client, Response, TestServer, photo};
 
 async fn asked(
-    guest: &Guest,
+    client: &Client,
     method: Method,
     photo: &[u8],
     headers: &[(HeaderName, &str)],
-) -> Answer {
+) -> Response {
     let request = Request::builder()
         .method(method)
         .uri(route::image(Fingerprint::of(photo)));
     let request = headers
         .iter()
         .fold(request, |it, (name, value)| it.header(name, *value));
-    guest
+    client
         .send(request.body(Full::<Bytes>::default()).unwrap())
         .await
 }
 
 #[tokio::test]
-async fn an_image_is_sent_so_that_no_browser_runs_it_and_everybody_can_check_it() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn an_image_is_sent_with_safe_headers_and_its_digest() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 3_000_000);
     anna.store(&photo).await;
-    let answer = asked(&anna, Method::GET, &photo, &[]).await;
+    let response = asked(&anna, Method::GET, &photo, &[]).await;
     assert_eq!(
-        (answer.status, answer.body.as_ref()),
+        (response.status, response.body.as_ref()),
         (StatusCode::OK, photo.as_slice())
     );
     let fingerprint = Fingerprint::of(&photo);
@@ -51,20 +51,20 @@ async fn an_image_is_sent_so_that_no_browser_runs_it_and_everybody_can_check_it(
             ContentDigest::from(fingerprint).to_string(),
         ),
     ] {
-        assert_eq!(answer.headers[&name], expected, "{name}");
+        assert_eq!(response.headers[&name], expected, "{name}");
     }
     let head = asked(&anna, Method::HEAD, &photo, &[]).await;
     assert_eq!(
         (head.status, &head.headers[CONTENT_LENGTH], head.body.len()),
-        (StatusCode::OK, &answer.headers[CONTENT_LENGTH], 0)
+        (StatusCode::OK, &response.headers[CONTENT_LENGTH], 0)
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_part_is_sent_as_a_part() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_range_is_sent_as_partial_content() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(2, 1_000_000);
     anna.store(&photo).await;
     for (range, from, to) in [
@@ -72,13 +72,13 @@ async fn a_part_is_sent_as_a_part() {
         ("bytes=500000-", 500_000, 1_000_000),
         ("bytes=-7", 999_993, 1_000_000),
     ] {
-        let answer = asked(&anna, Method::GET, &photo, &[(RANGE, range)]).await;
-        assert_eq!(answer.status, StatusCode::PARTIAL_CONTENT, "{range}");
+        let response = asked(&anna, Method::GET, &photo, &[(RANGE, range)]).await;
+        assert_eq!(response.status, StatusCode::PARTIAL_CONTENT, "{range}");
         assert_eq!(
-            answer.headers[CONTENT_RANGE],
+            response.headers[CONTENT_RANGE],
             format!("bytes {from}-{}/1000000", to - 1)
         );
-        assert_eq!(answer.body, photo[from..to], "{range}");
+        assert_eq!(response.body, photo[from..to], "{range}");
     }
     let outside = asked(&anna, Method::GET, &photo, &[(RANGE, "bytes=1000000-")]).await;
     assert_eq!(outside.code(), ErrorCode::RangeNotSatisfiable);
@@ -103,13 +103,13 @@ async fn a_part_is_sent_as_a_part() {
         (changed.status, changed.body.len()),
         (StatusCode::OK, photo.len())
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_the_asker_has_is_not_sent_again() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn an_image_that_the_client_has_is_not_sent_again() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(3, 100_000);
     anna.store(&photo).await;
     let etag = format!("\"{}\"", Fingerprint::of(&photo));
@@ -125,5 +125,5 @@ async fn what_the_asker_has_is_not_sent_again() {
             .code(),
         ErrorCode::NotFound
     );
-    house.close().await;
+    server.close().await;
 }

@@ -7,7 +7,7 @@ use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode};
 use serde_json::json;
 
-use crate::support::{Guest, House, assert_nothing_kept, photo, raw};
+use crate::support::{Client, TestServer, assert_nothing_stored, photo, raw};
 
 /// A shard that is right in all things; each test spoils one.
 struct Shard {
@@ -62,9 +62,9 @@ impl Shard {
 }
 
 #[tokio::test]
-async fn a_bad_shard_is_refused_with_its_code() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn an_invalid_shard_is_rejected_with_its_code() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let fingerprint = Fingerprint::of(&photo(1, 100_000));
     let good = Shard::good;
     let upper = fingerprint.to_string().to_uppercase();
@@ -181,27 +181,27 @@ async fn a_bad_shard_is_refused_with_its_code() {
             ErrorCode::UnsupportedMediaType,
         ),
     ] {
-        let answer = anna.send(shard.request()).await;
-        assert_eq!(answer.code(), code, "{why}");
+        let response = anna.send(shard.request()).await;
+        assert_eq!(response.code(), code, "{why}");
     }
     let mut twice = Shard::good().request();
     twice
         .headers_mut()
         .append(route::UPLOAD_LENGTH, "100000".parse().unwrap());
     assert_eq!(anna.send(twice).await.code(), ErrorCode::MalformedRequest);
-    assert_nothing_kept(&house);
+    assert_nothing_stored(&server);
     assert_eq!(
         anna.send(Shard::good().request()).await.status,
         StatusCode::OK,
         "the good one is good"
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_bad_check_is_refused_with_its_code() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn an_invalid_check_is_rejected_with_its_code() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let fingerprint = Fingerprint::of(b"a");
     let image = json!({ "fingerprint": fingerprint, "size": 1 });
     let nested = "[".repeat(100_000);
@@ -251,8 +251,8 @@ async fn a_bad_check_is_refused_with_its_code() {
             ErrorCode::BodyTooLarge,
         ),
     ] {
-        let answer = anna.post_text(route::CHECK, body).await;
-        assert_eq!(answer.code(), code, "{why}");
+        let response = anna.post_text(route::CHECK, body).await;
+        assert_eq!(response.code(), code, "{why}");
     }
     let check = |content_type: &str| Request::post(route::CHECK).header(CONTENT_TYPE, content_type);
     let body = || Full::from("[]");
@@ -281,13 +281,13 @@ async fn a_bad_check_is_refused_with_its_code() {
         .body(body())
         .unwrap();
     assert_eq!(anna.send(plain).await.status, StatusCode::OK);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_bad_library_change_is_refused_with_its_code() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn an_invalid_library_change_is_rejected_with_its_code() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let remove =
         |path: &str| json!({ "changes": [{ "change": "remove", "path": path, "base": 0 }] });
     for path in [
@@ -342,18 +342,18 @@ async fn a_bad_library_change_is_refused_with_its_code() {
         "wait=x",
         "before=1",
     ] {
-        let answer = anna
+        let response = anna
             .get(&format!("{}?{query}", route::LIBRARY_CHANGES))
             .await;
-        assert_eq!(answer.code(), ErrorCode::MalformedRequest, "{query}");
+        assert_eq!(response.code(), ErrorCode::MalformedRequest, "{query}");
     }
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_refused_as_such() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
+async fn missing_routes_and_images_are_not_found() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
     let photo = photo(1, 200_000);
     let fingerprint = Fingerprint::of(&photo);
     for path in [
@@ -377,13 +377,13 @@ async fn what_is_not_there_is_refused_as_such() {
         (Method::POST, &route::shard(fingerprint, 0)),
         (Method::from_bytes(b"BREW").unwrap(), route::HEALTH),
     ] {
-        let answer = anna.ask(method.clone(), path).await;
+        let response = anna.ask(method.clone(), path).await;
         assert_eq!(
-            answer.code(),
+            response.code(),
             ErrorCode::MethodNotAllowed,
             "{method} {path}"
         );
-        assert!(answer.headers.contains_key(ALLOW), "{method} {path}");
+        assert!(response.headers.contains_key(ALLOW), "{method} {path}");
     }
     // Another user's upload and image are as if they were not.
     anna.put(&photo, 0, 100_000).await;
@@ -407,13 +407,13 @@ async fn what_is_not_there_is_refused_as_such() {
         ben.get("/v1/images/abc").await.code(),
         ErrorCode::MalformedFingerprint
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn no_route_lets_anybody_in_without_a_good_token() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn no_route_works_without_a_valid_token() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let fingerprint = Fingerprint::of(b"a");
     let tokens = [
         None,
@@ -437,32 +437,32 @@ async fn no_route_lets_anybody_in_without_a_good_token() {
         (Method::GET, route::METRICS.to_owned()),
     ] {
         for token in &tokens {
-            let stranger = Guest {
+            let anonymous = Client {
                 token: token.clone(),
                 ..anna.clone()
             };
-            let answer = stranger.ask(method.clone(), &path).await;
-            assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{method} {path}");
+            let response = anonymous.ask(method.clone(), &path).await;
+            assert_eq!(response.status, StatusCode::UNAUTHORIZED, "{method} {path}");
             assert!(
-                answer.headers[WWW_AUTHENTICATE]
+                response.headers[WWW_AUTHENTICATE]
                     .to_str()
                     .unwrap()
                     .starts_with("Bearer"),
                 "{method} {path}"
             );
             if method != Method::HEAD {
-                assert_eq!(answer.code(), ErrorCode::LoginNeeded, "{method} {path}");
+                assert_eq!(response.code(), ErrorCode::LoginNeeded, "{method} {path}");
             }
         }
     }
-    assert_nothing_kept(&house);
-    house.close().await;
+    assert_nothing_stored(&server);
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_is_not_http_is_refused_as_a_problem_and_the_connection_ends() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn invalid_http_gets_a_problem_and_the_connection_is_closed() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let login = format!("Authorization: Bearer {}", anna.token.as_ref().unwrap());
     let session = format!("GET /v1/session HTTP/1.1\r\n{login}\r\n");
     let check = format!(
@@ -553,27 +553,27 @@ async fn what_is_not_http_is_refused_as_a_problem_and_the_connection_ends() {
         ),
     ] {
         // What follows must not be taken for a request.
-        let answers = raw(
-            house.server.address(),
+        let responses = raw(
+            server.inner.address(),
             &format!("{request}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
         )
         .await;
-        assert_eq!(answers[0].code(), code, "{why}: {answers:?}");
+        assert_eq!(responses[0].code(), code, "{why}: {responses:?}");
         if why != "no length for a shard" {
-            assert_eq!(answers.len(), 1, "{why}: {answers:?}");
+            assert_eq!(responses.len(), 1, "{why}: {responses:?}");
         }
     }
     let sound = raw(
-        house.server.address(),
+        server.inner.address(),
         &format!("{session}Host: a\r\n\r\n{session}Host: a\r\nConnection: close\r\n\r\n"),
     )
     .await;
     assert_eq!(
         sound
             .iter()
-            .map(|answer| answer.status.as_u16())
+            .map(|response| response.status.as_u16())
             .collect::<Vec<_>>(),
         [200, 200]
     );
-    house.close().await;
+    server.close().await;
 }

@@ -9,7 +9,7 @@ use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath, route};
 use heirloom_server::index::UserState;
 use hyper::{Method, StatusCode};
 
-use crate::support::{Guest, House, LIMIT, photo, prove};
+use crate::support::{Client, LIMIT, TestServer, photo, prove};
 
 fn put(path: &str, photo: &[u8], base: u64) -> LibraryChange {
     let (path, fingerprint) = (LibraryPath::new(path).unwrap(), Fingerprint::of(photo));
@@ -28,8 +28,8 @@ fn remove(path: &str, base: u64) -> LibraryChange {
     }
 }
 
-async fn change(guest: &Guest, changes: Vec<LibraryChange>) -> Vec<LibraryOutcome> {
-    guest
+async fn change(client: &Client, changes: Vec<LibraryChange>) -> Vec<LibraryOutcome> {
+    client
         .post(route::LIBRARY_CHANGES, &LibraryBatch { changes })
         .await
         .json::<LibraryOutcomes>()
@@ -38,9 +38,9 @@ async fn change(guest: &Guest, changes: Vec<LibraryChange>) -> Vec<LibraryOutcom
 
 #[tokio::test]
 async fn a_read_only_token_reads_everything_and_changes_nothing() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
-    let reader = house.device("anna", Scope::ReadOnly).await;
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
+    let reader = server.device("anna", Scope::ReadOnly).await;
     let (kept, half, fresh) = (photo(1, 100_000), photo(2, 100_000), photo(3, 100_000));
     anna.store(&kept).await;
     anna.put(&half, 0, 50_000).await;
@@ -94,14 +94,14 @@ async fn a_read_only_token_reads_everything_and_changes_nothing() {
         anna.check(&half).await,
         CheckedImage::Interrupted { .. }
     ));
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_read_only_token_cannot_have_an_image_linked() {
-    let house = House::open().await;
-    let ben = house.guest("ben").await;
-    let reader = house.device("anna", Scope::ReadOnly).await;
+async fn a_read_only_token_cannot_link_an_image() {
+    let server = TestServer::start().await;
+    let ben = server.client("ben").await;
+    let reader = server.device("anna", Scope::ReadOnly).await;
     let photo = photo(1, 100_000);
     ben.store(&photo).await;
     let session = reader.session().await;
@@ -116,14 +116,14 @@ async fn a_read_only_token_cannot_have_an_image_linked() {
         ErrorCode::ScopeTooNarrow
     );
     assert!(!reader.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
 async fn a_hijacked_append_only_device_destroys_nothing() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
-    let camera = house.device("anna", Scope::AppendOnly).await;
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
+    let camera = server.device("anna", Scope::AppendOnly).await;
     let (kept, noise, half) = (photo(1, 100_000), photo(2, 100_000), photo(3, 100_000));
     // It does what it is there for.
     assert_eq!(camera.session().await.scope, Scope::AppendOnly);
@@ -158,32 +158,32 @@ async fn a_hijacked_append_only_device_destroys_nothing() {
         anna.ask(Method::DELETE, &upload).await.status,
         StatusCode::NO_CONTENT
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_revoked_device_and_a_disabled_user_are_out_within_seconds() {
-    let house = House::open().await;
-    let (anna, ben) = (house.guest("anna").await, house.guest("ben").await);
-    let phone = house.device("anna", Scope::Full).await;
-    for guest in [&anna, &ben, &phone] {
-        guest.session().await;
+async fn a_revoked_device_and_a_disabled_user_lose_access_within_seconds() {
+    let server = TestServer::start().await;
+    let (anna, ben) = (server.client("anna").await, server.client("ben").await);
+    let phone = server.device("anna", Scope::Full).await;
+    for client in [&anna, &ben, &phone] {
+        client.session().await;
     }
-    let (accounts, index) = house.accounts().await;
+    let (accounts, index) = server.accounts().await;
     accounts.revoke_device("anna", "device").await.unwrap();
     accounts
         .set_user_state("ben", UserState::Disabled)
         .await
         .unwrap();
-    for guest in [&phone, &ben] {
+    for client in [&phone, &ben] {
         let out = async {
-            while guest.get(route::SESSION).await.status == StatusCode::OK {
+            while client.get(route::SESSION).await.status == StatusCode::OK {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
         tokio::time::timeout(LIMIT, out).await.unwrap();
         assert_eq!(
-            guest.get(route::SESSION).await.code(),
+            client.get(route::SESSION).await.code(),
             ErrorCode::LoginNeeded
         );
     }
@@ -194,5 +194,5 @@ async fn a_revoked_device_and_a_disabled_user_are_out_within_seconds() {
         .unwrap();
     ben.session().await;
     index.close().await;
-    house.close().await;
+    server.close().await;
 }

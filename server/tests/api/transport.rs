@@ -22,7 +22,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{Guest, House, LIMIT};
+use crate::support::{Client, LIMIT, TestServer};
 
 /// A fresh certificate for `localhost` and its key, in place of those that are there.
 fn issue(folder: &Path) -> TlsFiles {
@@ -36,14 +36,14 @@ fn issue(folder: &Path) -> TlsFiles {
     files
 }
 
-async fn shielded() -> (House, TempDir, TlsFiles) {
+async fn tls_server() -> (TestServer, TempDir, TlsFiles) {
     let papers = tempfile::tempdir().unwrap();
     let files = issue(papers.path());
     let transport = Transport::Tls(files.clone());
-    let house = House::open_with(tempfile::tempdir().unwrap(), Clock::default(), |config| {
+    let server = TestServer::start_with(tempfile::tempdir().unwrap(), Clock::default(), |config| {
         config.transport = transport;
     });
-    (house.await, papers, files)
+    (server.await, papers, files)
 }
 
 /// Shakes hands, trusting the certificate that the file holds now.
@@ -73,7 +73,7 @@ async fn meet(
     .unwrap()
 }
 
-async fn session_over_http1(guest: &Guest, stream: TlsStream<TcpStream>) -> StatusCode {
+async fn session_over_http1(client: &Client, stream: TlsStream<TcpStream>) -> StatusCode {
     let (mut sender, driving) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .unwrap();
@@ -81,7 +81,7 @@ async fn session_over_http1(guest: &Guest, stream: TlsStream<TcpStream>) -> Stat
     let request = Request::get(route::SESSION)
         .body(Full::<Bytes>::default())
         .unwrap();
-    timeout(LIMIT, sender.send_request(guest.prepared(request)))
+    timeout(LIMIT, sender.send_request(client.prepared(request)))
         .await
         .unwrap()
         .unwrap()
@@ -89,10 +89,10 @@ async fn session_over_http1(guest: &Guest, stream: TlsStream<TcpStream>) -> Stat
 }
 
 #[tokio::test]
-async fn both_versions_of_http_are_spoken_under_tls() {
-    let (house, _papers, files) = shielded().await;
-    let anna = house.guest("anna").await;
-    assert!(house.server.url().starts_with("https://"));
+async fn http1_and_http2_work_over_tls() {
+    let (server, _papers, files) = tls_server().await;
+    let anna = server.client("anna").await;
+    assert!(server.inner.url().starts_with("https://"));
     let one = meet(anna.address, &files, "http/1.1").await.unwrap();
     assert_eq!(
         one.get_ref().1.alpn_protocol(),
@@ -118,13 +118,13 @@ async fn both_versions_of_http_are_spoken_under_tls() {
         StatusCode::OK
     );
     drop(sender);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_renewed_certificate_is_shown_to_whoever_comes_next() {
-    let (house, papers, old) = shielded().await;
-    let anna = house.guest("anna").await;
+async fn a_reloaded_certificate_is_used_for_new_connections() {
+    let (server, papers, old) = tls_server().await;
+    let anna = server.client("anna").await;
     let before = tempfile::tempdir().unwrap();
     let kept = TlsFiles {
         certificate: before.path().join("cert.pem"),
@@ -138,7 +138,7 @@ async fn a_renewed_certificate_is_shown_to_whoever_comes_next() {
         meet(anna.address, &new, "http/1.1").await.is_err(),
         "not before it was asked for"
     );
-    house.server.renew_certificate().await.unwrap();
+    server.inner.reload_certificate().await.unwrap();
     let fresh = meet(anna.address, &new, "http/1.1").await.unwrap();
     assert_eq!(session_over_http1(&anna, fresh).await, StatusCode::OK);
     assert!(
@@ -157,7 +157,7 @@ async fn a_renewed_certificate_is_shown_to_whoever_comes_next() {
         std::fs::write(file, spoilt).unwrap();
         assert!(
             matches!(
-                house.server.renew_certificate().await,
+                server.inner.reload_certificate().await,
                 Err(ServeError::Tls(_))
             ),
             "{spoilt}"
@@ -166,13 +166,13 @@ async fn a_renewed_certificate_is_shown_to_whoever_comes_next() {
     }
     let after = meet(anna.address, &new, "http/1.1").await.unwrap();
     assert_eq!(session_over_http1(&anna, after).await, StatusCode::OK);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn where_tls_is_spoken_a_plain_request_is_not_answered() {
-    let (house, _papers, _files) = shielded().await;
-    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+async fn a_tls_server_does_not_answer_plain_requests() {
+    let (server, _papers, _files) = tls_server().await;
+    let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
     stream
         .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
         .await
@@ -184,11 +184,11 @@ async fn where_tls_is_spoken_a_plain_request_is_not_answered() {
         .unwrap()
         .is_ok();
     assert!(!heard.starts_with(b"HTTP"), "{heard:?}");
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn nothing_crosses_a_network_in_the_clear_unasked() {
+async fn plain_http_on_a_network_needs_permission() {
     let data = tempfile::tempdir().unwrap();
     let config = Config::new(DataDir::open(data.path()).unwrap());
     for open in ["0.0.0.0:0", "[::]:0", "[::ffff:0.0.0.0]:0"] {

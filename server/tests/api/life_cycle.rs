@@ -8,12 +8,12 @@ use hyper::header::AUTHORIZATION;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 
-use crate::support::{House, photo, stored, unsigned};
+use crate::support::{TestServer, photo, stored, unsigned};
 
 #[tokio::test]
-async fn a_photo_walks_from_absent_to_owned() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_photo_goes_from_absent_to_owned() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 300_000);
     let fingerprint = Fingerprint::of(&photo);
 
@@ -71,26 +71,26 @@ async fn a_photo_walks_from_absent_to_owned() {
         ),
         (1, 300_000, 0)
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
 async fn a_photo_in_one_shard_needs_no_ledger_entry() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(2, 100_000);
     let receipt = anna.store(&photo).await;
     assert!(anna.has(&photo).await);
     // The receipt of the first time is the receipt of every time.
     assert_eq!(anna.store(&photo).await, receipt);
     assert_eq!(stored(anna.put(&photo, 10, 20).await), receipt);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn an_upload_given_up_leaves_nothing() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_cancelled_upload_leaves_nothing() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(3, 100_000);
     let path = route::upload(Fingerprint::of(&photo));
     anna.put(&photo, 0, 50_000).await;
@@ -102,7 +102,7 @@ async fn an_upload_given_up_leaves_nothing() {
         assert_eq!(anna.get(&path).await.status, StatusCode::NOT_FOUND);
     }
     assert_eq!(
-        std::fs::read_dir(house.data.path().join("uploads"))
+        std::fs::read_dir(server.data.path().join("uploads"))
             .unwrap()
             .count(),
         0
@@ -114,13 +114,13 @@ async fn an_upload_given_up_leaves_nothing() {
         StatusCode::NO_CONTENT
     );
     assert!(anna.has(&photo).await);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn the_numbers_for_the_administrator_are_true() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn the_metrics_are_correct() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     anna.store(&photo(4, 70_000)).await;
     let text = anna.get(route::METRICS).await;
     let text = String::from_utf8(text.body.to_vec()).unwrap();
@@ -134,14 +134,14 @@ async fn the_numbers_for_the_administrator_are_true() {
             "{line} is not in\n{text}"
         );
     }
-    assert_eq!(house.stranger().get(route::HEALTH).await.body, "ok");
-    house.close().await;
+    assert_eq!(server.anonymous().get(route::HEALTH).await.body, "ok");
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_photo_walks_over_http_2_as_well() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_photo_goes_from_absent_to_owned_over_http2() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(5, 2_000_000);
     let stream = tokio::net::TcpStream::connect(anna.address).await.unwrap();
     let (mut sender, driving) =
@@ -165,11 +165,11 @@ async fn a_photo_walks_over_http_2_as_well() {
             .header(route::CONTENT_DIGEST, ContentDigest::of(&bytes).to_string());
             sender.send_request(request.body(Full::new(bytes)).unwrap())
         });
-    for answer in futures_util::future::join_all(shards).await {
-        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+    for response in futures_util::future::join_all(shards).await {
+        assert_eq!(response.unwrap().status(), StatusCode::OK);
     }
     assert!(anna.has(&photo).await);
     drop(sender);
     driving.await.unwrap().unwrap();
-    house.close().await;
+    server.close().await;
 }

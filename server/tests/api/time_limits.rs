@@ -7,12 +7,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{House, LIMIT, answers, photo, raw};
+use crate::support::{LIMIT, TestServer, photo, raw, responses};
 
-/// Sends and waits for the end of the connection; answers how long that took and what came.
-async fn until_cut(house: &House, said: &[u8]) -> (Duration, Vec<u8>) {
+/// Sends and waits for the end of the connection; responses how long that took and what came.
+async fn until_disconnected(server: &TestServer, said: &[u8]) -> (Duration, Vec<u8>) {
     let began = Instant::now();
-    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+    let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
     stream.write_all(said).await.unwrap();
     let mut came = Vec::new();
     timeout(LIMIT, stream.read_to_end(&mut came))
@@ -23,27 +23,27 @@ async fn until_cut(house: &House, said: &[u8]) -> (Duration, Vec<u8>) {
 }
 
 #[tokio::test]
-async fn whoever_does_not_finish_a_head_is_cut() {
-    let house = House::open().await;
+async fn a_client_that_does_not_finish_its_head_is_disconnected() {
+    let server = TestServer::start().await;
     let (nothing, start, half, preface, idle) = tokio::join!(
-        until_cut(&house, b""),
-        until_cut(&house, b"P"),
-        until_cut(&house, b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "),
-        until_cut(&house, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        until_cut(&house, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
+        until_disconnected(&server, b""),
+        until_disconnected(&server, b"P"),
+        until_disconnected(&server, b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: "),
+        until_disconnected(&server, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
+        until_disconnected(&server, b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),
     );
     for (took, _) in [&nothing, &start, &half, &preface, &idle] {
         assert!(*took < Duration::from_secs(30), "{took:?}");
     }
     assert!(half.1.is_empty());
-    assert_eq!(answers(&idle.1)[0].status, 200);
-    house.close().await;
+    assert_eq!(responses(&idle.1)[0].status, 200);
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_body_that_stalls_is_answered_with_408() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_stalled_body_gets_status_408() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(1, 200_000);
     let request = format!(
         "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nUpload-Length: 200000\r\nContent-Digest: {}\r\n\
@@ -52,9 +52,10 @@ async fn a_body_that_stalls_is_answered_with_408() {
         anna.token.as_ref().unwrap(),
         ContentDigest::of(&photo[..100_000]),
     );
-    let (took, came) = until_cut(&house, &[request.as_bytes(), &photo[..3000]].concat()).await;
+    let (took, came) =
+        until_disconnected(&server, &[request.as_bytes(), &photo[..3000]].concat()).await;
     assert_eq!(
-        answers(&came)[0].code(),
+        responses(&came)[0].code(),
         ErrorCode::RequestTimeout,
         "after {took:?}"
     );
@@ -64,13 +65,13 @@ async fn a_body_that_stalls_is_answered_with_408() {
             .code(),
         ErrorCode::NotFound
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_stop_lets_a_request_under_way_finish() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_stop_lets_a_request_in_progress_finish() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photo = photo(2, 200_000);
     let request = format!(
         "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nUpload-Length: 200000\r\nContent-Digest: {}\r\n\
@@ -79,7 +80,7 @@ async fn a_stop_lets_a_request_under_way_finish() {
         anna.token.as_ref().unwrap(),
         ContentDigest::of(&photo),
     );
-    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+    let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     // The server asks for the body: the request is under way.
     let mut asked = [0; 25];
@@ -88,8 +89,8 @@ async fn a_stop_lets_a_request_under_way_finish() {
         .unwrap()
         .unwrap();
     assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
-    let address = house.server.address();
-    let closing = tokio::spawn(house.close());
+    let address = server.inner.address();
+    let closing = tokio::spawn(server.close());
     let refused = async { while TcpStream::connect(address).await.is_ok() {} };
     timeout(LIMIT, refused)
         .await
@@ -100,18 +101,18 @@ async fn a_stop_lets_a_request_under_way_finish() {
         .await
         .unwrap()
         .unwrap();
-    assert_eq!(answers(&came)[0].status, 200);
+    assert_eq!(responses(&came)[0].status, 200);
     let data = timeout(LIMIT, closing).await.unwrap().unwrap();
-    let house = House::open_again(data).await;
-    assert!(house.guest("anna").await.has(&photo).await);
-    house.close().await;
+    let server = TestServer::restart(data).await;
+    assert!(server.client("anna").await.has(&photo).await);
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_refusal_comes_before_the_body_is_called_in() {
-    let house = House::open().await;
+async fn an_error_is_sent_before_the_body_is_requested() {
+    let server = TestServer::start().await;
     let request = "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
-    let mut stream = TcpStream::connect(house.server.address()).await.unwrap();
+    let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut came = vec![0; 12];
     timeout(Duration::from_secs(5), stream.read_exact(&mut came))
@@ -124,21 +125,21 @@ async fn a_refusal_comes_before_the_body_is_called_in() {
         .await
         .unwrap()
         .unwrap();
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_sender_in_the_middle_of_a_refused_body_still_hears_why() {
-    let house = House::open().await;
+async fn a_client_in_the_middle_of_a_rejected_body_still_gets_the_error() {
+    let server = TestServer::start().await;
     let body = "x".repeat(8 << 20);
     let request = format!(
         "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
     let next = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-    let said = raw(house.server.address(), &format!("{request}{next}")).await;
+    let said = raw(server.inner.address(), &format!("{request}{next}")).await;
     assert_eq!(said[0].code(), ErrorCode::LoginNeeded);
     // The connection is good for what follows.
     assert_eq!(said[1].status, 200);
-    house.close().await;
+    server.close().await;
 }

@@ -5,13 +5,13 @@ use std::time::Duration;
 use heirloom_protocol::message::{CheckedImage, LibraryFeed, ServerStatus, WantedPage};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
 use heirloom_server::clock::Clock;
-use heirloom_server::config::ScrubPlan;
+use heirloom_server::config::ScrubSchedule;
 use tokio::time::timeout;
 
-use crate::support::{Guest, House, LIMIT, photo};
+use crate::support::{Client, LIMIT, TestServer, photo};
 
-async fn wanted(guest: &Guest) -> Vec<Fingerprint> {
-    guest
+async fn wanted(client: &Client) -> Vec<Fingerprint> {
+    client
         .get(route::WANTED)
         .await
         .json::<WantedPage>()
@@ -19,24 +19,24 @@ async fn wanted(guest: &Guest) -> Vec<Fingerprint> {
 }
 
 #[tokio::test]
-async fn whoever_holds_a_damaged_image_is_asked_for_it_and_nobody_else() {
-    let house = House::open().await;
+async fn a_damaged_image_is_wanted_from_its_holders_and_nobody_else() {
+    let server = TestServer::start().await;
     let (anna, ben, dora) = (
-        house.guest("anna").await,
-        house.guest("ben").await,
-        house.guest("dora").await,
+        server.client("anna").await,
+        server.client("ben").await,
+        server.client("dora").await,
     );
     let (rotten, sound) = (photo(1, 100_000), photo(2, 100_000));
-    for guest in [&anna, &ben] {
-        guest.store(&rotten).await;
+    for client in [&anna, &ben] {
+        client.store(&rotten).await;
     }
-    for guest in [&anna, &dora] {
-        guest.store(&sound).await;
+    for client in [&anna, &dora] {
+        client.store(&sound).await;
     }
     let image = Fingerprint::of(&rotten);
     let name = image.to_string();
     std::fs::write(
-        house
+        server
             .data
             .path()
             .join("images")
@@ -47,18 +47,18 @@ async fn whoever_holds_a_damaged_image_is_asked_for_it_and_nobody_else() {
     .unwrap();
 
     // Opened again, the server scrubs at once, because its last round is long over.
-    let data = house.close().await;
+    let data = server.close().await;
     let (plan, clock) = (
-        ScrubPlan {
-            every: Duration::ZERO,
-            ..ScrubPlan::default()
+        ScrubSchedule {
+            interval: Duration::ZERO,
+            ..ScrubSchedule::default()
         },
         Clock::default(),
     );
-    let house = House::open_with(data, clock, |config| config.scrub = plan).await;
-    let at = |guest: &Guest| Guest {
-        address: house.server.address(),
-        ..guest.clone()
+    let server = TestServer::start_with(data, clock, |config| config.scrub = plan).await;
+    let at = |client: &Client| Client {
+        address: server.inner.address(),
+        ..client.clone()
     };
     let (anna, ben, dora) = (at(&anna), at(&ben), at(&dora));
     let heard = async {
@@ -109,5 +109,5 @@ async fn whoever_holds_a_damaged_image_is_asked_for_it_and_nobody_else() {
     assert!(wanted(&anna).await.is_empty());
     let status: ServerStatus = anna.get(route::STATUS).await.json();
     assert_eq!((status.images, status.damaged_images), (2, 0));
-    house.close().await;
+    server.close().await;
 }

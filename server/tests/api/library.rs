@@ -7,16 +7,16 @@ use heirloom_protocol::message::{
 };
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath, route};
 
-use crate::support::{Guest, House, LIMIT, photo};
+use crate::support::{Client, LIMIT, TestServer, photo};
 
-async fn put(guest: &Guest, path: &str, photo: &[u8]) -> LibraryOutcome {
+async fn put(client: &Client, path: &str, photo: &[u8]) -> LibraryOutcome {
     let change = LibraryChange::Put {
         path: LibraryPath::new(path).unwrap(),
         fingerprint: Fingerprint::of(photo),
         mtime_ns: 5,
         base: 0,
     };
-    let answer = guest
+    let response = client
         .post(
             route::LIBRARY_CHANGES,
             &LibraryBatch {
@@ -24,20 +24,20 @@ async fn put(guest: &Guest, path: &str, photo: &[u8]) -> LibraryOutcome {
             },
         )
         .await;
-    answer.json::<LibraryOutcomes>().outcomes.remove(0)
+    response.json::<LibraryOutcomes>().outcomes.remove(0)
 }
 
-async fn feed(guest: &Guest, since: u64, wait_s: u64) -> LibraryFeed {
-    guest.get(&route::library_feed(since, wait_s)).await.json()
+async fn feed(client: &Client, since: u64, wait_s: u64) -> LibraryFeed {
+    client.get(&route::library_feed(since, wait_s)).await.json()
 }
 
 #[tokio::test]
-async fn a_device_sees_what_another_one_changed() {
-    let house = House::open().await;
+async fn a_device_sees_the_changes_of_another_device() {
+    let server = TestServer::start().await;
     let (phone, laptop, ben) = (
-        house.guest("anna").await,
-        house.guest("anna").await,
-        house.guest("ben").await,
+        server.client("anna").await,
+        server.client("anna").await,
+        server.client("ben").await,
     );
     let photo = photo(1, 1000);
     let refused = LibraryOutcome::Refused {
@@ -58,16 +58,16 @@ async fn a_device_sees_what_another_one_changed() {
     assert_eq!((seen.next, seen.more), (1, false));
     assert_eq!(feed(&ben, 0, 0).await.entries, []);
     assert_eq!(feed(&laptop, u64::MAX, 0).await.entries, []);
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_device_that_waits_for_news_is_woken_by_them_and_not_by_others() {
-    let house = House::open().await;
+async fn a_long_poll_is_woken_by_the_users_own_changes_only() {
+    let server = TestServer::start().await;
     let (phone, laptop, ben) = (
-        house.guest("anna").await,
-        house.guest("anna").await,
-        house.guest("ben").await,
+        server.client("anna").await,
+        server.client("anna").await,
+        server.client("ben").await,
     );
     let photo = photo(1, 1000);
     phone.store(&photo).await;
@@ -87,13 +87,13 @@ async fn a_device_that_waits_for_news_is_woken_by_them_and_not_by_others() {
             .collect::<Vec<_>>(),
         ["a.jpg"]
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_device_that_waits_in_vain_is_answered_when_its_time_is_over_or_the_server_stops() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_long_poll_ends_at_its_timeout_or_when_the_server_stops() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let began = Instant::now();
     assert_eq!(
         feed(&anna, 0, 1).await,
@@ -115,8 +115,8 @@ async fn a_device_that_waits_in_vain_is_answered_when_its_time_is_over_or_the_se
     let waiting = tokio::spawn(async move { connection.ask(request).await });
     // Once the request is on its way the stop must not wait for it.
     anna.session().await;
-    let closing = tokio::time::timeout(Duration::from_secs(15), house.close());
-    let (closed, answer) = tokio::join!(closing, waiting);
+    let closing = tokio::time::timeout(Duration::from_secs(15), server.close());
+    let (closed, response) = tokio::join!(closing, waiting);
     closed.expect("a stop does not wait for those who wait");
-    assert_eq!(answer.unwrap().json::<LibraryFeed>().entries, []);
+    assert_eq!(response.unwrap().json::<LibraryFeed>().entries, []);
 }

@@ -8,9 +8,9 @@ use http_body_util::Full;
 use hyper::Request;
 use hyper::header::CONTENT_TYPE;
 
-use crate::support::{Answer, Guest, House, kept, photo, unsigned};
+use crate::support::{Client, Response, TestServer, kept, photo, unsigned};
 
-fn parcel(photos: &[Vec<u8>]) -> Vec<u8> {
+fn batch(photos: &[Vec<u8>]) -> Vec<u8> {
     let packed = |photo: &Vec<u8>| BatchEntry {
         fingerprint: Fingerprint::of(photo),
         size: photo.len() as u64,
@@ -21,15 +21,15 @@ fn parcel(photos: &[Vec<u8>]) -> Vec<u8> {
     [list.encode(), photos.concat()].concat()
 }
 
-async fn send_as(guest: &Guest, media_type: &str, body: Vec<u8>) -> Answer {
+async fn send_as(client: &Client, media_type: &str, body: Vec<u8>) -> Response {
     let request = Request::post(route::BATCHES).header(CONTENT_TYPE, media_type);
-    guest
+    client
         .send(request.body(Full::new(Bytes::from(body))).unwrap())
         .await
 }
 
-async fn send(guest: &Guest, body: Vec<u8>) -> Answer {
-    send_as(guest, MEDIA_TYPE, body).await
+async fn send(client: &Client, body: Vec<u8>) -> Response {
+    send_as(client, MEDIA_TYPE, body).await
 }
 
 fn photos(count: u64) -> Vec<Vec<u8>> {
@@ -39,20 +39,20 @@ fn photos(count: u64) -> Vec<Vec<u8>> {
 }
 
 #[tokio::test]
-async fn every_photo_of_a_parcel_gets_the_receipt_it_would_get_by_itself() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn every_photo_of_a_batch_gets_the_same_receipt_as_alone() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photos = photos(40);
     let before = anna.store(&photos[3]).await;
-    let unpacked: Vec<BatchOutcome> = send(&anna, parcel(&photos)).await.json();
+    let outcomes: Vec<BatchOutcome> = send(&anna, batch(&photos)).await.json();
     assert_eq!(
-        unpacked[3],
+        outcomes[3],
         BatchOutcome::Stored { receipt: before },
         "the first receipt is the receipt of every time"
     );
-    for (photo, unpacked) in photos.iter().zip(&unpacked) {
-        let BatchOutcome::Stored { receipt } = *unpacked else {
-            panic!("{unpacked:?}")
+    for (photo, outcomes) in photos.iter().zip(&outcomes) {
+        let BatchOutcome::Stored { receipt } = *outcomes else {
+            panic!("{outcomes:?}")
         };
         assert_eq!(
             (receipt.fingerprint, receipt.size),
@@ -67,32 +67,32 @@ async fn every_photo_of_a_parcel_gets_the_receipt_it_would_get_by_itself() {
         assert!(anna.has(photo).await);
     }
     assert_eq!(
-        send(&anna, parcel(&photos))
+        send(&anna, batch(&photos))
             .await
             .json::<Vec<BatchOutcome>>(),
-        unpacked,
+        outcomes,
         "it may be sent twice"
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
 async fn a_damaged_photo_is_left_out_and_the_others_are_stored() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photos = photos(5);
-    let mut body = parcel(&photos);
+    let mut body = batch(&photos);
     *body.last_mut().unwrap() ^= 1;
-    let unpacked: Vec<BatchOutcome> = send(&anna, body).await.json();
+    let outcomes: Vec<BatchOutcome> = send(&anna, body).await.json();
     let damaged = BatchOutcome::Damaged {
         fingerprint: Fingerprint::of(&photos[4]),
     };
-    assert_eq!(unpacked[4], damaged);
+    assert_eq!(outcomes[4], damaged);
     assert!(
-        unpacked[..4]
+        outcomes[..4]
             .iter()
             .all(|it| matches!(it, BatchOutcome::Stored { .. })),
-        "{unpacked:?}"
+        "{outcomes:?}"
     );
     assert_eq!(
         anna.check(&photos[4]).await,
@@ -100,36 +100,36 @@ async fn a_damaged_photo_is_left_out_and_the_others_are_stored() {
             fingerprint: Fingerprint::of(&photos[4])
         }
     );
-    assert_eq!(kept(&house).len(), 4);
-    house.close().await;
+    assert_eq!(kept(&server).len(), 4);
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_came_of_a_photo_before_is_forgotten() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
+async fn a_batch_replaces_an_interrupted_upload_of_the_same_photo() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
     let photos = photos(5);
     anna.put(&photos[4], 0, 2000).await;
-    send(&anna, parcel(&photos))
+    send(&anna, batch(&photos))
         .await
         .json::<Vec<BatchOutcome>>();
     let status: ServerStatus = anna.get(route::STATUS).await.json();
     assert_eq!((status.images, status.interrupted_uploads), (5, 0));
     assert_eq!(
-        std::fs::read_dir(house.data.path().join("uploads"))
+        std::fs::read_dir(server.data.path().join("uploads"))
             .unwrap()
             .count(),
         0
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn a_parcel_is_its_senders_alone() {
-    let house = House::open().await;
-    let (anna, berta) = (house.guest("anna").await, house.guest("berta").await);
+async fn a_batch_belongs_to_its_sender_alone() {
+    let server = TestServer::start().await;
+    let (anna, berta) = (server.client("anna").await, server.client("berta").await);
     let photos = photos(5);
-    send(&anna, parcel(&photos))
+    send(&anna, batch(&photos))
         .await
         .json::<Vec<BatchOutcome>>();
     for photo in &photos {
@@ -140,23 +140,23 @@ async fn a_parcel_is_its_senders_alone() {
             }
         );
     }
-    let reader = house.device("anna", Scope::ReadOnly).await;
+    let reader = server.device("anna", Scope::ReadOnly).await;
     assert_eq!(
-        send(&reader, parcel(&photos)).await.code(),
+        send(&reader, batch(&photos)).await.code(),
         ErrorCode::ScopeTooNarrow
     );
     assert_eq!(
-        send(&house.stranger(), parcel(&photos)).await.code(),
+        send(&server.anonymous(), batch(&photos)).await.code(),
         ErrorCode::LoginNeeded
     );
-    house.close().await;
+    server.close().await;
 }
 
 #[tokio::test]
-async fn what_is_no_parcel_is_refused_and_leaves_nothing() {
-    let house = House::open().await;
-    let anna = house.guest("anna").await;
-    let whole = parcel(&photos(3));
+async fn an_invalid_batch_is_rejected_and_stores_nothing() {
+    let server = TestServer::start().await;
+    let anna = server.client("anna").await;
+    let whole = batch(&photos(3));
     let many: Vec<Vec<u8>> = (0..=IMAGES_MAX as u64)
         .map(|seed| photo(seed, 10))
         .collect();
@@ -168,11 +168,11 @@ async fn what_is_no_parcel_is_refused_and_leaves_nothing() {
         (whole[..whole.len() - 1].to_vec(), ErrorCode::MalformedBody),
         ([whole.clone(), vec![0]].concat(), ErrorCode::MalformedBody),
         (
-            parcel(&[photo(1, 10), photo(1, 10)]),
+            batch(&[photo(1, 10), photo(1, 10)]),
             ErrorCode::MalformedBody,
         ),
-        (parcel(&[Vec::new()]), ErrorCode::MalformedBody),
-        (parcel(&many), ErrorCode::BatchTooLarge),
+        (batch(&[Vec::new()]), ErrorCode::MalformedBody),
+        (batch(&many), ErrorCode::BatchTooLarge),
         (too_long, ErrorCode::BodyTooLarge),
     ] {
         let length = body.len();
@@ -180,6 +180,6 @@ async fn what_is_no_parcel_is_refused_and_leaves_nothing() {
     }
     let json = send_as(&anna, "application/json", whole).await;
     assert_eq!(json.code(), ErrorCode::UnsupportedMediaType);
-    assert!(kept(&house).is_empty());
-    house.close().await;
+    assert!(kept(&server).is_empty());
+    server.close().await;
 }
