@@ -222,7 +222,7 @@ fn an_admin_scrub_finds_missing_and_corrupt_images_beside_a_running_server() {
             .server
             .admin(&["scrub"])
             .succeeds()
-            .ends_with("0 are damaged and asked for again\n")
+            .ends_with(": 0 damaged\n")
     );
     // Nobody is there to heal it.
     device.unmount();
@@ -267,11 +267,11 @@ fn an_unreadable_image_is_reported_but_not_called_corrupt() {
     let said = installation.server.admin(&["scrub"]).succeeds();
 
     assert!(
-        said.contains("1 could not be read now: see the log\n"),
+        said.contains("could not read 1 images; see the log\n"),
         "{said}"
     );
     assert!(
-        said.ends_with("0 are damaged and asked for again\n"),
+        said.ends_with(": 0 damaged\n"),
         "{said}"
     );
     let status: ServerStatus = installation.client(&anna).message(route::STATUS);
