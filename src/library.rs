@@ -15,6 +15,7 @@ mod placeholder_store;
 mod change_batch;
 mod requeue;
 mod server_binding;
+mod error;
 #[cfg(test)]
 mod tests;
 
@@ -28,9 +29,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::StateDir;
-use crate::journal::{Journal, JournalError};
-use crate::remote::{Remote, RemoteError};
+use crate::journal::Journal;
+use crate::remote::Remote;
 use crate::spool::Spool;
+pub use error::LibraryError;
 pub use feed::FeedStatus;
 pub use placeholder_store::PlaceholderStore;
 
@@ -53,17 +55,6 @@ pub struct Library {
     requeued: watch::Sender<u64>,
     confirmed: watch::Receiver<u64>,
     sending: watch::Receiver<bool>,
-}
-
-/// Why the library could not be synchronized.
-#[derive(Debug, thiserror::Error)]
-pub enum LibraryError {
-    /// The journal failed.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// A request to the server failed.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
 }
 
 impl Library {
@@ -152,8 +143,8 @@ impl Library {
         self.wake.notify_one();
     }
 
-    /// The session of the server that the journal is bound to. Whoever uses the sync list or the
-    /// shard list calls this first: if the server is another installation than before, the journal
+    /// The session of the server that the journal is bound to. Must be called before the sync list
+    /// or the shard list is used: if the server is another installation than before, the journal
     /// forgets what that one said.
     pub async fn session(&self) -> Result<Session, LibraryError> {
         self.binding.session().await

@@ -104,8 +104,8 @@ impl Evictor {
     }
 
     /// Evicts the least recently used files while `goes_on`, which is given the bytes freed so far;
-    /// returns how many bytes were freed. One caller at a time: whoever waited finds the space that
-    /// was freed for another. Blocks on the disk.
+    /// returns how many bytes were freed. One caller at a time: the next one finds the space that
+    /// was freed for the first. Blocks on the disk.
     pub(super) fn evict_oldest(&self, goes_on: impl Fn(u64) -> bool) -> u64 {
         let _freeing = self.freeing.lock();
         let mut candidates = match self.candidates() {

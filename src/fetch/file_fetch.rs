@@ -146,7 +146,7 @@ impl FileFetch {
         self.changes.subscribe()
     }
 
-    /// Whether the file is still a placeholder, so that whoever opens it shares this fetch.
+    /// Whether the file is still a placeholder, so that everyone who opens it shares this fetch.
     pub(super) fn is_placeholder(&self) -> bool {
         matches!(self.state.lock().phase, Phase::Fetching | Phase::Failed(_))
     }

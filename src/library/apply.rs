@@ -7,49 +7,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::message::{LibraryEntry, LibraryFeed, LibraryPhoto};
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
-use super::LibraryError;
+use super::error::FeedError;
 use super::placeholder_store::PlaceholderStore;
-use crate::journal::{
-    FileId, FileRecord, FileState, Journal, JournalError, NameChange, RemoteChanges, Stamp,
-};
-use crate::remote::RemoteError;
+use crate::journal::{FileId, FileRecord, FileState, Journal, NameChange, RemoteChanges, Stamp};
 use crate::spool::{Kind, Placeholder, Spool, SpoolError, SpoolPath, fingerprint_of};
 
 /// Names that are tried for a photo whose own is taken, before it is skipped with a log line.
 const CONFLICT_NAMES_MAX: u32 = 20;
-
-/// Why changes of other devices cannot be applied.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum FeedError {
-    /// The journal could not be bound to the server.
-    #[error(transparent)]
-    Library(#[from] LibraryError),
-    /// A request to the server failed.
-    #[error(transparent)]
-    Remote(#[from] RemoteError),
-    /// The journal failed.
-    #[error(transparent)]
-    Journal(#[from] JournalError),
-    /// The spool failed.
-    #[error(transparent)]
-    Spool(#[from] SpoolError),
-}
-
-impl FeedError {
-    /// The delay that the server asked for.
-    pub(super) fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Library(LibraryError::Remote(error)) | Self::Remote(error) => error.retry_after(),
-            Self::Library(LibraryError::Journal(_)) | Self::Journal(_) | Self::Spool(_) => None,
-        }
-    }
-}
 
 /// Applies changes of other devices to a placeholder store.
 pub(super) struct Applier {

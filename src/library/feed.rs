@@ -13,7 +13,8 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::apply::{Applier, FeedError};
+use super::apply::Applier;
+use super::error::FeedError;
 use super::placeholder_store::PlaceholderStore;
 use super::requeue::requeue_images;
 use super::server_binding::ServerBinding;

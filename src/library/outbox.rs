@@ -13,8 +13,8 @@ use heirloom_support::error_chain::display_chain;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::LibraryError;
 use super::change_batch::{ChangeBatch, ChangeOutcomes, base_path};
+use super::error::LibraryError;
 use super::requeue::{find_files, requeue_images};
 use super::server_binding::ServerBinding;
 use crate::background::run_blocking;

@@ -10,7 +10,7 @@ use heirloom_protocol::message::Session;
 use heirloom_protocol::signature::ReceiptKey;
 use parking_lot::Mutex;
 
-use super::LibraryError;
+use super::error::LibraryError;
 use crate::background::run_blocking;
 use crate::config::{ConfigError, StateDir};
 use crate::journal::{BindOutcome, Journal};

@@ -403,7 +403,7 @@ fn a_size_limited_cache_stays_within_its_limit_and_loses_nothing() {
     let person = installation.user("anna");
     let mut device = installation
         .unmounted_device(&person, "anna")
-        .with_options(&["--cache-size", "12M"]);
+        .with_options(&["--cache-size", "12MiB"]);
     device.mount();
     for number in 0..5 {
         let (file, _) = installation.photo(&format!("{number}.jpg"), LARGE);

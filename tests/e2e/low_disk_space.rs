@@ -111,7 +111,7 @@ fn the_disk_reserve_stays_free() {
     let anna = installation.user("anna");
     let mut device = installation
         .unmounted_device(&anna, "anna")
-        .with_options(&["--keep-free", "40M"]);
+        .with_options(&["--keep-free", "40MiB"]);
     let _disk = SmallDisk::new(
         &installation.scratch_folder("disk").join("image"),
         &device.state(),

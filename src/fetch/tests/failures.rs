@@ -145,7 +145,7 @@ async fn a_killed_reader_does_not_wait() {
     device.server.stop().await;
     let (guard, _file) = device.open("a.jpg");
     let (sender, receiver) = oneshot::channel();
-    // Nobody has this number: gone already.
+    // No thread has this id: gone already.
     guard
         .placeholder()
         .unwrap()
