@@ -25,6 +25,9 @@ use crate::spool::{Spool, SpoolPath, Timespec};
 /// next write does not meet it again.
 const EXTRA_BYTES: u64 = 32 << 20;
 
+/// Files with their records in the journal.
+type FileRecords = Vec<(FileId, FileRecord)>;
+
 /// Evicts files.
 #[derive(Debug)]
 pub(super) struct Evictor {
@@ -151,7 +154,7 @@ impl Evictor {
         &self,
         selection: &EvictSelection,
         after: Option<FileId>,
-    ) -> Result<(Vec<(FileId, FileRecord)>, Option<FileId>), JournalError> {
+    ) -> Result<(FileRecords, Option<FileId>), JournalError> {
         let page = self.journal.files_after(after, FILES_AT_A_TIME)?;
         let next = page.last().map(|(id, _)| *id);
         let selected = page
@@ -184,7 +187,7 @@ impl Evictor {
 
     fn evict_confirmed(
         &self,
-        files: Vec<(FileId, FileRecord)>,
+        files: FileRecords,
         confirmed: &HashSet<Fingerprint>,
     ) -> EvictOutcome {
         let mut outcome = EvictOutcome::default();

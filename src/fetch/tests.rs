@@ -200,7 +200,7 @@ async fn whole(guard: &OpenGuard) -> Result<(), FetchError> {
     let (sender, receiver) = oneshot::channel();
     let placeholder = guard.placeholder().expect("it was a placeholder");
     placeholder.fetch_all(InterruptProbe::NONE, |outcome| {
-        sender.send(outcome).unwrap()
+        sender.send(outcome).unwrap();
     });
     receiver.await.unwrap()
 }
