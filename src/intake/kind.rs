@@ -1,6 +1,6 @@
-//! *Kind*: what a file is by its first bytes, and whether files of that kind are backed up.
+//! The kind of a file by its first bytes, and whether files of that kind are backed up.
 //!
-//! Never by its name: cameras, messengers and downloads name files as they please, and a text file
+//! Names do not count: cameras, messengers and downloads name files as they please, and a text file
 //! called `IMG.jpg` is no photo. Sidecars are the exception: `.xmp`, `.aae` and `.json` are plain
 //! text with no first bytes of their own.
 //!
@@ -10,110 +10,79 @@
 //! at the right place without its RIFF, knows no `BigTIFF` and no camera raw but CR2, and looks for
 //! `heic` alone in files of the general brand `mif1`.
 
-use std::fmt;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
 
 use heirloom_protocol::LibraryPath;
 
+use super::skip_reason::SkipReason;
 use crate::config::Accept;
 
 mod image;
-mod iso;
+mod video;
+mod isobmff;
 #[cfg(test)]
 mod tests;
-mod video;
 
-/// So many first bytes are looked at: Matroska names its kind within 256, a transport stream shows
-/// three packets in 512.
+/// First bytes that are enough to tell a file's kind: Matroska names its kind within 256, a
+/// transport stream shows three packets in 512.
 pub const HEAD_BYTES: usize = 512;
 
-/// File name endings of sidecars, in lower case: edits by Lightroom and darktable, by Apple, and
+/// File name suffixes of sidecars, in lower case: edits by Lightroom and darktable, by Apple, and
 /// Google Takeout's.
-const SIDECAR_ENDS: [&str; 3] = [".xmp", ".aae", ".json"];
+const SIDECAR_SUFFIXES: [&str; 3] = [".xmp", ".aae", ".json"];
 
-/// Why a file stays where it is and is not backed up. Its text is for the person.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Left {
-    /// It will be renamed, or deleted, by the program that writes it.
-    TemporaryName,
-    /// It, or a folder it is in, begins with a dot.
-    Hidden,
-    /// There is nothing to keep.
-    Empty,
-    /// Only images are backed up, and this is none.
-    NoImage,
-    /// Only photos, videos and their sidecars are backed up, and this is none.
-    NoMedia,
-}
-
-impl Left {
-    const ALL: [Self; 5] = [
-        Self::TemporaryName,
-        Self::Hidden,
-        Self::Empty,
-        Self::NoImage,
-        Self::NoMedia,
-    ];
-
-    /// The reason that was written down as these words.
-    pub(super) fn said(words: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|left| left.words() == words)
-    }
-
-    /// Whether the name was the reason.
-    pub(super) const fn is_by_name(self) -> bool {
-        match self {
-            Self::TemporaryName | Self::Hidden => true,
-            Self::Empty | Self::NoImage | Self::NoMedia => false,
-        }
-    }
-
-    const fn words(self) -> &'static str {
-        match self {
-            Self::TemporaryName => "temporary name",
-            Self::Hidden => "hidden file",
-            Self::Empty => "empty file",
-            Self::NoImage => "not an image",
-            Self::NoMedia => "not a photo, video or sidecar",
-        }
-    }
-}
-
-impl fmt::Display for Left {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.words())
-    }
-}
-
-/// What a file of at least one byte is left for under `accept`, if it is left: by its first bytes
-/// (up to
-/// [`HEAD_BYTES`] of them).
-pub(super) fn left_by_kind(accept: Accept, path: &LibraryPath, head: &[u8]) -> Option<Left> {
+/// Why a file of at least one byte is not backed up under `accept`, by its first bytes (up to
+/// [`HEAD_BYTES`] of them); `None` if it is backed up.
+pub(super) fn skip_reason_for_content(
+    accept: Accept,
+    path: &LibraryPath,
+    head: &[u8],
+) -> Option<SkipReason> {
     match accept {
         Accept::All => None,
-        Accept::Images => (!image::is_image(head)).then_some(Left::NoImage),
-        Accept::Media => (!(is_picture(head) || is_sidecar(path))).then_some(Left::NoMedia),
+        Accept::Images => (!image::is_image(head)).then_some(SkipReason::NotAnImage),
+        Accept::Media => {
+            (!(is_image_or_video(head) || is_sidecar(path))).then_some(SkipReason::NotMedia)
+        }
     }
 }
 
 /// Whether these are the first bytes of an image or a video.
-pub(super) fn is_picture(head: &[u8]) -> bool {
+pub(super) fn is_image_or_video(head: &[u8]) -> bool {
     image::is_image(head) || video::is_video(head)
 }
 
-/// Whether `left`, said earlier of a file that has a photo's name now, would be said of it under
-/// `accept` too: the person may have changed that.
-pub(super) fn still_left(accept: Accept, left: Left) -> bool {
-    match left {
-        // By its name: that is another today.
-        Left::TemporaryName | Left::Hidden => false,
-        Left::Empty => true,
-        Left::NoImage => accept == Accept::Images,
-        Left::NoMedia => accept == Accept::Media,
+/// Whether `reason`, recorded earlier for a file that has a photo's name now, still holds under
+/// `accept`, which its owner may have changed.
+pub(super) fn is_still_skipped(accept: Accept, reason: SkipReason) -> bool {
+    match reason {
+        // Its name was the reason, and has changed since.
+        SkipReason::TemporaryName | SkipReason::Hidden => false,
+        SkipReason::Empty => true,
+        SkipReason::NotAnImage => accept == Accept::Images,
+        SkipReason::NotMedia => accept == Accept::Media,
     }
 }
 
-/// Whether the name alone makes it a sidecar.
+/// Whether a file is a sidecar by its name.
 pub(super) fn is_sidecar(path: &LibraryPath) -> bool {
     let name = path.name().to_ascii_lowercase();
-    SIDECAR_ENDS.iter().any(|end| name.ends_with(end))
+    SIDECAR_SUFFIXES.iter().any(|suffix| name.ends_with(suffix))
+}
+
+/// The first bytes of a file, as many as tell its kind.
+pub(super) fn read_head(file: &File) -> io::Result<Vec<u8>> {
+    let (mut head, mut length) = (vec![0; HEAD_BYTES], 0);
+    while length < head.len() {
+        match file.read_at(&mut head[length..], length as u64) {
+            Ok(0) => break,
+            Ok(read) => length += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    head.truncate(length);
+    Ok(head)
 }

@@ -1,43 +1,45 @@
-//! *Name*: whether what a file is called says that it is not meant to be kept, or not yet.
+//! Names of files that are not to be backed up, or not yet: temporary and hidden files.
 //!
-//! Programs write a photo under a temporary name and rename it when it is whole; to upload it
-//! before would send bytes that nobody meant to keep, under a name that is gone a moment later.
-//! Hidden files are a program's own affairs (thumbnails, locks, trash). Both are looked at again
-//! when they are renamed.
+//! Programs write a photo under a temporary name and rename it when it is complete; to upload it
+//! earlier would send bytes that nobody meant to keep, under a name that is gone a moment later.
+//! Hidden files belong to programs (thumbnails, locks, trash). Both are scanned again when they are
+//! renamed.
 
 use heirloom_protocol::LibraryPath;
 
-use super::kind::Left;
+use super::skip_reason::SkipReason;
 
-/// How names end that a program will rename once the content is whole: Firefox and KDE, Edge,
-/// Chrome, exiftool.
-const TEMPORARY_ENDS: [&str; 4] = [".part", ".partial", ".crdownload", "_exiftool_tmp"];
+/// Suffixes of names that a program will rename once the content is complete: Firefox and KDE,
+/// Edge, Chrome, exiftool.
+const TEMPORARY_SUFFIXES: [&str; 4] = [".part", ".partial", ".crdownload", "_exiftool_tmp"];
 
-/// How names begin that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves,
+/// Prefixes of names that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves,
 /// NFS and FUSE leftovers.
-const TEMPORARY_BEGINNINGS: [&str; 5] = ["~$", ".goutputstream-", ".~lock", ".nfs", ".fuse_hidden"];
+const TEMPORARY_PREFIXES: [&str; 5] = ["~$", ".goutputstream-", ".~lock", ".nfs", ".fuse_hidden"];
 
 /// rsync writes `name` as `.name.XXXXXX`, six letters and digits as `mkstemp(3)` chooses them.
 const RSYNC_RANDOM_LETTERS: usize = 6;
 
-/// Why a file of this name stays where it is, whatever its content.
-pub(super) fn left_alone(path: &LibraryPath) -> Option<Left> {
+/// Why a file of this name is not backed up, whatever its content; `None` if the content decides.
+pub(super) fn skip_reason_for_name(path: &LibraryPath) -> Option<SkipReason> {
     let name = path.name();
     if is_temporary(name) {
-        return Some(Left::TemporaryName);
+        return Some(SkipReason::TemporaryName);
     }
-    // Any folder on the way counts: `.Trash-1000/files/a.jpg` is hidden although `a.jpg` is not.
+    // Any folder above it counts: `.Trash-1000/files/a.jpg` is hidden although `a.jpg` is not.
     path.as_str()
         .split('/')
         .any(|name| name.starts_with('.'))
-        .then_some(Left::Hidden)
+        .then_some(SkipReason::Hidden)
 }
 
 fn is_temporary(name: &str) -> bool {
-    TEMPORARY_BEGINNINGS
+    TEMPORARY_PREFIXES
         .iter()
-        .any(|beginning| name.starts_with(beginning))
-        || TEMPORARY_ENDS.iter().any(|end| name.ends_with(end))
+        .any(|prefix| name.starts_with(prefix))
+        || TEMPORARY_SUFFIXES
+            .iter()
+            .any(|suffix| name.ends_with(suffix))
         || is_rsync_temporary(name)
 }
 
@@ -57,12 +59,12 @@ fn is_rsync_temporary(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn judged(path: &str) -> Option<Left> {
-        left_alone(&LibraryPath::new(path).unwrap())
+    fn reason(path: &str) -> Option<SkipReason> {
+        skip_reason_for_name(&LibraryPath::new(path).unwrap())
     }
 
     #[test]
-    fn temporary_names_are_left_alone() {
+    fn temporary_names_are_skip_reason_for_name() {
         for path in [
             ".goutputstream-A1B2C3",
             "2024/.goutputstream-Z",
@@ -77,12 +79,12 @@ mod tests {
             ".nfs000000001234",
             ".fuse_hidden00000001",
         ] {
-            assert_eq!(judged(path), Some(Left::TemporaryName), "{path}");
+            assert_eq!(reason(path), Some(SkipReason::TemporaryName), "{path}");
         }
     }
 
     #[test]
-    fn hidden_files_are_left_alone_wherever_the_dot_stands() {
+    fn hidden_files_and_files_in_hidden_folders_are_skipped() {
         for path in [
             ".hidden.jpg",
             ".Trash-1000/files/a.jpg",
@@ -90,12 +92,12 @@ mod tests {
             ".dir/sub/c.jpg",
             ".a.jpg.short",
         ] {
-            assert_eq!(judged(path), Some(Left::Hidden), "{path}");
+            assert_eq!(reason(path), Some(SkipReason::Hidden), "{path}");
         }
     }
 
     #[test]
-    fn names_of_photos_are_not_mistaken() {
+    fn names_of_photos_are_not_taken_for_temporary_or_hidden() {
         for path in [
             "IMG_0001.JPG",
             "part.jpg",
@@ -108,7 +110,7 @@ mod tests {
             "exiftool_tmp.jpg",
             "é/美.heic",
         ] {
-            assert_eq!(judged(path), None, "{path}");
+            assert_eq!(reason(path), None, "{path}");
         }
     }
 }

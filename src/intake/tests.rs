@@ -1,13 +1,14 @@
-//! The room as a whole, on a real directory and a real journal, with neighbours that only listen.
+//! The intake as a whole, on a real directory and a real journal, without uploader and library.
 
+mod disposition;
 mod exchanges;
-mod ailing;
-mod cut;
-mod names;
+mod faults;
+mod ingest;
+mod journal_failures;
 mod placeholders;
-mod promises;
-mod randomness;
-mod troubles;
+mod random_operations;
+mod renames;
+mod truncated;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -15,22 +16,23 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use heirloom_protocol::Fingerprint;
 use tempfile::TempDir;
 
-use super::neighbours::Neighbours;
+use super::downstream::Downstream;
 use super::*;
 use crate::journal::{Amount, FileRecord, FileState, FinishedUpload, NameChange, UploadOutcome};
-use crate::spool::WriteStateMarker;
+use crate::uploader::Progress;
 
-/// So long any of these tests waits for something that must happen.
+/// Longest time that a test waits for something that must happen.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Hears everything, and does nothing.
+/// Ignores everything.
 #[derive(Debug, Default)]
-struct Quiet;
+struct NoDownstream;
 
-impl Neighbours for Quiet {
-    fn promised(&self) {}
+impl Downstream for NoDownstream {
+    fn files_pending(&self) {}
     fn names_changed(&self) {}
     fn abandon(&self, _: FileId) {}
     fn progress(&self, _: FileId) -> Option<Progress> {
@@ -39,20 +41,20 @@ impl Neighbours for Quiet {
 }
 
 /// A directory with a spool and a journal, and an intake over them.
-struct House {
+struct Fixture {
     directory: TempDir,
     spool: Spool,
     journal: Option<Arc<Journal>>,
     intake: Option<Intake>,
     accept: Accept,
-    notes_max: usize,
+    pending_max: usize,
 }
 
 fn path(text: &str) -> LibraryPath {
     LibraryPath::new(text).unwrap()
 }
 
-/// A JPEG as far as the judges of kinds and endings can see: SOI, a scan with this content, EOI.
+/// A JPEG as far as kind and completeness go: SOI, a scan with this content, EOI.
 fn photo(content: &str) -> Vec<u8> {
     [
         b"\xff\xd8\xff\xda\0\x08\x01\x01\0\0\x3f\0".as_slice(),
@@ -62,25 +64,25 @@ fn photo(content: &str) -> Vec<u8> {
     .concat()
 }
 
-impl House {
+impl Fixture {
     fn new() -> Self {
-        Self::with_notes(NOTES_MAX)
+        Self::with_pending_max(PENDING_MAX)
     }
 
-    fn with_notes(notes_max: usize) -> Self {
+    fn with_pending_max(pending_max: usize) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let spool = Spool::open(&directory.path().join("spool")).unwrap();
-        let mut house = Self {
+        let mut fixture = Self {
             directory,
             spool,
             journal: None,
             intake: None,
             accept: Accept::Images,
-            notes_max,
+            pending_max,
         };
-        house.open();
-        house.settle();
-        house
+        fixture.open();
+        fixture.settle();
+        fixture
     }
 
     fn open(&mut self) {
@@ -89,20 +91,21 @@ impl House {
 
     fn open_on(&mut self, journal: Journal) {
         let journal = Arc::new(journal);
-        let marker = WriteStateMarker::of_this_boot().unwrap();
-        let inside = Inside::new(
-            self.spool.clone(),
-            marker,
-            Arc::clone(&journal),
-            Box::new(Quiet),
+        // Opened anew, so that write states are those of another process.
+        self.spool = Spool::open(self.spool.root()).unwrap();
+        let context = IntakeContext::new(
+            Box::new(self.spool.clone()),
+            Arc::clone(&journal) as Arc<dyn journal_writer::JournalWriter>,
+            Box::new(NoDownstream),
+            Arc::new(SystemClock),
             self.accept,
-            self.notes_max,
+            self.pending_max,
         );
         self.journal = Some(journal);
-        self.intake = Some(Intake::open(inside).unwrap());
+        self.intake = Some(Intake::with_context(context).unwrap());
     }
 
-    /// Lets go of everything without a word, as a kill does.
+    /// Drops everything without stopping it, as a kill does.
     fn kill(&mut self) {
         self.intake = None;
         self.journal = None;
@@ -145,7 +148,7 @@ impl House {
         id
     }
 
-    /// A photo that nobody told of.
+    /// Writes a photo without a report.
     fn put(&self, name: &str) -> FileId {
         fs::write(self.place(name), photo(name)).unwrap();
         self.id(name)
@@ -185,19 +188,19 @@ impl House {
         self.intake().removed(id, &path(name));
     }
 
-    /// Waits until everything told was dealt with, even what nobody else waits for: temporary
-    /// names.
+    /// Waits until everything reported was dealt with, also temporary names, which do not count as
+    /// busy.
     fn settle(&self) {
-        self.wait("the intake to be calm", |house| {
-            let awaiting = house
+        self.wait("the intake to be calm", |fixture| {
+            let unscanned = fixture
                 .intake()
-                .inside()
-                .desk
+                .context()
+                .queue
                 .state()
-                .notes
-                .awaiting()
+                .pending
+                .unscanned()
                 .count();
-            house.intake().is_reconciled() && !house.intake().is_busy() && awaiting == 0
+            fixture.intake().is_reconciled() && !fixture.intake().is_busy() && unscanned == 0
         });
     }
 
@@ -228,7 +231,7 @@ impl House {
         record.state
     }
 
-    /// Plays the uploader: everything pending is backed up.
+    /// Does what the uploader does: everything pending is backed up.
     fn back_up_all(&self) {
         let waiting = self
             .journal()
@@ -254,7 +257,7 @@ impl House {
         self.journal().finish_uploads(settled.collect()).unwrap();
     }
 
-    /// Plays the library: what is in the outbox, confirmed and gone.
+    /// Does what the library does: confirms and removes what is in the outbox.
     fn empty_outbox(&self) -> Vec<NameChange> {
         let queued = self.journal().queued_names(usize::MAX).unwrap();
         let (numbers, changes): (Vec<_>, Vec<_>) = queued.into_iter().unzip();
@@ -269,7 +272,7 @@ impl House {
         changes
     }
 
-    /// The count as it is by looking at every file: journal and disk agree, and so does the tally.
+    /// Counts every file by hand, and checks that journal and disk agree.
     fn recount(&self) -> Tally {
         let mut tally = Tally::default();
         self.spool.walk(&mut |met| {

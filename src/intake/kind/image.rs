@@ -1,10 +1,9 @@
-//! *Images* by their first bytes: photos as cameras, phones and programs write them, and camera
+//! Images by their first bytes: photos as cameras, phones and programs write them, and camera
 //! raws.
 
-use super::iso::brands;
+use super::isobmff::brands;
 
-/// First bytes that are an image's and nothing else's. Where it says TIFF, camera raws (CR2, NEF,
-/// ARW, DNG, PEF, SRW) are meant too.
+/// First bytes that only images have. Many camera raws (CR2, NEF, ARW, DNG, PEF, SRW) are TIFF.
 const SIGNATURES: [&[u8]; 15] = [
     b"\x89PNG\r\n\x1a\n",
     b"GIF87a",
@@ -23,9 +22,8 @@ const SIGNATURES: [&[u8]; 15] = [
     b"\0MRM",                // Minolta MRW
 ];
 
-/// A TIFF header is 8 bytes (magic and the place of the first directory); nothing that is shorter
-/// holds a picture.
-const SHORTEST: usize = 8;
+/// Size of a TIFF header (magic and offset of the first directory), the shortest of the headers.
+const HEADER_BYTES_MIN: usize = 8;
 
 /// Brands of ISO base media files that are still images or bursts of them: HEIF (ISO/IEC 23008-12),
 /// AVIF, Canon CR3.
@@ -34,15 +32,14 @@ const BRANDS: [&[u8; 4]; 14] = [
     b"msf1", b"avif", b"avis", b"crx ",
 ];
 
-/// `BITMAPCOREHEADER` to `BITMAPV5HEADER`: the lengths that the header after the file header may
-/// have.
+/// Lengths of the header after the file header: `BITMAPCOREHEADER` to `BITMAPV5HEADER`.
 const BITMAP_HEADER_BYTES: [u32; 8] = [12, 16, 40, 52, 56, 64, 108, 124];
 
 /// Whether these are the first bytes of an image.
 pub(super) fn is_image(head: &[u8]) -> bool {
     infer::image::is_jpeg(head)
         || infer::image::is_jxl(head)
-        || head.len() >= SHORTEST
+        || head.len() >= HEADER_BYTES_MIN
             && SIGNATURES
                 .iter()
                 .any(|signature| head.starts_with(signature))
@@ -55,8 +52,8 @@ fn is_webp(head: &[u8]) -> bool {
     head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP")
 }
 
-/// `BM` begins many a text; a bitmap goes on with the place of its pixels and the length of its
-/// second header.
+/// Whether this is a bitmap. Many texts begin with `BM`, too; a bitmap goes on with the offset of
+/// its pixels and the length of its second header.
 fn is_bitmap(head: &[u8]) -> bool {
     let number = |at: usize| {
         head.get(at..)?
@@ -72,8 +69,8 @@ fn is_bitmap(head: &[u8]) -> bool {
         && pixels_at >= 14 + header_bytes
 }
 
-/// The major brand decides; if it is neither an image's nor a video's, one of the compatible brands
-/// may.
+/// Whether this is an ISO base media image. The major brand decides; if it is neither an image's
+/// nor a video's, a compatible brand may.
 fn is_iso_image(head: &[u8]) -> bool {
     let Some(mut brands) = brands(head) else {
         return false;

@@ -9,7 +9,7 @@ fn path(name: &str) -> LibraryPath {
 }
 
 fn is_taken(accept: Accept, head: &[u8]) -> bool {
-    left_by_kind(accept, &path("file"), head).is_none()
+    skip_reason_for_content(accept, &path("file"), head).is_none()
 }
 
 /// A box `ftyp` with its brands, as a file begins with it, and the next box.
@@ -186,13 +186,13 @@ fn videos_are_media_and_no_images() {
 fn near_misses_stay_local() {
     for (what, head) in neither() {
         assert_eq!(
-            left_by_kind(Accept::Images, &path("a.jpg"), &head),
-            Some(Left::NoImage),
+            skip_reason_for_content(Accept::Images, &path("a.jpg"), &head),
+            Some(SkipReason::NotAnImage),
             "{what}"
         );
         assert_eq!(
-            left_by_kind(Accept::Media, &path("a.jpg"), &head),
-            Some(Left::NoMedia),
+            skip_reason_for_content(Accept::Media, &path("a.jpg"), &head),
+            Some(SkipReason::NotMedia),
             "{what}"
         );
         assert!(is_taken(Accept::All, &head), "{what}");
@@ -214,30 +214,30 @@ fn what_is_shorter_than_its_magic_stays_local() {
 fn sidecars_are_known_by_name_and_only_as_media() {
     for name in ["a.xmp", "a.jpg.XMP", "IMG_1.AAE", "a/b.json"] {
         assert_eq!(
-            left_by_kind(Accept::Media, &path(name), b"<x:xmpmeta"),
+            skip_reason_for_content(Accept::Media, &path(name), b"<x:xmpmeta"),
             None,
             "{name}"
         );
         assert_eq!(
-            left_by_kind(Accept::Images, &path(name), b"<x:xmpmeta"),
-            Some(Left::NoImage),
+            skip_reason_for_content(Accept::Images, &path(name), b"<x:xmpmeta"),
+            Some(SkipReason::NotAnImage),
             "{name}"
         );
     }
     assert_eq!(
-        left_by_kind(Accept::Media, &path("xmp"), b"<x:xmpmeta"),
-        Some(Left::NoMedia)
+        skip_reason_for_content(Accept::Media, &path("xmp"), b"<x:xmpmeta"),
+        Some(SkipReason::NotMedia)
     );
 }
 
 #[test]
-fn what_was_left_is_looked_at_again_when_more_is_accepted() {
-    assert!(still_left(Accept::Images, Left::NoImage));
-    assert!(!still_left(Accept::Media, Left::NoImage));
-    assert!(!still_left(Accept::Images, Left::NoMedia));
-    assert!(still_left(Accept::All, Left::Empty));
-    assert!(!still_left(Accept::All, Left::Hidden));
-    assert!(!still_left(Accept::Images, Left::TemporaryName));
+fn skipped_files_are_scanned_again_when_more_is_accepted() {
+    assert!(is_still_skipped(Accept::Images, SkipReason::NotAnImage));
+    assert!(!is_still_skipped(Accept::Media, SkipReason::NotAnImage));
+    assert!(!is_still_skipped(Accept::Images, SkipReason::NotMedia));
+    assert!(is_still_skipped(Accept::All, SkipReason::Empty));
+    assert!(!is_still_skipped(Accept::All, SkipReason::Hidden));
+    assert!(!is_still_skipped(Accept::Images, SkipReason::TemporaryName));
 }
 
 proptest! {
@@ -247,7 +247,7 @@ proptest! {
         let spliced = [&known[begin % known.len()][..begin % 12], &head].concat();
         for head in [head, spliced] {
             for accept in [Accept::Images, Accept::Media, Accept::All] {
-                left_by_kind(accept, &path("a"), &head);
+                skip_reason_for_content(accept, &path("a"), &head);
             }
         }
     }

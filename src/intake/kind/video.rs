@@ -1,9 +1,9 @@
-//! *Videos* by their first bytes: what cameras and phones record beside photos.
+//! Videos by their first bytes: what cameras and phones record besides photos.
 
-use super::iso::brands;
+use super::isobmff::brands;
 
-/// How brands of videos begin: MP4, `QuickTime`, 3GPP, Sony, Flash, and the makers' own.
-const BRAND_BEGINNINGS: [&[u8]; 18] = [
+/// Prefixes of the brands of videos: MP4, `QuickTime`, 3GPP, Sony, Flash, and the makers' own.
+const BRAND_PREFIXES: [&[u8]; 18] = [
     b"qt", b"isom", b"iso2", b"iso3", b"iso4", b"iso5", b"iso6", b"mp4", b"avc1", b"M4V", b"3g",
     b"dash", b"MSNV", b"XAVC", b"F4V", b"mmp4", b"caqv", b"pana",
 ];
@@ -11,12 +11,12 @@ const BRAND_BEGINNINGS: [&[u8]; 18] = [
 /// Packets of an MPEG transport stream begin with this byte (ISO/IEC 13818-1).
 const PACKET_SYNC: u8 = 0x47;
 
-/// Their length on air (`.ts`) and on cameras (`.mts`, four bytes of time before each), and where
-/// the first sync byte is.
+/// Offset of the first sync byte and length of a packet: broadcast (`.ts`), and cameras (`.mts`,
+/// four bytes of time before each packet).
 const PACKETS: [(usize, usize); 2] = [(0, 188), (4, 192)];
 
-/// So many packets in a row must begin alike: one byte alone is a `G`.
-const PACKETS_SEEN: usize = 3;
+/// Packets that must begin with the sync byte: one byte alone is just a `G`.
+const PACKETS_CHECKED: usize = 3;
 
 /// Whether these are the first bytes of a video.
 pub(super) fn is_video(head: &[u8]) -> bool {
@@ -38,13 +38,13 @@ pub(super) fn is_video(head: &[u8]) -> bool {
 
 /// Whether an ISO base media file of this major brand is a video.
 pub(super) fn is_brand(brand: [u8; 4]) -> bool {
-    BRAND_BEGINNINGS
+    BRAND_PREFIXES
         .iter()
-        .any(|beginning| brand.starts_with(beginning))
+        .any(|prefix| brand.starts_with(prefix))
 }
 
 fn is_transport_stream(head: &[u8]) -> bool {
     PACKETS.iter().any(|(first, length)| {
-        (0..PACKETS_SEEN).all(|packet| head.get(first + packet * length) == Some(&PACKET_SYNC))
+        (0..PACKETS_CHECKED).all(|packet| head.get(first + packet * length) == Some(&PACKET_SYNC))
     })
 }

@@ -11,8 +11,8 @@ struct Shelf(BTreeMap<String, Fingerprint>);
 
 impl Shelf {
     /// Carries out what is in the outbox, as the server does.
-    fn hear(&mut self, house: &House) {
-        for change in house.empty_outbox() {
+    fn hear(&mut self, fixture: &Fixture) {
+        for change in fixture.empty_outbox() {
             match change {
                 NameChange::Put {
                     path, fingerprint, ..
@@ -45,84 +45,84 @@ impl Shelf {
 }
 
 /// Photos of these contents under these names, all backed up.
-fn kept(names: &[&str]) -> (House, Shelf) {
-    let (house, mut shelf) = (House::new(), Shelf::default());
+fn kept(names: &[&str]) -> (Fixture, Shelf) {
+    let (fixture, mut shelf) = (Fixture::new(), Shelf::default());
     for name in names {
-        house.write(name, &photo(name));
+        fixture.write(name, &photo(name));
     }
-    house.settle();
-    house.back_up_all();
-    shelf.hear(&house);
-    (house, shelf)
+    fixture.settle();
+    fixture.back_up_all();
+    shelf.hear(&fixture);
+    (fixture, shelf)
 }
 
 #[test]
 fn exchanged_photos_keep_their_states_and_are_not_read_again() {
-    let (house, mut shelf) = kept(&["a.jpg", "b.jpg"]);
-    let ledger = house.intake().inside().ledger();
-    house.exchange("a.jpg", "b.jpg");
+    let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg"]);
+    let guard = fixture.intake().context().lock_journal();
+    fixture.exchange("a.jpg", "b.jpg");
     for name in ["a.jpg", "b.jpg"] {
-        let status = house.intake().status(house.id(name), &path(name));
+        let status = fixture.intake().status(fixture.id(name), &path(name));
         assert_eq!(
             status.state,
             BackupState::BackedUp,
             "at once, before it is followed"
         );
     }
-    drop(ledger);
-    house.settle();
+    drop(guard);
+    fixture.settle();
     assert_eq!(
-        (house.state("a.jpg"), house.state("b.jpg")),
+        (fixture.state("a.jpg"), fixture.state("b.jpg")),
         (backed_up(&photo("b.jpg")), backed_up(&photo("a.jpg")))
     );
-    shelf.hear(&house);
+    shelf.hear(&fixture);
     shelf.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("a.jpg"))]);
-    assert_eq!(house.intake().tally(), house.recount());
+    assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn a_photo_exchanged_with_what_is_not_backed_up_leaves_its_old_name() {
-    let (house, mut shelf) = kept(&["a.jpg"]);
-    house.write("letter", b"a letter");
-    house.write("new.jpg", &photo("new"));
-    house.settle();
-    house.exchange("letter", "a.jpg");
-    house.settle();
-    shelf.hear(&house);
+    let (fixture, mut shelf) = kept(&["a.jpg"]);
+    fixture.write("letter", b"a letter");
+    fixture.write("new.jpg", &photo("new"));
+    fixture.settle();
+    fixture.exchange("letter", "a.jpg");
+    fixture.settle();
+    shelf.hear(&fixture);
     shelf.lists(&[("letter", &photo("a.jpg"))]);
-    house.exchange("letter", "new.jpg");
-    house.settle();
-    shelf.hear(&house);
+    fixture.exchange("letter", "new.jpg");
+    fixture.settle();
+    shelf.hear(&fixture);
     shelf.lists(&[("new.jpg", &photo("a.jpg"))]);
-    assert_eq!(house.state("letter"), pending(&photo("new")));
-    house.back_up_all();
-    shelf.hear(&house);
+    assert_eq!(fixture.state("letter"), pending(&photo("new")));
+    fixture.back_up_all();
+    shelf.hear(&fixture);
     shelf.lists(&[("letter", &photo("new")), ("new.jpg", &photo("a.jpg"))]);
-    assert_eq!(house.intake().tally(), house.recount());
+    assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn photos_changed_since_their_backup_end_up_under_their_new_names() {
-    let (house, mut shelf) = kept(&["a.jpg", "b.jpg"]);
-    house.write("a.jpg", &photo("edited"));
-    house.exchange("a.jpg", "b.jpg");
-    house.settle();
-    shelf.hear(&house);
-    house.back_up_all();
-    shelf.hear(&house);
+    let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg"]);
+    fixture.write("a.jpg", &photo("edited"));
+    fixture.exchange("a.jpg", "b.jpg");
+    fixture.settle();
+    shelf.hear(&fixture);
+    fixture.back_up_all();
+    shelf.hear(&fixture);
     shelf.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("edited"))]);
 }
 
 #[test]
 fn exchanged_folders_exchange_all_that_is_in_them() {
-    let (house, mut shelf) = kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
-    house.write("y/2.jpg", b"a letter");
-    house.settle();
-    house.write("x/fresh.jpg", &photo("fresh"));
-    house.exchange("x", "y");
-    house.settle();
-    house.back_up_all();
-    shelf.hear(&house);
+    let (fixture, mut shelf) = kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
+    fixture.write("y/2.jpg", b"a letter");
+    fixture.settle();
+    fixture.write("x/fresh.jpg", &photo("fresh"));
+    fixture.exchange("x", "y");
+    fixture.settle();
+    fixture.back_up_all();
+    shelf.hear(&fixture);
     shelf.lists(&[
         ("x/1.jpg", &photo("y/1.jpg")),
         ("x/4.jpg", &photo("y/4.jpg")),
@@ -131,41 +131,41 @@ fn exchanged_folders_exchange_all_that_is_in_them() {
         ("y/deep/3.jpg", &photo("x/deep/3.jpg")),
         ("y/fresh.jpg", &photo("fresh")),
     ]);
-    assert_eq!(house.intake().tally(), house.recount());
+    assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn a_file_and_a_folder_change_places() {
-    let (house, mut shelf) = kept(&["a.jpg", "d/1.jpg"]);
-    house.exchange("a.jpg", "d");
-    house.settle();
-    shelf.hear(&house);
+    let (fixture, mut shelf) = kept(&["a.jpg", "d/1.jpg"]);
+    fixture.exchange("a.jpg", "d");
+    fixture.settle();
+    shelf.hear(&fixture);
     shelf.lists(&[("a.jpg/1.jpg", &photo("d/1.jpg")), ("d", &photo("a.jpg"))]);
-    assert_eq!(house.intake().tally(), house.recount());
+    assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn an_exchange_followed_late_is_followed_right() {
-    let (house, mut shelf) = kept(&["a.jpg", "b.jpg", "c.jpg"]);
-    let ledger = house.intake().inside().ledger();
-    house.exchange("a.jpg", "b.jpg");
-    house.rename("b.jpg", "e.jpg");
-    house.exchange("a.jpg", "c.jpg");
-    house.remove("c.jpg");
-    house.exchange("a.jpg", "e.jpg");
-    drop(ledger);
-    house.settle();
-    shelf.hear(&house);
+    let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg", "c.jpg"]);
+    let guard = fixture.intake().context().lock_journal();
+    fixture.exchange("a.jpg", "b.jpg");
+    fixture.rename("b.jpg", "e.jpg");
+    fixture.exchange("a.jpg", "c.jpg");
+    fixture.remove("c.jpg");
+    fixture.exchange("a.jpg", "e.jpg");
+    drop(guard);
+    fixture.settle();
+    shelf.hear(&fixture);
     shelf.lists(&[("a.jpg", &photo("a.jpg")), ("e.jpg", &photo("c.jpg"))]);
-    assert_eq!(house.intake().tally(), house.recount());
+    assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn a_hidden_file_that_gets_a_photos_name_is_kept() {
-    let (house, _shelf) = kept(&["a.jpg"]);
-    house.write(".hidden", &photo("hidden"));
-    house.settle();
-    house.exchange(".hidden", "a.jpg");
-    house.settle();
-    assert_eq!(house.state("a.jpg"), pending(&photo("hidden")));
+    let (fixture, _shelf) = kept(&["a.jpg"]);
+    fixture.write(".hidden", &photo("hidden"));
+    fixture.settle();
+    fixture.exchange(".hidden", "a.jpg");
+    fixture.settle();
+    assert_eq!(fixture.state("a.jpg"), pending(&photo("hidden")));
 }

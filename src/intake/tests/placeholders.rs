@@ -1,6 +1,8 @@
 //! Placeholders: seen for what they are, whatever the journal knows of them.
 
 use super::*;
+use crate::intake::queue::{Origin, PendingFiles};
+use crate::intake::scan::{FileScan, ScanOutcome};
 use crate::journal::Stamp;
 use crate::spool::Placeholder;
 
@@ -20,7 +22,7 @@ fn absent() -> FileState {
     }
 }
 
-impl House {
+impl Fixture {
     fn put_placeholder(&self, name: &str) -> FileId {
         self.spool
             .create_placeholder(&path(name), &placeholder())
@@ -39,150 +41,144 @@ impl House {
 
 #[test]
 fn a_placeholder_without_a_journal_is_found_as_that_and_never_queued() {
-    let mut house = House::new();
-    house.kill();
-    let id = house.put_placeholder("a.jpg");
-    let hidden = house.put_placeholder(".hidden.jpg");
-    house.open();
-    house.settle();
-    assert_eq!(house.state("a.jpg"), absent());
-    let status = house.intake().status(id, &path("a.jpg"));
+    let mut fixture = Fixture::new();
+    fixture.kill();
+    let id = fixture.put_placeholder("a.jpg");
+    let hidden = fixture.put_placeholder(".hidden.jpg");
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("a.jpg"), absent());
+    let status = fixture.intake().status(id, &path("a.jpg"));
     assert_eq!(
         (status.state, status.fingerprint),
         (BackupState::Placeholder, Some(Fingerprint::of(AFAR)))
     );
     assert_eq!(
-        house.intake().status(hidden, &path(".hidden.jpg")).state,
+        fixture.intake().status(hidden, &path(".hidden.jpg")).state,
         BackupState::Placeholder
     );
     assert_eq!(
-        house.intake().tally().placeholder,
+        fixture.intake().tally().placeholder,
         Amount {
             files: 2,
             bytes: 1_000_000
         }
     );
-    house.nothing_is_queued();
+    fixture.nothing_is_queued();
 }
 
 #[test]
 fn a_placeholder_is_neither_torn_nor_an_image_whatever_happens_to_it() {
-    let house = House::new();
-    let id = house.put_placeholder("a.jpg");
+    let fixture = Fixture::new();
+    let id = fixture.put_placeholder("a.jpg");
     let file = fs::File::options()
         .write(true)
-        .open(house.place("a.jpg"))
+        .open(fixture.place("a.jpg"))
         .unwrap();
-    house.spool.marker().mark_open(&file).unwrap();
-    house.intake().changed(id, &path("a.jpg"));
-    house.settle();
-    assert_eq!(house.state("a.jpg"), absent());
-    house.rename("a.jpg", "b.part");
-    house.settle();
-    house.rename("b.part", "c.jpg");
-    house.settle();
-    assert_eq!(house.state("c.jpg"), absent());
-    house.nothing_is_queued();
+    fixture.spool.marker().mark_open(&file).unwrap();
+    fixture.intake().changed(id, &path("a.jpg"));
+    fixture.settle();
+    assert_eq!(fixture.state("a.jpg"), absent());
+    fixture.rename("a.jpg", "b.part");
+    fixture.settle();
+    fixture.rename("b.part", "c.jpg");
+    fixture.settle();
+    assert_eq!(fixture.state("c.jpg"), absent());
+    fixture.nothing_is_queued();
 }
 
 #[test]
 fn what_a_crash_kept_from_becoming_a_placeholder_is_looked_at_again() {
-    let mut house = House::new();
-    let id = house.write("a.jpg", &photo("a"));
-    house.settle();
-    let record = house.record(id).unwrap();
+    let mut fixture = Fixture::new();
+    let id = fixture.write("a.jpg", &photo("a"));
+    fixture.settle();
+    let record = fixture.record(id).unwrap();
     let fingerprint = Fingerprint::of(&photo("a"));
     let said = FileRecord {
         state: FileState::Placeholder { fingerprint },
         ..record
     };
-    house.journal().record(vec![(id, said)]).unwrap();
-    house.kill();
-    house.open();
-    house.settle();
-    assert_eq!(house.state("a.jpg"), FileState::Pending { fingerprint });
+    fixture.journal().record(vec![(id, said)]).unwrap();
+    fixture.kill();
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("a.jpg"), FileState::Pending { fingerprint });
 }
 
 #[test]
 fn a_placeholder_that_was_being_filled_gets_its_time_back() {
-    let mut house = House::new();
-    house.kill();
-    house.put_placeholder("a.jpg");
+    let mut fixture = Fixture::new();
+    fixture.kill();
+    fixture.put_placeholder("a.jpg");
     let file = fs::File::options()
         .write(true)
-        .open(house.place("a.jpg"))
+        .open(fixture.place("a.jpg"))
         .unwrap();
     std::os::unix::fs::FileExt::write_all_at(&file, &[1; 4096], 0).unwrap();
     drop(file);
-    house.open();
-    house.settle();
-    assert_eq!(house.state("a.jpg"), absent());
-    let (_, stamp) = Spool::identify(&house.spool.open_read(&path("a.jpg")).unwrap()).unwrap();
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("a.jpg"), absent());
+    let (_, stamp) = Spool::identify(&fixture.spool.open_read(&path("a.jpg")).unwrap()).unwrap();
     assert_eq!(stamp, placeholder().stamp);
 }
 
 #[test]
 fn a_placeholder_that_somebody_resized_is_reported_and_never_queued() {
-    let mut house = House::new();
-    house.kill();
-    house.put_placeholder("a.jpg");
+    let mut fixture = Fixture::new();
+    fixture.kill();
+    fixture.put_placeholder("a.jpg");
     fs::File::options()
         .write(true)
-        .open(house.place("a.jpg"))
+        .open(fixture.place("a.jpg"))
         .unwrap()
         .set_len(10)
         .unwrap();
-    house.open();
-    house.wait("it to be judged", |house| {
-        house.record(house.id("a.jpg")).is_some()
+    fixture.open();
+    fixture.wait("it to be judged", |fixture| {
+        fixture.record(fixture.id("a.jpg")).is_some()
     });
     assert!(
-        matches!(house.state("a.jpg"), FileState::Failed { .. }),
+        matches!(fixture.state("a.jpg"), FileState::Failed { .. }),
         "{:?}",
-        house.state("a.jpg")
+        fixture.state("a.jpg")
     );
-    house.nothing_is_queued();
+    fixture.nothing_is_queued();
 }
 
 #[test]
 fn a_file_that_became_a_placeholder_while_it_was_read_is_not_believed() {
-    let house = House::new();
-    let id = house.write("a.jpg", &photo("a"));
-    house.settle();
-    let (mut notes, now) = (
-        super::super::notes::Notes::new(1),
-        std::time::Instant::now(),
-    );
+    let fixture = Fixture::new();
+    let id = fixture.write("a.jpg", &photo("a"));
+    fixture.settle();
+    let (mut pending, now) = (PendingFiles::new(1), std::time::Instant::now());
     assert_eq!(
-        notes.find(id, &path("a.jpg"), super::super::notes::Origin::Told, now),
-        super::super::notes::Noting::Noted
+        pending.discovered(id, &path("a.jpg"), Origin::Reported, now),
+        Admission::Accepted
     );
-    let glance = notes.take_due(now + PATIENCE, 1).remove(0);
-    let look = super::super::look::Look::open(&house.spool, glance).unwrap();
+    let due = pending.take_due(now + PATIENCE, 1).remove(0);
+    let scan = FileScan::open(&fixture.spool, due).unwrap();
     let file = fs::File::options()
         .write(true)
-        .open(house.place("a.jpg"))
+        .open(fixture.place("a.jpg"))
         .unwrap();
     Placeholder::evict_data(&file, Fingerprint::of(AFAR), 0).unwrap();
-    let found = look.sync(Fingerprint::of(b"holes"));
-    assert!(
-        matches!(found, super::super::look::Found::Changed),
-        "{found:?}"
-    );
+    let found = scan.sync(Fingerprint::of(b"holes"));
+    assert!(matches!(found, ScanOutcome::Changed), "{found:?}");
 }
 
 #[test]
 fn names_of_placeholders_are_told_to_the_library() {
-    let mut house = House::new();
-    house.kill();
-    house.put_placeholder("a.jpg");
-    house.put_placeholder("b.jpg");
-    house.open();
-    house.settle();
-    house.rename("a.jpg", "c.jpg");
-    house.remove("b.jpg");
-    house.settle();
-    let told = house.empty_outbox();
+    let mut fixture = Fixture::new();
+    fixture.kill();
+    fixture.put_placeholder("a.jpg");
+    fixture.put_placeholder("b.jpg");
+    fixture.open();
+    fixture.settle();
+    fixture.rename("a.jpg", "c.jpg");
+    fixture.remove("b.jpg");
+    fixture.settle();
+    let told = fixture.empty_outbox();
     assert_eq!(
         told,
         [

@@ -1,0 +1,163 @@
+//! Truncated photos whose completeness nobody recorded.
+
+use super::*;
+use crate::spool::{WriteStateMarker, remove_xattr};
+
+const TRUNCATED: &str =
+    "incomplete: file is truncated; copy it again, or run `heirloom retry` to back it up as it is";
+const SHORTER: &str = "incomplete: file is shorter than before; copy it again, or run `heirloom retry` to back it up as it is";
+
+fn failed(why: &str) -> FileState {
+    FileState::Failed {
+        fingerprint: None,
+        why: why.to_owned(),
+    }
+}
+
+fn cut(content: &str) -> Vec<u8> {
+    let whole = photo(content);
+    whole[..whole.len() - 3].to_vec()
+}
+
+#[test]
+fn a_photo_without_its_end_that_was_never_promised_is_flagged_until_its_owner_says_otherwise() {
+    let mut fixture = Fixture::new();
+    fixture.kill();
+    fs::write(fixture.place("cut.jpg"), cut("cut")).unwrap();
+    fixture.put("whole.jpg");
+    for start in 0..2 {
+        fixture.open();
+        fixture.settle();
+        assert_eq!(fixture.state("cut.jpg"), failed(TRUNCATED), "start {start}");
+        assert_eq!(fixture.state("whole.jpg"), pending(&photo("whole.jpg")));
+        fixture.kill();
+    }
+    fixture.open();
+    assert_eq!(
+        fixture
+            .intake()
+            .retry(&[path("cut.jpg")])
+            .unwrap()
+            .again
+            .files,
+        1
+    );
+    fixture.settle();
+    assert_eq!(fixture.state("cut.jpg"), pending(&cut("cut")));
+    // And it stays so.
+    fixture.kill();
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("cut.jpg"), pending(&cut("cut")));
+}
+
+#[test]
+fn whatever_the_mount_tells_of_is_taken_as_it_is() {
+    let mut fixture = Fixture::new();
+    fixture.write("told.jpg", &cut("told"));
+    fixture.settle();
+    assert_eq!(fixture.state("told.jpg"), pending(&cut("told")));
+    // Closed, and not looked at before we ended: its mark vouches for it.
+    fixture.kill();
+    fs::write(fixture.place("closed.jpg"), cut("closed")).unwrap();
+    let marker = WriteStateMarker::of_this_boot().unwrap();
+    marker
+        .mark_closed(
+            &fs::File::options()
+                .write(true)
+                .open(fixture.place("closed.jpg"))
+                .unwrap(),
+        )
+        .unwrap();
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("closed.jpg"), pending(&cut("closed")));
+}
+
+#[test]
+fn a_photo_that_is_shorter_than_it_was_promised_is_flagged_where_its_bytes_do_not_say_better() {
+    let mut fixture = Fixture::new();
+    let codestream = |length| [b"\xff\x0a".as_slice(), &vec![7; length]].concat();
+    fixture.write("a.jxl", &codestream(900));
+    fixture.write("b.jpg", &photo("a long one"));
+    fixture.write("c.jpg", &photo("c"));
+    fixture.write("d.jxl", &codestream(800));
+    fixture.settle();
+    fixture.kill();
+    // What a disk without attributes might leave; and one that was made smaller by its owner.
+    fs::write(fixture.place("a.jxl"), codestream(700)).unwrap();
+    fs::write(fixture.place("b.jpg"), photo("short")).unwrap();
+    fs::write(fixture.place("c.jpg"), b"").unwrap();
+    fs::write(fixture.place("d.jxl"), codestream(850)).unwrap();
+    for start in 0..2 {
+        fixture.open();
+        fixture.settle();
+        assert_eq!(fixture.state("a.jxl"), failed(SHORTER), "start {start}");
+        assert_eq!(fixture.state("b.jpg"), pending(&photo("short")));
+        assert_eq!(fixture.state("c.jpg"), failed(SHORTER), "start {start}");
+        assert_eq!(fixture.state("d.jxl"), pending(&codestream(850)));
+        fixture.kill();
+    }
+    fixture.open();
+    assert_eq!(fixture.intake().retry(&[]).unwrap().again.files, 2);
+    fixture.settle();
+    assert_eq!(fixture.state("a.jxl"), pending(&codestream(700)));
+    assert_eq!(fixture.state("c.jpg"), local("empty file"));
+}
+
+/// A photo that is failed for want of its end.
+fn house_with_a_cut_photo() -> Fixture {
+    let mut fixture = Fixture::new();
+    fixture.kill();
+    fs::write(fixture.place("cut.jpg"), cut("cut")).unwrap();
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("cut.jpg"), failed(TRUNCATED));
+    fixture
+}
+
+#[test]
+fn nobody_vouches_for_a_photo_while_it_is_written() {
+    let fixture = house_with_a_cut_photo();
+    fixture
+        .intake()
+        .opened_for_write(fixture.id("cut.jpg"), &path("cut.jpg"));
+    let retried = fixture.intake().retry(&[]).unwrap();
+    assert!(
+        matches!(retried.refused.as_slice(), [(_, RetryError::InUse)]),
+        "{retried:?}"
+    );
+    assert_eq!(retried.again.files, 0);
+}
+
+#[test]
+fn who_vouches_for_a_photo_vouches_for_no_other_in_its_place() {
+    let fixture = house_with_a_cut_photo();
+    fs::write(fixture.place("other.jpg"), cut("other")).unwrap();
+    fs::rename(fixture.place("other.jpg"), fixture.place("cut.jpg")).unwrap();
+    let retried = fixture.intake().retry(&[]).unwrap();
+    assert!(
+        matches!(retried.refused.as_slice(), [(_, RetryError::Moved)]),
+        "{retried:?}"
+    );
+    assert_eq!(retried.again.files, 0);
+}
+
+#[test]
+fn a_lost_journal_tears_no_photo() {
+    let mut fixture = Fixture::new();
+    fixture.write("a.jpg", &photo("a"));
+    fixture.settle();
+    fixture.kill();
+    assert!(
+        remove_xattr(
+            fs::File::open(fixture.place("a.jpg")).unwrap(),
+            "user.heirloom.mark".as_ref()
+        )
+        .is_err()
+    );
+    fs::remove_file(fixture.journal_file()).unwrap();
+    fixture.open();
+    fixture.settle();
+    assert_eq!(fixture.state("a.jpg"), pending(&photo("a")));
+}
