@@ -1,111 +1,111 @@
-//! Who may ask: users, and the devices whose tokens speak for them.
+//! Accounts: users, and the devices whose tokens authenticate them.
 //!
-//! A token is 256 random bits, shown once and kept only as its SHA-256: with that much randomness a
-//! slow hash would protect nothing more. It begins with `hl_`, so that scanners for leaked secrets
-//! can know it.
+//! A token is 256 random bits, shown once and stored only as its SHA-256: with that much randomness
+//! a slow hash would protect nothing more. It begins with `hl_`, so that scanners for leaked secrets
+//! recognize it.
 
 mod password;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use data_encoding::HEXLOWER;
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
+use parking_lot::Mutex;
 
 use crate::index::{DeviceEntry, Index, IndexError, NewDevice, TokenId, UserEntry, UserState};
 
 use password::Passwords;
 
-/// How long a caller is remembered: thousands of requests a second do not each ask the index, and a
-/// token that is taken away is good for no longer than this.
-const REMEMBERED: Duration = Duration::from_secs(2);
+/// How long a caller is cached: thousands of requests a second must not each query the index. A
+/// revoked token stays valid for at most this long.
+const CALLER_CACHE_TTL: Duration = Duration::from_secs(2);
 
-/// Callers remembered, at most; beyond it all are forgotten and asked for again. Only good tokens
-/// get in.
+/// The most cached callers; beyond it the cache is cleared. Only valid tokens get in.
 const CALLERS_MAX: usize = 10_000;
 
-/// What every token begins with.
+/// The prefix of every token.
 const TOKEN_PREFIX: &str = "hl_";
 
 /// Random bytes in a token.
 const TOKEN_BYTES: usize = 32;
 
-/// Characters of a user's or a device's name, at most.
+/// The most characters of a user's or a device's name.
 const NAME_MAX: usize = 64;
 
-/// Who is asking, as proved by a token.
+/// The authenticated sender of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// The account.
+    /// The user.
     pub user: UserId,
-    /// The token they showed.
+    /// The token that authenticated them.
     pub token: TokenId,
-    /// The account's name.
+    /// The user's name.
     pub name: String,
     /// What the token may do.
     pub scope: Scope,
-    /// The most that the account may hold, in bytes.
+    /// The user's quota in bytes; `None` for no limit.
     pub quota: Option<u64>,
 }
 
-/// The door book.
+/// Users, devices and logins. Clones share the cache of callers.
 #[derive(Clone, Debug)]
 pub struct Accounts {
     index: Index,
     passwords: Passwords,
-    callers: Arc<Mutex<HashMap<[u8; 32], Remembered>>>,
+    callers: Arc<Mutex<HashMap<[u8; 32], CachedCaller>>>,
 }
 
 #[derive(Clone, Debug)]
-struct Remembered {
+struct CachedCaller {
     caller: Caller,
     since: Instant,
 }
 
-/// What can go wrong with accounts.
+/// Why an operation on an account failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AccountError {
-    /// No name for a user.
-    #[error("a user's name has 1 to 64 of a-z 0-9 . _ -")]
-    MalformedName,
-    /// There is a user of that name.
-    #[error("there is a user named {0} already")]
+    /// The user's name is invalid.
+    #[error("invalid user name: use 1 to 64 of the characters a-z 0-9 . _ -")]
+    InvalidUserName,
+    /// The user's name is taken.
+    #[error("a user named {0} already exists")]
     NameTaken(String),
-    /// There is no user of that name.
+    /// The user does not exist.
     #[error("there is no user named {0}")]
     NoSuchUser(String),
-    /// No name for a device.
-    #[error("a device's name has 1 to 64 visible ASCII characters")]
-    MalformedDevice,
-    /// The user has a device of that name.
-    #[error("there is a device named {0} already")]
+    /// The device's name is invalid.
+    #[error("invalid device name: use 1 to 64 visible ASCII characters")]
+    InvalidDeviceName,
+    /// The device's name is taken.
+    #[error("a device named {0} already exists")]
     DeviceTaken(String),
-    /// The user has no device of that name.
+    /// The device does not exist.
     #[error("{user} has no device named {device}")]
     NoSuchDevice {
-        /// Whose.
+        /// The user's name.
         user: String,
-        /// Which.
+        /// The device's name.
         device: String,
     },
-    /// No password to keep.
-    #[error("a password has at least 8 characters and at most 1024 bytes")]
-    UnfitPassword,
-    /// Too many log in at a time.
-    #[error("too many logins at a time")]
+    /// The password is too short or too long.
+    #[error("a password needs at least 8 characters and at most 1024 bytes")]
+    InvalidPassword,
+    /// Too many logins are in progress.
+    #[error("too many logins are in progress; try again later")]
     Busy,
-    /// A password could not be hashed, or its hash in the index is damaged.
-    // Without the standard library's features their error is no source; so it is told here.
+    /// A password could not be hashed, or its hash in the index is corrupt.
+    // Without the crate's `std` feature its error is no `Error`, so the message prints it.
     #[error("hash a password: {0}")]
     Hash(argon2::password_hash::Error),
-    /// The system gave no random bytes.
-    #[error("ask the system for random bytes")]
+    /// The system returned no random bytes.
+    #[error("get random bytes from the system")]
     Random(#[source] getrandom::Error),
     /// The index failed.
-    #[error("look into the index")]
+    #[error("access the index")]
     Index(#[source] IndexError),
 }
 
@@ -115,13 +115,13 @@ impl AccountError {
         match self {
             Self::Index(error) => error.is_transient(),
             Self::Busy => true,
-            Self::MalformedName
+            Self::InvalidUserName
             | Self::NameTaken(_)
             | Self::NoSuchUser(_)
-            | Self::MalformedDevice
+            | Self::InvalidDeviceName
             | Self::DeviceTaken(_)
             | Self::NoSuchDevice { .. }
-            | Self::UnfitPassword
+            | Self::InvalidPassword
             | Self::Hash(_)
             | Self::Random(_) => false,
         }
@@ -129,7 +129,7 @@ impl AccountError {
 }
 
 impl Accounts {
-    /// Accounts as the index knows them.
+    /// The accounts in `index`.
     pub fn new(index: Index) -> Self {
         Self {
             index,
@@ -138,9 +138,9 @@ impl Accounts {
         }
     }
 
-    /// Adds a user; answers the token, which is kept only as its hash and cannot be shown again.
+    /// Adds a user and returns a token, which is stored only as its hash and cannot be shown again.
     pub async fn add_user(&self, name: &str) -> Result<String, AccountError> {
-        check_name(name)?;
+        check_user_name(name)?;
         let user = self
             .index
             .add_user(name)
@@ -149,28 +149,28 @@ impl Accounts {
                 IndexError::NameTaken(name) => AccountError::NameTaken(name),
                 error => AccountError::Index(error),
             })?;
-        self.give_token(user, None, Scope::Full).await
+        self.issue_token(user, None, Scope::Full).await
     }
 
-    /// Another token for a user that exists, of full scope, for a device that nobody named.
+    /// Adds a device with a generated name and full scope to an existing user; returns its token.
     pub async fn add_token(&self, name: &str) -> Result<String, AccountError> {
-        self.give_token(self.user(name).await?, None, Scope::Full)
+        self.issue_token(self.user(name).await?, None, Scope::Full)
             .await
     }
 
-    /// A token for another device of a user's; kept only as its hash, like every other.
+    /// Adds a device to an existing user; returns its token.
     pub async fn add_device(
         &self,
         user: &str,
         device: &str,
         scope: Scope,
     ) -> Result<String, AccountError> {
-        check_device(device)?;
-        self.give_token(self.user(user).await?, Some(device.to_owned()), scope)
+        check_device_name(device)?;
+        self.issue_token(self.user(user).await?, Some(device.to_owned()), scope)
             .await
     }
 
-    /// A user's devices, the oldest first.
+    /// A user's devices, oldest first.
     pub async fn devices(&self, user: &str) -> Result<Vec<DeviceEntry>, AccountError> {
         self.index
             .devices(self.user(user).await?)
@@ -178,7 +178,7 @@ impl Accounts {
             .map_err(AccountError::Index)
     }
 
-    /// Takes a device's token away. Servers that know its bearer forget them within [`REMEMBERED`].
+    /// Revokes a device's token. Running servers stop accepting it within [`CALLER_CACHE_TTL`].
     pub async fn revoke_device(&self, user: &str, device: &str) -> Result<(), AccountError> {
         let id = self.user(user).await?;
         if self
@@ -200,7 +200,7 @@ impl Accounts {
         self.index.users().await.map_err(AccountError::Index)
     }
 
-    /// Locks a user out, or lets them in again; what they have stays.
+    /// Disables or enables a user; their photos stay.
     pub async fn set_user_state(&self, user: &str, state: UserState) -> Result<(), AccountError> {
         self.index
             .set_user_state(self.user(user).await?, state)
@@ -208,8 +208,8 @@ impl Accounts {
             .map_err(AccountError::Index)
     }
 
-    /// Sets the most that a user may hold, in bytes; none takes the limit away. Heeded within
-    /// [`REMEMBERED`].
+    /// Sets a user's quota in bytes; `None` removes the limit. Takes effect within
+    /// [`CALLER_CACHE_TTL`].
     pub async fn set_quota(&self, user: &str, quota: Option<u64>) -> Result<(), AccountError> {
         self.index
             .set_quota(self.user(user).await?, quota)
@@ -217,7 +217,7 @@ impl Accounts {
             .map_err(AccountError::Index)
     }
 
-    /// Sets a user's password. Tokens that were given out stay good.
+    /// Sets a user's password. Existing tokens stay valid.
     pub async fn set_password(&self, user: &str, password: String) -> Result<(), AccountError> {
         let id = self.user(user).await?;
         let hash = self.passwords.hash(password).await?;
@@ -227,31 +227,31 @@ impl Accounts {
             .map_err(AccountError::Index)
     }
 
-    /// A token of full scope for a password; none if there is no such user, they are disabled or
-    /// have no password, or it is another. All of these take the same time.
+    /// Exchanges a password for a token of full scope; `None` if the user does not exist, is disabled
+    /// or has no password, or the password is wrong. All of these take the same time.
     pub async fn log_in(
         &self,
         user: &str,
         password: String,
         device: &str,
     ) -> Result<Option<String>, AccountError> {
-        check_device(device)?;
+        check_device_name(device)?;
         let found = self
             .index
             .credentials(user)
             .await
             .map_err(AccountError::Index)?;
-        let (id, kept) = found.unzip();
-        let fits = self.passwords.fits(password, kept).await?;
-        let Some(id) = id.filter(|_| fits) else {
+        let (id, stored_hash) = found.unzip();
+        let is_right = self.passwords.verify(password, stored_hash).await?;
+        let Some(id) = id.filter(|_| is_right) else {
             return Ok(None);
         };
         let token = match self
-            .give_token(id, Some(device.to_owned()), Scope::Full)
+            .issue_token(id, Some(device.to_owned()), Scope::Full)
             .await
         {
             Err(AccountError::DeviceTaken(_)) => {
-                self.give_token(id, Some(password::similar(device)?), Scope::Full)
+                self.issue_token(id, Some(password::unique_variant(device)?), Scope::Full)
                     .await?
             }
             token => token?,
@@ -260,26 +260,28 @@ impl Accounts {
         Ok(Some(token))
     }
 
-    /// Takes the caller's own token away, at once.
+    /// Revokes the caller's own token, at once on this server.
     pub async fn log_out(&self, caller: &Caller) -> Result<(), AccountError> {
         self.index
             .revoke_token(caller.token)
             .await
             .map_err(AccountError::Index)?;
-        self.callers()
-            .retain(|_, remembered| remembered.caller.token != caller.token);
+        self.callers
+            .lock()
+            .retain(|_, cached| cached.caller.token != caller.token);
         Ok(())
     }
 
-    /// Who the bearer of this token is; none if it is not one of ours. Remembered for
-    /// [`REMEMBERED`].
+    /// The caller that a token authenticates; `None` if it is not valid. Cached for
+    /// [`CALLER_CACHE_TTL`].
     pub async fn authenticate(&self, token: &str) -> Result<Option<Caller>, AccountError> {
         if !is_token(token) {
             return Ok(None);
         }
-        // Looked up by its hash: what a lookup's time tells of a hash helps nobody to a token.
+        // Looked up by its hash: the duration of the lookup may reveal something of a hash, which
+        // does not help to find a token.
         let hash = hash(token);
-        if let Some(caller) = self.remembered(&hash) {
+        if let Some(caller) = self.cached(&hash) {
             return Ok(Some(caller));
         }
         let owner = self
@@ -295,7 +297,7 @@ impl Accounts {
             quota: owner.quota,
         });
         if let Some(caller) = &caller {
-            self.remember(hash, caller.clone());
+            self.cache(hash, caller.clone());
         }
         Ok(caller)
     }
@@ -309,7 +311,7 @@ impl Accounts {
         user.ok_or_else(|| AccountError::NoSuchUser(name.to_owned()))
     }
 
-    async fn give_token(
+    async fn issue_token(
         &self,
         user: UserId,
         name: Option<String>,
@@ -333,54 +335,49 @@ impl Accounts {
         Ok(token)
     }
 
-    fn remembered(&self, hash: &[u8; 32]) -> Option<Caller> {
-        let callers = self.callers();
+    fn cached(&self, hash: &[u8; 32]) -> Option<Caller> {
+        let callers = self.callers.lock();
         let found = callers
             .get(hash)
-            .filter(|remembered| remembered.since.elapsed() < REMEMBERED)?;
+            .filter(|cached| cached.since.elapsed() < CALLER_CACHE_TTL)?;
         Some(found.caller.clone())
     }
 
-    fn remember(&self, hash: [u8; 32], caller: Caller) {
-        let mut callers = self.callers();
+    fn cache(&self, hash: [u8; 32], caller: Caller) {
+        let mut callers = self.callers.lock();
         if callers.len() >= CALLERS_MAX {
             callers.clear();
         }
         callers.insert(
             hash,
-            Remembered {
+            CachedCaller {
                 caller,
                 since: Instant::now(),
             },
         );
     }
-
-    fn callers(&self) -> MutexGuard<'_, HashMap<[u8; 32], Remembered>> {
-        // Each entry is true by itself: a panic elsewhere has not spoiled them.
-        self.callers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-fn check_name(name: &str) -> Result<(), AccountError> {
+fn check_user_name(name: &str) -> Result<(), AccountError> {
     let good = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-');
     let fits = (1..=NAME_MAX).contains(&name.len());
     if fits && name.bytes().all(good) {
         Ok(())
     } else {
-        Err(AccountError::MalformedName)
+        Err(AccountError::InvalidUserName)
     }
 }
 
-fn check_device(name: &str) -> Result<(), AccountError> {
+fn check_device_name(name: &str) -> Result<(), AccountError> {
     let fits = (1..=NAME_MAX).contains(&name.len());
     if fits && name.bytes().all(|byte| byte.is_ascii_graphic()) {
         Ok(())
     } else {
-        Err(AccountError::MalformedDevice)
+        Err(AccountError::InvalidDeviceName)
     }
 }
 
-/// Whether a text looks like one of our tokens: what does not is not worth a question to the index.
+/// Whether a text has the form of a token; anything else is not worth a query.
 fn is_token(text: &str) -> bool {
     text.strip_prefix(TOKEN_PREFIX)
         .is_some_and(|digits| digits.len() == 2 * TOKEN_BYTES)

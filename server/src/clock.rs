@@ -1,25 +1,22 @@
-//! What time it is.
+//! The clock.
 //!
-//! Expiries and nonces depend on the time of day, so the rooms that need it are given a clock
-//! instead of asking the machine: tests push it forward by days without waiting for them.
+//! Expiry and nonces depend on the time of day, so the modules that need it are given a [`Clock`]
+//! instead of asking the system: tests advance it by days without waiting for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The time of day. Clones are the same clock.
+/// The time of day. Clones share the clock.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
-    pushed_ms: Arc<AtomicI64>,
+    advanced_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
-    /// Milliseconds since the epoch; 0 on a machine whose clock stands before it.
+    /// Milliseconds since the epoch.
     pub fn now_ms(&self) -> i64 {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        milliseconds(since_epoch).saturating_add(self.pushed_ms.load(Ordering::Relaxed))
+        system_now_ms().saturating_add(self.advanced_ms.load(Ordering::Relaxed))
     }
 
     /// Milliseconds since the epoch, `ago` before now.
@@ -27,11 +24,19 @@ impl Clock {
         self.now_ms().saturating_sub(milliseconds(ago))
     }
 
-    /// Moves the clock forward, for all its clones.
+    /// Advances the clock, for all its clones.
     pub fn advance(&self, by: Duration) {
-        self.pushed_ms
+        self.advanced_ms
             .fetch_add(milliseconds(by), Ordering::Relaxed);
     }
+}
+
+/// The system's time in milliseconds since the epoch; 0 if its clock is set to before that.
+pub fn system_now_ms() -> i64 {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    milliseconds(since_epoch)
 }
 
 fn milliseconds(duration: Duration) -> i64 {
@@ -43,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pushed_clock_is_pushed_for_everybody_who_reads_it() {
+    fn advancing_a_clock_advances_its_clones() {
         let clock = Clock::default();
         let reader = clock.clone();
         let before = reader.now_ms();

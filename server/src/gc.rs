@@ -1,16 +1,16 @@
-//! Clearing: an image that nobody refers to any more loses its row in the index, and then its
+//! Garbage collection: an image that nobody refers to loses its row in the index, and then its
 //! bytes.
 //!
-//! Nobody refers to it when nobody holds it and nobody is uploading it; whoever has it in the
-//! library or in the trash holds it. After that it stays for a while: who still has it can link it,
-//! and it costs nobody's quota.
+//! An image is unreferenced if nobody holds it and nobody is uploading it; every photo in a library
+//! or in the trash is held. It is kept for a grace period: a user who still has it can link it, and
+//! it costs nobody's quota.
 //!
 //! A row without bytes would be a lost photo, so the row goes first, and nobody may store the same
-//! image between a look into the index and the end of its bytes ([`crate::blobs::ExclusiveGuard`]). A
-//! link needs no such care: it is one transaction in which the row is still there or is not. What a
-//! crash leaves between the two is bytes without a row, a *stray*. So are the bytes of an image
-//! that was stored and not recorded; and so are images newer than an index that was restored from
-//! an old copy, which is why strays stay for long before they are removed.
+//! image between the last look into the index and the removal of its bytes
+//! ([`crate::blobs::ExclusiveGuard`]). A link needs no such care: it is one transaction, in which
+//! the row either still exists or not. A crash between the two steps leaves bytes without a row: an
+//! *orphan*. So do images that were stored and not recorded, and images newer than an index that
+//! was restored from an old copy, which is why orphans have a long grace period.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,71 +19,69 @@ use std::time::Duration;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 
-use crate::blobs::{BlobError, Blobs, Prefix, RemovedStats};
+use crate::blobs::{BlobError, BlobStore, Prefix, RemovedStats};
 use crate::clock::Clock;
 use crate::index::{Index, IndexError};
 use crate::metrics::SharedCounters;
 
-/// Images that are looked at in one question: few enough to stand in memory, enough to share
-/// sections.
+/// Images per query: few enough for memory, enough for several to share a prefix.
 const PAGE: usize = 1000;
 
-/// Images that leave the index in one transaction: few enough not to hold up those who write.
+/// Images deleted from the index in one transaction: few enough not to delay other writes.
 const BATCH: usize = 100;
 
-/// Removes what nobody refers to. Clones share everything.
+/// Removes unreferenced images. Clones share all state.
 #[derive(Clone, Debug)]
 pub struct GarbageCollector {
     index: Index,
-    blobs: Arc<dyn Blobs>,
+    blobs: Arc<dyn BlobStore>,
     clock: Clock,
     counters: SharedCounters,
-    /// The section whose strays are looked for next.
-    next: Arc<AtomicU8>,
+    /// The prefix to search for orphans next.
+    next_prefix: Arc<AtomicU8>,
 }
 
-/// What kept something from being removed. What was removed before it is gone.
+/// Why a collection stopped early. Images removed before the error are gone.
 #[derive(Debug, thiserror::Error)]
 pub enum GcError {
     /// The index failed.
-    #[error("look up which images nobody has")]
+    #[error("look up unreferenced images")]
     Index(#[source] IndexError),
     /// The storage failed.
-    #[error("remove images that nobody has")]
+    #[error("remove unreferenced images")]
     Blobs(#[source] BlobError),
 }
 
-/// Why images of a section go.
+/// Why images are removed.
 #[derive(Clone, Copy, Debug)]
 enum Reason {
-    /// They were let go of, then or before.
-    Released { until_ms: i64 },
+    /// Nobody has referred to them since `until_ms` or earlier.
+    Unreferenced { until_ms: i64 },
     /// The index does not know them.
-    Stray,
+    Orphan,
 }
 
 impl GarbageCollector {
-    /// Over what `index` knows and `blobs` has.
+    /// A collector over `index` and `blobs`.
     pub fn new(
         index: Index,
-        blobs: Arc<dyn Blobs>,
+        blobs: Arc<dyn BlobStore>,
         clock: Clock,
         counters: SharedCounters,
     ) -> Self {
-        // Not always the same first: a server that is started every day would never come to the
-        // last.
-        let next = Arc::new(AtomicU8::new(fastrand::u8(..)));
+        // A random start: a server that is restarted every day would never reach the last prefix.
+        let next_prefix = Arc::new(AtomicU8::new(fastrand::u8(..)));
         Self {
             index,
             blobs,
             clock,
             counters,
-            next,
+            next_prefix,
         }
     }
 
-    /// Removes the images that were let go of at least `grace` ago. Those in whose section somebody
-    /// is just storing something are left for the next time. May be dropped half-way.
+    /// Removes the images that have been unreferenced for at least `grace`. Images of a prefix for
+    /// which somebody is storing an image are left for the next run. May be dropped half-way.
     pub async fn collect_unreferenced(&self, grace: Duration) -> Result<RemovedStats, GcError> {
         let until_ms = self.clock.ms_before_now(grace);
         let (mut freed, mut after) = (RemovedStats::default(), None);
@@ -97,111 +95,116 @@ impl GarbageCollector {
                 return Ok(freed);
             };
             after = Some(*last);
-            // By ascending fingerprint, so those of one section stand together.
-            let sections = page.chunk_by(|one, other| Prefix::of(*one) == Prefix::of(*other));
-            for images in sections.flat_map(|section| section.chunks(BATCH)) {
+            // In ascending order, so images of one prefix are adjacent.
+            let prefixes = page.chunk_by(|one, other| Prefix::of(*one) == Prefix::of(*other));
+            for images in prefixes.flat_map(|images| images.chunks(BATCH)) {
                 add(
                     &mut freed,
-                    self.clear(images, Reason::Released { until_ms }).await?,
+                    self.remove(images, Reason::Unreferenced { until_ms })
+                        .await?,
                 );
             }
         }
     }
 
-    /// Removes the strays of all sections that are at least `grace` old.
+    /// Removes the orphans of all prefixes that are at least `grace` old.
     pub async fn collect_orphans(&self, grace: Duration) -> Result<RemovedStats, GcError> {
         self.collect_some_orphans(grace, Prefix::COUNT).await
     }
 
-    /// The same in the next so many sections.
+    /// Removes the orphans of the next `prefixes` prefixes.
     pub async fn collect_some_orphans(
         &self,
         grace: Duration,
-        sections: usize,
+        prefixes: usize,
     ) -> Result<RemovedStats, GcError> {
         let mut freed = RemovedStats::default();
-        for _ in 0..sections {
-            let section = Prefix::of_byte(self.next.fetch_add(1, Ordering::Relaxed));
-            add(&mut freed, self.clear_strays_of(section, grace).await?);
+        for _ in 0..prefixes {
+            let prefix = Prefix::from_byte(self.next_prefix.fetch_add(1, Ordering::Relaxed));
+            add(&mut freed, self.collect_orphans_of(prefix, grace).await?);
         }
         Ok(freed)
     }
 
-    async fn clear_strays_of(
+    async fn collect_orphans_of(
         &self,
-        section: Prefix,
+        prefix: Prefix,
         grace: Duration,
     ) -> Result<RemovedStats, GcError> {
         let until_ms = self.clock.ms_before_now(grace);
-        let standing = self.blobs.list(section).await.map_err(GcError::Blobs)?;
-        let old: Vec<_> = standing
+        let stored = self.blobs.list(prefix).await.map_err(GcError::Blobs)?;
+        let old: Vec<_> = stored
             .iter()
             .filter(|image| image.since_ms <= until_ms)
             .map(|image| image.fingerprint)
             .collect();
-        // Looked at twice: without keeping anybody waiting most sections are found to have none.
-        let strays = self
+        // Checked twice: this first look, without a lock, finds no orphans in most prefixes.
+        let orphans = self
             .index
             .unknown_images(&old)
             .await
             .map_err(GcError::Index)?;
-        self.clear(&strays, Reason::Stray).await
+        self.remove(&orphans, Reason::Orphan).await
     }
 
-    /// Removes an image that was stored and that the index refused, unless somebody else has it. If
-    /// that cannot be done now, it is a stray.
+    /// Removes an image that was stored and that the index refused, unless somebody else refers to
+    /// it. If that is not possible now, it is left as an orphan.
     pub async fn remove_rejected(&self, image: Fingerprint) {
-        if let Err(error) = self.clear(&[image], Reason::Stray).await {
-            tracing::warn!(%image, error = &error as &dyn std::error::Error, "left a refused image for the next search");
+        if let Err(error) = self.remove(&[image], Reason::Orphan).await {
+            tracing::warn!(%image, error = &error as &dyn std::error::Error, "could not remove a rejected image; it is removed later as an orphan");
         }
     }
 
-    /// Removes those of `images`, all of one section, that nobody refers to.
-    async fn clear(&self, images: &[Fingerprint], reason: Reason) -> Result<RemovedStats, GcError> {
+    /// Removes those of `images`, all of one prefix, that nobody refers to.
+    async fn remove(
+        &self,
+        images: &[Fingerprint],
+        reason: Reason,
+    ) -> Result<RemovedStats, GcError> {
         let Some(first) = images.first() else {
             return Ok(RemovedStats::default());
         };
-        let Some(alone) = self
+        let Some(guard) = self
             .blobs
             .try_lock_exclusive(Prefix::of(*first))
             .await
             .map_err(GcError::Blobs)?
         else {
             tracing::debug!(
-                "somebody is storing an image; what nobody has is left beside it for now"
+                "a prefix is in use; its unreferenced images are left for the next run"
             );
             return Ok(RemovedStats::default());
         };
-        let unheld = match reason {
-            Reason::Released { until_ms } => {
+        let unreferenced = match reason {
+            Reason::Unreferenced { until_ms } => {
                 self.index
                     .delete_unreferenced(images.to_vec(), until_ms)
                     .await
             }
-            Reason::Stray => self.index.unknown_images(images).await,
+            Reason::Orphan => self.index.unknown_images(images).await,
         };
-        let unheld = unheld.map_err(GcError::Index)?;
+        let unreferenced = unreferenced.map_err(GcError::Index)?;
         heirloom_crash::reached(CrashPoint::ImageUnindexed);
-        let freed = self
+        let removed = self
             .blobs
-            .remove(alone, unheld)
+            .remove(guard, unreferenced)
             .await
             .map_err(GcError::Blobs)?;
-        self.counters.images_cleared.add(freed.images);
-        self.counters.bytes_cleared.add(freed.bytes);
-        if freed.images > 0 {
+        self.counters.images_collected.add(removed.images);
+        self.counters.bytes_collected.add(removed.bytes);
+        if removed.images > 0 {
             tracing::info!(
-                images = freed.images,
-                bytes = freed.bytes,
+                images = removed.images,
+                bytes = removed.bytes,
                 ?reason,
-                "cleared images away that nobody has"
+                "removed unreferenced images"
             );
         }
-        Ok(freed)
+        Ok(removed)
     }
 }
 
-fn add(all: &mut RemovedStats, more: RemovedStats) {
-    all.images += more.images;
-    all.bytes += more.bytes;
+fn add(total: &mut RemovedStats, more: RemovedStats) {
+    total.images += more.images;
+    total.bytes += more.bytes;
 }

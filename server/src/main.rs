@@ -262,15 +262,15 @@ fn next_step(error: &anyhow::Error) -> String {
 
 fn account_step(error: &AccountError) -> &'static str {
     match error {
-        AccountError::MalformedName => "choose another user name",
+        AccountError::InvalidUserName => "choose another user name",
         AccountError::NameTaken(_) => "choose another name, or add a device to this user",
         AccountError::NoSuchUser(_) => "list the users with: heirloom-server user list --data DIR",
-        AccountError::MalformedDevice => "choose another device name",
+        AccountError::InvalidDeviceName => "choose another device name",
         AccountError::DeviceTaken(_) => "choose another name, or revoke that device first",
         AccountError::NoSuchDevice { .. } => {
             "list the devices with: heirloom-server device list USER --data DIR"
         }
-        AccountError::UnfitPassword => "choose another password",
+        AccountError::InvalidPassword => "choose another password",
         AccountError::Busy | AccountError::Hash(_) | AccountError::Random(_) => "try again",
         AccountError::Index(_) => {
             "check that this account owns the data directory, and that its disk is not full"

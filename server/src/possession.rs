@@ -1,9 +1,9 @@
-//! Possession: whether somebody who names an image also has its bytes (M9).
+//! Proof of possession: whether a user who names an image also has its bytes.
 //!
-//! Instant upload links an image that another user brought. A fingerprint alone must not do that,
-//! nor even tell that the image is here, so the asker sends a proof that only the bytes can make
-//! (see [`heirloom_protocol::possession`]) and the server makes the same proof from what it stored.
-//! Every way of not being convinced is one answer, `None`, the answer for an unknown image.
+//! Instant upload links an image that another user uploaded. A fingerprint alone must not do that,
+//! nor even reveal that the image is stored, so the client sends a proof that only the bytes can
+//! make (see [`heirloom_protocol::possession`]), and the server computes the same proof from the
+//! stored bytes. Every failure has the same result, `None`, which is also that of an unknown image.
 
 mod verify;
 mod nonces;
@@ -18,7 +18,7 @@ use heirloom_protocol::possession::{Nonce, Proof, SIZE_MIN, UserId};
 use tokio::sync::Semaphore;
 
 use crate::accounts::Caller;
-use crate::blobs::Blobs;
+use crate::blobs::BlobStore;
 use crate::clock::Clock;
 use crate::index::{Index, IndexError, QuarantineOutcome};
 use crate::metrics::SharedCounters;
@@ -27,54 +27,53 @@ use crate::range_lock::RangeLock;
 use nonces::Nonces;
 use verify::ProofResult;
 
-/// Wrong proofs for images that are here, per user and day (UTC). Whoever has spent them uploads in
-/// full, as everybody could. Bounds what can be learned from how long an answer takes, and the
-/// reading that lies can cause.
+/// Failed proofs for stored images per user and day (UTC). A user who exceeds it uploads in full,
+/// as everybody can. Bounds what response times reveal, and the disk reads that false proofs cause.
 pub const PROOF_FAILURES_PER_DAY: u32 = 3;
 
-/// Images read back at a time. More would take the disk from those who upload.
-const INSPECTIONS_MAX: usize = 2;
+/// Images read at a time to verify proofs. More would take the disk from uploads.
+const VERIFICATIONS_MAX: usize = 2;
 
 const DAY_MS: i64 = 24 * 3600 * 1000;
 
-/// Checks proofs. Clones share their limits.
+/// Verifies proofs of possession. Clones share their limits.
 #[derive(Clone, Debug)]
 pub struct Possession {
     policy: CrossUser,
     nonces: Nonces,
     index: Index,
-    blobs: Arc<dyn Blobs>,
+    blobs: Arc<dyn BlobStore>,
     clock: Clock,
     counters: SharedCounters,
-    /// Free inspections.
-    inspections: Arc<Semaphore>,
-    /// One inspection of a user's at a time: two wrong proofs at once must not both be the third.
-    askers: RangeLock<UserId>,
+    /// Permits to read an image.
+    permits: Arc<Semaphore>,
+    /// One verification per user at a time: two false proofs at once must not both be the third.
+    user_locks: RangeLock<UserId>,
 }
 
-/// Images that are here and may be linked, with their lengths in bytes.
+/// Stored images that may be linked, with their lengths in bytes.
 #[derive(Debug, Default)]
 pub struct LinkCandidates(HashMap<Fingerprint, u64>);
 
-/// What kept a proof from being checked at all.
+/// Why a proof could not be verified at all.
 #[derive(Debug, thiserror::Error)]
 pub enum PossessionError {
     /// The index failed.
-    #[error("look up who holds {0}")]
+    #[error("look up the holders of image {0}")]
     Index(Fingerprint, #[source] IndexError),
 }
 
 impl Possession {
-    /// Checks proofs against what `index` knows and `blobs` has. `secret` is the installation's.
+    /// A verifier over `index` and `blobs`. `secret` is the installation's.
     pub fn new(
         policy: CrossUser,
         secret: [u8; 32],
         index: Index,
-        blobs: Arc<dyn Blobs>,
+        blobs: Arc<dyn BlobStore>,
         clock: Clock,
         counters: SharedCounters,
     ) -> Self {
-        let inspections = Arc::new(Semaphore::new(INSPECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(VERIFICATIONS_MAX));
         let nonces = Nonces::of(secret);
         Self {
             policy,
@@ -83,13 +82,13 @@ impl Possession {
             blobs,
             clock,
             counters,
-            inspections,
-            askers: RangeLock::default(),
+            permits,
+            user_locks: RangeLock::default(),
         }
     }
 
-    /// What the caller should do about images of other users. Where there are none, a proof could
-    /// link nothing, and making it costs a reading of every photo.
+    /// Whether the caller should send proofs. Where there are no other users, a proof could link
+    /// nothing, and making it costs reading every photo.
     pub async fn policy_for(&self, caller: &Caller) -> Result<CrossUser, IndexError> {
         match self.policy {
             CrossUser::Proof if self.index.has_others_than(caller.user).await? => {
@@ -99,19 +98,19 @@ impl Possession {
         }
     }
 
-    /// The nonce to make proofs with, and for how many more seconds it is the newest.
+    /// The current nonce for proofs, and for how many more seconds it is current.
     pub fn nonce(&self, caller: &Caller) -> (Nonce, u64) {
-        self.nonces.newest(caller.token, self.clock.now_ms())
+        self.nonces.current(caller.token, self.clock.now_ms())
     }
 
-    /// Which of these images somebody brought, as far as a proof could link them. One statement for
-    /// all: most images of a check are new, and none of them is worth one of its own.
+    /// Those of `images` that are stored and that a proof could link. One statement for all: most
+    /// images of a check are new, and none of them is worth a query of its own.
     pub async fn candidates(
         &self,
         images: &[&CheckImage],
     ) -> Result<LinkCandidates, PossessionError> {
         let may_be_linked = |image: &&&CheckImage| image.proof.is_some() && image.size >= SIZE_MIN;
-        let asked: Vec<_> = match self.policy {
+        let with_proof: Vec<_> = match self.policy {
             CrossUser::Proof => images
                 .iter()
                 .filter(may_be_linked)
@@ -119,19 +118,19 @@ impl Possession {
                 .collect(),
             CrossUser::Off => Vec::new(),
         };
-        let Some(first) = asked.first() else {
+        let Some(first) = with_proof.first() else {
             return Ok(LinkCandidates::default());
         };
-        let sizes = self.index.image_sizes(&asked).await;
+        let sizes = self.index.image_sizes(&with_proof).await;
         sizes
             .map(LinkCandidates)
             .map_err(|source| PossessionError::Index(*first, source))
     }
 
-    /// Links an image that somebody `brought` to `caller`, if its proof is right. `None` otherwise,
-    /// for whatever reason.
+    /// Links one of the `candidates` to `caller` if its proof is valid; `None` otherwise, for
+    /// whatever reason.
     ///
-    /// May be dropped half-way: then the image is linked or it is not.
+    /// May be dropped half-way: the image is then either linked or not.
     pub async fn verify(
         &self,
         caller: &Caller,
@@ -158,12 +157,12 @@ impl Possession {
         image: &CheckImage,
         proof: Proof,
     ) -> Result<Option<Receipt>, IndexError> {
-        let _turn = self.askers.lock_all(caller.user).await;
+        let _exclusive = self.user_locks.lock_all(caller.user).await;
         let today = self.clock.now_ms().div_euclid(DAY_MS);
         if self.index.proof_failures(caller.user, today).await? >= PROOF_FAILURES_PER_DAY {
             return Ok(None);
         }
-        match self.inspect(caller, image, proof).await {
+        match self.read_and_verify(caller, image, proof).await {
             ProofResult::Valid => self.link(caller, image).await,
             ProofResult::Invalid => {
                 self.index.count_proof_failure(caller.user, today).await?;
@@ -177,13 +176,18 @@ impl Possession {
         }
     }
 
-    async fn inspect(&self, caller: &Caller, image: &CheckImage, proof: Proof) -> ProofResult {
-        let _free = self
-            .inspections
+    async fn read_and_verify(
+        &self,
+        caller: &Caller,
+        image: &CheckImage,
+        proof: Proof,
+    ) -> ProofResult {
+        let _permit = self
+            .permits
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let nonces = self.nonces.good(caller.token, self.clock.now_ms());
+        let nonces = self.nonces.accepted(caller.token, self.clock.now_ms());
         verify::verify_image(
             self.blobs.as_ref(),
             image.fingerprint,
@@ -202,7 +206,7 @@ impl Possession {
     ) -> Result<Option<Receipt>, IndexError> {
         heirloom_crash::reached(CrashPoint::ProofVerified);
         let linked = match self.index.link(caller.user, image.fingerprint).await {
-            // Sent in full, it is refused for the same reason, and there the sender hears of it.
+            // Uploaded in full, it is refused for the same reason, and the sender is told why.
             Err(IndexError::OverQuota { .. }) => None,
             linked => linked?,
         };
@@ -214,20 +218,20 @@ impl Possession {
         Ok(linked)
     }
 
-    /// The index first: from then on nobody is told that the image is here, whatever becomes of the
+    /// The index first: from then on nobody is told that the image is stored, whatever happens to the
     /// file.
     async fn quarantine(&self, image: &CheckImage) -> Result<(), IndexError> {
         match self.index.quarantine(image.fingerprint).await? {
             QuarantineOutcome::Marked => {}
-            // Its last holder let go of it, and it was cleared away while it was read.
+            // It became unreferenced and was garbage collected while it was read.
             QuarantineOutcome::Gone => return Ok(()),
         }
-        tracing::warn!(fingerprint = %image.fingerprint, "a stored image is damaged; quarantined until it is sent again");
+        tracing::warn!(fingerprint = %image.fingerprint, "a stored image is corrupt; quarantined until it is uploaded again");
         self.counters.images_quarantined.add_one();
         heirloom_crash::reached(CrashPoint::DamageRecorded);
         if let Err(error) = self.blobs.quarantine(image.fingerprint).await {
-            // Not fatal: whoever uploads it again replaces the file.
-            tracing::warn!(fingerprint = %image.fingerprint, %error, "move a damaged image aside");
+            // Not fatal: the next upload of the image replaces the file.
+            tracing::warn!(fingerprint = %image.fingerprint, %error, "could not move a corrupt image to the quarantine");
         }
         Ok(())
     }

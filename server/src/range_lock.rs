@@ -1,51 +1,54 @@
-//! Turns: who writes what, one after another.
+//! A keyed lock on byte ranges, first come, first served.
 //!
-//! Shards of one upload may be written side by side as long as they do not overlap; the sealing of
-//! the upload must be alone with it. Both are a *turn* for a range of a key: it begins when no
-//! earlier turn of that key overlaps it, and ends when it is dropped. First come, first served, so
-//! a sealing is not starved by shards that keep coming. A key is remembered only while somebody
-//! stands in its line.
+//! Shards of one upload may be written in parallel as long as they do not overlap; finishing the
+//! upload excludes all of them. A guard is granted when no earlier guard or waiter of its key
+//! overlaps its range, and released when it is dropped. Because the order is first come, first
+//! served, finishing is not starved by shards that keep arriving. A key takes memory only while it
+//! has guards or waiters.
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use heirloom_protocol::ByteRange;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// The lines of all keys. Clones share them.
+/// Locks byte ranges of keys. Clones share the locks.
 #[derive(Debug)]
 pub struct RangeLock<K: Copy + Eq + Hash> {
-    lines: Arc<Mutex<HashMap<K, Line>>>,
+    queues: Arc<Mutex<HashMap<K, Queue>>>,
 }
 
-/// Those who have or await a turn for one key, in the order they came.
+/// The guards and waiters of one key, in the order they came.
 #[derive(Debug, Default)]
-struct Line {
-    places: Vec<Place>,
-    next_place: u64,
-    moved: Arc<Notify>,
+struct Queue {
+    tickets: Vec<Ticket>,
+    next_number: u64,
+    released: Arc<Notify>,
 }
 
+/// A request for a range.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct Ticket {
     number: u64,
     range: ByteRange,
 }
 
-/// A place in the line; once [`RangeLock::take`] has answered, the turn itself. Dropping it makes room.
+/// A lock on a range, released when it is dropped. Until [`RangeLock::lock`] has returned it, it is
+/// a waiter in the queue.
 #[derive(Debug)]
 pub struct RangeGuard<K: Copy + Eq + Hash> {
-    lines: Arc<Mutex<HashMap<K, Line>>>,
+    queues: Arc<Mutex<HashMap<K, Queue>>>,
     key: K,
-    place: Place,
-    moved: Arc<Notify>,
+    ticket: Ticket,
+    released: Arc<Notify>,
 }
 
 impl<K: Copy + Eq + Hash> Default for RangeLock<K> {
     fn default() -> Self {
         Self {
-            lines: Arc::default(),
+            queues: Arc::default(),
         }
     }
 }
@@ -53,87 +56,83 @@ impl<K: Copy + Eq + Hash> Default for RangeLock<K> {
 impl<K: Copy + Eq + Hash> Clone for RangeLock<K> {
     fn clone(&self) -> Self {
         Self {
-            lines: Arc::clone(&self.lines),
+            queues: Arc::clone(&self.queues),
         }
     }
 }
 
 impl<K: Copy + Eq + Hash> RangeLock<K> {
-    /// Waits for a turn with `range` of `key`. May be dropped at any time: the place is given up.
+    /// Waits for a lock on `range` of `key`. May be dropped at any time; it then leaves the queue.
     pub async fn lock(&self, key: K, range: ByteRange) -> RangeGuard<K> {
-        let turn = self.stand_in_line(key, range);
-        turn.come().await;
-        turn
+        let guard = self.enqueue(key, range);
+        guard.granted().await;
+        guard
     }
 
-    /// Waits until nobody else has a turn with any part of `key`.
+    /// Waits for a lock on all of `key`.
     pub async fn lock_all(&self, key: K) -> RangeGuard<K> {
         let everything = ByteRange::new(0, u64::MAX).expect("0 is below the largest number");
         self.lock(key, everything).await
     }
 
-    fn stand_in_line(&self, key: K, range: ByteRange) -> RangeGuard<K> {
-        let mut lines = unpoisoned(&self.lines);
-        let line = lines.entry(key).or_default();
-        let place = Place {
-            number: line.next_place,
+    fn enqueue(&self, key: K, range: ByteRange) -> RangeGuard<K> {
+        let mut queues = self.queues.lock();
+        let queue = queues.entry(key).or_default();
+        let ticket = Ticket {
+            number: queue.next_number,
             range,
         };
-        line.next_place += 1;
-        line.places.push(place);
+        queue.next_number += 1;
+        queue.tickets.push(ticket);
         RangeGuard {
-            lines: Arc::clone(&self.lines),
+            queues: Arc::clone(&self.queues),
             key,
-            place,
-            moved: Arc::clone(&line.moved),
+            ticket,
+            released: Arc::clone(&queue.released),
         }
     }
 }
 
 impl<K: Copy + Eq + Hash> RangeGuard<K> {
-    async fn come(&self) {
+    async fn granted(&self) {
         loop {
-            // Registered before looking, so that a move between looking and waiting is not missed.
-            let moved = self.moved.notified();
-            if self.has_come() {
+            // Registered before the check, so that a release between check and wait is not missed.
+            let released = self.released.notified();
+            if self.is_granted() {
                 return;
             }
-            moved.await;
+            released.await;
         }
     }
 
-    fn has_come(&self) -> bool {
-        let lines = unpoisoned(&self.lines);
-        let line = lines
+    fn is_granted(&self) -> bool {
+        let queues = self.queues.lock();
+        let queue = queues
             .get(&self.key)
-            .expect("a line stands while somebody has a place in it");
-        !line.places.iter().any(|earlier| {
-            earlier.number < self.place.number && overlap(earlier.range, self.place.range)
+            .expect("a queue exists while it has a ticket");
+        !queue.tickets.iter().any(|earlier| {
+            earlier.number < self.ticket.number && overlap(earlier.range, self.ticket.range)
         })
     }
 }
 
 impl<K: Copy + Eq + Hash> Drop for RangeGuard<K> {
     fn drop(&mut self) {
-        let mut lines = unpoisoned(&self.lines);
-        if let Some(line) = lines.get_mut(&self.key) {
-            line.places
-                .retain(|place| place.number != self.place.number);
-            if line.places.is_empty() {
-                lines.remove(&self.key);
+        let mut queues = self.queues.lock();
+        if let Some(queue) = queues.get_mut(&self.key) {
+            queue
+                .tickets
+                .retain(|ticket| ticket.number != self.ticket.number);
+            if queue.tickets.is_empty() {
+                queues.remove(&self.key);
             }
         }
-        self.moved.notify_waiters();
+        self.released.notify_waiters();
     }
 }
 
 const fn overlap(one: ByteRange, other: ByteRange) -> bool {
     one.start() < other.end() && other.start() < one.end()
-}
-
-/// The lines are whole at every moment the lock is free, whatever its last holder died of.
-fn unpoisoned<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -152,47 +151,47 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn turns_apart_run_side_by_side_and_overlapping_ones_wait() {
-        let turns = RangeLock::default();
-        let first = turns.lock(1, range(0, 10)).await;
-        let second = turns.lock(1, range(10, 20)).await;
-        let elsewhere = turns.lock(2, range(0, 20)).await;
-        assert!(turns.lock(1, range(5, 15)).now_or_never().is_none());
-        drop((first, elsewhere));
+    async fn disjoint_ranges_lock_in_parallel_and_overlapping_ones_wait() {
+        let locks = RangeLock::default();
+        let first = locks.lock(1, range(0, 10)).await;
+        let second = locks.lock(1, range(10, 20)).await;
+        let other_key = locks.lock(2, range(0, 20)).await;
+        assert!(locks.lock(1, range(5, 15)).now_or_never().is_none());
+        drop((first, other_key));
         assert!(
-            turns.lock(1, range(5, 15)).now_or_never().is_none(),
+            locks.lock(1, range(5, 15)).now_or_never().is_none(),
             "the second still overlaps"
         );
         drop(second);
-        timeout(LIMIT, turns.lock(1, range(5, 15))).await.unwrap();
+        timeout(LIMIT, locks.lock(1, range(5, 15))).await.unwrap();
     }
 
     #[tokio::test]
-    async fn one_who_wants_all_is_not_starved_by_those_who_come_later() {
-        let turns: RangeLock<u8> = RangeLock::default();
-        let writing = turns.lock(1, range(0, 10)).await;
-        let mut all = Box::pin(turns.lock_all(1));
+    async fn a_waiter_for_everything_is_not_starved_by_later_ones() {
+        let locks: RangeLock<u8> = RangeLock::default();
+        let writing = locks.lock(1, range(0, 10)).await;
+        let mut all = Box::pin(locks.lock_all(1));
         assert!(all.as_mut().now_or_never().is_none());
-        let mut later = Box::pin(turns.lock(1, range(50, 60)));
+        let mut later = Box::pin(locks.lock(1, range(50, 60)));
         assert!(
             later.as_mut().now_or_never().is_none(),
-            "nobody overtakes the one who waits for all"
+            "nothing overtakes the waiter for everything"
         );
         drop(writing);
-        let sealing = timeout(LIMIT, all).await.unwrap();
+        let everything = timeout(LIMIT, all).await.unwrap();
         assert!(later.as_mut().now_or_never().is_none());
-        drop(sealing);
+        drop(everything);
         timeout(LIMIT, later).await.unwrap();
     }
 
     #[tokio::test]
-    async fn a_line_is_forgotten_when_the_last_has_left_it() {
-        let turns = RangeLock::default();
-        let turn = turns.lock(1, range(0, 10)).await;
-        let mut given_up = Box::pin(turns.lock_all(1));
-        assert!(given_up.as_mut().now_or_never().is_none());
-        drop(given_up);
-        drop(turn);
-        assert!(turns.lines.lock().unwrap().is_empty());
+    async fn a_queue_is_dropped_with_its_last_guard() {
+        let locks = RangeLock::default();
+        let guard = locks.lock(1, range(0, 10)).await;
+        let mut cancelled = Box::pin(locks.lock_all(1));
+        assert!(cancelled.as_mut().now_or_never().is_none());
+        drop(cancelled);
+        drop(guard);
+        assert!(locks.queues.lock().is_empty());
     }
 }

@@ -1,8 +1,8 @@
-//! The scrub: stored images are read again and hashed, slowly and for ever, because disks forget
-//! without saying so.
+//! The scrub: reads and hashes all stored images again, slowly and continuously, because disks lose
+//! data silently.
 //!
-//! What is damaged is marked in the index and moved aside, never deleted; whoever holds the image
-//! is asked for it, and sending it heals it. How far a round has come outlives a restart.
+//! A corrupt image is marked in the index and moved to the quarantine, never deleted; its holders
+//! are asked to upload it again, which repairs it. The position of a round survives a restart.
 
 mod verify;
 
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, BlobStore};
 use crate::clock::Clock;
 use crate::config::ScrubSchedule;
 use crate::index::{Index, IndexError, QuarantineOutcome, ScrubCursor, ScrubPosition};
@@ -25,105 +25,106 @@ use verify::verify_image;
 
 pub use verify::Integrity;
 
-/// Images between two notes of how far a round is: a restart reads so many again.
+/// Images between two saves of the position: a restart reads up to this many again.
 const PAGE: usize = 100;
 
-/// Between two rounds at least, whatever the schedule says: a small library is read in no time.
+/// The shortest time between two rounds, whatever the schedule says: a small library
+/// is read in no time.
 const ROUND_GAP: Duration = Duration::from_secs(1);
 
-/// Images read at a time because somebody asked: more would take the disk from those who upload.
-const LOOKS_MAX: usize = 2;
+/// Images read at a time on request: more would take the disk from uploads.
+const REQUESTED_READS_MAX: usize = 2;
 
-/// After an error, before the round goes on.
-const REST: Duration = Duration::from_mins(1);
+/// The pause after an error.
+const ERROR_PAUSE: Duration = Duration::from_mins(1);
 
-/// Looks through stored images. Clones share everything.
+/// Verifies stored images. Clones share all state.
 #[derive(Clone, Debug)]
 pub struct Scrubber {
     index: Index,
-    blobs: Arc<dyn Blobs>,
+    blobs: Arc<dyn BlobStore>,
     counters: SharedCounters,
-    /// Free looks of those that somebody waits for.
-    looks: Arc<Semaphore>,
+    /// Permits for requested reads.
+    permits: Arc<Semaphore>,
 }
 
-/// What a round found.
+/// The result of a scrub round.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScrubReport {
     /// Images that were read.
     pub images: u64,
-    /// Their bytes.
+    /// Bytes of those images.
     pub bytes: u64,
-    /// Those that were damaged, and are waited for now.
-    pub damaged: Vec<Fingerprint>,
-    /// Those that the storage did not give, which says nothing about them.
-    pub unread: u64,
+    /// Images found corrupt, and now requested from their holders.
+    pub corrupt: Vec<Fingerprint>,
+    /// Images that the storage failed to read, which says nothing about them.
+    pub unreadable: u64,
 }
 
-/// What ends a round early.
+/// Why a round ended early.
 #[derive(Debug, thiserror::Error)]
 pub enum ScrubError {
     /// The index failed.
-    #[error("look up what to read again")]
+    #[error("look up images to verify or save the position of the scrub")]
     Index(#[source] IndexError),
-    /// A damaged image could not be moved aside. It is marked all the same.
-    #[error("move {fingerprint} aside")]
+    /// A corrupt image could not be moved to the quarantine. It is marked in the index all the same.
+    #[error("move the corrupt image {fingerprint} to the quarantine")]
     Quarantine {
-        /// Which.
+        /// The image concerned.
         fingerprint: Fingerprint,
-        /// Why not.
+        /// The storage's error.
         source: BlobError,
     },
 }
 
 impl Scrubber {
-    /// Over what `index` knows and `blobs` has.
-    pub fn new(index: Index, blobs: Arc<dyn Blobs>, counters: SharedCounters) -> Self {
+    /// A scrubber over `index` and `blobs`.
+    pub fn new(index: Index, blobs: Arc<dyn BlobStore>, counters: SharedCounters) -> Self {
         Self {
             index,
             blobs,
             counters,
-            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
+            permits: Arc::new(Semaphore::new(REQUESTED_READS_MAX)),
         }
     }
 
-    /// Reads one image, now and as fast as the disk gives it. What is damaged is quarantined.
+    /// Verifies one image at full speed. A corrupt image is quarantined.
     pub async fn verify_now(
         &self,
         fingerprint: Fingerprint,
         size: u64,
     ) -> Result<Integrity, ScrubError> {
-        let _free = self
-            .looks
+        let _permit = self
+            .permits
             .acquire()
             .await
             .expect("the semaphore is never closed");
-        let verdict = verify_image(
+        let integrity = verify_image(
             &*self.blobs,
             fingerprint,
             size,
             &mut Throttle::new(u64::MAX),
         )
         .await;
-        if verdict == Integrity::Corrupt {
+        if integrity == Integrity::Corrupt {
             self.quarantine(fingerprint).await?;
         }
-        Ok(verdict)
+        Ok(integrity)
     }
 
-    /// Reads every image once, now.
+    /// Verifies every image once.
     pub async fn scrub_all(&self, bytes_per_second: u64) -> Result<ScrubReport, ScrubError> {
-        let mut round = ScrubReport::default();
+        let mut report = ScrubReport::default();
         let mut throttle = Throttle::new(bytes_per_second);
         let mut after = None;
-        while let Some(last) = self.page(after, &mut throttle, &mut round).await? {
+        while let Some(last) = self.page(after, &mut throttle, &mut report).await? {
             after = Some(last);
         }
-        Ok(round)
+        Ok(report)
     }
 
-    /// Goes on with the round that was begun, and begins the next when its time has come, until
-    /// `stopping`. Calls `found` when it found something.
+    /// Continues the current round, and starts the next one when it is due, until `stopping`. Calls
+    /// `on_corrupt` after finding corrupt images.
     pub async fn run(
         self,
         schedule: ScrubSchedule,
@@ -131,38 +132,38 @@ impl Scrubber {
         on_corrupt: impl Fn(),
         stopping: CancellationToken,
     ) {
-        let for_ever = async {
+        let forever = async {
             loop {
-                let rest = match self.some(schedule, &clock, &on_corrupt).await {
-                    Ok(rest) => rest,
+                let pause = match self.step(schedule, &clock, &on_corrupt).await {
+                    Ok(pause) => pause,
                     Err(error) => {
                         tracing::error!(
                             error = &error as &dyn std::error::Error,
-                            "the scrub rests"
+                            "the scrub failed; it continues after a pause"
                         );
-                        REST
+                        ERROR_PAUSE
                     }
                 };
-                sleep(rest).await;
+                sleep(pause).await;
             }
         };
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = for_ever => {}
+            () = forever => {}
         }
     }
 
-    /// One page of the round, if it is time for one; how long to rest then.
-    async fn some(
+    /// Verifies one page of the round if one is due; returns how long to wait for the next step.
+    async fn step(
         &self,
         schedule: ScrubSchedule,
         clock: &Clock,
         on_corrupt: &impl Fn(),
     ) -> Result<Duration, ScrubError> {
         let now_ms = clock.now_ms();
-        let mark = match self.index.scrub_cursor().await.map_err(ScrubError::Index)? {
-            Some(mark) if mark.step == ScrubPosition::Done => {
-                let due_ms = mark.began_ms.saturating_add(
+        let cursor = match self.index.scrub_cursor().await.map_err(ScrubError::Index)? {
+            Some(cursor) if cursor.position == ScrubPosition::Done => {
+                let due_ms = cursor.began_ms.saturating_add(
                     i64::try_from(schedule.interval.as_millis()).unwrap_or(i64::MAX),
                 );
                 if let Ok(left_ms @ 1..) = u64::try_from(due_ms.saturating_sub(now_ms)) {
@@ -170,49 +171,49 @@ impl Scrubber {
                 }
                 ScrubCursor {
                     began_ms: now_ms,
-                    step: ScrubPosition::After(None),
+                    position: ScrubPosition::After(None),
                 }
             }
-            Some(mark) => mark,
+            Some(cursor) => cursor,
             None => ScrubCursor {
                 began_ms: now_ms,
-                step: ScrubPosition::After(None),
+                position: ScrubPosition::After(None),
             },
         };
-        let ScrubPosition::After(after) = mark.step else {
+        let ScrubPosition::After(after) = cursor.position else {
             return Ok(Duration::ZERO);
         };
-        let mut round = ScrubReport::default();
+        let mut report = ScrubReport::default();
         let last = self
             .page(
                 after,
                 &mut Throttle::new(schedule.bytes_per_second),
-                &mut round,
+                &mut report,
             )
             .await?;
-        if !round.damaged.is_empty() {
+        if !report.corrupt.is_empty() {
             on_corrupt();
         }
         heirloom_crash::reached(CrashPoint::PageScrubbed);
-        let step = last.map_or(ScrubPosition::Done, |last| ScrubPosition::After(Some(last)));
+        let position = last.map_or(ScrubPosition::Done, |last| ScrubPosition::After(Some(last)));
         self.index
-            .save_scrub_cursor(ScrubCursor { step, ..mark })
+            .save_scrub_cursor(ScrubCursor { position, ..cursor })
             .await
             .map_err(ScrubError::Index)?;
         heirloom_crash::reached(CrashPoint::ScrubRecorded);
-        Ok(if step == ScrubPosition::Done {
+        Ok(if position == ScrubPosition::Done {
             ROUND_GAP
         } else {
             Duration::ZERO
         })
     }
 
-    /// Reads the next images behind `after`; answers the last of them, none at the end.
+    /// Verifies the next images after `after`; returns the last of them, `None` at the end.
     async fn page(
         &self,
         after: Option<Fingerprint>,
         throttle: &mut Throttle,
-        round: &mut ScrubReport,
+        report: &mut ScrubReport,
     ) -> Result<Option<Fingerprint>, ScrubError> {
         let images = self
             .index
@@ -223,19 +224,19 @@ impl Scrubber {
             match verify_image(&*self.blobs, *fingerprint, *size, throttle).await {
                 Integrity::Intact => {}
                 Integrity::Corrupt => match self.quarantine(*fingerprint).await? {
-                    QuarantineOutcome::Marked => round.damaged.push(*fingerprint),
+                    QuarantineOutcome::Marked => report.corrupt.push(*fingerprint),
                     QuarantineOutcome::Gone => {}
                 },
-                Integrity::Unreadable => round.unread += 1,
+                Integrity::Unreadable => report.unreadable += 1,
             }
-            (round.images, round.bytes) = (round.images + 1, round.bytes + size);
+            (report.images, report.bytes) = (report.images + 1, report.bytes + size);
             self.counters.images_scrubbed.add_one();
             self.counters.bytes_scrubbed.add(*size);
         }
         Ok(images.last().map(|(fingerprint, _)| *fingerprint))
     }
 
-    /// The index first: from then on nobody is told that the image is here, whatever becomes of the
+    /// The index first: from then on nobody is told that the image is stored, whatever happens to the
     /// file.
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<QuarantineOutcome, ScrubError> {
         let found = self
@@ -244,10 +245,10 @@ impl Scrubber {
             .await
             .map_err(ScrubError::Index)?;
         if found == QuarantineOutcome::Gone {
-            // Its last holder let go of it, and it was cleared away while it was read.
+            // It became unreferenced and was garbage collected while it was read.
             return Ok(found);
         }
-        tracing::error!(%fingerprint, "a stored image is damaged; quarantined until it is sent again");
+        tracing::error!(%fingerprint, "a stored image is corrupt; quarantined until it is uploaded again");
         self.counters.images_quarantined.add_one();
         heirloom_crash::reached(CrashPoint::DamageRecorded);
         let moved = self.blobs.quarantine(fingerprint).await;
@@ -260,7 +261,7 @@ impl Scrubber {
     }
 }
 
-/// So many bytes in a second, and no more.
+/// Limits reading to a number of bytes per second.
 #[derive(Debug)]
 struct Throttle {
     bytes_per_second: u64,
@@ -276,12 +277,12 @@ impl Throttle {
         }
     }
 
-    /// Waits for so long as reading so many bytes should have taken.
-    async fn keep(&mut self, bytes: u64) {
+    /// Waits as long as reading this many bytes should have taken.
+    async fn throttle(&mut self, bytes: u64) {
         let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
         self.next += Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX));
         sleep_until(self.next).await;
-        // Time that the disk lost is not made up for with a burst.
+        // A slow disk is not followed by a burst.
         self.next = self.next.max(Instant::now());
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::{AccountError, Accounts};
-use crate::blobs::{BlobError, Blobs, LocalBlobs};
+use crate::blobs::{BlobError, BlobStore, LocalBlobStore};
 use crate::clock::Clock;
 use crate::config::{Config, GracePeriods, Transport};
 use crate::gc::GarbageCollector;
@@ -286,8 +286,8 @@ async fn open_components(config: &Config, clock: Clock) -> Result<Components, Se
         .await
         .map_err(ServeError::Index)?;
     let secret = index.secret().await.map_err(ServeError::Index)?;
-    let blobs: Arc<dyn Blobs> = Arc::new(
-        LocalBlobs::open(&config.data)
+    let blobs: Arc<dyn BlobStore> = Arc::new(
+        LocalBlobStore::open(&config.data)
             .await
             .map_err(ServeError::Blobs)?,
     );

@@ -1,8 +1,7 @@
-//! The signer: the hand under receipts. Its secret lies in the data directory, for this account
-//! alone, and never leaves it.
+//! The receipt signer. Its secret key is a private file in the data directory and never leaves it.
 //!
-//! Whoever loses the file has a new hand at the next start: receipts signed before can then no
-//! longer be checked, and photos are not affected.
+//! If the file is lost, the next start generates a new key: receipts signed before can then no
+//! longer be verified; photos are not affected.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -17,58 +16,60 @@ use heirloom_protocol::signature::{ReceiptKey, Signature};
 
 use crate::config::DataDir;
 
-/// Bytes of the secret (RFC 8032 section 5.1.5).
+/// Bytes of the secret key (RFC 8032 section 5.1.5).
 const SECRET_BYTES: usize = 32;
 
-/// Signs receipts. Clones are the same hand.
+/// Signs receipts. Clones share the key.
 #[derive(Clone, Debug)]
 pub struct Signer {
     secret: Arc<SigningKey>,
 }
 
-/// Why there is no hand to sign with.
+/// Why the signing key could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum SignerError {
-    /// The system gave no random bytes.
-    #[error("ask the system for random bytes")]
+    /// The system returned no random bytes.
+    #[error("get random bytes from the system")]
     Random(#[source] getrandom::Error),
-    /// The secret's file could not be made or read.
+    /// The key file could not be created or read.
     #[error("{doing} {path}")]
     Io {
-        /// What we were about to do.
+        /// The failed operation, as a verb.
         doing: &'static str,
-        /// The file.
+        /// The key file.
         path: PathBuf,
-        /// The system's word.
+        /// The system's error.
         source: io::Error,
     },
-    /// It is no secret of ours.
-    #[error("{path} is not {SECRET_BYTES} bytes long; move it away to begin with a new one")]
+    /// The file is not a signing key.
+    #[error(
+        "{path} is not a signing key: it is not {SECRET_BYTES} bytes long; move it away, and a new key is generated"
+    )]
     Malformed {
-        /// The file.
+        /// The key file.
         path: PathBuf,
     },
 }
 
 impl Signer {
-    /// The data directory's signer, made at the first start. Blocks on the disk.
+    /// Opens the data directory's signer, generating its key at the first start. Blocks on the disk.
     pub fn open(data: &DataDir) -> Result<Self, SignerError> {
         let path = data.receipt_key();
         let secret = match read(&path)? {
             Some(secret) => secret,
-            None => make(&path)?,
+            None => create(&path)?,
         };
         Ok(Self {
             secret: Arc::new(SigningKey::from_bytes(&secret)),
         })
     }
 
-    /// What its signatures can be checked with.
+    /// The public key that verifies its signatures.
     pub fn key(&self) -> ReceiptKey {
         ReceiptKey::from(self.secret.verifying_key().to_bytes())
     }
 
-    /// The receipt, signed.
+    /// Signs a receipt.
     pub fn sign(&self, user: UserId, receipt: Receipt) -> Receipt {
         let signature = self.secret.sign(&receipt.payload(user).encode());
         Receipt {
@@ -78,6 +79,7 @@ impl Signer {
     }
 }
 
+/// Reads the key; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<[u8; SECRET_BYTES]>, SignerError> {
     let file = match fs::File::open(path) {
         Ok(file) => file,
@@ -105,15 +107,15 @@ fn read(path: &Path) -> Result<Option<[u8; SECRET_BYTES]>, SignerError> {
         })
 }
 
-/// Makes a secret, durably and at once: of two servers that begin together, both use what the first
-/// made.
-fn make(path: &Path) -> Result<[u8; SECRET_BYTES], SignerError> {
+/// Generates a key, durably and atomically: two servers that start together both use the key of the
+/// first.
+fn create(path: &Path) -> Result<[u8; SECRET_BYTES], SignerError> {
     let mut secret = [0; SECRET_BYTES];
     getrandom::fill(&mut secret).map_err(SignerError::Random)?;
-    let aside = path.with_extension(format!("new-{}", std::process::id()));
-    let put = put(path, &aside, &secret);
-    put.map_err(|source| SignerError::Io {
-        doing: "make",
+    let temporary = path.with_extension(format!("new-{}", std::process::id()));
+    let written = write_once(path, &temporary, &secret);
+    written.map_err(|source| SignerError::Io {
+        doing: "create",
         path: path.to_owned(),
         source,
     })?;
@@ -122,20 +124,21 @@ fn make(path: &Path) -> Result<[u8; SECRET_BYTES], SignerError> {
     })
 }
 
-fn put(path: &Path, aside: &Path, secret: &[u8]) -> io::Result<()> {
+/// Writes `secret` to `path` through a temporary file, unless `path` exists.
+fn write_once(path: &Path, temporary: &Path, secret: &[u8]) -> io::Result<()> {
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .open(aside)?;
+        .open(temporary)?;
     file.write_all(secret)?;
     file.sync_all()?;
-    match fs::hard_link(aside, path) {
+    match fs::hard_link(temporary, path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    fs::remove_file(aside)?;
+    fs::remove_file(temporary)?;
     fs::File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
 }
 
@@ -148,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_hand_is_made_once_for_one_account_and_is_the_same_ever_after() {
+    fn the_key_is_generated_once_in_a_private_file() {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();
         let signer = Signer::open(&data).unwrap();
@@ -191,16 +194,16 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_make_a_hand_both_use_the_first() {
+    fn two_servers_that_generate_a_key_both_use_the_first() {
         let root = tempfile::tempdir().unwrap();
         let path = DataDir::open(root.path()).unwrap().receipt_key();
-        let first = make(&path).unwrap();
-        assert_eq!(make(&path).unwrap(), first);
+        let first = create(&path).unwrap();
+        assert_eq!(create(&path).unwrap(), first);
         assert_eq!(read(&path).unwrap(), Some(first));
     }
 
     #[test]
-    fn another_file_in_its_place_is_not_guessed_at() {
+    fn a_file_of_another_length_is_refused() {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();
         for wrong in [vec![], vec![1; 31], vec![1; 33]] {

@@ -11,7 +11,7 @@ async fn accounts() -> (Accounts, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn whoever_has_the_token_is_the_caller() {
+async fn a_token_authenticates_its_user() {
     let (accounts, _folder) = accounts().await;
     let of_anna = accounts.add_user("anna").await.unwrap();
     let of_ben = accounts.add_user("ben").await.unwrap();
@@ -21,7 +21,7 @@ async fn whoever_has_the_token_is_the_caller() {
     assert_eq!(
         accounts.authenticate(&of_anna).await.unwrap().as_ref(),
         Some(&anna),
-        "remembered"
+        "from the cache"
     );
     let again = accounts.authenticate(&second).await.unwrap().unwrap();
     assert_eq!(again.user, anna.user);
@@ -33,7 +33,7 @@ async fn whoever_has_the_token_is_the_caller() {
 }
 
 #[tokio::test]
-async fn anything_else_is_nobody() {
+async fn anything_but_a_token_authenticates_nobody() {
     let (accounts, _folder) = accounts().await;
     let token = accounts.add_user("anna").await.unwrap();
     let another = format!("hl_{}", "0".repeat(64));
@@ -92,7 +92,7 @@ async fn names_are_checked_and_taken_once() {
         assert!(
             matches!(
                 accounts.add_user(bad).await,
-                Err(AccountError::MalformedName)
+                Err(AccountError::InvalidUserName)
             ),
             "{bad:?}"
         );
@@ -104,27 +104,27 @@ async fn names_are_checked_and_taken_once() {
 }
 
 #[tokio::test]
-async fn a_caller_is_remembered_for_a_short_time_only() {
+async fn a_caller_is_cached_for_a_short_time_only() {
     let (accounts, _folder) = accounts().await;
     let token = accounts.add_user("anna").await.unwrap();
     let hash = hash(&token);
     assert!(accounts.authenticate(&token).await.unwrap().is_some());
-    assert!(accounts.remembered(&hash).is_some());
-    let long_ago = Instant::now().checked_sub(REMEMBERED).unwrap();
-    accounts.callers().get_mut(&hash).unwrap().since = long_ago;
-    assert!(accounts.remembered(&hash).is_none());
+    assert!(accounts.cached(&hash).is_some());
+    let long_ago = Instant::now().checked_sub(CALLER_CACHE_TTL).unwrap();
+    accounts.callers.lock().get_mut(&hash).unwrap().since = long_ago;
+    assert!(accounts.cached(&hash).is_none());
     assert!(
         accounts.authenticate(&token).await.unwrap().is_some(),
-        "asked for again"
+        "looked up again"
     );
     for number in 0..CALLERS_MAX as u64 {
         let mut other = [0; 32];
         other[..8].copy_from_slice(&number.to_be_bytes());
-        let caller = accounts.callers()[&hash].caller.clone();
-        accounts.remember(other, caller);
-        if accounts.callers().len() == 1 {
+        let caller = accounts.callers.lock()[&hash].caller.clone();
+        accounts.cache(other, caller);
+        if accounts.callers.lock().len() == 1 {
             return;
         }
     }
-    panic!("{} callers are remembered", accounts.callers().len());
+    panic!("{} callers are cached", accounts.callers.lock().len());
 }

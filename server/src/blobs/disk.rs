@@ -1,7 +1,6 @@
-//! The disk: the few calls whose order makes a photo durable, and nothing else.
+//! The disk: the few system calls whose order makes a photo durable, and nothing else.
 //!
-//! They go through a door of their own so that a test can watch their order and make each of them
-//! fail.
+//! They go through a trait so that a test can record their order and make each of them fail.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -11,11 +10,10 @@ use std::path::Path;
 
 use rustix::fs::{Advice, CWD, RenameFlags, fadvise, fstatvfs, renameat_with};
 
-/// So much of a disk is left to the index: who removes photos to make room needs it to take note of
-/// that.
-const LEFT_BYTES: u64 = 16 << 20;
+/// Bytes of the disk reserved for the index: removing photos to free space needs index writes.
+const RESERVED_BYTES: u64 = 16 << 20;
 
-/// The calls that durability hangs on.
+/// The calls that durability depends on.
 pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`.
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -23,22 +21,22 @@ pub(super) trait Disk: fmt::Debug + Send + Sync + 'static {
     fn sync(&self, file: &File, path: &Path) -> io::Result<()>;
     /// rename(2).
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// renameat2(2) with `RENAME_NOREPLACE`: `AlreadyExists` if something stands at `to`.
+    /// renameat2(2) with `RENAME_NOREPLACE`: fails with `AlreadyExists` if `to` exists.
     fn rename_to_new(&self, from: &Path, to: &Path) -> io::Result<()>;
-    /// fsync(2) of a folder: the names in it survive a power cut.
+    /// fsync(2) of a directory: the names in it survive a power cut.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
     /// unlink(2).
     fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
-/// The disk that the kernel gives us.
+/// The real disk.
 #[derive(Debug)]
 pub(super) struct KernelDisk;
 
 impl Disk for KernelDisk {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
         let disk = fstatvfs(file)?;
-        if disk.f_bavail.saturating_mul(disk.f_frsize) < LEFT_BYTES {
+        if disk.f_bavail.saturating_mul(disk.f_frsize) < RESERVED_BYTES {
             return Err(io::ErrorKind::StorageFull.into());
         }
         file.write_all_at(bytes, offset)
@@ -65,12 +63,12 @@ impl Disk for KernelDisk {
     }
 }
 
-/// Has the kernel begin to write what is dirty of a file and drop what is not (`posix_fadvise(2)`).
-/// What was just stored is hardly ever read soon, and a family's photos must not push out of memory
-/// what this machine works with.
-pub(super) fn leave_memory(file: &File, path: &Path) {
+/// Asks the kernel to start writing a file's dirty pages and to drop the clean ones from the page
+/// cache (`posix_fadvise(2)`). What was just stored is rarely read soon, and a family's photos must
+/// not displace the working set of this machine.
+pub(super) fn drop_from_page_cache(file: &File, path: &Path) {
     if let Err(error) = fadvise(file, 0, None, Advice::DontNeed) {
-        // Only time or memory is lost; the sync that decides reports for itself.
-        tracing::debug!(path = %path.display(), %error, "advice was refused");
+        // This costs time or memory only; the sync reports errors of its own.
+        tracing::debug!(path = %path.display(), %error, "posix_fadvise failed");
     }
 }

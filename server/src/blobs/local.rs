@@ -1,17 +1,16 @@
-//! Blobs in a local directory.
+//! Blob storage in a local directory.
 //!
 //! ```text
 //! images/ab/abcdef...      verified images, named by their fingerprint
 //! uploads/<user>-<fp>      unfinished uploads: one sparse file each, shards at their offsets
-//! uploads/incoming-<n>     images that arrive whole; leftovers of a crash are swept at the next start
-//! quarantine/<fp>          images found damaged
+//! uploads/incoming-<n>     images that arrive whole; leftovers of a crash are removed at the next start
+//! quarantine/<fp>          corrupt images
 //! ```
 //!
 //! All of it must be on one filesystem, because rename(2) is what turns an upload into an image:
-//! nothing is copied. Whatever stands in `images` was hashed before it got there.
+//! nothing is copied. Everything in `images` was hashed before it got there.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
@@ -20,144 +19,121 @@ use bytes::Bytes;
 use futures_util::StreamExt as _;
 use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::oneshot;
-use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::task::spawn_blocking;
 
+use super::blob_store::{BlobStore, ByteStream, RemovedStats, StoredBatch, StoredImage};
 use super::disk::{Disk, KernelDisk};
-use super::{
-    BlobError, Blobs, ByteStream, ExclusiveGuard, Prefix, RemovedStats, SharedGuard, StoredBatch,
-    StoredImage, UploadKey,
-};
+use super::error::BlobError;
+use super::prefix_lock::{ExclusiveGuard, Prefix, SharedGuard};
+use super::upload_key::UploadKey;
 use crate::config::DataDir;
-use image_dir::ImageDir;
+use blocking::join;
+use directories::Directories;
 use image_writer::ImageWriter;
-use partial_dir::PartialDir;
 
 mod image_writer;
+mod batch;
 mod incoming_file;
 mod read_stream;
-mod batch;
-mod image_dir;
+mod directories;
+mod removal;
 mod partial_dir;
+mod image_dir;
+mod folder_lock;
+mod file;
+mod blocking;
 
 #[cfg(test)]
 mod tests;
 
-/// Images and uploads in a local directory.
+/// Blob storage in a local directory. Clones share it.
 #[derive(Clone, Debug)]
-pub struct LocalBlobs {
+pub struct LocalBlobStore {
     dirs: Arc<Directories>,
 }
 
-/// Where things stand, and the disk they stand on.
-#[derive(Debug)]
-struct Directories {
-    disk: Arc<dyn Disk>,
-    uploads: PathBuf,
-    images: PathBuf,
-    image_dir: ImageDir,
-    partial_dir: PartialDir,
-}
-
-impl LocalBlobs {
-    /// Opens the directory and sweeps away what a crash left of images that were arriving.
+impl LocalBlobStore {
+    /// Opens the directory and removes what a crash left of images that were arriving.
     pub async fn open(data: &DataDir) -> Result<Self, BlobError> {
         Self::open_on(Arc::new(KernelDisk), data).await
     }
 
     async fn open_on(disk: Arc<dyn Disk>, data: &DataDir) -> Result<Self, BlobError> {
-        let dirs = Directories {
-            uploads: data.uploads(),
-            images: data.images(),
-            image_dir: ImageDir::new(Arc::clone(&disk), data.images(), data.quarantine()),
-            partial_dir: PartialDir::new(Arc::clone(&disk), data.uploads()),
-            disk,
+        let store = Self {
+            dirs: Arc::new(Directories::new(disk, data)),
         };
-        let blobs = Self {
-            dirs: Arc::new(dirs),
-        };
-        blobs
-            .off_the_reactor(|dirs| incoming_file::sweep(&*dirs.disk, &dirs.uploads))
+        store
+            .run_blocking(|dirs| incoming_file::remove_abandoned(&*dirs.disk, &dirs.uploads))
             .await?;
-        Ok(blobs)
+        Ok(store)
     }
 
-    /// Runs file work where it may wait for the disk. It runs to its end even if nobody waits for
-    /// it any more.
-    async fn off_the_reactor<T: Send + 'static>(
+    /// Runs file work on a blocking thread, to its end even if the caller stops waiting.
+    async fn run_blocking<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Directories>) -> Result<T, BlobError> + Send + 'static,
     ) -> Result<T, BlobError> {
         let dirs = Arc::clone(&self.dirs);
-        joined(spawn_blocking(move || work(&dirs)), &self.dirs.uploads).await
+        join(spawn_blocking(move || work(&dirs)), &self.dirs.uploads).await
     }
 }
 
-/// The result of file work. It can only be missing if the runtime is shutting down or the work
-/// panicked.
-async fn joined<T>(work: JoinHandle<Result<T, BlobError>>, path: &Path) -> Result<T, BlobError> {
-    work.await.unwrap_or_else(|stopped| {
-        Err(BlobError::io("finish work on", path)(io::Error::other(
-            stopped,
-        )))
-    })
-}
-
 #[async_trait]
-impl Blobs for LocalBlobs {
+impl BlobStore for LocalBlobStore {
     async fn store(
         &self,
         fingerprint: Fingerprint,
         size: u64,
         mut body: ByteStream<'_>,
     ) -> Result<SharedGuard, BlobError> {
-        let mut arrival = ImageWriter::new(Arc::clone(&self.dirs));
+        let mut writer = ImageWriter::new(Arc::clone(&self.dirs));
         while let Some(bytes) = body.next().await {
             match bytes {
-                Ok(bytes) => arrival.take(bytes).await?,
-                Err(source) => return Err(arrival.broke_off(source)),
+                Ok(bytes) => writer.write(bytes).await?,
+                Err(source) => return Err(writer.into_sender_error(source)),
             }
-            if arrival.arrived() > size {
+            if writer.received() > size {
                 return Err(BlobError::WrongLength {
                     expected: size,
-                    found: arrival.arrived(),
+                    found: writer.received(),
                 });
             }
         }
-        if arrival.arrived() < size {
-            return Err(arrival.broke_off(io::ErrorKind::UnexpectedEof.into()));
+        if writer.received() < size {
+            return Err(writer.into_sender_error(io::ErrorKind::UnexpectedEof.into()));
         }
-        arrival.settle(fingerprint).await
+        writer.finish(fingerprint).await
     }
 
     async fn store_batch(
         &self,
         images: Vec<(Fingerprint, Bytes)>,
     ) -> Result<StoredBatch, BlobError> {
-        self.off_the_reactor(move |dirs| batch::store(dirs, images))
+        self.run_blocking(move |dirs| batch::store(dirs, images))
             .await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
-        self.off_the_reactor(move |dirs| dirs.partial_dir.write(upload, offset, &bytes))
+        self.run_blocking(move |dirs| dirs.partial_dir.write(upload, offset, &bytes))
             .await
     }
 
     async fn finish(&self, upload: UploadKey, size: u64) -> Result<SharedGuard, BlobError> {
-        self.off_the_reactor(move |dirs| dirs.partial_dir.finish(upload, size, &dirs.image_dir))
+        self.run_blocking(move |dirs| dirs.partial_dir.finish(upload, size, &dirs.image_dir))
             .await
     }
 
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
-        self.off_the_reactor(move |dirs| dirs.partial_dir.discard(upload))
+        self.run_blocking(move |dirs| dirs.partial_dir.discard(upload))
             .await
     }
 
     async fn uploads(&self) -> Result<Vec<UploadKey>, BlobError> {
-        self.off_the_reactor(|dirs| dirs.partial_dir.list()).await
+        self.run_blocking(|dirs| dirs.partial_dir.list()).await
     }
 
     async fn size(&self, fingerprint: Fingerprint) -> Result<Option<u64>, BlobError> {
-        self.off_the_reactor(move |dirs| dirs.image_dir.size(fingerprint))
+        self.run_blocking(move |dirs| dirs.image_dir.size(fingerprint))
             .await
     }
 
@@ -167,43 +143,42 @@ impl Blobs for LocalBlobs {
         range: ByteRange,
     ) -> Result<ByteStream<'static>, BlobError> {
         let file = self
-            .off_the_reactor(move |dirs| dirs.image_dir.open(fingerprint, range))
+            .run_blocking(move |dirs| dirs.image_dir.open(fingerprint, range))
             .await?;
         Ok(read_stream::stream(file, range))
     }
 
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
-        self.off_the_reactor(move |dirs| dirs.image_dir.quarantine(fingerprint))
+        self.run_blocking(move |dirs| dirs.image_dir.quarantine(fingerprint))
             .await
     }
 
-    async fn list(&self, section: Prefix) -> Result<Vec<StoredImage>, BlobError> {
-        self.off_the_reactor(move |dirs| dirs.image_dir.list(section))
+    async fn list(&self, prefix: Prefix) -> Result<Vec<StoredImage>, BlobError> {
+        self.run_blocking(move |dirs| dirs.image_dir.list(prefix))
             .await
     }
 
     async fn try_lock_exclusive(
         &self,
-        section: Prefix,
+        prefix: Prefix,
     ) -> Result<Option<ExclusiveGuard>, BlobError> {
-        self.off_the_reactor(move |dirs| dirs.image_dir.try_lock_exclusive(section))
+        self.run_blocking(move |dirs| dirs.image_dir.try_lock_exclusive(prefix))
             .await
     }
 
     async fn remove(
         &self,
-        alone: ExclusiveGuard,
+        guard: ExclusiveGuard,
         images: Vec<Fingerprint>,
     ) -> Result<RemovedStats, BlobError> {
         let (done, removed) = oneshot::channel();
         let dirs = Arc::clone(&self.dirs);
-        // The seclusion moves along: it must not end before the work does, whoever stops waiting
-        // for it.
-        let work = move || drop(done.send(dirs.image_dir.remove(alone, &images)));
-        // A thread of its own: all of those that do file work may be waiting for this very
-        // seclusion to end.
+        // The guard moves into the thread: it must not be released before the work ends, even if
+        // the caller stops waiting.
+        let work = move || drop(done.send(dirs.image_dir.remove(guard, &images)));
+        // A thread of its own: all blocking threads may be waiting for this very guard.
         let begun = thread::Builder::new()
-            .name("clearing".to_owned())
+            .name("blob-removal".to_owned())
             .spawn(work);
         begun.map_err(BlobError::io(
             "begin to remove images from",

@@ -1,95 +1,76 @@
-//! What it takes to remove an image while others store and link: a word to say "this one stays",
-//! and a word to say "nobody stores here now".
+//! Locks between storing and removing images: shared for storing, exclusive for removing.
 //!
-//! The index says which images are referred to; the bytes come before the index when an image is
-//! stored, and must go after it when it is removed. Between looking into the index and removing the
-//! bytes nobody may store the same image again: they would be told that it is there, and it would
-//! not be. So whoever stores holds a [`SharedGuard`] from before the bytes stand until the index refers to
-//! them, and whoever removes holds a [`ExclusiveGuard`] from before the last look into the index until
-//! the bytes are gone. Of one section there is either any number of the first or one of the second,
-//! in all processes of an installation.
+//! The index records which images are referenced. When an image is stored, its bytes come before
+//! its index row; when it is removed, its bytes must go after the row. Between the last look into
+//! the index and the removal of the bytes nobody may store the same image again: they would be told
+//! that it is stored, and it would not be. So whoever stores holds a [`SharedGuard`] from before
+//! the bytes exist until the index refers to them, and whoever removes holds an [`ExclusiveGuard`]
+//! from before the last look into the index until the bytes are gone. A prefix has either any
+//! number of shared guards or one exclusive guard, across all processes of an installation.
 
 use std::fmt;
 
 use heirloom_protocol::Fingerprint;
 
-/// The images whose fingerprints begin with the same byte: what is secluded at a time. One lock for
-/// each image would be as many as there are images; one for all would make every upload wait.
+/// The first byte of fingerprints: the unit of locking. A lock per image would mean as many locks
+/// as images; one lock for all would make every upload wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Prefix(u8);
 
 impl Prefix {
-    /// How many there are.
+    /// The number of prefixes.
     pub const COUNT: usize = 256;
 
-    /// That of an image.
+    /// The prefix of an image.
     pub fn of(fingerprint: Fingerprint) -> Self {
         Self(fingerprint.as_bytes()[0])
     }
 
-    /// The one that begins with this byte.
-    pub const fn of_byte(first: u8) -> Self {
-        Self(first)
+    /// The prefix with this byte.
+    pub const fn from_byte(byte: u8) -> Self {
+        Self(byte)
     }
 
-    /// The byte.
-    pub const fn first_byte(self) -> u8 {
+    /// The prefix as a byte.
+    pub const fn byte(self) -> u8 {
         self.0
     }
 }
 
-/// An image that stands, whatever the index says of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct StoredImage {
-    /// Which: as it is named, not hashed.
-    pub fingerprint: Fingerprint,
-    /// Since when it stands where it does, in milliseconds since the epoch by the storage's clock.
-    pub since_ms: i64,
-}
-
-/// What was removed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RemovedStats {
-    /// Images of which there was anything.
-    pub images: u64,
-    /// Their bytes.
-    pub bytes: u64,
-}
-
-/// As long as it is held, the images that it was given out with are not removed.
-#[must_use = "what was stored may be removed before the index refers to it"]
+/// Protects the images it was returned with from removal until it is dropped.
+#[must_use = "without it the image may be removed before the index refers to it"]
 pub struct SharedGuard {
-    _kept: Box<dyn Send + Sync>,
+    _lock: Box<dyn Send + Sync>,
 }
 
 impl SharedGuard {
-    /// What ends when `kept` is dropped.
-    pub(super) fn new(kept: impl Send + Sync + 'static) -> Self {
+    /// A guard that releases `lock` when it is dropped.
+    pub(super) fn new(lock: impl Send + Sync + 'static) -> Self {
         Self {
-            _kept: Box::new(kept),
+            _lock: Box::new(lock),
         }
     }
 }
 
-/// As long as it is held, nobody stores an image of its section.
-#[must_use = "it keeps everybody else waiting"]
+/// Keeps everybody from storing images of a prefix until it is dropped.
+#[must_use = "while it is held, stores of its prefix wait"]
 pub struct ExclusiveGuard {
-    section: Prefix,
-    _alone: Box<dyn Send + Sync>,
+    prefix: Prefix,
+    _lock: Box<dyn Send + Sync>,
 }
 
 impl ExclusiveGuard {
-    /// What ends when `alone` is dropped.
-    pub(super) fn new(section: Prefix, alone: impl Send + Sync + 'static) -> Self {
+    /// A guard that releases `lock` when it is dropped.
+    pub(super) fn new(prefix: Prefix, lock: impl Send + Sync + 'static) -> Self {
         Self {
-            section,
-            _alone: Box::new(alone),
+            prefix,
+            _lock: Box::new(lock),
         }
     }
 
-    /// Of what.
-    pub const fn section(&self) -> Prefix {
-        self.section
+    /// The locked prefix.
+    pub const fn prefix(&self) -> Prefix {
+        self.prefix
     }
 }
 
@@ -101,6 +82,6 @@ impl fmt::Debug for SharedGuard {
 
 impl fmt::Debug for ExclusiveGuard {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "ExclusiveGuard({:02x})", self.section.0)
+        write!(formatter, "ExclusiveGuard({:02x})", self.prefix.0)
     }
 }

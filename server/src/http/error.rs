@@ -146,7 +146,7 @@ impl From<IndexError> for ErrorResponse {
 
 impl From<AccountError> for ErrorResponse {
     fn from(error: AccountError) -> Self {
-        if matches!(error, AccountError::MalformedDevice) {
+        if matches!(error, AccountError::InvalidDeviceName) {
             // The client's fault: not logged as an error.
             return Self::new(ErrorCode::MalformedBody, error.to_string());
         }
@@ -220,11 +220,11 @@ fn account_code(error: &AccountError) -> ErrorCode {
     match error {
         AccountError::Index(source) => index_code(source),
         AccountError::Busy => ErrorCode::Unavailable,
-        AccountError::MalformedDevice => ErrorCode::MalformedBody,
-        AccountError::MalformedName
+        AccountError::InvalidDeviceName => ErrorCode::MalformedBody,
+        AccountError::InvalidUserName
         | AccountError::NameTaken(_)
         | AccountError::NoSuchUser(_)
-        | AccountError::UnfitPassword
+        | AccountError::InvalidPassword
         | AccountError::Hash(_)
         | AccountError::DeviceTaken(_)
         | AccountError::NoSuchDevice { .. }

@@ -1,15 +1,15 @@
-//! Damaged images: those whose stored bytes are not (any more) what their fingerprint says. They
-//! are few, so a partial index finds them among millions; whoever holds one is asked for it again.
+//! Corrupt images: those whose stored bytes do not match their fingerprint (any more). They are few,
+//! so a partial index finds them among millions. Their holders are asked to upload them again.
 
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 
 use super::error::IndexError;
-use super::{Index, row};
+use super::open::Index;
+use super::row;
 
 impl Index {
-    /// Damaged images that this user holds, by ascending fingerprint behind `after`, at most
-    /// `limit`.
+    /// The user's corrupt images in ascending order after the fingerprint `after`, at most `limit`.
     pub async fn corrupt_images_of(
         &self,
         user: UserId,
@@ -23,14 +23,14 @@ impl Index {
         )
         .bind(user.0)
         .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
-        .bind(row::number(limit as u64))
-        .fetch_all(self.database.reads())
+        .bind(row::to_column(limit as u64))
+        .fetch_all(self.database.read_pool())
         .await
-        .map_err(IndexError::statement("look for damaged images"))?;
+        .map_err(IndexError::statement("look up corrupt images"))?;
         rows.iter().map(|row| row::fingerprint(row, 0)).collect()
     }
 
-    /// How many there are of this user's.
+    /// Counts the user's corrupt images.
     pub async fn corrupt_count_of(&self, user: UserId) -> Result<u64, IndexError> {
         let found = sqlx::query(
             "SELECT COUNT(*) FROM images
@@ -38,21 +38,21 @@ impl Index {
              WHERE images.state = 1",
         )
         .bind(user.0)
-        .fetch_one(self.database.reads())
+        .fetch_one(self.database.read_pool())
         .await;
         row::count(
-            &found.map_err(IndexError::statement("count damaged images"))?,
+            &found.map_err(IndexError::statement("count corrupt images"))?,
             0,
         )
     }
 
-    /// How many there are in all.
+    /// Counts all users' corrupt images.
     pub async fn corrupt_count(&self) -> Result<u64, IndexError> {
         let found = sqlx::query("SELECT COUNT(*) FROM images WHERE state = 1")
-            .fetch_one(self.database.reads())
+            .fetch_one(self.database.read_pool())
             .await;
         row::count(
-            &found.map_err(IndexError::statement("count damaged images"))?,
+            &found.map_err(IndexError::statement("count corrupt images"))?,
             0,
         )
     }

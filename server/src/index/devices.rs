@@ -1,5 +1,4 @@
-//! Devices: a device is a token with a name and a scope. Of the token itself only the hash is
-//! known.
+//! Devices: a device is a token with a name and a scope. Only the hash of the token is stored.
 
 use async_trait::async_trait;
 use heirloom_protocol::message::Scope;
@@ -8,34 +7,55 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::open::Index;
 use super::writer::Write;
-use super::{Index, TokenId, TokenOwner, now_ms, quota, row};
+use super::{quota, row};
+use crate::clock::system_now_ms;
+
+/// A token's key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TokenId(pub i64);
+
+/// The owner of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenOwner {
+    /// The token.
+    pub token: TokenId,
+    /// The user it belongs to.
+    pub user: UserId,
+    /// The user's name.
+    pub name: String,
+    /// What the token may do.
+    pub scope: Scope,
+    /// The user's quota in bytes; `None` for no limit.
+    pub quota: Option<u64>,
+}
 
 /// A device to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewDevice {
     /// SHA-256 of its token.
     pub token_hash: [u8; 32],
-    /// Its name, which no other device of this user has; without one it is given one.
+    /// Its name, unique among the devices of the user; `None` to generate one.
     pub name: Option<String>,
-    /// What it may do.
+    /// What the device may do.
     pub scope: Scope,
 }
 
-/// A device, as the administrator sees it.
+/// A device as listed for the administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceEntry {
     /// Its name.
     pub name: String,
-    /// What it may do.
+    /// What the device may do.
     pub scope: Scope,
-    /// When it was added, in milliseconds since the epoch.
+    /// When the device was added, in milliseconds since the epoch.
     pub created_ms: i64,
 }
 
 impl Index {
-    /// Adds a device; `NameTaken` if the user has one of that name. The same hash for the same user
-    /// again is the same device.
+    /// Adds a device; `NameTaken` if the user has a device with this name. Adding the same hash for
+    /// the same user again returns the same device.
     pub async fn add_device(&self, user: UserId, device: NewDevice) -> Result<TokenId, IndexError> {
         self.writer
             .write(AddDevice {
@@ -46,12 +66,12 @@ impl Index {
             .await
     }
 
-    /// A user's devices, the oldest first.
+    /// A user's devices, oldest first.
     pub async fn devices(&self, user: UserId) -> Result<Vec<DeviceEntry>, IndexError> {
         let rows =
             sqlx::query("SELECT name, scope, created_ms FROM tokens WHERE user_id = $1 ORDER BY created_ms, name")
                 .bind(user.0)
-                .fetch_all(self.database.reads())
+                .fetch_all(self.database.read_pool())
                 .await
                 .map_err(IndexError::statement("list a user's devices"))?;
         let entry = |row: &AnyRow| {
@@ -65,22 +85,22 @@ impl Index {
         rows.iter().map(entry).collect()
     }
 
-    /// Takes a device's token away; answers whether there was such a device.
+    /// Revokes a device's token; returns whether the device existed.
     pub async fn revoke_device(&self, user: UserId, name: &str) -> Result<bool, IndexError> {
         self.writer
-            .write(Revoke {
+            .write(RevokeDevice {
                 user,
                 name: name.to_owned(),
             })
             .await
     }
 
-    /// Takes a token away; fine if it is gone.
+    /// Revokes a token. Succeeds if it does not exist.
     pub async fn revoke_token(&self, token: TokenId) -> Result<(), IndexError> {
         self.writer.write(RevokeToken { token }).await
     }
 
-    /// Whose token has this hash; none if its user is disabled.
+    /// The owner of the token with this hash; `None` if their account is disabled.
     pub async fn token_owner(
         &self,
         token_hash: [u8; 32],
@@ -90,9 +110,9 @@ impl Index {
              FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1 AND users.state = 0",
         )
         .bind(token_hash.as_slice())
-        .fetch_optional(self.database.reads())
+        .fetch_optional(self.database.read_pool())
         .await;
-        let row = found.map_err(IndexError::statement("look for a token"))?;
+        let row = found.map_err(IndexError::statement("look up a token"))?;
         row.map(|row| {
             Ok(TokenOwner {
                 token: TokenId(row::integer(&row, 1)?),
@@ -130,7 +150,7 @@ struct AddDevice {
 }
 
 impl AddDevice {
-    /// Random like the id, so that devices nobody named do not meet.
+    /// The given name, or one with the random id, so that generated names do not collide.
     fn name(&self) -> String {
         self.device
             .name
@@ -138,13 +158,13 @@ impl AddDevice {
             .unwrap_or_else(|| format!("device-{:x}", self.id))
     }
 
-    async fn refuse(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn check(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
         let user = sqlx::query("SELECT id FROM users WHERE id = $1")
             .bind(self.user.0)
             .fetch_optional(&mut *rows)
             .await;
         if user
-            .map_err(IndexError::statement("look for a token's user"))?
+            .map_err(IndexError::statement("look up a token's user"))?
             .is_none()
         {
             return Err(IndexError::NoSuchUser(self.user));
@@ -156,7 +176,7 @@ impl AddDevice {
                 .bind(self.device.token_hash.as_slice())
                 .fetch_optional(rows)
                 .await;
-        match same.map_err(IndexError::statement("look for a device"))? {
+        match same.map_err(IndexError::statement("look up a device"))? {
             Some(_) => Err(IndexError::NameTaken(self.name())),
             None => Ok(()),
         }
@@ -165,10 +185,10 @@ impl AddDevice {
 
 #[async_trait]
 impl Write for AddDevice {
-    type Answer = TokenId;
+    type Output = TokenId;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<TokenId, IndexError> {
-        self.refuse(rows).await?;
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<TokenId, IndexError> {
+        self.check(rows).await?;
         let hash = self.device.token_hash.as_slice();
         sqlx::query(
             "INSERT INTO tokens (hash, id, user_id, created_ms, name, scope) VALUES ($1, $2, $3, $4, $5, $6)
@@ -177,7 +197,7 @@ impl Write for AddDevice {
         .bind(hash)
         .bind(self.id)
         .bind(self.user.0)
-        .bind(now_ms())
+        .bind(system_now_ms())
         .bind(self.name())
         .bind(code_of(self.device.scope))
         .execute(&mut *rows)
@@ -201,9 +221,9 @@ struct RevokeToken {
 
 #[async_trait]
 impl Write for RevokeToken {
-    type Answer = ();
+    type Output = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
         let revoked = sqlx::query("DELETE FROM tokens WHERE id = $1")
             .bind(self.token.0)
             .execute(rows)
@@ -214,16 +234,16 @@ impl Write for RevokeToken {
     }
 }
 
-struct Revoke {
+struct RevokeDevice {
     user: UserId,
     name: String,
 }
 
 #[async_trait]
-impl Write for Revoke {
-    type Answer = bool;
+impl Write for RevokeDevice {
+    type Output = bool;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<bool, IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<bool, IndexError> {
         let revoked =
             sqlx::query("DELETE FROM tokens WHERE user_id = $1 AND name = $2 RETURNING id")
                 .bind(self.user.0)

@@ -1,4 +1,4 @@
-//! What can go wrong with the index.
+//! Errors of the index.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,85 +6,85 @@ use std::sync::Arc;
 
 use heirloom_protocol::possession::UserId;
 
-/// What can go wrong with the index. The first six are answers, and nothing was written; the rest
-/// are faults.
+/// Why the index failed or refused a write. The first six are refusals, and nothing was written; the
+/// rest are failures.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
-    /// There is a user of that name.
-    #[error("there is a user named {0} already")]
+    /// The name belongs to another user or device.
+    #[error("the name {0} is already taken")]
     NameTaken(String),
-    /// There is no such user.
+    /// The user does not exist.
     #[error("there is no user {0}")]
     NoSuchUser(UserId),
-    /// A shard announced another length than the first shard of its upload.
-    #[error("the upload was begun with {begun} bytes, not {announced}")]
+    /// The shard announces another image length than the first shard of its upload.
+    #[error("the upload was started for an image of {begun} bytes, not {announced} bytes")]
     SizeMismatch {
-        /// What the first shard said, in bytes.
+        /// The length that the first shard announced, in bytes.
         begun: u64,
-        /// What this one says, in bytes.
+        /// The length that this shard announces, in bytes.
         announced: u64,
     },
-    /// An upload's shards lie so scattered that its entry would grow without bound.
-    #[error("the upload is in more than {max} pieces")]
+    /// The upload's shards are so scattered that its entry would grow without bound.
+    #[error("the upload consists of more than {max} separate ranges; send adjacent shards")]
     TooScattered {
-        /// How many pieces an entry may have.
+        /// The most ranges an entry may have.
         max: usize,
     },
-    /// The user may not hold so much more.
-    #[error("the quota is {quota} bytes, {held} of them are taken, and {more} more do not fit")]
+    /// The image exceeds the user's quota.
+    #[error("{more} bytes exceed the quota: {held} of {quota} bytes are used")]
     OverQuota {
-        /// The most that the user may hold, in bytes.
+        /// The user's quota in bytes.
         quota: u64,
-        /// What they hold, in bytes.
+        /// The bytes in use.
         held: u64,
-        /// What was to be added, in bytes.
+        /// The bytes to be added.
         more: u64,
     },
     /// The index was closed.
     #[error("the index is closed")]
     Closed,
-    /// A database file could not be made.
-    #[error("make the index {path}")]
+    /// The database file could not be created.
+    #[error("create the index {path}")]
     CreateFile {
-        /// Which.
+        /// The database file.
         path: PathBuf,
-        /// Why not.
+        /// The system's error.
         source: io::Error,
     },
     /// The database could not be opened.
     #[error("open the index")]
     Open(#[source] sqlx::Error),
-    /// A newer server has been here.
+    /// The index was written by a newer server.
     #[error(
-        "the index has schema {found}, this server knows schemas up to {known}: run the newer server again"
+        "the index has schema version {found}, but this server knows versions up to {known} only; run the newer server"
     )]
     NewerSchema {
-        /// What the index says.
+        /// The schema version of the index.
         found: i64,
-        /// What this server was built for.
+        /// The newest version that this server knows.
         known: i64,
     },
     /// A statement failed.
     #[error("{doing}")]
     Statement {
-        /// What we were about to do.
+        /// The failed operation, as a verb.
         doing: &'static str,
-        /// The database's word.
+        /// The database's error.
         source: sqlx::Error,
     },
-    /// A transaction could not be begun or committed: none of its writes holds.
+    /// A transaction could not be begun or committed: none of its writes took effect.
     #[error("commit to the index")]
     Commit(#[source] Arc<sqlx::Error>),
-    /// A row is not what this server or an older one writes.
-    #[error("the index holds a damaged {0}")]
+    /// A row has a value that no server version writes.
+    #[error("the index contains a corrupt {0}")]
     Corrupt(&'static str),
-    /// The system gave no random bytes.
-    #[error("ask the system for random bytes")]
+    /// The system returned no random bytes.
+    #[error("get random bytes from the system")]
     Random(#[source] getrandom::Error),
 }
 
 impl IndexError {
-    /// A statement that failed while `doing` something.
+    /// Maps the error of a statement that is `doing` something.
     pub(super) fn statement(doing: &'static str) -> impl FnOnce(sqlx::Error) -> Self {
         move |source| match source {
             sqlx::Error::PoolClosed => Self::Closed,
@@ -92,7 +92,7 @@ impl IndexError {
         }
     }
 
-    /// Whether the same request may succeed later: the database was busy or away.
+    /// Whether the same request may succeed later: the database was busy or not reachable.
     pub fn is_transient(&self) -> bool {
         self.database_error().is_some_and(|error| match error {
             sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => true,
@@ -114,9 +114,9 @@ impl IndexError {
         self.database_error().is_some_and(full)
     }
 
-    /// Whether this is an answer to the write itself: nothing was written, and the writes beside it
-    /// are not touched.
-    pub(super) fn is_answer(&self) -> bool {
+    /// Whether the write itself was refused: nothing was written, and the other writes of its
+    /// transaction are not affected.
+    pub(super) fn is_refusal(&self) -> bool {
         match self {
             Self::NameTaken(_)
             | Self::NoSuchUser(_)

@@ -1,7 +1,7 @@
 //! Images, and who holds them.
 //!
-//! An image is stored once and held by everybody who brought it or proved to have it. Its row says
-//! whether its bytes are good; a user's holding says since when it is theirs.
+//! An image is stored once and held by every user who uploaded it or proved possession of it. Its
+//! row says whether its bytes are intact; a user's holding says since when they hold it.
 
 use std::collections::HashMap;
 
@@ -13,23 +13,25 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::open::Index;
 use super::quota;
-use super::uploads::forget;
+use super::row;
+use super::uploads;
 use super::writer::Write;
-use super::{Index, now_ms, row};
+use crate::clock::system_now_ms;
 
-/// Whether an image that was found damaged was there to be marked.
+/// The result of quarantining an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuarantineOutcome {
-    /// It is marked.
+    /// The image is marked as corrupt.
     Marked,
-    /// Nobody refers to it any more: it was cleared away while it was looked at.
+    /// The index does not know the image: it was garbage collected meanwhile.
     Gone,
 }
 
 impl Index {
-    /// The receipts of those of `fingerprints` that this user holds and that are not quarantined.
-    /// One statement.
+    /// The receipts of those of `fingerprints` that this user holds and that are not corrupt. One
+    /// statement.
     pub async fn receipts(
         &self,
         user: UserId,
@@ -38,7 +40,7 @@ impl Index {
         if fingerprints.is_empty() {
             return Ok(HashMap::new());
         }
-        let query = row::among(
+        let query = row::in_list(
             "SELECT holdings.fingerprint, images.size, holdings.stored_at_ms
              FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint AND images.state = 0
              WHERE holdings.user_id = ? AND holdings.fingerprint IN",
@@ -47,15 +49,15 @@ impl Index {
             row::bind_fingerprint,
         );
         let rows = query
-            .fetch_all(self.database.reads())
+            .fetch_all(self.database.read_pool())
             .await
-            .map_err(IndexError::statement("look for receipts"))?;
+            .map_err(IndexError::statement("look up receipts"))?;
         rows.iter()
             .map(|row| receipt(row).map(|receipt| (receipt.fingerprint, receipt)))
             .collect()
     }
 
-    /// The lengths of those of these images that anybody holds and that are not quarantined.
+    /// The lengths of those of `fingerprints` that are stored and not corrupt, whoever holds them.
     pub async fn image_sizes(
         &self,
         fingerprints: &[Fingerprint],
@@ -63,25 +65,25 @@ impl Index {
         if fingerprints.is_empty() {
             return Ok(HashMap::new());
         }
-        let sound = 0;
-        let query = row::among(
+        let intact = 0;
+        let query = row::in_list(
             "SELECT fingerprint, size FROM images WHERE state = ? AND fingerprint IN",
-            sound,
+            intact,
             fingerprints,
             row::bind_fingerprint,
         );
         let rows = query
-            .fetch_all(self.database.reads())
+            .fetch_all(self.database.read_pool())
             .await
-            .map_err(IndexError::statement("look for images"))?;
+            .map_err(IndexError::statement("look up images"))?;
         rows.iter()
             .map(|row| Ok((row::fingerprint(row, 0)?, row::count(row, 1)?)))
             .collect()
     }
 
-    /// Records a stored, verified image as held by this user; forgets the interrupted upload; lifts
-    /// a quarantine. The receipt of the first time is the receipt of every time. `OverQuota` if the
-    /// user may not hold so much more.
+    /// Records a stored, verified image as held by this user; deletes the interrupted upload; ends a
+    /// quarantine. Repeated calls return the receipt of the first one. `OverQuota` if the image
+    /// exceeds the user's quota.
     pub async fn add_holding(
         &self,
         user: UserId,
@@ -95,8 +97,8 @@ impl Index {
             .ok_or(IndexError::Corrupt("holding"))
     }
 
-    /// The same for several images, none of them twice, in one transaction: a receipt for each, in
-    /// order. `OverQuota` if not all of them fit.
+    /// Like [`Self::add_holding`] for several different images in one transaction: a receipt for
+    /// each, in order. `OverQuota` if not all of them fit.
     pub async fn add_holdings(
         &self,
         user: UserId,
@@ -105,11 +107,11 @@ impl Index {
         if images.is_empty() {
             return Ok(Vec::new());
         }
-        self.writer.write(Hold { user, images }).await
+        self.writer.write(AddHoldings { user, images }).await
     }
 
-    /// Like [`Self::hold`], for an image that somebody else brought: none if it is not (or no
-    /// longer) there unquarantined. `OverQuota` as there.
+    /// Like [`Self::add_holding`], for an image that another user uploaded; `None` if it is not (or
+    /// no longer) stored intact.
     pub async fn link(
         &self,
         user: UserId,
@@ -118,8 +120,7 @@ impl Index {
         self.writer.write(Link { user, fingerprint }).await
     }
 
-    /// The stored bytes were found damaged: nobody is told that they have it until somebody brings
-    /// it again.
+    /// Marks an image as corrupt: nobody gets a receipt for it until somebody uploads it again.
     pub async fn quarantine(
         &self,
         fingerprint: Fingerprint,
@@ -137,9 +138,9 @@ fn receipt(row: &AnyRow) -> Result<Receipt, IndexError> {
     })
 }
 
-/// The length of a sound image, which stays until this transaction ends: the update that changes
-/// nothing locks the row against whoever clears it away ([`super::released`]).
-async fn size_kept(
+/// The length of an intact image, whose row is locked until this transaction ends: the update
+/// changes nothing, and keeps the row from being garbage collected (see `unreferenced.rs`).
+async fn lock_image(
     rows: &mut AnyConnection,
     fingerprint: Fingerprint,
 ) -> Result<Option<u64>, IndexError> {
@@ -149,13 +150,13 @@ async fn size_kept(
     .bind(fingerprint.as_bytes().as_slice())
     .fetch_optional(rows)
     .await;
-    let row = found.map_err(IndexError::statement("look for an image"))?;
+    let row = found.map_err(IndexError::statement("look up an image"))?;
     row.map(|row| row::count(&row, 0)).transpose()
 }
 
-/// Since when the user holds each image, from now on if they did not. `OverQuota` leaves everything
-/// as it was.
-async fn hand_over(
+/// Inserts the missing holdings, and returns since when the user holds each image. `OverQuota`
+/// changes nothing.
+async fn insert_holdings(
     rows: &mut AnyConnection,
     user: UserId,
     images: &[(Fingerprint, u64)],
@@ -169,16 +170,16 @@ async fn hand_over(
     if new.is_empty() {
         return Ok(since);
     }
-    quota::count_in(rows, user, new.iter().map(|(_, size)| size).sum()).await?;
-    let now = now_ms();
-    for group in row::groups(&new) {
-        let values = row::values(group.len(), |row| format!("($1, ${}, $2)", row + 3));
-        // Another server may add the same one at this moment: then this fails, and its second try
-        // finds it.
+    quota::add_held_bytes(rows, user, new.iter().map(|(_, size)| size).sum()).await?;
+    let now = system_now_ms();
+    for chunk in row::power_of_two_chunks(&new) {
+        let values = row::value_list(chunk.len(), |row| format!("($1, ${}, $2)", row + 3));
+        // Another server may insert the same holding at this moment: then this fails, and the
+        // retry finds it.
         let statement =
             format!("INSERT INTO holdings (user_id, fingerprint, stored_at_ms) VALUES {values}");
         let query = row::query(statement).bind(user.0).bind(now);
-        let query = group.iter().fold(query, |query, (fingerprint, _)| {
+        let query = chunk.iter().fold(query, |query, (fingerprint, _)| {
             row::bind_fingerprint(query, fingerprint)
         });
         query
@@ -190,7 +191,7 @@ async fn hand_over(
     Ok(since)
 }
 
-/// Since when a user holds those of `images` that they do.
+/// Since when the user holds those of `images` that they hold.
 async fn held_since(
     rows: &mut AnyConnection,
     user: UserId,
@@ -198,7 +199,7 @@ async fn held_since(
 ) -> Result<HashMap<Fingerprint, i64>, IndexError> {
     let head =
         "SELECT fingerprint, stored_at_ms FROM holdings WHERE user_id = ? AND fingerprint IN";
-    let query = row::among(head, user.0, images, |query, (fingerprint, _)| {
+    let query = row::in_list(head, user.0, images, |query, (fingerprint, _)| {
         row::bind_fingerprint(query, fingerprint)
     });
     let found = query
@@ -211,30 +212,30 @@ async fn held_since(
         .collect()
 }
 
-struct Hold {
+struct AddHoldings {
     user: UserId,
-    /// With their lengths in bytes; none twice.
+    /// Different images with their lengths in bytes.
     images: Vec<(Fingerprint, u64)>,
 }
 
 #[async_trait]
-impl Write for Hold {
-    type Answer = Vec<Receipt>;
+impl Write for AddHoldings {
+    type Output = Vec<Receipt>;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Vec<Receipt>, IndexError> {
-        let since = hand_over(rows, self.user, &self.images).await?;
-        for group in row::groups(&self.images) {
-            let values = row::values(group.len(), |row| {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<Vec<Receipt>, IndexError> {
+        let since = insert_holdings(rows, self.user, &self.images).await?;
+        for chunk in row::power_of_two_chunks(&self.images) {
+            let values = row::value_list(chunk.len(), |row| {
                 format!("(${}, ${}, 0)", 2 * row + 1, 2 * row + 2)
             });
             let statement = format!(
                 "INSERT INTO images (fingerprint, size, state) VALUES {values}
                  ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size WHERE images.state <> 0"
             );
-            let query = group
+            let query = chunk
                 .iter()
                 .fold(row::query(statement), |query, (fingerprint, size)| {
-                    row::bind_fingerprint(query, fingerprint).bind(row::number(*size))
+                    row::bind_fingerprint(query, fingerprint).bind(row::to_column(*size))
                 });
             query
                 .execute(&mut *rows)
@@ -246,7 +247,7 @@ impl Write for Hold {
             .iter()
             .map(|(fingerprint, _)| *fingerprint)
             .collect();
-        forget(rows, self.user, &fingerprints).await?;
+        uploads::delete(rows, self.user, &fingerprints).await?;
         let receipt = |&(fingerprint, size): &_| Receipt {
             fingerprint,
             size,
@@ -264,15 +265,15 @@ struct Link {
 
 #[async_trait]
 impl Write for Link {
-    type Answer = Option<Receipt>;
+    type Output = Option<Receipt>;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Option<Receipt>, IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<Option<Receipt>, IndexError> {
         let Self { user, fingerprint } = *self;
-        let Some(size) = size_kept(rows, fingerprint).await? else {
+        let Some(size) = lock_image(rows, fingerprint).await? else {
             return Ok(None);
         };
-        let since = hand_over(rows, user, &[(fingerprint, size)]).await?;
-        forget(rows, user, &[fingerprint]).await?;
+        let since = insert_holdings(rows, user, &[(fingerprint, size)]).await?;
+        uploads::delete(rows, user, &[fingerprint]).await?;
         Ok(Some(Receipt {
             fingerprint,
             size,
@@ -288,9 +289,9 @@ struct Quarantine {
 
 #[async_trait]
 impl Write for Quarantine {
-    type Answer = QuarantineOutcome;
+    type Output = QuarantineOutcome;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<QuarantineOutcome, IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<QuarantineOutcome, IndexError> {
         let done = sqlx::query("UPDATE images SET state = 1 WHERE fingerprint = $1")
             .bind(self.fingerprint.as_bytes().as_slice())
             .execute(rows)

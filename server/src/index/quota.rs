@@ -1,8 +1,8 @@
-//! Quotas: how many bytes a user may hold, and how many they do.
+//! Quotas: how many bytes a user may hold, and how many they hold.
 //!
-//! What counts is every image that the user holds, once, whether it stands in their library or in
-//! their trash (docs/decisions/0009). The count is a column that changes in the same transaction as
-//! the holding, so it is right whoever adds and removes at once.
+//! Every image that the user holds counts once, whether it is in their library or in their trash
+//! (docs/decisions/0009). The count is a column that changes in the same transaction as the
+//! holding, so it stays right under concurrent changes.
 
 use async_trait::async_trait;
 use heirloom_protocol::Fingerprint;
@@ -10,33 +10,37 @@ use heirloom_protocol::possession::UserId;
 use sqlx::{AnyConnection, Row as _};
 
 use super::error::IndexError;
+use super::open::Index;
+use super::row;
 use super::writer::Write;
-use super::{Index, row};
 
-/// What a user may hold, and what they do.
+/// A user's quota and what they use of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuotaUsage {
-    /// At most, in bytes; none if there is no limit.
+    /// The quota in bytes; `None` for no limit.
     pub quota: Option<u64>,
-    /// Bytes of the images that they hold.
+    /// Bytes of the images that the user holds.
     pub held: u64,
-    /// Bytes announced by their interrupted uploads of other images.
-    pub begun: u64,
-    /// Whether they hold the image that was asked about, whatever state it is in.
-    pub holds: bool,
+    /// Bytes announced by their unfinished uploads of other images.
+    pub uploading: u64,
+    /// Whether the user holds the image in question, whatever its state.
+    pub is_held: bool,
 }
 
 impl QuotaUsage {
-    /// Whether the image, of so many bytes, fits beside what is held and what is on its way. One
-    /// that they hold always does: sent again, it heals what is damaged.
+    /// Whether the image, with this many bytes, fits in addition to what is held and being uploaded.
+    /// An image that the user holds always fits: sending it again repairs a corrupt copy.
     pub fn fits(&self, size: u64) -> bool {
-        let all = self.held.saturating_add(self.begun).saturating_add(size);
-        self.holds || self.quota.is_none_or(|quota| all <= quota)
+        let all = self
+            .held
+            .saturating_add(self.uploading)
+            .saturating_add(size);
+        self.is_held || self.quota.is_none_or(|quota| all <= quota)
     }
 }
 
 impl Index {
-    /// How much room a user has for an image.
+    /// A user's quota usage, with respect to an image they want to upload.
     pub async fn quota_usage(
         &self,
         user: UserId,
@@ -50,29 +54,29 @@ impl Index {
         )
         .bind(user.0)
         .bind(fingerprint.as_bytes().as_slice())
-        .fetch_optional(self.database.reads())
+        .fetch_optional(self.database.read_pool())
         .await
-        .map_err(IndexError::statement("look for a user's room"))?;
+        .map_err(IndexError::statement("read a user's quota"))?;
         let row = found.ok_or(IndexError::NoSuchUser(user))?;
-        let holds = row::count(&row, 3)? > 0;
+        let is_held = row::count(&row, 3)? > 0;
         Ok(QuotaUsage {
             quota: quota(&row)?,
             held: row::count(&row, 1)?,
-            begun: row::count(&row, 2)?,
-            holds,
+            uploading: row::count(&row, 2)?,
+            is_held,
         })
     }
 
-    /// Sets the most that a user may hold; none takes the limit away. What they hold already stays,
-    /// however much it is.
+    /// Sets a user's quota; `None` removes the limit. What they hold already stays, even if it
+    /// exceeds the quota.
     pub async fn set_quota(&self, user: UserId, quota: Option<u64>) -> Result<(), IndexError> {
         self.writer.write(SetQuota { user, quota }).await
     }
 }
 
-/// Counts images in that the user does not hold yet, of so many bytes in all. `OverQuota` if they
-/// do not fit.
-pub(super) async fn count_in(
+/// Adds the bytes of images that the user does not hold yet to their count. `OverQuota` if they do
+/// not fit.
+pub(super) async fn add_held_bytes(
     rows: &mut AnyConnection,
     user: UserId,
     bytes: u64,
@@ -82,7 +86,7 @@ pub(super) async fn count_in(
          WHERE id = $1 AND (quota_bytes IS NULL OR held_bytes + $2 <= quota_bytes) RETURNING id",
     )
     .bind(user.0)
-    .bind(row::number(bytes))
+    .bind(row::to_column(bytes))
     .fetch_optional(&mut *rows)
     .await;
     match counted.map_err(IndexError::statement("count what a user holds"))? {
@@ -91,22 +95,22 @@ pub(super) async fn count_in(
     }
 }
 
-/// Takes what a user does not hold any more out of their count.
-pub(super) async fn count_out(
+/// Subtracts the size of an image that the user does not hold any more from their count.
+pub(super) async fn subtract_held_bytes(
     rows: &mut AnyConnection,
     user: UserId,
     size: u64,
 ) -> Result<(), IndexError> {
     let done = sqlx::query("UPDATE users SET held_bytes = held_bytes - $2 WHERE id = $1")
         .bind(user.0)
-        .bind(row::number(size))
+        .bind(row::to_column(size))
         .execute(rows)
         .await;
     done.map(drop)
         .map_err(IndexError::statement("count what a user holds"))
 }
 
-/// Why nothing was counted in.
+/// The reason why no bytes were added.
 async fn refusal(
     rows: &mut AnyConnection,
     user: UserId,
@@ -116,7 +120,7 @@ async fn refusal(
         .bind(user.0)
         .fetch_optional(rows)
         .await
-        .map_err(IndexError::statement("look for a user's room"))?;
+        .map_err(IndexError::statement("read a user's quota"))?;
     let Some(row) = found else {
         return Ok(IndexError::NoSuchUser(user));
     };
@@ -128,7 +132,7 @@ async fn refusal(
     })
 }
 
-/// Reads the first column.
+/// Reads a quota from the first column.
 pub(super) fn quota(row: &sqlx::any::AnyRow) -> Result<Option<u64>, IndexError> {
     let quota: Option<i64> = row
         .try_get(0)
@@ -145,12 +149,12 @@ struct SetQuota {
 
 #[async_trait]
 impl Write for SetQuota {
-    type Answer = ();
+    type Output = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
         let set = sqlx::query("UPDATE users SET quota_bytes = $2 WHERE id = $1 RETURNING id")
             .bind(self.user.0)
-            .bind(self.quota.map(row::number))
+            .bind(self.quota.map(row::to_column))
             .fetch_optional(rows)
             .await;
         match set.map_err(IndexError::statement("set a quota"))? {

@@ -1,21 +1,21 @@
 //! The stored form of a set of byte ranges.
 //!
-//! Version 1: the byte 1, then for each range two numbers in LEB128 (seven bits to a byte, the
-//! lowest first, the high bit set on all but the last): the gap since the end of the range before,
-//! and the length. An image that arrives in order is one range, so that its entry is some five
-//! bytes.
+//! Version 1: the byte 1, then for each range two numbers in LEB128: the gap since the end of the
+//! previous range, and the length. An image that arrives in order is one range, and its entry takes
+//! about five bytes.
 
 use heirloom_protocol::{ByteRange, RangeSet};
+use heirloom_support::leb128;
 
 use super::error::IndexError;
 
-/// Ranges in one entry, at most. Reached only by somebody who sends every second byte; shards in
-/// any order stay far below it. Keeps an entry under 1 MiB.
+/// The most ranges in one entry. Only a sender of every second byte reaches it; shards in any order
+/// stay far below. Keeps an entry under 1 MiB.
 pub(super) const RANGES_MAX: usize = 1 << 16;
 
 const VERSION: u8 = 1;
 
-/// The bytes for a set; `TooScattered` if it has too many ranges.
+/// Encodes a set; `TooScattered` if it has too many ranges.
 pub(super) fn encode(set: &RangeSet) -> Result<Vec<u8>, IndexError> {
     let mut bytes = vec![VERSION];
     let mut end = 0;
@@ -23,14 +23,14 @@ pub(super) fn encode(set: &RangeSet) -> Result<Vec<u8>, IndexError> {
         if index == RANGES_MAX {
             return Err(IndexError::TooScattered { max: RANGES_MAX });
         }
-        write_number(&mut bytes, range.start() - end);
-        write_number(&mut bytes, range.len());
+        leb128::write(&mut bytes, range.start() - end);
+        leb128::write(&mut bytes, range.len());
         end = range.end();
     }
     Ok(bytes)
 }
 
-/// The set that the bytes stand for.
+/// Decodes a stored set.
 pub(super) fn decode(bytes: &[u8]) -> Result<RangeSet, IndexError> {
     parse(bytes).ok_or(IndexError::Corrupt("interruption list entry"))
 }
@@ -42,43 +42,14 @@ fn parse(bytes: &[u8]) -> Option<RangeSet> {
     let mut set = RangeSet::new();
     let mut end = 0_u64;
     while !rest.is_empty() {
-        let start = end.checked_add(read_number(&mut rest)?)?;
-        end = start.checked_add(read_number(&mut rest)?)?;
+        let start = end.checked_add(leb128::read(&mut rest)?)?;
+        end = start.checked_add(leb128::read(&mut rest)?)?;
         set.insert(ByteRange::new(start, end).ok()?);
     }
     Some(set)
 }
 
-fn write_number(bytes: &mut Vec<u8>, mut number: u64) {
-    loop {
-        let [low, ..] = number.to_le_bytes();
-        number >>= 7;
-        if number == 0 {
-            return bytes.push(low);
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
-fn read_number(bytes: &mut &[u8]) -> Option<u64> {
-    let mut number = 0;
-    for shift in (0..u64::BITS).step_by(7) {
-        let (&byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let part = u64::from(byte & 0x7f);
-        // The tenth byte has room for one bit only.
-        if part.leading_zeros() < shift && part != 0 {
-            return None;
-        }
-        number |= part << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-/// Puts made-up bytes on trial as a stored set (see `tests/fuzz`).
+/// Decodes arbitrary bytes as a stored set and checks the round trip (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(bytes: &[u8]) {
     let Ok(set) = decode(bytes) else { return };
@@ -94,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_stored_set_is_misread() {
+    fn arbitrary_bytes_are_never_decoded_as_another_set() {
         heirloom_fuzz::replay("received", fuzz);
     }
 
@@ -106,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn version_1_is_written_as_it_always_was() {
+    fn the_stored_form_of_version_1_never_changes() {
         type Ranges = &'static [(u64, u64)];
         let golden: &[(Ranges, &[u8])] = &[
             (&[], &[1]),
@@ -127,8 +98,8 @@ mod tests {
     }
 
     #[test]
-    fn damaged_entries_are_errors() {
-        let damaged: &[&[u8]] = &[
+    fn corrupt_entries_are_errors() {
+        let corrupt: &[&[u8]] = &[
             &[],
             &[0],
             &[2, 0, 1],
@@ -145,7 +116,7 @@ mod tests {
                 1, 1, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
             ],
         ];
-        for bytes in damaged {
+        for bytes in corrupt {
             assert!(
                 matches!(decode(bytes), Err(IndexError::Corrupt(_))),
                 "{bytes:?}"

@@ -1,4 +1,4 @@
-//! How far the scrub has come, and what it reads next.
+//! The position of the scrub, and the images it reads next.
 
 use async_trait::async_trait;
 use heirloom_protocol::Fingerprint;
@@ -6,33 +6,34 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::open::Index;
+use super::row;
 use super::writer::Write;
-use super::{Index, row};
 
-/// The version of a mark as it is stored.
+/// The version of the stored cursor.
 const VERSION: u8 = 1;
 
-/// A round of the scrub.
+/// The position of a scrub round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ScrubCursor {
-    /// When it began, in milliseconds since the epoch.
+    /// When the round began, in milliseconds since the epoch.
     pub began_ms: i64,
-    /// How far it is.
-    pub step: ScrubPosition,
+    /// The position in the round.
+    pub position: ScrubPosition,
 }
 
-/// How far a round is.
+/// The position in a scrub round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScrubPosition {
-    /// All up to this image were read, in the order of fingerprints.
+    /// All images up to this one were read, in the order of fingerprints; `None` at the start.
     After(Option<Fingerprint>),
-    /// All were.
+    /// All images were read.
     Done,
 }
 
 impl Index {
-    /// Images that are not known to be damaged, by ascending fingerprint behind `after`, with their
-    /// sizes in bytes.
+    /// Images not known to be corrupt, in ascending order after the fingerprint `after`, with their
+    /// lengths in bytes.
     pub async fn stored_images(
         &self,
         after: Option<Fingerprint>,
@@ -42,8 +43,8 @@ impl Index {
             "SELECT fingerprint, size FROM images WHERE state = 0 AND fingerprint > $1 ORDER BY fingerprint LIMIT $2",
         )
         .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
-        .bind(row::number(limit as u64))
-        .fetch_all(self.database.reads())
+        .bind(row::to_column(limit as u64))
+        .fetch_all(self.database.read_pool())
         .await
         .map_err(IndexError::statement("list stored images"))?;
         rows.iter()
@@ -51,26 +52,26 @@ impl Index {
             .collect()
     }
 
-    /// The round that was begun last; none before the first.
+    /// The position of the last round; `None` before the first.
     pub async fn scrub_cursor(&self) -> Result<Option<ScrubCursor>, IndexError> {
         let found = sqlx::query("SELECT value FROM settings WHERE name = 'scrub'")
-            .fetch_optional(self.database.reads())
+            .fetch_optional(self.database.read_pool())
             .await
-            .map_err(IndexError::statement("read how far the scrub is"))?;
+            .map_err(IndexError::statement("read the position of the scrub"))?;
         found.map(|row| decode(row::bytes(&row, 0)?)).transpose()
     }
 
-    /// Keeps how far the scrub is.
-    pub async fn save_scrub_cursor(&self, mark: ScrubCursor) -> Result<(), IndexError> {
-        self.writer.write(NoteScrub { mark }).await
+    /// Saves the position of the scrub.
+    pub async fn save_scrub_cursor(&self, cursor: ScrubCursor) -> Result<(), IndexError> {
+        self.writer.write(SaveCursor { cursor }).await
     }
 }
 
-/// Version, beginning, then one byte: 0 and nothing, 1 and a fingerprint, or 2 for done.
-fn encode(mark: ScrubCursor) -> Vec<u8> {
+/// The version, the start time, then one byte: 0 and nothing, 1 and a fingerprint, or 2 for done.
+fn encode(cursor: ScrubCursor) -> Vec<u8> {
     let mut bytes = vec![VERSION];
-    bytes.extend(mark.began_ms.to_le_bytes());
-    match mark.step {
+    bytes.extend(cursor.began_ms.to_le_bytes());
+    match cursor.position {
         ScrubPosition::After(None) => bytes.push(0),
         ScrubPosition::After(Some(fingerprint)) => {
             bytes.push(1);
@@ -82,50 +83,50 @@ fn encode(mark: ScrubCursor) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<ScrubCursor, IndexError> {
-    const DAMAGED: IndexError = IndexError::Corrupt("mark of the scrub");
-    let (&version, rest) = bytes.split_first().ok_or(DAMAGED)?;
-    let (began, rest) = rest.split_first_chunk().ok_or(DAMAGED)?;
-    let (&step, rest) = rest.split_first().ok_or(DAMAGED)?;
-    let step = match (version, step, rest) {
+    const CORRUPT: IndexError = IndexError::Corrupt("position of the scrub");
+    let (&version, rest) = bytes.split_first().ok_or(CORRUPT)?;
+    let (began, rest) = rest.split_first_chunk().ok_or(CORRUPT)?;
+    let (&position, rest) = rest.split_first().ok_or(CORRUPT)?;
+    let position = match (version, position, rest) {
         (VERSION, 0, []) => ScrubPosition::After(None),
         (VERSION, 1, fingerprint) => ScrubPosition::After(Some(
-            Fingerprint::try_from(fingerprint).map_err(|_| DAMAGED)?,
+            Fingerprint::try_from(fingerprint).map_err(|_| CORRUPT)?,
         )),
         (VERSION, 2, []) => ScrubPosition::Done,
-        _ => return Err(DAMAGED),
+        _ => return Err(CORRUPT),
     };
     Ok(ScrubCursor {
         began_ms: i64::from_le_bytes(*began),
-        step,
+        position,
     })
 }
 
-struct NoteScrub {
-    mark: ScrubCursor,
+struct SaveCursor {
+    cursor: ScrubCursor,
 }
 
 #[async_trait]
-impl Write for NoteScrub {
-    type Answer = ();
+impl Write for SaveCursor {
+    type Output = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
         let done = sqlx::query(
             "INSERT INTO settings (name, value) VALUES ('scrub', $1)
              ON CONFLICT (name) DO UPDATE SET value = excluded.value",
         )
-        .bind(encode(self.mark))
+        .bind(encode(self.cursor))
         .execute(rows)
         .await;
         done.map(drop)
-            .map_err(IndexError::statement("note how far the scrub is"))
+            .map_err(IndexError::statement("save the position of the scrub"))
     }
 }
 
-/// Puts made-up bytes on trial as a stored mark (see `tests/fuzz`).
+/// Decodes arbitrary bytes as a stored cursor and checks the round trip (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn fuzz(bytes: &[u8]) {
-    if let Ok(mark) = decode(bytes) {
-        assert_eq!(encode(mark), bytes);
+    if let Ok(cursor) = decode(bytes) {
+        assert_eq!(encode(cursor), bytes);
     }
 }
 
@@ -134,34 +135,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_stored_mark_is_misread() {
+    fn arbitrary_bytes_are_never_decoded_as_another_cursor() {
         heirloom_fuzz::replay("marks", fuzz);
     }
 
     #[test]
-    fn a_mark_keeps_its_bytes() {
+    fn the_stored_form_of_a_cursor_never_changes() {
         let fingerprint = Fingerprint::from([7; 32]);
-        let mark = |step| ScrubCursor {
+        let cursor = |position| ScrubCursor {
             began_ms: 258,
-            step,
+            position,
         };
         let golden: [(ScrubCursor, Vec<u8>); 3] = [
             (
-                mark(ScrubPosition::After(None)),
+                cursor(ScrubPosition::After(None)),
                 vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 0],
             ),
             (
-                mark(ScrubPosition::After(Some(fingerprint))),
+                cursor(ScrubPosition::After(Some(fingerprint))),
                 [vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 1], vec![7; 32]].concat(),
             ),
             (
-                mark(ScrubPosition::Done),
+                cursor(ScrubPosition::Done),
                 vec![1, 2, 1, 0, 0, 0, 0, 0, 0, 2],
             ),
         ];
-        for (mark, bytes) in golden {
-            assert_eq!(encode(mark), bytes);
-            assert_eq!(decode(&bytes).unwrap(), mark);
+        for (cursor, bytes) in golden {
+            assert_eq!(encode(cursor), bytes);
+            assert_eq!(decode(&bytes).unwrap(), cursor);
         }
         for wrong in [
             vec![],

@@ -1,4 +1,4 @@
-//! What only SQLite needs: a file that nobody else may read, and its settings.
+//! SQLite: creating its file in private, and the settings of its connections.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -13,20 +13,22 @@ use tokio::task::spawn_blocking;
 
 use super::error::IndexError;
 
-/// What a connection is for.
+/// The purpose of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Role {
+pub(super) enum ConnectionRole {
+    /// Runs queries only.
     Reader,
+    /// Runs all writes.
     Writer,
 }
 
-impl Role {
+impl ConnectionRole {
     /// The settings of a connection (sqlite.org/pragma.html).
     ///
-    /// FULL syncs the log at every commit: what was answered survives a power cut. The timeout is
-    /// for the moments when another process (`user add`) writes. Caches are small: the kernel
-    /// caches the file anyway, and with ten million images larger ones made lookups slower. The log
-    /// is cut back after a burst, so that it does not keep the size of the largest one.
+    /// FULL syncs the log at every commit, so that acknowledged writes survive a power cut. The
+    /// timeout is for the moments when another process (`user add`) writes. Caches are small: the
+    /// kernel caches the file anyway, and with ten million images larger ones made lookups slower.
+    /// The log is truncated after a burst, so that it does not keep the size of the largest one.
     const fn settings(self) -> &'static str {
         match self {
             Self::Writer => {
@@ -41,36 +43,37 @@ impl Role {
     }
 }
 
-/// Makes the database's file if it is missing, mode 0600: SQLite would make it for everybody to
-/// read. Its log and its shared memory take their mode from it.
-pub(super) async fn make(url: &str) -> Result<(), IndexError> {
+/// Creates the database's file if it is missing, with mode 0600: SQLite would create it readable by
+/// everybody. Its log and its shared memory take their mode from it.
+pub(super) async fn create_file(url: &str) -> Result<(), IndexError> {
     let options = SqliteConnectOptions::from_str(url).map_err(IndexError::Open)?;
     let path = options.get_filename().to_owned();
-    let made = spawn_blocking({
+    let created = spawn_blocking({
         let path = path.clone();
-        move || make_file(&path)
+        move || create_file_blocking(&path)
     });
-    made.await
+    created
+        .await
         .map_err(io::Error::other)
         .flatten()
         .map_err(|source| IndexError::CreateFile { path, source })
 }
 
-fn make_file(path: &Path) -> io::Result<()> {
+fn create_file_blocking(path: &Path) -> io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    // Only ever opened here when it is new: closing a second handle to a database that is in use
-    // would take SQLite's own locks away (sqlite.org/howtocorrupt.html, 2.2).
+    // Opened here only if it is new: closing a second descriptor of a database in use would release
+    // SQLite's own locks (sqlite.org/howtocorrupt.html, 2.2).
     match OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(path)
     {
-        Ok(made) => {
-            drop(made);
+        Ok(created) => {
+            drop(created);
             File::open(folder)?.sync_all()
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -78,8 +81,8 @@ fn make_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Gives every connection of a pool the settings of its role.
-pub(super) fn tune(pool: AnyPoolOptions, role: Role) -> AnyPoolOptions {
+/// Applies the settings of a role to every connection of a pool.
+pub(super) fn configure(pool: AnyPoolOptions, role: ConnectionRole) -> AnyPoolOptions {
     pool.after_connect(move |connection, _| {
         Box::pin(async move {
             connection.execute(sqlx::raw_sql(role.settings())).await?;

@@ -1,14 +1,15 @@
-//! What a user has on the server, counted.
+//! Counts of a user's photos on the server.
 
 use heirloom_protocol::message::ServerStatus;
 use heirloom_protocol::possession::UserId;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
-use super::{Index, quota, row};
+use super::open::Index;
+use super::{quota, row};
 
 impl Index {
-    /// Counts what this user has.
+    /// Counts the user's photos, images and uploads.
     pub async fn status(&self, user: UserId) -> Result<ServerStatus, IndexError> {
         let images = self
             .count(
@@ -18,7 +19,7 @@ impl Index {
                  WHERE holdings.user_id = $1",
             )
             .await?;
-        let room = self
+        let quota = self
             .count(
                 user,
                 "SELECT quota_bytes, held_bytes FROM users WHERE id = $1",
@@ -39,8 +40,8 @@ impl Index {
             library_photos: row::count(&library, 0)?,
             trashed_photos: row::count(&trash, 0)?,
             interrupted_uploads: row::count(&uploads, 0)?,
-            held_bytes: row::count(&room, 1)?,
-            quota_bytes: quota::quota(&room)?,
+            held_bytes: row::count(&quota, 1)?,
+            quota_bytes: quota::quota(&quota)?,
             damaged_images: self.corrupt_count_of(user).await?,
         })
     }
@@ -48,8 +49,8 @@ impl Index {
     async fn count(&self, user: UserId, statement: &'static str) -> Result<AnyRow, IndexError> {
         let row = sqlx::query(statement)
             .bind(user.0)
-            .fetch_one(self.database.reads())
+            .fetch_one(self.database.read_pool())
             .await;
-        row.map_err(IndexError::statement("count what a user has"))
+        row.map_err(IndexError::statement("count a user's photos"))
     }
 }

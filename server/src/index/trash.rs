@@ -1,6 +1,6 @@
 //! The trash: photos that were removed from a library or overwritten in it. Their images stay held
-//! and stored until the trash is purged, and are let go with it if nothing else of the user's names
-//! them. What nobody holds then is cleared away (see `released.rs`).
+//! and stored until the trash is purged; the user then stops holding those that nothing else of
+//! theirs refers to. Unreferenced images are garbage collected (see `unreferenced.rs`).
 
 use async_trait::async_trait;
 use heirloom_crash::CrashPoint;
@@ -11,23 +11,24 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::open::Index;
+use super::row;
 use super::writer::Write;
-use super::{Index, row};
 use super::{quota, unreferenced};
 
-/// Some of a user's trash.
+/// A page of a user's trash.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Trash {
-    /// By ascending version.
+    /// The photos, by ascending version.
     pub photos: Vec<TrashedPhoto>,
-    /// Whether there is more behind them.
+    /// Whether more photos follow.
     pub more: bool,
 }
 
 impl Index {
-    /// A user's trash behind the version `after`, at most `limit` entries.
+    /// A user's trash after the version `after`, at most `limit` entries.
     pub async fn trash(&self, user: UserId, after: u64, limit: usize) -> Result<Trash, IndexError> {
-        // One more than asked for tells whether there is more.
+        // One row more than requested shows whether there is more.
         let rows = sqlx::query(
             "SELECT trash.path, trash.version, trash.fingerprint, trash.size, trash.mtime_ns, trash.removed_at_ms,
                  CASE WHEN library.fingerprint IS NULL THEN 0 ELSE library.version END
@@ -35,15 +36,15 @@ impl Index {
              WHERE trash.user_id = $1 AND trash.version > $2 ORDER BY trash.version LIMIT $3",
         )
         .bind(user.0)
-        .bind(row::number(after))
-        .bind(row::number(limit as u64).saturating_add(1))
-        .fetch_all(self.database.reads())
+        .bind(row::to_column(after))
+        .bind(row::to_column(limit as u64).saturating_add(1))
+        .fetch_all(self.database.read_pool())
         .await
         .map_err(IndexError::statement("list a user's trash"))?;
         let photos = rows
             .iter()
             .take(limit)
-            .map(trashed)
+            .map(trashed_photo)
             .collect::<Result<_, _>>()?;
         Ok(Trash {
             photos,
@@ -51,18 +52,18 @@ impl Index {
         })
     }
 
-    /// Forgets trash older than `before_ms`, the oldest first, some at a time; answers how many.
-    /// Without a user, it is everybody's.
+    /// Deletes trash older than `before_ms`, oldest first, at most `limit` entries, and returns how
+    /// many. Without a user, of all users.
     pub async fn purge_trash(
         &self,
-        whose: Option<UserId>,
+        user: Option<UserId>,
         before_ms: i64,
         limit: u32,
     ) -> Result<u64, IndexError> {
         let purged = self
             .writer
             .write(Purge {
-                whose,
+                user,
                 before_ms,
                 limit,
             })
@@ -72,7 +73,7 @@ impl Index {
     }
 }
 
-fn trashed(row: &AnyRow) -> Result<TrashedPhoto, IndexError> {
+fn trashed_photo(row: &AnyRow) -> Result<TrashedPhoto, IndexError> {
     Ok(TrashedPhoto {
         path: LibraryPath::new(row::text(row, 0)?)
             .map_err(|_| IndexError::Corrupt("path in the trash"))?,
@@ -88,18 +89,18 @@ fn trashed(row: &AnyRow) -> Result<TrashedPhoto, IndexError> {
 }
 
 struct Purge {
-    whose: Option<UserId>,
+    user: Option<UserId>,
     before_ms: i64,
     limit: u32,
 }
 
 #[async_trait]
 impl Write for Purge {
-    type Answer = u64;
+    type Output = u64;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<u64, IndexError> {
-        let old = self.old(rows).await?;
-        for row in &old {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<u64, IndexError> {
+        let expired = self.expired(rows).await?;
+        for row in &expired {
             let user = UserId(row::integer(row, 0)?);
             sqlx::query("DELETE FROM trash WHERE user_id = $1 AND path = $2 AND version = $3")
                 .bind(user.0)
@@ -107,16 +108,16 @@ impl Write for Purge {
                 .bind(row::integer(row, 2)?)
                 .execute(&mut *rows)
                 .await
-                .map_err(IndexError::statement("forget old trash"))?;
-            let_go(rows, user, row::fingerprint(row, 3)?, row::count(row, 4)?).await?;
+                .map_err(IndexError::statement("delete expired trash"))?;
+            release(rows, user, row::fingerprint(row, 3)?, row::count(row, 4)?).await?;
         }
-        Ok(old.len() as u64)
+        Ok(expired.len() as u64)
     }
 }
 
 impl Purge {
-    async fn old(&self, rows: &mut AnyConnection) -> Result<Vec<AnyRow>, IndexError> {
-        let query = match self.whose {
+    async fn expired(&self, rows: &mut AnyConnection) -> Result<Vec<AnyRow>, IndexError> {
+        let query = match self.user {
             None => sqlx::query(
                 "SELECT user_id, path, version, fingerprint, size FROM trash
                  WHERE removed_at_ms < $1 ORDER BY removed_at_ms LIMIT $2",
@@ -127,26 +128,27 @@ impl Purge {
             ),
         };
         let query = query.bind(self.before_ms).bind(i64::from(self.limit));
-        let query = match self.whose {
+        let query = match self.user {
             None => query,
             Some(user) => query.bind(user.0),
         };
         query
             .fetch_all(rows)
             .await
-            .map_err(IndexError::statement("look for old trash"))
+            .map_err(IndexError::statement("look up expired trash"))
     }
 }
 
-/// The user does not hold the image any more, unless their library or their trash names it. A
-/// device that still counts on it is told so when it puts it somewhere, and sends it again.
-async fn let_go(
+/// Ends the user's holding of an image, unless their library or their trash still refers to it. A
+/// device that relies on the holding learns of it when it puts the photo somewhere, and uploads it
+/// again.
+async fn release(
     rows: &mut AnyConnection,
     user: UserId,
     fingerprint: Fingerprint,
     size: u64,
 ) -> Result<(), IndexError> {
-    let gone = sqlx::query(
+    let ended = sqlx::query(
         "DELETE FROM holdings WHERE user_id = $1 AND fingerprint = $2
          AND NOT EXISTS (SELECT 1 FROM library WHERE user_id = $1 AND fingerprint = $2)
          AND NOT EXISTS (SELECT 1 FROM trash WHERE user_id = $1 AND fingerprint = $2) RETURNING user_id",
@@ -155,11 +157,11 @@ async fn let_go(
     .bind(fingerprint.as_bytes().as_slice())
     .fetch_optional(&mut *rows)
     .await
-    .map_err(IndexError::statement("let an image go"))?;
-    match gone {
+    .map_err(IndexError::statement("end the holding of an image"))?;
+    match ended {
         Some(_) => {
-            quota::count_out(rows, user, size).await?;
-            unreferenced::release(rows, fingerprint).await
+            quota::subtract_held_bytes(rows, user, size).await?;
+            unreferenced::mark(rows, fingerprint).await
         }
         None => Ok(()),
     }

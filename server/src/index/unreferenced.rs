@@ -1,11 +1,13 @@
-//! Released images: those that somebody let go of. They are cleared away once nobody refers to them
-//! for a while: their row first, then their bytes (by whoever asked for it).
+//! Unreferenced images: candidates for garbage collection. An image becomes one when a user stops
+//! holding it; once nobody has referred to it for a while, its row is deleted, then its bytes (by
+//! the garbage collector).
 //!
-//! To refer to an image is to hold it (which whoever has it in the library or in the trash does),
-//! or to be uploading it.
+//! A reference is a holding (every photo in a library or in the trash has one) or an upload.
 //!
-//! A row leaves only in a transaction that has locked it and sees then that nobody refers to it; a
-//! link locks it, too. (SQLite has one writer at a time anyway.)
+//! A row is deleted only in a transaction that has locked it and then finds it unreferenced; a link
+//! locks it as well. (SQLite has one writer at a time anyway.)
+//!
+//! The table is called `released`.
 
 use std::collections::HashSet;
 
@@ -15,24 +17,26 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::open::Index;
+use super::row;
 use super::writer::Write;
-use super::{Index, now_ms, row};
+use crate::clock::system_now_ms;
 
-/// Fingerprints in one question, at most.
-const ASKED_MAX: usize = 512;
+/// The most fingerprints in one query.
+const QUERY_MAX: usize = 512;
 
-/// Images that nobody refers to, and that are still here.
+/// Counts of the images that wait for garbage collection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UnreferencedStats {
-    /// How many.
+    /// Unreferenced images.
     pub images: u64,
-    /// Their bytes.
+    /// Bytes of those images.
     pub bytes: u64,
 }
 
 impl Index {
-    /// Images that were let go of at `until_ms` or before, by ascending fingerprint behind `after`,
-    /// at most `limit`. Somebody may still refer to them.
+    /// Candidates since `until_ms` or earlier, in ascending order after the fingerprint `after`, at
+    /// most `limit`. Somebody may still refer to them.
     pub async fn unreferenced(
         &self,
         until_ms: i64,
@@ -44,32 +48,35 @@ impl Index {
         )
         .bind(until_ms)
         .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
-        .bind(row::number(limit as u64))
-        .fetch_all(self.database.reads())
+        .bind(row::to_column(limit as u64))
+        .fetch_all(self.database.read_pool())
         .await
-        .map_err(IndexError::statement("look for released images"))?;
+        .map_err(IndexError::statement("look up unreferenced images"))?;
         rows.iter().map(|row| row::fingerprint(row, 0)).collect()
     }
 
-    /// Forgets those of `images` that were let go of at `until_ms` or before and that nobody refers
-    /// to; answers which. From then on they are unknown here, and their bytes may go.
+    /// Deletes the rows of those of `images` that are candidates since `until_ms` or earlier and
+    /// that nobody refers to, and returns them. They are then unknown, and their bytes may be
+    /// removed.
     pub async fn delete_unreferenced(
         &self,
         images: Vec<Fingerprint>,
         until_ms: i64,
     ) -> Result<Vec<Fingerprint>, IndexError> {
-        self.writer.write(ForgetImages { images, until_ms }).await
+        self.writer
+            .write(DeleteUnreferenced { images, until_ms })
+            .await
     }
 
-    /// Those of `images` that are unknown here: no row, and no upload that has become an image
-    /// short of its record.
+    /// Those of `images` that the index does not know: no row, and no upload that may have become an
+    /// image just before its record.
     pub async fn unknown_images(
         &self,
         images: &[Fingerprint],
     ) -> Result<Vec<Fingerprint>, IndexError> {
         let mut known = HashSet::new();
-        for group in images.chunks(ASKED_MAX).flat_map(row::groups) {
-            let keys = row::values(group.len(), |row| format!("${}", row + 1));
+        for group in images.chunks(QUERY_MAX).flat_map(row::power_of_two_chunks) {
+            let keys = row::value_list(group.len(), |row| format!("${}", row + 1));
             let statement = format!(
                 "SELECT fingerprint FROM images WHERE fingerprint IN ({keys})
                  UNION SELECT fingerprint FROM uploads WHERE fingerprint IN ({keys})"
@@ -77,8 +84,8 @@ impl Index {
             let found = group
                 .iter()
                 .fold(row::query(statement), row::bind_fingerprint);
-            let found = found.fetch_all(self.database.reads()).await;
-            for row in &found.map_err(IndexError::statement("look for unknown images"))? {
+            let found = found.fetch_all(self.database.read_pool()).await;
+            for row in &found.map_err(IndexError::statement("look up unknown images"))? {
                 known.insert(row::fingerprint(row, 0)?);
             }
         }
@@ -89,16 +96,16 @@ impl Index {
             .collect())
     }
 
-    /// What waits to be cleared away.
+    /// Counts the images that wait for garbage collection.
     pub async fn unreferenced_stats(&self) -> Result<UnreferencedStats, IndexError> {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(images.size), 0) AS BIGINT)
              FROM released JOIN images ON images.fingerprint = released.fingerprint
              WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE holdings.fingerprint = released.fingerprint)",
         )
-        .fetch_one(self.database.reads())
+        .fetch_one(self.database.read_pool())
         .await
-        .map_err(IndexError::statement("count released images"))?;
+        .map_err(IndexError::statement("count unreferenced images"))?;
         Ok(UnreferencedStats {
             images: row::count(&row, 0)?,
             bytes: row::count(&row, 1)?,
@@ -106,9 +113,9 @@ impl Index {
     }
 }
 
-/// Notes that somebody has let go of an image, now. Whoever else holds it is not looked for: two
-/// who let go at once, in two transactions, would each take the other for a holder.
-pub(super) async fn release(
+/// Records that a user stopped holding an image, now. It does not check for other holders: two users
+/// who stop at once, in two transactions, would each see the other as a holder.
+pub(super) async fn mark(
     rows: &mut AnyConnection,
     fingerprint: Fingerprint,
 ) -> Result<(), IndexError> {
@@ -117,37 +124,38 @@ pub(super) async fn release(
          ON CONFLICT (fingerprint) DO UPDATE SET since_ms = excluded.since_ms",
     )
     .bind(fingerprint.as_bytes().as_slice())
-    .bind(now_ms())
+    .bind(system_now_ms())
     .execute(rows)
     .await;
-    done.map(drop)
-        .map_err(IndexError::statement("release an image"))
+    done.map(drop).map_err(IndexError::statement(
+        "mark an image as a candidate for garbage collection",
+    ))
 }
 
-struct ForgetImages {
+struct DeleteUnreferenced {
     images: Vec<Fingerprint>,
     until_ms: i64,
 }
 
 #[async_trait]
-impl Write for ForgetImages {
-    type Answer = Vec<Fingerprint>;
+impl Write for DeleteUnreferenced {
+    type Output = Vec<Fingerprint>;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Vec<Fingerprint>, IndexError> {
-        let mut forgotten = Vec::new();
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<Vec<Fingerprint>, IndexError> {
+        let mut deleted = Vec::new();
         for fingerprint in &self.images {
-            if self.forget(rows, *fingerprint).await? {
-                forgotten.push(*fingerprint);
+            if self.delete(rows, *fingerprint).await? {
+                deleted.push(*fingerprint);
             }
         }
-        Ok(forgotten)
+        Ok(deleted)
     }
 }
 
-impl ForgetImages {
-    /// Each lock before the look that it is for: a database with several writers shows what others
-    /// committed only to statements that begin afterwards.
-    async fn forget(
+impl DeleteUnreferenced {
+    /// Takes each lock before the check it protects: a database with several writers shows what
+    /// others committed only to statements that begin afterwards.
+    async fn delete(
         &self,
         rows: &mut AnyConnection,
         fingerprint: Fingerprint,
@@ -159,33 +167,33 @@ impl ForgetImages {
         .bind(self.until_ms)
         .fetch_optional(&mut *rows)
         .await
-        .map_err(IndexError::statement("look for a released image"))?;
+        .map_err(IndexError::statement("lock a candidate for garbage collection"))?;
         if locked.is_none() {
             return Ok(false);
         }
-        ask(
+        run(
             rows,
             "UPDATE images SET state = state WHERE fingerprint = $1 RETURNING size",
             fingerprint,
         )
         .await?;
-        let held = ask(
+        let held = run(
             rows,
             "SELECT user_id FROM holdings WHERE fingerprint = $1 LIMIT 1",
             fingerprint,
         )
         .await?;
-        let begun = ask(
+        let begun = run(
             rows,
             "SELECT user_id FROM uploads WHERE fingerprint = $1 LIMIT 1",
             fingerprint,
         )
         .await?;
         if held.is_none() && begun.is_some() {
-            // It becomes theirs, or the upload expires: looked at again then.
+            // It becomes a holding or expires, and is checked again then.
             return Ok(false);
         }
-        ask(
+        run(
             rows,
             "DELETE FROM released WHERE fingerprint = $1 RETURNING since_ms",
             fingerprint,
@@ -194,7 +202,7 @@ impl ForgetImages {
         if held.is_some() {
             return Ok(false);
         }
-        ask(
+        run(
             rows,
             "DELETE FROM images WHERE fingerprint = $1 RETURNING size",
             fingerprint,
@@ -204,8 +212,8 @@ impl ForgetImages {
     }
 }
 
-/// One statement about one image.
-async fn ask(
+/// Runs one statement about one image.
+async fn run(
     rows: &mut AnyConnection,
     statement: &'static str,
     fingerprint: Fingerprint,
@@ -214,5 +222,5 @@ async fn ask(
         .bind(fingerprint.as_bytes().as_slice())
         .fetch_optional(rows)
         .await;
-    row.map_err(IndexError::statement("clear an image away"))
+    row.map_err(IndexError::statement("delete an unreferenced image"))
 }

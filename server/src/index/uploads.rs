@@ -1,4 +1,4 @@
-//! The interruption list (M6): for each upload that is not whole, which bytes have arrived.
+//! The interruption list: for each unfinished upload, which bytes have arrived.
 
 use std::collections::HashMap;
 
@@ -8,12 +8,22 @@ use heirloom_protocol::{ByteRange, Fingerprint, RangeSet};
 use sqlx::AnyConnection;
 
 use super::error::IndexError;
+use super::open::Index;
 use super::writer::Write;
-use super::{Index, InterruptedUpload, now_ms, ranges, row};
+use super::{ranges, row};
+use crate::clock::system_now_ms;
+
+/// An entry of the interruption list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InterruptedUpload {
+    /// The length that the first shard announced, in bytes.
+    pub size: u64,
+    /// The bytes that have arrived, durably.
+    pub received: RangeSet,
+}
 
 impl Index {
-    /// The entries of those of `fingerprints` that this user's uploads were interrupted of. One
-    /// statement.
+    /// The user's entries for those of `fingerprints` that have one. One statement.
     pub async fn interrupted_uploads(
         &self,
         user: UserId,
@@ -22,14 +32,14 @@ impl Index {
         if fingerprints.is_empty() {
             return Ok(HashMap::new());
         }
-        let query = row::among(
+        let query = row::in_list(
             "SELECT fingerprint, size, received FROM uploads WHERE user_id = ? AND fingerprint IN",
             user.0,
             fingerprints,
             row::bind_fingerprint,
         );
-        let rows = query.fetch_all(self.database.reads()).await;
-        let rows = rows.map_err(IndexError::statement("look for interrupted uploads"))?;
+        let rows = query.fetch_all(self.database.read_pool()).await;
+        let rows = rows.map_err(IndexError::statement("look up interrupted uploads"))?;
         rows.iter()
             .map(|row| {
                 let entry = InterruptedUpload {
@@ -41,8 +51,8 @@ impl Index {
             .collect()
     }
 
-    /// Adds a range to the entry, making it if missing; answers the entry as it is then.
-    /// `SizeMismatch` if it was begun with another size.
+    /// Adds a range to the entry, creating it if missing, and returns the updated entry.
+    /// `SizeMismatch` if the upload was started with another size.
     pub async fn record_shard(
         &self,
         user: UserId,
@@ -51,7 +61,7 @@ impl Index {
         range: ByteRange,
     ) -> Result<InterruptedUpload, IndexError> {
         self.writer
-            .write(NoteShard {
+            .write(RecordShard {
                 user,
                 fingerprint,
                 size,
@@ -60,16 +70,16 @@ impl Index {
             .await
     }
 
-    /// Removes an entry. Fine if there is none.
+    /// Deletes an entry. Succeeds if there is none.
     pub async fn delete_upload(
         &self,
         user: UserId,
         fingerprint: Fingerprint,
     ) -> Result<(), IndexError> {
-        self.writer.write(Forget { user, fingerprint }).await
+        self.writer.write(DeleteUpload { user, fingerprint }).await
     }
 
-    /// Uploads without a new shard since `before_ms`, the oldest first, some at a time.
+    /// Uploads without a new shard since `before_ms`, oldest first, at most `limit`.
     pub async fn stale_uploads(
         &self,
         before_ms: i64,
@@ -79,44 +89,44 @@ impl Index {
             sqlx::query("SELECT user_id, fingerprint FROM uploads WHERE touched_ms < $1 ORDER BY touched_ms LIMIT $2")
                 .bind(before_ms)
                 .bind(i64::from(limit))
-                .fetch_all(self.database.reads())
+                .fetch_all(self.database.read_pool())
                 .await
-                .map_err(IndexError::statement("look for stale uploads"))?;
+                .map_err(IndexError::statement("look up stale uploads"))?;
         rows.iter()
             .map(|row| Ok((UserId(row::integer(row, 0)?), row::fingerprint(row, 1)?)))
             .collect()
     }
 }
 
-/// Removes entries of the interruption list. Fine where there are none.
-pub(super) async fn forget(
+/// Deletes entries of the interruption list, where they exist.
+pub(super) async fn delete(
     rows: &mut AnyConnection,
     user: UserId,
     fingerprints: &[Fingerprint],
 ) -> Result<(), IndexError> {
     let head = "DELETE FROM uploads WHERE user_id = ? AND fingerprint IN";
-    let done = row::among(head, user.0, fingerprints, row::bind_fingerprint)
+    let done = row::in_list(head, user.0, fingerprints, row::bind_fingerprint)
         .execute(rows)
         .await;
     done.map(drop)
-        .map_err(IndexError::statement("forget interrupted uploads"))
+        .map_err(IndexError::statement("delete interrupted uploads"))
 }
 
-struct Forget {
+struct DeleteUpload {
     user: UserId,
     fingerprint: Fingerprint,
 }
 
 #[async_trait]
-impl Write for Forget {
-    type Answer = ();
+impl Write for DeleteUpload {
+    type Output = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
-        forget(rows, self.user, &[self.fingerprint]).await
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+        delete(rows, self.user, &[self.fingerprint]).await
     }
 }
 
-struct NoteShard {
+struct RecordShard {
     user: UserId,
     fingerprint: Fingerprint,
     size: u64,
@@ -124,14 +134,14 @@ struct NoteShard {
 }
 
 #[async_trait]
-impl Write for NoteShard {
-    type Answer = InterruptedUpload;
+impl Write for RecordShard {
+    type Output = InterruptedUpload;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<InterruptedUpload, IndexError> {
-        let mut received = self.begin_or_touch(rows).await?;
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<InterruptedUpload, IndexError> {
+        let mut received = self.insert_or_touch(rows).await?;
         if !received.contains(self.range) {
             received.insert(self.range);
-            self.keep(rows, &received).await?;
+            self.update_received(rows, &received).await?;
         }
         Ok(InterruptedUpload {
             size: self.size,
@@ -140,10 +150,11 @@ impl Write for NoteShard {
     }
 }
 
-impl NoteShard {
-    /// What had arrived before. Making or touching the row also locks it, so that of two servers
-    /// that note shards of one upload the second reads what the first wrote.
-    async fn begin_or_touch(&self, rows: &mut AnyConnection) -> Result<RangeSet, IndexError> {
+impl RecordShard {
+    /// Inserts or touches the row and returns the ranges received before. This also locks the row,
+    /// so that of two servers that record shards of one upload the second reads what the first
+    /// wrote.
+    async fn insert_or_touch(&self, rows: &mut AnyConnection) -> Result<RangeSet, IndexError> {
         let entry = sqlx::query(
             "INSERT INTO uploads (user_id, fingerprint, size, received, touched_ms) VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (user_id, fingerprint) DO UPDATE SET touched_ms = excluded.touched_ms
@@ -151,32 +162,36 @@ impl NoteShard {
         )
         .bind(self.user.0)
         .bind(self.fingerprint.as_bytes().as_slice())
-        .bind(row::number(self.size))
+        .bind(row::to_column(self.size))
         .bind(ranges::encode(&RangeSet::from(self.range))?)
-        .bind(now_ms())
+        .bind(system_now_ms())
         .fetch_optional(&mut *rows)
         .await
-        .map_err(IndexError::statement("note a shard"))?;
+        .map_err(IndexError::statement("record a shard"))?;
         match entry {
             Some(row) => ranges::decode(row::bytes(&row, 0)?),
-            None => Err(self.size_differs(rows).await?),
+            None => Err(self.size_mismatch(rows).await?),
         }
     }
 
-    async fn size_differs(&self, rows: &mut AnyConnection) -> Result<IndexError, IndexError> {
+    async fn size_mismatch(&self, rows: &mut AnyConnection) -> Result<IndexError, IndexError> {
         let row = sqlx::query("SELECT size FROM uploads WHERE user_id = $1 AND fingerprint = $2")
             .bind(self.user.0)
             .bind(self.fingerprint.as_bytes().as_slice())
             .fetch_one(rows)
             .await
-            .map_err(IndexError::statement("read how an upload was begun"))?;
+            .map_err(IndexError::statement("read the size of an upload"))?;
         Ok(IndexError::SizeMismatch {
             begun: row::count(&row, 0)?,
             announced: self.size,
         })
     }
 
-    async fn keep(&self, rows: &mut AnyConnection, received: &RangeSet) -> Result<(), IndexError> {
+    async fn update_received(
+        &self,
+        rows: &mut AnyConnection,
+        received: &RangeSet,
+    ) -> Result<(), IndexError> {
         let done =
             sqlx::query("UPDATE uploads SET received = $3 WHERE user_id = $1 AND fingerprint = $2")
                 .bind(self.user.0)
@@ -185,6 +200,6 @@ impl NoteShard {
                 .execute(rows)
                 .await;
         done.map(drop)
-            .map_err(IndexError::statement("note a shard"))
+            .map_err(IndexError::statement("record a shard"))
     }
 }

@@ -1,4 +1,4 @@
-//! Users: who may come in at all.
+//! Users.
 
 use async_trait::async_trait;
 use heirloom_protocol::possession::UserId;
@@ -6,11 +6,13 @@ use sqlx::AnyConnection;
 use sqlx::any::AnyRow;
 
 use super::error::IndexError;
+use super::open::Index;
 use super::writer::Write;
-use super::{Index, now_ms, quota, row};
+use super::{quota, row};
+use crate::clock::system_now_ms;
 
 impl Index {
-    /// Adds a user; `NameTaken` if there is one of that name.
+    /// Adds a user; `NameTaken` if the name exists.
     pub async fn add_user(&self, name: &str) -> Result<UserId, IndexError> {
         self.writer
             .write(AddUser {
@@ -20,25 +22,25 @@ impl Index {
             .await
     }
 
-    /// The user of that name.
+    /// The user with this name.
     pub async fn user_named(&self, name: &str) -> Result<Option<UserId>, IndexError> {
         let found = sqlx::query("SELECT id FROM users WHERE name = $1")
             .bind(name)
-            .fetch_optional(self.database.reads())
+            .fetch_optional(self.database.read_pool())
             .await;
-        let row = found.map_err(IndexError::statement("look for a user"))?;
+        let row = found.map_err(IndexError::statement("look up a user"))?;
         row.map(|row| row::integer(&row, 0).map(UserId)).transpose()
     }
 
-    /// Whether there is any other user, active or not.
+    /// Whether any other user exists, active or not.
     pub async fn has_others_than(&self, user: UserId) -> Result<bool, IndexError> {
         let found = sqlx::query("SELECT 1 FROM users WHERE id <> $1 LIMIT 1")
             .bind(user.0)
-            .fetch_optional(self.database.reads())
+            .fetch_optional(self.database.read_pool())
             .await;
         found
             .map(|row| row.is_some())
-            .map_err(IndexError::statement("look for other users"))
+            .map_err(IndexError::statement("look up other users"))
     }
 
     /// All users, by name.
@@ -48,7 +50,7 @@ impl Index {
                  (SELECT COUNT(*) FROM tokens WHERE tokens.user_id = users.id)
              FROM users ORDER BY users.name",
         )
-        .fetch_all(self.database.reads())
+        .fetch_all(self.database.read_pool())
         .await
         .map_err(IndexError::statement("list the users"))?;
         let entry = |row: &AnyRow| {
@@ -63,7 +65,7 @@ impl Index {
         rows.iter().map(entry).collect()
     }
 
-    /// Sets a user's password, as its hash.
+    /// Sets the hash of a user's password.
     pub async fn set_password(
         &self,
         user: UserId,
@@ -77,36 +79,37 @@ impl Index {
             .await
     }
 
-    /// The user of that name with the hash of their password; none if there is no such user, they
-    /// are disabled, or have no password.
+    /// The user with this name and the hash of their password; `None` if the user does not exist, is
+    /// disabled or has no password.
     pub async fn credentials(&self, name: &str) -> Result<Option<(UserId, String)>, IndexError> {
         let found = sqlx::query(
             "SELECT id, password FROM users WHERE name = $1 AND state = 0 AND password IS NOT NULL",
         )
         .bind(name)
-        .fetch_optional(self.database.reads())
+        .fetch_optional(self.database.read_pool())
         .await;
-        let row = found.map_err(IndexError::statement("look for a password"))?;
+        let row = found.map_err(IndexError::statement("look up a password"))?;
         row.map(|row| Ok((UserId(row::integer(&row, 0)?), row::text(&row, 1)?)))
             .transpose()
     }
 
-    /// Locks a user out, or lets them in again. What they have stays.
+    /// Disables or enables a user. Their photos stay.
     pub async fn set_user_state(&self, user: UserId, state: UserState) -> Result<(), IndexError> {
         self.writer.write(SetState { user, state }).await
     }
 }
 
-/// Whether a user may come in.
+/// Whether a user may log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UserState {
-    /// They may.
+    /// Their tokens and password are valid.
     Active,
-    /// None of their tokens is good, and neither is their password. What they have stays.
+    /// Neither their tokens nor their password are valid. Their photos stay.
     Disabled,
 }
 
 impl UserState {
+    /// The stored code.
     pub(super) const fn code(self) -> i64 {
         match self {
             Self::Active => 0,
@@ -114,6 +117,7 @@ impl UserState {
         }
     }
 
+    /// The state with this stored code.
     pub(super) fn of(code: i64) -> Result<Self, IndexError> {
         match code {
             0 => Ok(Self::Active),
@@ -123,18 +127,18 @@ impl UserState {
     }
 }
 
-/// A user, as the administrator sees them.
+/// A user as listed for the administrator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserEntry {
     /// The account's name.
     pub name: String,
-    /// Whether they may come in.
+    /// Whether the user may log in.
     pub state: UserState,
-    /// How many devices have a token.
+    /// The number of devices with a token.
     pub devices: u64,
-    /// Bytes of the images that they hold.
+    /// Bytes of the images that the user holds.
     pub held_bytes: u64,
-    /// The most that they may hold, in bytes.
+    /// The quota in bytes; `None` for no limit.
     pub quota_bytes: Option<u64>,
 }
 
@@ -145,16 +149,16 @@ struct AddUser {
 
 #[async_trait]
 impl Write for AddUser {
-    type Answer = UserId;
+    type Output = UserId;
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<UserId, IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<UserId, IndexError> {
         let added = sqlx::query(
             "INSERT INTO users (id, name, library_version, created_ms) VALUES ($1, $2, 0, $3)
              ON CONFLICT (name) DO NOTHING RETURNING id",
         )
         .bind(self.id)
         .bind(self.name.as_str())
-        .bind(now_ms())
+        .bind(system_now_ms())
         .fetch_optional(rows)
         .await;
         match added.map_err(IndexError::statement("add a user"))? {
@@ -171,9 +175,9 @@ struct SetPassword {
 
 #[async_trait]
 impl Write for SetPassword {
-    type Answer = ();
+    type Output = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
         let set = sqlx::query("UPDATE users SET password = $2 WHERE id = $1 RETURNING id")
             .bind(self.user.0)
             .bind(self.password_hash.as_str())
@@ -193,9 +197,9 @@ struct SetState {
 
 #[async_trait]
 impl Write for SetState {
-    type Answer = ();
+    type Output = ();
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(), IndexError> {
         let set = sqlx::query("UPDATE users SET state = $2 WHERE id = $1 RETURNING id")
             .bind(self.user.0)
             .bind(self.state.code())

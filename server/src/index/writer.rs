@@ -1,12 +1,12 @@
 //! The writer: one task through which every write goes, and which commits them in groups.
 //!
-//! A commit waits for the disk; what asks for one meanwhile waits together and is committed
-//! together next. So a hundred images that are stored at once cost a few waits and not a hundred.
-//! Nothing is answered before its commit.
+//! A commit waits for the disk; writes that arrive meanwhile are committed together next (group
+//! commit). So a hundred images stored at once cost a few waits, not a hundred. No write returns
+//! before its commit.
 //!
-//! A write decides before it changes anything: an answer like `NameTaken` leaves the group as it
-//! was. If the database itself refuses one, the group is rolled back and each of its writes is
-//! carried out in a transaction of its own, so that only the guilty one fails.
+//! A write decides before it changes anything: a refusal like `NameTaken` leaves the group as it
+//! was. If the database rejects a statement, the group is rolled back and each of its writes is
+//! applied in a transaction of its own, so that only the faulty one fails.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,76 +18,79 @@ use tokio::sync::{mpsc, oneshot};
 use super::database::Database;
 use super::error::IndexError;
 
-/// Writes that wait, at most; whoever brings more waits to be let in.
+/// The most queued writes; further callers wait for a free slot.
 const QUEUE_MAX: usize = 256;
 
-/// Writes in one transaction, at most: bounds how long the first of a group waits for the last.
+/// The most writes in one transaction: bounds how long the first of a group waits for the last.
 const GROUP_MAX: usize = 128;
 
-/// Something to write.
+/// A change of the index.
 #[async_trait]
 pub(super) trait Write: Send + Sync + 'static {
-    /// What it answers.
-    type Answer: Send + 'static;
+    /// The result of the write.
+    type Output: Send + 'static;
 
-    /// Decides, then changes rows. May be carried out again after a rollback.
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<Self::Answer, IndexError>;
+    /// Decides, then changes rows. May be applied again after a rollback.
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<Self::Output, IndexError>;
 }
 
-/// Where writes are handed in.
+/// Queues writes. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Writer {
-    queue: mpsc::Sender<Entry>,
-    /// How often somebody wrote: see `database.rs`.
+    queue: mpsc::Sender<Message>,
+    /// How many writes there were so far.
     #[cfg(test)]
-    writes: Arc<std::sync::atomic::AtomicU64>,
+    write_count: Arc<std::sync::atomic::AtomicU64>,
 }
 
-enum Entry {
-    Write(Box<dyn Waiting>),
+/// A message to the writer's task.
+enum Message {
+    /// Applies a write.
+    Write(Box<dyn QueuedWrite>),
+    /// Stops after the writes queued before it.
     Stop(oneshot::Sender<()>),
 }
 
 impl Writer {
     /// Starts the task.
     pub(super) fn start(database: Database) -> Self {
-        let (queue, entries) = mpsc::channel(QUEUE_MAX);
-        tokio::spawn(commit_groups(database, entries));
+        let (queue, messages) = mpsc::channel(QUEUE_MAX);
+        tokio::spawn(commit_groups(database, messages));
         Self {
             queue,
             #[cfg(test)]
-            writes: Arc::default(),
+            write_count: Arc::default(),
         }
     }
 
-    /// Carries out a write; durable when this returns.
-    pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Answer, IndexError> {
+    /// Queues a write and waits for its commit; it is durable on return.
+    pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Output, IndexError> {
         #[cfg(test)]
-        self.writes
+        self.write_count
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let (reply, answer) = oneshot::channel();
-        let asked = Asked {
+        let (reply, result) = oneshot::channel();
+        let queued = Queued {
             write,
             outcome: None,
             reply,
         };
         self.queue
-            .send(Entry::Write(Box::new(asked)))
+            .send(Message::Write(Box::new(queued)))
             .await
             .map_err(|_| IndexError::Closed)?;
-        answer.await.map_err(|_| IndexError::Closed)?
+        result.await.map_err(|_| IndexError::Closed)?
     }
 
-    /// How often somebody wrote.
+    /// How many writes there were so far.
     #[cfg(test)]
-    pub(super) fn writes(&self) -> u64 {
-        self.writes.load(std::sync::atomic::Ordering::Relaxed)
+    pub(super) fn write_count(&self) -> u64 {
+        self.write_count.load(std::sync::atomic::Ordering::Relaxed)
     }
 
-    /// Lets no more writes in and returns when those that are in are committed.
+    /// Accepts no more writes, and returns when the queued ones are committed.
     pub(super) async fn stop(&self) {
         let (stopped, wait) = oneshot::channel();
-        if self.queue.send(Entry::Stop(stopped)).await.is_ok() && wait.await.is_err() {
+        if self.queue.send(Message::Stop(stopped)).await.is_ok() && wait.await.is_err() {
             tracing::debug!("another caller stopped the index's writer first");
         }
     }
@@ -99,16 +102,16 @@ impl fmt::Debug for Writer {
     }
 }
 
-async fn commit_groups(database: Database, mut entries: mpsc::Receiver<Entry>) {
-    let mut arrived = Vec::with_capacity(GROUP_MAX);
+async fn commit_groups(database: Database, mut messages: mpsc::Receiver<Message>) {
+    let mut received = Vec::with_capacity(GROUP_MAX);
     let mut stopped = Vec::new();
-    while entries.recv_many(&mut arrived, GROUP_MAX).await > 0 {
-        let mut group = Vec::with_capacity(arrived.len());
-        for entry in arrived.drain(..) {
-            match entry {
-                Entry::Write(write) => group.push(write),
-                Entry::Stop(reply) => {
-                    entries.close();
+    while messages.recv_many(&mut received, GROUP_MAX).await > 0 {
+        let mut group = Vec::with_capacity(received.len());
+        for message in received.drain(..) {
+            match message {
+                Message::Write(write) => group.push(write),
+                Message::Stop(reply) => {
+                    messages.close();
                     stopped.push(reply);
                 }
             }
@@ -119,35 +122,35 @@ async fn commit_groups(database: Database, mut entries: mpsc::Receiver<Entry>) {
     }
     for reply in stopped {
         if reply.send(()).is_err() {
-            tracing::debug!("nobody waits for the end of the index's writer any more");
+            tracing::debug!("the caller that stopped the index's writer is gone");
         }
     }
 }
 
-/// Commits a group together; one by one if the database refuses one of them.
-async fn commit(database: &Database, mut group: Vec<Box<dyn Waiting>>) {
-    let outcome = transact(database, &mut group).await;
+/// Commits a group in one transaction; one by one if the database rejects one of its writes.
+async fn commit(database: &Database, mut group: Vec<Box<dyn QueuedWrite>>) {
+    let outcome = run_transaction(database, &mut group).await;
     if group.len() == 1 || !matches!(outcome, Err(Failure::Write)) {
-        return settle(group, outcome);
+        return reply_all(group, outcome);
     }
     for write in group {
-        let mut alone = vec![write];
-        let outcome = transact(database, &mut alone).await;
-        settle(alone, outcome);
+        let mut single = vec![write];
+        let outcome = run_transaction(database, &mut single).await;
+        reply_all(single, outcome);
     }
 }
 
-/// Gives everybody their answer, now that it holds.
-fn settle(group: Vec<Box<dyn Waiting>>, outcome: Result<(), Failure>) {
+/// Sends every write's result, now that the transaction is over.
+fn reply_all(group: Vec<Box<dyn QueuedWrite>>, outcome: Result<(), Failure>) {
     match outcome {
-        Ok(()) | Err(Failure::Write) => group.into_iter().for_each(Waiting::answer),
+        Ok(()) | Err(Failure::Write) => group.into_iter().for_each(QueuedWrite::reply),
         Err(Failure::Transaction(error)) => group.into_iter().for_each(|write| write.fail(&error)),
     }
 }
 
-/// Why a transaction does not hold.
+/// Why a transaction was rolled back.
 enum Failure {
-    /// The database refused a write, which knows its own error.
+    /// The database rejected a write, which holds its own error.
     Write,
     /// It could not be begun or committed.
     Transaction(Arc<sqlx::Error>),
@@ -159,14 +162,17 @@ impl From<sqlx::Error> for Failure {
     }
 }
 
-/// Carries a group out in one transaction.
-async fn transact(database: &Database, group: &mut [Box<dyn Waiting>]) -> Result<(), Failure> {
-    let mut connection = database.writes().acquire().await?;
+/// Applies a group in one transaction.
+async fn run_transaction(
+    database: &Database,
+    group: &mut [Box<dyn QueuedWrite>],
+) -> Result<(), Failure> {
+    let mut connection = database.write_pool().acquire().await?;
     let outcome = commit_on(&mut connection, database.begin(), group).await;
     if outcome.is_err() {
         // After some errors (a full disk) SQLite has rolled back by itself, and sqlx would count a
-        // transaction that is not there any more. A new connection has no such past; closing this
-        // one undoes whatever it had begun.
+        // transaction that does not exist any more. A new connection starts clean; closing this one
+        // rolls back whatever it had begun.
         if let Err(error) = connection.close().await {
             tracing::warn!(%error, "could not close the index's connection after a failed transaction");
         }
@@ -177,11 +183,11 @@ async fn transact(database: &Database, group: &mut [Box<dyn Waiting>]) -> Result
 async fn commit_on(
     connection: &mut AnyConnection,
     begin: &'static str,
-    group: &mut [Box<dyn Waiting>],
+    group: &mut [Box<dyn QueuedWrite>],
 ) -> Result<(), Failure> {
     let mut rows = connection.begin_with(begin).await?;
     for write in group {
-        if write.carry_out(&mut rows).await == Verdict::Refused {
+        if write.apply(&mut rows).await == Applied::Rejected {
             return Err(Failure::Write);
         }
     }
@@ -189,46 +195,48 @@ async fn commit_on(
     Ok(())
 }
 
-/// Whether a transaction can go on after a write.
+/// Whether a transaction can continue after a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// It was carried out, or it decided to change nothing.
-    Sound,
-    /// The database refused a statement.
-    Refused,
+enum Applied {
+    /// The write was applied, or refused by itself without changing anything.
+    Ok,
+    /// The database rejected a statement.
+    Rejected,
 }
 
-/// A write of any kind, with somebody who waits for its answer.
+/// A queued write of any type.
 #[async_trait]
-trait Waiting: Send {
-    async fn carry_out(&mut self, rows: &mut AnyConnection) -> Verdict;
-    fn answer(self: Box<Self>);
+trait QueuedWrite: Send {
+    /// Applies the write and keeps its result.
+    async fn apply(&mut self, rows: &mut AnyConnection) -> Applied;
+    /// Sends the result of the last `apply`.
+    fn reply(self: Box<Self>);
+    /// Sends the error of the transaction.
     fn fail(self: Box<Self>, error: &Arc<sqlx::Error>);
 }
 
-struct Asked<W: Write> {
+/// A write with its result and its caller.
+struct Queued<W: Write> {
     write: W,
-    outcome: Option<Result<W::Answer, IndexError>>,
-    reply: oneshot::Sender<Result<W::Answer, IndexError>>,
+    outcome: Option<Result<W::Output, IndexError>>,
+    reply: oneshot::Sender<Result<W::Output, IndexError>>,
 }
 
 #[async_trait]
-impl<W: Write> Waiting for Asked<W> {
-    async fn carry_out(&mut self, rows: &mut AnyConnection) -> Verdict {
-        let outcome = self.write.carry_out(rows).await;
-        let verdict = match &outcome {
-            Err(error) if !error.is_answer() => Verdict::Refused,
-            Ok(_) | Err(_) => Verdict::Sound,
+impl<W: Write> QueuedWrite for Queued<W> {
+    async fn apply(&mut self, rows: &mut AnyConnection) -> Applied {
+        let outcome = self.write.apply(rows).await;
+        let applied = match &outcome {
+            Err(error) if !error.is_refusal() => Applied::Rejected,
+            Ok(_) | Err(_) => Applied::Ok,
         };
         self.outcome = Some(outcome);
-        verdict
+        applied
     }
 
-    fn answer(self: Box<Self>) {
-        let outcome = self
-            .outcome
-            .expect("a write is carried out before it is answered");
-        // Whoever stopped waiting will ask again: every write may be sent twice.
+    fn reply(self: Box<Self>) {
+        let outcome = self.outcome.expect("a write is applied before its reply");
+        // A caller that stopped waiting will retry: every write may be sent twice.
         drop(self.reply.send(outcome));
     }
 

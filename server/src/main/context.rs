@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use clap::Args;
 use heirloom_server::accounts::Accounts;
-use heirloom_server::blobs::LocalBlobs;
+use heirloom_server::blobs::LocalBlobStore;
 use heirloom_server::config::DataDir;
 use heirloom_server::index::Index;
 
@@ -44,8 +44,8 @@ impl AdminContext {
     }
 
     /// Opens the stored images.
-    pub(crate) async fn blobs(&self) -> anyhow::Result<Arc<LocalBlobs>> {
-        let blobs = LocalBlobs::open(&self.data)
+    pub(crate) async fn blobs(&self) -> anyhow::Result<Arc<LocalBlobStore>> {
+        let blobs = LocalBlobStore::open(&self.data)
             .await
             .context("cannot open the image store")?;
         Ok(Arc::new(blobs))

@@ -34,17 +34,17 @@ impl ScrubCommand {
 
 fn describe(report: &ScrubReport) -> String {
     let mut lines: Vec<_> = report
-        .damaged
+        .corrupt
         .iter()
         .map(|image| format!("damaged: {image}"))
         .collect();
-    if report.unread > 0 {
+    if report.unreadable > 0 {
         lines.push(format!(
             "could not read {} images; see the log",
-            report.unread
+            report.unreadable
         ));
     }
-    let damaged = report.damaged.len();
+    let damaged = report.corrupt.len();
     lines.push(format!(
         "verified {} images, {} bytes: {damaged} damaged",
         report.images, report.bytes

@@ -1,5 +1,5 @@
-//! Nonces: what proofs are made with. Computed, not kept, so that every process of an installation
-//! gives out and accepts the same ones, and a restart costs nobody a round trip.
+//! Nonces for proofs. They are computed, not stored, so that every process of an installation issues
+//! and accepts the same ones, and a restart costs nobody a round trip.
 
 use std::fmt;
 
@@ -10,21 +10,22 @@ use crate::index::TokenId;
 /// Names the purpose of the key (BLAKE3 section 6.2), so that the secret can serve others too.
 const CONTEXT: &str = "heirloom nonce 1";
 
-/// Makes the nonces of one installation.
+/// Computes the nonces of one installation.
 #[derive(Clone)]
 pub(super) struct Nonces {
     key: [u8; 32],
 }
 
 impl Nonces {
+    /// Derives the key from the installation's secret.
     pub(super) fn of(secret: [u8; 32]) -> Self {
         Self {
             key: blake3::derive_key(CONTEXT, &secret),
         }
     }
 
-    /// The nonce of the hour, and the seconds until the next.
-    pub(super) fn newest(&self, token: TokenId, now_ms: i64) -> (Nonce, u64) {
+    /// The nonce of this hour, and the seconds until the next.
+    pub(super) fn current(&self, token: TokenId, now_ms: i64) -> (Nonce, u64) {
         let seconds = seconds(now_ms);
         (
             self.at(token, seconds / NONCE_SECONDS),
@@ -32,8 +33,8 @@ impl Nonces {
         )
     }
 
-    /// Those that a proof may have been made with: this hour's and the last one's.
-    pub(super) fn good(&self, token: TokenId, now_ms: i64) -> [Nonce; 2] {
+    /// The nonces that a proof may use: those of this hour and the previous one.
+    pub(super) fn accepted(&self, token: TokenId, now_ms: i64) -> [Nonce; 2] {
         let period = seconds(now_ms) / NONCE_SECONDS;
         [
             self.at(token, period),
@@ -50,7 +51,7 @@ impl Nonces {
     }
 }
 
-/// Since the epoch; 0 for a clock that stands before it.
+/// Seconds since the epoch; 0 for a clock set to before it.
 fn seconds(milliseconds: i64) -> u64 {
     milliseconds.max(0).unsigned_abs() / 1000
 }
@@ -68,9 +69,9 @@ mod tests {
     const HOUR_MS: i64 = 3_600_000;
 
     #[test]
-    fn a_nonce_is_good_in_its_hour_and_the_next_and_then_no_more() {
+    fn a_nonce_is_accepted_in_its_hour_and_the_next_only() {
         let nonces = Nonces::of([1; 32]);
-        let (given, renewal_s) = nonces.newest(TokenId(7), 5 * HOUR_MS + 1_000);
+        let (given, renewal_s) = nonces.current(TokenId(7), 5 * HOUR_MS + 1_000);
         assert_eq!(renewal_s, NONCE_SECONDS - 1);
         for (later_ms, good) in [
             (0, true),
@@ -78,20 +79,20 @@ mod tests {
             (2 * HOUR_MS - 2_000, true),
             (2 * HOUR_MS, false),
         ] {
-            let accepted = nonces.good(TokenId(7), 5 * HOUR_MS + 1_000 + later_ms);
+            let accepted = nonces.accepted(TokenId(7), 5 * HOUR_MS + 1_000 + later_ms);
             assert_eq!(accepted.contains(&given), good, "{later_ms} ms later");
         }
     }
 
     #[test]
-    fn no_two_tokens_and_no_two_installations_share_a_nonce() {
-        let ours = Nonces::of([1; 32]).newest(TokenId(7), 0).0;
-        assert_ne!(ours, Nonces::of([1; 32]).newest(TokenId(8), 0).0);
-        assert_ne!(ours, Nonces::of([2; 32]).newest(TokenId(7), 0).0);
+    fn tokens_and_installations_never_share_a_nonce() {
+        let ours = Nonces::of([1; 32]).current(TokenId(7), 0).0;
+        assert_ne!(ours, Nonces::of([1; 32]).current(TokenId(8), 0).0);
+        assert_ne!(ours, Nonces::of([2; 32]).current(TokenId(7), 0).0);
     }
 
     #[test]
     fn a_clock_before_the_epoch_is_survived() {
-        assert_eq!(Nonces::of([1; 32]).newest(TokenId(7), -5).1, NONCE_SECONDS);
+        assert_eq!(Nonces::of([1; 32]).current(TokenId(7), -5).1, NONCE_SECONDS);
     }
 }

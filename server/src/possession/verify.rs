@@ -1,5 +1,5 @@
-//! Inspection: one reading of a stored image that answers two questions at once. Are these still
-//! the bytes that were stored? And does the proof speak of them?
+//! Verifying a proof: reading a stored image once decides both whether its bytes are intact and
+//! whether the proof matches them.
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -7,29 +7,29 @@ use heirloom_protocol::possession::{Nonce, Proof, Prover, UserId};
 use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 use tokio::sync::mpsc;
 
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, BlobStore};
 
-/// Pieces that may wait for the hashing: enough to keep disk and processor busy at once, few enough
-/// to be no memory worth speaking of.
+/// Pieces queued for hashing: enough to keep disk and processor busy at once, few enough to take
+/// little memory.
 const PIECES_AHEAD: usize = 4;
 
-/// What an inspection found.
+/// The result of verifying a proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ProofResult {
-    /// The bytes are sound, and whoever made the proof had them.
+    /// The image is intact, and the proof matches it.
     Valid,
-    /// The bytes are sound; the proof is not of them.
+    /// The image is intact; the proof does not match it.
     Invalid,
-    /// The bytes are not those of the fingerprint (any more), or gone.
+    /// The stored bytes do not match the fingerprint (any more), or are missing.
     Corrupt,
-    /// The storage did not answer; says nothing about the image.
+    /// The storage failed; this says nothing about the image.
     Unreadable,
 }
 
-/// Reads the image once. Hashing runs on a blocking thread, fed through a short queue; it ends by
-/// itself when this future is dropped.
+/// Reads the image once and verifies the proof. Hashing runs on a blocking thread, fed through a
+/// short queue; it ends by itself when this future is dropped.
 pub(super) async fn verify_image(
-    blobs: &dyn Blobs,
+    blobs: &dyn BlobStore,
     fingerprint: Fingerprint,
     size: u64,
     proof: Proof,
@@ -37,22 +37,22 @@ pub(super) async fn verify_image(
     nonces: &[Nonce; 2],
 ) -> ProofResult {
     let (pieces, queue) = mpsc::channel(PIECES_AHEAD);
-    let sums = Sums::new(user, size, nonces);
-    let hashing = tokio::task::spawn_blocking(move || sums.over(queue));
+    let hashers = Hashers::new(user, size, nonces);
+    let hashing = tokio::task::spawn_blocking(move || hashers.run(queue));
     if let Err(error) = feed(blobs, fingerprint, size, pieces).await {
-        return unread(fingerprint, &error);
+        return result_of_error(fingerprint, &error);
     }
     match hashing.await {
-        Ok(sums) => sums.verdict(fingerprint, proof),
+        Ok(digests) => digests.result(fingerprint, proof),
         Err(error) => {
-            tracing::error!(%fingerprint, %error, "hash a stored image");
+            tracing::error!(%fingerprint, %error, "could not hash a stored image");
             ProofResult::Unreadable
         }
     }
 }
 
 async fn feed(
-    blobs: &dyn Blobs,
+    blobs: &dyn BlobStore,
     fingerprint: Fingerprint,
     size: u64,
     pieces: mpsc::Sender<Bytes>,
@@ -68,13 +68,13 @@ async fn feed(
             source,
         })?;
         if pieces.send(piece).await.is_err() {
-            break; // The hashing is gone; its own result says why.
+            break; // The hashing task ended; its result says why.
         }
     }
     Ok(())
 }
 
-fn unread(fingerprint: Fingerprint, error: &BlobError) -> ProofResult {
+fn result_of_error(fingerprint: Fingerprint, error: &BlobError) -> ProofResult {
     match error {
         BlobError::Missing(_) | BlobError::TooShort { .. } => ProofResult::Corrupt,
         BlobError::Io { .. }
@@ -82,24 +82,25 @@ fn unread(fingerprint: Fingerprint, error: &BlobError) -> ProofResult {
         | BlobError::WrongFingerprint { .. }
         | BlobError::WrongLength { .. }
         | BlobError::Sender { .. } => {
-            tracing::warn!(%fingerprint, %error, "read a stored image back");
+            tracing::warn!(%fingerprint, %error, "could not read a stored image");
             ProofResult::Unreadable
         }
     }
 }
 
-/// The three hashes that one pass makes.
-struct Sums {
+/// The hash functions of one pass: the fingerprint, and a proof per accepted nonce.
+struct Hashers {
     fingerprinter: Fingerprinter,
     provers: [Prover; 2],
 }
 
-struct Summed {
+/// The results of one pass.
+struct Digests {
     fingerprint: Fingerprint,
     proofs: [Proof; 2],
 }
 
-impl Sums {
+impl Hashers {
     fn new(user: UserId, size: u64, nonces: &[Nonce; 2]) -> Self {
         let provers = [
             Prover::new(&nonces[0], user, size),
@@ -111,23 +112,24 @@ impl Sums {
         }
     }
 
-    fn over(mut self, mut queue: mpsc::Receiver<Bytes>) -> Summed {
+    /// Hashes all queued pieces.
+    fn run(mut self, mut queue: mpsc::Receiver<Bytes>) -> Digests {
         while let Some(piece) = queue.blocking_recv() {
             self.fingerprinter.update(&piece);
             self.provers
                 .iter_mut()
                 .for_each(|prover| prover.update(&piece));
         }
-        Summed {
+        Digests {
             fingerprint: self.fingerprinter.finish(),
             proofs: self.provers.map(Prover::finish),
         }
     }
 }
 
-impl Summed {
-    /// Proofs compare in constant time.
-    fn verdict(&self, fingerprint: Fingerprint, proof: Proof) -> ProofResult {
+impl Digests {
+    /// Compares proofs in constant time.
+    fn result(&self, fingerprint: Fingerprint, proof: Proof) -> ProofResult {
         if self.fingerprint != fingerprint {
             ProofResult::Corrupt
         } else if self.proofs.contains(&proof) {

@@ -1,4 +1,4 @@
-//! Looking: one stored image, read to its end and hashed.
+//! Verifying one stored image: it is read to its end and hashed.
 
 use std::io;
 
@@ -7,43 +7,43 @@ use heirloom_protocol::{ByteRange, Fingerprint, Fingerprinter};
 use tokio::task::spawn_blocking;
 
 use super::Throttle;
-use crate::blobs::{BlobError, Blobs};
+use crate::blobs::{BlobError, BlobStore};
 
-/// "Input/output error" (errno(3), EIO): what a disk answers for a sector that it has lost.
+/// EIO (errno(3)): the error for a sector that the disk has lost.
 const EIO: i32 = 5;
 
-/// What a look found.
+/// The state of a stored image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Integrity {
-    /// The bytes are those of the fingerprint.
+    /// The bytes match the fingerprint.
     Intact,
-    /// They are not, or they are gone, or the disk has lost some of them.
+    /// The bytes do not match the fingerprint, are missing, or some are unreadable for good.
     Corrupt,
-    /// The storage did not answer; says nothing about the image.
+    /// The storage failed; this says nothing about the image.
     Unreadable,
 }
 
-/// Reads an image at the pace.
+/// Reads an image at a limited rate and checks its fingerprint.
 pub(super) async fn verify_image(
-    blobs: &dyn Blobs,
+    blobs: &dyn BlobStore,
     fingerprint: Fingerprint,
     size: u64,
     throttle: &mut Throttle,
 ) -> Integrity {
-    match found(blobs, fingerprint, size, throttle).await {
+    match hash(blobs, fingerprint, size, throttle).await {
         Ok(found) if found == fingerprint => Integrity::Intact,
         Ok(_) => Integrity::Corrupt,
         Err(error) if is_lost(&error) => Integrity::Corrupt,
         Err(error) => {
-            tracing::warn!(%fingerprint, error = &error as &dyn std::error::Error, "a stored image cannot be read now");
+            tracing::warn!(%fingerprint, error = &error as &dyn std::error::Error, "could not read a stored image");
             Integrity::Unreadable
         }
     }
 }
 
-/// The fingerprint that the bytes have.
-async fn found(
-    blobs: &dyn Blobs,
+/// Computes the fingerprint of the stored bytes.
+async fn hash(
+    blobs: &dyn BlobStore,
     fingerprint: Fingerprint,
     size: u64,
     throttle: &mut Throttle,
@@ -53,26 +53,26 @@ async fn found(
         path: fingerprint.to_string().into(),
         source,
     };
-    let mut hashing = Fingerprinter::default();
+    let mut fingerprinter = Fingerprinter::default();
     if let Ok(whole) = ByteRange::new(0, size) {
         let mut pieces = blobs.read(fingerprint, whole).await?;
         while let Some(piece) = pieces.next().await {
             let piece = piece.map_err(failed)?;
-            throttle.keep(piece.len() as u64).await;
-            // Off the reactor: a piece takes a millisecond.
+            throttle.throttle(piece.len() as u64).await;
+            // On a blocking thread: a piece takes a millisecond.
             let hashed = spawn_blocking(move || {
-                hashing.update(&piece);
-                hashing
+                fingerprinter.update(&piece);
+                fingerprinter
             });
-            hashing = hashed
+            fingerprinter = hashed
                 .await
                 .map_err(|stopped| failed(io::Error::other(stopped)))?;
         }
     }
-    // Longer than it should be is as wrong as another byte.
+    // An image that is too long is as corrupt as one with another byte.
     match blobs.size(fingerprint).await? {
         Some(found) if found != size => Ok(Fingerprinter::default().finish()),
-        Some(_) => Ok(hashing.finish()),
+        Some(_) => Ok(fingerprinter.finish()),
         None => Err(BlobError::Missing(fingerprint)),
     }
 }
@@ -97,16 +97,16 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::blobs::LocalBlobs;
+    use crate::blobs::LocalBlobStore;
     use crate::config::DataDir;
 
     const CONTENT: &[u8] = b"not much of a photo";
 
     #[tokio::test]
-    async fn an_image_is_sound_that_has_its_bytes_and_no_others() {
+    async fn an_image_is_intact_only_with_exactly_its_bytes() {
         let root = tempfile::tempdir().unwrap();
         let data = DataDir::open(root.path()).unwrap();
-        let blobs = LocalBlobs::open(&data).await.unwrap();
+        let blobs = LocalBlobStore::open(&data).await.unwrap();
         let (fingerprint, size) = (Fingerprint::of(CONTENT), CONTENT.len() as u64);
         drop(
             blobs
@@ -122,16 +122,16 @@ mod tests {
             b"not much of a photo!",
             b"",
         ];
-        for (stands, verdict) in others
+        for (stored, integrity) in others
             .map(|other| (other, Integrity::Corrupt))
             .into_iter()
             .chain([(CONTENT, Integrity::Intact)])
         {
-            fs::write(&image, stands).unwrap();
+            fs::write(&image, stored).unwrap();
             assert_eq!(
                 verify_image(&blobs, fingerprint, size, &mut Throttle::new(u64::MAX)).await,
-                verdict,
-                "{stands:?}"
+                integrity,
+                "{stored:?}"
             );
         }
         fs::remove_file(&image).unwrap();
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_disk_lost_is_damage_and_what_it_does_not_give_now_is_not() {
+    fn lost_sectors_are_corruption_and_passing_errors_are_not() {
         let failed = |source| BlobError::Io {
             doing: "read image",
             path: "image".into(),

@@ -1,17 +1,18 @@
-//! Room: whether a user's quota has any for an image, asked before its bytes are taken in.
+//! Quota admission: whether an image fits the user's quota, checked before its bytes are received.
 //!
-//! What decides is the count in the index, in the same transaction that makes the image theirs;
-//! this saves everybody the sending of what would be refused there.
+//! The index decides in the transaction that records the holding; this check spares the transfer of
+//! an image that would be refused there.
 
-use super::{UploadError, UploadService, index_failed};
-use crate::accounts::Caller;
-use crate::index::IndexError;
 use heirloom_protocol::Fingerprint;
 
+use super::error::UploadError;
+use super::service::UploadService;
+use crate::accounts::Caller;
+use crate::index::IndexError;
+
 impl UploadService {
-    /// Refuses an image that cannot become the caller's for want of room. Costs nothing where there
-    /// is no quota.
-    pub(super) async fn ask_for_room(
+    /// Refuses an image that exceeds the caller's quota. Costs nothing where there is no quota.
+    pub(super) async fn check_quota(
         &self,
         caller: &Caller,
         fingerprint: Fingerprint,
@@ -20,16 +21,15 @@ impl UploadService {
         let Some(quota) = caller.quota else {
             return Ok(());
         };
-        let room = self.index.quota_usage(caller.user, fingerprint).await;
-        let room = room.map_err(|source| index_failed(fingerprint, source))?;
-        if room.fits(size) {
+        let usage = self.index.quota_usage(caller.user, fingerprint).await;
+        let usage = usage.map_err(UploadError::index(fingerprint))?;
+        if usage.fits(size) {
             return Ok(());
         }
-        let full = IndexError::OverQuota {
+        Err(UploadError::index(fingerprint)(IndexError::OverQuota {
             quota,
-            held: room.held.saturating_add(room.begun),
+            held: usage.held.saturating_add(usage.uploading),
             more: size,
-        };
-        Err(index_failed(fingerprint, full))
+        }))
     }
 }

@@ -1,5 +1,5 @@
-//! Parcels: several small images that arrive whole, in one request. Each is what a shard with a
-//! whole image is; together they wait for the disk and for the index once.
+//! Batches: several small images, each whole, in one request. Each is treated like a shard that is
+//! a whole image; together they cost one wait for the disk and one for the index.
 
 use bytes::{Bytes, BytesMut};
 use heirloom_crash::CrashPoint;
@@ -7,22 +7,22 @@ use heirloom_protocol::batch::BatchOutcome;
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{Fingerprint, batch};
-use tokio::time::timeout;
 
-use super::receive::{collect, too_slow};
-use super::{SHARD_TIME_MAX, UploadError, UploadService, index_failed};
+use super::body;
+use super::error::UploadError;
+use super::service::UploadService;
 use crate::accounts::Caller;
 use crate::blobs::{ByteStream, SharedGuard, StoredBatch, UploadKey};
 
-/// The longest parcel, in bytes.
+/// The longest batch, in bytes.
 pub const BATCH_LENGTH_MAX: u64 = batch::BYTES_MAX + batch::HEADER_BYTES_MAX as u64;
 
 impl UploadService {
-    /// Takes a parcel of `length` bytes in, at most [`BATCH_LENGTH_MAX`]. Answers what became of
-    /// each image, in order.
+    /// Receives a batch of `length` bytes, at most [`BATCH_LENGTH_MAX`]. Returns one result per
+    /// image, in the order of the batch.
     ///
-    /// May be dropped half-way: until the parcel has arrived nothing was written; from then on the
-    /// write goes on by itself.
+    /// May be dropped half-way: nothing is written until the whole batch has arrived; from then on
+    /// the write continues by itself.
     pub async fn receive_batch(
         &self,
         caller: &Caller,
@@ -30,26 +30,25 @@ impl UploadService {
         body: ByteStream<'static>,
     ) -> Result<Vec<BatchOutcome>, UploadError> {
         let memory = self.reserve_memory(length).await?;
-        let mut parcel = BytesMut::new();
-        let collected = timeout(SHARD_TIME_MAX, collect(body, length, &mut parcel)).await;
-        collected.map_err(|_| UploadError::Sender(too_slow()))??;
-        let parcel = parcel.freeze();
-        let places = batch::decode(&parcel).map_err(UploadError::Batch)?;
-        let images: Vec<_> = places
+        let mut received = BytesMut::new();
+        body::receive(body, length, &mut received).await?;
+        let received = received.freeze();
+        let parts = batch::decode(&received).map_err(UploadError::Batch)?;
+        let images: Vec<_> = parts
             .into_iter()
-            .map(|(fingerprint, place)| (fingerprint, parcel.slice(place)))
+            .map(|(fingerprint, part)| (fingerprint, received.slice(part)))
             .collect();
         let first = images[0].0;
-        let (room, user) = (self.clone(), caller.user);
+        let (service, user) = (self.clone(), caller.user);
         let stored = self.writes.spawn(async move {
-            let stored = room.store_parcel(user, images).await;
+            let stored = service.store_batch(user, images).await;
             drop(memory);
             stored
         });
         stored.await.map_err(|_| UploadError::TaskFailed(first))?
     }
 
-    async fn store_parcel(
+    async fn store_batch(
         &self,
         user: UserId,
         images: Vec<(Fingerprint, Bytes)>,
@@ -60,32 +59,30 @@ impl UploadService {
             .collect();
         let first = announced[0].0;
         let stored = self.blobs.store_batch(images).await;
-        let StoredBatch { mismatched, guard } = stored.map_err(|source| UploadError::Blobs {
-            fingerprint: first,
-            source,
-        })?;
-        let sound = announced
+        let StoredBatch { mismatched, guard } = stored.map_err(UploadError::blobs(first))?;
+        let intact = announced
             .iter()
             .filter(|(fingerprint, _)| !mismatched.contains(fingerprint))
             .copied()
             .collect();
         let mut receipts = self
-            .record_several(user, sound, guard)
+            .record_batch(user, intact, guard)
             .await?
             .into_iter()
             .peekable();
-        let unpacked = |(fingerprint, _)| match receipts
+        let result = |(fingerprint, _)| match receipts
             .next_if(|receipt| receipt.fingerprint == fingerprint)
         {
             Some(receipt) => BatchOutcome::Stored { receipt },
             None => BatchOutcome::Damaged { fingerprint },
         };
-        Ok(announced.into_iter().map(unpacked).collect())
+        Ok(announced.into_iter().map(result).collect())
     }
 
-    /// Parts that came before are of no use any more. Alone with all these uploads, so that no
-    /// shard is added meanwhile; everybody who wants several takes their turns in the same order.
-    async fn record_several(
+    /// Records the images and deletes parts of them that arrived before, with all these uploads
+    /// locked so that no shard is added meanwhile. The locks are taken in the order of fingerprints,
+    /// so that two batches cannot deadlock.
+    async fn record_batch(
         &self,
         user: UserId,
         images: Vec<(Fingerprint, u64)>,
@@ -97,38 +94,29 @@ impl UploadService {
         let mut fingerprints: Vec<Fingerprint> =
             images.iter().map(|(fingerprint, _)| *fingerprint).collect();
         fingerprints.sort_unstable();
-        let mut alone = Vec::with_capacity(fingerprints.len());
-        for fingerprint in &fingerprints {
-            alone.push(
-                self.locks
-                    .lock_all(UploadKey {
-                        user,
-                        fingerprint: *fingerprint,
-                    })
-                    .await,
-            );
+        let mut exclusive = Vec::with_capacity(fingerprints.len());
+        for &fingerprint in &fingerprints {
+            let key = UploadKey { user, fingerprint };
+            exclusive.push(self.locks.lock_all(key).await);
         }
-        let begun = self
+        let uploads = self
             .index
             .interrupted_uploads(user, &fingerprints)
             .await
-            .map_err(|source| index_failed(first, source))?;
+            .map_err(UploadError::index(first))?;
         let bytes = images.iter().map(|(_, size)| size).sum();
         let held = self.index.add_holdings(user, images).await;
         drop(guard);
         if held.is_err() {
             for fingerprint in fingerprints {
-                self.clearing.remove_rejected(fingerprint).await;
+                self.gc.remove_rejected(fingerprint).await;
             }
         }
-        let receipts = held.map_err(|source| index_failed(first, source))?;
+        let receipts = held.map_err(UploadError::index(first))?;
         heirloom_crash::reached(CrashPoint::ImageRecorded);
-        for fingerprint in begun.into_keys() {
+        for fingerprint in uploads.into_keys() {
             let discarded = self.blobs.discard(UploadKey { user, fingerprint }).await;
-            discarded.map_err(|source| UploadError::Blobs {
-                fingerprint,
-                source,
-            })?;
+            discarded.map_err(UploadError::blobs(fingerprint))?;
         }
         self.counters.shards_received.add_one();
         self.counters.shard_bytes_received.add(bytes);

@@ -1,28 +1,33 @@
-//! Sealing: an upload that has all its bytes becomes an image, or is dropped.
+//! Finishing an upload: once all its bytes have arrived it becomes an image, or is deleted.
 //!
-//! A stop between the sealing and its record leaves a full list without bytes. Sealing it again
-//! finds the image in its place and goes on to the record; rule 3 of [`super`] is what makes that
-//! safe.
+//! A stop between the rename in the blob store and the record in the index leaves a complete list
+//! without bytes. Finishing it again finds the image in place and continues with the record; rule 3
+//! of [`super`] makes that safe.
 
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::RangeSet;
 use heirloom_protocol::message::UploadState;
 
-use super::{UploadError, UploadService, index_failed};
+use super::error::UploadError;
+use super::service::UploadService;
 use crate::blobs::{BlobError, SharedGuard, UploadKey};
 use crate::index::InterruptedUpload;
 
 impl UploadService {
-    /// Reads back, hashes, makes durable, records, answers (M7). Alone with the upload: nobody
-    /// writes meanwhile.
-    pub(super) async fn seal(&self, key: UploadKey, size: u64) -> Result<UploadState, UploadError> {
-        let _alone = self.locks.lock_all(key).await;
-        // Another shard of the same upload may have come to the same end first.
+    /// Reads the upload back, hashes it, makes it durable as an image and records it, with the
+    /// whole upload locked. Returns the state of an upload that is not complete (any more).
+    pub(super) async fn finish(
+        &self,
+        key: UploadKey,
+        size: u64,
+    ) -> Result<UploadState, UploadError> {
+        let _exclusive = self.locks.lock_all(key).await;
+        // Another shard of the same upload may have finished it first.
         if let Some(receipt) = self.receipt_of(key).await? {
             return Ok(UploadState::Stored { receipt });
         }
         match self.upload_of(key).await? {
-            Some(upload) if upload.received.covers(size) => self.seal_bytes(key, size).await,
+            Some(upload) if upload.received.covers(size) => self.finish_locked(key, size).await,
             Some(InterruptedUpload { size, received }) => {
                 Ok(UploadState::Receiving { size, received })
             }
@@ -33,7 +38,8 @@ impl UploadService {
         }
     }
 
-    pub(super) async fn seal_bytes(
+    /// Finishes a complete upload. The caller holds the lock of the whole upload.
+    pub(super) async fn finish_locked(
         &self,
         key: UploadKey,
         size: u64,
@@ -42,13 +48,13 @@ impl UploadService {
         match self.blobs.finish(key, size).await {
             Ok(guard) => self.record(key, size, guard).await,
             Err(BlobError::WrongFingerprint { expected, found }) => {
-                tracing::warn!(user = %key.user, %expected, %found, "an upload is not the image it was said to be; dropped");
-                self.drop_upload(key).await?;
+                tracing::warn!(user = %key.user, %expected, %found, "deleted an upload whose bytes have another fingerprint than announced");
+                self.delete_upload(key).await?;
                 Err(UploadError::FingerprintMismatch { expected, found })
             }
             Err(lost @ (BlobError::Missing(_) | BlobError::WrongLength { .. })) => {
-                tracing::error!(user = %key.user, %fingerprint, error = %lost, "bytes of an upload are gone; it starts over");
-                self.drop_upload(key).await?;
+                tracing::error!(user = %key.user, %fingerprint, error = %lost, "bytes of an upload are missing; it starts over");
+                self.delete_upload(key).await?;
                 Ok(UploadState::Receiving {
                     size,
                     received: RangeSet::new(),
@@ -59,15 +65,12 @@ impl UploadService {
                 | BlobError::TooShort { .. }
                 | BlobError::Full { .. }
                 | BlobError::Io { .. }),
-            ) => Err(UploadError::Blobs {
-                fingerprint,
-                source,
-            }),
+            ) => Err(UploadError::blobs(fingerprint)(source)),
         }
     }
 
-    /// From here on the user holds the image, and may be told so. Until then it `stay`s because it
-    /// was stored just now.
+    /// Records a stored image as held by the user. Until the index refers to the image, `guard`
+    /// protects it from garbage collection.
     pub(super) async fn record(
         &self,
         key: UploadKey,
@@ -79,7 +82,7 @@ impl UploadService {
             .add_holding(key.user, key.fingerprint, size)
             .await;
         drop(guard);
-        let receipt = held.map_err(|source| index_failed(key.fingerprint, source))?;
+        let receipt = held.map_err(UploadError::index(key.fingerprint))?;
         heirloom_crash::reached(CrashPoint::ImageRecorded);
         self.counters.images_stored.add_one();
         tracing::info!(user = %key.user, fingerprint = %key.fingerprint, size, "image stored");

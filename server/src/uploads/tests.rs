@@ -1,4 +1,4 @@
-//! What must hold when the disk fails, the sender leaves, or memory is short.
+//! Uploads when the disk fails, the sender disconnects, or memory is short.
 
 mod partial;
 mod gc;
@@ -17,17 +17,30 @@ use heirloom_protocol::{ContentDigest, RangeSet};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
+use std::sync::Arc;
+
+use heirloom_protocol::message::{CheckImage, CheckedImage, UploadState};
+use heirloom_protocol::{ByteRange, Fingerprint, ShardSize};
+
 use super::*;
-use crate::blobs::LocalBlobs;
+use crate::accounts::Caller;
+use crate::blobs::LocalBlobStore;
+use crate::blobs::{BlobError, BlobStore, ByteStream, UploadKey};
+use crate::clock::Clock;
 use crate::config::DataDir;
+use crate::gc::GarbageCollector;
 use crate::index::TokenId;
+use crate::index::{Index, IndexError};
+use crate::metrics::SharedCounters;
 use crate::possession::PROOF_FAILURES_PER_DAY;
+use crate::possession::Possession;
 use recording_blobs::RecordingBlobs;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// An upload service over a blob store that records calls and fails on request.
 struct Fixture {
-    assembly: UploadService,
+    service: UploadService,
     blobs: Arc<RecordingBlobs>,
     index: Index,
     data: TempDir,
@@ -43,28 +56,27 @@ impl Fixture {
         let folder = DataDir::open(data.path()).unwrap();
         let index = Index::open(&folder.index_url()).await.unwrap();
         let blobs = Arc::new(RecordingBlobs::over(
-            LocalBlobs::open(&folder).await.unwrap(),
+            LocalBlobStore::open(&folder).await.unwrap(),
         ));
         let (clock, counters) = (Clock::default(), SharedCounters::default());
-        let door: Arc<dyn Blobs> = blobs.clone();
+        let store: Arc<dyn BlobStore> = blobs.clone();
         let possession = Possession::new(
             policy,
             [1; 32],
             index.clone(),
-            Arc::clone(&door),
+            Arc::clone(&store),
             clock.clone(),
             Arc::clone(&counters),
         );
-        let clearing = GarbageCollector::new(
+        let gc = GarbageCollector::new(
             index.clone(),
-            Arc::clone(&door),
+            Arc::clone(&store),
             clock.clone(),
             Arc::clone(&counters),
         );
-        let assembly =
-            UploadService::new(index.clone(), door, possession, clearing, clock, counters);
+        let service = UploadService::new(index.clone(), store, possession, gc, clock, counters);
         Self {
-            assembly,
+            service,
             blobs,
             index,
             data,
@@ -87,7 +99,7 @@ impl Fixture {
             user: caller.user,
             fingerprint: Fingerprint::of(photo),
         };
-        self.assembly
+        self.service
             .upload_of(key)
             .await
             .unwrap()
@@ -113,19 +125,19 @@ fn shard(photo: &[u8], start: usize, end: usize) -> Shard {
 }
 
 #[tokio::test]
-async fn what_the_disk_did_not_take_is_not_in_the_list() {
+async fn a_shard_whose_write_failed_is_not_in_the_list() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     fixture.blobs.fail_next("write");
-    let failed = fixture.assembly.receive(&anna, shard(&photo, 0, 500)).await;
+    let failed = fixture.service.receive(&anna, shard(&photo, 0, 500)).await;
     assert!(
         matches!(failed, Err(UploadError::Blobs { .. })),
         "{failed:?}"
     );
     assert_eq!(fixture.received(&anna, &photo).await, None);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
@@ -136,19 +148,19 @@ async fn what_the_disk_did_not_take_is_not_in_the_list() {
 }
 
 #[tokio::test]
-async fn a_sealing_that_failed_is_made_up_for_by_the_next_shard() {
+async fn the_next_shard_finishes_an_upload_whose_finish_failed() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     fixture.blobs.fail_next("finish");
     assert!(
         fixture
-            .assembly
+            .service
             .receive(&anna, shard(&photo, 500, 1000))
             .await
             .is_err()
@@ -156,7 +168,7 @@ async fn a_sealing_that_failed_is_made_up_for_by_the_next_shard() {
     // The list kept what had arrived, so any shard brings it to its end, and none is written again.
     let writes = fixture.blobs.count("write");
     let state = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 10))
         .await
         .unwrap();
@@ -165,12 +177,12 @@ async fn a_sealing_that_failed_is_made_up_for_by_the_next_shard() {
 }
 
 #[tokio::test]
-async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
+async fn a_write_keeps_its_lock_after_its_sender_disconnects() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let held = fixture.blobs.hold_writes().await;
-    let mut leaves = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 0, 600)));
+    let mut leaves = Box::pin(fixture.service.receive(&anna, shard(&photo, 0, 600)));
     let begun = async {
         tokio::select! {
             state = &mut leaves => panic!("{state:?}"),
@@ -181,7 +193,7 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
     drop(leaves);
     // Somebody else who wants to write there waits, although nobody waits for the first write any
     // more.
-    let mut next = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 300, 1000)));
+    let mut next = Box::pin(fixture.service.receive(&anna, shard(&photo, 300, 1000)));
     assert!(
         timeout(Duration::from_millis(100), &mut next)
             .await
@@ -199,7 +211,7 @@ async fn a_sender_that_leaves_does_not_take_its_write_out_of_turn() {
 }
 
 #[tokio::test]
-async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
+async fn an_image_sent_whole_waits_for_parts_that_are_being_written() {
     for came in [900_000, 100_000] {
         let fixture = Fixture::open().await;
         let anna = fixture.user("anna").await;
@@ -207,7 +219,7 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
         let held = fixture.blobs.hold_writes().await;
         let mut writing = Box::pin(
             fixture
-                .assembly
+                .service
                 .receive(&anna, shard(&photo, 500_000, 600_000)),
         );
         let begun = async {
@@ -219,7 +231,7 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
         timeout(LIMIT, begun).await.unwrap();
         // All of it, or what came before its sender broke off.
         let body = shard(&photo, 0, came).body;
-        let mut whole = Box::pin(fixture.assembly.receive(
+        let mut whole = Box::pin(fixture.service.receive(
             &anna,
             Shard {
                 body,
@@ -247,7 +259,7 @@ async fn what_comes_whole_waits_for_the_parts_that_are_being_written() {
 }
 
 #[tokio::test]
-async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
+async fn a_shard_of_a_finished_image_leaves_nothing() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
@@ -271,14 +283,14 @@ async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
     let whole = async {
         was_asked.await.unwrap();
         fixture
-            .assembly
+            .service
             .receive(&anna, shard(&photo, 0, 1000))
             .await
             .unwrap();
         go_on.send(()).unwrap();
     };
     let (state, ()) = timeout(LIMIT, async {
-        tokio::join!(fixture.assembly.receive(&anna, late), whole)
+        tokio::join!(fixture.service.receive(&anna, late), whole)
     })
     .await
     .unwrap();
@@ -288,12 +300,12 @@ async fn a_shard_that_comes_when_the_image_is_whole_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() {
+async fn a_shard_with_another_image_length_is_refused_and_changes_nothing() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
@@ -301,7 +313,7 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
         fingerprint: Fingerprint::of(&photo),
         ..shard(&[7; 2000], 1500, 2000)
     };
-    let refused = fixture.assembly.receive(&anna, longer).await;
+    let refused = fixture.service.receive(&anna, longer).await;
     assert!(
         matches!(
             refused,
@@ -313,7 +325,7 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
         "{refused:?}"
     );
     let state = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 500, 1000))
         .await
         .unwrap();
@@ -321,7 +333,7 @@ async fn a_shard_that_speaks_of_another_length_spoils_nothing_of_what_arrived() 
 }
 
 #[tokio::test]
-async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
+async fn a_body_is_not_read_beyond_its_announced_length() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
@@ -332,7 +344,7 @@ async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
     });
     let body = announced.body.chain(more).chain(touched).boxed();
     let refused = fixture
-        .assembly
+        .service
         .receive(
             &anna,
             Shard {
@@ -348,17 +360,17 @@ async fn a_body_is_not_read_beyond_the_length_that_was_announced() {
 }
 
 #[tokio::test]
-async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
+async fn concurrent_senders_of_the_last_shard_all_get_the_receipt() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     let held = fixture.blobs.hold_writes().await;
-    let last = || fixture.assembly.receive(&anna, shard(&photo, 500, 1000));
+    let last = || fixture.service.receive(&anna, shard(&photo, 500, 1000));
     let mut both = Box::pin(async { tokio::join!(last(), last()) });
     assert!(
         timeout(Duration::from_millis(100), &mut both)
@@ -373,29 +385,29 @@ async fn who_brings_the_last_shard_at_once_with_another_gets_the_receipt_too() {
 }
 
 #[tokio::test]
-async fn an_upload_is_off_the_list_before_its_bytes_go() {
+async fn an_upload_leaves_the_list_before_its_bytes_are_deleted() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     fixture.blobs.fail_next("discard");
     fixture
-        .assembly
+        .service
         .cancel(&anna, Fingerprint::of(&photo))
         .await
         .unwrap_err();
     assert_eq!(fixture.received(&anna, &photo).await, None);
     // What is left are bytes that nobody knows of.
-    fixture.assembly.reconcile().await.unwrap();
+    fixture.service.reconcile().await.unwrap();
     assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
 
 #[tokio::test]
-async fn an_upload_whose_bytes_are_gone_starts_over() {
+async fn an_upload_whose_bytes_are_missing_starts_over() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
@@ -406,7 +418,7 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
         .await
         .unwrap();
     let state = fixture
-        .assembly
+        .service
         .upload_state(&anna, fingerprint)
         .await
         .unwrap();
@@ -418,12 +430,12 @@ async fn an_upload_whose_bytes_are_gone_starts_over() {
         })
     );
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     let state = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 500, 1000))
         .await
         .unwrap();
@@ -446,12 +458,12 @@ fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
 }
 
 #[tokio::test]
-async fn a_parcel_waits_for_the_parts_that_are_being_written() {
+async fn a_batch_waits_for_parts_that_are_being_written() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let held = fixture.blobs.hold_writes().await;
-    let mut writing = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 500, 600)));
+    let mut writing = Box::pin(fixture.service.receive(&anna, shard(&photo, 500, 600)));
     let begun = async {
         tokio::select! {
             state = &mut writing => panic!("{state:?}"),
@@ -460,7 +472,7 @@ async fn a_parcel_waits_for_the_parts_that_are_being_written() {
     };
     timeout(LIMIT, begun).await.unwrap();
     let (length, body) = parcel(&photo);
-    let mut unpacking = Box::pin(fixture.assembly.receive_batch(&anna, length, body));
+    let mut unpacking = Box::pin(fixture.service.receive_batch(&anna, length, body));
     assert!(
         timeout(Duration::from_millis(200), &mut unpacking)
             .await
@@ -480,12 +492,12 @@ async fn a_parcel_waits_for_the_parts_that_are_being_written() {
 }
 
 #[tokio::test]
-async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
+async fn cancelling_an_upload_waits_for_its_writes() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let held = fixture.blobs.hold_writes().await;
-    let mut writing = Box::pin(fixture.assembly.receive(&anna, shard(&photo, 0, 500)));
+    let mut writing = Box::pin(fixture.service.receive(&anna, shard(&photo, 0, 500)));
     let begun = async {
         tokio::select! {
             state = &mut writing => panic!("{state:?}"),
@@ -493,7 +505,7 @@ async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
         }
     };
     timeout(LIMIT, begun).await.unwrap();
-    let mut dropping = Box::pin(fixture.assembly.cancel(&anna, Fingerprint::of(&photo)));
+    let mut dropping = Box::pin(fixture.service.cancel(&anna, Fingerprint::of(&photo)));
     assert!(
         timeout(Duration::from_millis(200), &mut dropping)
             .await
@@ -510,20 +522,20 @@ async fn an_upload_is_dropped_when_nobody_writes_to_it_any_more() {
 }
 
 #[tokio::test]
-async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
+async fn an_image_found_missing_when_it_is_read_is_requested_again() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let (fingerprint, name) = (Fingerprint::of(&photo), Fingerprint::of(&photo).to_string());
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 1000))
         .await
         .unwrap();
     let images = DataDir::open(fixture.data.path()).unwrap().images();
     std::fs::remove_file(images.join(&name[..2]).join(&name)).unwrap();
     let image = fixture
-        .assembly
+        .service
         .image(&anna, fingerprint)
         .await
         .unwrap()
@@ -546,12 +558,12 @@ async fn an_image_that_is_gone_when_it_is_read_is_asked_for_again() {
         size: 1000,
         proof: None,
     };
-    let checked = fixture.assembly.check(&anna, &[asked]).await.unwrap();
+    let checked = fixture.service.check(&anna, &[asked]).await.unwrap();
     assert_eq!(checked, [CheckedImage::Absent { fingerprint }]);
 }
 
 #[tokio::test]
-async fn shards_beyond_the_memory_for_them_wait_outside() {
+async fn shards_wait_for_free_memory_before_their_bodies_are_read() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let largest = usize::try_from(ShardSize::MAX.bytes()).unwrap();
@@ -575,16 +587,16 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
         )
     };
     let ((first, sender_of_first), (second, sender_of_second)) = (stalled(0), stalled(1));
-    let mut first = Box::pin(fixture.assembly.receive(&anna, first));
-    let mut second = Box::pin(fixture.assembly.receive(&anna, second));
+    let mut first = Box::pin(fixture.service.receive(&anna, first));
+    let mut second = Box::pin(fixture.service.receive(&anna, second));
     let holding = async { tokio::join!(&mut first, &mut second) };
     assert!(timeout(Duration::from_millis(200), holding).await.is_err());
-    assert_eq!(fixture.assembly.memory.available_permits(), 0);
+    assert_eq!(fixture.service.memory.available_permits(), 0);
 
     let touched = stream::poll_fn(|_| -> std::task::Poll<Option<io::Result<Bytes>>> {
         panic!("read without memory")
     });
-    let mut third = Box::pin(fixture.assembly.receive(
+    let mut third = Box::pin(fixture.service.receive(
         &anna,
         Shard {
             body: touched.boxed(),
@@ -598,7 +610,7 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
     );
     drop((third, first, sender_of_first));
     // Whoever gives up gives its memory back, and no more than that.
-    let memory = Arc::clone(&fixture.assembly.memory);
+    let memory = Arc::clone(&fixture.service.memory);
     let back = timeout(LIMIT, memory.acquire_many(u32::try_from(largest).unwrap()))
         .await
         .unwrap()
@@ -608,22 +620,22 @@ async fn shards_beyond_the_memory_for_them_wait_outside() {
 }
 
 #[tokio::test]
-async fn a_linked_image_leaves_nothing_of_the_upload_that_it_spares() {
+async fn linking_an_image_deletes_its_unfinished_upload() {
     let fixture = Fixture::open().await;
     let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
     fixture
-        .assembly
+        .service
         .receive(&ben, shard(&photo, 0, 10))
         .await
         .unwrap();
     let checked = fixture
-        .assembly
+        .service
         .check(&ben, &[asked(&fixture, &ben, &photo)])
         .await
         .unwrap();
@@ -638,7 +650,7 @@ async fn a_linked_image_leaves_nothing_of_the_upload_that_it_spares() {
 fn asked(fixture: &Fixture, caller: &Caller, photo: &[u8]) -> CheckImage {
     let size = photo.len() as u64;
     let mut prover = Prover::new(
-        &fixture.assembly.possession.nonce(caller).0,
+        &fixture.service.possession.nonce(caller).0,
         caller.user,
         size,
     );
@@ -651,12 +663,12 @@ fn asked(fixture: &Fixture, caller: &Caller, photo: &[u8]) -> CheckImage {
 }
 
 #[tokio::test]
-async fn a_proof_costs_one_reading_and_after_three_failures_none() {
+async fn a_proof_costs_one_read_and_after_three_failures_none() {
     let fixture = Fixture::open().await;
     let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
@@ -667,7 +679,7 @@ async fn a_proof_costs_one_reading_and_after_three_failures_none() {
     };
     for failures in 0..10 {
         let checked = fixture
-            .assembly
+            .service
             .check(&ben, std::slice::from_ref(&wrong))
             .await
             .unwrap();
@@ -676,25 +688,25 @@ async fn a_proof_costs_one_reading_and_after_three_failures_none() {
         assert_eq!(fixture.blobs.count("read"), read);
     }
     assert!(matches!(
-        fixture.assembly.check(&ben, &[right]).await.unwrap()[0],
+        fixture.service.check(&ben, &[right]).await.unwrap()[0],
         CheckedImage::Absent { .. }
     ));
     // Whoever holds the image is answered without a reading.
     let mine = asked(&fixture, &anna, &photo);
     assert!(matches!(
-        fixture.assembly.check(&anna, &[mine]).await.unwrap()[0],
+        fixture.service.check(&anna, &[mine]).await.unwrap()[0],
         CheckedImage::Owned { .. }
     ));
     assert_eq!(fixture.blobs.count("read"), 3);
 }
 
 #[tokio::test]
-async fn of_wrong_proofs_that_come_at_once_no_more_are_read_for_than_one_by_one() {
+async fn concurrent_false_proofs_cause_no_more_reads_than_sequential_ones() {
     let fixture = Fixture::open().await;
     let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
@@ -702,7 +714,7 @@ async fn of_wrong_proofs_that_come_at_once_no_more_are_read_for_than_one_by_one(
         proof: Some(Proof::from([0; 32])),
         ..asked(&fixture, &ben, &photo)
     };
-    let checks = (0..10).map(|_| fixture.assembly.check(&ben, std::slice::from_ref(&wrong)));
+    let checks = (0..10).map(|_| fixture.service.check(&ben, std::slice::from_ref(&wrong)));
     for checked in future::join_all(checks).await {
         assert!(matches!(checked.unwrap()[0], CheckedImage::Absent { .. }));
     }
@@ -713,12 +725,12 @@ async fn of_wrong_proofs_that_come_at_once_no_more_are_read_for_than_one_by_one(
 }
 
 #[tokio::test]
-async fn a_disk_that_cannot_be_read_is_nobodys_failure() {
+async fn a_read_error_does_not_count_as_a_failed_proof() {
     let fixture = Fixture::open().await;
     let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     let photo = photo(100_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
@@ -726,7 +738,7 @@ async fn a_disk_that_cannot_be_read_is_nobodys_failure() {
     for _ in 0..=PROOF_FAILURES_PER_DAY {
         fixture.blobs.fail_next("read");
         let checked = fixture
-            .assembly
+            .service
             .check(&ben, std::slice::from_ref(&right))
             .await
             .unwrap();
@@ -734,13 +746,13 @@ async fn a_disk_that_cannot_be_read_is_nobodys_failure() {
     }
     assert_eq!(fixture.blobs.count("quarantine"), 0);
     assert!(matches!(
-        fixture.assembly.check(&ben, &[right]).await.unwrap()[0],
+        fixture.service.check(&ben, &[right]).await.unwrap()[0],
         CheckedImage::Linked { .. }
     ));
 }
 
 #[tokio::test]
-async fn a_full_batch_is_answered_in_the_order_asked() {
+async fn a_full_check_is_answered_in_the_order_of_the_request() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let image = |number: u64| {
@@ -752,7 +764,7 @@ async fn a_full_batch_is_answered_in_the_order_asked() {
         }
     };
     let images: Vec<_> = (0..1000).map(image).collect();
-    let checked = fixture.assembly.check(&anna, &images).await.unwrap();
+    let checked = fixture.service.check(&anna, &images).await.unwrap();
     let absent = |image: &CheckImage| CheckedImage::Absent {
         fingerprint: image.fingerprint,
     };

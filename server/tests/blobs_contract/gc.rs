@@ -1,12 +1,12 @@
-//! Removing images, while others store.
+//! Removing images while others store.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use heirloom_protocol::Fingerprint;
-use heirloom_server::blobs::{Blobs, Prefix, RemovedStats, SharedGuard};
+use heirloom_server::blobs::{BlobStore, Prefix, RemovedStats, SharedGuard};
 use tokio::time::timeout;
 
-use super::{Image, Place};
+use super::{Image, TestStore};
 
 /// Longer than anything here takes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -14,29 +14,29 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// Long enough for something that does not wait.
 const SHORT: Duration = Duration::from_millis(200);
 
-/// Two images of one section.
+/// Two images of one prefix.
 fn neighbours() -> (Image, Image) {
     let first = Image::new(1, 1000);
     let second = (2..10_000)
         .map(|seed| Image::new(seed, 1000))
-        .find(|image| image.section() == first.section());
+        .find(|image| image.prefix() == first.prefix());
     (first, second.expect("there is one among a few hundred"))
 }
 
-async fn remove(blobs: &dyn Blobs, images: Vec<Fingerprint>) -> RemovedStats {
-    let alone = blobs
+async fn remove(blobs: &dyn BlobStore, images: Vec<Fingerprint>) -> RemovedStats {
+    let exclusive = blobs
         .try_lock_exclusive(Prefix::of(images[0]))
         .await
         .unwrap()
-        .expect("nobody is storing");
-    blobs.remove(alone, images).await.unwrap()
+        .expect("no guard is held");
+    blobs.remove(exclusive, images).await.unwrap()
 }
 
-pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
-    let blobs = place.open().await;
-    let (image, beside) = neighbours();
+pub(super) async fn removing_an_image_removes_its_quarantined_copy_too(fixture: &TestStore) {
+    let blobs = fixture.open().await;
+    let (image, neighbour) = neighbours();
     image.store(&*blobs).await.unwrap();
-    beside.store(&*blobs).await.unwrap();
+    neighbour.store(&*blobs).await.unwrap();
     assert_eq!(
         remove(&*blobs, vec![image.fingerprint]).await,
         RemovedStats {
@@ -45,7 +45,7 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
         }
     );
     image.assert_absent(&*blobs).await;
-    beside.assert_stored(&*blobs).await;
+    neighbour.assert_stored(&*blobs).await;
     assert_eq!(
         remove(&*blobs, vec![image.fingerprint]).await,
         RemovedStats::default(),
@@ -53,10 +53,10 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
     );
 
     image.store(&*blobs).await.unwrap();
-    place.damage(&image);
+    fixture.damage(&image);
     blobs.quarantine(image.fingerprint).await.unwrap();
     image.store(&*blobs).await.unwrap();
-    let both = remove(&*blobs, vec![image.fingerprint, beside.fingerprint]).await;
+    let both = remove(&*blobs, vec![image.fingerprint, neighbour.fingerprint]).await;
     assert_eq!(
         both,
         RemovedStats {
@@ -66,30 +66,32 @@ pub(super) async fn a_removed_image_is_gone_wherever_it_stood(place: &Place) {
         "the damaged bytes, too"
     );
     assert_eq!(
-        std::fs::read_dir(place.data.quarantine()).unwrap().count(),
+        std::fs::read_dir(fixture.data.quarantine())
+            .unwrap()
+            .count(),
         0
     );
-    image.store(&*place.open().await).await.unwrap();
+    image.store(&*fixture.open().await).await.unwrap();
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn what_was_just_stored_stays_until_its_stay_ends(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_stored_image_is_protected_until_its_guard_is_dropped(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1000);
-    for way in ["whole", "several", "sealed", "sealed before"] {
+    for way in ["whole", "batch", "finished", "finished before"] {
         let guard: SharedGuard = match way {
             "whole" => blobs
                 .store(image.fingerprint, image.size(), image.body(100))
                 .await
                 .unwrap(),
-            "several" => {
+            "batch" => {
                 blobs
                     .store_batch(vec![(image.fingerprint, image.bytes.clone())])
                     .await
                     .unwrap()
                     .guard
             }
-            "sealed" => {
+            "finished" => {
                 image.write(&*blobs, 1, 0, 1000).await;
                 blobs.finish(image.key(1), 1000).await.unwrap()
             }
@@ -100,16 +102,16 @@ pub(super) async fn what_was_just_stored_stays_until_its_stay_ends(place: &Place
             }
         };
         // Another process, as the administrator's command is one.
-        for somebody in [&blobs, &place.open().await] {
+        for somebody in [&blobs, &fixture.open().await] {
             assert!(
                 somebody
-                    .try_lock_exclusive(image.section())
+                    .try_lock_exclusive(image.prefix())
                     .await
                     .unwrap()
                     .is_none(),
                 "{way}"
             );
-            let elsewhere = Prefix::of_byte(image.section().first_byte() ^ 1);
+            let elsewhere = Prefix::from_byte(image.prefix().byte() ^ 1);
             assert!(
                 somebody
                     .try_lock_exclusive(elsewhere)
@@ -133,37 +135,37 @@ pub(super) async fn what_was_just_stored_stays_until_its_stay_ends(place: &Place
     }
 }
 
-pub(super) async fn nobody_stores_where_somebody_removes(place: &Place) {
-    let blobs = place.open().await;
-    let (image, beside) = neighbours();
+pub(super) async fn stores_wait_while_their_prefix_is_locked(fixture: &TestStore) {
+    let blobs = fixture.open().await;
+    let (image, neighbour) = neighbours();
     image.store(&*blobs).await.unwrap();
     let elsewhere = (2..10_000)
         .map(|seed| Image::new(seed, 1000))
-        .find(|other| other.section() != image.section())
+        .find(|other| other.prefix() != image.prefix())
         .unwrap();
-    let alone = place
+    let exclusive = fixture
         .open()
         .await
-        .try_lock_exclusive(image.section())
+        .try_lock_exclusive(image.prefix())
         .await
         .unwrap()
-        .expect("nobody is storing");
+        .expect("no guard is held");
     assert!(
         blobs
-            .try_lock_exclusive(image.section())
+            .try_lock_exclusive(image.prefix())
             .await
             .unwrap()
             .is_none(),
         "one at a time"
     );
     elsewhere.store(&*blobs).await.unwrap();
-    let mut storing = Box::pin(beside.store(&*blobs));
+    let mut storing = Box::pin(neighbour.store(&*blobs));
     let mut again = Box::pin(image.store(&*blobs));
     assert!(timeout(SHORT, &mut storing).await.is_err(), "it waits");
     assert!(timeout(SHORT, &mut again).await.is_err(), "it waits");
     assert_eq!(
         blobs
-            .remove(alone, vec![image.fingerprint])
+            .remove(exclusive, vec![image.fingerprint])
             .await
             .unwrap()
             .images,
@@ -172,17 +174,17 @@ pub(super) async fn nobody_stores_where_somebody_removes(place: &Place) {
     timeout(LIMIT, storing).await.unwrap().unwrap();
     timeout(LIMIT, again).await.unwrap().unwrap();
     image.assert_stored(&*blobs).await;
-    beside.assert_stored(&*blobs).await;
+    neighbour.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn what_stands_is_listed_with_its_age(place: &Place) {
-    let blobs = place.open().await;
-    let (image, beside) = neighbours();
-    assert_eq!(blobs.list(image.section()).await.unwrap(), []);
+pub(super) async fn stored_images_are_listed_with_their_age(fixture: &TestStore) {
+    let blobs = fixture.open().await;
+    let (image, neighbour) = neighbours();
+    assert_eq!(blobs.list(image.prefix()).await.unwrap(), []);
     image.store(&*blobs).await.unwrap();
-    beside.store(&*blobs).await.unwrap();
+    neighbour.store(&*blobs).await.unwrap();
     std::fs::write(
-        place
+        fixture
             .data
             .images()
             .join(&image.fingerprint.to_string()[..2])
@@ -190,12 +192,12 @@ pub(super) async fn what_stands_is_listed_with_its_age(place: &Place) {
         "hers",
     )
     .unwrap();
-    let mut standing = blobs.list(image.section()).await.unwrap();
-    standing.sort_by_key(|image| image.fingerprint);
-    let mut expected = [image.fingerprint, beside.fingerprint];
+    let mut stored = blobs.list(image.prefix()).await.unwrap();
+    stored.sort_by_key(|image| image.fingerprint);
+    let mut expected = [image.fingerprint, neighbour.fingerprint];
     expected.sort();
     assert_eq!(
-        standing
+        stored
             .iter()
             .map(|image| image.fingerprint)
             .collect::<Vec<_>>(),
@@ -209,9 +211,9 @@ pub(super) async fn what_stands_is_listed_with_its_age(place: &Place) {
     )
     .unwrap();
     assert!(
-        standing
+        stored
             .iter()
             .all(|image| (now_ms - 60_000..=now_ms).contains(&image.since_ms)),
-        "{standing:?}"
+        "{stored:?}"
     );
 }

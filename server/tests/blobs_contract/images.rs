@@ -6,10 +6,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use heirloom_protocol::ByteRange;
 use heirloom_server::blobs::BlobError;
 
-use super::{Image, Place, broken_off, read};
+use super::{Image, TestStore, broken_off, read};
 
-pub(super) async fn a_stored_image_is_read_back_byte_for_byte(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_stored_image_is_read_back_byte_for_byte(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     for (seed, length) in [0, 1, 100_000, 512 << 10, (512 << 10) + 1, 3_000_001]
         .into_iter()
         .enumerate()
@@ -38,8 +38,8 @@ pub(super) async fn a_stored_image_is_read_back_byte_for_byte(place: &Place) {
     assert!(blobs.uploads().await.unwrap().is_empty());
 }
 
-pub(super) async fn any_range_of_an_image_can_be_read(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn any_range_of_an_image_can_be_read(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1_000_000);
     image.store(&*blobs).await.unwrap();
     for (start, end) in [
@@ -76,8 +76,8 @@ pub(super) async fn any_range_of_an_image_can_be_read(place: &Place) {
     );
 }
 
-pub(super) async fn storing_again_is_fine(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn storing_an_image_again_is_fine(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 100_000);
     for _ in 0..3 {
         image.store(&*blobs).await.unwrap();
@@ -85,8 +85,8 @@ pub(super) async fn storing_again_is_fine(place: &Place) {
     }
 }
 
-pub(super) async fn the_wrong_content_leaves_nothing(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn wrong_content_leaves_nothing(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     for length in [1000, 2_000_000] {
         let (wanted, sent) = (Image::new(1, length), Image::new(2, length));
         let error = blobs
@@ -103,8 +103,8 @@ pub(super) async fn the_wrong_content_leaves_nothing(place: &Place) {
     }
 }
 
-pub(super) async fn the_wrong_length_leaves_nothing(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_wrong_length_leaves_nothing(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 2_000_000);
     for announced in [0, 1, image.size() - 1] {
         let error = blobs
@@ -119,19 +119,19 @@ pub(super) async fn the_wrong_length_leaves_nothing(place: &Place) {
     }
 }
 
-pub(super) async fn several_images_are_stored_at_once(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_batch_is_stored(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let images: Vec<Image> = (0..64_u16)
         .map(|seed| Image::new(seed.into(), 1 + 1000 * usize::from(seed)))
         .collect();
     for _ in 0..2 {
-        let several = images
+        let batch = images
             .iter()
             .map(|image| (image.fingerprint, image.bytes.clone()))
             .collect();
         assert!(
             blobs
-                .store_batch(several)
+                .store_batch(batch)
                 .await
                 .unwrap()
                 .mismatched
@@ -152,35 +152,35 @@ pub(super) async fn several_images_are_stored_at_once(place: &Place) {
     assert!(blobs.uploads().await.unwrap().is_empty());
 }
 
-pub(super) async fn of_several_only_the_damaged_are_left_out(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn only_mismatched_images_of_a_batch_are_left_out(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let (sound, damaged, sent) = (
         Image::new(1, 5000),
         Image::new(2, 5000),
         Image::new(3, 5000),
     );
-    let several = vec![
+    let batch = vec![
         (damaged.fingerprint, sent.bytes.clone()),
         (sound.fingerprint, sound.bytes.clone()),
     ];
     assert_eq!(
-        blobs.store_batch(several).await.unwrap().mismatched,
+        blobs.store_batch(batch).await.unwrap().mismatched,
         [damaged.fingerprint].into()
     );
     sound.assert_stored(&*blobs).await;
     damaged.assert_absent(&*blobs).await;
     sent.assert_absent(&*blobs).await;
     // What stands there already is not harmed.
-    let several = blobs
+    let batch = blobs
         .store_batch(vec![(sound.fingerprint, sent.bytes)])
         .await
         .unwrap();
-    assert_eq!(several.mismatched, [sound.fingerprint].into());
+    assert_eq!(batch.mismatched, [sound.fingerprint].into());
     sound.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn a_sender_that_stops_leaves_nothing(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_sender_that_disconnects_leaves_nothing(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 2_000_000);
     for arrived in [0, 1000, 1_900_000, 2_000_000] {
         let body = broken_off(&image.bytes.slice(..arrived));
@@ -194,8 +194,8 @@ pub(super) async fn a_sender_that_stops_leaves_nothing(place: &Place) {
     }
 }
 
-pub(super) async fn the_wrong_content_does_not_harm_what_is_stored(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn wrong_content_does_not_harm_a_stored_image(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let (image, other) = (Image::new(1, 100_000), Image::new(2, 100_000));
     image.store(&*blobs).await.unwrap();
     blobs
@@ -213,8 +213,8 @@ pub(super) async fn the_wrong_content_does_not_harm_what_is_stored(place: &Place
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn eight_may_store_the_same_image_at_once(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn eight_concurrent_stores_of_one_image_succeed(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1_500_000);
     let stores = future::join_all((0..8).map(|_| image.store(&*blobs))).await;
     stores.into_iter().for_each(Result::unwrap);
@@ -227,8 +227,8 @@ pub(super) async fn eight_may_store_the_same_image_at_once(place: &Place) {
     }
 }
 
-pub(super) async fn a_store_dropped_half_way_leaves_nothing(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_store_dropped_half_way_leaves_nothing(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 2_000_000);
     for arrived in [0, 1000, 600_000, 1_999_999] {
         let never_ending = stream::iter([Ok(image.bytes.slice(..arrived))])
@@ -244,19 +244,19 @@ pub(super) async fn a_store_dropped_half_way_leaves_nothing(place: &Place) {
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn reopening_keeps_images(place: &Place) {
+pub(super) async fn reopening_keeps_images(fixture: &TestStore) {
     let image = Image::new(1, 700_000);
-    image.store(&*place.open().await).await.unwrap();
-    image.assert_stored(&*place.open().await).await;
+    image.store(&*fixture.open().await).await.unwrap();
+    image.assert_stored(&*fixture.open().await).await;
 }
 
-pub(super) async fn a_damaged_image_is_moved_away_and_can_be_brought_again(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_corrupt_image_is_quarantined_and_can_be_stored_again(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 100_000);
     blobs.quarantine(image.fingerprint).await.unwrap();
     for _ in 0..2 {
         image.store(&*blobs).await.unwrap();
-        place.damage(&image);
+        fixture.damage(&image);
         blobs.quarantine(image.fingerprint).await.unwrap();
         image.assert_absent(&*blobs).await;
         blobs.quarantine(image.fingerprint).await.unwrap();
@@ -265,25 +265,25 @@ pub(super) async fn a_damaged_image_is_moved_away_and_can_be_brought_again(place
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn storing_a_damaged_image_again_heals_it(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn storing_a_corrupt_image_again_repairs_it(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 100_000);
     image.store(&*blobs).await.unwrap();
-    place.damage(&image);
+    fixture.damage(&image);
     image.store(&*blobs).await.unwrap();
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn a_healthy_image_is_not_quarantined(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn an_intact_image_is_not_quarantined(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 100_000);
     image.store(&*blobs).await.unwrap();
     blobs.quarantine(image.fingerprint).await.unwrap();
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn a_reader_is_not_disturbed_by_a_new_copy(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_reader_is_not_disturbed_by_a_new_copy(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 3_000_000);
     image.store(&*blobs).await.unwrap();
     let mut reading = blobs

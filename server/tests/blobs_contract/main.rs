@@ -1,6 +1,6 @@
-//! The contract of blobs: what every place for bytes must keep.
+//! The contract suite of blob stores: what must hold for every implementation.
 //!
-//! The promises are functions over a [`Place`]. Another implementation passes them by one more
+//! Each test is a function over a [`TestStore`]. Another implementation runs the suite with one more
 //! constructor and one more list.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -12,20 +12,20 @@ use bytes::Bytes;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use heirloom_protocol::possession::UserId;
 use heirloom_protocol::{ByteRange, Fingerprint};
-use heirloom_server::blobs::{BlobError, Blobs, ByteStream, LocalBlobs, Prefix, UploadKey};
+use heirloom_server::blobs::{BlobError, BlobStore, ByteStream, LocalBlobStore, Prefix, UploadKey};
 use heirloom_server::config::DataDir;
 
 mod gc;
 mod images;
 mod uploads;
 
-/// An empty place for bytes that can be opened again.
-struct Place {
+/// A new, empty blob store that can be reopened.
+struct TestStore {
     data: DataDir,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
+impl TestStore {
     fn local() -> Self {
         let folder = tempfile::tempdir().unwrap();
         Self {
@@ -34,8 +34,8 @@ impl Place {
         }
     }
 
-    async fn open(&self) -> Arc<dyn Blobs> {
-        Arc::new(LocalBlobs::open(&self.data).await.unwrap())
+    async fn open(&self) -> Arc<dyn BlobStore> {
+        Arc::new(LocalBlobStore::open(&self.data).await.unwrap())
     }
 
     /// Flips a bit of a stored image, as a dying disk would.
@@ -82,7 +82,7 @@ impl Image {
         stream::iter(pieces).boxed()
     }
 
-    fn section(&self) -> Prefix {
+    fn prefix(&self) -> Prefix {
         Prefix::of(self.fingerprint)
     }
 
@@ -93,14 +93,14 @@ impl Image {
         }
     }
 
-    async fn store(&self, blobs: &dyn Blobs) -> Result<(), BlobError> {
+    async fn store(&self, blobs: &dyn BlobStore) -> Result<(), BlobError> {
         blobs
             .store(self.fingerprint, self.size(), self.body(60_000))
             .await
             .map(drop)
     }
 
-    async fn write(&self, blobs: &dyn Blobs, user: i64, start: usize, end: usize) {
+    async fn write(&self, blobs: &dyn BlobStore, user: i64, start: usize, end: usize) {
         blobs
             .write(self.key(user), start as u64, self.bytes.slice(start..end))
             .await
@@ -108,7 +108,7 @@ impl Image {
     }
 
     /// That the image is stored as it is, from the first byte to the last.
-    async fn assert_stored(&self, blobs: &dyn Blobs) {
+    async fn assert_stored(&self, blobs: &dyn BlobStore) {
         assert_eq!(
             blobs.size(self.fingerprint).await.unwrap(),
             Some(self.size())
@@ -121,7 +121,7 @@ impl Image {
         }
     }
 
-    async fn assert_absent(&self, blobs: &dyn Blobs) {
+    async fn assert_absent(&self, blobs: &dyn BlobStore) {
         assert_eq!(blobs.size(self.fingerprint).await.unwrap(), None);
         let first = ByteRange::new(0, 1).unwrap();
         let read = blobs.read(self.fingerprint, first).await.map(drop);
@@ -132,7 +132,7 @@ impl Image {
 }
 
 async fn read(
-    blobs: &dyn Blobs,
+    blobs: &dyn BlobStore,
     fingerprint: Fingerprint,
     range: ByteRange,
 ) -> Result<Vec<u8>, BlobError> {
@@ -154,14 +154,14 @@ fn broken_off(bytes: &Bytes) -> ByteStream<'static> {
     .boxed()
 }
 
-/// One test for each promise, over one kind of place.
-macro_rules! kept_by {
-    ($place:expr; $($part:ident: $($promise:ident),+;)+) => {$(
+/// One test per function, over one kind of store.
+macro_rules! contract_tests {
+    ($fixture:expr; $($part:ident: $($promise:ident),+;)+) => {$(
         mod $part {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $promise() {
-                    crate::$part::$promise(&$place).await;
+                    crate::$part::$promise(&$fixture).await;
                 }
             )+
         }
@@ -170,40 +170,40 @@ macro_rules! kept_by {
 
 /// The local directory.
 mod local {
-    kept_by! { crate::Place::local();
+    contract_tests! { crate::TestStore::local();
         images:
             a_stored_image_is_read_back_byte_for_byte,
             any_range_of_an_image_can_be_read,
-            storing_again_is_fine,
-            the_wrong_content_leaves_nothing,
-            the_wrong_length_leaves_nothing,
-            several_images_are_stored_at_once,
-            of_several_only_the_damaged_are_left_out,
-            a_sender_that_stops_leaves_nothing,
-            the_wrong_content_does_not_harm_what_is_stored,
-            eight_may_store_the_same_image_at_once,
+            storing_an_image_again_is_fine,
+            wrong_content_leaves_nothing,
+            a_wrong_length_leaves_nothing,
+            a_batch_is_stored,
+            only_mismatched_images_of_a_batch_are_left_out,
+            a_sender_that_disconnects_leaves_nothing,
+            wrong_content_does_not_harm_a_stored_image,
+            eight_concurrent_stores_of_one_image_succeed,
             a_store_dropped_half_way_leaves_nothing,
             reopening_keeps_images,
-            a_damaged_image_is_moved_away_and_can_be_brought_again,
-            storing_a_damaged_image_again_heals_it,
-            a_healthy_image_is_not_quarantined,
+            a_corrupt_image_is_quarantined_and_can_be_stored_again,
+            storing_a_corrupt_image_again_repairs_it,
+            an_intact_image_is_not_quarantined,
             a_reader_is_not_disturbed_by_a_new_copy;
         uploads:
             shards_in_any_order_become_the_image,
-            shards_written_at_once_become_the_image,
-            sealing_twice_is_fine,
-            there_is_nothing_to_seal_without_an_upload,
-            sealing_the_wrong_content_leaves_no_image,
-            sealing_the_wrong_length_leaves_no_image,
+            shards_written_concurrently_become_the_image,
+            finishing_twice_is_fine,
+            finishing_without_an_upload_fails,
+            finishing_wrong_content_leaves_no_image,
+            finishing_a_wrong_length_leaves_no_image,
             users_never_share_an_upload,
             discarding_twice_is_fine,
             reopening_keeps_uploads,
             a_late_shard_never_reaches_the_image,
-            eight_may_seal_at_once;
+            eight_concurrent_finishes_succeed;
         gc:
-            a_removed_image_is_gone_wherever_it_stood,
-            what_was_just_stored_stays_until_its_stay_ends,
-            nobody_stores_where_somebody_removes,
-            what_stands_is_listed_with_its_age;
+            removing_an_image_removes_its_quarantined_copy_too,
+            a_stored_image_is_protected_until_its_guard_is_dropped,
+            stores_wait_while_their_prefix_is_locked,
+            stored_images_are_listed_with_their_age;
     }
 }

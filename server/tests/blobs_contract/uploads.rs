@@ -6,10 +6,10 @@ use bytes::Bytes;
 use futures_util::future;
 use heirloom_server::blobs::BlobError;
 
-use super::{Image, Place};
+use super::{Image, TestStore};
 
-pub(super) async fn shards_in_any_order_become_the_image(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn shards_in_any_order_become_the_image(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1_000_000);
     for (start, end) in [
         (900_000, 1_000_000),
@@ -27,8 +27,8 @@ pub(super) async fn shards_in_any_order_become_the_image(place: &Place) {
     assert!(blobs.uploads().await.unwrap().is_empty());
 }
 
-pub(super) async fn shards_written_at_once_become_the_image(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn shards_written_concurrently_become_the_image(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1_600_000);
     // Each shard twice and overlapping its neighbours, as two devices would send them.
     let writes = (0..32).map(|shard| {
@@ -40,8 +40,8 @@ pub(super) async fn shards_written_at_once_become_the_image(place: &Place) {
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn sealing_twice_is_fine(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn finishing_twice_is_fine(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 1000).await;
     for _ in 0..3 {
@@ -51,16 +51,16 @@ pub(super) async fn sealing_twice_is_fine(place: &Place) {
     blobs.finish(image.key(1), 1001).await.unwrap_err();
 }
 
-pub(super) async fn there_is_nothing_to_seal_without_an_upload(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn finishing_without_an_upload_fails(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1000);
     let error = blobs.finish(image.key(1), 1000).await.unwrap_err();
     assert!(matches!(error, BlobError::Missing(_)), "{error}");
     image.assert_absent(&*blobs).await;
 }
 
-pub(super) async fn sealing_the_wrong_content_leaves_no_image(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn finishing_wrong_content_leaves_no_image(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let (image, other) = (Image::new(1, 1000), Image::new(2, 1000));
     blobs
         .write(image.key(1), 0, other.bytes.clone())
@@ -81,8 +81,8 @@ pub(super) async fn sealing_the_wrong_content_leaves_no_image(place: &Place) {
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn sealing_the_wrong_length_leaves_no_image(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn finishing_a_wrong_length_leaves_no_image(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 999).await;
     let error = blobs.finish(image.key(1), 1000).await.unwrap_err();
@@ -114,8 +114,8 @@ pub(super) async fn sealing_the_wrong_length_leaves_no_image(place: &Place) {
     image.assert_absent(&*blobs).await;
 }
 
-pub(super) async fn users_never_share_an_upload(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn users_never_share_an_upload(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 500).await;
     image.write(&*blobs, 2, 500, 1000).await;
@@ -133,8 +133,8 @@ pub(super) async fn users_never_share_an_upload(place: &Place) {
     assert_eq!(blobs.uploads().await.unwrap(), [image.key(2)]);
 }
 
-pub(super) async fn discarding_twice_is_fine(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn discarding_twice_is_fine(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 1000);
     image.write(&*blobs, 1, 0, 500).await;
     for _ in 0..2 {
@@ -149,18 +149,18 @@ pub(super) async fn discarding_twice_is_fine(place: &Place) {
     ));
 }
 
-pub(super) async fn reopening_keeps_uploads(place: &Place) {
+pub(super) async fn reopening_keeps_uploads(fixture: &TestStore) {
     let image = Image::new(1, 1000);
-    image.write(&*place.open().await, 1, 0, 500).await;
-    let blobs = place.open().await;
+    image.write(&*fixture.open().await, 1, 0, 500).await;
+    let blobs = fixture.open().await;
     assert_eq!(blobs.uploads().await.unwrap(), [image.key(1)]);
     image.write(&*blobs, 1, 500, 1000).await;
     drop(blobs.finish(image.key(1), 1000).await.unwrap());
     image.assert_stored(&*blobs).await;
 }
 
-pub(super) async fn a_late_shard_never_reaches_the_image(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn a_late_shard_never_reaches_the_image(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     for round in 0..50 {
         let image = Image::new(round, 200_000);
         image.write(&*blobs, 1, 0, 200_000).await;
@@ -177,8 +177,8 @@ pub(super) async fn a_late_shard_never_reaches_the_image(place: &Place) {
     }
 }
 
-pub(super) async fn eight_may_seal_at_once(place: &Place) {
-    let blobs = place.open().await;
+pub(super) async fn eight_concurrent_finishes_succeed(fixture: &TestStore) {
+    let blobs = fixture.open().await;
     let image = Image::new(1, 500_000);
     for user in 1..=4 {
         image.write(&*blobs, user, 0, 500_000).await;

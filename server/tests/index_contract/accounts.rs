@@ -4,10 +4,10 @@ use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::{IndexError, NewDevice, TokenOwner, UserState};
 
-use super::{Place, device, two_users};
+use super::{TestIndex, device, two_users};
 
-pub(super) async fn a_name_is_taken_once(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_name_is_taken_once(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     assert_ne!(anna, ben);
     assert!(anna.0 > 0 && ben.0 > 0);
     assert!(
@@ -17,8 +17,8 @@ pub(super) async fn a_name_is_taken_once(place: &Place) {
     assert_eq!(index.user_named("carl").await.unwrap(), None);
 }
 
-pub(super) async fn a_token_is_known_by_its_hash_alone(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_token_is_found_by_its_hash_only(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     let of_anna = index.add_device(anna, device([1; 32])).await.unwrap();
     let second = index.add_device(anna, device([2; 32])).await.unwrap();
     let of_ben = index.add_device(ben, device([3; 32])).await.unwrap();
@@ -40,8 +40,8 @@ pub(super) async fn a_token_is_known_by_its_hash_alone(place: &Place) {
     assert_eq!(index.token_owner([4; 32]).await.unwrap(), None);
 }
 
-pub(super) async fn a_token_needs_a_user(place: &Place) {
-    let index = place.open().await;
+pub(super) async fn a_token_needs_a_user(fixture: &TestIndex) {
+    let index = fixture.open().await;
     let nobody = UserId(7);
     assert!(
         matches!(index.add_device(nobody, device([1; 32])).await, Err(IndexError::NoSuchUser(user)) if user == nobody)
@@ -49,8 +49,8 @@ pub(super) async fn a_token_needs_a_user(place: &Place) {
     assert_eq!(index.token_owner([1; 32]).await.unwrap(), None);
 }
 
-pub(super) async fn failed_proofs_are_counted_by_user_and_day(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn failed_proofs_are_counted_by_user_and_day(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     assert_eq!(index.proof_failures(anna, 20_000).await.unwrap(), 0);
     for expected in 1..=3 {
         index.count_proof_failure(anna, 20_000).await.unwrap();
@@ -67,8 +67,8 @@ pub(super) async fn failed_proofs_are_counted_by_user_and_day(place: &Place) {
     );
 }
 
-pub(super) async fn a_device_has_a_name_of_its_own_and_a_scope(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_device_has_a_name_of_its_own_and_a_scope(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     let phone = |hash: u8, scope| NewDevice {
         token_hash: [hash; 32],
         name: Some("phone".to_owned()),
@@ -102,8 +102,8 @@ pub(super) async fn a_device_has_a_name_of_its_own_and_a_scope(place: &Place) {
     assert_eq!(phone.scope, Scope::AppendOnly);
 }
 
-pub(super) async fn a_revoked_device_is_nobodys(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_revoked_device_has_no_owner(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     for (user, hash) in [(anna, [1; 32]), (ben, [2; 32])] {
         let phone = NewDevice {
             token_hash: hash,
@@ -124,8 +124,8 @@ pub(super) async fn a_revoked_device_is_nobodys(place: &Place) {
     );
 }
 
-pub(super) async fn a_disabled_user_is_nobody_until_enabled(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn the_tokens_of_a_disabled_user_are_invalid_until_enabled(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index.add_device(anna, device([1; 32])).await.unwrap();
     index.add_device(ben, device([2; 32])).await.unwrap();
     index

@@ -1,12 +1,12 @@
-//! Images that nobody refers to any more.
+//! Unreferenced images.
 
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::{Index, UnreferencedStats};
 
-use super::{Place, image, length_of, put, range, remove, two_users};
+use super::{TestIndex, image, length_of, put, range, remove, two_users};
 
-/// The user has the images, each of a hundred bytes, in the trash and nowhere else.
+/// Puts the images, a hundred bytes each, into the user's trash only.
 async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u32>) {
     for number in numbers {
         index.add_holding(user, image(number), 100).await.unwrap();
@@ -19,10 +19,13 @@ async fn trash(index: &Index, user: UserId, numbers: impl IntoIterator<Item = u3
     }
 }
 
-/// What can be forgotten, if it was let go of long enough ago.
-async fn forgotten(index: &Index, until_ms: i64) -> Vec<Fingerprint> {
-    let released = index.unreferenced(until_ms, None, 1000).await.unwrap();
-    index.delete_unreferenced(released, until_ms).await.unwrap()
+/// Deletes the images that have been unreferenced since `until_ms`.
+async fn delete_candidates(index: &Index, until_ms: i64) -> Vec<Fingerprint> {
+    let candidates = index.unreferenced(until_ms, None, 1000).await.unwrap();
+    index
+        .delete_unreferenced(candidates, until_ms)
+        .await
+        .unwrap()
 }
 
 fn sorted(numbers: impl IntoIterator<Item = u32>) -> Vec<Fingerprint> {
@@ -31,12 +34,14 @@ fn sorted(numbers: impl IntoIterator<Item = u32>) -> Vec<Fingerprint> {
     images
 }
 
-pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn an_image_is_deleted_a_grace_period_after_its_last_holding_ended(
+    fixture: &TestIndex,
+) {
+    let (index, anna, ben) = two_users(fixture).await;
     trash(&index, anna, 1..=3).await;
     trash(&index, ben, 2..=2).await;
     assert_eq!(
-        forgotten(&index, i64::MAX).await,
+        delete_candidates(&index, i64::MAX).await,
         [],
         "all of it is in the trash"
     );
@@ -53,7 +58,11 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
         0,
         "the quota is given back at once"
     );
-    assert_eq!(forgotten(&index, 0).await, [], "it was not long ago");
+    assert_eq!(
+        delete_candidates(&index, 0).await,
+        [],
+        "it was not long ago"
+    );
     assert_eq!(
         index.delete_unreferenced(vec![image(1)], 0).await.unwrap(),
         [],
@@ -70,22 +79,22 @@ pub(super) async fn an_image_is_forgotten_a_while_after_its_last_holder_let_go(p
     );
 
     assert_eq!(
-        forgotten(&index, i64::MAX).await,
+        delete_candidates(&index, i64::MAX).await,
         sorted([1, 3]),
         "the other one is Ben's, too"
     );
     assert_eq!(length_of(&index, image(1)).await, None);
-    assert_eq!(forgotten(&index, i64::MAX).await, []);
+    assert_eq!(delete_candidates(&index, i64::MAX).await, []);
     assert_eq!(
         index.unreferenced_stats().await.unwrap(),
         UnreferencedStats::default()
     );
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
-    assert_eq!(forgotten(&index, i64::MAX).await, [image(2)]);
+    assert_eq!(delete_candidates(&index, i64::MAX).await, [image(2)]);
 }
 
-pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_referenced_image_is_not_deleted(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     trash(&index, anna, 1..=5).await;
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     // Held, in a library, in the trash, on its way.
@@ -100,7 +109,7 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
         .record_shard(ben, image(4), 100, range(0, 10))
         .await
         .unwrap();
-    assert_eq!(forgotten(&index, i64::MAX).await, [image(5)]);
+    assert_eq!(delete_candidates(&index, i64::MAX).await, [image(5)]);
     for number in 1..=4 {
         assert_eq!(
             length_of(&index, image(number)).await,
@@ -110,19 +119,19 @@ pub(super) async fn whoever_refers_to_an_image_keeps_it(place: &Place) {
     }
     index.delete_upload(ben, image(4)).await.unwrap();
     assert_eq!(
-        forgotten(&index, i64::MAX).await,
+        delete_candidates(&index, i64::MAX).await,
         [image(4)],
         "nobody goes on with it"
     );
 }
 
-pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn an_image_that_is_referenced_again_is_not_deleted(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     trash(&index, anna, 1..=1).await;
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     let receipt = index.link(ben, image(1)).await.unwrap();
     assert!(receipt.is_some(), "until it is forgotten it can be linked");
-    assert_eq!(forgotten(&index, i64::MAX).await, []);
+    assert_eq!(delete_candidates(&index, i64::MAX).await, []);
     assert_eq!(
         index.unreferenced(i64::MAX, None, 100).await.unwrap(),
         [],
@@ -130,7 +139,7 @@ pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
     );
     trash(&index, ben, 1..=1).await;
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
-    assert_eq!(forgotten(&index, i64::MAX).await, [image(1)]);
+    assert_eq!(delete_candidates(&index, i64::MAX).await, [image(1)]);
     assert_eq!(
         index.link(ben, image(1)).await.unwrap(),
         None,
@@ -140,17 +149,17 @@ pub(super) async fn an_image_that_came_back_is_not_forgotten(place: &Place) {
     assert_eq!(index.status(ben).await.unwrap().held_bytes, 100);
 }
 
-pub(super) async fn a_damaged_image_that_nobody_has_is_forgotten(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn an_unreferenced_corrupt_image_is_deleted(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     trash(&index, anna, 1..=1).await;
     index.quarantine(image(1)).await.unwrap();
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
-    assert_eq!(forgotten(&index, i64::MAX).await, [image(1)]);
+    assert_eq!(delete_candidates(&index, i64::MAX).await, [image(1)]);
     assert_eq!(index.corrupt_count().await.unwrap(), 0);
 }
 
-pub(super) async fn unknown_is_what_has_neither_row_nor_upload(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn an_unknown_image_has_neither_row_nor_upload(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     for number in 0..700 {
         index
             .record_shard(ben, image(number + 1000), 100, range(0, 10))
@@ -168,16 +177,16 @@ pub(super) async fn unknown_is_what_has_neither_row_nor_upload(place: &Place) {
     assert_eq!(index.unknown_images(&[]).await.unwrap(), []);
 }
 
-pub(super) async fn of_a_link_and_a_forgetting_at_once_one_comes_first(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
-    let beside = place.open().await;
+pub(super) async fn a_link_and_a_deletion_of_one_image_exclude_each_other(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
+    let second = fixture.open().await;
     let numbers = 0..100;
     trash(&index, anna, numbers.clone()).await;
     index.purge_trash(None, i64::MAX, 1000).await.unwrap();
     for number in numbers {
         let (linked, forgotten) = tokio::join!(
             index.link(ben, image(number)),
-            beside.delete_unreferenced(vec![image(number)], i64::MAX)
+            second.delete_unreferenced(vec![image(number)], i64::MAX)
         );
         let size = length_of(&index, image(number)).await;
         match (linked.unwrap(), &forgotten.unwrap()[..]) {

@@ -2,10 +2,10 @@
 
 use heirloom_protocol::Fingerprint;
 
-use super::{Place, image, length_of, range, two_users};
+use super::{TestIndex, image, length_of, range, two_users};
 
-pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn repeated_holdings_return_the_first_receipt(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     assert_eq!(length_of(&index, image(1)).await, None);
     let first = index.add_holding(anna, image(1), 1000).await.unwrap();
     assert_eq!((first.fingerprint, first.size), (image(1), 1000));
@@ -23,8 +23,8 @@ pub(super) async fn a_receipt_of_the_first_time_is_the_receipt_of_every_time(pla
     assert_eq!(length_of(&index, image(1)).await, Some(1000));
 }
 
-pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_batch_of_holdings_equals_single_holdings(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     let before = index.add_holding(anna, image(5), 5).await.unwrap();
     index.add_holding(ben, image(6), 6).await.unwrap();
     index.quarantine(image(6)).await.unwrap();
@@ -70,8 +70,8 @@ pub(super) async fn several_images_are_held_as_each_would_be(place: &Place) {
     );
 }
 
-pub(super) async fn users_never_see_what_others_hold(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn users_never_see_what_others_hold(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index.add_holding(anna, image(1), 10).await.unwrap();
     assert!(index.receipts(ben, &[image(1)]).await.unwrap().is_empty());
     let status = index.status(ben).await.unwrap();
@@ -80,8 +80,8 @@ pub(super) async fn users_never_see_what_others_hold(place: &Place) {
     assert_eq!((status.images, status.image_bytes), (1, 10));
 }
 
-pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_linked_image_is_held_like_any_other(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index.add_holding(anna, image(1), 10).await.unwrap();
     index
         .record_shard(ben, image(1), 10, range(0, 5))
@@ -102,8 +102,8 @@ pub(super) async fn a_linked_image_is_held_like_any_other(place: &Place) {
     );
 }
 
-pub(super) async fn nothing_unknown_or_damaged_is_linked(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn unknown_and_corrupt_images_are_not_linked(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     assert_eq!(index.link(ben, image(1)).await.unwrap(), None);
     index.add_holding(anna, image(1), 10).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
@@ -111,8 +111,10 @@ pub(super) async fn nothing_unknown_or_damaged_is_linked(place: &Place) {
     assert!(index.receipts(ben, &[image(1)]).await.unwrap().is_empty());
 }
 
-pub(super) async fn a_damaged_image_is_nobodys_until_it_is_brought_again(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn a_corrupt_image_has_no_receipts_until_it_is_uploaded_again(
+    fixture: &TestIndex,
+) {
+    let (index, anna, ben) = two_users(fixture).await;
     index.quarantine(image(1)).await.unwrap();
     let first = index.add_holding(anna, image(1), 10).await.unwrap();
     index.quarantine(image(1)).await.unwrap();
@@ -128,8 +130,8 @@ pub(super) async fn a_damaged_image_is_nobodys_until_it_is_brought_again(place: 
     );
 }
 
-pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn a_thousand_images_are_looked_up_in_one_query(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     for number in 0..10 {
         index
             .add_holding(anna, image(number), u64::from(number))
@@ -156,8 +158,8 @@ pub(super) async fn a_thousand_images_are_looked_up_in_one_question(place: &Plac
     assert_eq!(twice.len(), 1);
 }
 
-pub(super) async fn holding_an_image_forgets_its_upload(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn holding_an_image_deletes_its_upload(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index
         .record_shard(anna, image(1), 10, range(0, 5))
         .await

@@ -5,11 +5,11 @@ use heirloom_protocol::message::{LibraryChange, LibraryEntry, LibraryOutcome, Li
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::Index;
 
-use super::{Place, applied, conflict, image, path, put, relocate, remove, two_users};
+use super::{TestIndex, applied, conflict, image, path, put, relocate, remove, two_users};
 
 /// Ten images of hundred bytes, held by the first user.
-async fn with_images(place: &Place) -> (Index, UserId, UserId) {
-    let (index, anna, ben) = two_users(place).await;
+async fn with_images(fixture: &TestIndex) -> (Index, UserId, UserId) {
+    let (index, anna, ben) = two_users(fixture).await;
     for number in 0..10 {
         index.add_holding(anna, image(number), 100).await.unwrap();
     }
@@ -25,7 +25,7 @@ async fn change(index: &Index, user: UserId, change: LibraryChange) -> LibraryOu
 }
 
 /// What stands where: version, path, image.
-async fn standing(index: &Index, user: UserId) -> Vec<(u64, String, Option<u32>)> {
+async fn current(index: &Index, user: UserId) -> Vec<(u64, String, Option<u32>)> {
     let feed = index.library_changes(user, 0, 1000).await.unwrap();
     let number = |photo: LibraryPhoto| {
         (0..100)
@@ -42,8 +42,8 @@ async fn trashed(index: &Index, user: UserId) -> u64 {
     index.status(user).await.unwrap().trashed_photos
 }
 
-pub(super) async fn a_put_is_listed_with_its_version(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_put_is_listed_with_its_version(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     assert_eq!(change(&index, anna, put("a/b.jpg", 1, 0)).await, applied(1));
     let feed = index.library_changes(anna, 0, 10).await.unwrap();
     let photo = LibraryPhoto {
@@ -63,8 +63,8 @@ pub(super) async fn a_put_is_listed_with_its_version(place: &Place) {
     assert_eq!(index.status(anna).await.unwrap().library_photos, 1);
 }
 
-pub(super) async fn a_put_sent_twice_changes_nothing(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_put_sent_twice_changes_nothing(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     for _ in 0..2 {
         assert_eq!(change(&index, anna, put("a", 1, 0)).await, applied(1));
     }
@@ -79,8 +79,10 @@ pub(super) async fn a_put_sent_twice_changes_nothing(place: &Place) {
     assert_eq!(trashed(&index, anna).await, 1);
 }
 
-pub(super) async fn a_put_over_something_unknown_is_a_conflict(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_put_that_is_not_based_on_the_current_version_is_a_conflict(
+    fixture: &TestIndex,
+) {
+    let (index, anna, _) = with_images(fixture).await;
     change(&index, anna, put("a", 1, 0)).await;
     assert_eq!(change(&index, anna, put("a", 2, 0)).await, conflict(1));
     assert_eq!(change(&index, anna, put("b", 2, 1)).await, conflict(0));
@@ -90,12 +92,12 @@ pub(super) async fn a_put_over_something_unknown_is_a_conflict(place: &Place) {
         conflict(0),
         "it was removed meanwhile"
     );
-    assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), None)]);
+    assert_eq!(current(&index, anna).await, [(2, "a".to_owned(), None)]);
     assert_eq!(change(&index, anna, put("a", 2, 0)).await, applied(3));
 }
 
-pub(super) async fn a_put_needs_a_held_image(place: &Place) {
-    let (index, anna, ben) = with_images(place).await;
+pub(super) async fn a_put_needs_a_held_image(fixture: &TestIndex) {
+    let (index, anna, ben) = with_images(fixture).await;
     let refused = LibraryOutcome::Refused {
         code: ErrorCode::ImageNotHeld,
     };
@@ -109,15 +111,15 @@ pub(super) async fn a_put_needs_a_held_image(place: &Place) {
         refused,
         "somebody else has it"
     );
-    assert!(standing(&index, anna).await.is_empty());
-    assert!(standing(&index, ben).await.is_empty());
+    assert!(current(&index, anna).await.is_empty());
+    assert!(current(&index, ben).await.is_empty());
 }
 
-pub(super) async fn an_overwritten_photo_goes_to_the_trash(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn an_overwritten_photo_goes_to_the_trash(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     change(&index, anna, put("a", 1, 0)).await;
     assert_eq!(change(&index, anna, put("a", 2, 1)).await, applied(2));
-    assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), Some(2))]);
+    assert_eq!(current(&index, anna).await, [(2, "a".to_owned(), Some(2))]);
     assert_eq!(trashed(&index, anna).await, 1);
     // Another time of the same content loses nothing.
     let touched = LibraryChange::Put {
@@ -137,15 +139,15 @@ pub(super) async fn an_overwritten_photo_goes_to_the_trash(place: &Place) {
     assert_eq!(trashed(&index, anna).await, 1);
 }
 
-pub(super) async fn a_moved_photo_leaves_a_tombstone(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_moved_photo_leaves_a_tombstone(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     change(&index, anna, put("a", 1, 0)).await;
     assert_eq!(
         change(&index, anna, relocate("a", "b", 1)).await,
         applied(3)
     );
     assert_eq!(
-        standing(&index, anna).await,
+        current(&index, anna).await,
         [(2, "a".to_owned(), None), (3, "b".to_owned(), Some(1))]
     );
     assert_eq!(trashed(&index, anna).await, 0);
@@ -156,8 +158,8 @@ pub(super) async fn a_moved_photo_leaves_a_tombstone(place: &Place) {
     );
 }
 
-pub(super) async fn a_move_sent_twice_changes_nothing(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_move_sent_twice_changes_nothing(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     change(&index, anna, put("a", 1, 0)).await;
     for _ in 0..3 {
         assert_eq!(
@@ -173,8 +175,8 @@ pub(super) async fn a_move_sent_twice_changes_nothing(place: &Place) {
     );
 }
 
-pub(super) async fn a_move_over_a_photo_trashes_it(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_move_over_a_photo_trashes_it(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     change(&index, anna, put("a", 1, 0)).await;
     change(&index, anna, put("b", 2, 0)).await;
     assert_eq!(
@@ -182,14 +184,16 @@ pub(super) async fn a_move_over_a_photo_trashes_it(place: &Place) {
         applied(4)
     );
     assert_eq!(
-        standing(&index, anna).await,
+        current(&index, anna).await,
         [(3, "a".to_owned(), None), (4, "b".to_owned(), Some(1))]
     );
     assert_eq!(trashed(&index, anna).await, 1);
 }
 
-pub(super) async fn a_move_of_something_else_is_a_conflict(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_move_that_is_not_based_on_the_current_version_is_a_conflict(
+    fixture: &TestIndex,
+) {
+    let (index, anna, _) = with_images(fixture).await;
     assert_eq!(
         change(&index, anna, relocate("a", "b", 1)).await,
         conflict(0)
@@ -200,11 +204,11 @@ pub(super) async fn a_move_of_something_else_is_a_conflict(place: &Place) {
         change(&index, anna, relocate("a", "b", 1)).await,
         conflict(2)
     );
-    assert_eq!(standing(&index, anna).await, [(2, "a".to_owned(), Some(2))]);
+    assert_eq!(current(&index, anna).await, [(2, "a".to_owned(), Some(2))]);
 }
 
-pub(super) async fn a_removed_photo_goes_to_the_trash_once(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_removed_photo_goes_to_the_trash_once(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     assert_eq!(
         change(&index, anna, remove("a", 0)).await,
         applied(0),
@@ -223,8 +227,8 @@ pub(super) async fn a_removed_photo_goes_to_the_trash_once(place: &Place) {
     );
 }
 
-pub(super) async fn one_refused_change_does_not_spoil_the_batch(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn a_refused_change_does_not_affect_its_batch(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     let outcomes = index
         .change_library(
             anna,
@@ -245,8 +249,8 @@ pub(super) async fn one_refused_change_does_not_spoil_the_batch(place: &Place) {
     );
 }
 
-pub(super) async fn changes_in_one_batch_build_on_each_other(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn changes_in_one_batch_build_on_each_other(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     let batch = vec![
         put("a", 1, 0),
         put("a", 2, 1),
@@ -268,7 +272,7 @@ pub(super) async fn changes_in_one_batch_build_on_each_other(place: &Place) {
         ]
     );
     assert_eq!(
-        standing(&index, anna).await,
+        current(&index, anna).await,
         [(7, "a".to_owned(), None), (8, "b".to_owned(), Some(3))]
     );
     assert_eq!(
@@ -285,8 +289,8 @@ pub(super) async fn changes_in_one_batch_build_on_each_other(place: &Place) {
     );
 }
 
-pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn the_feed_is_paged_without_gaps(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     for number in 0..7 {
         change(&index, anna, put(&format!("{number}"), number, 0)).await;
     }
@@ -323,20 +327,20 @@ pub(super) async fn the_feed_comes_in_pieces_without_gaps(place: &Place) {
     );
 }
 
-pub(super) async fn each_user_counts_for_themselves(place: &Place) {
-    let (index, anna, ben) = with_images(place).await;
+pub(super) async fn each_user_has_their_own_versions(fixture: &TestIndex) {
+    let (index, anna, ben) = with_images(fixture).await;
     index.add_holding(ben, image(1), 100).await.unwrap();
     change(&index, anna, put("a", 1, 0)).await;
     change(&index, anna, put("b", 2, 0)).await;
     assert_eq!(change(&index, ben, put("a", 1, 0)).await, applied(1));
-    assert_eq!(standing(&index, ben).await, [(1, "a".to_owned(), Some(1))]);
+    assert_eq!(current(&index, ben).await, [(1, "a".to_owned(), Some(1))]);
     change(&index, anna, remove("a", 1)).await;
-    assert_eq!(standing(&index, ben).await, [(1, "a".to_owned(), Some(1))]);
+    assert_eq!(current(&index, ben).await, [(1, "a".to_owned(), Some(1))]);
     assert_eq!(trashed(&index, ben).await, 0);
 }
 
-pub(super) async fn batches_sent_at_once_never_share_a_version(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn concurrent_batches_never_share_a_version(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     let batches = (0..20).map(|batch| {
         let index = index.clone();
         let changes = (0..5)
@@ -357,8 +361,8 @@ pub(super) async fn batches_sent_at_once_never_share_a_version(place: &Place) {
     assert_eq!(versions, (1..=100).collect::<Vec<u64>>());
 }
 
-pub(super) async fn old_trash_is_forgotten_some_at_a_time(place: &Place) {
-    let (index, anna, _) = with_images(place).await;
+pub(super) async fn expired_trash_is_purged_in_batches(fixture: &TestIndex) {
+    let (index, anna, _) = with_images(fixture).await;
     for number in 0..5 {
         change(&index, anna, put(&format!("{number}"), number, 0)).await;
         change(
@@ -380,8 +384,8 @@ pub(super) async fn old_trash_is_forgotten_some_at_a_time(place: &Place) {
     assert_eq!(index.purge_trash(None, i64::MAX, 10).await.unwrap(), 0);
 }
 
-pub(super) async fn whoever_may_only_add_spoils_nothing(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn an_add_only_caller_cannot_replace_move_or_remove(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     for number in 1..=2 {
         index.add_holding(anna, image(number), 10).await.unwrap();
     }

@@ -7,10 +7,10 @@ use heirloom_protocol::message::Scope;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::{Index, IndexError};
 
-use super::{Place, applied, device, image, length_of, put, range, two_users};
+use super::{TestIndex, applied, device, image, length_of, put, range, two_users};
 
-pub(super) async fn reopening_keeps_everything(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn reopening_keeps_everything(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     let token = index.add_device(anna, device([1; 32])).await.unwrap();
     let receipt = index.add_holding(anna, image(1), 10).await.unwrap();
     let entry = index
@@ -26,7 +26,7 @@ pub(super) async fn reopening_keeps_everything(place: &Place) {
     let secret = index.secret().await.unwrap();
     index.close().await;
 
-    let index = place.open().await;
+    let index = fixture.open().await;
     assert_eq!(index.user_named("anna").await.unwrap(), Some(anna));
     assert_eq!(
         index.token_owner([1; 32]).await.unwrap().unwrap().token,
@@ -60,9 +60,9 @@ pub(super) async fn reopening_keeps_everything(place: &Place) {
     assert_eq!(index.secret().await.unwrap(), secret);
 }
 
-pub(super) async fn the_secret_is_made_once(place: &Place) {
+pub(super) async fn the_secret_is_generated_once(fixture: &TestIndex) {
     // Servers that start together on an empty index.
-    let url = place.url.clone();
+    let url = fixture.url.clone();
     let opening: Vec<_> = (0..8)
         .map(|_| url.clone())
         .map(|url| tokio::spawn(async move { Index::open(&url).await }))
@@ -75,8 +75,8 @@ pub(super) async fn the_secret_is_made_once(place: &Place) {
     assert!(secrets.iter().all(|secret| *secret == secrets[0]));
 }
 
-pub(super) async fn writes_sent_at_once_are_all_committed(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn concurrent_writes_are_all_committed(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     let writes = (0..400).map(|number| {
         let index = index.clone();
         let user = if number % 2 == 0 { anna } else { ben };
@@ -86,14 +86,14 @@ pub(super) async fn writes_sent_at_once_are_all_committed(place: &Place) {
         write.await.unwrap().unwrap();
     }
     index.close().await;
-    let index = place.open().await;
+    let index = fixture.open().await;
     for user in [anna, ben] {
         assert_eq!(index.status(user).await.unwrap().images, 200);
     }
 }
 
-pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn a_refused_write_does_not_affect_its_group(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     index
         .record_shard(anna, image(1), 20, range(0, 1))
         .await
@@ -134,8 +134,8 @@ pub(super) async fn a_refused_write_does_not_spoil_its_group(place: &Place) {
     assert_eq!(noted[&image(2)].received.byte_count(), 50);
 }
 
-pub(super) async fn a_write_is_carried_out_even_if_nobody_waits(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn a_write_completes_even_if_its_caller_stops_waiting(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     for number in 0..20 {
         let waiting = index.add_holding(anna, image(number), 10);
         // Long enough to hand it in, mostly too short for its commit.
@@ -151,8 +151,8 @@ pub(super) async fn a_write_is_carried_out_even_if_nobody_waits(place: &Place) {
     assert_eq!(index.status(anna).await.unwrap().images, 21);
 }
 
-pub(super) async fn a_closed_index_says_so(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn a_closed_index_fails_with_closed(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     let writes: Vec<_> = (0..20)
         .map(|number| {
             let index = index.clone();
@@ -175,7 +175,7 @@ pub(super) async fn a_closed_index_says_so(place: &Place) {
             Err(error) => assert!(matches!(error, IndexError::Closed), "{error}"),
         }
     }
-    let again = place.open().await;
+    let again = fixture.open().await;
     assert_eq!(
         again.status(anna).await.unwrap().images,
         answered,
@@ -183,9 +183,9 @@ pub(super) async fn a_closed_index_says_so(place: &Place) {
     );
 }
 
-pub(super) async fn two_processes_may_write_at_once(place: &Place) {
-    let (server, anna, ben) = two_users(place).await;
-    let admin = place.open().await;
+pub(super) async fn two_processes_can_write_concurrently(fixture: &TestIndex) {
+    let (server, anna, ben) = two_users(fixture).await;
+    let admin = fixture.open().await;
     // A link reads before it writes: what it read must not be outdated by the other process.
     let hold_and_link = |index: Index, first: u32| async move {
         for number in first..first + 50 {
@@ -201,13 +201,13 @@ pub(super) async fn two_processes_may_write_at_once(place: &Place) {
     assert_eq!(server.status(ben).await.unwrap().images, 100);
     admin.close().await;
     server.add_holding(anna, image(100), 10).await.unwrap();
-    assert_eq!(place.open().await.status(anna).await.unwrap().images, 101);
+    assert_eq!(fixture.open().await.status(anna).await.unwrap().images, 101);
 }
 
-pub(super) async fn nobody_else_may_read_the_file(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn the_files_are_private(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     index.add_holding(anna, image(1), 10).await.unwrap();
-    let files = std::fs::read_dir(place.folder.path().join("data")).unwrap();
+    let files = std::fs::read_dir(fixture.folder.path().join("data")).unwrap();
     let mut seen = 0;
     for file in files
         .map(Result::unwrap)
@@ -223,16 +223,16 @@ pub(super) async fn nobody_else_may_read_the_file(place: &Place) {
     assert_eq!(seen, 3, "the database, its log and its shared memory");
 }
 
-pub(super) async fn an_index_of_a_newer_server_is_left_alone(place: &Place) {
-    place.open().await.close().await;
+pub(super) async fn an_index_of_a_newer_server_is_refused(fixture: &TestIndex) {
+    fixture.open().await.close().await;
     sqlx::any::install_default_drivers();
-    let newer = sqlx::AnyPool::connect(&place.url).await.unwrap();
+    let newer = sqlx::AnyPool::connect(&fixture.url).await.unwrap();
     sqlx::query("UPDATE schema_version SET version = 7")
         .execute(&newer)
         .await
         .unwrap();
     newer.close().await;
-    let error = Index::open(&place.url).await.unwrap_err();
+    let error = Index::open(&fixture.url).await.unwrap_err();
     assert!(
         matches!(error, IndexError::NewerSchema { found: 7, known: 6 }),
         "{error}"
@@ -252,16 +252,16 @@ const FIRST_SCHEMA: [&str; 6] = [
     "INSERT INTO tokens VALUES (zeroblob(32), 9, 7, 1), (x'01', 10, 7, 1)",
 ];
 
-pub(super) async fn an_index_of_the_first_schema_keeps_all_it_held(place: &Place) {
-    std::fs::write(place.folder.path().join("data/index.sqlite"), "").unwrap();
+pub(super) async fn an_index_of_the_first_schema_is_migrated(fixture: &TestIndex) {
+    std::fs::write(fixture.folder.path().join("data/index.sqlite"), "").unwrap();
     sqlx::any::install_default_drivers();
-    let first = sqlx::AnyPool::connect(&place.url).await.unwrap();
+    let first = sqlx::AnyPool::connect(&fixture.url).await.unwrap();
     for statement in FIRST_SCHEMA {
         sqlx::query(statement).execute(&first).await.unwrap();
     }
     first.close().await;
     for _ in 0..2 {
-        let index = place.open().await;
+        let index = fixture.open().await;
         let owner = index.token_owner([0; 32]).await.unwrap().unwrap();
         assert_eq!(
             (owner.user, owner.name.as_str(), owner.scope),
@@ -282,14 +282,16 @@ const TO_THE_FOURTH: [&str; 4] = [
     "UPDATE schema_version SET version = 4",
 ];
 
-pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn migrating_from_the_fourth_schema_finds_unreferenced_images(
+    fixture: &TestIndex,
+) {
+    let (index, anna, ben) = two_users(fixture).await;
     for number in 1..=3 {
         index.add_holding(anna, image(number), 100).await.unwrap();
     }
     index.add_holding(ben, image(2), 100).await.unwrap();
     index.close().await;
-    let older = sqlx::AnyPool::connect(&place.url).await.unwrap();
+    let older = sqlx::AnyPool::connect(&fixture.url).await.unwrap();
     for statement in TO_THE_FOURTH {
         sqlx::query(statement).execute(&older).await.unwrap();
     }
@@ -300,7 +302,7 @@ pub(super) async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds
         .await
         .unwrap();
     older.close().await;
-    let index = place.open().await;
+    let index = fixture.open().await;
     assert_eq!(index.unreferenced(0, None, 10).await.unwrap(), [image(1)]);
     assert_eq!(
         index

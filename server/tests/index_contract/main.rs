@@ -1,7 +1,7 @@
-//! The contract of the index: what every database behind it must keep.
+//! The contract suite of the index: what must hold for every database behind it.
 //!
-//! The promises are functions over a [`Place`]: a fresh, empty index that can be opened again.
-//! Another database passes them by one more constructor and one more line for each list below.
+//! Each test is a function over a [`TestIndex`]: a new, empty index that can be reopened. Another
+//! database runs the suite with one more constructor and one more list below.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
@@ -20,19 +20,19 @@ mod quota;
 mod trash;
 mod uploads;
 
-/// Where a fresh index can be made, and opened again.
-struct Place {
+/// A new, empty index that can be reopened.
+struct TestIndex {
     url: String,
-    /// What must stay while the index is used.
+    /// Deleted when dropped.
     folder: tempfile::TempDir,
 }
 
-/// The length of an image that is there and sound.
+/// The length of an image that is stored and intact.
 async fn length_of(index: &Index, image: Fingerprint) -> Option<u64> {
     index.image_sizes(&[image]).await.unwrap().remove(&image)
 }
 
-impl Place {
+impl TestIndex {
     fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
@@ -48,14 +48,14 @@ impl Place {
 }
 
 /// An index with two users.
-async fn two_users(place: &Place) -> (Index, UserId, UserId) {
-    let index = place.open().await;
+async fn two_users(fixture: &TestIndex) -> (Index, UserId, UserId) {
+    let index = fixture.open().await;
     let anna = index.add_user("anna").await.unwrap();
     let ben = index.add_user("ben").await.unwrap();
     (index, anna, ben)
 }
 
-/// A device that nobody named, with a token of this hash.
+/// A device without a name, with a token of this hash.
 fn device(token_hash: [u8; 32]) -> NewDevice {
     NewDevice {
         token_hash,
@@ -115,14 +115,14 @@ fn conflict(current: u64) -> LibraryOutcome {
     LibraryOutcome::Conflict { current }
 }
 
-/// One test for each promise, over one kind of place.
-macro_rules! kept_by {
-    ($place:expr; $($part:ident: $($promise:ident),+;)+) => {$(
+/// One test per function, over one kind of index.
+macro_rules! contract_tests {
+    ($fixture:expr; $($part:ident: $($promise:ident),+;)+) => {$(
         mod $part {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $promise() {
-                    crate::$part::$promise(&$place).await;
+                    crate::$part::$promise(&$fixture).await;
                 }
             )+
         }
@@ -131,99 +131,98 @@ macro_rules! kept_by {
 
 /// The embedded database.
 mod sqlite {
-    kept_by! { crate::Place::sqlite();
+    contract_tests! { crate::TestIndex::sqlite();
         accounts:
             a_name_is_taken_once,
-            a_token_is_known_by_its_hash_alone,
+            a_token_is_found_by_its_hash_only,
             a_token_needs_a_user,
             a_device_has_a_name_of_its_own_and_a_scope,
-            a_revoked_device_is_nobodys,
-            a_disabled_user_is_nobody_until_enabled,
+            a_revoked_device_has_no_owner,
+            the_tokens_of_a_disabled_user_are_invalid_until_enabled,
             failed_proofs_are_counted_by_user_and_day;
         images:
-            a_receipt_of_the_first_time_is_the_receipt_of_every_time,
+            repeated_holdings_return_the_first_receipt,
             users_never_see_what_others_hold,
             a_linked_image_is_held_like_any_other,
-            nothing_unknown_or_damaged_is_linked,
-            a_damaged_image_is_nobodys_until_it_is_brought_again,
-            a_thousand_images_are_looked_up_in_one_question,
-            several_images_are_held_as_each_would_be,
-            holding_an_image_forgets_its_upload;
+            unknown_and_corrupt_images_are_not_linked,
+            a_corrupt_image_has_no_receipts_until_it_is_uploaded_again,
+            a_thousand_images_are_looked_up_in_one_query,
+            a_batch_of_holdings_equals_single_holdings,
+            holding_an_image_deletes_its_upload;
         uploads:
             shards_merge_in_any_order,
-            shards_noted_at_once_are_all_kept,
-            an_upload_keeps_the_size_it_was_begun_with,
+            shards_recorded_concurrently_are_all_kept,
+            an_upload_keeps_the_size_it_was_started_with,
             users_never_share_an_upload,
-            forgetting_an_upload_twice_is_fine,
+            deleting_an_upload_twice_is_fine,
             stale_uploads_are_found_oldest_first;
         library:
             a_put_is_listed_with_its_version,
             a_put_sent_twice_changes_nothing,
-            a_put_over_something_unknown_is_a_conflict,
+            a_put_that_is_not_based_on_the_current_version_is_a_conflict,
             a_put_needs_a_held_image,
             an_overwritten_photo_goes_to_the_trash,
             a_moved_photo_leaves_a_tombstone,
             a_move_sent_twice_changes_nothing,
             a_move_over_a_photo_trashes_it,
-            a_move_of_something_else_is_a_conflict,
+            a_move_that_is_not_based_on_the_current_version_is_a_conflict,
             a_removed_photo_goes_to_the_trash_once,
-            whoever_may_only_add_spoils_nothing,
-            one_refused_change_does_not_spoil_the_batch,
+            an_add_only_caller_cannot_replace_move_or_remove,
+            a_refused_change_does_not_affect_its_batch,
             changes_in_one_batch_build_on_each_other,
-            the_feed_comes_in_pieces_without_gaps,
-            each_user_counts_for_themselves,
-            batches_sent_at_once_never_share_a_version,
-            old_trash_is_forgotten_some_at_a_time;
+            the_feed_is_paged_without_gaps,
+            each_user_has_their_own_versions,
+            concurrent_batches_never_share_a_version,
+            expired_trash_is_purged_in_batches;
         trash:
-            the_trash_lists_every_photo_that_was_lost_page_by_page,
-            what_stands_where_something_was_lost_is_told,
-            purged_trash_lets_go_of_what_nothing_else_names;
+            the_trash_lists_every_removed_photo_page_by_page,
+            the_trash_tells_the_current_version_at_the_path,
+            purging_trash_ends_holdings_that_nothing_else_refers_to;
         quota:
-            what_a_user_holds_is_counted_once,
-            nothing_goes_over_a_quota_and_what_is_there_stays,
-            images_brought_at_once_never_share_the_last_room,
-            what_is_on_its_way_takes_room_for_others;
+            held_images_are_counted_once,
+            nothing_exceeds_a_quota_and_held_images_stay,
+            concurrent_uploads_never_exceed_the_quota,
+            unfinished_uploads_count_toward_the_quota;
         gc:
-            an_image_is_forgotten_a_while_after_its_last_holder_let_go,
-            whoever_refers_to_an_image_keeps_it,
-            an_image_that_came_back_is_not_forgotten,
-            a_damaged_image_that_nobody_has_is_forgotten,
-            unknown_is_what_has_neither_row_nor_upload,
-            of_a_link_and_a_forgetting_at_once_one_comes_first;
+            an_image_is_deleted_a_grace_period_after_its_last_holding_ended,
+            a_referenced_image_is_not_deleted,
+            an_image_that_is_referenced_again_is_not_deleted,
+            an_unreferenced_corrupt_image_is_deleted,
+            an_unknown_image_has_neither_row_nor_upload,
+            a_link_and_a_deletion_of_one_image_exclude_each_other;
         lifecycle:
             reopening_keeps_everything,
-            the_secret_is_made_once,
-            writes_sent_at_once_are_all_committed,
-            a_refused_write_does_not_spoil_its_group,
-            a_write_is_carried_out_even_if_nobody_waits,
-            a_closed_index_says_so,
-            two_processes_may_write_at_once;
+            the_secret_is_generated_once,
+            concurrent_writes_are_all_committed,
+            a_refused_write_does_not_affect_its_group,
+            a_write_completes_even_if_its_caller_stops_waiting,
+            a_closed_index_fails_with_closed,
+            two_processes_can_write_concurrently;
     }
 
-    /// What only a file can promise.
+    /// Tests of databases in a file.
     mod file {
-        use crate::Place;
+        use crate::TestIndex;
 
         #[tokio::test]
-        async fn nobody_else_may_read_it() {
-            crate::lifecycle::nobody_else_may_read_the_file(&Place::sqlite()).await;
+        async fn the_files_are_private() {
+            crate::lifecycle::the_files_are_private(&TestIndex::sqlite()).await;
         }
 
         #[tokio::test]
-        async fn an_index_of_a_newer_server_is_left_alone() {
-            crate::lifecycle::an_index_of_a_newer_server_is_left_alone(&Place::sqlite()).await;
+        async fn an_index_of_a_newer_server_is_refused() {
+            crate::lifecycle::an_index_of_a_newer_server_is_refused(&TestIndex::sqlite()).await;
         }
 
         #[tokio::test]
-        async fn an_index_of_the_first_schema_keeps_all_it_held() {
-            crate::lifecycle::an_index_of_the_first_schema_keeps_all_it_held(&Place::sqlite())
-                .await;
+        async fn an_index_of_the_first_schema_is_migrated() {
+            crate::lifecycle::an_index_of_the_first_schema_is_migrated(&TestIndex::sqlite()).await;
         }
 
         #[tokio::test]
-        async fn an_index_of_the_fourth_schema_says_which_images_nobody_holds() {
-            crate::lifecycle::an_index_of_the_fourth_schema_says_which_images_nobody_holds(
-                &Place::sqlite(),
+        async fn migrating_from_the_fourth_schema_finds_unreferenced_images() {
+            crate::lifecycle::migrating_from_the_fourth_schema_finds_unreferenced_images(
+                &TestIndex::sqlite(),
             )
             .await;
         }

@@ -2,10 +2,10 @@
 
 use heirloom_server::index::IndexError;
 
-use super::{Place, image, length_of, range, two_users};
+use super::{TestIndex, image, length_of, range, two_users};
 
-pub(super) async fn what_a_user_holds_is_counted_once(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn held_images_are_counted_once(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     for _ in 0..2 {
         index.add_holding(anna, image(1), 100).await.unwrap();
         index.add_holding(anna, image(2), 50).await.unwrap();
@@ -19,8 +19,8 @@ pub(super) async fn what_a_user_holds_is_counted_once(place: &Place) {
     assert_eq!(index.status(ben).await.unwrap().held_bytes, 100);
 }
 
-pub(super) async fn nothing_goes_over_a_quota_and_what_is_there_stays(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn nothing_exceeds_a_quota_and_held_images_stay(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index.add_holding(ben, image(1), 100).await.unwrap();
     index.add_holding(anna, image(2), 60).await.unwrap();
     index.set_quota(anna, Some(120)).await.unwrap();
@@ -55,16 +55,16 @@ pub(super) async fn nothing_goes_over_a_quota_and_what_is_there_stays(place: &Pl
     assert_eq!(index.status(anna).await.unwrap().held_bytes, 121);
 }
 
-pub(super) async fn images_brought_at_once_never_share_the_last_room(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
-    let beside = place.open().await;
+pub(super) async fn concurrent_uploads_never_exceed_the_quota(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
+    let second = fixture.open().await;
     index.set_quota(anna, Some(1000)).await.unwrap();
     let brought: Vec<_> = (0..50)
         .map(|number| {
             let index = if number % 2 == 0 {
                 index.clone()
             } else {
-                beside.clone()
+                second.clone()
             };
             // Each twice, as two devices would.
             tokio::spawn(async move {
@@ -80,19 +80,19 @@ pub(super) async fn images_brought_at_once_never_share_the_last_room(place: &Pla
     }
     let status = index.status(anna).await.unwrap();
     assert_eq!((status.images, status.held_bytes), (10, 1000));
-    beside.close().await;
+    second.close().await;
 }
 
-pub(super) async fn what_is_on_its_way_takes_room_for_others(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn unfinished_uploads_count_toward_the_quota(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     index.set_quota(anna, Some(1000)).await.unwrap();
     index.add_holding(anna, image(1), 300).await.unwrap();
     index
         .record_shard(anna, image(2), 500, range(0, 10))
         .await
         .unwrap();
-    let room = index.quota_usage(anna, image(3)).await.unwrap();
-    assert!(room.fits(200) && !room.fits(201));
+    let usage = index.quota_usage(anna, image(3)).await.unwrap();
+    assert!(usage.fits(200) && !usage.fits(201));
     assert!(
         index.quota_usage(anna, image(2)).await.unwrap().fits(500),
         "it does not stand in its own way"

@@ -4,11 +4,11 @@ use heirloom_protocol::message::LibraryPhoto;
 use heirloom_protocol::possession::UserId;
 use heirloom_server::index::Index;
 
-use super::{Place, applied, image, path, put, remove, two_users};
+use super::{TestIndex, applied, image, path, put, remove, two_users};
 
 /// `a` was overwritten and removed, `b` removed, `c` stands; each image has a hundred bytes.
-async fn with_trash(place: &Place) -> (Index, UserId, UserId) {
-    let (index, anna, ben) = two_users(place).await;
+async fn with_trash(fixture: &TestIndex) -> (Index, UserId, UserId) {
+    let (index, anna, ben) = two_users(fixture).await;
     for number in 1..=4 {
         index.add_holding(anna, image(number), 100).await.unwrap();
     }
@@ -35,8 +35,8 @@ async fn listed(index: &Index, user: UserId) -> Vec<(String, u64, u64)> {
         .collect()
 }
 
-pub(super) async fn the_trash_lists_every_photo_that_was_lost_page_by_page(place: &Place) {
-    let (index, anna, ben) = with_trash(place).await;
+pub(super) async fn the_trash_lists_every_removed_photo_page_by_page(fixture: &TestIndex) {
+    let (index, anna, ben) = with_trash(fixture).await;
     let lost = |path: &str, version| (path.to_owned(), version, 0);
     assert_eq!(
         listed(&index, anna).await,
@@ -57,8 +57,8 @@ pub(super) async fn the_trash_lists_every_photo_that_was_lost_page_by_page(place
     assert_eq!((page.photos.len(), page.more), (1, false));
 }
 
-pub(super) async fn what_stands_where_something_was_lost_is_told(place: &Place) {
-    let (index, anna, _) = with_trash(place).await;
+pub(super) async fn the_trash_tells_the_current_version_at_the_path(fixture: &TestIndex) {
+    let (index, anna, _) = with_trash(fixture).await;
     // As it is restored: put back, based on what stands there.
     assert_eq!(
         index
@@ -86,8 +86,8 @@ pub(super) async fn what_stands_where_something_was_lost_is_told(place: &Place) 
     );
 }
 
-pub(super) async fn purged_trash_lets_go_of_what_nothing_else_names(place: &Place) {
-    let (index, anna, ben) = with_trash(place).await;
+pub(super) async fn purging_trash_ends_holdings_that_nothing_else_refers_to(fixture: &TestIndex) {
+    let (index, anna, ben) = with_trash(fixture).await;
     index.add_holding(ben, image(1), 100).await.unwrap();
     index
         .change_library(anna, vec![put("d", 2, 0)])

@@ -3,10 +3,10 @@
 use heirloom_protocol::RangeSet;
 use heirloom_server::index::{IndexError, InterruptedUpload};
 
-use super::{Place, image, range, set, two_users};
+use super::{TestIndex, image, range, set, two_users};
 
-pub(super) async fn shards_merge_in_any_order(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn shards_merge_in_any_order(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     for (start, end, expected) in [
         (8, 12, set(&[(8, 12)])),
         (0, 4, set(&[(0, 4), (8, 12)])),
@@ -33,9 +33,9 @@ pub(super) async fn shards_merge_in_any_order(place: &Place) {
     assert_eq!(index.status(anna).await.unwrap().interrupted_uploads, 1);
 }
 
-pub(super) async fn shards_noted_at_once_are_all_kept(place: &Place) {
+pub(super) async fn shards_recorded_concurrently_are_all_kept(fixture: &TestIndex) {
     const SHARDS: u64 = 200;
-    let (index, anna, _) = two_users(place).await;
+    let (index, anna, _) = two_users(fixture).await;
     let notes = (0..SHARDS).map(|shard| {
         let index = index.clone();
         tokio::spawn(async move {
@@ -56,8 +56,8 @@ pub(super) async fn shards_noted_at_once_are_all_kept(place: &Place) {
     );
 }
 
-pub(super) async fn an_upload_keeps_the_size_it_was_begun_with(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn an_upload_keeps_the_size_it_was_started_with(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index
         .record_shard(anna, image(1), 20, range(0, 4))
         .await
@@ -86,8 +86,8 @@ pub(super) async fn an_upload_keeps_the_size_it_was_begun_with(place: &Place) {
         .unwrap();
 }
 
-pub(super) async fn users_never_share_an_upload(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn users_never_share_an_upload(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     index
         .record_shard(anna, image(1), 20, range(0, 4))
         .await
@@ -115,8 +115,8 @@ pub(super) async fn users_never_share_an_upload(place: &Place) {
     );
 }
 
-pub(super) async fn forgetting_an_upload_twice_is_fine(place: &Place) {
-    let (index, anna, _) = two_users(place).await;
+pub(super) async fn deleting_an_upload_twice_is_fine(fixture: &TestIndex) {
+    let (index, anna, _) = two_users(fixture).await;
     index
         .record_shard(anna, image(1), 20, range(0, 4))
         .await
@@ -145,8 +145,8 @@ pub(super) async fn forgetting_an_upload_twice_is_fine(place: &Place) {
     );
 }
 
-pub(super) async fn stale_uploads_are_found_oldest_first(place: &Place) {
-    let (index, anna, ben) = two_users(place).await;
+pub(super) async fn stale_uploads_are_found_oldest_first(fixture: &TestIndex) {
+    let (index, anna, ben) = two_users(fixture).await;
     for (user, number) in [(anna, 1), (ben, 2), (anna, 3)] {
         index
             .record_shard(user, image(number), 20, range(0, 4))

@@ -1,96 +1,97 @@
-//! An arrival: an image that comes whole and in order, on its way to the disk.
+//! Writing an image that arrives whole and in order.
 
-use std::fmt;
-use std::io;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::super::{BlobError, PartialBody, SharedGuard, UploadKey};
+use super::super::error::{BlobError, PartialBody};
+use super::super::prefix_lock::SharedGuard;
+use super::super::upload_key::UploadKey;
+use super::blocking::join;
+use super::directories::Directories;
 use super::incoming_file::IncomingFile;
-use super::{Directories, joined};
 
-/// Bytes of an arriving image that are hashed and written at a time. While one such piece is on its
-/// way to the disk the next one is collected, so that an upload under way holds at most twice this,
-/// and one network read more.
-pub(super) const PIECE_BYTES: usize = 512 << 10;
+/// Bytes hashed and written at a time. While one chunk is being written the next one is collected,
+/// so an upload holds at most twice this in memory, plus one network read.
+pub(super) const CHUNK_BYTES: usize = 512 << 10;
 
-/// An image that arrives: what is on its way to the disk, and what is collected for the next trip.
+/// Writes an arriving image to an [`IncomingFile`]: one chunk is being written while the next one
+/// is collected.
 pub(super) struct ImageWriter {
     dirs: Arc<Directories>,
-    underway: Option<JoinHandle<Result<IncomingFile, BlobError>>>,
+    in_flight: Option<JoinHandle<Result<IncomingFile, BlobError>>>,
     collected: Vec<Bytes>,
     collected_bytes: usize,
-    arrived: u64,
+    received: u64,
 }
 
 impl ImageWriter {
-    /// Of which nothing has come.
+    /// A writer that has received nothing yet.
     pub(super) const fn new(dirs: Arc<Directories>) -> Self {
         Self {
             dirs,
-            underway: None,
+            in_flight: None,
             collected: Vec::new(),
             collected_bytes: 0,
-            arrived: 0,
+            received: 0,
         }
     }
 
-    /// Takes bytes; waits for the disk only if a whole piece is collected before the piece ahead of
-    /// it is written.
-    pub(super) async fn take(&mut self, bytes: Bytes) -> Result<(), BlobError> {
-        self.arrived += bytes.len() as u64;
+    /// Accepts bytes; waits for the disk only if a whole chunk is collected before the previous one
+    /// is written.
+    pub(super) async fn write(&mut self, bytes: Bytes) -> Result<(), BlobError> {
+        self.received += bytes.len() as u64;
         self.collected_bytes += bytes.len();
         self.collected.push(bytes);
-        if self.collected_bytes < PIECE_BYTES {
+        if self.collected_bytes < CHUNK_BYTES {
             return Ok(());
         }
-        self.send(Ok).await
+        self.flush_then(Ok).await
     }
 
-    /// Bytes that came so far.
-    pub(super) const fn arrived(&self) -> u64 {
-        self.arrived
+    /// Bytes received so far.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
     }
 
-    /// It has come whole: becomes an image, if it is the one that was announced.
-    pub(super) async fn settle(
+    /// Stores the complete image if it has this fingerprint.
+    pub(super) async fn finish(
         mut self,
         fingerprint: Fingerprint,
     ) -> Result<SharedGuard, BlobError> {
         let dirs = Arc::clone(&self.dirs);
-        self.send(move |incoming| incoming.settle(fingerprint, &dirs.image_dir))
+        self.flush_then(move |incoming| incoming.finish(fingerprint, &dirs.image_dir))
             .await?;
-        let settled = self
-            .landed()
+        let finished = self
+            .written()
             .await?
-            .expect("it was sent to the disk just now");
-        Ok(settled.guard())
+            .expect("the flush above put it in flight");
+        Ok(finished.guard())
     }
 
-    /// Its sender broke off.
-    pub(super) fn broke_off(self, source: io::Error) -> BlobError {
+    /// The error for a sender that disconnected, with what it sent.
+    pub(super) fn into_sender_error(self, source: io::Error) -> BlobError {
         BlobError::Sender {
             source,
             partial: Box::new(self),
         }
     }
 
-    /// Sends what is collected to the disk, and then lets `after` have its turn with the file.
-    async fn send(
+    /// Starts to write what is collected, and then runs `after` with the file.
+    async fn flush_then(
         &mut self,
         after: impl FnOnce(IncomingFile) -> Result<IncomingFile, BlobError> + Send + 'static,
     ) -> Result<(), BlobError> {
-        let incoming = self.landed().await?;
+        let incoming = self.written().await?;
         let pieces = std::mem::take(&mut self.collected);
         self.collected_bytes = 0;
         let dirs = Arc::clone(&self.dirs);
-        self.underway = Some(spawn_blocking(move || {
-            // Made here and not before: a small image costs one trip to the blocking threads in
-            // all.
+        self.in_flight = Some(spawn_blocking(move || {
+            // Created here and not before: a small image costs one trip to the blocking threads.
             let mut incoming = match incoming {
                 Some(incoming) => incoming,
                 None => IncomingFile::create(Arc::clone(&dirs.disk), &dirs.uploads)?,
@@ -101,10 +102,10 @@ impl ImageWriter {
         Ok(())
     }
 
-    /// The file, once what is underway has reached it.
-    async fn landed(&mut self) -> Result<Option<IncomingFile>, BlobError> {
-        match self.underway.take() {
-            Some(underway) => joined(underway, &self.dirs.uploads).await.map(Some),
+    /// The file, once the writes in flight have reached it.
+    async fn written(&mut self) -> Result<Option<IncomingFile>, BlobError> {
+        match self.in_flight.take() {
+            Some(in_flight) => join(in_flight, &self.dirs.uploads).await.map(Some),
             None => Ok(None),
         }
     }
@@ -113,27 +114,27 @@ impl ImageWriter {
 #[async_trait]
 impl PartialBody for ImageWriter {
     fn byte_count(&self) -> u64 {
-        self.arrived
+        self.received
     }
 
     async fn keep(mut self: Box<Self>, upload: UploadKey) -> Result<Option<ByteRange>, BlobError> {
-        let Ok(came) = ByteRange::new(0, self.arrived) else {
+        let Ok(received) = ByteRange::new(0, self.received) else {
             return Ok(None);
         };
         let dirs = Arc::clone(&self.dirs);
-        self.send(move |incoming| incoming.keep(upload, &dirs.partial_dir))
+        self.flush_then(move |incoming| incoming.keep(upload, &dirs.partial_dir))
             .await?;
-        let landed = self.landed().await?;
-        Ok(landed.filter(IncomingFile::is_kept).map(|_| came))
+        let written = self.written().await?;
+        Ok(written.filter(IncomingFile::is_kept).map(|_| received))
     }
 }
 
-/// Not the bytes.
+/// Without the bytes.
 impl fmt::Debug for ImageWriter {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("ImageWriter")
-            .field("arrived", &self.arrived)
+            .field("received", &self.received)
             .finish_non_exhaustive()
     }
 }

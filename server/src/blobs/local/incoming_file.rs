@@ -1,8 +1,7 @@
-//! An incoming image: a private file that is hashed as it grows, and goes away unless it is
-//! settled.
+//! An incoming image: a private file that is hashed as it grows, and is removed unless it becomes
+//! an image or an upload.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,39 +10,43 @@ use heirloom_crash::CrashPoint;
 use heirloom_protocol::{Fingerprint, Fingerprinter};
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::disk::{Disk, leave_memory};
-use super::super::{BlobError, SharedGuard, UploadKey};
-use super::image_dir::{FolderLock, ImageDir, stands_at};
+use super::super::disk::{Disk, drop_from_page_cache};
+use super::super::error::BlobError;
+use super::super::prefix_lock::SharedGuard;
+use super::super::upload_key::UploadKey;
+use super::file::{is_at, open_if_exists};
+use super::folder_lock::FolderLock;
+use super::image_dir::ImageDir;
 use super::partial_dir::PartialDir;
 
-/// What the names of incoming files begin with; no upload's name does.
+/// The prefix of the names of incoming files; no upload's name has it.
 const PREFIX: &str = "incoming-";
 
-/// A file that takes the bytes of one arriving image, in order. Dropped before it is settled, it is
-/// removed.
+/// A file that receives the bytes of one image, in order. It is removed when dropped, unless it has
+/// become an image or an upload.
 #[derive(Debug)]
 pub(super) struct IncomingFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     file: File,
     length: u64,
-    hashing: Fingerprinter,
-    became: Became,
+    fingerprinter: Fingerprinter,
+    outcome: Outcome,
 }
 
-/// What an incoming image has become.
+/// What an incoming file has become.
 #[derive(Debug)]
-enum Became {
-    /// Nothing that stays.
-    Nothing,
-    /// An image, with what keeps it.
+enum Outcome {
+    /// Nothing yet: it is removed when dropped.
+    Pending,
+    /// An image, with the lock that protects it from removal.
     Image(FolderLock),
-    /// The beginning of an upload.
+    /// An unfinished upload.
     Upload,
 }
 
 impl IncomingFile {
-    /// Begins an empty file in `folder`.
+    /// Creates an empty file in `folder`.
     pub(super) fn create(disk: Arc<dyn Disk>, folder: &Path) -> Result<Self, BlobError> {
         let path = folder.join(format!("{PREFIX}{:016x}", fastrand::u64(..)));
         let file = OpenOptions::new()
@@ -52,8 +55,8 @@ impl IncomingFile {
             .mode(0o600)
             .open(&path)
             .map_err(BlobError::io("create", &path))?;
-        // Tells a sweep (of a second server over this directory) that somebody is at work here; a
-        // crash lets go of it.
+        // Tells another server over this directory that the file is in use; a crash releases the
+        // lock.
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| BlobError::io("lock", &path)(error.into()))?;
         Ok(Self {
@@ -61,33 +64,34 @@ impl IncomingFile {
             path,
             file,
             length: 0,
-            hashing: Fingerprinter::default(),
-            became: Became::Nothing,
+            fingerprinter: Fingerprinter::default(),
+            outcome: Outcome::Pending,
         })
     }
 
-    /// Takes the next bytes.
+    /// Appends bytes.
     pub(super) fn append(&mut self, bytes: &[u8]) -> Result<(), BlobError> {
         self.disk
             .write(&self.file, bytes, self.length)
             .map_err(BlobError::io("write", &self.path))?;
         self.length += bytes.len() as u64;
-        self.hashing.update(bytes);
+        self.fingerprinter.update(bytes);
         Ok(())
     }
 
-    /// Lets the disk begin while others are written.
+    /// Starts the writeback while other files are written.
     pub(super) fn begin_writeback(&self) {
-        leave_memory(&self.file, &self.path);
+        drop_from_page_cache(&self.file, &self.path);
     }
 
-    /// Makes the image durable under its name: content first, then the name.
-    pub(super) fn settle(
+    /// Makes the image durable under its name: content first, then the name. `WrongFingerprint` if
+    /// the bytes have another fingerprint than expected.
+    pub(super) fn finish(
         mut self,
         expected: Fingerprint,
         images: &ImageDir,
     ) -> Result<Self, BlobError> {
-        let found = self.found();
+        let found = self.fingerprint();
         if found != expected {
             return Err(BlobError::WrongFingerprint { expected, found });
         }
@@ -97,32 +101,32 @@ impl IncomingFile {
         Ok(self)
     }
 
-    /// Becomes the beginning of an upload, content first, then the name. If there is an upload
-    /// already, it goes away.
+    /// Becomes an unfinished upload: content first, then the name. If that upload exists already,
+    /// the file stays pending.
     pub(super) fn keep(
         mut self,
         upload: UploadKey,
-        unfinished: &PartialDir,
+        partial_dir: &PartialDir,
     ) -> Result<Self, BlobError> {
         heirloom_crash::reached(CrashPoint::ShardWritten);
         self.disk
             .sync(&self.file, &self.path)
             .map_err(BlobError::io("sync", &self.path))?;
-        if unfinished.adopt(upload, &self.path)? {
-            self.became = Became::Upload;
+        if partial_dir.adopt(upload, &self.path)? {
+            self.outcome = Outcome::Upload;
         }
         heirloom_crash::reached(CrashPoint::ShardSynced);
         Ok(self)
     }
 
-    /// Whether it has become the beginning of an upload.
+    /// Whether it has become an unfinished upload.
     pub(super) const fn is_kept(&self) -> bool {
-        matches!(self.became, Became::Upload)
+        matches!(self.outcome, Outcome::Upload)
     }
 
-    /// The fingerprint of what came.
-    pub(super) fn found(&self) -> Fingerprint {
-        self.hashing.clone().finish()
+    /// The fingerprint of the bytes so far.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.fingerprinter.clone().finish()
     }
 
     /// Makes the content durable.
@@ -132,43 +136,43 @@ impl IncomingFile {
             .sync(&self.file, &self.path)
             .map_err(BlobError::io("sync", &self.path))?;
         heirloom_crash::reached(CrashPoint::ImageSynced);
-        leave_memory(&self.file, &self.path);
+        drop_from_page_cache(&self.file, &self.path);
         Ok(())
     }
 
-    /// Gives the image, whose content is verified and durable, its name. The name is durable after
-    /// [`ImageDir::sync`].
+    /// Renames the file, whose content is verified and durable, to the image's name. The name is
+    /// durable after [`ImageDir::sync`].
     pub(super) fn place(
         &mut self,
         fingerprint: Fingerprint,
         images: &ImageDir,
     ) -> Result<(), BlobError> {
-        self.became = Became::Image(images.place(&self.path, fingerprint)?);
+        self.outcome = Outcome::Image(images.place(&self.path, fingerprint)?);
         Ok(())
     }
 
-    /// What keeps the settled image.
+    /// Protects the finished image from removal.
     pub(super) fn guard(&self) -> SharedGuard {
-        let kept = match &self.became {
-            Became::Image(shared) => Some(shared.clone()),
-            Became::Nothing | Became::Upload => None,
+        let lock = match &self.outcome {
+            Outcome::Image(lock) => Some(lock.clone()),
+            Outcome::Pending | Outcome::Upload => None,
         };
-        SharedGuard::new(kept)
+        SharedGuard::new(lock)
     }
 }
 
 impl Drop for IncomingFile {
     fn drop(&mut self) {
-        if matches!(self.became, Became::Nothing)
+        if matches!(self.outcome, Outcome::Pending)
             && let Err(error) = self.disk.remove(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "left an unfinished image for the next start to sweep");
+            tracing::warn!(path = %self.path.display(), %error, "could not remove an incomplete image; the next start removes it");
         }
     }
 }
 
-/// Removes the incoming files that nobody works on: leftovers of a crash.
-pub(super) fn sweep(disk: &dyn Disk, folder: &Path) -> Result<(), BlobError> {
+/// Removes incoming files that no process is writing: leftovers of a crash.
+pub(super) fn remove_abandoned(disk: &dyn Disk, folder: &Path) -> Result<(), BlobError> {
     for entry in fs::read_dir(folder).map_err(BlobError::io("list", folder))? {
         let entry = entry.map_err(BlobError::io("list", folder))?;
         if entry
@@ -183,16 +187,14 @@ pub(super) fn sweep(disk: &dyn Disk, folder: &Path) -> Result<(), BlobError> {
 }
 
 fn remove_if_abandoned(disk: &dyn Disk, path: &Path) -> Result<(), BlobError> {
-    let file = match File::open(path) {
-        Ok(file) => file,
-        // Settled or removed since it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(BlobError::io("open", path)(error)),
+    // None if it was renamed or removed since it was listed.
+    let Some(file) = open_if_exists(path)? else {
+        return Ok(());
     };
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        // Settled between opening and locking: then there is no such name any more, and nothing is
+        // Renamed between opening and locking: the name does not exist any more, and nothing is
         // removed.
-        Ok(()) if !stands_at(&file, path)? => Ok(()),
+        Ok(()) if !is_at(&file, path)? => Ok(()),
         Ok(()) => disk.remove(path).map_err(BlobError::io("remove", path)),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(()),
         Err(error) => Err(BlobError::io("lock", path)(error.into())),

@@ -1,32 +1,36 @@
 //! Unfinished uploads: one sparse file each, shards written in place, so that assembling an image
 //! copies nothing.
 //!
-//! Writers hold a shared flock(2) on the file, sealing and discarding an exclusive one. So no shard
-//! that comes late, from a second device or a second server process, reaches a file that is being
-//! hashed or is an image already: it waits, finds that its file has moved on, and begins a new one.
-//! A crash lets go of the locks.
+//! Writers hold a shared flock(2) on the file; finishing and discarding hold an exclusive one. So a
+//! late shard, from a second device or a second server process, never reaches a file that is being
+//! hashed or is an image already: it waits, finds that its file was renamed, and creates a new one.
+//! A crash releases the locks.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
+use parking_lot::Mutex;
 use rustix::fs::{FlockOperation, flock};
 
-use super::super::disk::{Disk, leave_memory};
-use super::super::{BlobError, SharedGuard, UploadKey};
-use super::image_dir::{ImageDir, hash, stands_at};
+use super::super::disk::{Disk, drop_from_page_cache};
+use super::super::error::BlobError;
+use super::super::prefix_lock::SharedGuard;
+use super::super::upload_key::UploadKey;
+use super::file::{hash, is_at};
+use super::image_dir::ImageDir;
 
-/// Uploads whose names are remembered to be durable. Forgetting one costs a sync of the folder,
-/// nothing else.
+/// The most uploads whose names are cached as durable. Dropping one from the cache costs a sync of
+/// the directory, nothing else.
 const NAMES_MAX: usize = 4096;
 
-/// The folder of unfinished uploads.
+/// The directory of unfinished uploads.
 #[derive(Debug)]
 pub(super) struct PartialDir {
     disk: Arc<dyn Disk>,
@@ -36,6 +40,7 @@ pub(super) struct PartialDir {
 }
 
 impl PartialDir {
+    /// The directory of unfinished uploads at `folder`.
     pub(super) fn new(disk: Arc<dyn Disk>, folder: PathBuf) -> Self {
         Self {
             disk,
@@ -44,7 +49,7 @@ impl PartialDir {
         }
     }
 
-    /// Writes a shard in place: content and name are durable on return.
+    /// Writes a shard in place; content and name are durable on return.
     pub(super) fn write(
         &self,
         upload: UploadKey,
@@ -52,7 +57,7 @@ impl PartialDir {
         bytes: &[u8],
     ) -> Result<(), BlobError> {
         let path = self.path(upload);
-        let file = open_to_write(&path)?;
+        let file = open_shared(&path)?;
         self.disk
             .write(&file, bytes, offset)
             .map_err(BlobError::io("write", &path))?;
@@ -60,27 +65,24 @@ impl PartialDir {
         self.disk
             .sync(&file, &path)
             .map_err(BlobError::io("sync", &path))?;
-        let inode = file
-            .metadata()
-            .map_err(BlobError::io("look at", &path))?
-            .ino();
+        let inode = file.metadata().map_err(BlobError::io("stat", &path))?.ino();
         self.make_name_durable(upload, inode)?;
         heirloom_crash::reached(CrashPoint::ShardSynced);
         Ok(())
     }
 
-    /// Takes a file of the same folder, whose content is durable, as an upload's, unless the upload
-    /// has one; whether it did. The name is durable on return.
+    /// Renames a file of the same directory, whose content is durable, to be an upload. Returns false
+    /// if the upload exists already. The name is durable on return.
     pub(super) fn adopt(&self, upload: UploadKey, from: &Path) -> Result<bool, BlobError> {
         let to = self.path(upload);
         match self.disk.rename_to_new(from, &to) {
             Ok(()) => self.sync_folder().map(|()| true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(error) => Err(BlobError::io("move an interrupted image to", &to)(error)),
+            Err(error) => Err(BlobError::io("move a partial image to", &to)(error)),
         }
     }
 
-    /// Turns a finished upload into an image.
+    /// Turns a complete upload into an image.
     pub(super) fn finish(
         &self,
         upload: UploadKey,
@@ -88,13 +90,10 @@ impl PartialDir {
         images: &ImageDir,
     ) -> Result<SharedGuard, BlobError> {
         let path = self.path(upload);
-        let Some(file) = open_alone(&path)? else {
-            return self.sealed_before(upload.fingerprint, size, images);
+        let Some(file) = open_exclusive(&path)? else {
+            return self.finished_before(upload.fingerprint, size, images);
         };
-        let found = file
-            .metadata()
-            .map_err(BlobError::io("look at", &path))?
-            .len();
+        let found = file.metadata().map_err(BlobError::io("stat", &path))?.len();
         if found != size {
             return Err(BlobError::WrongLength {
                 expected: size,
@@ -113,28 +112,28 @@ impl PartialDir {
             .sync(&file, &path)
             .map_err(BlobError::io("sync", &path))?;
         heirloom_crash::reached(CrashPoint::ImageSynced);
-        leave_memory(&file, &path);
-        self.durable_names().remove(&upload);
-        let shared = images.place(&path, upload.fingerprint)?;
+        drop_from_page_cache(&file, &path);
+        self.durable_names.lock().remove(&upload);
+        let lock = images.place(&path, upload.fingerprint)?;
         images.sync(upload.fingerprint)?;
         self.sync_folder()?;
-        Ok(SharedGuard::new(shared))
+        Ok(SharedGuard::new(lock))
     }
 
-    /// Removes an upload's file, if there is one.
+    /// Removes an upload's file, if it exists.
     pub(super) fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
         let path = self.path(upload);
-        if open_alone(&path)?.is_none() {
+        if open_exclusive(&path)?.is_none() {
             return Ok(());
         }
-        self.durable_names().remove(&upload);
+        self.durable_names.lock().remove(&upload);
         self.disk
             .remove(&path)
             .map_err(BlobError::io("remove", &path))?;
         self.sync_folder()
     }
 
-    /// The uploads that have a file.
+    /// Lists the uploads that have a file.
     pub(super) fn list(&self) -> Result<Vec<UploadKey>, BlobError> {
         let mut uploads = Vec::new();
         for entry in fs::read_dir(&self.folder).map_err(BlobError::io("list", &self.folder))? {
@@ -144,21 +143,21 @@ impl PartialDir {
         Ok(uploads)
     }
 
-    /// A seal may be asked for twice: the second finds the image where the first put it, and syncs
-    /// what that one may not have come to.
-    fn sealed_before(
+    /// An upload may be finished twice: the second call finds the image in place and syncs what the
+    /// first may not have reached.
+    fn finished_before(
         &self,
         fingerprint: Fingerprint,
         size: u64,
         images: &ImageDir,
     ) -> Result<SharedGuard, BlobError> {
-        // Before looking: what is seen must still be there when the index is told.
-        let shared = images.share(fingerprint)?;
+        // Locked before looking: what is found must still exist when the index records it.
+        let lock = images.lock_shared(fingerprint)?;
         match images.size(fingerprint)? {
             Some(found) if found == size => {
                 images.sync(fingerprint)?;
                 self.sync_folder()?;
-                Ok(SharedGuard::new(shared))
+                Ok(SharedGuard::new(lock))
             }
             Some(found) => Err(BlobError::WrongLength {
                 expected: size,
@@ -169,11 +168,11 @@ impl PartialDir {
     }
 
     fn make_name_durable(&self, upload: UploadKey, inode: u64) -> Result<(), BlobError> {
-        if self.durable_names().get(&upload) == Some(&inode) {
+        if self.durable_names.lock().get(&upload) == Some(&inode) {
             return Ok(());
         }
         self.sync_folder()?;
-        let mut names = self.durable_names();
+        let mut names = self.durable_names.lock();
         if names.len() >= NAMES_MAX {
             names.clear();
         }
@@ -187,20 +186,13 @@ impl PartialDir {
             .map_err(BlobError::io("sync", &self.folder))
     }
 
-    fn durable_names(&self) -> MutexGuard<'_, HashMap<UploadKey, u64>> {
-        // A map of facts, each true by itself: a panic elsewhere has not spoiled it.
-        self.durable_names
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn path(&self, upload: UploadKey) -> PathBuf {
         self.folder
             .join(format!("{}-{}", upload.user, upload.fingerprint))
     }
 }
 
-/// An upload's key from its file's name.
+/// Parses a file name as an upload's key.
 fn parse(name: &str) -> Option<UploadKey> {
     let (user, fingerprint) = name.rsplit_once('-')?;
     Some(UploadKey {
@@ -209,8 +201,8 @@ fn parse(name: &str) -> Option<UploadKey> {
     })
 }
 
-/// The file at `path`, made if missing, shared with other writers.
-fn open_to_write(path: &Path) -> Result<File, BlobError> {
+/// Opens the file at `path`, creating it if missing, and locks it shared with other writers.
+fn open_shared(path: &Path) -> Result<File, BlobError> {
     loop {
         let file = OpenOptions::new()
             .write(true)
@@ -219,34 +211,34 @@ fn open_to_write(path: &Path) -> Result<File, BlobError> {
             .mode(0o600)
             .open(path)
             .map_err(BlobError::io("open", path))?;
-        // Each turn of this loop is an upload that was sealed or discarded while we waited for it.
-        if lock_where_it_stands(&file, path, FlockOperation::LockShared)? {
+        // Each iteration is an upload that was finished or discarded while we waited for its lock.
+        if lock_if_still_at(&file, path, FlockOperation::LockShared)? {
             return Ok(file);
         }
     }
 }
 
-/// The file at `path` once no writer is left; none if there is none.
-fn open_alone(path: &Path) -> Result<Option<File>, BlobError> {
+/// Opens the file at `path` and waits until no writer is left; `None` if it does not exist.
+fn open_exclusive(path: &Path) -> Result<Option<File>, BlobError> {
     loop {
         let file = match OpenOptions::new().read(true).write(true).open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(BlobError::io("open", path)(error)),
         };
-        if lock_where_it_stands(&file, path, FlockOperation::LockExclusive)? {
+        if lock_if_still_at(&file, path, FlockOperation::LockExclusive)? {
             return Ok(Some(file));
         }
     }
 }
 
-/// Waits for the lock; false if the file has left its place meanwhile.
-fn lock_where_it_stands(
+/// Waits for the lock; false if the file was renamed or removed meanwhile.
+fn lock_if_still_at(
     file: &File,
     path: &Path,
     operation: FlockOperation,
 ) -> Result<bool, BlobError> {
     rustix::io::retry_on_intr(|| flock(file, operation))
         .map_err(|error| BlobError::io("lock", path)(error.into()))?;
-    stands_at(file, path)
+    is_at(file, path)
 }

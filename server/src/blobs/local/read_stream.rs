@@ -1,4 +1,4 @@
-//! Reading an image: a range of it, some at a time, so that a large image never stands in memory.
+//! Reading a range of an image piece by piece, so that a large image is never in memory.
 
 use std::fs::File;
 use std::io;
@@ -10,14 +10,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use heirloom_protocol::ByteRange;
 use tokio::task::spawn_blocking;
 
-use super::super::ByteStream;
+use super::super::blob_store::ByteStream;
 
 /// Bytes in one piece: large enough that the trip to the blocking threads costs little, small
 /// enough for hundreds of readers at once.
 const READ_BYTES: u64 = 256 << 10;
 
-/// The bytes of `range`, which must lie inside the file. A file that is shorter by then ends the
-/// stream with an error.
+/// Streams the bytes of `range`, which must lie inside the file. A file that was truncated
+/// meanwhile ends the stream with an error.
 pub(super) fn stream(file: File, range: ByteRange) -> ByteStream<'static> {
     let file = Arc::new(file);
     stream::try_unfold(range.start(), move |at| {

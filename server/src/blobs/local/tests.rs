@@ -1,25 +1,25 @@
-//! What only a local directory can promise: the order of its calls, and what a failing disk leaves.
+//! Tests of the local directory: the order of its system calls, and what a failing disk leaves.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
-use std::sync::{Barrier, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use futures_util::{FutureExt as _, future, stream};
 use heirloom_protocol::possession::UserId;
 use rustix::fs::{CWD, FileType, Mode};
 
-use super::super::PartialBody;
-use super::image_writer::PIECE_BYTES;
+use super::super::error::PartialBody;
+use super::image_writer::CHUNK_BYTES;
 use super::incoming_file::IncomingFile;
 use super::*;
 
 /// How long an event may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// A call that durability hangs on, and what it was done to.
+/// A system call that durability depends on, and its object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Call {
     Write,
@@ -42,17 +42,16 @@ enum Thing {
 }
 use Thing::{Damaged, FolderOfImages, Images, Incoming, Quarantine, Upload, Uploads};
 
-/// A disk that tells what it does, fails where it is told to, and can make syncs wait for each
-/// other.
+/// A disk that records its calls, fails a given one, and can make syncs wait for each other.
 #[derive(Debug)]
-struct WatchedDisk {
+struct RecordingDisk {
     root: PathBuf,
     calls: Mutex<Sender<Call>>,
     failing: Mutex<Option<(Call, io::ErrorKind)>>,
-    meeting: Option<Barrier>,
+    sync_barrier: Option<Barrier>,
 }
 
-impl WatchedDisk {
+impl RecordingDisk {
     fn thing(&self, path: &Path) -> Thing {
         let path = path.strip_prefix(&self.root).unwrap();
         let parts: Vec<_> = path.iter().map(|part| part.to_str().unwrap()).collect();
@@ -69,7 +68,7 @@ impl WatchedDisk {
         }
     }
 
-    fn tell(&self, call: Call) -> io::Result<()> {
+    fn record(&self, call: Call) -> io::Result<()> {
         self.calls.lock().unwrap().send(call).unwrap();
         match *self.failing.lock().unwrap() {
             Some((failing, kind)) if failing == call => Err(kind.into()),
@@ -78,68 +77,68 @@ impl WatchedDisk {
     }
 }
 
-impl Disk for WatchedDisk {
+impl Disk for RecordingDisk {
     fn write(&self, file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.tell(Call::Write)?;
+        self.record(Call::Write)?;
         KernelDisk.write(file, bytes, offset)
     }
 
     fn sync(&self, file: &File, path: &Path) -> io::Result<()> {
-        if let Some(meeting) = &self.meeting {
-            meeting.wait();
+        if let Some(sync_barrier) = &self.sync_barrier {
+            sync_barrier.wait();
         }
-        self.tell(Call::Sync(self.thing(path)))?;
+        self.record(Call::Sync(self.thing(path)))?;
         KernelDisk.sync(file, path)
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tell(Call::Rename(self.thing(from), self.thing(to)))?;
+        self.record(Call::Rename(self.thing(from), self.thing(to)))?;
         KernelDisk.rename(from, to)
     }
 
     fn rename_to_new(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.tell(Call::Rename(self.thing(from), self.thing(to)))?;
+        self.record(Call::Rename(self.thing(from), self.thing(to)))?;
         KernelDisk.rename_to_new(from, to)
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.tell(Call::SyncFolder(self.thing(path)))?;
+        self.record(Call::SyncFolder(self.thing(path)))?;
         KernelDisk.sync_folder(path)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.tell(Call::Remove(self.thing(path)))?;
+        self.record(Call::Remove(self.thing(path)))?;
         KernelDisk.remove(path)
     }
 }
 
-/// Blobs on a watched disk.
-struct House {
-    blobs: LocalBlobs,
-    disk: Arc<WatchedDisk>,
+/// A blob store on a recording disk.
+struct Fixture {
+    blobs: LocalBlobStore,
+    disk: Arc<RecordingDisk>,
     data: DataDir,
     calls: Receiver<Call>,
     _folder: tempfile::TempDir,
 }
 
-impl House {
+impl Fixture {
     async fn new() -> Self {
-        Self::with_meeting(None).await
+        Self::with_barrier(None).await
     }
 
-    async fn with_meeting(meeting: Option<Barrier>) -> Self {
+    async fn with_barrier(sync_barrier: Option<Barrier>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(folder.path()).unwrap();
         let (sender, calls) = mpsc::channel();
         let failing = Mutex::default();
-        let disk = WatchedDisk {
+        let disk = RecordingDisk {
             root: data.root().to_owned(),
             calls: Mutex::new(sender),
             failing,
-            meeting,
+            sync_barrier,
         };
         let disk = Arc::new(disk);
-        let blobs = LocalBlobs::open_on(Arc::clone(&disk) as Arc<dyn Disk>, &data)
+        let blobs = LocalBlobStore::open_on(Arc::clone(&disk) as Arc<dyn Disk>, &data)
             .await
             .unwrap();
         Self {
@@ -184,23 +183,23 @@ fn body() -> ByteStream<'static> {
     stream::iter([Ok(Bytes::from_static(CONTENT))]).boxed()
 }
 
-async fn store(house: &House) -> Result<(), BlobError> {
-    house
+async fn store(fixture: &Fixture) -> Result<(), BlobError> {
+    fixture
         .blobs
         .store(fingerprint(), CONTENT.len() as u64, body())
         .await
         .map(drop)
 }
 
-async fn write(house: &House) -> Result<(), BlobError> {
-    house
+async fn write(fixture: &Fixture) -> Result<(), BlobError> {
+    fixture
         .blobs
         .write(key(), 0, Bytes::from_static(CONTENT))
         .await
 }
 
-async fn seal(house: &House) -> Result<(), BlobError> {
-    house
+async fn finish(fixture: &Fixture) -> Result<(), BlobError> {
+    fixture
         .blobs
         .finish(key(), CONTENT.len() as u64)
         .await
@@ -208,98 +207,99 @@ async fn seal(house: &House) -> Result<(), BlobError> {
 }
 
 #[tokio::test]
-async fn a_stored_image_is_synced_then_named_then_its_folder_synced_then_acknowledged() {
-    let house = House::new().await;
-    store(&house).await.unwrap();
+async fn a_stored_image_is_synced_then_named_then_its_folder_synced_before_it_is_acknowledged() {
+    let fixture = Fixture::new().await;
+    store(&fixture).await.unwrap();
     let name = [
         Call::Sync(Incoming),
         Call::SyncFolder(Images),
         Call::Rename(Incoming, Thing::Image),
         Call::SyncFolder(FolderOfImages),
     ];
-    assert_eq!(house.calls(), name, "the first image of a folder");
-    store(&house).await.unwrap();
+    assert_eq!(fixture.calls(), name, "the first image of a folder");
+    store(&fixture).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [name[0], name[2], name[3]],
         "the folder is known to be there"
     );
 }
 
 #[tokio::test]
-async fn several_images_are_all_synced_before_any_is_named_and_the_folders_last() {
-    let house = House::new().await;
-    store(&house).await.unwrap();
-    house.calls();
-    let (mut several, mut folders) = (Vec::new(), std::collections::BTreeSet::new());
+async fn a_batch_is_synced_then_named_then_its_folders_synced() {
+    let fixture = Fixture::new().await;
+    store(&fixture).await.unwrap();
+    fixture.calls();
+    let (mut batch, mut folders) = (Vec::new(), std::collections::BTreeSet::new());
     for number in 0_u64..40 {
         let content = Bytes::from(number.to_le_bytes().to_vec());
         folders.insert(Fingerprint::of(&content).as_bytes()[0]);
-        several.push((Fingerprint::of(&content), content));
+        batch.push((Fingerprint::of(&content), content));
     }
-    assert!(folders.len() < several.len(), "some share a folder");
-    house.blobs.store_batch(several).await.unwrap();
+    assert!(folders.len() < batch.len(), "some share a folder");
+    fixture.blobs.store_batch(batch).await.unwrap();
     let order = [
         vec![Call::Sync(Incoming); 40],
         vec![Call::Rename(Incoming, Thing::Image); 40],
         vec![Call::SyncFolder(FolderOfImages); folders.len()],
     ];
-    assert_eq!(house.calls(), order.concat());
+    assert_eq!(fixture.calls(), order.concat());
 }
 
 #[tokio::test]
-async fn several_images_are_not_acknowledged_when_a_call_fails() {
+async fn a_batch_is_not_acknowledged_when_a_call_fails() {
     for call in [
         Call::Write,
         Call::Sync(Incoming),
         Call::Rename(Incoming, Thing::Image),
         Call::SyncFolder(FolderOfImages),
     ] {
-        let house = House::new().await;
-        house.fail(call, io::ErrorKind::Other);
-        let error = house
+        let fixture = Fixture::new().await;
+        fixture.fail(call, io::ErrorKind::Other);
+        let error = fixture
             .blobs
             .store_batch(vec![(fingerprint(), Bytes::from_static(CONTENT))])
             .await
             .unwrap_err();
         assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
-        assert_eq!(house.uploads(), 0, "{call:?}: nothing unfinished is left");
+        assert_eq!(fixture.uploads(), 0, "{call:?}: nothing unfinished is left");
     }
 }
 
 #[tokio::test]
 async fn a_shard_and_the_name_of_its_upload_are_synced_before_they_are_acknowledged() {
-    let house = House::new().await;
-    write(&house).await.unwrap();
+    let fixture = Fixture::new().await;
+    write(&fixture).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [Call::Sync(Upload), Call::SyncFolder(Uploads)]
     );
-    write(&house).await.unwrap();
+    write(&fixture).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [Call::Sync(Upload)],
         "the name is durable already"
     );
-    house.blobs.discard(key()).await.unwrap();
+    fixture.blobs.discard(key()).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [Call::Remove(Upload), Call::SyncFolder(Uploads)]
     );
-    write(&house).await.unwrap();
+    write(&fixture).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [Call::Sync(Upload), Call::SyncFolder(Uploads)],
         "a new file has a new name"
     );
 }
 
 #[tokio::test]
-async fn a_sealed_image_is_synced_then_named_then_both_folders_synced_then_acknowledged() {
-    let house = House::new().await;
-    write(&house).await.unwrap();
-    house.calls();
-    seal(&house).await.unwrap();
+async fn a_finished_upload_is_synced_then_named_then_both_folders_synced_before_it_is_acknowledged()
+{
+    let fixture = Fixture::new().await;
+    write(&fixture).await.unwrap();
+    fixture.calls();
+    finish(&fixture).await.unwrap();
     let order = [
         Call::Sync(Upload),
         Call::SyncFolder(Images),
@@ -307,35 +307,35 @@ async fn a_sealed_image_is_synced_then_named_then_both_folders_synced_then_ackno
         Call::SyncFolder(FolderOfImages),
         Call::SyncFolder(Uploads),
     ];
-    assert_eq!(house.calls(), order);
+    assert_eq!(fixture.calls(), order);
 }
 
 #[tokio::test]
-async fn an_image_that_was_sealed_before_has_both_folders_synced_before_it_is_acknowledged() {
-    let house = House::new().await;
-    write(&house).await.unwrap();
+async fn finishing_an_upload_again_syncs_both_folders_before_it_is_acknowledged() {
+    let fixture = Fixture::new().await;
+    write(&fixture).await.unwrap();
     // The first sealing comes as far as the name.
-    house.fail(Call::SyncFolder(FolderOfImages), io::ErrorKind::Other);
-    seal(&house).await.unwrap_err();
-    assert!(house.blobs.size(fingerprint()).await.unwrap().is_some());
+    fixture.fail(Call::SyncFolder(FolderOfImages), io::ErrorKind::Other);
+    finish(&fixture).await.unwrap_err();
+    assert!(fixture.blobs.size(fingerprint()).await.unwrap().is_some());
     for call in [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)] {
-        house.fail(call, io::ErrorKind::Other);
-        seal(&house).await.unwrap_err();
+        fixture.fail(call, io::ErrorKind::Other);
+        finish(&fixture).await.unwrap_err();
     }
-    *house.disk.failing.lock().unwrap() = None;
-    house.calls();
-    seal(&house).await.unwrap();
+    *fixture.disk.failing.lock().unwrap() = None;
+    fixture.calls();
+    finish(&fixture).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [Call::SyncFolder(FolderOfImages), Call::SyncFolder(Uploads)]
     );
 }
 
 #[tokio::test]
-async fn the_name_of_an_upload_that_another_server_dropped_is_synced_again() {
-    let house = House::new().await;
-    write(&house).await.unwrap();
-    let name = fs::read_dir(house.data.uploads())
+async fn the_name_of_an_upload_that_another_server_discarded_is_synced_again() {
+    let fixture = Fixture::new().await;
+    write(&fixture).await.unwrap();
+    let name = fs::read_dir(fixture.data.uploads())
         .unwrap()
         .next()
         .unwrap()
@@ -343,29 +343,29 @@ async fn the_name_of_an_upload_that_another_server_dropped_is_synced_again() {
         .path();
     // Nobody gets its inode as long as it is open.
     let dropped = File::open(name).unwrap();
-    LocalBlobs::open(&house.data)
+    LocalBlobStore::open(&fixture.data)
         .await
         .unwrap()
         .discard(key())
         .await
         .unwrap();
-    house.calls();
-    write(&house).await.unwrap();
+    fixture.calls();
+    write(&fixture).await.unwrap();
     assert_eq!(
-        house.calls(),
+        fixture.calls(),
         [Call::Sync(Upload), Call::SyncFolder(Uploads)],
         "a new file has a new name"
     );
     drop(dropped);
 }
 
-/// What came of an image before its sender broke off.
-async fn beginning(house: &House) -> Box<dyn PartialBody> {
+/// The part of an image that arrived before its sender disconnected.
+async fn partial_body(fixture: &Fixture) -> Box<dyn PartialBody> {
     let came = [
         Ok(Bytes::from_static(&CONTENT[..8])),
         Err(io::ErrorKind::ConnectionReset.into()),
     ];
-    match house
+    match fixture
         .blobs
         .store(
             fingerprint(),
@@ -380,90 +380,91 @@ async fn beginning(house: &House) -> Box<dyn PartialBody> {
 }
 
 #[tokio::test]
-async fn a_kept_beginning_is_synced_then_named_then_its_folder_synced_then_acknowledged() {
-    let house = House::new().await;
-    let kept = beginning(&house).await.keep(key()).await.unwrap();
+async fn a_kept_partial_body_is_synced_then_named_then_its_folder_synced_before_it_is_acknowledged()
+{
+    let fixture = Fixture::new().await;
+    let kept = partial_body(&fixture).await.keep(key()).await.unwrap();
     assert_eq!(kept, ByteRange::new(0, 8).ok());
     let order = [
         Call::Sync(Incoming),
         Call::Rename(Incoming, Upload),
         Call::SyncFolder(Uploads),
     ];
-    assert_eq!(house.calls(), order);
+    assert_eq!(fixture.calls(), order);
     for call in order {
-        let house = House::new().await;
-        house.fail(call, io::ErrorKind::Other);
-        beginning(&house).await.keep(key()).await.unwrap_err();
+        let fixture = Fixture::new().await;
+        fixture.fail(call, io::ErrorKind::Other);
+        partial_body(&fixture).await.keep(key()).await.unwrap_err();
     }
 }
 
 #[tokio::test]
-async fn a_damaged_image_leaves_with_both_folders_synced() {
-    let house = House::new().await;
-    store(&house).await.unwrap();
+async fn quarantining_an_image_syncs_both_folders() {
+    let fixture = Fixture::new().await;
+    store(&fixture).await.unwrap();
     let name = fingerprint().to_string();
-    fs::write(house.data.images().join(&name[..2]).join(name), b"rotten").unwrap();
-    house.calls();
-    house.blobs.quarantine(fingerprint()).await.unwrap();
+    fs::write(fixture.data.images().join(&name[..2]).join(name), b"rotten").unwrap();
+    fixture.calls();
+    fixture.blobs.quarantine(fingerprint()).await.unwrap();
     let order = [
         Call::Rename(Thing::Image, Damaged),
         Call::SyncFolder(FolderOfImages),
         Call::SyncFolder(Quarantine),
     ];
-    assert_eq!(house.calls(), order);
+    assert_eq!(fixture.calls(), order);
 }
 
 #[tokio::test]
-async fn an_image_that_is_healed_while_it_is_looked_at_is_not_carried_off() {
-    let house = House::new().await;
-    store(&house).await.unwrap();
+async fn an_image_repaired_while_it_is_checked_is_not_quarantined() {
+    let fixture = Fixture::new().await;
+    store(&fixture).await.unwrap();
     let name = fingerprint().to_string();
-    let image = house.data.images().join(&name[..2]).join(&name);
+    let image = fixture.data.images().join(&name[..2]).join(&name);
     // A pipe in its place: whoever hashes it comes to its end when we let them.
     fs::remove_file(&image).unwrap();
     rustix::fs::mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    let blobs = house.blobs.clone();
+    let blobs = fixture.blobs.clone();
     let quarantine = tokio::spawn(async move { blobs.quarantine(fingerprint()).await });
     let pipe = image.clone();
     let pipe = spawn_blocking(move || File::options().write(true).open(pipe))
         .await
         .unwrap()
         .unwrap();
-    store(&house).await.unwrap();
+    store(&fixture).await.unwrap();
     drop(pipe);
     quarantine.await.unwrap().unwrap();
     assert_eq!(fs::read(&image).unwrap(), CONTENT);
-    assert_eq!(fs::read_dir(house.data.quarantine()).unwrap().count(), 0);
+    assert_eq!(fs::read_dir(fixture.data.quarantine()).unwrap().count(), 0);
 }
 
 #[tokio::test]
-async fn a_removed_image_leaves_with_both_folders_synced() {
-    let house = House::new().await;
+async fn removing_an_image_syncs_both_folders() {
+    let fixture = Fixture::new().await;
     let order = [
         Call::Remove(Thing::Image),
         Call::SyncFolder(FolderOfImages),
         Call::SyncFolder(Quarantine),
     ];
     for failing in order {
-        store(&house).await.unwrap();
-        house.fail(failing, io::ErrorKind::Other);
-        remove(&house).await.unwrap_err();
-        *house.disk.failing.lock().unwrap() = None;
+        store(&fixture).await.unwrap();
+        fixture.fail(failing, io::ErrorKind::Other);
+        remove(&fixture).await.unwrap_err();
+        *fixture.disk.failing.lock().unwrap() = None;
     }
-    store(&house).await.unwrap();
-    house.calls();
-    assert_eq!(remove(&house).await.unwrap().images, 1);
-    assert_eq!(house.calls(), order);
+    store(&fixture).await.unwrap();
+    fixture.calls();
+    assert_eq!(remove(&fixture).await.unwrap().images, 1);
+    assert_eq!(fixture.calls(), order);
 }
 
-async fn remove(house: &House) -> Result<RemovedStats, BlobError> {
-    let alone = house
+async fn remove(fixture: &Fixture) -> Result<RemovedStats, BlobError> {
+    let guard = fixture
         .blobs
         .try_lock_exclusive(Prefix::of(fingerprint()))
         .await
         .unwrap()
-        .expect("nobody is storing");
-    house.blobs.remove(alone, vec![fingerprint()]).await
+        .expect("no guard is held");
+    fixture.blobs.remove(guard, vec![fingerprint()]).await
 }
 
 #[tokio::test]
@@ -475,12 +476,12 @@ async fn no_store_is_acknowledged_when_a_call_fails() {
         Call::Rename(Incoming, Thing::Image),
         Call::SyncFolder(FolderOfImages),
     ] {
-        let house = House::new().await;
-        house.fail(call, io::ErrorKind::Other);
-        let error = store(&house).await.unwrap_err();
+        let fixture = Fixture::new().await;
+        fixture.fail(call, io::ErrorKind::Other);
+        let error = store(&fixture).await.unwrap_err();
         assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
-        assert_eq!(house.uploads(), 0, "{call:?} left a file behind");
-        let stored = house.blobs.size(fingerprint()).await.unwrap();
+        assert_eq!(fixture.uploads(), 0, "{call:?} left a file behind");
+        let stored = fixture.blobs.size(fingerprint()).await.unwrap();
         // Only behind the rename there is an image: whole, hashed, but not yet promised to anybody.
         let named = call == Call::SyncFolder(FolderOfImages);
         assert_eq!(stored.is_some(), named, "{call:?}");
@@ -488,13 +489,13 @@ async fn no_store_is_acknowledged_when_a_call_fails() {
 }
 
 #[tokio::test]
-async fn no_shard_and_no_seal_is_acknowledged_when_a_call_fails() {
+async fn no_shard_and_no_finish_is_acknowledged_when_a_call_fails() {
     for call in [Call::Write, Call::Sync(Upload), Call::SyncFolder(Uploads)] {
-        let house = House::new().await;
-        house.fail(call, io::ErrorKind::Other);
-        write(&house).await.unwrap_err();
+        let fixture = Fixture::new().await;
+        fixture.fail(call, io::ErrorKind::Other);
+        write(&fixture).await.unwrap_err();
         // The failure is not forgotten: the next write does all of it again.
-        write(&house).await.unwrap_err();
+        write(&fixture).await.unwrap_err();
     }
     for call in [
         Call::Sync(Upload),
@@ -503,24 +504,24 @@ async fn no_shard_and_no_seal_is_acknowledged_when_a_call_fails() {
         Call::SyncFolder(FolderOfImages),
         Call::SyncFolder(Uploads),
     ] {
-        let house = House::new().await;
-        write(&house).await.unwrap();
-        house.fail(call, io::ErrorKind::Other);
-        let error = seal(&house).await.unwrap_err();
+        let fixture = Fixture::new().await;
+        write(&fixture).await.unwrap();
+        fixture.fail(call, io::ErrorKind::Other);
+        let error = finish(&fixture).await.unwrap_err();
         assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
-        *house.disk.failing.lock().unwrap() = None;
-        seal(&house).await.unwrap();
+        *fixture.disk.failing.lock().unwrap() = None;
+        finish(&fixture).await.unwrap();
     }
 }
 
 #[tokio::test]
-async fn a_full_disk_is_told_apart() {
+async fn a_full_disk_is_a_transient_error_of_its_own() {
     for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
-        let house = House::new().await;
-        house.fail(Call::Write, kind);
+        let fixture = Fixture::new().await;
+        fixture.fail(Call::Write, kind);
         for error in [
-            store(&house).await.unwrap_err(),
-            write(&house).await.unwrap_err(),
+            store(&fixture).await.unwrap_err(),
+            write(&fixture).await.unwrap_err(),
         ] {
             assert!(matches!(error, BlobError::Full { .. }), "{error}");
             assert!(error.is_transient());
@@ -530,25 +531,25 @@ async fn a_full_disk_is_told_apart() {
 
 #[tokio::test]
 async fn a_store_dropped_half_way_removes_its_file() {
-    let house = House::new().await;
-    let large = Bytes::from(vec![7; PIECE_BYTES]);
+    let fixture = Fixture::new().await;
+    let large = Bytes::from(vec![7; CHUNK_BYTES]);
     let never_ending = stream::iter([Ok(large)]).chain(stream::pending()).boxed();
-    let store = house.blobs.store(fingerprint(), u64::MAX, never_ending);
+    let store = fixture.blobs.store(fingerprint(), u64::MAX, never_ending);
     // The body's only piece goes to the disk; then the store waits for more.
     assert!(store.now_or_never().is_none());
-    assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Write));
-    assert_eq!(house.calls.recv_timeout(SOON), Ok(Call::Remove(Incoming)));
+    assert_eq!(fixture.calls.recv_timeout(SOON), Ok(Call::Write));
+    assert_eq!(fixture.calls.recv_timeout(SOON), Ok(Call::Remove(Incoming)));
 }
 
 #[tokio::test]
-async fn eight_stores_wait_for_the_disk_together() {
+async fn eight_stores_sync_in_parallel() {
     // Each sync returns only when eight of them are under way: one lock around a sync, and this
     // never ends.
-    let house = House::with_meeting(Some(Barrier::new(8))).await;
+    let fixture = Fixture::with_barrier(Some(Barrier::new(8))).await;
     let contents: Vec<Bytes> = (0..8_u8).map(|seed| vec![seed; 1000].into()).collect();
     let stores = contents.iter().map(|content| {
         let body = stream::iter([Ok(content.clone())]).boxed();
-        house.blobs.store(Fingerprint::of(content), 1000, body)
+        fixture.blobs.store(Fingerprint::of(content), 1000, body)
     });
     let stores = tokio::time::timeout(SOON, future::join_all(stores))
         .await
@@ -559,17 +560,17 @@ async fn eight_stores_wait_for_the_disk_together() {
 }
 
 #[tokio::test]
-async fn what_a_crash_left_is_swept_and_what_is_in_use_is_not() {
-    let house = House::new().await;
-    let abandoned = house.data.uploads().join("incoming-0123");
+async fn leftovers_of_a_crash_are_removed_and_files_in_use_are_not() {
+    let fixture = Fixture::new().await;
+    let abandoned = fixture.data.uploads().join("incoming-0123");
     fs::write(&abandoned, b"half a photo").unwrap();
-    write(&house).await.unwrap();
-    let in_use = IncomingFile::create(Arc::new(KernelDisk), &house.data.uploads()).unwrap();
-    assert_eq!(house.uploads(), 3);
-    let second = LocalBlobs::open(&house.data).await.unwrap();
+    write(&fixture).await.unwrap();
+    let in_use = IncomingFile::create(Arc::new(KernelDisk), &fixture.data.uploads()).unwrap();
+    assert_eq!(fixture.uploads(), 3);
+    let second = LocalBlobStore::open(&fixture.data).await.unwrap();
     assert!(!abandoned.exists());
-    assert_eq!(house.uploads(), 2);
+    assert_eq!(fixture.uploads(), 2);
     assert_eq!(second.uploads().await.unwrap(), [key()]);
     drop(in_use);
-    assert_eq!(house.uploads(), 1);
+    assert_eq!(fixture.uploads(), 1);
 }

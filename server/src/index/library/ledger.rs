@@ -1,65 +1,68 @@
-//! The ledger: what a batch of changes does to a library, decided in memory.
+//! The ledger: decides in memory what a batch of changes does to a library.
 //!
-//! It is opened with what stands at the paths that the batch names and with the images of the batch
-//! that the user holds. It knows no SQL; what it changed is written afterwards.
+//! It is loaded with the states of the paths that the batch names and with the images of the batch
+//! that the user holds. It knows no SQL; its result is saved afterwards.
 
 use std::collections::{BTreeSet, HashMap};
 
 use heirloom_protocol::message::{LibraryChange, LibraryOutcome, LibraryPhoto};
 use heirloom_protocol::{ErrorCode, Fingerprint, LibraryPath};
 
-/// The answer to whoever may only add.
+/// The outcome for a caller who may only add photos.
 const TOO_NARROW: LibraryOutcome = LibraryOutcome::Refused {
     code: ErrorCode::ScopeTooNarrow,
 };
 
-/// What is known of one path.
+/// The state of a path that has, or once had, a photo.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Place {
-    /// When it last changed, in the user's count.
+pub(super) struct PathState {
+    /// The version of its last change.
     pub(super) version: u64,
-    /// What stands there; nothing if it was removed or moved away.
+    /// Its photo; `None` if it was removed or moved away.
     pub(super) photo: Option<LibraryPhoto>,
 }
 
-/// A photo that no longer stands in the library.
+/// A photo that was removed from the library or overwritten.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Trashed {
+pub(super) struct TrashedPhoto {
+    /// Its path.
     pub(super) path: LibraryPath,
+    /// The version that put it there.
     pub(super) version: u64,
+    /// The photo.
     pub(super) photo: LibraryPhoto,
 }
 
-/// What changes may do.
+/// Which changes a caller may make.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Leave {
-    /// Anything: what is lost goes to the trash.
+pub(super) enum AllowedChanges {
+    /// All changes; replaced and removed photos go to the trash.
     #[default]
-    Anything,
-    /// Put photos where none stands. Nothing that stands is replaced, moved or removed.
-    Add,
+    All,
+    /// Putting photos at free paths. No photo is replaced, moved or removed.
+    AddOnly,
 }
 
-/// A part of a user's library while changes are carried out.
+/// The part of a user's library that a batch of changes concerns.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     /// The user's count of changes.
     pub(super) version: u64,
-    /// What the changes may do.
-    pub(super) leave: Leave,
-    /// What is known of the paths that the batch names.
-    pub(super) places: HashMap<LibraryPath, Place>,
-    /// The lengths of those images of the batch that the user holds.
+    /// Which changes the caller may make.
+    pub(super) allowed: AllowedChanges,
+    /// The states of the paths that the batch names.
+    pub(super) paths: HashMap<LibraryPath, PathState>,
+    /// The lengths in bytes of the images of the batch that the user holds.
     pub(super) held: HashMap<Fingerprint, u64>,
     /// Paths that have changed.
     pub(super) changed: BTreeSet<LibraryPath>,
     /// Photos that go to the trash.
-    pub(super) trash: Vec<Trashed>,
+    pub(super) trash: Vec<TrashedPhoto>,
 }
 
 impl Ledger {
-    /// Carries out one change, or says why not.
-    pub(super) fn carry_out(&mut self, change: &LibraryChange) -> LibraryOutcome {
+    /// Applies one change, or returns why not.
+    pub(super) fn apply(&mut self, change: &LibraryChange) -> LibraryOutcome {
         match change {
             LibraryChange::Put {
                 path,
@@ -68,11 +71,11 @@ impl Ledger {
                 base,
             } => self.put(path, *fingerprint, *mtime_ns, *base),
             LibraryChange::Move { .. } | LibraryChange::Remove { .. }
-                if self.leave == Leave::Add =>
+                if self.allowed == AllowedChanges::AddOnly =>
             {
                 TOO_NARROW
             }
-            LibraryChange::Move { from, to, base } => self.relocate(from, to, *base),
+            LibraryChange::Move { from, to, base } => self.rename(from, to, *base),
             LibraryChange::Remove { path, base } => self.remove(path, *base),
         }
     }
@@ -94,20 +97,20 @@ impl Ledger {
             size,
             mtime_ns,
         };
-        match self.standing(path) {
-            Some((version, there)) if there == photo => LibraryOutcome::Applied { version },
-            // The same content with another time loses nothing: no conflict, whatever the sender
-            // knew.
-            Some((_, there)) if there.fingerprint == fingerprint => self.place(path, Some(photo)),
-            Some(_) if self.leave == Leave::Add => TOO_NARROW,
-            _ if !self.knew(path, base) => self.conflict(path),
-            _ => self.place(path, Some(photo)),
+        match self.current(path) {
+            Some((version, present)) if present == photo => LibraryOutcome::Applied { version },
+            // The same content with another time loses nothing: no conflict, whatever the change is
+            // based on.
+            Some((_, present)) if present.fingerprint == fingerprint => self.set(path, Some(photo)),
+            Some(_) if self.allowed == AllowedChanges::AddOnly => TOO_NARROW,
+            _ if !self.is_based_on_current(path, base) => self.conflict(path),
+            _ => self.set(path, Some(photo)),
         }
     }
 
-    fn relocate(&mut self, from: &LibraryPath, to: &LibraryPath, base: u64) -> LibraryOutcome {
-        let Some((version, photo)) = self.standing(from) else {
-            return self.moved_before(from, to);
+    fn rename(&mut self, from: &LibraryPath, to: &LibraryPath, base: u64) -> LibraryOutcome {
+        let Some((version, photo)) = self.current(from) else {
+            return self.repeated_move(from, to);
         };
         if version != base {
             return LibraryOutcome::Conflict { current: version };
@@ -116,15 +119,15 @@ impl Ledger {
             return LibraryOutcome::Applied { version };
         }
         self.record(from, None);
-        self.place(to, Some(photo))
+        self.set(to, Some(photo))
     }
 
-    /// A move gives its two paths versions that follow each other: so it is known again when it is
-    /// sent twice.
-    fn moved_before(&self, from: &LibraryPath, to: &LibraryPath) -> LibraryOutcome {
-        let left = self.places.get(from).map(|place| place.version);
-        match (left, self.standing(to)) {
-            (Some(left), Some((version, _))) if left + 1 == version => {
+    /// The outcome of a move from a path without a photo. A move gives its two paths consecutive
+    /// versions, which identifies it when it is sent twice.
+    fn repeated_move(&self, from: &LibraryPath, to: &LibraryPath) -> LibraryOutcome {
+        let from_version = self.paths.get(from).map(|state| state.version);
+        match (from_version, self.current(to)) {
+            (Some(from_version), Some((version, _))) if from_version + 1 == version => {
                 LibraryOutcome::Applied { version }
             }
             _ => LibraryOutcome::Conflict { current: 0 },
@@ -132,63 +135,65 @@ impl Ledger {
     }
 
     fn remove(&mut self, path: &LibraryPath, base: u64) -> LibraryOutcome {
-        match self.standing(path) {
+        match self.current(path) {
             None => LibraryOutcome::Applied {
-                version: self.places.get(path).map_or(0, |place| place.version),
+                version: self.paths.get(path).map_or(0, |state| state.version),
             },
             Some((version, _)) if version != base => LibraryOutcome::Conflict { current: version },
-            Some(_) => self.place(path, None),
+            Some(_) => self.set(path, None),
         }
     }
 
-    /// What stands at a path, and since which version.
-    fn standing(&self, path: &LibraryPath) -> Option<(u64, LibraryPhoto)> {
-        let place = self.places.get(path)?;
-        place.photo.map(|photo| (place.version, photo))
+    /// The photo at a path, with the version that put it there.
+    fn current(&self, path: &LibraryPath) -> Option<(u64, LibraryPhoto)> {
+        let state = self.paths.get(path)?;
+        state.photo.map(|photo| (state.version, photo))
     }
 
-    /// Whether `base` is what stands at a path. For a path that was cleared, its last version says
-    /// as much as 0.
-    fn knew(&self, path: &LibraryPath, base: u64) -> bool {
-        match self.places.get(path) {
+    /// Whether a change with this `base` version knew the present state of the path. For a path whose
+    /// photo was removed, both its last version and 0 do.
+    fn is_based_on_current(&self, path: &LibraryPath, base: u64) -> bool {
+        match self.paths.get(path) {
             None => base == 0,
-            Some(Place {
+            Some(PathState {
                 version,
                 photo: None,
             }) => base == 0 || base == *version,
-            Some(Place {
+            Some(PathState {
                 version,
                 photo: Some(_),
             }) => base == *version,
         }
     }
 
+    /// The outcome for a change that did not know the present state of the path.
     fn conflict(&self, path: &LibraryPath) -> LibraryOutcome {
         LibraryOutcome::Conflict {
-            current: self.standing(path).map_or(0, |(version, _)| version),
+            current: self.current(path).map_or(0, |(version, _)| version),
         }
     }
 
-    /// Sets what stands at a path; what stood there goes to the trash, unless the same content
-    /// takes its place.
-    fn place(&mut self, path: &LibraryPath, photo: Option<LibraryPhoto>) -> LibraryOutcome {
-        if let Some((version, lost)) = self.standing(path)
-            && photo.is_none_or(|photo| photo.fingerprint != lost.fingerprint)
+    /// Sets or removes the photo at a path. The previous photo goes to the trash, unless the new one
+    /// has the same content.
+    fn set(&mut self, path: &LibraryPath, photo: Option<LibraryPhoto>) -> LibraryOutcome {
+        if let Some((version, previous)) = self.current(path)
+            && photo.is_none_or(|photo| photo.fingerprint != previous.fingerprint)
         {
-            self.trash.push(Trashed {
+            self.trash.push(TrashedPhoto {
                 path: path.clone(),
                 version,
-                photo: lost,
+                photo: previous,
             });
         }
         self.record(path, photo)
     }
 
+    /// Gives a path a new state with the next version.
     fn record(&mut self, path: &LibraryPath, photo: Option<LibraryPhoto>) -> LibraryOutcome {
         self.version += 1;
-        self.places.insert(
+        self.paths.insert(
             path.clone(),
-            Place {
+            PathState {
                 version: self.version,
                 photo,
             },

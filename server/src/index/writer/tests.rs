@@ -10,7 +10,7 @@ use crate::config::DataDir;
 /// How long an event may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Lets those that follow gather behind it.
+/// A write that blocks until it is released, so that later ones queue up.
 struct Pause {
     begun: Arc<Notify>,
     over: Arc<Notify>,
@@ -18,17 +18,17 @@ struct Pause {
 
 #[async_trait]
 impl Write for Pause {
-    type Answer = ();
+    type Output = ();
 
-    async fn carry_out(&self, _rows: &mut AnyConnection) -> Result<(), IndexError> {
+    async fn apply(&self, _rows: &mut AnyConnection) -> Result<(), IndexError> {
         self.begun.notify_one();
         self.over.notified().await;
         Ok(())
     }
 }
 
-/// Runs a statement; answers how many settings there are then: as this transaction sees it, and as
-/// everybody else does.
+/// Runs a statement; returns how many settings there are afterwards, inside this transaction and
+/// outside of it.
 struct Run {
     database: Database,
     statement: String,
@@ -36,9 +36,9 @@ struct Run {
 
 #[async_trait]
 impl Write for Run {
-    type Answer = (i64, i64);
+    type Output = (i64, i64);
 
-    async fn carry_out(&self, rows: &mut AnyConnection) -> Result<(i64, i64), IndexError> {
+    async fn apply(&self, rows: &mut AnyConnection) -> Result<(i64, i64), IndexError> {
         let run = sqlx::query(sqlx::AssertSqlSafe(self.statement.clone()))
             .execute(&mut *rows)
             .await;
@@ -49,22 +49,22 @@ impl Write for Run {
             .await
             .map_err(IndexError::statement("count"))?;
         let outside = count()
-            .fetch_one(self.database.reads())
+            .fetch_one(self.database.read_pool())
             .await
             .map_err(IndexError::statement("count"))?;
         Ok((inside.get(0), outside.get(0)))
     }
 }
 
-struct House {
+struct Fixture {
     database: Database,
     writer: Writer,
     folder: tempfile::TempDir,
 }
 
-type Answers = Vec<JoinHandle<Result<(i64, i64), IndexError>>>;
+type Results = Vec<JoinHandle<Result<(i64, i64), IndexError>>>;
 
-impl House {
+impl Fixture {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
@@ -78,13 +78,12 @@ impl House {
 
     /// Changes a setting of the writer's connection.
     async fn set(&self, pragma: &'static str) {
-        let mut writer = self.database.writes().acquire().await.unwrap();
+        let mut writer = self.database.write_pool().acquire().await.unwrap();
         sqlx::query(pragma).execute(&mut *writer).await.unwrap();
     }
 
-    /// Hands in these statements while the writer is busy, so that they wait together, in this
-    /// order.
-    async fn run_together(&self, statements: &[&str]) -> Answers {
+    /// Queues these statements while the writer is busy, so that they wait together, in this order.
+    async fn run_together(&self, statements: &[&str]) -> Results {
         let (begun, over) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let pause = Pause {
             begun: Arc::clone(&begun),
@@ -120,7 +119,7 @@ impl House {
     }
 }
 
-async fn answer(
+async fn result(
     waiting: JoinHandle<Result<(i64, i64), IndexError>>,
 ) -> Result<(i64, i64), IndexError> {
     tokio::time::timeout(SOON, waiting)
@@ -135,41 +134,41 @@ const BROKEN: &str = "INSERT INTO settings (name, value) VALUES ('a', 'x'), (NUL
 
 #[tokio::test]
 async fn writes_that_wait_share_one_commit() {
-    let house = House::new().await;
-    let mut answers = house.run_together(&[ADD_A, ADD_B]).await;
+    let fixture = Fixture::new().await;
+    let mut answers = fixture.run_together(&[ADD_A, ADD_B]).await;
     // There is the secret before. The second sees the first, and nobody else does: neither is
     // committed yet.
-    assert_eq!(answer(answers.remove(0)).await.unwrap(), (2, 1));
-    assert_eq!(answer(answers.remove(0)).await.unwrap(), (3, 1));
+    assert_eq!(result(answers.remove(0)).await.unwrap(), (2, 1));
+    assert_eq!(result(answers.remove(0)).await.unwrap(), (3, 1));
 }
 
 #[tokio::test]
-async fn the_one_that_the_database_refuses_fails_alone() {
-    let house = House::new().await;
-    let mut answers = house.run_together(&[ADD_A, BROKEN, ADD_B]).await;
-    assert_eq!(answer(answers.remove(0)).await.unwrap(), (2, 1));
-    let error = answer(answers.remove(0)).await.unwrap_err();
+async fn a_write_that_the_database_rejects_fails_alone() {
+    let fixture = Fixture::new().await;
+    let mut answers = fixture.run_together(&[ADD_A, BROKEN, ADD_B]).await;
+    assert_eq!(result(answers.remove(0)).await.unwrap(), (2, 1));
+    let error = result(answers.remove(0)).await.unwrap_err();
     assert!(matches!(error, IndexError::Statement { .. }), "{error}");
     assert_eq!(
-        answer(answers.remove(0)).await.unwrap(),
+        result(answers.remove(0)).await.unwrap(),
         (3, 2),
         "in a transaction of its own"
     );
 }
 
 #[tokio::test]
-async fn a_full_disk_and_a_busy_database_are_told_apart() {
-    let house = House::new().await;
-    house.set("PRAGMA max_page_count = 1").await;
+async fn a_full_disk_and_a_busy_database_are_distinct_errors() {
+    let fixture = Fixture::new().await;
+    fixture.set("PRAGMA max_page_count = 1").await;
     let large = "INSERT INTO settings (name, value) VALUES ('large', zeroblob(1000000))";
-    let error = answer(house.run_together(&[large]).await.remove(0))
+    let error = result(fixture.run_together(&[large]).await.remove(0))
         .await
         .unwrap_err();
     assert!(error.is_full() && !error.is_transient(), "{error:?}");
     // SQLite rolls back by itself then; the writer must not be left behind in a transaction that is
     // gone.
     assert_eq!(
-        answer(house.run_together(&[ADD_A]).await.remove(0))
+        result(fixture.run_together(&[ADD_A]).await.remove(0))
             .await
             .unwrap(),
         (2, 1)
@@ -177,20 +176,20 @@ async fn a_full_disk_and_a_busy_database_are_told_apart() {
 
     let url = format!(
         "sqlite://{}",
-        house.folder.path().join("data/index.sqlite").display()
+        fixture.folder.path().join("data/index.sqlite").display()
     );
     let other = Database::open(&url).await.unwrap();
-    let mut other = other.writes().acquire().await.unwrap();
+    let mut other = other.write_pool().acquire().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE")
         .execute(&mut *other)
         .await
         .unwrap();
-    house.set("PRAGMA busy_timeout = 1").await;
+    fixture.set("PRAGMA busy_timeout = 1").await;
     let run = Run {
-        database: house.database.clone(),
+        database: fixture.database.clone(),
         statement: ADD_B.to_owned(),
     };
-    let error = tokio::time::timeout(SOON, house.writer.write(run))
+    let error = tokio::time::timeout(SOON, fixture.writer.write(run))
         .await
         .unwrap()
         .unwrap_err();
@@ -198,9 +197,9 @@ async fn a_full_disk_and_a_busy_database_are_told_apart() {
 }
 
 #[tokio::test]
-async fn a_failed_commit_fails_all_of_its_group_and_nobody_after_it() {
-    let house = House::new().await;
-    let mut connection = house.database.writes().acquire().await.unwrap();
+async fn a_failed_commit_fails_its_whole_group_and_no_later_write() {
+    let fixture = Fixture::new().await;
+    let mut connection = fixture.database.write_pool().acquire().await.unwrap();
     // A broken reference that is only looked at when the transaction commits.
     for statement in [
         "CREATE TABLE a (id BIGINT PRIMARY KEY)",
@@ -212,16 +211,16 @@ async fn a_failed_commit_fails_all_of_its_group_and_nobody_after_it() {
             .unwrap();
     }
     drop(connection);
-    let answers = house
+    let answers = fixture
         .run_together(&[ADD_A, "INSERT INTO b (id) VALUES (7)", ADD_B])
         .await;
     for waiting in answers {
-        let error = answer(waiting).await.unwrap_err();
+        let error = result(waiting).await.unwrap_err();
         assert!(matches!(error, IndexError::Commit(_)), "{error}");
     }
-    let mut again = house.run_together(&[ADD_A]).await;
+    let mut again = fixture.run_together(&[ADD_A]).await;
     assert_eq!(
-        answer(again.remove(0)).await.unwrap(),
+        result(again.remove(0)).await.unwrap(),
         (2, 1),
         "nothing of the failed group is left"
     );

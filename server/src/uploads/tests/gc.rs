@@ -30,7 +30,7 @@ struct Race {
     anna: Caller,
     /// Who want the images again.
     others: [Caller; 4],
-    clearings: [GarbageCollector; 2],
+    collectors: [GarbageCollector; 2],
     random: fastrand::Rng,
 }
 
@@ -39,32 +39,32 @@ type Way = fn(UploadService, Caller, CheckImage, Bytes) -> BoxFuture<'static, bo
 
 /// All of them; each answers whether the image was said to be theirs.
 const WAYS: [Way; 4] = [
-    |assembly, caller, asked, _| {
+    |service, caller, asked, _| {
         Box::pin(async move {
-            let checked = assembly.check(&caller, &[asked]).await.unwrap();
+            let checked = service.check(&caller, &[asked]).await.unwrap();
             matches!(checked[0], CheckedImage::Linked { .. })
         })
     },
-    |assembly, caller, _, photo| {
+    |service, caller, _, photo| {
         Box::pin(async move {
             is_stored(
-                &assembly
+                &service
                     .receive(&caller, shard(&photo, 0, photo.len()))
                     .await
                     .unwrap(),
             )
         })
     },
-    |assembly, caller, _, photo| {
+    |service, caller, _, photo| {
         Box::pin(async move {
             let half = photo.len() / 2;
             let halves = [shard(&photo, 0, half), shard(&photo, half, photo.len())];
             let states =
-                future::join_all(halves.map(|shard| assembly.receive(&caller, shard))).await;
+                future::join_all(halves.map(|shard| service.receive(&caller, shard))).await;
             states.into_iter().any(|state| is_stored(&state.unwrap()))
         })
     },
-    |assembly, caller, asked, photo| {
+    |service, caller, asked, photo| {
         Box::pin(async move {
             let list = BatchHeader {
                 images: vec![BatchEntry {
@@ -75,7 +75,7 @@ const WAYS: [Way; 4] = [
             let parcel = Bytes::from([&list.encode()[..], &photo].concat());
             let length = parcel.len() as u64;
             let body = stream::once(async { Ok(parcel) }).boxed();
-            let unpacked = assembly.receive_batch(&caller, length, body).await.unwrap();
+            let unpacked = service.receive_batch(&caller, length, body).await.unwrap();
             matches!(unpacked[0], BatchOutcome::Stored { .. })
         })
     },
@@ -98,16 +98,16 @@ impl Race {
         let folder = DataDir::open(fixture.data.path()).unwrap();
         let command = GarbageCollector::new(
             Index::open(&folder.index_url()).await.unwrap(),
-            Arc::new(LocalBlobs::open(&folder).await.unwrap()),
+            Arc::new(LocalBlobStore::open(&folder).await.unwrap()),
             Clock::default(),
             SharedCounters::default(),
         );
-        let clearings = [fixture.assembly.clearing.clone(), command];
+        let collectors = [fixture.service.gc.clone(), command];
         Self {
             fixture,
             anna,
             others,
-            clearings,
+            collectors,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -200,7 +200,7 @@ impl Race {
                 if self.random.usize(..WAYS.len()) == 0 {
                     let asked = asked(&self.fixture, caller, photo);
                     let got = way(
-                        self.fixture.assembly.clone(),
+                        self.fixture.service.clone(),
                         caller.clone(),
                         asked,
                         (*photo).clone(),
@@ -209,20 +209,20 @@ impl Race {
                 }
             }
         }
-        let clearings = self.clearings.clone().map(|clearing| {
+        let collectors = self.collectors.clone().map(|gc| {
             self.sometime(Box::pin(async move {
-                clearing.collect_unreferenced(Duration::ZERO).await.unwrap()
+                gc.collect_unreferenced(Duration::ZERO).await.unwrap()
             }))
         });
-        let (clearings, got) = (
-            future::join_all(clearings),
+        let (collectors, got) = (
+            future::join_all(collectors),
             asking
                 .into_iter()
                 .map(|(caller, photo, got)| async { (caller, photo, got.await.unwrap()) }),
         );
         // Ten times the limit of others: a round waits for the disk dozens of times, and it is
         // meant to be told from one that hangs.
-        let (_, got) = timeout(LIMIT * 10, future::join(clearings, future::join_all(got)))
+        let (_, got) = timeout(LIMIT * 10, future::join(collectors, future::join_all(got)))
             .await
             .unwrap();
         for (caller, photo, _) in got.iter().filter(|(_, _, theirs)| *theirs) {
@@ -253,7 +253,7 @@ impl Race {
     async fn reads(&self, caller: &Caller, photo: &Bytes) -> bool {
         let image = self
             .fixture
-            .assembly
+            .service
             .image(caller, Fingerprint::of(photo))
             .await
             .unwrap();
@@ -306,7 +306,7 @@ fn rounds_and_seed() -> (usize, u64) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn nothing_that_races_with_the_clearing_ever_dangles() {
+async fn no_image_that_races_with_garbage_collection_dangles() {
     let (rounds, seed) = rounds_and_seed();
     let mut race = Race::open(seed).await;
     let (mut done, mut got, mut gone) = (0, 0, 0);
@@ -317,7 +317,7 @@ async fn nothing_that_races_with_the_clearing_ever_dangles() {
             (done, got, gone) = (done + AT_ONCE, got + now_got, gone + now_gone);
             // What was left because somebody was just storing beside it: the next round wants
             // images of its own.
-            race.clearings[0]
+            race.collectors[0]
                 .collect_unreferenced(Duration::ZERO)
                 .await
                 .unwrap();
@@ -331,7 +331,7 @@ async fn nothing_that_races_with_the_clearing_ever_dangles() {
 }
 
 #[tokio::test]
-async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_after_its_grace() {
+async fn a_rejected_image_leaves_no_bytes_and_an_orphan_is_removed_after_its_grace_period() {
     let fixture = Fixture::open().await;
     let (mut anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
     fixture
@@ -343,13 +343,13 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
     anna.quota = None;
     let (large, held) = (photo(200_000), photo(150_000));
     fixture
-        .assembly
+        .service
         .receive(&ben, shard(&held, 0, 150_000))
         .await
         .unwrap();
     for photo in [&large, &held] {
         let refused = fixture
-            .assembly
+            .service
             .receive(&anna, shard(photo, 0, photo.len()))
             .await;
         assert!(
@@ -378,17 +378,16 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
     let stray = photo(1000);
     let stored = vec![(Fingerprint::of(&stray), Bytes::from(stray.clone()))];
     drop(fixture.blobs.store_batch(stored).await.unwrap());
-    let clearing = &fixture.assembly.clearing;
+    let gc = &fixture.service.gc;
     assert_eq!(
-        clearing
-            .collect_orphans(Duration::from_hours(1))
+        gc.collect_orphans(Duration::from_hours(1))
             .await
             .unwrap()
             .images,
         0,
         "it came just now"
     );
-    let freed = clearing.collect_orphans(Duration::ZERO).await.unwrap();
+    let freed = gc.collect_orphans(Duration::ZERO).await.unwrap();
     assert_eq!((freed.images, freed.bytes), (1, 1000));
     assert_eq!(
         fixture.blobs.size(Fingerprint::of(&stray)).await.unwrap(),
@@ -401,7 +400,7 @@ async fn an_image_that_the_index_refused_leaves_no_bytes_and_a_stray_leaves_afte
 }
 
 #[tokio::test]
-async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
+async fn a_rejected_batch_leaves_no_bytes() {
     let fixture = Fixture::open().await;
     let mut anna = fixture.user("anna").await;
     fixture.index.set_quota(anna.user, Some(100)).await.unwrap();
@@ -409,7 +408,7 @@ async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
     anna.quota = None;
     let photo = photo(1000);
     let (length, body) = parcel(&photo);
-    let refused = fixture.assembly.receive_batch(&anna, length, body).await;
+    let refused = fixture.service.receive_batch(&anna, length, body).await;
     assert!(
         matches!(
             refused,
@@ -427,7 +426,7 @@ async fn a_parcel_that_the_index_refused_leaves_no_bytes() {
 }
 
 #[tokio::test]
-async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
+async fn naming_an_orphan_does_not_get_it_removed() {
     let fixture = Fixture::open().await;
     let ben = fixture.user("ben").await;
     // As an index that was restored from an old copy makes of newer photos.
@@ -445,23 +444,23 @@ async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
         ..shard(&vec![7; 1000], start, end)
     };
     fixture
-        .assembly
+        .service
         .receive(&ben, guessed(0, 500))
         .await
         .unwrap();
-    fixture.assembly.cancel(&ben, fingerprint).await.unwrap();
+    fixture.service.cancel(&ben, fingerprint).await.unwrap();
     fixture
-        .assembly
+        .service
         .receive(&ben, guessed(0, 500))
         .await
         .unwrap();
-    let refused = fixture.assembly.receive(&ben, guessed(500, 1000)).await;
+    let refused = fixture.service.receive(&ben, guessed(500, 1000)).await;
     assert!(
         matches!(refused, Err(UploadError::FingerprintMismatch { .. })),
         "{refused:?}"
     );
     fixture
-        .assembly
+        .service
         .receive(&ben, guessed(0, 1000))
         .await
         .unwrap_err();
@@ -469,7 +468,7 @@ async fn whoever_names_unknown_bytes_cannot_have_them_removed() {
 }
 
 #[tokio::test]
-async fn an_upload_that_was_sealed_and_refused_keeps_its_image_until_it_is_given_up() {
+async fn a_finished_and_rejected_upload_keeps_its_image_until_it_is_cancelled() {
     let fixture = Fixture::open().await;
     let mut anna = fixture.user("anna").await;
     let photo = photo(1000);
@@ -477,30 +476,26 @@ async fn an_upload_that_was_sealed_and_refused_keeps_its_image_until_it_is_given
     fixture.index.set_quota(anna.user, Some(10)).await.unwrap();
     anna.quota = None;
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 500))
         .await
         .unwrap();
     assert!(
         fixture
-            .assembly
+            .service
             .receive(&anna, shard(&photo, 500, 1000))
             .await
             .is_err()
     );
-    let clearing = fixture.assembly.clearing.clone();
+    let gc = fixture.service.gc.clone();
     assert_eq!(
-        clearing
-            .collect_orphans(Duration::ZERO)
-            .await
-            .unwrap()
-            .images,
+        gc.collect_orphans(Duration::ZERO).await.unwrap().images,
         0,
         "its upload refers to it"
     );
     // A restart finds it as it was.
-    fixture.assembly.reconcile().await.unwrap();
+    fixture.service.reconcile().await.unwrap();
     assert_eq!(fixture.blobs.size(fingerprint).await.unwrap(), Some(1000));
-    fixture.assembly.cancel(&anna, fingerprint).await.unwrap();
+    fixture.service.cancel(&anna, fingerprint).await.unwrap();
     assert_eq!(fixture.blobs.size(fingerprint).await.unwrap(), None);
 }

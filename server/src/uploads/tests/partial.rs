@@ -24,7 +24,7 @@ fn cut(photo: &[u8], start: usize, end: usize, came: usize) -> Shard {
 }
 
 async fn breaks(fixture: &Fixture, caller: &Caller, shard: Shard) {
-    let broken = fixture.assembly.receive(caller, shard).await;
+    let broken = fixture.service.receive(caller, shard).await;
     assert!(matches!(broken, Err(UploadError::Sender(_))), "{broken:?}");
 }
 
@@ -36,7 +36,7 @@ fn ranges(ranges: &[(u64, u64)]) -> RangeSet {
 }
 
 #[tokio::test]
-async fn what_came_of_a_shard_before_its_sender_broke_off_need_not_come_again() {
+async fn the_received_part_of_an_interrupted_shard_is_kept() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
@@ -52,12 +52,12 @@ async fn what_came_of_a_shard_before_its_sender_broke_off_need_not_come_again() 
         Some(ranges(&[(80_000, 150_000)]))
     );
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 150_000, 200_000))
         .await
         .unwrap();
     let state = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 80_000))
         .await
         .unwrap();
@@ -65,7 +65,7 @@ async fn what_came_of_a_shard_before_its_sender_broke_off_need_not_come_again() 
 }
 
 #[tokio::test]
-async fn what_came_of_an_image_that_was_to_come_whole_need_not_come_again() {
+async fn the_received_part_of_an_image_sent_whole_is_kept() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     // Broken off in what is still collected, and in what is being written.
@@ -78,7 +78,7 @@ async fn what_came_of_an_image_that_was_to_come_whole_need_not_come_again() {
             Some(ranges(&[(0, came as u64)]))
         );
         let state = fixture
-            .assembly
+            .service
             .receive(&anna, shard(&photo, came, size))
             .await
             .unwrap();
@@ -88,7 +88,7 @@ async fn what_came_of_an_image_that_was_to_come_whole_need_not_come_again() {
 }
 
 #[tokio::test]
-async fn a_body_that_ends_too_early_is_one_whose_sender_broke_off() {
+async fn a_body_that_ends_early_counts_as_interrupted() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
@@ -105,7 +105,7 @@ async fn a_body_that_ends_too_early_is_one_whose_sender_broke_off() {
 }
 
 #[tokio::test]
-async fn a_few_bytes_of_a_broken_shard_are_not_kept() {
+async fn a_few_bytes_of_an_interrupted_shard_are_not_kept() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
@@ -117,12 +117,12 @@ async fn a_few_bytes_of_a_broken_shard_are_not_kept() {
 }
 
 #[tokio::test]
-async fn the_beginning_of_an_image_never_takes_the_place_of_what_had_arrived() {
+async fn a_partial_body_never_replaces_shards_that_arrived_before() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 150_000, 200_000))
         .await
         .unwrap();
@@ -132,7 +132,7 @@ async fn the_beginning_of_an_image_never_takes_the_place_of_what_had_arrived() {
         Some(ranges(&[(150_000, 200_000)]))
     );
     let state = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 150_000))
         .await
         .unwrap();
@@ -140,12 +140,12 @@ async fn the_beginning_of_an_image_never_takes_the_place_of_what_had_arrived() {
 }
 
 #[tokio::test]
-async fn the_beginning_of_an_image_that_is_whole_already_is_not_kept() {
+async fn a_partial_body_of_a_stored_image_is_not_kept() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 200_000))
         .await
         .unwrap();
@@ -159,7 +159,7 @@ async fn the_beginning_of_an_image_that_is_whole_already_is_not_kept() {
 }
 
 #[tokio::test]
-async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_sending() {
+async fn a_partial_body_with_wrong_bytes_is_detected_and_the_image_can_be_sent_again() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
@@ -169,7 +169,7 @@ async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_send
     };
     breaks(&fixture, &anna, spoilt).await;
     let end = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, CAME, 200_000))
         .await;
     assert!(
@@ -178,7 +178,7 @@ async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_send
     );
     assert_eq!(fixture.received(&anna, &photo).await, None);
     let state = fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 200_000))
         .await
         .unwrap();
@@ -186,7 +186,7 @@ async fn a_beginning_that_is_not_the_images_is_found_out_and_costs_one_more_send
 }
 
 #[tokio::test]
-async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
+async fn received_bytes_are_kept_although_the_request_was_dropped() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
@@ -206,7 +206,7 @@ async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
             body,
             ..shard(&photo, start, end)
         };
-        let mut receiving = Box::pin(fixture.assembly.receive(&anna, cut));
+        let mut receiving = Box::pin(fixture.service.receive(&anna, cut));
         assert!(
             timeout(Duration::from_millis(100), &mut receiving)
                 .await
@@ -215,7 +215,7 @@ async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
         // As a server's connection does when its peer is gone.
         drop((receiving, hang_up));
     }
-    fixture.assembly.drain().await;
+    fixture.service.drain().await;
     assert_eq!(
         fixture.received(&anna, &photo).await,
         Some(ranges(&[(0, 40_000), (100_000, 140_000)]))
@@ -223,14 +223,14 @@ async fn a_sender_that_is_gone_does_not_take_what_came_with_it() {
 }
 
 #[tokio::test]
-async fn who_asks_for_the_list_waits_for_what_is_on_its_way_to_the_disk() {
+async fn the_upload_state_waits_for_writes_in_progress() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     let held = fixture.blobs.hold_writes().await;
     let mut writing = Box::pin(
         fixture
-            .assembly
+            .service
             .receive(&anna, cut(&photo, 0, 100_000, CAME)),
     );
     let begun = async {
@@ -240,11 +240,7 @@ async fn who_asks_for_the_list_waits_for_what_is_on_its_way_to_the_disk() {
         }
     };
     timeout(LIMIT, begun).await.unwrap();
-    let mut asking = Box::pin(
-        fixture
-            .assembly
-            .upload_state(&anna, Fingerprint::of(&photo)),
-    );
+    let mut asking = Box::pin(fixture.service.upload_state(&anna, Fingerprint::of(&photo)));
     assert!(
         timeout(Duration::from_millis(100), &mut asking)
             .await
@@ -263,25 +259,25 @@ async fn who_asks_for_the_list_waits_for_what_is_on_its_way_to_the_disk() {
 }
 
 #[tokio::test]
-async fn an_upload_that_has_all_its_bytes_is_brought_to_its_end_by_who_asks() {
+async fn asking_for_the_state_of_a_complete_upload_finishes_it() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     fixture
-        .assembly
+        .service
         .receive(&anna, shard(&photo, 0, 100_000))
         .await
         .unwrap();
     fixture.blobs.fail_next("finish");
     assert!(
         fixture
-            .assembly
+            .service
             .receive(&anna, shard(&photo, 100_000, 200_000))
             .await
             .is_err()
     );
     let state = fixture
-        .assembly
+        .service
         .upload_state(&anna, Fingerprint::of(&photo))
         .await
         .unwrap();

@@ -59,12 +59,12 @@ impl Unknown {
 }
 
 async fn is_linked(fixture: &Fixture, caller: &Caller, asked: CheckImage) -> bool {
-    let checked = fixture.assembly.check(caller, &[asked]).await.unwrap();
+    let checked = fixture.service.check(caller, &[asked]).await.unwrap();
     matches!(checked[0], CheckedImage::Linked { .. })
 }
 
 #[test]
-fn whoever_knows_all_but_one_byte_gets_no_link() {
+fn knowing_all_but_one_byte_gets_no_link() {
     let runtime = Runtime::new().unwrap();
     let fixture = runtime.block_on(Fixture::open());
     let anna = runtime.block_on(fixture.user("anna"));
@@ -77,7 +77,7 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
                 let mut photo = vec![0; length];
                 fastrand::Rng::with_seed(seed).fill(&mut photo);
                 let stored = fixture
-                    .assembly
+                    .service
                     .receive(&anna, shard(&photo, 0, length))
                     .await
                     .unwrap();
@@ -106,7 +106,7 @@ fn whoever_knows_all_but_one_byte_gets_no_link() {
                 prop_assert!(receipts.is_empty(), "nor is it found to be his");
                 prop_assert!(
                     fixture
-                        .assembly
+                        .service
                         .image(&ben, honest.fingerprint)
                         .await
                         .unwrap()
@@ -136,7 +136,7 @@ async fn cost(fixture: &Fixture, caller: &Caller, asked: CheckImage) -> (usize, 
 }
 
 #[tokio::test]
-async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
+async fn with_cross_user_off_a_check_costs_the_same_for_stored_and_unknown_images() {
     let [off, on] = [Fixture::with(CrossUser::Off).await, Fixture::open().await];
     let (hers, nobodys) = (photo(100_000), photo(100_001));
     let mut costs = Vec::new();
@@ -144,7 +144,7 @@ async fn with_cross_user_off_what_others_have_costs_what_nobody_has() {
     for (fixture, looks) in [(&off, 3), (&on, 2)] {
         let (anna, ben) = (fixture.user("anna").await, fixture.user("ben").await);
         fixture
-            .assembly
+            .service
             .receive(&anna, shard(&hers, 0, hers.len()))
             .await
             .unwrap();

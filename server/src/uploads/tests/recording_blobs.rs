@@ -11,8 +11,8 @@ use heirloom_protocol::{ByteRange, Fingerprint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::blobs::{
-    BlobError, Blobs, ByteStream, ExclusiveGuard, LocalBlobs, Prefix, RemovedStats, SharedGuard,
-    StoredBatch, StoredImage, UploadKey,
+    BlobError, BlobStore, ByteStream, ExclusiveGuard, LocalBlobStore, Prefix, RemovedStats,
+    SharedGuard, StoredBatch, StoredImage, UploadKey,
 };
 
 /// More than any test writes at a time.
@@ -20,7 +20,7 @@ const WRITES: u32 = 100;
 
 #[derive(Debug)]
 pub(super) struct RecordingBlobs {
-    local: LocalBlobs,
+    local: LocalBlobStore,
     asked: Mutex<Vec<&'static str>>,
     failures: Mutex<VecDeque<&'static str>>,
     /// Writes that may go on.
@@ -30,7 +30,7 @@ pub(super) struct RecordingBlobs {
 }
 
 impl RecordingBlobs {
-    pub(super) fn over(local: LocalBlobs) -> Self {
+    pub(super) fn over(local: LocalBlobStore) -> Self {
         let (writes, begun) = (
             Arc::new(Semaphore::new(WRITES as usize)),
             Arc::new(Semaphore::new(0)),
@@ -82,7 +82,7 @@ impl RecordingBlobs {
 }
 
 #[async_trait]
-impl Blobs for RecordingBlobs {
+impl BlobStore for RecordingBlobs {
     async fn store(
         &self,
         fingerprint: Fingerprint,

@@ -1,4 +1,4 @@
-//! What holds for any changes in any order. The examples stand in the index's contract.
+//! Properties of any changes in any order. Examples are in the contract suite of the index.
 
 use std::collections::BTreeMap;
 
@@ -25,9 +25,9 @@ fn change() -> impl Strategy<Value = LibraryChange> {
     ]
 }
 
-/// The same change by somebody who knows what stands there.
-fn well_informed(ledger: &Ledger, mut change: LibraryChange) -> LibraryChange {
-    let version = |path: &LibraryPath| ledger.standing(path).map_or(0, |(version, _)| version);
+/// The same change with the current version as its base.
+fn up_to_date(ledger: &Ledger, mut change: LibraryChange) -> LibraryChange {
+    let version = |path: &LibraryPath| ledger.current(path).map_or(0, |(version, _)| version);
     match &mut change {
         LibraryChange::Put { path, base, .. }
         | LibraryChange::Move {
@@ -48,19 +48,19 @@ fn ledger() -> Ledger {
     }
 }
 
-fn places(ledger: &Ledger) -> BTreeMap<LibraryPath, Place> {
+fn paths(ledger: &Ledger) -> BTreeMap<LibraryPath, PathState> {
     ledger
-        .places
+        .paths
         .iter()
-        .map(|(path, place)| (path.clone(), *place))
+        .map(|(path, state)| (path.clone(), *state))
         .collect()
 }
 
-/// How many photos with this content stand somewhere or are in the trash.
+/// How many photos with this content are in the library or in the trash.
 fn findable(ledger: &Ledger, fingerprint: Fingerprint) -> usize {
-    let standing = ledger.places.values().filter_map(|place| place.photo);
+    let current = ledger.paths.values().filter_map(|state| state.photo);
     let trashed = ledger.trash.iter().map(|trashed| trashed.photo);
-    standing
+    current
         .chain(trashed)
         .filter(|photo| photo.fingerprint == fingerprint)
         .count()
@@ -70,17 +70,17 @@ proptest! {
     #[test]
     fn no_photo_is_ever_lost(changes in prop::collection::vec((change(), any::<bool>()), 1..40)) {
         let mut ledger = ledger();
-        for (change, informed) in changes {
-            let change = if informed { well_informed(&ledger, change) } else { change };
+        for (change, is_current) in changes {
+            let change = if is_current { up_to_date(&ledger, change) } else { change };
             let before: Vec<_> = (0..4).map(|number| findable(&ledger, image(number)) > 0).collect();
-            let outcome = ledger.carry_out(&change);
+            let outcome = ledger.apply(&change);
             for (number, was) in (0..4).zip(before) {
                 prop_assert!(!was || findable(&ledger, image(number)) > 0, "{change:?} lost image {number}");
             }
             if let LibraryChange::Put { path, fingerprint, .. } = &change
                 && matches!(outcome, LibraryOutcome::Applied { .. })
             {
-                prop_assert_eq!(ledger.standing(path).map(|(_, photo)| photo.fingerprint), Some(*fingerprint));
+                prop_assert_eq!(ledger.current(path).map(|(_, photo)| photo.fingerprint), Some(*fingerprint));
             }
         }
     }
@@ -89,35 +89,35 @@ proptest! {
     fn a_change_sent_twice_changes_nothing_the_second_time(changes in prop::collection::vec(change(), 1..40)) {
         let mut ledger = ledger();
         for change in changes {
-            let change = well_informed(&ledger, change);
-            let first = ledger.carry_out(&change);
-            let (stands, trashed, version) = (places(&ledger), ledger.trash.clone(), ledger.version);
-            prop_assert_eq!(ledger.carry_out(&change), first, "{:?}", change);
-            prop_assert_eq!((places(&ledger), &ledger.trash, ledger.version), (stands, &trashed, version));
+            let change = up_to_date(&ledger, change);
+            let first = ledger.apply(&change);
+            let (states, trashed, version) = (paths(&ledger), ledger.trash.clone(), ledger.version);
+            prop_assert_eq!(ledger.apply(&change), first, "{:?}", change);
+            prop_assert_eq!((paths(&ledger), &ledger.trash, ledger.version), (states, &trashed, version));
         }
     }
 
     #[test]
-    fn what_is_not_applied_changes_nothing(changes in prop::collection::vec(change(), 1..40)) {
+    fn a_change_that_is_not_applied_changes_nothing(changes in prop::collection::vec(change(), 1..40)) {
         let mut ledger = ledger();
         for change in changes {
-            let (stands, trashed, version) = (places(&ledger), ledger.trash.len(), ledger.version);
-            if !matches!(ledger.carry_out(&change), LibraryOutcome::Applied { .. }) {
-                prop_assert_eq!((places(&ledger), ledger.trash.len(), ledger.version), (stands, trashed, version));
+            let (states, trashed, version) = (paths(&ledger), ledger.trash.len(), ledger.version);
+            if !matches!(ledger.apply(&change), LibraryOutcome::Applied { .. }) {
+                prop_assert_eq!((paths(&ledger), ledger.trash.len(), ledger.version), (states, trashed, version));
             }
         }
     }
 
     #[test]
-    fn every_version_is_given_once(changes in prop::collection::vec(change(), 1..40)) {
+    fn every_version_is_assigned_once(changes in prop::collection::vec(change(), 1..40)) {
         let mut ledger = ledger();
         for change in changes {
-            let change = well_informed(&ledger, change);
-            ledger.carry_out(&change);
-            let mut versions: Vec<_> = ledger.places.values().map(|place| place.version).collect();
+            let change = up_to_date(&ledger, change);
+            ledger.apply(&change);
+            let mut versions: Vec<_> = ledger.paths.values().map(|state| state.version).collect();
             versions.sort_unstable();
             versions.dedup();
-            prop_assert_eq!(versions.len(), ledger.places.len());
+            prop_assert_eq!(versions.len(), ledger.paths.len());
             prop_assert!(versions.iter().all(|version| *version <= ledger.version));
         }
     }
