@@ -14,13 +14,13 @@ pub mod mount;
 pub mod passthrough_helper;
 /// From a closed file to a promise in the journal (M1, M2).
 pub mod intake;
-/// From a promise to a receipt (M3 to M8).
+/// Uploads: sends pending files to the server until there is a receipt for each.
 pub mod uploader;
 /// The names of photos, as the server should know them (M11).
 pub mod library;
 /// Bringing photos back that are only on the server, and giving local room up.
 pub mod fetch;
-/// The server, as seen from here: requests, answers, time limits.
+/// The server as the client sees it: requests, responses, time limits.
 pub mod remote;
 /// The ordinary directory tree behind the mount.
 pub mod spool;

@@ -1,9 +1,9 @@
 //! The server as the client sees it: the requests it answers, and how long each may take.
 //!
-//! A `Remote` is one login at one server. It is cheap to clone; all clones share the connections and
-//! the session. Nothing here retries for long or decides what a refusal means: that is for the
-//! modules above. Two rules hold for every request: no redirect is followed (the token would go with
-//! it), and no response is accepted that is about something else than the request.
+//! A `Remote` is one login at one server. It is cheap to clone; all clones share the connections
+//! and the session. Nothing here retries for long or decides what a refusal means: that is for the
+//! modules above. Two rules hold for every request: no redirect is followed (the token would go
+//! with it), and no response is accepted that is about something else than the request.
 
 mod api_client;
 mod api_request;
@@ -146,13 +146,13 @@ impl Remote {
     }
 
     /// Image bytes that connections took from us so far, whether they arrived or not.
-    pub fn photo_bytes_sent(&self) -> u64 {
-        self.client.photo_bytes_sent()
+    pub fn image_bytes_sent(&self) -> u64 {
+        self.client.image_bytes_sent()
     }
 
-    /// Sends several whole images in one request; `body` is their batch. Returns the result of each,
-    /// in order; what is stored is durable. May be dropped half-way; then the server has them or
-    /// not.
+    /// Sends several whole images in one request; `body` is their batch. Returns the result of
+    /// each, in order; what is stored is durable. May be dropped half-way; then the server has them
+    /// or not.
     pub async fn send_batch(
         &self,
         images: &[BatchEntry],

@@ -1,12 +1,12 @@
 //! The uploader: sends pending files to the server until there is a receipt for each. Sync list
 //! first, then a batched check with proofs for instant upload, then the missing shards.
 //!
-//! The data flow of a file: `check` takes it from the queue and finds out whether it has to be sent;
-//! `job` opens it; `chunked_upload` cuts it into shards of the adaptive `shard_size`; `transport`
-//! sends them within the in-flight `budget`; `completion` writes the receipt. The `scheduler`
-//! decides what happens next. Claimed files are known in memory only: after a crash at any point the
-//! file is still pending in the journal, and the shards that arrived are in the server's
-//! interruption list and in our shard list.
+//! The data flow of a file: `check` takes it from the queue and finds out whether it has to be
+//! sent; `job` opens it; `chunked_upload` cuts it into shards of the adaptive `shard_size`;
+//! `transport` sends them within the in-flight `budget`; `completion` writes the receipt. The
+//! `scheduler` decides what happens next. Claimed files are known in memory only: after a crash at
+//! any point the file is still pending in the journal, and the shards that arrived are in the
+//! server's interruption list and in our shard list.
 //!
 //! The files by layer, from the top; each names only files below it:
 
@@ -45,7 +45,7 @@ pub use oneshot::{BackupOutcome, NoProgress, back_up};
 pub use ports::{UploadJournal, UploadLibrary};
 pub use shard_size::{AdaptiveShardSize, InFlightShard};
 pub use transport::Transport;
-pub use types::{Connection, ImageError, Progress, ProgressSink, ResumeSource, UploadError};
+pub use types::{Connection, ImageError, Progress, ProgressSink, UploadError};
 
 use crate::journal::FileId;
 use crate::remote::UploadServer;
@@ -121,8 +121,8 @@ impl Uploader {
         let stopped = stop.clone();
         let task = runtime.spawn(async move {
             let writing = writer.run(received);
-            // The scheduler's end drops every sender but those of tasks that are being dropped; then
-            // the writer ends too.
+            // The scheduler's end drops every sender but those of tasks that are being dropped;
+            // then the writer ends too.
             let working = async move { stopped.run_until_cancelled_owned(scheduler.run()).await };
             tokio::join!(working, writing);
         });

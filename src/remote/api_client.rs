@@ -41,7 +41,7 @@ pub(super) struct ApiClient {
     /// None before there is a login.
     authorization: Option<HeaderValue>,
     /// Image bytes that connections took from us.
-    photo_bytes: Arc<AtomicU64>,
+    image_bytes: Arc<AtomicU64>,
 }
 
 impl ApiClient {
@@ -71,13 +71,13 @@ impl ApiClient {
             connections,
             server: server.uri().clone(),
             authorization: None,
-            photo_bytes: Arc::default(),
+            image_bytes: Arc::default(),
         })
     }
 
     /// Image bytes that connections took so far.
-    pub(super) fn photo_bytes_sent(&self) -> u64 {
-        self.photo_bytes.load(Ordering::Relaxed)
+    pub(super) fn image_bytes_sent(&self) -> u64 {
+        self.image_bytes.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_loopback(&self) -> bool {
@@ -120,7 +120,7 @@ impl ApiClient {
     ) -> Result<ApiResponse, RemoteError> {
         let (doing, response_timeout) = (request.doing, request.timeout);
         let (body, progress) = RequestBody::new(request.body.clone());
-        let body = body.count_last(request.photo_bytes, &self.photo_bytes);
+        let body = body.count_last(request.image_bytes, &self.image_bytes);
         let response = self.connections.request(self.build(request, body)?);
         let response = tokio::select! {
             response = response => response.map_err(|error| self.no_response(doing, error))?,

@@ -14,8 +14,8 @@ use super::payload::Payload;
 /// request itself adds.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// A request with at most this many bytes in its body is sent once more on a new connection if the
-/// server closed the old one just then. Shards and batches are not: their sender asks first how much
-/// of them arrived.
+/// server closed the old one just then. Shards and batches are not: their sender asks first how
+/// much of them arrived.
 const REPEAT_BYTES_MAX: usize = 1 << 20;
 
 const JSON: &str = "application/json";
@@ -32,7 +32,7 @@ pub(super) struct ApiRequest {
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Payload,
     /// How many bytes at the end of the body are image bytes.
-    pub(super) photo_bytes: u64,
+    pub(super) image_bytes: u64,
     /// Longest time between the last byte of the request and the first of its response.
     pub(super) timeout: Duration,
 }
@@ -46,7 +46,7 @@ impl ApiRequest {
             content_type: None,
             headers: Vec::new(),
             body: Payload::default(),
-            photo_bytes: 0,
+            image_bytes: 0,
             timeout: RESPONSE_TIMEOUT,
         }
     }
@@ -75,25 +75,25 @@ impl ApiRequest {
             (route::UPLOAD_LENGTH, size.to_string()),
             (route::CONTENT_DIGEST, digest.to_string()),
         ];
-        let photo_bytes = body.len() as u64;
+        let image_bytes = body.len() as u64;
         Self {
             method: Method::PUT,
             content_type: Some(BYTES),
             headers,
             body,
-            photo_bytes,
+            image_bytes,
             ..Self::get("send a shard", path)
         }
     }
 
     /// Sends a batch: `body` is the list of these images, followed by the images.
     pub(super) fn batch(images: &[BatchEntry], body: Payload) -> Self {
-        let photo_bytes = images.iter().map(|image| image.size).sum();
+        let image_bytes = images.iter().map(|image| image.size).sum();
         Self {
             method: Method::POST,
             content_type: Some(MEDIA_TYPE),
             body,
-            photo_bytes,
+            image_bytes,
             ..Self::get("send several images", route::BATCHES)
         }
     }
@@ -125,6 +125,6 @@ impl ApiRequest {
 
     /// Whether the request may be sent once more if the connection was closed just then.
     pub(super) fn may_repeat(&self) -> bool {
-        self.photo_bytes == 0 && self.body.len() <= REPEAT_BYTES_MAX
+        self.image_bytes == 0 && self.body.len() <= REPEAT_BYTES_MAX
     }
 }

@@ -61,9 +61,9 @@ impl ApiResponse {
     }
 }
 
-/// The meaning of an error response without a problem document of ours: a proxy's page, most likely.
-/// Statuses that a proxy has reasons of its own for are translated; any other means that this is no
-/// Heirloom server.
+/// The meaning of an error response without a problem document of ours: a proxy's page, most
+/// likely. Statuses that a proxy has reasons of its own for are translated; any other means that
+/// this is no Heirloom server.
 fn foreign_error(status: StatusCode) -> Option<Problem> {
     let code = match status {
         StatusCode::REQUEST_TIMEOUT => ErrorCode::RequestTimeout,
@@ -76,9 +76,9 @@ fn foreign_error(status: StatusCode) -> Option<Problem> {
     Some(Problem::new(code).with_detail(format!("status {}", status.as_u16())))
 }
 
-/// `Retry-After` (RFC 9110 section 10.2.3) in either form. A date is counted from the response's own
-/// `Date`, so that the two clocks need not agree; from our clock only if there is none. A date that
-/// has passed is a wait of zero.
+/// `Retry-After` (RFC 9110 section 10.2.3) in either form. A date is counted from the response's
+/// own `Date`, so that the two clocks need not agree; from our clock only if there is none. A date
+/// that has passed is a wait of zero.
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = value.parse() {
@@ -196,8 +196,8 @@ pub(super) fn is_receipt_for(
     receipt.fingerprint == fingerprint && size.is_none_or(|size| receipt.size == size)
 }
 
-/// Fuzz target: takes arbitrary bytes as a response. The status, `Retry-After` and `Date` are a line
-/// each, followed by the body (see `tests/fuzz`).
+/// Fuzz target: takes arbitrary bytes as a response. The status, `Retry-After` and `Date` are a
+/// line each, followed by the body (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
     let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
@@ -229,7 +229,10 @@ pub fn trial(bytes: &[u8]) {
     };
     if let Ok(state) = serde_json::from_slice::<UploadState>(&response.body) {
         let accepted = verify_upload("try", asked.fingerprint, Some(asked.size), &state).is_ok();
-        let is_wrong = matches!(&state, UploadState::Receiving { size, received } if *size != 1000 || received.end() > 1000);
+        let is_wrong = match &state {
+            UploadState::Receiving { size, received } => *size != 1000 || received.end() > 1000,
+            UploadState::Stored { .. } => false,
+        };
         assert!(!(accepted && is_wrong));
     }
     if let Ok(checked) = serde_json::from_slice::<Vec<CheckedImage>>(&response.body) {

@@ -1,5 +1,5 @@
-//! The HTTP client: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise, with a pool
-//! of connections.
+//! The HTTP client: TLS by rustls, HTTP/2 where the server offers it, HTTP/1.1 otherwise, with a
+//! pool of connections.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -13,8 +13,9 @@ use super::{Remote, RemoteError, server_read_time};
 const DOWNLOADING: &str = "download a part of an image";
 
 impl Remote {
-    /// Downloads the bytes `range` of an image of `size` bytes. `on_data` is called whenever some of
-    /// them arrived, so that a slow link can be told from a dead one. May be dropped at any point.
+    /// Downloads the bytes `range` of an image of `size` bytes. `on_data` is called whenever some
+    /// of them arrived, so that a slow link can be told from a dead one. May be dropped at any
+    /// point.
     ///
     /// The caller has to verify the bytes: only SHA-256 of the whole image can.
     pub async fn image_range(
@@ -65,8 +66,8 @@ impl Remote {
     }
 }
 
-/// The requested range. A server or proxy may respond with the whole image instead (RFC 9110 section
-/// 14.2).
+/// The requested range. A server or proxy may respond with the whole image instead (RFC 9110
+/// section 14.2).
 fn range_of(response: ApiResponse, size: u64, range: ByteRange) -> Result<Bytes, RemoteError> {
     let malformed = |why: String| RemoteError::Malformed {
         doing: DOWNLOADING,

@@ -79,8 +79,8 @@ impl BodyProgress {
         };
     }
 
-    /// Returns when the connection took nothing for `stall_timeout`, or, once it has the whole body,
-    /// when `response_timeout` has passed since then. Returns the timeout that expired.
+    /// Returns when the connection took nothing for `stall_timeout`, or, once it has the whole
+    /// body, when `response_timeout` has passed since then. Returns the timeout that expired.
     pub(super) async fn stalled(
         &self,
         stall_timeout: Duration,

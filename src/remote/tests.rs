@@ -292,7 +292,9 @@ async fn a_stalled_request_ends_after_its_timeout() {
     tokio::select! {
         biased;
         () = async { taking.await; std::future::pending().await } => {}
-        limit = progress.stalled(stall, response) => assert_eq!(limit, response, "slow is not stalled"),
+        limit = progress.stalled(stall, response) => {
+            assert_eq!(limit, response, "slow is not stalled");
+        }
     }
     assert!(
         began.elapsed() >= Duration::from_secs(15 * 29 + 90),

@@ -18,7 +18,7 @@ pub trait UploadServer: Debug + Send + Sync + 'static {
     fn is_loopback(&self) -> bool;
 
     /// Image bytes that were sent so far, whether they arrived or not.
-    fn photo_bytes_sent(&self) -> u64;
+    fn image_bytes_sent(&self) -> u64;
 
     /// The session; may be a cached one.
     fn session(&self) -> BoxFuture<'_, Result<Session, RemoteError>>;
@@ -32,7 +32,8 @@ pub trait UploadServer: Debug + Send + Sync + 'static {
         images: &'a [CheckImage],
     ) -> BoxFuture<'a, Result<Vec<CheckedImage>, RemoteError>>;
 
-    /// Sends the bytes at `offset` of an image of `size` bytes. When this returns, they are durable.
+    /// Sends the bytes at `offset` of an image of `size` bytes. When this returns, they are
+    /// durable.
     fn put_shard(
         &self,
         fingerprint: Fingerprint,
@@ -61,8 +62,8 @@ impl UploadServer for Remote {
         Self::is_loopback(self)
     }
 
-    fn photo_bytes_sent(&self) -> u64 {
-        Self::photo_bytes_sent(self)
+    fn image_bytes_sent(&self) -> u64 {
+        Self::image_bytes_sent(self)
     }
 
     fn session(&self) -> BoxFuture<'_, Result<Session, RemoteError>> {

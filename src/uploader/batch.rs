@@ -86,8 +86,8 @@ async fn send(context: &UploadContext, photos: &[Candidate]) -> Result<Vec<Recei
         context.spool.clone(),
         context.transport.buffers().clone(),
     );
-    // The permit travels with the bytes: if this future is dropped, both are dropped together on the
-    // other thread.
+    // The permit travels with the bytes: if this future is dropped, both are dropped together on
+    // the other thread.
     let ((entries, body), _bytes_permit) =
         run_blocking(move || (read_batch(&spool, &buffers, sources), bytes_permit)).await;
     if entries.is_empty() {

@@ -61,8 +61,8 @@ impl BufferPool {
 }
 
 impl PayloadWriter {
-    /// Appends `length` bytes. `read` is called for each part of a buffer, with the part to fill and
-    /// the number of bytes that came before it. After an error the writer is of no more use.
+    /// Appends `length` bytes. `read` is called for each part of a buffer, with the part to fill
+    /// and the number of bytes that came before it. After an error the writer is of no more use.
     pub(super) fn append<Error>(
         &mut self,
         length: u64,

@@ -1,6 +1,6 @@
-//! The batched check: which of the queue's next files have to be sent at all. The sync list is asked
-//! first, then the server, for many images in one request and with proofs for instant upload. A
-//! large file is checked by itself: its proof takes as long as reading it, and new photos do not
+//! The batched check: which of the queue's next files have to be sent at all. The sync list is
+//! asked first, then the server, for many images in one request and with proofs for instant upload.
+//! A large file is checked by itself: its proof takes as long as reading it, and new photos do not
 //! wait for that.
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! A chunked upload: sends one image in shards until the server answers with a receipt.
 //!
-//! Several shards are in flight at a time. What the server has is the union of its answers: they may
-//! overtake one another, so a shorter list is no loss. After a shard was interrupted, only the
+//! Several shards are in flight at a time. What the server has is the union of its answers: they
+//! may overtake one another, so a shorter list is no loss. After a shard was interrupted, only the
 //! server knows how much of it arrived, so it is asked for its interruption list before the next
 //! shard is cut; likewise when nothing is missing and still no receipt came. That list replaces
 //! everything that was assumed.
@@ -23,7 +23,7 @@ use super::limits::{
     COMPLETION_QUERIES_MAX, DIGEST_RETRIES_MAX, NETWORK_RETRIES_MAX, RESTARTS_MAX, SHARD_BYTES_MAX,
     SHARDS_PER_IMAGE_MAX, TOO_LARGE_RETRIES_MAX,
 };
-use super::transport::{ChunkResult, Transport};
+use super::transport::{ShardResult, Transport};
 use super::types::{ProgressSink, ResumeSource, UploadError};
 use crate::background::run_blocking;
 use crate::remote::{Backoff, RemoteError};
@@ -148,8 +148,8 @@ impl<'a> ChunkedUpload<'a> {
             .without(&self.in_flight)
     }
 
-    /// The next shard: the first missing bytes, as many as the present shard size. A small remainder
-    /// is included.
+    /// The next shard: the first missing bytes, as many as the present shard size. A small
+    /// remainder is included.
     fn next_shard(&self, missing: &RangeSet) -> ByteRange {
         let range = missing
             .iter()
@@ -176,7 +176,7 @@ impl<'a> ChunkedUpload<'a> {
     }
 
     /// Takes in the result of a shard: the receipt, more to do, or the end of the upload.
-    fn on_result(&mut self, result: ChunkResult) -> Result<Option<Receipt>, UploadError> {
+    fn on_result(&mut self, result: ShardResult) -> Result<Option<Receipt>, UploadError> {
         self.in_flight.remove(result.range);
         match result.outcome {
             Ok(UploadState::Stored { receipt }) => return Ok(Some(receipt)),

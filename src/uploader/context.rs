@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::completion::{Completion, CompletionQueue};
 use super::limits::{LARGE_FILE_PROOFS_MAX, UPLOAD_SLOTS};
 use super::ports::{UploadJournal, UploadLibrary};
-use super::state::{SavedBytes, SharedState};
+use super::state::{SharedState, UnsentBytes};
 use super::transport::Transport;
 use super::types::{Candidate, DeferReason, OpenError};
 use crate::journal::UploadOutcome;
@@ -53,13 +53,13 @@ impl UploadContext {
         }
     }
 
-    /// Ends a job: all files of the image are backed up, and no bytes were sent. `saved` selects the
-    /// counter for them.
+    /// Ends a job: all files of the image are backed up, and no bytes were sent. `saved` selects
+    /// the counter for them.
     pub(super) async fn complete_unsent(
         &self,
         image: Fingerprint,
         outcome: &UploadOutcome,
-        saved: impl Fn(&mut SavedBytes) -> &mut u64,
+        saved: impl Fn(&mut UnsentBytes) -> &mut u64,
     ) {
         let files = {
             let mut state = self.state.lock();
@@ -70,8 +70,8 @@ impl UploadContext {
         self.complete(files, outcome).await;
     }
 
-    /// Ends a job: all files of the image are backed up, and the bytes were sent once, for the first
-    /// of them.
+    /// Ends a job: all files of the image are backed up, and the bytes were sent once, for the
+    /// first of them.
     pub(super) async fn complete_sent(&self, image: Fingerprint, outcome: &UploadOutcome) {
         let files = {
             let mut state = self.state.lock();

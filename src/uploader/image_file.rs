@@ -155,8 +155,8 @@ impl ImageFile {
     }
 }
 
-/// Whether a check of an image of `size` bytes should carry a proof of possession: only then can the
-/// server link another user's copy.
+/// Whether a check of an image of `size` bytes should carry a proof of possession: only then can
+/// the server link another user's copy.
 pub(super) fn wants_proof(session: &Session, size: u64) -> bool {
     session.cross_user == CrossUser::Proof && size >= possession::SIZE_MIN
 }

@@ -212,8 +212,8 @@ impl JobTable {
         self.deferred.contains_key(&id)
     }
 
-    /// Ends the back-off of all files that were deferred because of the network: it was really down,
-    /// so the files are not to blame.
+    /// Ends the back-off of all files that were deferred because of the network: it was really
+    /// down, so the files are not to blame.
     pub(super) fn reset_network_backoff(&mut self) {
         self.deferred
             .retain(|_, deferred| deferred.reason != DeferReason::Network);

@@ -1,5 +1,5 @@
-//! The uploader's limits: how much is in flight, in memory and in one request, and how often and how
-//! soon a failed step is repeated. (What tunes the shard size is in `shard_size`.)
+//! The uploader's limits: how much is in flight, in memory and in one request, and how often and
+//! how soon a failed step is repeated. (What tunes the shard size is in `shard_size`.)
 
 use std::time::Duration;
 

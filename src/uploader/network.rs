@@ -1,8 +1,8 @@
 //! The kind of network link behind the default route. It only sets the first shard size.
 //!
 //! Read from the kernel's own files (proc(5) `/proc/net/route`, `ipv6_route`; sysfs `class/net`),
-//! because that needs no network manager and no permission. A link that cannot be read is `Unknown`,
-//! which starts at a medium size.
+//! because that needs no network manager and no permission. A link that cannot be read is
+//! `Unknown`, which starts at a medium size.
 
 use std::fs;
 use std::path::Path;

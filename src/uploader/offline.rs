@@ -1,5 +1,5 @@
-//! The offline state: the server is unreachable, busy or full, or does not accept the token. Nothing
-//! is sent until a probe succeeds.
+//! The offline state: the server is unreachable, busy or full, or does not accept the token.
+//! Nothing is sent until a probe succeeds.
 
 use std::time::Duration;
 

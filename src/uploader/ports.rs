@@ -1,6 +1,8 @@
-//! The interfaces through which the uploader reaches the journal and the library. (The server's is
-//! `remote::UploadServer`, the clock is tokio's.) With other implementations, and tokio's clock
-//! paused, the whole uploader runs in memory.
+//! The interfaces through which the uploader reaches the journal and the library. The server's is
+//! `remote::UploadServer`, the clock is tokio's. With other implementations, and tokio's clock
+//! paused, the whole uploader runs in memory, but for the image files. Jitter comes from fastrand's
+//! generator of the thread, which can be seeded; the order in which blocking work ends is the
+//! operating system's, since `run_blocking` uses threads.
 
 use std::collections::HashSet;
 use std::fmt::Debug;
@@ -17,8 +19,8 @@ use crate::library::{Library, LibraryError};
 /// The journal, as the uploader uses it: the upload queue, the sync list and the shard lists. All
 /// methods may block on the disk.
 pub trait UploadJournal: Debug + Send + Sync + 'static {
-    /// Pending files: the `newest` latest ones and then the `oldest` earliest ones, without those in
-    /// `except`.
+    /// Pending files: the `newest` latest ones and then the `oldest` earliest ones, without those
+    /// in `except`.
     fn pending(
         &self,
         newest: usize,
@@ -46,8 +48,8 @@ pub trait UploadJournal: Debug + Send + Sync + 'static {
 /// The library, as the uploader uses it.
 pub trait UploadLibrary: Debug + Send + Sync + 'static {
     /// The session with the server that the journal is bound to. Must be asked for before anything
-    /// in the sync list or the shard lists is used: if another installation answers than before, the
-    /// journal forgets what the other one said.
+    /// in the sync list or the shard lists is used: if another installation answers than before,
+    /// the journal forgets what the other one said.
     fn session(&self) -> BoxFuture<'_, Result<Session, LibraryError>>;
 
     /// Names may be sent: images were backed up, or the server is reachable again.

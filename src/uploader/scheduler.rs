@@ -1,5 +1,5 @@
-//! The scheduler: one task that decides what happens next, and many tasks that do it. The next check
-//! runs while images of the last one are being uploaded; every result comes back here.
+//! The scheduler: one task that decides what happens next, and many tasks that do it. The next
+//! check runs while images of the last one are being uploaded; every result comes back here.
 
 use std::collections::HashMap;
 use std::sync::Arc;

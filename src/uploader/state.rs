@@ -23,14 +23,14 @@ pub(super) struct SharedState {
 pub(super) struct UploaderState {
     pub(super) connection: Connection,
     pub(super) jobs: JobTable,
-    pub(super) saved: SavedBytes,
+    pub(super) saved: UnsentBytes,
     /// The latest failures, newest first, one for each file.
     failures: VecDeque<(LibraryPath, String)>,
 }
 
 /// Bytes of photos that did not have to be sent, by what made that possible.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct SavedBytes {
+pub(super) struct UnsentBytes {
     /// The sync list had the image.
     pub(super) sync_list: u64,
     /// The server had the image from this user.
@@ -44,7 +44,7 @@ impl SharedState {
         let state = UploaderState {
             connection: Connection::Starting,
             jobs: JobTable::default(),
-            saved: SavedBytes::default(),
+            saved: UnsentBytes::default(),
             failures: VecDeque::new(),
         };
         Self {

@@ -31,7 +31,7 @@ pub struct Transport {
 }
 
 /// A shard that was sent, and the server's answer.
-pub(super) struct ChunkResult {
+pub(super) struct ShardResult {
     pub(super) range: ByteRange,
     pub(super) outcome: Result<UploadState, UploadError>,
 }
@@ -73,7 +73,7 @@ impl Transport {
     /// Image bytes sent since the start, those sent again included; of a shard that failed, the
     /// bytes that the connection took.
     pub fn sent_bytes(&self) -> u64 {
-        self.server.photo_bytes_sent()
+        self.server.image_bytes_sent()
     }
 
     /// Detects the network link again, after the server was unreachable. Reads a few small files.
@@ -83,7 +83,8 @@ impl Transport {
         self.shard_size().on_link_change(link);
     }
 
-    /// Waits for the permit to send one request with bytes of an image, or of several, of this size.
+    /// Waits for the permit to send one request with bytes of an image, or of several, of this
+    /// size.
     pub(super) async fn request_permit(&self, size: u64) -> RequestPermit {
         self.budget.request(size).await
     }
@@ -113,12 +114,12 @@ impl Transport {
         range: ByteRange,
         permit: RequestPermit,
         progress: Arc<dyn ProgressSink>,
-    ) -> ChunkResult {
+    ) -> ShardResult {
         let outcome = self.put_shard(image, range, permit).await;
         if let Ok(UploadState::Receiving { .. }) = &outcome {
             run_blocking(move || progress.on_range_stored(range)).await;
         }
-        ChunkResult { range, outcome }
+        ShardResult { range, outcome }
     }
 
     async fn put_shard(
@@ -130,8 +131,8 @@ impl Transport {
         let bytes_permit = permit.reserve_bytes(range.len()).await;
         let (fingerprint, size) = (image.fingerprint(), image.size());
         let buffers = self.buffers.clone();
-        // The permit travels with the bytes: if this future is dropped, both are dropped together on
-        // the other thread.
+        // The permit travels with the bytes: if this future is dropped, both are dropped together
+        // on the other thread.
         let (shard, _bytes_permit) = run_blocking(move || {
             image
                 .read_shard(range, &buffers)

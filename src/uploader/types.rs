@@ -69,7 +69,7 @@ pub trait ProgressSink: Send + Sync + 'static {
 
 /// What the server is assumed to hold when an upload begins, and who says so.
 #[derive(Clone, Debug)]
-pub enum ResumeSource {
+pub(super) enum ResumeSource {
     /// The server's interruption list.
     Server(RangeSet),
     /// The shard list in the journal: valid until the server's first answer.

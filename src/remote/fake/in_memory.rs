@@ -111,7 +111,7 @@ impl UploadServer for InMemoryServer {
         true
     }
 
-    fn photo_bytes_sent(&self) -> u64 {
+    fn image_bytes_sent(&self) -> u64 {
         self.sent_bytes.load(Ordering::Relaxed)
     }
 

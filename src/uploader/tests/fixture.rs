@@ -107,7 +107,8 @@ impl Fixture {
         self.enqueue(name, content)
     }
 
-    /// Writes in place: the file is never shorter in between, so that only its times show the change.
+    /// Writes in place: the file is never shorter in between, so that only its times show the
+    /// change.
     pub(super) fn write(&self, name: &str, content: &[u8]) {
         let path = self.spool.root().join(name);
         let mut file = fs::OpenOptions::new()

@@ -146,6 +146,7 @@ fn add_faults(server: &InMemoryServer, random: &mut fastrand::Rng) {
 }
 
 async fn run(seed: u64) {
+    fastrand::seed(seed);
     let mut random = fastrand::Rng::with_seed(seed);
     let folder = TempDir::new().unwrap();
     let spool = Spool::open(&folder.path().join("spool")).unwrap();
