@@ -239,7 +239,8 @@ mod tests {
             Err(BatchError::TooMany(65))
         ));
         let huge = format!(
-            "{{\"images\":[{{\"fingerprint\":\"{}\",\"size\":{}}},{{\"fingerprint\":\"{}\",\"size\":2}}]}}\n",
+            "{{\"images\":[{{\"fingerprint\":\"{}\",\"size\":{}}},\
+             {{\"fingerprint\":\"{}\",\"size\":2}}]}}\n",
             Fingerprint::of(b"a"),
             u64::MAX,
             Fingerprint::of(b"b")

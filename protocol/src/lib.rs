@@ -1,7 +1,8 @@
 //! The protocol between Heirloom's client and server: routes, messages, errors and their limits.
 //!
-//! Nothing here does I/O or waits: these are values and their encoding on the wire. Both sides parse
-//! into these types once, at the edge, and trust them afterwards. docs/PROTOCOL.md is the reference.
+//! Nothing here does I/O or waits: these are values and their encoding on the wire. Both sides
+//! parse into these types once, at the edge, and trust them afterwards. docs/PROTOCOL.md is the
+//! reference.
 //!
 //! The modules, from the top layer down; a module names only modules below it:
 

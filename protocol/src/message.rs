@@ -102,8 +102,8 @@ pub enum CrossUser {
     /// Linked at once after a proof of possession: instant upload.
     #[default]
     Proof,
-    /// Linked only after a full upload, so that the server's answers reveal nothing about what other
-    /// users hold.
+    /// Linked only after a full upload, so that the server's answers reveal nothing about what
+    /// other users hold.
     Off,
 }
 

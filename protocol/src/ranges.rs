@@ -96,8 +96,8 @@ impl<'de> Deserialize<'de> for ByteRange {
     }
 }
 
-/// A set of byte offsets, kept as the fewest possible ranges: ascending, and neither overlapping nor
-/// adjacent.
+/// A set of byte offsets, kept as the fewest possible ranges: ascending, and neither overlapping
+/// nor adjacent.
 ///
 /// On the wire: `[[0,4096],[8192,12288]]`, half-open ranges in any order.
 ///

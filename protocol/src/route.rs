@@ -51,8 +51,8 @@ pub fn fresh_receipt(fingerprint: Fingerprint) -> String {
     format!("/v1/images/{fingerprint}/receipt")
 }
 
-/// The path of the change feed after version `since`. If there is no change yet, the server waits up
-/// to `wait_s` seconds for one (long polling).
+/// The path of the change feed after version `since`. If there is no change yet, the server waits
+/// up to `wait_s` seconds for one (long polling).
 pub fn library_feed(since: u64, wait_s: u64) -> String {
     format!("{LIBRARY_CHANGES}?since={since}&wait={wait_s}")
 }

@@ -52,8 +52,8 @@ impl ShardSize {
         Self((self.0 / 2).max(Self::MIN.0))
     }
 
-    /// A step toward `bytes`, by at most one doubling or halving, so that one odd measurement cannot
-    /// move the size across its whole range.
+    /// A step toward `bytes`, by at most one doubling or halving, so that one odd measurement
+    /// cannot move the size across its whole range.
     #[must_use]
     pub fn toward(self, bytes: u64) -> Self {
         Self(bytes.clamp(self.shrunk().0, self.grown().0))

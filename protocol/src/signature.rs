@@ -1,8 +1,8 @@
 //! Signatures of receipts (Ed25519, RFC 8032).
 //!
-//! An unsigned receipt is worth as much as the connection it came over; a signed one can be shown to
-//! anybody who knows the server's public key. The signature covers the text `heirloom receipt 1`,
-//! the user, the fingerprint, the size and the time of storing.
+//! An unsigned receipt is worth as much as the connection it came over; a signed one can be shown
+//! to anybody who knows the server's public key. The signature covers the text `heirloom receipt
+//! 1`, the user, the fingerprint, the size and the time of storing.
 
 use std::fmt;
 
@@ -35,8 +35,8 @@ pub struct ReceiptPayload {
 }
 
 impl ReceiptPayload {
-    /// The bytes that are signed: the context, then user, fingerprint, size and time. Numbers take 8
-    /// bytes, big-endian.
+    /// The bytes that are signed: the context, then user, fingerprint, size and time. Numbers take
+    /// 8 bytes, big-endian.
     pub fn encode(&self) -> Vec<u8> {
         let Self {
             user,
@@ -104,7 +104,8 @@ macro_rules! hex_bytes {
 }
 
 hex_bytes! {
-    /// An Ed25519 signature, written as hex. Parsing does not verify it: [`ReceiptKey::verify`] does.
+    /// An Ed25519 signature, written as hex. Parsing does not verify it: [`ReceiptKey::verify`]
+    /// does.
     Signature, 64
 }
 

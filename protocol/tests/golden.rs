@@ -316,13 +316,18 @@ fn a_request_with_an_unknown_field_is_refused() {
     let image =
         serde_json::json!([{ "fingerprint": fingerprint(), "size": 6, "skip_verification": true }]);
     assert!(serde_json::from_value::<Vec<CheckImage>>(image).is_err());
-    let batch = serde_json::json!({ "changes": [{ "change": "remove", "path": "a", "base": 0, "purge": true }] });
+    let change = serde_json::json!({ "change": "remove", "path": "a", "base": 0, "purge": true });
+    let batch = serde_json::json!({ "changes": [change] });
     assert!(serde_json::from_value::<LibraryBatch>(batch).is_err());
 }
 
 #[test]
 fn an_answer_with_an_unknown_field_is_read() {
-    let answer = serde_json::json!([{ "state": "absent", "fingerprint": fingerprint(), "hint": "new in version 2" }]);
+    let answer = serde_json::json!([{
+        "state": "absent",
+        "fingerprint": fingerprint(),
+        "hint": "new in version 2",
+    }]);
     assert!(serde_json::from_value::<Vec<CheckedImage>>(answer).is_ok());
 }
 

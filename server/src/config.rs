@@ -21,14 +21,14 @@ pub const UPLOAD_EXPIRY: Duration = Duration::from_hours(7 * 24);
 /// How long the trash keeps a photo: long enough to notice a loss after a holiday.
 pub const TRASH_EXPIRY: Duration = Duration::from_hours(30 * 24);
 
-/// How long an unreferenced image is kept. A client that was just told that the server has the image
-/// and has not added it to its library yet, or a user who restores a photo removed by mistake, need
-/// not upload it again.
+/// How long an unreferenced image is kept. A client that was just told that the server has the
+/// image and has not added it to its library yet, or a user who restores a photo removed by
+/// mistake, need not upload it again.
 pub const UNREFERENCED_GRACE: Duration = Duration::from_hours(24);
 
 /// How long an orphaned image, which the index does not know, is kept. A crash leaves a few, for
-/// which a day would do; but to an index restored from an old copy every newer photo is unknown, and
-/// the administrator needs time to notice.
+/// which a day would do; but to an index restored from an old copy every newer photo is unknown,
+/// and the administrator needs time to notice.
 pub const ORPHAN_GRACE: Duration = Duration::from_hours(30 * 24);
 
 /// Directory mode: only the account that runs the server has access.
@@ -61,8 +61,8 @@ pub struct RateLimits {
     /// Wrong passwords for one user name from one address: more than a person types, and at most
     /// 14,400 guesses a day.
     pub failed_logins_per_minute: u32,
-    /// Requests without a valid token from one address. A device whose token was revoked tries once a
-    /// minute.
+    /// Requests without a valid token from one address. A device whose token was revoked tries once
+    /// a minute.
     pub anonymous_per_second: u32,
     /// Checks by one token, of up to 1,000 images each. A client sends a few per second at most.
     pub checks_per_second: u32,
@@ -88,8 +88,8 @@ pub struct ScrubSchedule {
 }
 
 impl Default for ScrubSchedule {
-    /// 4 MB/s is a twentieth of what a slow disk can read, and takes three days for a terabyte. Disk
-    /// errors develop over months.
+    /// 4 MB/s is a twentieth of what a slow disk can read, and takes three days for a terabyte.
+    /// Disk errors develop over months.
     fn default() -> Self {
         Self {
             bytes_per_second: 4_000_000,

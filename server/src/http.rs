@@ -1,8 +1,8 @@
 //! The HTTP API: routes, extractors, limits and error responses (docs/PROTOCOL.md).
 //!
-//! A handler parses the request into validated types, makes one call to a lower layer, and writes the
-//! response. No rule about photos lives here. Every response from 400 up is a problem detail from the
-//! closed list, whether a handler, the router or the body found the error.
+//! A handler parses the request into validated types, makes one call to a lower layer, and writes
+//! the response. No rule about photos lives here. Every response from 400 up is a problem detail
+//! from the closed list, whether a handler, the router or the body found the error.
 
 mod auth_limits;
 mod batches;

@@ -1,34 +1,35 @@
-//! The server: keeps photos, once each, for everybody who owns them.
+//! Heirloom's server: stores the photos of all users, each image only once.
 //!
-//! The rooms, in walking order; each names only rooms below it (a test reads this list):
+//! The modules, from the top layer down; a module names only modules below it (a test reads this
+//! list):
 
-/// The process: listens, drains, sweeps.
+/// The server process: accept loop, TLS, background tasks, shutdown.
 pub mod serve;
-/// The native dialect: routes, limits, one answer for every error.
+/// The HTTP API: routes, extractors, limits and error responses.
 pub mod http;
-/// Reads stored images again, and finds what is damaged.
+/// The scrubber: verifies stored images and finds damaged ones.
 pub mod scrub;
-/// Puts shards together, verifies, records, answers (M5, M6, M7, M9).
+/// The upload service: receives shards and batches, and verifies and records complete images.
 pub mod uploads;
-/// Removes what nobody refers to any more.
+/// The garbage collector: removes images that nothing refers to.
 pub mod gc;
-/// Checks proofs that somebody holds an image's bytes (M9).
+/// Proof of possession: nonces, and the verification of proofs.
 pub mod possession;
-/// Who may ask: users and their tokens.
+/// User accounts, devices and access tokens.
 pub mod accounts;
-/// The hand under receipts.
+/// The key that signs receipts.
 pub mod signer;
-/// What is known: users, images, uploads, libraries. SQL.
+/// The index: users, images, uploads and libraries, in SQL.
 pub mod index;
-/// The bytes of images and of unfinished uploads.
+/// Blob storage: the bytes of images and of unfinished uploads.
 pub mod blobs;
-/// The data directory, and what the administrator decided.
+/// The configuration: the data directory, and the administrator's settings.
 pub mod config;
-/// How often each may ask.
+/// Rate limits per key.
 pub mod rate_limit;
-/// Who writes what, one after another.
+/// The range lock: serializes writers of the same bytes.
 pub mod range_lock;
-/// What has happened, in numbers.
+/// Metrics: counters of what the server has done.
 pub mod metrics;
-/// What time it is.
+/// The clock.
 pub mod clock;

@@ -37,8 +37,8 @@ use tracing_subscriber::EnvFilter;
 
 /// The Heirloom server: stores the photos of all users, each image only once
 ///
-/// Without a command it runs the server in the foreground until SIGTERM or SIGINT. SIGHUP reloads the
-/// TLS certificate.
+/// Without a command it runs the server in the foreground until SIGTERM or SIGINT. SIGHUP reloads
+/// the TLS certificate.
 #[derive(Debug, Parser)]
 #[command(
     name = "heirloom-server",
@@ -124,8 +124,8 @@ enum Command {
     Trash(trash::TrashCommand),
     /// Verify every stored photo now (also while the server runs)
     ///
-    /// Reads all stored photos and compares them with their fingerprints. Damaged photos are moved to
-    /// quarantine, and the next client that has the photo uploads it again.
+    /// Reads all stored photos and compares them with their fingerprints. Damaged photos are moved
+    /// to quarantine, and the next client that has the photo uploads it again.
     Scrub(scrub::ScrubCommand),
     /// Write man pages and shell completions
     Generate(generate::GenerateCommand),

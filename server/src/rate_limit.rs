@@ -1,9 +1,10 @@
 //! Rate limits per key, by the generic cell rate algorithm (GCRA, ITU-T I.371).
 //!
 //! For each key the limiter keeps one time: its theoretical arrival time, at which all of its
-//! requests would have been made at the steady rate. Keys whose time has passed are dropped, so that
-//! only those over the rate take memory, and at most [`KEYS_MAX`] of them. From there on, new keys
-//! share one count: dropping keys that must wait is what an attacker with many addresses would want.
+//! requests would have been made at the steady rate. Keys whose time has passed are dropped, so
+//! that only those over the rate take memory, and at most [`KEYS_MAX`] of them. From there on, new
+//! keys share one count: dropping keys that must wait is what an attacker with many addresses would
+//! want.
 
 use std::collections::HashMap;
 use std::hash::Hash;

@@ -1,5 +1,5 @@
-//! The server process: opens the data directory, accepts connections, runs the background tasks, and
-//! shuts down in order.
+//! The server process: opens the data directory, accepts connections, runs the background tasks,
+//! and shuts down in order.
 
 mod accept_loop;
 mod connection;
@@ -113,10 +113,12 @@ impl ServeError {
                 "stop the program that uses this address, or choose another one with --listen"
             }
             Self::Unencrypted { .. } => {
-                "pass --tls-cert and --tls-key, or listen on 127.0.0.1 behind a TLS proxy; --insecure-http sends passwords and photos unencrypted"
+                "pass --tls-cert and --tls-key, or listen on 127.0.0.1 behind a TLS proxy; \
+                 --insecure-http sends passwords and photos unencrypted"
             }
             Self::Tls(_) => {
-                "check the files given with --tls-cert and --tls-key: PEM, the server's own certificate first"
+                "check the files given with --tls-cert and --tls-key: \
+                 PEM, the server's own certificate first"
             }
             Self::Account(_) => "try again; another process may be using the data directory",
             Self::TaskFailed(_) => "see the log for the cause; stored photos are not affected",
@@ -185,7 +187,12 @@ impl Server {
             http::router(state),
             stopping.clone(),
         ));
-        tracing::info!(%address, data = %config.data.root().display(), encrypted = tls.is_some(), "listening");
+        tracing::info!(
+            %address,
+            data = %config.data.root().display(),
+            encrypted = tls.is_some(),
+            "listening"
+        );
         Ok(Self {
             address,
             accounts,
@@ -231,8 +238,8 @@ impl Server {
         }
     }
 
-    /// Stops the server: no new connections, requests in progress may finish for a limited time, and
-    /// the index is closed.
+    /// Stops the server: no new connections, requests in progress may finish for a limited time,
+    /// and the index is closed.
     pub async fn stop(self) -> Result<(), ServeError> {
         self.stopping.cancel();
         let accepting = self.accepting.await;
@@ -250,7 +257,10 @@ fn require_encryption(transport: &Transport, address: SocketAddr) -> Result<(), 
     match transport {
         Transport::PlainOnLoopback if open => return Err(ServeError::Unencrypted { address }),
         Transport::PlainAnywhere if open => {
-            tracing::warn!(%address, "listening without encryption; passwords and photos can be read on the network");
+            tracing::warn!(
+                %address,
+                "listening without encryption; passwords and photos can be read on the network"
+            );
         }
         Transport::PlainOnLoopback | Transport::PlainAnywhere | Transport::Tls(_) => {}
     }

@@ -270,10 +270,7 @@ fn an_unreadable_image_is_reported_but_not_called_corrupt() {
         said.contains("could not read 1 images; see the log\n"),
         "{said}"
     );
-    assert!(
-        said.ends_with(": 0 damaged\n"),
-        "{said}"
-    );
+    assert!(said.ends_with(": 0 damaged\n"), "{said}");
     let status: ServerStatus = installation.client(&anna).message(route::STATUS);
     assert_eq!(status.damaged_images, 0);
     fs::rename(&aside, &place).expect("moved back");

@@ -1,8 +1,8 @@
 //! Request bodies with time limits.
 //!
-//! hyper waits for a body without limit. Here a body that stalls, or arrives too slowly, ends with an
-//! error of kind `TimedOut`. Only time spent waiting for the client counts, not time in which the
-//! handler did not read.
+//! hyper waits for a body without limit. Here a body that stalls, or arrives too slowly, ends with
+//! an error of kind `TimedOut`. Only time spent waiting for the client counts, not time in which
+//! the handler did not read.
 //!
 //! A response sent before the body was read must reach a client that is still sending. Closing at
 //! once would reset the connection, and the client would see the reset instead of the response. The
@@ -231,7 +231,8 @@ mod tests {
         window_bytes: 1000,
     };
 
-    /// A body of `count` chunks of `length` bytes, one per `every`, and a counter of those requested.
+    /// A body of `count` chunks of `length` bytes, one per `every`, and a counter of those
+    /// requested.
     fn chunks(count: usize, length: usize, every: Duration) -> (Body, Arc<AtomicUsize>) {
         let sent = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&sent);

@@ -1,5 +1,5 @@
-//! Change notifier: wakes the long polls of a user's devices when the user's library changes. A user
-//! takes memory only while somebody waits.
+//! Change notifier: wakes the long polls of a user's devices when the user's library changes. A
+//! user takes memory only while somebody waits.
 
 use std::collections::HashMap;
 use std::pin::Pin;

@@ -24,7 +24,9 @@ pub(super) async fn metrics(
 ) -> Result<impl IntoResponse, ErrorResponse> {
     let damaged = index.corrupt_count().await?;
     let mut text = format!(
-        "# HELP {DAMAGED} Stored images that are damaged and wait for a client to upload them again\n# TYPE {DAMAGED} gauge\n{DAMAGED} {damaged}\n"
+        "# HELP {DAMAGED} Stored images that are damaged and must be uploaded again\n\
+         # TYPE {DAMAGED} gauge\n\
+         {DAMAGED} {damaged}\n"
     );
     for (name, caption, total) in counters.all() {
         writeln!(

@@ -1,7 +1,7 @@
 //! `heirloom-server scrub`: verifies all stored images now.
 //!
-//! It may run while the server runs. Both mark damaged images in the index, and both read a file once
-//! more before they move it to quarantine.
+//! It may run while the server runs. Both mark damaged images in the index, and both read a file
+//! once more before they move it to quarantine.
 
 use std::sync::Arc;
 

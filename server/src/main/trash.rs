@@ -1,7 +1,7 @@
 //! `heirloom-server trash`: removes photos from the trash for good.
 //!
-//! This is not available over the network: somebody who takes over a device, or all of them, can fill
-//! the trash but not empty it.
+//! This is not available over the network: somebody who takes over a device, or all of them, can
+//! fill the trash but not empty it.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -110,8 +110,8 @@ fn describe(
     lines.join("\n")
 }
 
-/// Purges the photos of a user, or of all users, that were removed at least `older` ago. Returns how
-/// many.
+/// Purges the photos of a user, or of all users, that were removed at least `older` ago. Returns
+/// how many.
 async fn purge_photos(
     context: &AdminContext,
     user: Option<&str>,

@@ -1,7 +1,7 @@
 //! The accept loop: accepts connections until the server stops, then drains them.
 //!
-//! It is our own, on hyper-util, because axum's sets no time limits: a client that sends half a head
-//! would be waited for without limit.
+//! It is our own, on hyper-util, because axum's sets no time limits: a client that sends half a
+//! head would be waited for without limit.
 
 use std::io;
 use std::time::Duration;

@@ -11,8 +11,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// kernel's accept queue.
 const CONNECTIONS_MAX: usize = 1024;
 
-/// Maximum number of connections from one address, so that no client can use up all of them. A proxy
-/// on this machine forwards many clients, so loopback is not limited.
+/// Maximum number of connections from one address, so that no client can use up all of them. A
+/// proxy on this machine forwards many clients, so loopback is not limited.
 const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
 
 /// Counts the open connections. Clones share the counts.

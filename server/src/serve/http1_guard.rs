@@ -1,13 +1,13 @@
 //! HTTP/1 guard: validates the head of every HTTP/1 request before hyper parses it.
 //!
-//! There are two reasons. hyper accepts `Content-Length` together with `Transfer-Encoding` and hides
-//! one of them; behind a proxy that chose the other, the rest of the body would be read as a request
-//! (request smuggling, RFC 9112 section 11.2). And the requests that hyper rejects by itself get a
-//! response without a body, where our clients are promised a problem detail.
+//! There are two reasons. hyper accepts `Content-Length` together with `Transfer-Encoding` and
+//! hides one of them; behind a proxy that chose the other, the rest of the body would be read as a
+//! request (request smuggling, RFC 9112 section 11.2). And the requests that hyper rejects by
+//! itself get a response without a body, where our clients are promised a problem detail.
 //!
-//! A valid head is validated on unchanged. In place of an invalid one, hyper reads a harmless substitute
-//! request, which the service answers with the error before it closes the connection; the rest of
-//! the connection is discarded. Bodies pass unchanged, and so does HTTP/2 as a whole.
+//! A valid head is validated on unchanged. In place of an invalid one, hyper reads a harmless
+//! substitute request, which the service answers with the error before it closes the connection;
+//! the rest of the connection is discarded. Bodies pass unchanged, and so does HTTP/2 as a whole.
 
 mod head;
 
@@ -191,8 +191,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Http1Guard<S> {
             ready!(Pin::new(&mut this.stream).poll_read(context, buffer))?;
             let read = (buffer.filled().len() - before) as u64;
             match this.state {
-                // A client that was rejected may stop sending; the response must still go out before
-                // the connection ends.
+                // A client that was rejected may stop sending; the response must still go out
+                // before the connection ends.
                 ReadState::Discard if read == 0 => return Poll::Pending,
                 ReadState::Http2 => return Poll::Ready(Ok(())),
                 ReadState::Body(left) if read <= left && read > 0 => {

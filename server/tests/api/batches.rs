@@ -1,4 +1,4 @@
-//! Several small photos in one request.
+//! Image batches: several small photos in one request.
 
 use bytes::Bytes;
 use heirloom_protocol::batch::{BatchEntry, BatchHeader, BatchOutcome, IMAGES_MAX, MEDIA_TYPE};
@@ -48,7 +48,7 @@ async fn every_photo_of_a_batch_gets_the_same_receipt_as_alone() {
     assert_eq!(
         outcomes[3],
         BatchOutcome::Stored { receipt: before },
-        "the first receipt is the receipt of every time"
+        "every response repeats the first receipt"
     );
     for (photo, outcomes) in photos.iter().zip(&outcomes) {
         let BatchOutcome::Stored { receipt } = *outcomes else {
@@ -71,7 +71,7 @@ async fn every_photo_of_a_batch_gets_the_same_receipt_as_alone() {
             .await
             .json::<Vec<BatchOutcome>>(),
         outcomes,
-        "it may be sent twice"
+        "a batch may be sent twice"
     );
     server.close().await;
 }

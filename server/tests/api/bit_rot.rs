@@ -1,4 +1,4 @@
-//! Damaged images from outside: who is asked for them, and who is not.
+//! Damaged images: which users the server requests them from.
 
 use std::time::Duration;
 
@@ -46,7 +46,7 @@ async fn a_damaged_image_is_wanted_from_its_holders_and_nobody_else() {
     )
     .unwrap();
 
-    // Opened again, the server scrubs at once, because its last round is long over.
+    // After the restart the server scrubs at once, because its last round ended long ago.
     let data = server.close().await;
     let (plan, clock) = (
         ScrubSchedule {
@@ -103,7 +103,7 @@ async fn a_damaged_image_is_wanted_from_its_holders_and_nobody_else() {
     ));
     assert!(anna.has(&sound).await);
 
-    // One of them sends it again: healed for both.
+    // One of them sends it again, which repairs it for both.
     ben.store(&rotten).await;
     assert!(anna.has(&rotten).await);
     assert!(wanted(&anna).await.is_empty());

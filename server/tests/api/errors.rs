@@ -1,4 +1,4 @@
-//! Bad requests: each is refused with its status and code, and nothing is stored.
+//! Invalid requests: each gets its status and code, and nothing is stored.
 
 use bytes::Bytes;
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::support::{Client, TestServer, assert_nothing_stored, photo, raw};
 
-/// A shard that is right in all things; each test spoils one.
+/// A valid shard, in which each case makes one thing invalid.
 struct Shard {
     path: String,
     headers: Vec<(&'static str, String)>,
@@ -91,7 +91,7 @@ async fn an_invalid_shard_is_rejected_with_its_code() {
             ErrorCode::MalformedRequest,
         ),
         (
-            "offset in words",
+            "offset not a number",
             good().at(format!("/v1/uploads/{fingerprint}/one")),
             ErrorCode::MalformedRequest,
         ),
@@ -141,17 +141,17 @@ async fn an_invalid_shard_is_rejected_with_its_code() {
             ErrorCode::EmptyShard,
         ),
         (
-            "behind the image",
+            "ends after the image",
             good().with(route::UPLOAD_LENGTH, "99999"),
             ErrorCode::ShardOutOfBounds,
         ),
         (
-            "begins behind it",
+            "begins after the image",
             good().at(route::shard(fingerprint, 100_000)),
             ErrorCode::ShardOutOfBounds,
         ),
         (
-            "at the end of numbers",
+            "overflows 64 bits",
             good().at(route::shard(fingerprint, u64::MAX)),
             ErrorCode::ShardOutOfBounds,
         ),
@@ -193,7 +193,7 @@ async fn an_invalid_shard_is_rejected_with_its_code() {
     assert_eq!(
         anna.send(Shard::good().request()).await.status,
         StatusCode::OK,
-        "the good one is good"
+        "the valid shard is accepted"
     );
     server.close().await;
 }
@@ -231,7 +231,7 @@ async fn an_invalid_check_is_rejected_with_its_code() {
             ErrorCode::MalformedBody,
         ),
         (
-            "twice the same field",
+            "duplicate field",
             format!("[{{\"fingerprint\":\"{fingerprint}\",\"size\":1,\"size\":2}}]"),
             ErrorCode::MalformedBody,
         ),
@@ -385,7 +385,7 @@ async fn missing_routes_and_images_are_not_found() {
         );
         assert!(response.headers.contains_key(ALLOW), "{method} {path}");
     }
-    // Another user's upload and image are as if they were not.
+    // Another user's upload and image do not exist for her.
     anna.put(&photo, 0, 100_000).await;
     assert_eq!(
         ben.get(&route::upload(fingerprint)).await.code(),
@@ -398,7 +398,7 @@ async fn missing_routes_and_images_are_not_found() {
         StatusCode::NO_CONTENT
     );
     anna.put(&photo, 100_000, 200_000).await;
-    assert!(anna.has(&photo).await, "nobody else gives up her upload");
+    assert!(anna.has(&photo).await, "nobody else can cancel her upload");
     assert_eq!(
         ben.get(&route::image(fingerprint)).await.code(),
         ErrorCode::NotFound
@@ -487,7 +487,7 @@ async fn invalid_http_gets_a_problem_and_the_connection_is_closed() {
             ErrorCode::MalformedRequest,
         ),
         (
-            "the other way round",
+            "both, in the other order",
             format!(
                 "{check}Transfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n2\r\n[]\r\n0\r\n\r\n"
             ),
@@ -552,7 +552,7 @@ async fn invalid_http_gets_a_problem_and_the_connection_is_closed() {
             ErrorCode::LengthRequired,
         ),
     ] {
-        // What follows must not be taken for a request.
+        // The bytes that follow must not be parsed as a request.
         let responses = raw(
             server.inner.address(),
             &format!("{request}GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"),

@@ -1,4 +1,4 @@
-//! The bytes back: whole, in part, or not again.
+//! Image downloads: whole, in part, or not modified.
 
 use bytes::Bytes;
 use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
@@ -118,7 +118,7 @@ async fn an_image_that_the_client_has_is_not_sent_again() {
         (again.status, again.body.len()),
         (StatusCode::NOT_MODIFIED, 0)
     );
-    // Knowing the tag is not owning the image.
+    // Knowing the entity tag gives no access to the image.
     assert_eq!(
         asked(&ben, Method::GET, &photo, &[(IF_NONE_MATCH, &etag)])
             .await

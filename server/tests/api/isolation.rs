@@ -1,5 +1,5 @@
-//! Neighbours: whatever another user's token asks about an image of mine, the response is that for an
-//! image nobody ever sent.
+//! Isolation of users: whatever another user requests about an image of mine, the response is the
+//! same as for an image that nobody ever sent.
 
 use bytes::Bytes;
 use heirloom_protocol::message::{
@@ -12,21 +12,21 @@ use hyper::{Method, Request};
 
 use crate::support::{Client, Response, TestServer, photo};
 
-/// One question about an image.
+/// A request about an image.
 type Question = fn(Fingerprint) -> Request<Full<Bytes>>;
 
 /// Every route that names an image.
 const QUESTIONS: [(&str, Question); 9] = [
-    ("look at an upload", |image| {
+    ("read an upload", |image| {
         bare(Method::GET, &route::upload(image))
     }),
-    ("give an upload up", |image| {
+    ("cancel an upload", |image| {
         bare(Method::DELETE, &route::upload(image))
     }),
     ("read an image", |image| {
         bare(Method::GET, &route::image(image))
     }),
-    ("look at an image", |image| {
+    ("read an image", |image| {
         bare(Method::HEAD, &route::image(image))
     }),
     ("read a part", |image| {
@@ -36,14 +36,14 @@ const QUESTIONS: [(&str, Question); 9] = [
             .insert(RANGE, "bytes=0-9".parse().unwrap());
         request
     }),
-    ("look for what is cached", |image| {
+    ("revalidate a cached image", |image| {
         let mut request = bare(Method::GET, &route::image(image));
         request
             .headers_mut()
             .insert("if-none-match", format!("\"{image}\"").parse().unwrap());
         request
     }),
-    ("have it read again", |image| {
+    ("request a fresh receipt", |image| {
         bare(Method::GET, &route::fresh_receipt(image))
     }),
     ("check", |image| {
@@ -85,7 +85,7 @@ fn said(path: &str, message: &impl serde::Serialize) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-/// What is answered about an image, with the image's name taken out.
+/// The response about an image, without the image's fingerprint.
 async fn told(client: &Client, question: Question, image: Fingerprint) -> String {
     let Response {
         status,

@@ -1,4 +1,4 @@
-//! The library over HTTP: changes in, news out. What the changes mean is the index's contract.
+//! The library over HTTP: changes and the change feed. The index contract covers their meaning.
 
 use std::time::{Duration, Instant};
 
@@ -77,7 +77,7 @@ async fn a_long_poll_is_woken_by_the_users_own_changes_only() {
     put(&phone, "a.jpg", &photo).await;
     let heard = tokio::time::timeout(LIMIT / 2, waiting)
         .await
-        .expect("woken long before its wait was over")
+        .expect("woken long before its timeout")
         .unwrap();
     assert_eq!(
         heard
@@ -113,10 +113,10 @@ async fn a_long_poll_ends_at_its_timeout_or_when_the_server_stops() {
             .unwrap(),
     );
     let waiting = tokio::spawn(async move { connection.ask(request).await });
-    // Once the request is on its way the stop must not wait for it.
+    // The server must not wait for a long poll when it stops.
     anna.session().await;
     let closing = tokio::time::timeout(Duration::from_secs(15), server.close());
     let (closed, response) = tokio::join!(closing, waiting);
-    closed.expect("a stop does not wait for those who wait");
+    closed.expect("a stop does not wait for long polls");
     assert_eq!(response.unwrap().json::<LibraryFeed>().entries, []);
 }

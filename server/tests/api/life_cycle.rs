@@ -1,4 +1,4 @@
-//! The walk of one photo, as a client takes it.
+//! The life cycle of one photo, as a client sees it.
 
 use bytes::Bytes;
 use heirloom_protocol::message::{CheckedImage, ServerStatus, UploadState};
@@ -81,7 +81,7 @@ async fn a_photo_in_one_shard_needs_no_ledger_entry() {
     let photo = photo(2, 100_000);
     let receipt = anna.store(&photo).await;
     assert!(anna.has(&photo).await);
-    // The receipt of the first time is the receipt of every time.
+    // Every response repeats the first receipt.
     assert_eq!(anna.store(&photo).await, receipt);
     assert_eq!(stored(anna.put(&photo, 10, 20).await), receipt);
     server.close().await;
@@ -107,7 +107,7 @@ async fn a_cancelled_upload_leaves_nothing() {
             .count(),
         0
     );
-    // Giving up an upload does not take back what became whole.
+    // Cancelling an upload does not remove an image that is complete.
     anna.store(&photo).await;
     assert_eq!(
         anna.ask(Method::DELETE, &path).await.status,

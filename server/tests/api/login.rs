@@ -1,4 +1,4 @@
-//! Logging in: a password for a token, and nothing else learned.
+//! Login: exchanges a password for a token and reveals nothing else.
 
 use heirloom_protocol::message::{LoginAnswer, LoginRequest};
 use heirloom_protocol::{ErrorCode, route};

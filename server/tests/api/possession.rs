@@ -1,4 +1,4 @@
-//! Instant upload: those who have the bytes get the image, all others learn nothing.
+//! Instant upload: a client that has the bytes gets the image, and all others learn nothing.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::support::{Client, TestServer, photo, prove, unsigned};
 const HOUR: Duration = Duration::from_secs(NONCE_SECONDS);
 const DAY: Duration = Duration::from_hours(24);
 
-/// A server whose clock shows noon: no hour and no day ends in the middle of a test.
+/// A server whose clock starts at noon, so that no hour and no day ends during a test.
 async fn server_at_noon() -> TestServer {
     let server = TestServer::start().await;
     let day_ms = i64::try_from(DAY.as_millis()).unwrap();
@@ -42,7 +42,7 @@ async fn instant(client: &Client, session: &Session, photo: &[u8]) -> CheckedIma
         .remove(0)
 }
 
-/// The body of the response for `image`, which must not tell it from an image nobody ever sent.
+/// Asserts that the response for `image` is the same as for an image that nobody ever sent.
 async fn assert_unknown(client: &Client, image: CheckImage, why: &str) {
     let response = client.check_raw(std::slice::from_ref(&image)).await;
     let unknown = photo(u64::MAX, 100_000);
@@ -122,7 +122,7 @@ async fn a_fingerprint_alone_gives_no_access() {
     anna.store(&photo).await;
     let (bens, carls) = (ben.session().await, carl.session().await);
 
-    assert_unknown(&ben, asked(&photo, None), "only the fingerprint").await;
+    assert_unknown(&ben, asked(&photo, None), "without a proof").await;
     for (size, off) in [(99_999, "one less"), (100_001, "one more")] {
         let image = CheckImage {
             size,
@@ -151,12 +151,12 @@ async fn a_fingerprint_alone_gives_no_access() {
     )
     .await;
 
-    // Three failures are spent: not even the right proof is looked at today.
+    // After three failures, not even a valid proof is checked on the same day.
     let bens = ben.session().await;
     assert_unknown(
         &ben,
         asked(&photo, Some(prove(&bens, bens.user, &photo))),
-        "the right proof, too late",
+        "a valid proof after three failures",
     )
     .await;
     assert!(!ben.has(&photo).await);
@@ -166,7 +166,7 @@ async fn a_fingerprint_alone_gives_no_access() {
             .status,
         404
     );
-    // Others are not affected, and neither is Ben tomorrow.
+    // Other users are not affected, and neither is Ben the next day.
     assert!(matches!(
         instant(&carl, &carl.session().await, &photo).await,
         CheckedImage::Linked { .. }
@@ -203,7 +203,7 @@ async fn concurrent_proof_failures_are_counted_exactly() {
         PROOF_FAILURES_PER_DAY
     );
     index.close().await;
-    // They outlive the process.
+    // The failures survive a restart.
     let clock = server.clock.clone();
     let server = TestServer::start_with(server.close().await, clock, |_| {}).await;
     let ben = server.client("ben").await;
@@ -214,7 +214,7 @@ async fn concurrent_proof_failures_are_counted_exactly() {
     server.close().await;
 }
 
-/// What `/metrics` says, which everybody with a token may read, but for how often it was asked.
+/// The metrics, which every token may read, without the number of requests.
 async fn numbers(client: &Client) -> Vec<(String, u64)> {
     let text = String::from_utf8(client.get("/metrics").await.body.to_vec()).unwrap();
     let numbers = text
@@ -324,7 +324,7 @@ async fn a_damaged_image_is_quarantined_and_healed_by_the_next_upload() {
         CheckedImage::Absent { fingerprint }
     );
     assert!(server.data.path().join("quarantine").join(&name).exists());
-    // Nobody is told that they have it, not even who brought it.
+    // The image is reported to nobody, not even to the user who uploaded it.
     assert_eq!(
         anna.check(&photo).await,
         CheckedImage::Absent { fingerprint }
@@ -333,7 +333,7 @@ async fn a_damaged_image_is_quarantined_and_healed_by_the_next_upload() {
     assert!(ben.has(&photo).await);
     assert!(
         matches!(anna.check(&photo).await, CheckedImage::Owned { .. }),
-        "healed for everybody"
+        "repaired for everybody"
     );
     assert!(anna.has(&photo).await);
     server.close().await;

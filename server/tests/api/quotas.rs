@@ -1,5 +1,4 @@
-//! Quotas from outside: what does not fit is refused before it is stored, and can be sent once
-//! there is room.
+//! Quotas: what does not fit is rejected before it is stored, and accepted once there is space.
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, ServerStatus};
 use heirloom_protocol::{ErrorCode, Fingerprint, route};
@@ -41,7 +40,7 @@ async fn a_photo_over_the_quota_is_rejected_unstored_and_accepted_once_it_fits()
         (200_000, Some(250_000))
     );
 
-    // A link takes room like everything else; for want of it the response is that of an unknown
+    // A linked image counts like any other. If it does not fit, the response is that of an unknown
     // image.
     ben.store(&large).await;
     let session = anna.session().await;

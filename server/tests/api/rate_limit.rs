@@ -1,4 +1,4 @@
-//! Rates from outside: whoever guesses or asks too often is told to wait, and for how long.
+//! Rate limits: a client over a limit is told how long to wait.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn log_in(server: &TestServer, user: &str, password: &str) -> Response {
         .await
 }
 
-fn asked_to_wait_s(response: &Response) -> u64 {
+fn retry_after_s(response: &Response) -> u64 {
     assert_eq!(
         (response.status, response.code()),
         (StatusCode::TOO_MANY_REQUESTS, ErrorCode::TooManyRequests)
@@ -57,7 +57,7 @@ async fn password_guessing_is_limited_and_reveals_nothing() {
         assert_eq!(
             log_in(&server, "anna", "correct horse").await.status,
             StatusCode::OK,
-            "a right one does not count"
+            "a correct password does not count"
         );
     }
     for user in ["anna", "nobody"] {
@@ -67,11 +67,11 @@ async fn password_guessing_is_limited_and_reveals_nothing() {
                 ErrorCode::LoginRefused
             );
         }
-        let wait_s = asked_to_wait_s(&log_in(&server, user, "wrong horse").await);
+        let wait_s = retry_after_s(&log_in(&server, user, "wrong horse").await);
         assert!((1..=21).contains(&wait_s), "{wait_s}");
     }
-    // Not even the right one is looked at then: else the limit would be none.
-    asked_to_wait_s(&log_in(&server, "anna", "correct horse").await);
+    // Not even the correct password is checked then; otherwise there would be no limit.
+    retry_after_s(&log_in(&server, "anna", "correct horse").await);
     assert_eq!(
         log_in(&server, "ben", "wrong horse").await.code(),
         ErrorCode::LoginRefused
@@ -103,7 +103,7 @@ async fn a_device_that_checks_too_often_is_limited_and_others_are_not() {
             break;
         }
     }
-    let wait_s = asked_to_wait_s(&limited.expect("it asked faster than twice a second"));
+    let wait_s = retry_after_s(&limited.expect("it sent more than two checks per second"));
     assert_eq!(
         laptop.check_raw(std::slice::from_ref(&image)).await.status,
         StatusCode::OK
@@ -113,7 +113,7 @@ async fn a_device_that_checks_too_often_is_limited_and_others_are_not() {
     assert_eq!(
         phone.check_raw(&[image]).await.status,
         StatusCode::OK,
-        "after what it was told"
+        "after the time in Retry-After"
     );
     server.close().await;
 }

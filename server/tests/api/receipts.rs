@@ -1,4 +1,4 @@
-//! Receipts: signed when an image becomes a user's, and again whenever the server has read it
+//! Receipts: signed when a user comes to hold an image, and whenever the server has verified it
 //! again.
 
 use heirloom_protocol::message::{CheckImage, CheckedImage, FreshReceipt, Receipt};
@@ -6,7 +6,7 @@ use heirloom_protocol::{ErrorCode, Fingerprint, route};
 
 use crate::support::{Client, TestServer, photo, prove, unsigned};
 
-/// Whether the server signed this for this user.
+/// Whether the receipt has the server's valid signature for this user.
 async fn is_signed(client: &Client, receipt: Receipt) -> bool {
     let session = client.session().await;
     let key = session.receipt_key.unwrap();
@@ -22,7 +22,10 @@ async fn a_receipt_is_signed_for_its_user_with_the_same_key_after_a_restart() {
     let photo = photo(1, 100_000);
     let receipt = anna.store(&photo).await;
     assert!(is_signed(&anna, receipt).await);
-    assert!(!is_signed(&ben, receipt).await, "it says nothing about him");
+    assert!(
+        !is_signed(&ben, receipt).await,
+        "the receipt is not valid for another user"
+    );
     assert_eq!(
         anna.check(&photo).await,
         CheckedImage::Owned {
@@ -84,13 +87,13 @@ async fn a_fresh_receipt_is_for_bytes_that_were_just_verified() {
     assert_eq!(
         anna.get(&route::fresh_receipt(image)).await.code(),
         ErrorCode::NotFound,
-        "nothing is signed for moss"
+        "no receipt is signed for damaged bytes"
     );
-    assert!(!anna.has(&photo).await, "and nobody is given it");
+    assert!(!anna.has(&photo).await, "damaged bytes are not sent");
     assert_eq!(
         anna.store(&photo).await,
         stored,
-        "since when it is hers has not changed"
+        "the time of storing has not changed"
     );
     assert_eq!(
         anna.get(&route::fresh_receipt(image))

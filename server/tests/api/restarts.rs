@@ -1,4 +1,4 @@
-//! What outlives a stop, and what a stop in the middle leaves behind.
+//! Restarts: what survives a stop, and what a kill leaves behind.
 
 use std::time::Duration;
 
@@ -75,7 +75,8 @@ async fn an_image_finished_before_a_kill_and_recorded_after_it_is_not_sent_again
     anna.put(&photo, 0, 100_000).await;
     let user = anna.session().await.user;
     let data = server.close().await;
-    // As a kill between the two leaves it: the image stands, the list is full, nothing is recorded.
+    // The state after a kill between the two steps: the image is stored and its ranges are
+    // complete, but it is not recorded.
     let name = fingerprint.to_string();
     let folder = data.path().join("images").join(&name[..2]);
     std::fs::create_dir_all(&folder).unwrap();

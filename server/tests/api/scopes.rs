@@ -1,4 +1,4 @@
-//! Scopes: what a token may not do is refused before anything is done, on every route.
+//! Scopes: on every route, what a token may not do is rejected before anything happens.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ async fn a_hijacked_append_only_device_destroys_nothing() {
     let anna = server.client("anna").await;
     let camera = server.device("anna", Scope::AppendOnly).await;
     let (kept, noise, half) = (photo(1, 100_000), photo(2, 100_000), photo(3, 100_000));
-    // It does what it is there for.
+    // It can do what its scope allows.
     assert_eq!(camera.session().await.scope, Scope::AppendOnly);
     camera.store(&kept).await;
     camera.store(&noise).await;
@@ -149,7 +149,7 @@ async fn a_hijacked_append_only_device_destroys_nothing() {
         anna.check(&half).await,
         CheckedImage::Interrupted { .. }
     ));
-    // Its owner can still do both.
+    // A full token of the same user can do both.
     assert_eq!(
         change(&anna, vec![remove("a.jpg", 1)]).await,
         [LibraryOutcome::Applied { version: 2 }]

@@ -1,4 +1,4 @@
-//! Shards become images, whatever order, overlap or company they come in.
+//! Shards make up the image, in whatever order, overlap or concurrency they arrive.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,7 +30,7 @@ async fn shards_in_any_order_overlapping_and_repeated_make_the_image() {
                         (photo.len() as u64, &sent),
                         "seed {seed}"
                     );
-                    // Towards the end chance alone would take too long.
+                    // Near the end, random shards alone would take too long.
                     let gap = received.missing(size).iter().next().unwrap();
                     let (from, to) = (
                         usize::try_from(gap.start()).unwrap(),
@@ -49,7 +49,7 @@ async fn shards_in_any_order_overlapping_and_repeated_make_the_image() {
         assert_eq!(
             kept(&server).len(),
             1,
-            "seed {seed}: only the image is left"
+            "seed {seed}: only the image is stored"
         );
         server.close().await;
     }
@@ -85,7 +85,7 @@ async fn two_devices_that_send_everything_concurrently_get_one_receipt() {
         .collect();
     assert!(
         !receipts.is_empty(),
-        "the shard that made it whole was told so"
+        "the shard that completed the image got the receipt"
     );
     assert!(receipts.iter().all(|receipt| receipt == &receipts[0]));
     assert!(phone.has(&photo).await && camera.has(&photo).await);
@@ -114,7 +114,7 @@ async fn one_image_sent_whole_and_in_parts_at_once_is_stored_once() {
     assert_eq!(
         kept(&server).len(),
         1,
-        "parts are of no use once the image is whole"
+        "the partial files are removed once the image is complete"
     );
     server.close().await;
 }
@@ -135,7 +135,7 @@ async fn two_users_never_share_an_upload() {
         }
     );
     stored(ben.put(&photo, 0, 100_000).await);
-    // Ben's image does not make Anna's upload whole, and her own half is still there.
+    // Ben's image does not complete Anna's upload, and her half is still there.
     assert!(!anna.has(&photo).await);
     stored(anna.put(&photo, 100_000, 200_000).await);
     assert!(anna.has(&photo).await);
@@ -155,7 +155,7 @@ async fn a_damaged_shard_is_rejected_and_nothing_of_it_is_kept() {
             .await;
         assert_eq!(response.code(), ErrorCode::DigestMismatch, "{start}..{end}");
     }
-    // Of a whole image the digest is the fingerprint; what arrived was neither.
+    // The digest of a whole image is its fingerprint; these bytes match neither.
     let mut damaged = photo.clone();
     damaged[77] ^= 1;
     let response = anna
@@ -187,7 +187,7 @@ async fn bytes_that_do_not_match_the_fingerprint_are_discarded() {
         anna.put_raw(fingerprint, size, 0, &other).await.code(),
         ErrorCode::FingerprintMismatch
     );
-    // In two, of which each is sound for itself.
+    // In two shards, each of them valid by itself.
     assert_eq!(
         anna.put_raw(fingerprint, size, 0, &photo[..100_000])
             .await
@@ -203,7 +203,7 @@ async fn bytes_that_do_not_match_the_fingerprint_are_discarded() {
         anna.check(&photo).await,
         CheckedImage::Absent { fingerprint }
     );
-    // And starting over works.
+    // Starting over works.
     anna.put(&photo, 0, 100_000).await;
     stored(anna.put(&photo, 100_000, 200_000).await);
     server.close().await;
@@ -216,7 +216,7 @@ async fn a_late_shard_with_other_bytes_cannot_overwrite_what_was_acknowledged() 
     let (photo, other) = (photo(7, 200_000), photo(8, 200_000));
     let (fingerprint, size) = (Fingerprint::of(&photo), 200_000);
     anna.put(&photo, 50_000, 150_000).await;
-    // Right where nothing was yet, wrong where something was: only the former is written.
+    // Correct where nothing had arrived, wrong where something had: only the new part is written.
     let late = [&photo[..50_000], &other[50_000..150_000]].concat();
     assert_eq!(
         anna.put_raw(fingerprint, size, 0, &late).await.status,
@@ -248,7 +248,7 @@ async fn a_shard_with_another_upload_length_is_rejected_and_the_upload_continues
 async fn the_received_part_of_a_broken_shard_is_in_the_interruption_list() {
     let server = TestServer::start().await;
     let anna = server.client("anna").await;
-    // Of an image in two shards the second one, and of another the only one.
+    // The second shard of one image, and the only shard of another.
     for (photo, start) in [(photo(10, 200_000), 100_000), (photo(11, 200_000), 0)] {
         if start > 0 {
             anna.put(&photo, 0, start).await;
@@ -270,7 +270,7 @@ async fn the_received_part_of_a_broken_shard_is_in_the_interruption_list() {
     server.close().await;
 }
 
-/// The interruption list's entry of an image of 200,000 bytes, in words.
+/// The entry of an image of 200,000 bytes in the interruption list, as text.
 fn state_of(received: &RangeSet) -> Vec<u8> {
     let state = UploadState::Receiving {
         size: 200_000,
@@ -279,7 +279,7 @@ fn state_of(received: &RangeSet) -> Vec<u8> {
     serde_json::to_vec(&state).unwrap()
 }
 
-/// Begins to send the rest of a photo, and hangs up in the middle of it.
+/// Begins to send part of a photo, and disconnects in the middle of it.
 async fn disconnect_during(client: &Client, photo: &[u8], start: usize, end: usize) {
     let token = client.token.clone().unwrap();
     let head = format!(
@@ -306,7 +306,7 @@ async fn a_large_image_may_be_sent_in_one_request() {
     let photo = photo(11, (16 << 20) + 1);
     anna.store(&photo).await;
     assert!(anna.has(&photo).await);
-    // As one shard of several it would have to be held in memory.
+    // As one shard of several it would have to fit in memory.
     let request = Request::put(route::shard(Fingerprint::of(&photo), 0))
         .header(route::UPLOAD_LENGTH, photo.len() + 1)
         .header(route::CONTENT_DIGEST, ContentDigest::of(&photo).to_string());

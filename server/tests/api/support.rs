@@ -25,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Longer than anything here may take.
+/// Longer than any step of a test may take.
 pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 
 /// A server with its data directory and its clock.
@@ -70,7 +70,7 @@ impl TestServer {
             .unwrap()
     }
 
-    /// Closes the server; its data directory can be opened again.
+    /// Stops the server; its data directory can be used again.
     pub(crate) async fn close(self) -> TempDir {
         timeout(LIMIT, self.inner.stop()).await.unwrap().unwrap();
         self.data
@@ -84,7 +84,8 @@ impl TestServer {
         }
     }
 
-    /// A client by a device of this scope, named `device`; the user is made if missing.
+    /// A client with a token of this scope, for a device named `device`. Creates the user if
+    /// necessary.
     pub(crate) async fn device(&self, user: &str, scope: Scope) -> Client {
         let (accounts, index) = self.accounts().await;
         match accounts.add_user(user).await {
@@ -115,7 +116,7 @@ impl TestServer {
     }
 }
 
-/// Somebody with a token, or without.
+/// A client of the server, with or without a token.
 #[derive(Clone)]
 pub(crate) struct Client {
     pub(crate) address: SocketAddr,
@@ -145,7 +146,7 @@ impl Connection {
     }
 }
 
-/// What came back.
+/// A response.
 #[derive(Clone, Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
@@ -160,7 +161,7 @@ impl Response {
         serde_json::from_slice(&self.body).unwrap()
     }
 
-    /// The code of a refusal, once it is certain that it has the form of one.
+    /// The error code. Asserts that the response is a valid problem detail.
     #[track_caller]
     pub(crate) fn code(&self) -> ErrorCode {
         assert_eq!(
@@ -175,7 +176,7 @@ impl Response {
 }
 
 impl Client {
-    /// One request on a connection of its own.
+    /// Sends a request on a connection of its own.
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Response {
         timeout(LIMIT, self.try_send(request)).await.unwrap()
     }
@@ -195,7 +196,7 @@ impl Client {
         }
     }
 
-    /// The request with what every request needs.
+    /// Adds the headers that every request needs.
     pub(crate) fn prepared(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
         request
             .headers_mut()
@@ -254,7 +255,7 @@ impl Client {
             .remove(0)
     }
 
-    /// Sends `photo[start..end]` as it should be sent.
+    /// Sends `photo[start..end]` as a valid shard.
     pub(crate) async fn put(&self, photo: &[u8], start: usize, end: usize) -> UploadState {
         self.put_raw(
             Fingerprint::of(photo),
@@ -296,12 +297,12 @@ impl Client {
         .await
     }
 
-    /// Uploads the whole photo and takes the receipt.
+    /// Uploads the whole photo and returns the receipt.
     pub(crate) async fn store(&self, photo: &[u8]) -> Receipt {
         stored(self.put(photo, 0, photo.len()).await)
     }
 
-    /// Whether the server gives out exactly this photo.
+    /// Whether the server returns exactly this photo.
     pub(crate) async fn has(&self, photo: &[u8]) -> bool {
         let response = self.get(&route::image(Fingerprint::of(photo))).await;
         response.status == StatusCode::OK && response.body == photo
@@ -316,11 +317,11 @@ impl Client {
 pub(crate) fn stored(state: UploadState) -> Receipt {
     match state {
         UploadState::Stored { receipt } => receipt,
-        UploadState::Receiving { .. } => panic!("not whole: {state:?}"),
+        UploadState::Receiving { .. } => panic!("incomplete: {state:?}"),
     }
 }
 
-/// As a check repeats it.
+/// The receipt as a check repeats it.
 pub(crate) fn unsigned(receipt: Receipt) -> Receipt {
     Receipt {
         signature: None,
@@ -328,7 +329,7 @@ pub(crate) fn unsigned(receipt: Receipt) -> Receipt {
     }
 }
 
-/// Bytes that no two seeds share.
+/// Pseudo-random bytes, different for each seed.
 pub(crate) fn photo(seed: u64, length: usize) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut bytes = vec![0; length];
@@ -342,13 +343,13 @@ pub(crate) fn prove(session: &Session, user: UserId, photo: &[u8]) -> Proof {
     prover.finish()
 }
 
-/// Sends bytes as they are; responses what came back until the server closed the connection.
+/// Sends raw bytes; returns the responses until the server closed the connection.
 pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Response> {
     let mut stream = TcpStream::connect(address).await.unwrap();
     let (mut reading, mut writing) = stream.split();
     let mut heard = Vec::new();
     let (_sent_all, read) = timeout(LIMIT, async {
-        // A server that has refused may stop reading.
+        // After an error the server may stop reading.
         tokio::join!(
             async { writing.write_all(said.as_bytes()).await.is_ok() },
             reading.read_to_end(&mut heard)
@@ -360,7 +361,7 @@ pub(crate) async fn raw(address: SocketAddr, said: &str) -> Vec<Response> {
     responses(&heard)
 }
 
-/// Takes apart what a server said, if each response has a Content-Length.
+/// Parses responses that each have a Content-Length.
 pub(crate) fn responses(mut bytes: &[u8]) -> Vec<Response> {
     let mut responses = Vec::new();
     while !bytes.is_empty() {
@@ -394,13 +395,13 @@ pub(crate) fn responses(mut bytes: &[u8]) -> Vec<Response> {
     responses
 }
 
-/// No file with bytes of photos.
+/// Asserts that the server stores no photo bytes.
 #[track_caller]
 pub(crate) fn assert_nothing_stored(server: &TestServer) {
     assert_eq!(kept(server), Vec::<String>::new());
 }
 
-/// Every file that the server keeps photos' bytes in.
+/// Every file in which the server stores photo bytes.
 pub(crate) fn kept(server: &TestServer) -> Vec<String> {
     let mut folders = vec![
         server.data.path().join("images"),

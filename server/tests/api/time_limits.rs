@@ -1,4 +1,4 @@
-//! Time: those who hold us up are cut, those at work are let finish.
+//! Time limits: slow clients are disconnected, and requests in progress may finish.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 
 use crate::support::{LIMIT, TestServer, photo, raw, responses};
 
-/// Sends and waits for the end of the connection; responses how long that took and what came.
+/// Sends bytes and waits until the server closes the connection; returns the time and the response.
 async fn until_disconnected(server: &TestServer, said: &[u8]) -> (Duration, Vec<u8>) {
     let began = Instant::now();
     let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
@@ -46,7 +46,8 @@ async fn a_stalled_body_gets_status_408() {
     let anna = server.client("anna").await;
     let photo = photo(1, 200_000);
     let request = format!(
-        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nUpload-Length: 200000\r\nContent-Digest: {}\r\n\
+        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+         Upload-Length: 200000\r\nContent-Digest: {}\r\n\
          Content-Length: 100000\r\n\r\n",
         route::shard(Fingerprint::of(&photo), 0),
         anna.token.as_ref().unwrap(),
@@ -74,7 +75,8 @@ async fn a_stop_lets_a_request_in_progress_finish() {
     let anna = server.client("anna").await;
     let photo = photo(2, 200_000);
     let request = format!(
-        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\nUpload-Length: 200000\r\nContent-Digest: {}\r\n\
+        "PUT {} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {}\r\n\
+         Upload-Length: 200000\r\nContent-Digest: {}\r\n\
          Content-Length: 200000\r\nExpect: 100-continue\r\n\r\n",
         route::shard(Fingerprint::of(&photo), 0),
         anna.token.as_ref().unwrap(),
@@ -82,7 +84,7 @@ async fn a_stop_lets_a_request_in_progress_finish() {
     );
     let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
-    // The server asks for the body: the request is under way.
+    // The server requests the body: the request is in progress.
     let mut asked = [0; 25];
     timeout(LIMIT, stream.read_exact(&mut asked))
         .await
@@ -94,7 +96,7 @@ async fn a_stop_lets_a_request_in_progress_finish() {
     let refused = async { while TcpStream::connect(address).await.is_ok() {} };
     timeout(LIMIT, refused)
         .await
-        .expect("nobody else is let in");
+        .expect("no new connection is accepted");
     stream.write_all(&photo).await.unwrap();
     let mut came = Vec::new();
     timeout(LIMIT, stream.read_to_end(&mut came))
@@ -111,7 +113,8 @@ async fn a_stop_lets_a_request_in_progress_finish() {
 #[tokio::test]
 async fn an_error_is_sent_before_the_body_is_requested() {
     let server = TestServer::start().await;
-    let request = "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
+    let request = "PUT /v1/uploads/abc/0 HTTP/1.1\r\nHost: a\r\n\
+                   Content-Length: 1000000\r\nExpect: 100-continue\r\n\r\n";
     let mut stream = TcpStream::connect(server.inner.address()).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut came = vec![0; 12];
@@ -120,7 +123,7 @@ async fn an_error_is_sent_before_the_body_is_requested() {
         .unwrap()
         .unwrap();
     assert_eq!(came, b"HTTP/1.1 401");
-    // And the server does not sit and wait for a body that nobody asked for.
+    // The server does not wait for a body that it did not request.
     timeout(Duration::from_secs(5), stream.read_to_end(&mut came))
         .await
         .unwrap()
@@ -139,7 +142,7 @@ async fn a_client_in_the_middle_of_a_rejected_body_still_gets_the_error() {
     let next = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
     let said = raw(server.inner.address(), &format!("{request}{next}")).await;
     assert_eq!(said[0].code(), ErrorCode::LoginNeeded);
-    // The connection is good for what follows.
+    // The connection can be used for further requests.
     assert_eq!(said[1].status, 200);
     server.close().await;
 }

@@ -1,4 +1,4 @@
-//! Transport: photos and tokens cross a network under TLS, or not at all.
+//! Transport: over a network, photos and tokens are sent with TLS or not at all.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -24,7 +24,7 @@ use tokio_rustls::client::TlsStream;
 
 use crate::support::{Client, LIMIT, TestServer};
 
-/// A fresh certificate for `localhost` and its key, in place of those that are there.
+/// Writes a new certificate for `localhost` and its key.
 fn issue(folder: &Path) -> TlsFiles {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let files = TlsFiles {
@@ -46,7 +46,7 @@ async fn tls_server() -> (TestServer, TempDir, TlsFiles) {
     (server.await, papers, files)
 }
 
-/// Shakes hands, trusting the certificate that the file holds now.
+/// Performs a TLS handshake, trusting the certificate that is in the file now.
 async fn meet(
     address: SocketAddr,
     trusted: &TlsFiles,
@@ -136,22 +136,22 @@ async fn a_reloaded_certificate_is_used_for_new_connections() {
     let new = issue(papers.path());
     assert!(
         meet(anna.address, &new, "http/1.1").await.is_err(),
-        "not before it was asked for"
+        "the new certificate is not used before the reload"
     );
     server.inner.reload_certificate().await.unwrap();
     let fresh = meet(anna.address, &new, "http/1.1").await.unwrap();
     assert_eq!(session_over_http1(&anna, fresh).await, StatusCode::OK);
     assert!(
         meet(anna.address, &kept, "http/1.1").await.is_err(),
-        "the old one is shown no more"
+        "the old certificate is no longer used"
     );
     assert_eq!(
         session_over_http1(&anna, open).await,
         StatusCode::OK,
-        "who is in stays in"
+        "open connections stay open"
     );
 
-    // One that is of no use changes nothing.
+    // An invalid certificate changes nothing.
     for (file, spoilt) in [(&new.certificate, "no certificate"), (&new.key, "no key")] {
         let good = std::fs::read(file).unwrap();
         std::fs::write(file, spoilt).unwrap();
@@ -178,7 +178,7 @@ async fn a_tls_server_does_not_answer_plain_requests() {
         .await
         .unwrap();
     let mut heard = Vec::new();
-    // It may be cut off as well as told.
+    // The connection may be closed with or without a response.
     let _told = timeout(LIMIT, stream.read_to_end(&mut heard))
         .await
         .unwrap()

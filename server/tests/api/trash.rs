@@ -1,4 +1,4 @@
-//! The trash over HTTP: who may look into it, and that nobody empties it.
+//! The trash over HTTP: every device can read it, and none can empty it.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn put(photo: &[u8], base: u64) -> LibraryChange {
     }
 }
 
-/// Looks again until it is so; the server clears in its own time and tells nobody.
+/// Polls until the condition is true: the server collects garbage in the background.
 async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     let looking = async {
         while !is_so().await {
@@ -44,7 +44,7 @@ async fn eventually(what: &str, is_so: impl AsyncFn() -> bool) {
     };
     timeout(LIMIT, looking)
         .await
-        .unwrap_or_else(|_| panic!("waited in vain: {what}"));
+        .unwrap_or_else(|_| panic!("timed out: {what}"));
 }
 
 #[tokio::test]
@@ -68,7 +68,7 @@ async fn a_server_removes_images_that_were_unreferenced_for_a_day() {
     }
     ben.store(&ours).await;
     let mut data = server.close().await;
-    // In the trash; let go of just now; and a day ago.
+    // In the trash; unreferenced just now; unreferenced a day ago.
     let (none, day) = (Duration::ZERO, Duration::from_hours(24));
     for (trash_expiry, later, left) in [(TRASH_EXPIRY, none, 2), (none, none, 2), (none, day, 1)] {
         let clock = Clock::default();
@@ -81,7 +81,7 @@ async fn a_server_removes_images_that_were_unreferenced_for_a_day() {
             text.contains("heirloom_images_cleared_total 1\n")
         };
         if left == 1 {
-            eventually("it is cleared away", cleared).await;
+            eventually("the image is removed", cleared).await;
         }
         assert_eq!(kept(&server).len(), left, "after {later:?}");
         assert!(ben.has(&ours).await);
@@ -129,7 +129,7 @@ async fn every_device_sees_the_trash_and_none_can_empty_it() {
             ErrorCode::MethodNotAllowed
         );
     }
-    // Restored over what stands there: with all rights only.
+    // Restoring over another photo needs a full token.
     let narrow = LibraryOutcome::Refused {
         code: ErrorCode::ScopeTooNarrow,
     };
