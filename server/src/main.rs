@@ -173,7 +173,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         (Some(Command::Device(command)), _) => print(&command.run().await?),
         (Some(Command::Trash(command)), _) => print(&command.run().await?),
         (Some(Command::Scrub(command)), _) => print(&command.run().await?),
-        (Some(Command::Generate(command)), _) => command.run(&Arguments::command()),
+        (Some(Command::Generate(command)), _) => Ok(command.run(&Arguments::command())?),
         (None, Some(arguments)) => serve(arguments).await,
         (None, None) => Arguments::command()
             .error(
@@ -256,6 +256,9 @@ fn next_step(error: &anyhow::Error) -> String {
     }
     if let Some(error) = error.downcast_ref::<ServeError>() {
         return error.next_step().to_owned();
+    }
+    if error.is::<generate::GenerateError>() {
+        return "choose a directory that this account can write to".to_owned();
     }
     "run the command again with HEIRLOOM_LOG=debug for details".to_owned()
 }

@@ -1,14 +1,22 @@
 //! `heirloom-server generate`: man pages and shell completions, for packages.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use clap::{Args, Command};
 use clap_complete::{Shell, generate_to};
 
 /// The shells that completions are written for.
 const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+
+/// The man pages or completions could not be written to this directory.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot write to the directory {}", directory.display())]
+pub(crate) struct GenerateError {
+    directory: PathBuf,
+    source: io::Error,
+}
 
 /// Writes man pages and shell completions.
 #[derive(Debug, Args)]
@@ -24,26 +32,32 @@ pub(crate) struct GenerateCommand {
 
 impl GenerateCommand {
     /// Writes the files for the program described by `program`.
-    pub(crate) fn run(&self, program: &Command) -> anyhow::Result<()> {
+    pub(crate) fn run(&self, program: &Command) -> Result<(), GenerateError> {
         if let Some(directory) = &self.man {
-            create(directory)?;
-            clap_mangen::generate_to(program.clone(), directory)
-                .with_context(|| format!("cannot write man pages to {}", directory.display()))?;
+            write_man_pages(program, directory).map_err(|source| GenerateError {
+                directory: directory.clone(),
+                source,
+            })?;
         }
         if let Some(directory) = &self.completions {
-            create(directory)?;
-            for shell in SHELLS {
-                let name = program.get_name().to_owned();
-                generate_to(shell, &mut program.clone(), name, directory).with_context(|| {
-                    format!("cannot write completions to {}", directory.display())
-                })?;
-            }
+            write_completions(program, directory).map_err(|source| GenerateError {
+                directory: directory.clone(),
+                source,
+            })?;
         }
         Ok(())
     }
 }
 
-fn create(directory: &Path) -> anyhow::Result<()> {
-    fs::create_dir_all(directory)
-        .with_context(|| format!("cannot create the directory {}", directory.display()))
+fn write_man_pages(program: &Command, directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    clap_mangen::generate_to(program.clone(), directory)
+}
+
+fn write_completions(program: &Command, directory: &Path) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    for shell in SHELLS {
+        generate_to(shell, &mut program.clone(), program.get_name(), directory)?;
+    }
+    Ok(())
 }

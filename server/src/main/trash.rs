@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use clap::Subcommand;
+use heirloom_server::accounts::AccountError;
 use heirloom_server::blobs::RemovedStats;
 use heirloom_server::clock::Clock;
 use heirloom_server::config::GracePeriods;
@@ -125,7 +126,7 @@ async fn purge_photos(
                 .user_named(name)
                 .await
                 .context("cannot look up the user")?;
-            Some(found.with_context(|| format!("there is no user named {name}"))?)
+            Some(found.ok_or_else(|| AccountError::NoSuchUser(name.to_owned()))?)
         }
     };
     let now = SystemTime::now()

@@ -122,8 +122,12 @@ fn describe(user: &UserEntry) -> String {
     let quota = user
         .quota_bytes
         .map_or_else(|| "no quota".to_owned(), |quota| format!("of {quota}"));
+    let devices = match user.devices {
+        1 => "1 device".to_owned(),
+        count => format!("{count} devices"),
+    };
     format!(
-        "{}\t{state}\t{} devices\t{} bytes {quota}",
-        user.name, user.devices, user.held_bytes
+        "{}\t{state}\t{devices}\t{} bytes {quota}",
+        user.name, user.held_bytes
     )
 }

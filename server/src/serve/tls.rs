@@ -107,6 +107,7 @@ async fn load_acceptor(files: Arc<TlsFiles>) -> Result<TlsAcceptor, TlsError> {
 
 /// TLS 1.2 and 1.3 with the defaults of rustls.
 fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
+    let certificates = certificates(&files.certificate)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let key = PrivateKeyDer::from_pem_file(&files.key)
         .map_err(|error| TlsError::Key(files.key.clone(), error))?;
@@ -114,7 +115,7 @@ fn config(files: &TlsFiles) -> Result<ServerConfig, TlsError> {
         .with_safe_default_protocol_versions()
         .expect("ring has the cipher suites of TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_single_cert(certificates(&files.certificate)?, key)
+        .with_single_cert(certificates, key)
         .map_err(|error| TlsError::Pair(files.certificate.clone(), error))?;
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(config)
