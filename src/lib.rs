@@ -8,9 +8,9 @@ pub mod cli;
 pub mod daemon;
 /// What other processes may ask the running house, over a Unix socket.
 pub mod control;
-/// The mounted directory: a thin door from kernel requests to the spool.
+/// The mounted directory: kernel requests become operations on the spool.
 pub mod mount;
-/// Lending files to the kernel, which then reads and writes them for programs without us.
+/// Backing files for FUSE passthrough, opened directly or through a privileged helper.
 pub mod passthrough_helper;
 /// From a closed file to a promise in the journal (M1, M2).
 pub mod intake;

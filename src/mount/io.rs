@@ -1,4 +1,4 @@
-//! I/O of open files: who reads and writes them, files created ahead, and which files are being
+//! I/O of open files: which process reads and writes them, files created ahead, and which files are being
 //! written.
 
 pub(super) mod passthrough;

@@ -155,7 +155,7 @@ pub(super) trait Invalidator: Send + Sync {
     fn invalidate_folder(&self, folder: Ino);
 }
 
-/// Is told of every request that was answered.
+/// Observes every request that was answered.
 pub(super) trait RequestObserver: Send + Sync {
     /// Called on the thread that has just answered a request of the thread `caller`; 0 if the
     /// kernel itself made the request.

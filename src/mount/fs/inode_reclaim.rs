@@ -2,7 +2,7 @@
 //! longest.
 //!
 //! A thread of its own does it, without a lock of the mount: the kernel locks the folder, and
-//! whoever holds that lock may be waiting for a reply.
+//! the program that holds that lock may be waiting for a reply.
 
 use std::ffi::OsStr;
 use std::sync::mpsc::Receiver;

@@ -6,19 +6,7 @@
 //! of the listener, resolving a path holds it shared. Reads, writes and syncs of open files do not
 //! need it.
 //!
-//! Each operation is in the submodule named for it.
-
-mod attributes;
-mod create;
-mod flush;
-mod open_close;
-mod placeholder;
-mod read_dir;
-mod read_write;
-mod remote_names;
-mod remove;
-mod rename;
-mod xattrs;
+//! Each operation is in the sibling file named for it.
 
 use std::ffi::OsStr;
 use std::sync::{Arc, OnceLock};
@@ -44,21 +32,21 @@ use crate::spool::{Kind, Metadata, Spool, SpoolError, SpoolPath};
 
 /// The mounted tree.
 pub(in crate::mount) struct Tree {
-    spool: Spool,
-    listener: Arc<dyn ChangeListener>,
+    pub(super) spool: Spool,
+    pub(super) listener: Arc<dyn ChangeListener>,
     /// Held exclusively to change a name, and shared to resolve a path.
-    names: RwLock<()>,
+    pub(super) names: RwLock<()>,
     /// Held exclusively to empty a file that is opened, and shared to write pages of a mapping,
     /// which must not make a file longer.
-    truncation: RwLock<()>,
-    inodes: Mutex<Inodes>,
-    inode_limit: InodeLimit,
-    handles: HandleTable,
-    dir_cache: DirCache,
-    write_tracker: WriteTracker,
-    passthrough: Arc<PassthroughTable>,
-    fetcher: Option<Fetcher>,
-    invalidator: OnceLock<Arc<dyn Invalidator>>,
+    pub(super) truncation: RwLock<()>,
+    pub(super) inodes: Mutex<Inodes>,
+    pub(super) inode_limit: InodeLimit,
+    pub(super) handles: HandleTable,
+    pub(super) dir_cache: DirCache,
+    pub(super) write_tracker: WriteTracker,
+    pub(super) passthrough: Arc<PassthroughTable>,
+    pub(super) fetcher: Option<Fetcher>,
+    pub(super) invalidator: OnceLock<Arc<dyn Invalidator>>,
 }
 
 impl Tree {
@@ -168,17 +156,17 @@ impl Tree {
 
     // What follows serves the operations. The caller holds `names`, except for the two that lock it.
 
-    fn lock_names(&self) -> RwLockReadGuard<'_, ()> {
+    pub(super) fn lock_names(&self) -> RwLockReadGuard<'_, ()> {
         self.names.read()
     }
-    fn lock_names_exclusive(&self) -> RwLockWriteGuard<'_, ()> {
+    pub(super) fn lock_names_exclusive(&self) -> RwLockWriteGuard<'_, ()> {
         self.names.write()
     }
-    fn id(&self, ino: Ino) -> FileId {
+    pub(super) fn id(&self, ino: Ino) -> FileId {
         self.inodes.lock().id(ino)
     }
 
-    fn place(&self, id: FileId) -> Result<SpoolPath, TreeError> {
+    pub(super) fn place(&self, id: FileId) -> Result<SpoolPath, TreeError> {
         self.inodes.lock().place(id).map_err(|error| match error {
             ResolveError::UnknownInode => TreeError::Stale(id),
             ResolveError::Unlinked => TreeError::Removed(id),
@@ -186,7 +174,11 @@ impl Tree {
         })
     }
 
-    fn child_path(&self, folder: Ino, name: EntryName<'_>) -> Result<LibraryPath, TreeError> {
+    pub(super) fn child_path(
+        &self,
+        folder: Ino,
+        name: EntryName<'_>,
+    ) -> Result<LibraryPath, TreeError> {
         let place = self.place(self.id(folder))?;
         // The name was checked, so only the whole path can be too long.
         place.join(name.0).map_err(|_| TreeError::NameTooLong)
@@ -194,7 +186,7 @@ impl Tree {
 
     /// Records that the kernel learns of this file as `name` in `folder`; returns the entry for its
     /// reply.
-    fn add_lookup(
+    pub(super) fn add_lookup(
         &self,
         folder: Ino,
         name: EntryName<'_>,
@@ -215,21 +207,25 @@ impl Tree {
     }
 
     /// Reports a change of a regular file, if it has a name.
-    fn notify(&self, metadata: Metadata, report: impl FnOnce(FileId, &LibraryPath)) {
+    pub(super) fn notify(&self, metadata: Metadata, report: impl FnOnce(FileId, &LibraryPath)) {
         if let (Kind::File, Ok(SpoolPath::Entry(path))) = (metadata.kind, self.place(metadata.id)) {
             report(metadata.id, &path);
         }
     }
 
     /// An open file to use instead of a name that is gone; `error` if there is none.
-    fn open_unlinked(&self, id: FileId, error: TreeError) -> Result<Arc<OpenFile>, TreeError> {
+    pub(super) fn open_unlinked(
+        &self,
+        id: FileId,
+        error: TreeError,
+    ) -> Result<Arc<OpenFile>, TreeError> {
         match error {
             TreeError::Removed(_) => self.handles.file_with_id(id).ok_or(error),
             other => Err(other),
         }
     }
 
-    fn target(&self, ino: Ino, handle: Option<HandleId>) -> Result<Target, TreeError> {
+    pub(super) fn target(&self, ino: Ino, handle: Option<HandleId>) -> Result<Target, TreeError> {
         if let Some(open) = handle.and_then(|handle| self.handles.file(handle)) {
             return Ok(Target::Open(open));
         }
@@ -250,13 +246,10 @@ impl Tree {
 
 /// Fails with [`TreeError::Stale`] unless a file is still the one that the kernel means: a person
 /// may have changed the spool directly.
-fn expect_id(metadata: Metadata, id: FileId) -> Result<Metadata, TreeError> {
+pub(super) fn expect_id(metadata: Metadata, id: FileId) -> Result<Metadata, TreeError> {
     if metadata.id == id {
         Ok(metadata)
     } else {
         Err(TreeError::Stale(id))
     }
 }
-
-#[cfg(test)]
-mod tests;

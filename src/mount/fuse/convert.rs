@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_time_before_1970_comes_from_the_kernel_as_it_was_meant() {
-        // -2 s + 0.8 s, as fuser hands it over.
+        // -2 s + 0.8 s, as fuser passes it.
         let handed = UNIX_EPOCH - Duration::new(2, 800_000_000);
         assert_eq!(
             timespec(handed),

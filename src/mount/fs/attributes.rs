@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use super::{Tree, expect_id};
-use crate::mount::fs::target::Target;
+use super::target::Target;
+use super::tree::{Tree, expect_id};
 use crate::mount::types::{AttributeChange, HandleId, Ino, TreeError, Writer};
 use crate::spool::{self, Metadata, SpoolPath};
 

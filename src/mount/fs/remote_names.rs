@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use heirloom_protocol::LibraryPath;
 
-use super::Tree;
+use super::tree::Tree;
 use crate::journal::{FileId, Stamp};
 use crate::mount::types::{Ino, RemovedName};
 use crate::spool::{

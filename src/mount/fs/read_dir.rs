@@ -5,9 +5,10 @@ use std::time::SystemTime;
 
 use parking_lot::Mutex;
 
-use super::{EntryName, Tree};
-use crate::mount::fs::dir_cache::DirCacheState;
-use crate::mount::fs::handles::OpenFolder;
+use super::dir_cache::DirCacheState;
+use super::entry_name::EntryName;
+use super::handles::OpenFolder;
+use super::tree::Tree;
 use crate::mount::types::{DirEntry, Entry, FillResult, HandleId, Ino, TreeError};
 use crate::spool::{FolderEntry, FolderReader, Kind};
 

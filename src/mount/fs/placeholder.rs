@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use rustix::fs::{Timestamps, UTIME_NOW, UTIME_OMIT};
 
-use super::Tree;
+use super::open_file::OpenFile;
+use super::target::Target;
+use super::tree::Tree;
 use crate::fetch::{OpenGuard, OpenPlaceholder};
 use crate::journal::{FileId, Stamp};
-use crate::mount::fs::open_file::OpenFile;
-use crate::mount::fs::target::Target;
 use crate::mount::types::{AttributeChange, HandleId, IoPath, TreeError};
 use crate::spool::{self, Access, Durability, Kind, Metadata, OpenOptions, Placeholder, Timespec};
 

@@ -1,15 +1,23 @@
+//! The file system without a mount.
+
+use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::*;
+use heirloom_protocol::LibraryPath;
+use parking_lot::Mutex;
+
+use super::tree::Tree;
 use crate::intake::{BackupState, FileStatus};
 use crate::journal::FileId;
+use crate::mount::listener::ChangeListener;
 use crate::mount::types::{
-    AttributeChange, Created, DirEntry, Existing, FillResult, LockOwner, SyncScope, Truncate,
-    Writer,
+    AttributeChange, Created, DirEntry, Entry, Existing, FillResult, HandleId, Ino, LockOwner,
+    SyncScope, TreeError, Truncate, Writer,
 };
-use crate::spool::{self, Access, Durability, OpenOptions, Replace};
+use crate::spool::{self, Access, Durability, OpenOptions, Replace, Spool, SpoolPath};
 
 mod names;
 mod open_files;
@@ -332,25 +340,25 @@ fn user_attributes_are_stored_and_virtual_ones_are_computed() {
         b"holiday"
     );
     assert_eq!(fixture.tree.list_xattrs(ino).unwrap(), ["user.xdg.tags"]);
-    let told = |what: &str| {
+    let virtual_xattr = |what: &str| {
         fixture
             .tree
             .xattr(ino, name(what))
             .map(|value| String::from_utf8(value).unwrap())
     };
-    assert_eq!(told("user.heirloom.state").unwrap(), "uploading");
-    assert_eq!(told("user.heirloom.progress").unwrap(), "3/7");
-    assert_eq!(told("user.heirloom.error").unwrap(), "slow");
+    assert_eq!(virtual_xattr("user.heirloom.state").unwrap(), "uploading");
+    assert_eq!(virtual_xattr("user.heirloom.progress").unwrap(), "3/7");
+    assert_eq!(virtual_xattr("user.heirloom.error").unwrap(), "slow");
     for missing in ["user.heirloom.fingerprint", "user.heirloom.colour"] {
         assert!(
-            matches!(told(missing), Err(TreeError::NoXattr)),
+            matches!(virtual_xattr(missing), Err(TreeError::NoXattr)),
             "{missing}"
         );
     }
-    for not_kept in ["security.capability", "system.posix_acl_access"] {
+    for unsupported in ["security.capability", "system.posix_acl_access"] {
         assert!(
-            matches!(told(not_kept), Err(TreeError::UnsupportedXattr)),
-            "{not_kept}"
+            matches!(virtual_xattr(unsupported), Err(TreeError::UnsupportedXattr)),
+            "{unsupported}"
         );
     }
     let set = |what: &str| fixture.tree.set_xattr(ino, name(what), b"1", 0);

@@ -4,8 +4,8 @@
 use std::io;
 use std::sync::atomic::Ordering;
 
-use super::Tree;
-use crate::mount::fs::open_file::OpenFile;
+use super::open_file::OpenFile;
+use super::tree::Tree;
 use crate::mount::types::{HandleId, LockOwner, SyncScope, TreeError, Writer};
 use crate::spool::SpoolPath;
 

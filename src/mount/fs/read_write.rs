@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use rustix::fs::{FallocateFlags, SeekFrom};
 
-use super::Tree;
+use super::open_file::OpenFile;
 use super::placeholder::both_local;
-use crate::mount::fs::open_file::OpenFile;
+use super::tree::Tree;
 use crate::mount::types::{HandleId, TreeError, Writer};
 use crate::spool::{self, Metadata};
 

@@ -7,10 +7,10 @@ use std::sync::atomic::AtomicBool;
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::LibraryPath;
 
-use super::{Tree, expect_id};
+use super::open_file::OpenFile;
+use super::tree::{Tree, expect_id};
 use crate::fetch::OpenGuard;
 use crate::journal::FileId;
-use crate::mount::fs::open_file::OpenFile;
 use crate::mount::io::passthrough::{IoRoute, RoutePreference};
 use crate::mount::types::{HandleId, Ino, TreeError, Truncate, Writer};
 use crate::spool::{self, Access, Metadata, OpenOptions, SpoolPath};

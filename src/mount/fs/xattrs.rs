@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use heirloom_protocol::LibraryPath;
 
-use super::Tree;
+use super::tree::Tree;
 use crate::intake::{BackupState, FileStatus};
 use crate::mount::types::{Ino, TreeError};
 use crate::spool::{self, Kind, Metadata, SpoolPath};

@@ -4,7 +4,8 @@ use std::ffi::OsStr;
 
 use heirloom_protocol::LibraryPath;
 
-use super::{EntryName, Tree};
+use super::entry_name::EntryName;
+use super::tree::Tree;
 use crate::journal::FileId;
 use crate::mount::types::{Ino, TreeError};
 use crate::spool::{Kind, Metadata, Replace, SpoolPath};

@@ -5,7 +5,8 @@ use std::os::fd::OwnedFd;
 
 use heirloom_protocol::LibraryPath;
 
-use super::{EntryName, Tree};
+use super::entry_name::EntryName;
+use super::tree::Tree;
 use crate::mount::types::{Ino, TreeError};
 use crate::spool::{Kind, Metadata, SpoolError, SpoolPath};
 

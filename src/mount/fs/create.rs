@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use heirloom_protocol::LibraryPath;
 
+use super::entry_name::EntryName;
 use super::open_close::{Origin, SpoolFile};
-use super::{EntryName, Tree};
+use super::tree::Tree;
 use crate::mount::io::backing::Backing;
 use crate::mount::io::spare_pool::SpareFile;
 use crate::mount::io::write_tracking::WritePath;
