@@ -1,20 +1,20 @@
-//! What a person types, and what they read.
+//! The command line of `heirloom`.
 //!
-//! One file for each command: its arguments as typed, then what it does with them. Errors end here:
-//! one sentence that says what happened, to what, and what to do next; exit code 1. A wrong command
-//! line is clap's affair: exit code 2.
+//! One file for each command: its arguments, then what it does. Every error ends here, as one
+//! sentence that says what happened, to what, and what to do next; the exit code is 1. Clap reports
+//! an invalid command line itself, with exit code 2.
 #![expect(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "this room is where the program speaks"
+    reason = "the command line prints its results"
 )]
 
-mod server_args;
-mod client;
 mod free;
+mod generate;
 mod login;
 mod logout;
 mod mount;
+mod pin;
 mod push;
 mod restore;
 mod retry;
@@ -23,56 +23,47 @@ mod trash;
 mod unmount;
 mod verify;
 mod wait;
+
+mod client;
 mod format;
+mod server_args;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
-/// Keeps every photo that lands in a directory.
+/// Back up every photo that lands in a mounted directory
 #[derive(Debug, Parser)]
-#[command(name = "heirloom", version, about)]
+#[command(name = "heirloom", version)]
 struct Heirloom {
     #[command(subcommand)]
     command: Command,
 }
 
+// Each command's description is the doc comment of its arguments.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Log in to a server; `heirloom mount` uses it from then on
     Login(login::LoginArgs),
-    /// Give the token back and forget it
     Logout(logout::LogoutArgs),
-    /// Mount a directory; every photo that lands in it is backed up
     Mount(mount::MountArgs),
-    /// Take a mounted directory away; nothing is lost
     Unmount(unmount::UnmountArgs),
-    /// Show what is backed up, what is not, and why
     Status(status::StatusArgs),
-    /// Wait until files are backed up
     Wait(wait::WaitArgs),
-    /// Back up files by hand, without a mount
     Push(push::PushArgs),
-    /// Take failed photos in once more; what a crash or power cut tore counts as whole then
     Retry(retry::RetryArgs),
-    /// Give the room of photos back that the server has; they come back when they are read
     Free(free::FreeArgs),
-    /// Keep photos, or all in a folder, on this disk
-    Pin(free::PinArgs),
-    /// Let photos go again when room is short
-    Unpin(free::PinArgs),
-    /// Have the server read its copies again, and hold them against receipts and the files here
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Verify(verify::VerifyArgs),
-    /// Look into the trash: what was removed or replaced
     #[command(subcommand)]
     Trash(trash::TrashCommand),
-    /// Bring photos back that were removed or replaced
     Restore(restore::RestoreArgs),
+    Generate(generate::GenerateArgs),
 }
 
-/// Runs the command line.
+/// Parses the command line, runs the command, and returns its exit code.
 pub fn run() -> ExitCode {
-    let outcome = match Heirloom::parse().command {
+    let result = match Heirloom::parse().command {
         Command::Login(login) => login.run(),
         Command::Logout(logout) => logout.run(),
         Command::Mount(mount) => mount.run(),
@@ -82,13 +73,14 @@ pub fn run() -> ExitCode {
         Command::Push(push) => push.run(),
         Command::Retry(retry) => retry.run(),
         Command::Free(free) => free.run(),
-        Command::Pin(pin) => pin.pin(),
-        Command::Unpin(pin) => pin.unpin(),
+        Command::Pin(pin) => pin.run(),
+        Command::Unpin(unpin) => unpin.run(),
         Command::Verify(verify) => verify.run(),
         Command::Trash(trash) => trash.run(),
         Command::Restore(restore) => restore.run(),
+        Command::Generate(generate) => generate.run(Heirloom::command()),
     };
-    outcome.unwrap_or_else(|error| {
+    result.unwrap_or_else(|error| {
         eprintln!("heirloom: {error:#}");
         ExitCode::FAILURE
     })

@@ -1,4 +1,4 @@
-//! Finding the daemon of a mount and asking it.
+//! Connecting to the daemon of a mount, or to a server.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use crate::config::{Login, Mounts, StateDir};
 use crate::control::ControlClient;
 use crate::daemon::{RunningServer, ServerChoice};
 
-/// The absolute path of a mountpoint as typed, with `.`, `..` and symbolic links resolved.
-/// The mountpoint itself is not looked into: a dead mount cannot be.
+/// The absolute path of a mountpoint, with `.`, `..` and symbolic links resolved in its parent. The
+/// mountpoint itself is not resolved, since that fails if its daemon has crashed.
 pub(super) fn absolute(typed: &Path) -> anyhow::Result<PathBuf> {
     let absolute = std::path::absolute(typed)
-        .with_context(|| format!("cannot make sense of {}", typed.display()))?;
+        .with_context(|| format!("cannot make {} an absolute path", typed.display()))?;
     match (absolute.parent(), absolute.file_name()) {
         (Some(parent), Some(name)) => match parent.canonicalize() {
             Ok(parent) => Ok(parent.join(name)),
@@ -24,11 +24,11 @@ pub(super) fn absolute(typed: &Path) -> anyhow::Result<PathBuf> {
     }
 }
 
-/// The daemon of one mountpoint.
+/// A client for the daemon of a mountpoint.
 pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<ControlClient> {
     let Some(state) = Mounts::open()?.find(mountpoint)? else {
         bail!(
-            "nothing is mounted at {0}; `heirloom mount {0}` mounts it",
+            "{0} is not mounted; mount it with `heirloom mount {0}`",
             mountpoint.display()
         );
     };
@@ -37,7 +37,7 @@ pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<ControlClient> {
     ))
 }
 
-/// The mount that a path as typed lies in, and the path below it; none for the mountpoint itself.
+/// The mount that contains a path, and the path in its library; `None` for the mountpoint itself.
 pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<LibraryPath>)> {
     let path = absolute(typed)?;
     let mounts = Mounts::open()?.all()?;
@@ -46,7 +46,7 @@ pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<Library
         .map(|mount| mount.mountpoint)
         .filter(|mountpoint| path.starts_with(mountpoint));
     let Some(mountpoint) = around.max_by_key(|mountpoint| mountpoint.as_os_str().len()) else {
-        bail!("{} is in no mounted directory", typed.display());
+        bail!("{} is not in a mounted directory", typed.display());
     };
     let below = path
         .strip_prefix(&mountpoint)
@@ -61,13 +61,17 @@ pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<Library
     Ok((mountpoint, Some(below)))
 }
 
-/// The mount that all of some paths lie in, and the paths below it; none for all of it.
+/// The mount that contains all of the paths, and the paths in its library; no paths if one of them
+/// is the mountpoint itself, which stands for the whole library.
 pub(super) fn all_inside_of(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
     let (mut around, mut below) = (None, Vec::new());
     for path in typed {
         let (mountpoint, inside) = inside_of(path)?;
         if *around.get_or_insert_with(|| mountpoint.clone()) != mountpoint {
-            bail!("{} lies in another mount", path.display());
+            bail!(
+                "{} is in another mount; name paths of one mount at a time",
+                path.display()
+            );
         }
         match inside {
             None => return Ok((mountpoint, Vec::new())),
@@ -80,26 +84,46 @@ pub(super) fn all_inside_of(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<L
     ))
 }
 
-/// Runs one question to its end.
-pub(super) fn block_on<F: Future>(question: F) -> anyhow::Result<F::Output> {
+/// Like [`all_inside_of`]; without any path, the whole library of the only mount.
+pub(super) fn library_paths(typed: &[PathBuf]) -> anyhow::Result<(PathBuf, Vec<LibraryPath>)> {
+    if typed.is_empty() {
+        Ok((only_mount()?, Vec::new()))
+    } else {
+        all_inside_of(typed)
+    }
+}
+
+fn only_mount() -> anyhow::Result<PathBuf> {
+    let mut all = Mounts::open()?.all()?;
+    match (all.pop(), all.is_empty()) {
+        (Some(mount), true) => Ok(mount.mountpoint),
+        (None, _) => {
+            bail!("nothing is mounted; mount a directory with `heirloom mount DIRECTORY`")
+        }
+        (Some(_), false) => bail!("there are several mounts; name one of them"),
+    }
+}
+
+/// Runs one future to its end.
+pub(super) fn block_on<F: Future>(future: F) -> anyhow::Result<F::Output> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .context("cannot start")?;
-    Ok(runtime.block_on(question))
+        .context("cannot start the async runtime")?;
+    Ok(runtime.block_on(future))
 }
 
-/// Runs one job at a server to its end.
+/// Runs `job` with a login for the chosen server, which keeps running until the job ends.
 pub(super) fn with_server<T>(
     choice: ServerChoice,
     job: impl AsyncFnOnce(&Login) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     block_on(async {
-        let reached = RunningServer::start(choice)
+        let server = RunningServer::start(choice)
             .await
             .context("cannot start the embedded server")?;
-        let done = job(reached.login()).await;
-        reached.stop().await;
+        let done = job(server.login()).await;
+        server.stop().await;
         done
     })?
 }

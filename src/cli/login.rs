@@ -13,34 +13,39 @@ use super::client::{absolute, block_on};
 use crate::config::{self, Mounts, ServerUrl, StateDir};
 use crate::remote;
 
-/// Bytes of a line that is typed or piped in, at most: more than any password has.
+/// Longest line read from standard input, in bytes: longer than any password.
 const LINE_BYTES_MAX: u64 = 4096;
 
-/// What a device is called whose machine has no name.
-const NAMELESS: &str = "device";
+/// The device name if the machine has no host name.
+const DEFAULT_DEVICE_NAME: &str = "device";
 
-/// Characters of a device's name, at most; see [`LoginRequest::device`].
-const DEVICE_MAX: usize = 64;
+/// Longest device name, in characters; see [`LoginRequest::device`].
+const DEVICE_NAME_MAX: usize = 64;
 
+/// Log in to a server; later mounts use this login
+///
+/// Asks for the user name and password, or reads them from standard input, one line each. The
+/// password is sent once and not stored; what is stored is a token for this device.
 #[derive(Debug, Args)]
 pub(super) struct LoginArgs {
-    /// The server: its scheme, name and port, nothing behind it
+    /// The server, as https://HOST:PORT without a path
+    #[arg(value_name = "URL")]
     server: ServerUrl,
-    /// The directory to mount with it; may be left out if only one was ever mounted
+    /// The directory to mount with the login [default: the only one ever mounted]
     mountpoint: Option<PathBuf>,
-    /// Your name there; asked for if it is not given
+    /// Your user name on the server [default: ask for it]
     #[arg(long, value_name = "NAME")]
     user: Option<String>,
-    /// What to call this device there; without it, the machine's name
+    /// The name of this device on the server [default: the host name]
     #[arg(long, value_name = "NAME")]
     device: Option<String>,
-    /// Certificate authorities (PEM) to trust instead of the system's
+    /// Trust the certificate authorities in this PEM file instead of the system's
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-    /// The state directory of the mount, if it is not the usual one
+    /// The mount's state directory, if it is not the default one
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Send the password over a network in the clear, where others can read it
+    /// Allow http:// to another computer: sends your password and photos unencrypted
     #[arg(long)]
     insecure_http: bool,
 }
@@ -49,13 +54,14 @@ impl LoginArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.server.is_unencrypted() && !self.insecure_http {
             bail!(
-                "{} is not encrypted: others could read your password; write https://, or accept it with --insecure-http",
+                "{} is not encrypted, so others could read your password; use https://, or accept \
+                 the risk with --insecure-http",
                 self.server
             );
         }
         let state = state_of(self.state.as_deref(), self.mountpoint.as_deref())?;
         let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
-        let request = self.ask()?;
+        let request = self.credentials()?;
         let token = block_on(remote::log_in(&self.server, ca_file.as_deref(), &request))?
             .with_context(|| format!("cannot log in to {}", self.server))?;
         state.save_login(&config::Login {
@@ -64,31 +70,33 @@ impl LoginArgs {
             ca_file,
         })?;
         println!(
-            "logged in to {} as {}; a mount that runs uses it from its next start on",
+            "logged in to {} as {}; restart running mounts to use the new login",
             self.server, request.user
         );
         Ok(ExitCode::SUCCESS)
     }
 
-    /// From a terminal with a prompt, and the password without echo; otherwise line by line.
-    fn ask(&self) -> anyhow::Result<LoginRequest> {
-        let typed = io::stdin().is_terminal();
+    /// Prompts on a terminal, without echo for the password; otherwise reads one line for each.
+    fn credentials(&self) -> anyhow::Result<LoginRequest> {
+        let interactive = io::stdin().is_terminal();
         let user = match &self.user {
             Some(user) => user.clone(),
-            None if typed => {
-                eprint!("User at {}: ", self.server);
-                io::stderr().flush().context("ask for the user")?;
-                line(&mut io::stdin().lock())?
+            None if interactive => {
+                eprint!("User name for {}: ", self.server);
+                io::stderr()
+                    .flush()
+                    .context("cannot ask for the user name")?;
+                read_line("user name")?
             }
-            None => line(&mut io::stdin().lock())?,
+            None => read_line("user name")?,
         };
-        let password = if typed {
-            rpassword::prompt_password(format!("Password of {user}: "))
-                .context("ask for the password")?
+        let password = if interactive {
+            rpassword::prompt_password(format!("Password for {user}: "))
+                .context("cannot ask for the password")?
         } else {
-            line(&mut io::stdin().lock())?
+            read_line("password")?
         };
-        let device = self.device.clone().unwrap_or_else(machine_name);
+        let device = self.device.clone().unwrap_or_else(host_name);
         Ok(LoginRequest {
             user,
             password,
@@ -97,7 +105,7 @@ impl LoginArgs {
     }
 }
 
-/// The state directory that was named, or that of the mountpoint, or that of the only mount.
+/// The state directory that is named; else that of the mountpoint, or of the only mount.
 pub(super) fn state_of(
     state: Option<&Path>,
     mountpoint: Option<&Path>,
@@ -113,8 +121,9 @@ pub(super) fn state_of(
         }
         (None, None) => match Mounts::open()?.all()?.as_slice() {
             [only] => only.state.clone(),
+            [] => bail!("nothing was mounted yet; name the directory that the login is for"),
             mounts => bail!(
-                "name the directory that is mounted with it: {} are known here",
+                "there are {} mounts; name the directory that the login is for",
                 mounts.len()
             ),
         },
@@ -122,24 +131,31 @@ pub(super) fn state_of(
     Ok(StateDir::open(&root)?)
 }
 
-fn line(from: &mut impl BufRead) -> anyhow::Result<String> {
+/// Reads one line of standard input; `content` names it in errors.
+fn read_line(content: &str) -> anyhow::Result<String> {
     let mut line = String::new();
-    from.take(LINE_BYTES_MAX)
+    io::stdin()
+        .lock()
+        .take(LINE_BYTES_MAX)
         .read_line(&mut line)
-        .context("read standard input")?;
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+        .with_context(|| format!("cannot read the {content} from standard input"))?;
+    let line = line.trim_end_matches(['\r', '\n']);
+    if line.is_empty() {
+        bail!("no {content} given; type it, or write it to standard input");
+    }
+    Ok(line.to_owned())
 }
 
-/// The machine's name, as far as it can name a device.
-fn machine_name() -> String {
+/// The machine's host name, shortened to a valid device name.
+fn host_name() -> String {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let name: String = name
         .chars()
         .filter(char::is_ascii_graphic)
-        .take(DEVICE_MAX)
+        .take(DEVICE_NAME_MAX)
         .collect();
     if name.is_empty() {
-        NAMELESS.to_owned()
+        DEFAULT_DEVICE_NAME.to_owned()
     } else {
         name
     }

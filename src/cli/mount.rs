@@ -17,50 +17,53 @@ use crate::daemon::{self, MountConfig, ServerChoice, Services};
 use crate::fetch::{CachePolicy, FetchOptions, READ_TIMEOUT, SizeOrPercent};
 use crate::mount::IoMode;
 
-/// A log above this is set aside at the next start, in bytes; one older log is kept.
+/// A log larger than this is rotated at the next start, in bytes; one older log is kept.
 const LOG_BYTES_MAX: u64 = 16 << 20;
 
-/// What is logged unless `HEIRLOOM_LOG` says otherwise.
-const LOG_FILTER: &str = "info";
+/// The log filter, unless `HEIRLOOM_LOG` sets another one.
+const DEFAULT_LOG_FILTER: &str = "info";
 
+/// Mount a directory; every photo that lands in it is backed up
+///
+/// Mounts in the background and returns. Options apply to this mount; pass them again at the next
+/// one. After a reboot, mount again.
 #[derive(Debug, Args)]
 pub(super) struct MountArgs {
-    /// The directory to mount: it must exist and be empty
+    /// The directory to mount; must exist and be empty
     mountpoint: PathBuf,
-    /// The server that keeps the photos; without it and without a saved login, one is started in
-    /// this process
+    /// Back up to this server [default: the saved login, else an embedded server on this disk]
     #[arg(long, value_name = "URL")]
     server: Option<ServerUrl>,
-    /// A file whose first line is the token for the server
+    /// Read the token for the server from the first line of this file
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
-    /// Certificate authorities (PEM) to trust instead of the system's
+    /// Trust the certificate authorities in this PEM file instead of the system's
     #[arg(long, value_name = "FILE", requires = "server")]
     ca_file: Option<PathBuf>,
-    /// Where spool, journal and log are kept; without it, where they were the last time
+    /// Keep local files, journal and log in this directory [default: where they were last time]
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
-    /// Which files are backed up; the others stay in the mount
+    /// Which files to back up; the others stay on this disk only
     #[arg(long, value_enum, default_value_t)]
     accept: Accept,
-    /// How reads and writes of open files reach the disk; `heirloom status` says which way it is
-    #[arg(long, value_enum, value_name = "WAY", default_value_t)]
+    /// How reads and writes reach the disk; `heirloom status` shows which way is in use
+    #[arg(long, value_enum, value_name = "MODE", default_value_t)]
     io: IoMode,
-    /// The most that photos with their bytes here may take together: 20G, 500M, 50%. Of more, those
-    /// not used for longest are left to the server, as far as it has them
+    /// Maximum size of the local cache: 20G, 500MiB or 50% of the disk. Beyond it, the least
+    /// recently used photos are freed, once backed up
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<SizeOrPercent>,
-    /// The least that is to stay free on the disk, in the same way
+    /// Minimum free space on the disk, as a size or percentage. Below it, photos are freed likewise
     #[arg(long, value_name = "SIZE")]
     keep_free: Option<SizeOrPercent>,
-    /// How long a program that reads what is only on the server waits while nothing comes
+    /// Seconds without progress before reading a remote-only photo fails
     #[arg(long, value_name = "SECONDS", default_value_t = READ_TIMEOUT.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     read_timeout: u64,
     /// Stay in the foreground and log to standard error
     #[arg(long)]
     foreground: bool,
-    /// Set by the program itself when it goes into the background.
+    /// Set for the background process, which this program starts.
     #[arg(long, hide = true, conflicts_with = "foreground")]
     detached: bool,
 }
@@ -68,34 +71,33 @@ pub(super) struct MountArgs {
 impl MountArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         if self.foreground || self.detached {
-            return self.stay();
+            return self.serve();
         }
         let mountpoint = absolute(&self.mountpoint)?;
         let state = self.state_dir(&mountpoint)?;
-        // Settled here and saved, so that a wrong argument is told at once and the background needs
-        // no arguments twice.
-        let choice = self.server_choice(&state)?;
-        drop(choice);
+        // Checked and saved here, so that a wrong argument is reported at once and the background
+        // process needs no token.
+        self.server_choice(&state)?;
         daemon::detach(
-            &self.again(&mountpoint, state.root()),
+            &self.background_arguments(&mountpoint, state.root()),
             open_log(&state.log())?,
         )?;
         println!(
-            "mounted {}: copy photos into it; `heirloom status {0}` tells how far they are",
+            "mounted {}: copy photos into it; `heirloom status {0}` shows the progress",
             mountpoint.display()
         );
         Ok(ExitCode::SUCCESS)
     }
 
-    /// Mounts and stays until the mount is gone.
-    fn stay(self) -> anyhow::Result<ExitCode> {
+    /// Mounts, and serves the mount until it is unmounted.
+    fn serve(self) -> anyhow::Result<ExitCode> {
         let log = tracing_subscriber::fmt()
             .with_env_filter(
                 EnvFilter::try_from_env("HEIRLOOM_LOG")
-                    .unwrap_or_else(|_| EnvFilter::new(LOG_FILTER)),
+                    .unwrap_or_else(|_| EnvFilter::new(DEFAULT_LOG_FILTER)),
             )
             .with_writer(io::stderr)
-            // It would be said on stderr, which cannot be written: a panic.
+            // They would go to standard error, and a failing write there is a panic.
             .log_internal_errors(false);
         if self.detached {
             log.with_ansi(false).init();
@@ -106,13 +108,13 @@ impl MountArgs {
             .config()
             .and_then(|config| Ok(Services::start(config)?));
         match started {
-            Ok(house) if self.detached => {
-                // The terminal that started us may close; we go on.
-                rustix::process::setsid().context("cannot leave the terminal")?;
+            Ok(services) if self.detached => {
+                // The daemon must outlive the terminal that started it.
+                rustix::process::setsid().context("cannot detach from the terminal")?;
                 daemon::report_ready()?;
-                house.run();
+                services.run();
             }
-            Ok(house) => house.run(),
+            Ok(services) => services.run(),
             Err(error) => {
                 if self.detached {
                     daemon::report_failure(&format!("{error:#}"))?;
@@ -155,7 +157,7 @@ impl MountArgs {
         Ok(StateDir::open(&root)?)
     }
 
-    /// What was typed, else what was saved, else the embedded server. What was typed is saved.
+    /// The server of the arguments, which is saved; else the saved one; else the embedded server.
     fn server_choice(&self, state: &StateDir) -> anyhow::Result<ServerChoice> {
         let saved = state.saved_login()?;
         let Some(server) = self.server.clone() else {
@@ -167,7 +169,9 @@ impl MountArgs {
         let token = match (&self.token_file, saved) {
             (Some(file), _) => Token::read(file)?,
             (None, Some(login)) if login.server == server => login.token,
-            (None, _) => bail!("{server} needs a token; give it with --token-file FILE"),
+            (None, _) => {
+                bail!("{server} needs a token; pass --token-file FILE, or run `heirloom login`")
+            }
         };
         let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
         let login = Login {
@@ -179,17 +183,17 @@ impl MountArgs {
         Ok(ServerChoice::Remote(login))
     }
 
-    /// The same command for the background process; the login is saved by now.
-    fn again(&self, mountpoint: &Path, state: &Path) -> Vec<OsString> {
+    /// The arguments of the background process. The login is saved by now.
+    fn background_arguments(&self, mountpoint: &Path, state: &Path) -> Vec<OsString> {
         let accept = clap::ValueEnum::to_possible_value(&self.accept)
-            .expect("no way of accepting is hidden");
+            .expect("no value of --accept is hidden");
         let mut arguments: Vec<OsString> = vec![
             "mount".into(),
             mountpoint.into(),
             "--state".into(),
             state.into(),
         ];
-        let io = clap::ValueEnum::to_possible_value(&self.io).expect("no way is hidden");
+        let io = clap::ValueEnum::to_possible_value(&self.io).expect("no value of --io is hidden");
         arguments.extend(
             [
                 "--accept",
@@ -225,5 +229,5 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
         }
         File::options().create(true).append(true).open(path)
     };
-    opened().with_context(|| format!("cannot write the log {}", path.display()))
+    opened().with_context(|| format!("cannot open the log {}", path.display()))
 }

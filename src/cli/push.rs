@@ -1,6 +1,6 @@
-//! `heirloom push`: backing up by hand, without a mount (M1).
+//! `heirloom push`: uploads files without a mount.
 //!
-//! No journal is kept: the server's interruption list alone is enough to go on from (M6).
+//! It keeps no journal: an interrupted upload resumes from the server's interruption list alone.
 
 mod job;
 mod collect;
@@ -18,10 +18,11 @@ use super::server_args::ServerArgs;
 use crate::config::Accept;
 use job::PushJob;
 
-/// How the progress bar looks. Not shown where standard error is no terminal.
+/// The template of the progress bar, which is only shown on a terminal.
 const BAR: &str =
     "{wide_bar} {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta}";
 
+/// Back up files without a mount
 #[derive(Debug, Args)]
 pub(super) struct PushArgs {
     /// Files, and folders with everything in them
@@ -29,7 +30,7 @@ pub(super) struct PushArgs {
     paths: Vec<PathBuf>,
     #[command(flatten)]
     access: ServerArgs,
-    /// Which files are backed up; the others are left out
+    /// Which files to back up; the others are skipped
     #[arg(long, value_enum, default_value_t)]
     accept: Accept,
 }
@@ -39,22 +40,22 @@ impl PushArgs {
         let server = self.access.server(None)?;
         let found = collect::collect(&self.paths, self.accept)?;
         let bar = ProgressBar::new(found.bytes);
-        bar.set_style(ProgressStyle::with_template(BAR).context("the bar's template")?);
+        bar.set_style(ProgressStyle::with_template(BAR).context("cannot show the progress bar")?);
         let outcome = with_server(server, async |login| {
             PushJob::new(login, bar.clone())?.run(found.photos).await
         })?;
         bar.finish_and_clear();
 
-        for (path, why) in &found.left_out {
-            eprintln!("left out: {}: {why}", path.display());
+        for (path, why) in &found.skipped {
+            eprintln!("skipped: {}: {why}", path.display());
         }
         for (path, why) in &outcome.failed {
             eprintln!("not backed up: {}: {why}", path.display());
         }
         println!(
-            "backed up {} ({} sent, {} there already, {} by instant upload)",
-            format::files(outcome.sent + outcome.already + outcome.linked),
-            outcome.sent,
+            "backed up {} ({} uploaded, {} already backed up, {} by instant upload)",
+            format::files(outcome.uploaded + outcome.already + outcome.linked),
+            outcome.uploaded,
             outcome.already,
             outcome.linked,
         );

@@ -1,49 +1,54 @@
-//! `heirloom restore`: photos out of the trash, back to where they stood.
+//! `heirloom restore`: puts photos from the trash back under their old names.
 //!
-//! To restore is to put again, so it needs no right of its own: what stands in the place goes to
-//! the trash in turn, and nothing is ever lost by it. A mount shows what came back like any other
-//! change of the library.
+//! Restoring is an ordinary change of the library, so it needs no permission of its own: a photo
+//! that has the name now goes to the trash in turn, and nothing is lost. Mounts show restored photos
+//! like any other change.
 
 mod select;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, bail};
 use clap::Args;
 use heirloom_protocol::LibraryPath;
 use heirloom_protocol::message::{LibraryBatch, LibraryChange, LibraryOutcome, TrashedPhoto};
 use heirloom_protocol::route::LIBRARY_CHANGES_MAX;
+use heirloom_support::units::parse_duration;
 
 use super::client::with_server;
 use super::format;
 use super::server_args::ServerArgs;
-use super::trash::{self, TrashScope};
+use super::trash::{TrashScope, read_trash};
 use crate::remote::{Remote, RemoteError};
 use select::{VersionChoice, select};
 
-/// How often a place may change under our hands before it is given up.
-const TRIES_MAX: u32 = 5;
+/// Attempts to restore a photo under a name that another device changes at the same time.
+const ATTEMPTS_MAX: u32 = 5;
 
+/// Restore removed or replaced photos from the trash
+///
+/// For a photo, restores the version removed or replaced last. For a folder, restores every photo
+/// whose name is free. A photo that is replaced by this goes to the trash.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
     /// A photo or folder in a mounted directory, or the directory itself; with --server, a path in
     /// the library
     path: PathBuf,
-    /// This version of one photo, as `heirloom trash list` shows it; without it, the last one
+    /// Restore this version of a photo, as listed by `heirloom trash list`
     #[arg(long, value_name = "N", conflicts_with = "ago")]
     version: Option<u64>,
-    /// Everything as it stood so long ago: 30m, 12h, 7d. What was replaced since is replaced by
-    /// what it was
-    #[arg(long, value_name = "AGE", value_parser = format::seconds)]
-    ago: Option<u64>,
+    /// Restore every photo removed or replaced since then (30m, 12h, 7d), in place of the current
+    /// one. Does not undo renames or changed times
+    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    ago: Option<Duration>,
     #[command(flatten)]
     access: ServerArgs,
 }
 
-/// What became of it.
+/// The number of restored photos, and the failures.
 #[derive(Debug, Default)]
 struct RestoreOutcome {
     restored: u64,
@@ -53,16 +58,16 @@ struct RestoreOutcome {
 impl RestoreArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let TrashScope { server, below } = TrashScope::of(Some(&self.path), &self.access)?;
-        let which = self.which()?;
+        let version = self.version_choice()?;
         let (found, outcome) = with_server(server, async |login| {
             let remote = Remote::new(login)?;
-            let chosen = select(trash::read(&remote).await?.photos, below.as_ref(), which);
+            let chosen = select(read_trash(&remote).await?.photos, below.as_ref(), version);
             let found = chosen.len();
-            Ok((found, put_back(&remote, chosen).await?))
+            Ok((found, restore(&remote, chosen).await?))
         })?;
         if found == 0 {
             bail!(
-                "nothing of {} is in the trash; `heirloom trash list` shows what is",
+                "nothing from {} is in the trash; `heirloom trash list` shows what is",
                 self.path.display()
             );
         }
@@ -77,45 +82,45 @@ impl RestoreArgs {
         })
     }
 
-    fn which(&self) -> anyhow::Result<VersionChoice> {
+    fn version_choice(&self) -> anyhow::Result<VersionChoice> {
         if let Some(version) = self.version {
-            return Ok(VersionChoice::Version(version));
+            return Ok(VersionChoice::Number(version));
         }
         let Some(ago) = self.ago else {
             return Ok(VersionChoice::Last);
         };
         let now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
-            .context("the machine's clock is wrong")?;
-        let then_ms = now.as_millis().saturating_sub(u128::from(ago) * 1000);
+            .context("this computer's clock is wrong; set it")?;
+        let then_ms = now.as_millis().saturating_sub(ago.as_millis());
         Ok(VersionChoice::AsOf {
-            then_ms: i64::try_from(then_ms).context("the machine's clock is wrong")?,
+            then_ms: i64::try_from(then_ms).context("this computer's clock is wrong; set it")?,
         })
     }
 }
 
-/// Puts each photo where it stood, on top of whatever stands there now.
-async fn put_back(
+/// Puts each photo back under its name, in place of the photo that has the name now.
+async fn restore(
     remote: &Remote,
     chosen: Vec<TrashedPhoto>,
 ) -> Result<RestoreOutcome, RemoteError> {
     let mut outcome = RestoreOutcome::default();
     let mut bases: HashMap<LibraryPath, u64> = HashMap::new();
     let mut left = chosen;
-    for _ in 0..TRIES_MAX {
-        let mut again = Vec::new();
+    for _ in 0..ATTEMPTS_MAX {
+        let mut conflicting = Vec::new();
         for group in left.chunks(LIBRARY_CHANGES_MAX) {
             let changes = group
                 .iter()
                 .map(|photo| put(photo, bases.get(&photo.path).copied()))
                 .collect();
-            let answer = remote.change_library(&LibraryBatch { changes }).await?;
-            for (photo, said) in group.iter().zip(answer.outcomes) {
-                match said {
+            let response = remote.change_library(&LibraryBatch { changes }).await?;
+            for (photo, result) in group.iter().zip(response.outcomes) {
+                match result {
                     LibraryOutcome::Applied { .. } => outcome.restored += 1,
                     LibraryOutcome::Conflict { current } => {
                         bases.insert(photo.path.clone(), current);
-                        again.push(photo.clone());
+                        conflicting.push(photo.clone());
                     }
                     LibraryOutcome::Refused { code } => {
                         outcome.failed.push((photo.path.clone(), code.to_string()));
@@ -123,14 +128,16 @@ async fn put_back(
                 }
             }
         }
-        left = again;
+        left = conflicting;
     }
-    let restless =
-        |photo: TrashedPhoto| (photo.path, "another device keeps changing it".to_owned());
-    outcome.failed.extend(left.into_iter().map(restless));
+    let why = "another device keeps changing the photo of this name";
+    outcome
+        .failed
+        .extend(left.into_iter().map(|photo| (photo.path, why.to_owned())));
     Ok(outcome)
 }
 
+/// The change that restores a photo, based on the version `base` of the name.
 fn put(photo: &TrashedPhoto, base: Option<u64>) -> LibraryChange {
     LibraryChange::Put {
         path: photo.path.clone(),

@@ -1,5 +1,4 @@
-//! Which server a command speaks to: one that is named, or that of a mount. The mount need not be
-//! up.
+//! The options that name a server, for commands that need no running mount.
 
 use std::path::{Path, PathBuf};
 
@@ -9,16 +8,16 @@ use clap::Args;
 use crate::config::{Login, Mounts, ServerUrl, StateDir, Token, server_data_dir};
 use crate::daemon::{ServerChoice, was_used};
 
-/// A server and a token for it, as typed; or neither.
+/// The server to use and a token for it; or neither, for the server of a mount.
 #[derive(Debug, Args)]
 pub(super) struct ServerArgs {
-    /// The server; without it, the one that the mount uses, whether it is up or not
+    /// Use this server [default: the server of the mount, whether it is mounted or not]
     #[arg(long, value_name = "URL", requires = "token_file")]
     server: Option<ServerUrl>,
-    /// A file whose first line is the token for the server
+    /// Read the token for the server from the first line of this file
     #[arg(long, value_name = "FILE", requires = "server")]
     token_file: Option<PathBuf>,
-    /// Certificate authorities (PEM) to trust instead of the system's
+    /// Trust the certificate authorities in this PEM file instead of the system's
     #[arg(long, value_name = "FILE", requires = "server")]
     ca_file: Option<PathBuf>,
 }
@@ -29,8 +28,8 @@ impl ServerArgs {
         self.server.is_some()
     }
 
-    /// The server that is named, or that of the mount at `mountpoint`, or of the only mount; where
-    /// nothing was ever mounted, the one that a mount would start.
+    /// The server that is named; else that of the mount at `mountpoint`, or of the only mount. If
+    /// nothing was ever mounted, the embedded server.
     pub(super) fn server(&self, mountpoint: Option<&Path>) -> anyhow::Result<ServerChoice> {
         if let (Some(server), Some(file)) = (self.server.clone(), &self.token_file) {
             let ca_file = self.ca_file.as_ref().map(std::path::absolute).transpose()?;
@@ -47,15 +46,19 @@ impl ServerArgs {
         if let Some(login) = StateDir::open(&state)?.saved_login()? {
             return Ok(ServerChoice::Remote(login));
         }
-        // Whoever logged out of a server does not mean this one, unless it was used before.
+        // Somebody who logged out of a server does not expect the embedded one, unless it was used
+        // before.
         if !was_used(&embedded)? {
-            bail!("no login is saved; name a server with --server URL --token-file FILE");
+            bail!(
+                "not logged in; log in with `heirloom login`, or name a server with \
+                 --server URL --token-file FILE"
+            );
         }
         Ok(ServerChoice::Embedded(embedded))
     }
 }
 
-/// The state of a mount; none if there never was any.
+/// The state directory of the mount; `None` if nothing was ever mounted.
 fn state_of(mountpoint: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
     let mounts = Mounts::open()?;
     if let Some(mountpoint) = mountpoint {
@@ -68,7 +71,7 @@ fn state_of(mountpoint: Option<&Path>) -> anyhow::Result<Option<PathBuf>> {
         [] => Ok(None),
         [only] => Ok(Some(only.state.clone())),
         mounts => bail!(
-            "name a server with --server URL --token-file FILE: {} mounts are known here",
+            "there are {} mounts; name a server with --server URL --token-file FILE",
             mounts.len()
         ),
     }

@@ -7,17 +7,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use clap::{Args, Subcommand};
 use heirloom_protocol::LibraryPath;
 use heirloom_protocol::message::TrashedPhoto;
+use heirloom_support::units::{display_bytes, display_duration};
 use serde::Serialize;
 
 use super::client::{inside_of, with_server};
-use super::format;
 use super::server_args::ServerArgs;
 use crate::daemon::ServerChoice;
 use crate::remote::{Remote, RemoteError};
 
+/// List removed and replaced photos, which can be restored
 #[derive(Debug, Subcommand)]
 pub(super) enum TrashCommand {
-    /// List what was removed or replaced, and until when it can be restored
+    /// List removed and replaced photos, and how long they are kept
     List(ListArgs),
 }
 
@@ -27,17 +28,17 @@ pub(super) struct ListArgs {
     path: Option<PathBuf>,
     #[command(flatten)]
     access: ServerArgs,
-    /// As JSON, for programs; units are in the names
+    /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
-/// All of a user's trash.
+/// The trash of one user.
 #[derive(Debug, Serialize)]
 pub(super) struct TrashContents {
-    /// For how many seconds the trash keeps a photo, counted from its removal.
+    /// How many seconds the server keeps a photo after its removal.
     kept_for_s: u64,
-    /// By ascending version.
+    /// Sorted by ascending version.
     pub(super) photos: Vec<TrashedPhoto>,
 }
 
@@ -45,11 +46,12 @@ impl TrashCommand {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
         let Self::List(list) = self;
         let TrashScope { server, below } = TrashScope::of(list.path.as_deref(), &list.access)?;
-        let mut contents =
-            with_server(server, async |login| Ok(read(&Remote::new(login)?).await?))?;
+        let mut contents = with_server(server, async |login| {
+            Ok(read_trash(&Remote::new(login)?).await?)
+        })?;
         contents
             .photos
-            .retain(|photo| is_below(&photo.path, below.as_ref()));
+            .retain(|photo| is_in_scope(&photo.path, below.as_ref()));
         if list.json {
             println!("{}", serde_json::to_string_pretty(&contents)?);
         } else {
@@ -59,15 +61,15 @@ impl TrashCommand {
     }
 }
 
-/// A part of a library, as typed.
+/// The part of a library that a command applies to.
 pub(super) struct TrashScope {
     pub(super) server: ServerChoice,
-    /// None for all of it.
+    /// A photo or folder; `None` for the whole library.
     pub(super) below: Option<LibraryPath>,
 }
 
 impl TrashScope {
-    /// In a mount, or in the library of the server that is named.
+    /// From a path in a mount, or a library path if a server is named.
     pub(super) fn of(typed: Option<&Path>, access: &ServerArgs) -> anyhow::Result<Self> {
         let Some(typed) = typed else {
             return Ok(Self {
@@ -92,8 +94,8 @@ impl TrashScope {
     }
 }
 
-/// Everything in the trash, page by page.
-pub(super) async fn read(remote: &Remote) -> Result<TrashContents, RemoteError> {
+/// Reads the whole trash, page by page.
+pub(super) async fn read_trash(remote: &Remote) -> Result<TrashContents, RemoteError> {
     let mut contents = TrashContents {
         kept_for_s: 0,
         photos: Vec::new(),
@@ -103,7 +105,7 @@ pub(super) async fn read(remote: &Remote) -> Result<TrashContents, RemoteError> 
         let page = remote.trash(after).await?;
         contents.kept_for_s = page.kept_for_s;
         contents.photos.extend(page.entries);
-        // A server that does not get on is not asked for ever.
+        // A faulty server that makes no progress must not keep us here forever.
         if !page.more || page.next <= after {
             return Ok(contents);
         }
@@ -111,9 +113,9 @@ pub(super) async fn read(remote: &Remote) -> Result<TrashContents, RemoteError> 
     }
 }
 
-/// Whether a path is `above`, or lies in it.
-pub(super) fn is_below(path: &LibraryPath, above: Option<&LibraryPath>) -> bool {
-    above.is_none_or(|place| path.is_at_or_below(place))
+/// Whether a path is `scope` or inside it; `None` stands for the whole library.
+pub(super) fn is_in_scope(path: &LibraryPath, scope: Option<&LibraryPath>) -> bool {
+    scope.is_none_or(|scope| path.is_at_or_below(scope))
 }
 
 fn table(contents: &TrashContents) -> String {
@@ -129,9 +131,9 @@ fn table(contents: &TrashContents) -> String {
         format!(
             "{:>10}  {:>10}  removed {} ago, kept for {}  {}\n",
             photo.version,
-            format::bytes(photo.photo.size),
-            format::time(now.saturating_sub(removed)),
-            format::time(left),
+            display_bytes(photo.photo.size),
+            display_duration(now.saturating_sub(removed)),
+            display_duration(left),
             photo.path
         )
     };
@@ -144,12 +146,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_is_not_what_only_begins_like_it() {
+    fn a_folder_does_not_include_names_that_only_start_like_it() {
         let path = |text| LibraryPath::new(text).unwrap();
-        assert!(is_below(&path("trip/a.jpg"), Some(&path("trip"))));
-        assert!(is_below(&path("trip"), Some(&path("trip"))));
-        assert!(is_below(&path("a.jpg"), None));
-        assert!(!is_below(&path("trip2/a.jpg"), Some(&path("trip"))));
-        assert!(!is_below(&path("trip"), Some(&path("trip/a.jpg"))));
+        assert!(is_in_scope(&path("trip/a.jpg"), Some(&path("trip"))));
+        assert!(is_in_scope(&path("trip"), Some(&path("trip"))));
+        assert!(is_in_scope(&path("a.jpg"), None));
+        assert!(!is_in_scope(&path("trip2/a.jpg"), Some(&path("trip"))));
+        assert!(!is_in_scope(&path("trip"), Some(&path("trip/a.jpg"))));
     }
 }

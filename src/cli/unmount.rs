@@ -15,18 +15,19 @@ use super::wait::{WaitEnd, wait_for};
 use crate::control::{ControlError, UnmountResponse};
 use crate::mount::Mount;
 
-/// How long the daemon may take to stop after its mount is gone: requests under way have their own
-/// limits below this.
-const STOP_WITHIN: Duration = Duration::from_mins(1);
+/// How long the daemon may take to stop once its mount is gone; requests in flight have shorter
+/// limits of their own.
+const STOP_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// Unmount a directory (uploads continue at the next mount)
 #[derive(Debug, Args)]
 pub(super) struct UnmountArgs {
     /// The mounted directory
     mountpoint: PathBuf,
-    /// First wait until everything is backed up
+    /// Wait until everything is backed up, then unmount
     #[arg(long)]
     wait: bool,
-    /// Wait at most so many seconds; with --wait, the mount stays if they are not enough
+    /// Give up after this many seconds; with --wait, the directory then stays mounted
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 }
@@ -40,7 +41,7 @@ impl UnmountArgs {
             let end = block_on(wait_for(&daemon, Vec::new(), timeout))??;
             if let WaitEnd::TimedOut(left) = end {
                 bail!(
-                    "still {} not backed up; {} stays mounted",
+                    "timed out: {} not backed up yet; {} stays mounted",
                     format::amount(left),
                     mountpoint.display()
                 );
@@ -48,11 +49,11 @@ impl UnmountArgs {
         }
         match block_on(daemon.unmount())? {
             Ok(UnmountResponse::Unmounted { pid, left }) => {
-                await_end(pid, timeout.filter(|_| !self.wait).unwrap_or(STOP_WITHIN))?;
+                wait_for_exit(pid, timeout.filter(|_| !self.wait).unwrap_or(STOP_TIMEOUT))?;
                 println!("unmounted {}", mountpoint.display());
                 if left.files > 0 {
                     println!(
-                        "not backed up yet: {}; kept here, and sent after the next mount",
+                        "not backed up yet: {}; kept on this disk and uploaded after the next mount",
                         format::amount(left)
                     );
                 }
@@ -60,17 +61,18 @@ impl UnmountArgs {
             }
             Ok(UnmountResponse::Busy) => {
                 bail!(
-                    "{0} is in use; close what uses it (`fuser -vm {0}` names it) and try again",
+                    "{0} is in use; close the programs that use it (`fuser -vm {0}` lists them) and try \
+                     again",
                     mountpoint.display()
                 )
             }
             Err(ControlError::NotRunning(_)) if Mount::clear_stale(&mountpoint)? => {
                 println!(
-                    "unmounted {}, which a crashed daemon had left",
+                    "unmounted {}, which a crashed daemon left behind",
                     mountpoint.display()
                 );
                 println!(
-                    "nothing is lost: the next `heirloom mount {}` goes on where it ended",
+                    "nothing is lost: uploads continue after the next `heirloom mount {}`",
                     mountpoint.display()
                 );
                 Ok(ExitCode::SUCCESS)
@@ -82,21 +84,21 @@ impl UnmountArgs {
     }
 }
 
-/// Returns when the process has ended, so that a mount right after finds everything free.
-fn await_end(pid: u32, within: Duration) -> anyhow::Result<()> {
+/// Waits until the process has ended, so that the directory can be mounted again at once.
+fn wait_for_exit(pid: u32, within: Duration) -> anyhow::Result<()> {
     let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) else {
-        bail!("the daemon named no process")
+        bail!("unmounted, but the daemon reported no valid process id")
     };
     let ended = match pidfd_open(pid, PidfdFlags::empty()) {
         Err(rustix::io::Errno::SRCH) => return Ok(()),
-        opened => opened.context("cannot watch the daemon end")?,
+        opened => opened.context("cannot wait for the daemon to stop")?,
     };
-    let limit = Timespec::try_from(within).context("--timeout is too long")?;
+    let limit = Timespec::try_from(within).context("the value of --timeout is too large")?;
     match poll(&mut [PollFd::new(&ended, PollFlags::IN)], Some(&limit))
-        .context("cannot watch the daemon end")?
+        .context("cannot wait for the daemon to stop")?
     {
         0 => bail!(
-            "unmounted, but the daemon (process {pid}) is still stopping after {within:?}",
+            "unmounted, but the daemon (process {pid}) has not stopped after {within:?}; see its log",
             pid = pid.as_raw_nonzero()
         ),
         _ => Ok(()),

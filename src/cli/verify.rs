@@ -1,5 +1,7 @@
 //! `heirloom verify`
 
+mod listing;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,75 +9,66 @@ use anyhow::Context as _;
 use clap::Args;
 use heirloom_protocol::LibraryPath;
 
-use super::client::{block_on, daemon_of};
+use super::client::{block_on, daemon_of, library_paths};
 use super::format;
-use super::free::places;
 use crate::control::{
     ControlClient, KeyChoice, KeyComparison, LocalCopy, ReceiptCheck, ServerCopy, VERIFY_FILES_MAX,
     VerifiedFile, VerifyRequest, VerifyResponse,
 };
-
-mod listing;
-
 use listing::FileLister;
 
-/// What to do about a server whose key is another one.
-const KEY_CHANGED: &str = "the server does not sign receipts with the key that this mount known_keys first. If its administrator says that its \
-    receipt.key was lost or renewed, `heirloom verify --trust-new-key` takes the new one; if not, ask who answers in its place. Receipts are \
-    held against the first key";
+/// What to do when the server shows another receipt key.
+const KEY_CHANGED: &str = "the server's receipt key has changed. If its administrator confirms \
+    that receipt.key was lost or replaced, run `heirloom verify --trust-new-key`; otherwise \
+    someone may be impersonating the server. Receipts were checked with the first key";
 
+/// Ask the server to re-read its copies, and compare them with receipts and local files
+///
+/// Reads every photo on the server and on this disk, so it may take hours for a large library. Exits
+/// with code 1 if there is a problem, or if a photo is not backed up yet.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
-    /// Photos and folders in a mounted directory, or the directory itself; without any, all of the
-    /// only mount
+    /// Photos and folders in a mounted directory, or the directory itself [default: the only mount]
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Show every photo, not only those that something is wrong with
+    /// Show every photo, not only those with problems
     #[arg(long)]
     all: bool,
-    /// Hold receipts against the key that the server shows now, and from now on: after its
-    /// administrator has said that it is a new one
+    /// Trust the server's current receipt key from now on. Use this only after the server's
+    /// administrator has confirmed that the key was replaced
     #[arg(long)]
     trust_new_key: bool,
 }
 
-/// What was seen so far.
+/// The results so far.
 #[derive(Debug, Default)]
 struct VerifyTotals {
     sound: u64,
     unsound: u64,
     not_backed_up: u64,
-    /// What was listing is told of one by one; of a whole mount only what is wrong.
-    asked: VerifyScope,
     key: Option<KeyComparison>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum VerifyScope {
-    #[default]
-    All,
-    FileLister,
 }
 
 impl VerifyArgs {
     pub(super) fn run(self) -> anyhow::Result<ExitCode> {
-        let (mountpoint, paths) = places(&self.paths)?;
+        let (mountpoint, paths) = library_paths(&self.paths)?;
         let daemon = daemon_of(&mountpoint)?;
-        let sum = block_on(self.look(&daemon, &mountpoint, paths))??;
-        println!("{} verified", format::files(sum.sound));
-        if sum.not_backed_up > 0 {
+        let totals = block_on(self.verify(&daemon, &mountpoint, paths))??;
+        println!("{} verified", format::files(totals.sound));
+        if totals.not_backed_up > 0 {
             println!(
-                "{} not backed up yet: see `heirloom status`",
-                format::files(sum.not_backed_up)
+                "{} not backed up yet; see `heirloom status`",
+                format::files(totals.not_backed_up)
             );
         }
-        if sum.unsound > 0 {
-            println!("{} something is wrong with", format::files(sum.unsound));
+        if totals.unsound > 0 {
+            println!("{} with problems", format::files(totals.unsound));
         }
-        let is_changed = sum.key == Some(KeyComparison::Changed);
-        if is_changed {
+        let key_changed = totals.key == Some(KeyComparison::Changed);
+        if key_changed {
             eprintln!("{KEY_CHANGED}");
         }
-        let all_is_well = sum.unsound + sum.not_backed_up == 0 && !is_changed;
+        let all_is_well = totals.unsound + totals.not_backed_up == 0 && !key_changed;
         Ok(if all_is_well {
             ExitCode::SUCCESS
         } else {
@@ -83,8 +76,8 @@ impl VerifyArgs {
         })
     }
 
-    /// Tells of each page as it comes: reading everything again may take hours.
-    async fn look(
+    /// Verifies page by page and prints each page at once, since reading everything may take hours.
+    async fn verify(
         &self,
         daemon: &ControlClient,
         mountpoint: &Path,
@@ -100,51 +93,55 @@ impl VerifyArgs {
             after: None,
             key,
         };
-        let mut sum = VerifyTotals::default();
+        let mut totals = VerifyTotals::default();
         if paths.is_empty() {
             loop {
-                let answer = daemon.verify(&request).await?;
-                self.tell(&answer, &mut sum);
-                match answer.next {
+                let response = daemon.verify(&request).await?;
+                print_files(&response, self.all);
+                totals.add(&response);
+                match response.next {
                     Some(next) => request.after = Some(next),
-                    None => return Ok(sum),
+                    None => return Ok(totals),
                 }
             }
         }
-        sum.asked = VerifyScope::FileLister;
-        let mut listing =
-            FileLister::new(mountpoint, paths).context("cannot find what was listing")?;
-        while let Some(page) = listing
-            .take(VERIFY_FILES_MAX)
-            .context("cannot look through what was listing")?
+        let mut lister =
+            FileLister::new(mountpoint, paths).context("cannot find the named files")?;
+        while let Some(page) = lister
+            .next_page(VERIFY_FILES_MAX)
+            .context("cannot list the named files")?
         {
             request.paths = page;
-            self.tell(&daemon.verify(&request).await?, &mut sum);
+            let response = daemon.verify(&request).await?;
+            // Of named files, a person wants to see each one.
+            print_files(&response, true);
+            totals.add(&response);
         }
-        Ok(sum)
+        Ok(totals)
     }
+}
 
-    fn tell(&self, answer: &VerifyResponse, sum: &mut VerifyTotals) {
-        sum.not_backed_up += answer.not_backed_up;
-        sum.key = Some(answer.key);
-        for file in &answer.files {
-            let sound = file.is_sound();
-            if sound {
-                sum.sound += 1;
-            } else {
-                sum.unsound += 1;
-            }
-            if !sound || sum.asked == VerifyScope::FileLister || self.all {
-                println!("{}", line(file));
-            }
-        }
+impl VerifyTotals {
+    fn add(&mut self, response: &VerifyResponse) {
+        let sound = response.files.iter().filter(|file| file.is_sound()).count() as u64;
+        self.sound += sound;
+        self.unsound += response.files.len() as u64 - sound;
+        self.not_backed_up += response.not_backed_up;
+        self.key = Some(response.key);
+    }
+}
+
+/// Prints one line for each file, or only for files with problems.
+fn print_files(response: &VerifyResponse, all: bool) {
+    for file in response.files.iter().filter(|file| all || !file.is_sound()) {
+        println!("{}", line(file));
     }
 }
 
 fn line(file: &VerifiedFile) -> String {
     let receipt = match file.receipt {
         ReceiptCheck::Signed => "receipt signed",
-        ReceiptCheck::Unsigned => "receipt unsigned until now",
+        ReceiptCheck::Unsigned => "receipt signed only now",
         ReceiptCheck::Foreign => "receipt signed by another key",
         ReceiptCheck::Missing => "no receipt",
     };
@@ -152,16 +149,16 @@ fn line(file: &VerifiedFile) -> String {
         ServerCopy::Sound => "server: sound",
         ServerCopy::Missing => "server: missing or damaged",
     };
-    let here = match file.here {
-        LocalCopy::Same => "here: the same",
-        LocalCopy::Differs => "here: other bytes",
-        LocalCopy::Changed => "here: being changed",
-        LocalCopy::Placeholder => "here: a placeholder",
-        LocalCopy::Unreadable => "here: unreadable",
+    let local = match file.here {
+        LocalCopy::Same => "local: identical",
+        LocalCopy::Differs => "local: damaged",
+        LocalCopy::Changed => "local: changed since",
+        LocalCopy::Placeholder => "local: placeholder",
+        LocalCopy::Unreadable => "local: unreadable",
     };
-    let verdict = if file.is_sound() { "ok" } else { "WRONG" };
+    let verdict = if file.is_sound() { "ok" } else { "BAD" };
     format!(
-        "{verdict:<6} {receipt:<30} {server:<27} {here:<20} {}",
+        "{verdict:<6} {receipt:<30} {server:<27} {local:<20} {}",
         file.path
     )
 }

@@ -14,26 +14,30 @@ use crate::control::{ControlClient, ControlError, FileReport, WaitRequest};
 use crate::journal::Amount;
 use crate::uploader::Connection;
 
-/// How long one question waits: short enough to notice a connection that is lost, and tell of it.
-const ASK_FOR: Duration = Duration::from_secs(2);
+/// How long one request waits: short enough to notice and report a lost connection.
+const REQUEST_WAIT: Duration = Duration::from_secs(2);
 
+/// Wait until files are backed up
+///
+/// Exits with code 1 if a file cannot be backed up, or if the time is over.
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
     /// The mounted directory
     mountpoint: PathBuf,
-    /// Files in it; all of it if none is named
+    /// Files in it [default: all]
+    #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// Give up after so many seconds, with exit code 1
+    /// Give up after this many seconds
     #[arg(long, value_name = "SECONDS")]
     timeout: Option<u64>,
 }
 
-/// How the waiting ended.
+/// The result of waiting.
 #[derive(Debug)]
 pub(super) enum WaitEnd {
-    /// Everything is backed up but for these, which need a person.
+    /// Everything is backed up except these files, which need a person's attention.
     Done(Vec<FileReport>),
-    /// The time is over, and this is left.
+    /// The time is over; these files are not backed up yet.
     TimedOut(Amount),
 }
 
@@ -44,7 +48,7 @@ impl WaitArgs {
         let paths = self
             .paths
             .iter()
-            .map(|path| inside(&mountpoint, path))
+            .map(|path| library_path(&mountpoint, path))
             .collect::<anyhow::Result<_>>()?;
         match block_on(wait_for(
             &daemon,
@@ -57,22 +61,24 @@ impl WaitArgs {
                     eprintln!(
                         "not backed up: {}: {}",
                         file.path,
-                        file.why.as_deref().unwrap_or("no reason is known")
+                        file.why.as_deref().unwrap_or("unknown reason")
                     );
                 }
                 Ok(ExitCode::FAILURE)
             }
-            WaitEnd::TimedOut(left) => bail!("still {} not backed up", format::amount(left)),
+            WaitEnd::TimedOut(left) => {
+                bail!("timed out: {} not backed up yet", format::amount(left))
+            }
         }
     }
 }
 
-/// A path as typed, as the library has it: relative to the mountpoint.
-fn inside(mountpoint: &Path, typed: &Path) -> anyhow::Result<LibraryPath> {
+/// The path in the library of a path on the command line.
+fn library_path(mountpoint: &Path, typed: &Path) -> anyhow::Result<LibraryPath> {
     let absolute = if typed.is_absolute() {
         typed.to_owned()
     } else {
-        relative_to(mountpoint, typed)?
+        resolve_relative(mountpoint, typed)?
     };
     let relative = absolute
         .strip_prefix(mountpoint)
@@ -82,55 +88,57 @@ fn inside(mountpoint: &Path, typed: &Path) -> anyhow::Result<LibraryPath> {
     LibraryPath::new(relative).with_context(|| format!("cannot wait for {}", typed.display()))
 }
 
-/// A relative path is taken from the working directory if that leads into the mount, else from the
+/// Resolves a relative path in the working directory if that leads into the mount, else in the
 /// mountpoint.
-fn relative_to(mountpoint: &Path, typed: &Path) -> anyhow::Result<PathBuf> {
-    let from_here = absolute(typed)?;
-    Ok(if from_here.starts_with(mountpoint) {
-        from_here
+fn resolve_relative(mountpoint: &Path, typed: &Path) -> anyhow::Result<PathBuf> {
+    let in_working_directory = absolute(typed)?;
+    Ok(if in_working_directory.starts_with(mountpoint) {
+        in_working_directory
     } else {
         mountpoint.join(typed)
     })
 }
 
-/// Asks until everything is backed up or the time is over. Says on standard error, once, what holds
-/// it up.
+/// Waits until everything is backed up or the time is over. Prints to standard error what blocks
+/// the uploads, once for each cause.
 pub(super) async fn wait_for(
     daemon: &ControlClient,
     paths: Vec<LibraryPath>,
     timeout: Option<Duration>,
 ) -> Result<WaitEnd, ControlError> {
     let until = timeout.map(|limit| Instant::now() + limit);
-    let mut told = None;
+    let mut reported = None;
     loop {
-        let left = until.map_or(ASK_FOR, |until| {
-            until.saturating_duration_since(Instant::now()).min(ASK_FOR)
+        let left = until.map_or(REQUEST_WAIT, |until| {
+            until
+                .saturating_duration_since(Instant::now())
+                .min(REQUEST_WAIT)
         });
         let within_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        let answer = daemon
+        let response = daemon
             .wait(&WaitRequest {
                 paths: paths.clone(),
                 within_ms,
             })
             .await?;
-        if answer.done {
-            return Ok(WaitEnd::Done(answer.stuck));
+        if response.done {
+            return Ok(WaitEnd::Done(response.stuck));
         }
         if until.is_some_and(|until| Instant::now() >= until) {
-            return Ok(WaitEnd::TimedOut(answer.left));
+            return Ok(WaitEnd::TimedOut(response.left));
         }
-        let hindrance = match answer.connection {
-            Connection::LoginNeeded => {
-                Some("login needed: the server does not take the token".to_owned())
-            }
+        let blocker = match response.connection {
+            Connection::LoginNeeded => Some(
+                "login needed: the server rejects the token; log in again and remount".to_owned(),
+            ),
             Connection::Offline { why, .. } => Some(why),
             Connection::Starting | Connection::Online => None,
         };
-        if hindrance != told {
-            if let Some(why) = &hindrance {
+        if blocker != reported {
+            if let Some(why) = &blocker {
                 eprintln!("waiting: {why}");
             }
-            told = hindrance;
+            reported = blocker;
         }
     }
 }

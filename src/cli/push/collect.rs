@@ -1,4 +1,4 @@
-//! Gathering: which files a person means, and what they will be called in the library.
+//! Collects the photos to upload from the paths on the command line, with their library paths.
 
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -10,77 +10,88 @@ use heirloom_protocol::LibraryPath;
 use crate::config::Accept;
 use crate::intake;
 
-/// A photo on the local disk, and its place in the library.
+/// A photo on the local disk.
 #[derive(Clone, Debug)]
 pub(super) struct LocalPhoto {
     pub(super) path: PathBuf,
-    pub(super) place: LibraryPath,
-    /// In bytes, as it was when it was gathered.
+    pub(super) library_path: LibraryPath,
+    /// In bytes, when it was collected.
     pub(super) size: u64,
 }
 
-/// What the person's paths came to.
+/// The files at the paths on the command line.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
     pub(super) photos: Vec<LocalPhoto>,
-    /// Of the photos, in all.
+    /// The size of all photos.
     pub(super) bytes: u64,
     /// Files that are not backed up, and why.
-    pub(super) left_out: Vec<(PathBuf, String)>,
+    pub(super) skipped: Vec<(PathBuf, String)>,
 }
 
-/// A file `a/b.jpg` becomes `b.jpg`; a folder `a/b` becomes `b/...` with all that is in it.
-/// A path that was named and is not there is an error; symbolic links inside folders are left out.
+/// Collects photos: a file `a/b.jpg` gets the library path `b.jpg`, a folder `a/b` gets `b/...`
+/// with everything in it. Fails if a named path does not exist; skips symbolic links in folders.
 pub(super) fn collect(paths: &[PathBuf], accept: Accept) -> anyhow::Result<Collected> {
-    let mut found = Collected::default();
+    let mut collected = Collected::default();
     for path in paths {
         let named = path
             .canonicalize()
             .with_context(|| format!("cannot find {}", path.display()))?;
         let Some(name) = named.file_name().and_then(|name| name.to_str()) else {
-            bail!("{} has no name that a library can hold", path.display());
+            bail!(
+                "{} has no file name, or one that is not UTF-8",
+                path.display()
+            );
         };
-        found.take(&named, LibraryPath::new(name)?, accept)?;
+        collected.add(&named, LibraryPath::new(name)?, accept)?;
     }
-    Ok(found)
+    Ok(collected)
 }
 
 impl Collected {
-    fn take(&mut self, path: &Path, place: LibraryPath, accept: Accept) -> anyhow::Result<()> {
+    fn add(
+        &mut self,
+        path: &Path,
+        library_path: LibraryPath,
+        accept: Accept,
+    ) -> anyhow::Result<()> {
         let unreadable = || format!("cannot read {}", path.display());
-        let facts = fs::symlink_metadata(path).with_context(unreadable)?;
-        if facts.is_dir() {
+        let metadata = fs::symlink_metadata(path).with_context(unreadable)?;
+        if metadata.is_dir() {
             for entry in fs::read_dir(path).with_context(unreadable)? {
                 let entry = entry.with_context(unreadable)?;
-                match entry.file_name().to_str().map(|name| place.join(name)) {
-                    Some(Ok(place)) => self.take(&entry.path(), place, accept)?,
-                    _ => self.leave_out(&entry.path(), "its name cannot stand in a library"),
+                let name = entry.file_name();
+                match name.to_str().map(|name| library_path.join(name)) {
+                    Some(Ok(library_path)) => self.add(&entry.path(), library_path, accept)?,
+                    _ => self.skip(&entry.path(), "a library cannot hold its name"),
                 }
             }
-        } else if !facts.is_file() {
-            self.leave_out(path, "not an ordinary file");
-        } else if let Some(why) =
-            intake::skip_reason(accept, &place, &head(path).with_context(unreadable)?)
-        {
-            self.leave_out(path, &why);
+        } else if !metadata.is_file() {
+            self.skip(path, "not a regular file");
+        } else if let Some(why) = intake::skip_reason(
+            accept,
+            &library_path,
+            &read_head(path).with_context(unreadable)?,
+        ) {
+            self.skip(path, &why);
         } else {
-            self.bytes += facts.len();
+            self.bytes += metadata.len();
             self.photos.push(LocalPhoto {
                 path: path.to_owned(),
-                place,
-                size: facts.len(),
+                library_path,
+                size: metadata.len(),
             });
         }
         Ok(())
     }
 
-    fn leave_out(&mut self, path: &Path, why: &str) {
-        self.left_out.push((path.to_owned(), why.to_owned()));
+    fn skip(&mut self, path: &Path, why: &str) {
+        self.skipped.push((path.to_owned(), why.to_owned()));
     }
 }
 
-/// The first bytes, by which an image is recognised.
-fn head(path: &Path) -> std::io::Result<Vec<u8>> {
+/// The first bytes of a file, from which its format is recognised.
+fn read_head(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut head = Vec::new();
     File::open(path)?
         .take(intake::HEAD_BYTES as u64)

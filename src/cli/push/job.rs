@@ -1,5 +1,4 @@
-//! The job: bringing gathered photos to the server, several at a time, then telling it their
-//! names.
+//! One run of `heirloom push`: uploads photos concurrently, then adds their names to the library.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -18,11 +17,11 @@ use crate::remote::Remote;
 use crate::spool::{Spool, fingerprint_of};
 use crate::uploader::{BackupOutcome, ImageFile, ProgressSink, Transport, back_up};
 
-/// Photos in hand at a time: enough to keep the line full with small ones; the bytes in flight have
-/// their own budget.
-const PHOTOS_AT_A_TIME: usize = 16;
-/// How often a name is put again on top of what somebody else put there meanwhile.
-const NAME_TRIES_MAX: u32 = 3;
+/// Photos uploaded concurrently: enough to saturate the network with small ones; the bytes in flight
+/// have a limit of their own.
+const CONCURRENT_PHOTOS: usize = 16;
+/// Attempts to add a name that another device changes at the same time.
+const NAME_ATTEMPTS_MAX: u32 = 3;
 
 /// One run of `heirloom push`.
 pub(super) struct PushJob {
@@ -31,10 +30,10 @@ pub(super) struct PushJob {
     bar: ProgressBar,
 }
 
-/// What it came to: photos by how they came to be backed up.
+/// The results: backed-up photos by how that was done, and failures.
 #[derive(Debug, Default)]
 pub(super) struct PushOutcome {
-    pub(super) sent: u64,
+    pub(super) uploaded: u64,
     pub(super) already: u64,
     pub(super) linked: u64,
     pub(super) failed: Vec<(PathBuf, String)>,
@@ -51,18 +50,18 @@ impl PushJob {
     }
 
     pub(super) async fn run(self, photos: Vec<LocalPhoto>) -> anyhow::Result<PushOutcome> {
-        // One clear word about server and token before any photo is read.
+        // Fails early, before any photo is read, if the server or the token cannot be used.
         self.remote
             .session()
             .await
             .context("cannot use the server")?;
         let mut outcome = PushOutcome::default();
         let mut names = Vec::new();
-        let mut carried = stream::iter(photos)
-            .map(|photo| async { (photo.path.clone(), self.carry(photo).await) })
-            .buffer_unordered(PHOTOS_AT_A_TIME);
-        while let Some((path, carried)) = carried.next().await {
-            match carried {
+        let mut uploads = stream::iter(photos)
+            .map(|photo| async { (photo.path.clone(), self.upload(photo).await) })
+            .buffer_unordered(CONCURRENT_PHOTOS);
+        while let Some((path, uploaded)) = uploads.next().await {
+            match uploaded {
                 Ok((backed_up, name)) => {
                     outcome.count(backed_up);
                     names.push((path, name));
@@ -70,34 +69,36 @@ impl PushJob {
                 Err(error) => outcome.failed.push((path, format!("{error:#}"))),
             }
             if names.len() == route::LIBRARY_CHANGES_MAX {
-                self.tell(std::mem::take(&mut names), &mut outcome).await?;
+                self.add_names(std::mem::take(&mut names), &mut outcome)
+                    .await?;
             }
         }
-        self.tell(names, &mut outcome).await?;
+        self.add_names(names, &mut outcome).await?;
         Ok(outcome)
     }
 
-    async fn carry(&self, photo: LocalPhoto) -> anyhow::Result<(BackupOutcome, LibraryChange)> {
+    /// Uploads one photo; returns how that was done, and the change that adds its name.
+    async fn upload(&self, photo: LocalPhoto) -> anyhow::Result<(BackupOutcome, LibraryChange)> {
         let path = photo.path.clone();
         let (image, mtime_ns) = tokio::task::spawn_blocking(move || open(&path))
             .await
-            .context("reading does not panic")??;
+            .context("cannot read the file")??;
         let fingerprint = image.fingerprint();
-        let shown = Arc::new(Shown {
+        let progress = Arc::new(PhotoProgress {
             bar: self.bar.clone(),
-            so_far: AtomicU64::new(0),
+            sent_bytes: AtomicU64::new(0),
         });
         let backed_up = back_up(
             &self.transport,
             Arc::new(image),
-            Arc::clone(&shown) as Arc<dyn ProgressSink>,
+            Arc::clone(&progress) as Arc<dyn ProgressSink>,
         )
         .await?;
-        shown.on_progress(photo.size);
+        progress.on_progress(photo.size);
         Ok((
             backed_up,
             LibraryChange::Put {
-                path: photo.place,
+                path: photo.library_path,
                 fingerprint,
                 mtime_ns,
                 base: 0,
@@ -105,38 +106,37 @@ impl PushJob {
         ))
     }
 
-    /// Tells the server the names. What stood there before goes to the trash, as with any
-    /// overwriting.
-    async fn tell(
+    /// Adds names to the library. A photo that had the name before goes to the trash.
+    async fn add_names(
         &self,
         mut names: Vec<(PathBuf, LibraryChange)>,
         outcome: &mut PushOutcome,
     ) -> anyhow::Result<()> {
-        for _ in 0..NAME_TRIES_MAX {
+        for _ in 0..NAME_ATTEMPTS_MAX {
             if names.is_empty() {
                 return Ok(());
             }
             let changes = names.iter().map(|(_, change)| change.clone()).collect();
-            let told = self
+            let response = self
                 .remote
                 .change_library(&LibraryBatch { changes })
                 .await
-                .context("cannot tell the names")?;
-            let mut again = Vec::new();
-            for ((path, change), told) in names.into_iter().zip(told.outcomes) {
-                match told {
+                .context("cannot add the names to the library")?;
+            let mut conflicting = Vec::new();
+            for ((path, change), outcome_of_name) in names.into_iter().zip(response.outcomes) {
+                match outcome_of_name {
                     LibraryOutcome::Applied { .. } => {}
                     LibraryOutcome::Conflict { current } => {
-                        again.push((path, based_on(change, current)));
+                        conflicting.push((path, based_on(change, current)));
                     }
                     LibraryOutcome::Refused { code } => {
                         outcome.failed.push((path, code.to_string()));
                     }
                 }
             }
-            names = again;
+            names = conflicting;
         }
-        let why = "another device keeps changing what stands under this name";
+        let why = "another device keeps changing the photo of this name";
         outcome
             .failed
             .extend(names.into_iter().map(|(path, _)| (path, why.to_owned())));
@@ -147,13 +147,14 @@ impl PushJob {
 impl PushOutcome {
     fn count(&mut self, backed_up: BackupOutcome) {
         match backed_up {
-            BackupOutcome::Sent(_) => self.sent += 1,
+            BackupOutcome::Sent(_) => self.uploaded += 1,
             BackupOutcome::AlreadyStored(_) => self.already += 1,
             BackupOutcome::Linked(_) => self.linked += 1,
         }
     }
 }
 
+/// The change, based on the version that the library has now.
 fn based_on(change: LibraryChange, current: u64) -> LibraryChange {
     match change {
         LibraryChange::Put {
@@ -179,7 +180,7 @@ fn based_on(change: LibraryChange, current: u64) -> LibraryChange {
     }
 }
 
-/// Opens and fingerprints a photo; answers its modification time as well.
+/// Opens and fingerprints a photo; also returns its modification time in nanoseconds.
 fn open(path: &Path) -> anyhow::Result<(ImageFile, i64)> {
     let file = File::open(path)?;
     let (_, stamp) = Spool::identify(&file)?;
@@ -187,17 +188,17 @@ fn open(path: &Path) -> anyhow::Result<(ImageFile, i64)> {
     Ok((ImageFile::new(file, stamp, fingerprint), stamp.mtime_ns))
 }
 
-/// Shows one photo's progress on the bar that all share.
-struct Shown {
+/// Reports one photo's progress to the progress bar of all photos.
+struct PhotoProgress {
     bar: ProgressBar,
-    so_far: AtomicU64,
+    sent_bytes: AtomicU64,
 }
 
-impl ProgressSink for Shown {
+impl ProgressSink for PhotoProgress {
     fn on_range_stored(&self, _range: ByteRange) {}
 
     fn on_progress(&self, received_bytes: u64) {
-        let before = self.so_far.fetch_max(received_bytes, Ordering::Relaxed);
+        let before = self.sent_bytes.fetch_max(received_bytes, Ordering::Relaxed);
         self.bar.inc(received_bytes.saturating_sub(before));
     }
 }

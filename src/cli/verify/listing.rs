@@ -1,5 +1,7 @@
-//! What was listing: files, and those below folders, a few at a time. The tree itself is walked, so
-//! that one photo of a very large library costs no more than one of a small one.
+//! Lists the files at and below named paths, one page at a time.
+//!
+//! It reads the directory tree and not the journal, so that verifying one photo costs the same in a
+//! small and in a very large library.
 
 use std::fs;
 use std::io;
@@ -7,38 +9,38 @@ use std::path::{Path, PathBuf};
 
 use heirloom_protocol::LibraryPath;
 
-/// What is left to look through.
+/// A depth-first listing of the files at and below some paths.
 #[derive(Debug)]
 pub(super) struct FileLister {
     mountpoint: PathBuf,
-    /// The last one is next.
-    waiting: Vec<LibraryPath>,
+    /// Paths still to visit; the last one is next.
+    stack: Vec<LibraryPath>,
 }
 
 impl FileLister {
-    /// These, in a mount. An error if one is not there.
+    /// A listing of these paths in a mount. Fails if one of them does not exist.
     pub(super) fn new(mountpoint: &Path, paths: Vec<LibraryPath>) -> io::Result<Self> {
         for path in &paths {
             fs::symlink_metadata(mountpoint.join(path.as_str()))?;
         }
-        let waiting = paths.into_iter().rev().collect();
+        let stack = paths.into_iter().rev().collect();
         Ok(Self {
             mountpoint: mountpoint.to_owned(),
-            waiting,
+            stack,
         })
     }
 
-    /// Up to so many of the files that are left; nothing at the end.
-    pub(super) fn take(&mut self, most: usize) -> io::Result<Option<Vec<LibraryPath>>> {
+    /// The next files, at most `limit` of them; `None` at the end.
+    pub(super) fn next_page(&mut self, limit: usize) -> io::Result<Option<Vec<LibraryPath>>> {
         let mut files = Vec::new();
-        while files.len() < most
-            && let Some(path) = self.waiting.pop()
+        while files.len() < limit
+            && let Some(path) = self.stack.pop()
         {
             match fs::symlink_metadata(self.mountpoint.join(path.as_str())) {
-                Ok(facts) if facts.is_dir() => self.look_into(&path)?,
-                Ok(facts) if facts.is_file() => files.push(path),
+                Ok(metadata) if metadata.is_dir() => self.push_entries(&path)?,
+                Ok(metadata) if metadata.is_file() => files.push(path),
                 Ok(_) => {}
-                // Removed since its folder was looked into.
+                // Removed since its folder was listed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => return Err(error),
             }
@@ -46,11 +48,11 @@ impl FileLister {
         Ok(Some(files).filter(|files| !files.is_empty()))
     }
 
-    fn look_into(&mut self, folder: &LibraryPath) -> io::Result<()> {
+    fn push_entries(&mut self, folder: &LibraryPath) -> io::Result<()> {
         for entry in fs::read_dir(self.mountpoint.join(folder.as_str()))? {
             let name = entry?.file_name();
-            // Nothing else stands in a mount.
-            self.waiting
+            // A mount holds only names that a library path can hold.
+            self.stack
                 .extend(name.to_str().and_then(|name| folder.join(name).ok()));
         }
         Ok(())
@@ -62,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_below_what_was_named_is_taken_once_and_no_other() {
+    fn every_file_below_the_named_paths_is_listed_once_and_no_other() {
         let mount = tempfile::tempdir().unwrap();
         let path = |text: &str| LibraryPath::new(text).unwrap();
         let mut expected = vec![path("one.jpg")];
@@ -76,17 +78,17 @@ mod tests {
         }
         fs::write(mount.path().join("one.jpg"), "x").unwrap();
         std::os::unix::fs::symlink("../one.jpg", mount.path().join("2025/link.jpg")).unwrap();
-        let mut listing =
+        let mut lister =
             FileLister::new(mount.path(), vec![path("2025"), path("one.jpg")]).unwrap();
-        let (mut taken, mut pages) = (Vec::new(), 0);
-        while let Some(page) = listing.take(10).unwrap() {
+        let (mut listed, mut pages) = (Vec::new(), 0);
+        while let Some(page) = lister.next_page(10).unwrap() {
             assert!((1..=10).contains(&page.len()));
-            taken.extend(page);
+            listed.extend(page);
             pages += 1;
         }
-        taken.sort();
+        listed.sort();
         expected.sort();
-        assert_eq!((taken, pages), (expected, 4));
+        assert_eq!((listed, pages), (expected, 4));
         assert!(FileLister::new(mount.path(), vec![path("gone.jpg")]).is_err());
     }
 }
