@@ -141,7 +141,7 @@ fn print_files(response: &VerifyResponse, all: bool) {
 fn line(file: &VerifiedFile) -> String {
     let receipt = match file.receipt {
         ReceiptCheck::Signed => "receipt signed",
-        ReceiptCheck::Unsigned => "receipt signed only now",
+        ReceiptCheck::Unsigned => "receipt newly signed",
         ReceiptCheck::Foreign => "receipt signed by another key",
         ReceiptCheck::Missing => "no receipt",
     };

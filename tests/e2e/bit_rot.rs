@@ -105,7 +105,7 @@ fn verify_reports_intact_and_corrupt_copies_on_both_sides() {
     assert!(
         said.contains("receipt signed ")
             && said.contains("server: sound")
-            && said.contains("here: the same"),
+            && said.contains("local: identical"),
         "{said}"
     );
 
@@ -125,7 +125,7 @@ fn verify_reports_intact_and_corrupt_copies_on_both_sides() {
         .expect("its old times");
     let said = verify("b.jpg");
     assert!(
-        said.code == 1 && said.stdout.contains("here: other bytes"),
+        said.code == 1 && said.stdout.contains("local: damaged"),
         "{said}"
     );
 
@@ -178,7 +178,7 @@ fn a_changed_server_key_is_detected() {
             .contains("verified")
     });
     let said = verify(&["a.jpg"]);
-    let tells = said.stderr.contains("key that this mount met first")
+    let tells = said.stderr.contains("receipt key has changed")
         && said.stderr.contains("--trust-new-key");
     assert!(said.code == 1 && tells, "{said}");
     assert!(

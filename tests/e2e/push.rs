@@ -89,7 +89,7 @@ fn push_needs_neither_a_mount_nor_a_server() {
         output_of(command)
     };
     let sent = run(&["push"], &[&photo]).succeeds();
-    assert!(sent.contains("1 sent"), "{sent}");
+    assert!(sent.contains("1 uploaded"), "{sent}");
     assert!(
         files_below(&data)
             .iter()
@@ -103,7 +103,7 @@ fn push_needs_neither_a_mount_nor_a_server() {
         mountpoint.join("photo.jpg").exists()
     });
     let again = run(&["push"], &[&photo]).succeeds();
-    assert!(again.contains("1 there already"), "{again}");
+    assert!(again.contains("1 already backed up"), "{again}");
     run(&["unmount"], &[&mountpoint]).succeeds();
 
     // Somebody has taken over the port that the mount's server had.
@@ -121,7 +121,7 @@ fn push_needs_neither_a_mount_nor_a_server() {
     stranger.set_nonblocking(true).expect("a socket");
     let third = run(&["push"], &[&photo]).succeeds();
     assert!(
-        third.contains("1 there already"),
+        third.contains("1 already backed up"),
         "the mount is known and not up: {third}"
     );
     assert!(stranger.accept().is_err(), "a stranger is shown no token");

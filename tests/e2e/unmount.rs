@@ -147,7 +147,7 @@ fn a_stale_mount_is_cleaned_by_unmount() {
     assert!(printed.contains("nothing is lost"), "{printed}");
     assert!(!is_mounted(&device.mountpoint()));
     output_of(device.heirloom([Path::new("unmount"), &device.mountpoint()]))
-        .fails_with(&["nothing is mounted"]);
+        .fails_with(&["not mounted"]);
     device.mount();
 }
 
