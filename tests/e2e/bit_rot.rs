@@ -178,8 +178,8 @@ fn a_changed_server_key_is_detected() {
             .contains("verified")
     });
     let said = verify(&["a.jpg"]);
-    let tells = said.stderr.contains("receipt key has changed")
-        && said.stderr.contains("--trust-new-key");
+    let tells =
+        said.stderr.contains("receipt key has changed") && said.stderr.contains("--trust-new-key");
     assert!(said.code == 1 && tells, "{said}");
     assert!(
         said.stdout.contains("receipt signed  "),
