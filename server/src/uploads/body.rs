@@ -6,16 +6,12 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
-use heirloom_protocol::ShardSize;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::error::UploadError;
 use super::service::UploadService;
 use crate::blobs::ByteStream;
-
-/// Bytes of shards held in memory at a time by the whole server: two of the largest shards.
-pub(super) const SHARD_MEMORY_BYTES: u64 = 2 * ShardSize::MAX.bytes();
 
 /// How long a shard waits for a share of that memory before the sender is asked to retry.
 const SHARD_MEMORY_WAIT: Duration = Duration::from_secs(30);

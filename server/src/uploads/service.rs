@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use heirloom_crash::CrashPoint;
+use heirloom_protocol::ShardSize;
 use heirloom_protocol::message::Receipt;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::body::SHARD_MEMORY_BYTES;
 use super::error::UploadError;
 use crate::blobs::{BlobStore, UploadKey};
 use crate::clock::Clock;
@@ -16,6 +16,9 @@ use crate::index::{Index, InterruptedUpload};
 use crate::metrics::SharedCounters;
 use crate::possession::Possession;
 use crate::range_lock::RangeLock;
+
+/// Bytes of shards held in memory at a time by the whole server: two of the largest shards.
+const SHARD_MEMORY_BYTES: u64 = 2 * ShardSize::MAX.bytes();
 
 /// Receives, finishes and expires uploads. Clones share all state.
 #[derive(Clone, Debug)]

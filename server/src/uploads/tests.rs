@@ -55,7 +55,7 @@ impl Fixture {
         let data = tempfile::tempdir().unwrap();
         let folder = DataDir::open(data.path()).unwrap();
         let index = Index::open(&folder.index_url()).await.unwrap();
-        let blobs = Arc::new(RecordingBlobs::over(
+        let blobs = Arc::new(RecordingBlobs::new(
             LocalBlobStore::open(&folder).await.unwrap(),
         ));
         let (clock, counters) = (Clock::default(), SharedCounters::default());
@@ -182,17 +182,16 @@ async fn a_write_keeps_its_lock_after_its_sender_disconnects() {
     let anna = fixture.user("anna").await;
     let photo = photo(1000);
     let held = fixture.blobs.hold_writes().await;
-    let mut leaves = Box::pin(fixture.service.receive(&anna, shard(&photo, 0, 600)));
+    let mut dropped_request = Box::pin(fixture.service.receive(&anna, shard(&photo, 0, 600)));
     let begun = async {
         tokio::select! {
-            state = &mut leaves => panic!("{state:?}"),
+            state = &mut dropped_request => panic!("{state:?}"),
             permit = fixture.blobs.begun.acquire() => permit.unwrap().forget(),
         }
     };
     timeout(LIMIT, begun).await.unwrap();
-    drop(leaves);
-    // Somebody else who wants to write there waits, although nobody waits for the first write any
-    // more.
+    drop(dropped_request);
+    // Another writer of that range waits, although the first request is gone.
     let mut next = Box::pin(fixture.service.receive(&anna, shard(&photo, 300, 1000)));
     assert!(
         timeout(Duration::from_millis(100), &mut next)
@@ -212,7 +211,7 @@ async fn a_write_keeps_its_lock_after_its_sender_disconnects() {
 
 #[tokio::test]
 async fn an_image_sent_whole_waits_for_parts_that_are_being_written() {
-    for came in [900_000, 100_000] {
+    for sent in [900_000, 100_000] {
         let fixture = Fixture::open().await;
         let anna = fixture.user("anna").await;
         let photo = photo(900_000);
@@ -229,8 +228,8 @@ async fn an_image_sent_whole_waits_for_parts_that_are_being_written() {
             }
         };
         timeout(LIMIT, begun).await.unwrap();
-        // All of it, or what came before its sender broke off.
-        let body = shard(&photo, 0, came).body;
+        // All of it, or only its first part before the sender disconnects.
+        let body = shard(&photo, 0, sent).body;
         let mut whole = Box::pin(fixture.service.receive(
             &anna,
             Shard {
@@ -248,12 +247,12 @@ async fn an_image_sent_whole_waits_for_parts_that_are_being_written() {
             .await
             .unwrap();
         part.unwrap();
-        assert_eq!(whole.is_ok(), came == 900_000, "{whole:?}");
-        let left = usize::from(came < 900_000);
+        assert_eq!(whole.is_ok(), sent == 900_000, "{whole:?}");
+        let left = usize::from(sent < 900_000);
         assert_eq!(
             fixture.blobs.uploads().await.unwrap().len(),
             left,
-            "no part is left beside the image"
+            "no part is left besides the image"
         );
     }
 }
@@ -442,8 +441,8 @@ async fn an_upload_whose_bytes_are_missing_starts_over() {
     assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
 }
 
-/// A parcel with one image, and its length.
-fn parcel(photo: &[u8]) -> (u64, ByteStream<'static>) {
+/// The body of a batch with one image, and its length.
+fn batch_of(photo: &[u8]) -> (u64, ByteStream<'static>) {
     let list = BatchHeader {
         images: vec![BatchEntry {
             fingerprint: Fingerprint::of(photo),
@@ -471,20 +470,20 @@ async fn a_batch_waits_for_parts_that_are_being_written() {
         }
     };
     timeout(LIMIT, begun).await.unwrap();
-    let (length, body) = parcel(&photo);
-    let mut unpacking = Box::pin(fixture.service.receive_batch(&anna, length, body));
+    let (length, body) = batch_of(&photo);
+    let mut receiving_batch = Box::pin(fixture.service.receive_batch(&anna, length, body));
     assert!(
-        timeout(Duration::from_millis(200), &mut unpacking)
+        timeout(Duration::from_millis(200), &mut receiving_batch)
             .await
             .is_err()
     );
     drop(held);
-    let (part, unpacked) = timeout(LIMIT, async { tokio::join!(writing, unpacking) })
+    let (part, outcomes) = timeout(LIMIT, async { tokio::join!(writing, receiving_batch) })
         .await
         .unwrap();
     part.unwrap();
     assert!(matches!(
-        unpacked.unwrap()[..],
+        outcomes.unwrap()[..],
         [BatchOutcome::Stored { .. }]
     ));
     assert_eq!(fixture.received(&anna, &photo).await, None);
@@ -609,7 +608,7 @@ async fn shards_wait_for_free_memory_before_their_bodies_are_read() {
             .is_err()
     );
     drop((third, first, sender_of_first));
-    // Whoever gives up gives its memory back, and no more than that.
+    // A cancelled request releases its memory, and no more than that.
     let memory = Arc::clone(&fixture.service.memory);
     let back = timeout(LIMIT, memory.acquire_many(u32::try_from(largest).unwrap()))
         .await
@@ -691,7 +690,7 @@ async fn a_proof_costs_one_read_and_after_three_failures_none() {
         fixture.service.check(&ben, &[right]).await.unwrap()[0],
         CheckedImage::Absent { .. }
     ));
-    // Whoever holds the image is answered without a reading.
+    // A holder of the image gets an answer without a read.
     let mine = asked(&fixture, &anna, &photo);
     assert!(matches!(
         fixture.service.check(&anna, &[mine]).await.unwrap()[0],

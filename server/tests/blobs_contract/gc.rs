@@ -63,7 +63,7 @@ pub(super) async fn removing_an_image_removes_its_quarantined_copy_too(fixture: 
             images: 2,
             bytes: 3000
         },
-        "the damaged bytes, too"
+        "the quarantined bytes, too"
     );
     assert_eq!(
         std::fs::read_dir(fixture.data.quarantine())

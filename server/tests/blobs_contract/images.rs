@@ -6,7 +6,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, future, stream};
 use heirloom_protocol::ByteRange;
 use heirloom_server::blobs::BlobError;
 
-use super::{Image, TestStore, broken_off, read};
+use super::{Image, TestStore, disconnecting, read};
 
 pub(super) async fn a_stored_image_is_read_back_byte_for_byte(fixture: &TestStore) {
     let blobs = fixture.open().await;
@@ -154,36 +154,36 @@ pub(super) async fn a_batch_is_stored(fixture: &TestStore) {
 
 pub(super) async fn only_mismatched_images_of_a_batch_are_left_out(fixture: &TestStore) {
     let blobs = fixture.open().await;
-    let (sound, damaged, sent) = (
+    let (intact, mismatched, sent) = (
         Image::new(1, 5000),
         Image::new(2, 5000),
         Image::new(3, 5000),
     );
     let batch = vec![
-        (damaged.fingerprint, sent.bytes.clone()),
-        (sound.fingerprint, sound.bytes.clone()),
+        (mismatched.fingerprint, sent.bytes.clone()),
+        (intact.fingerprint, intact.bytes.clone()),
     ];
     assert_eq!(
         blobs.store_batch(batch).await.unwrap().mismatched,
-        [damaged.fingerprint].into()
+        [mismatched.fingerprint].into()
     );
-    sound.assert_stored(&*blobs).await;
-    damaged.assert_absent(&*blobs).await;
+    intact.assert_stored(&*blobs).await;
+    mismatched.assert_absent(&*blobs).await;
     sent.assert_absent(&*blobs).await;
-    // What stands there already is not harmed.
+    // A stored image is not harmed.
     let batch = blobs
-        .store_batch(vec![(sound.fingerprint, sent.bytes)])
+        .store_batch(vec![(intact.fingerprint, sent.bytes)])
         .await
         .unwrap();
-    assert_eq!(batch.mismatched, [sound.fingerprint].into());
-    sound.assert_stored(&*blobs).await;
+    assert_eq!(batch.mismatched, [intact.fingerprint].into());
+    intact.assert_stored(&*blobs).await;
 }
 
 pub(super) async fn a_sender_that_disconnects_leaves_nothing(fixture: &TestStore) {
     let blobs = fixture.open().await;
     let image = Image::new(1, 2_000_000);
     for arrived in [0, 1000, 1_900_000, 2_000_000] {
-        let body = broken_off(&image.bytes.slice(..arrived));
+        let body = disconnecting(&image.bytes.slice(..arrived));
         let error = blobs
             .store(image.fingerprint, image.size(), body)
             .await
@@ -206,7 +206,7 @@ pub(super) async fn wrong_content_does_not_harm_a_stored_image(fixture: &TestSto
         .store(
             image.fingerprint,
             image.size(),
-            broken_off(&image.bytes.slice(..5)),
+            disconnecting(&image.bytes.slice(..5)),
         )
         .await
         .unwrap_err();

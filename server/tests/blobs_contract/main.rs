@@ -146,7 +146,7 @@ async fn read(
 }
 
 /// Ends the body with an error after these bytes.
-fn broken_off(bytes: &Bytes) -> ByteStream<'static> {
+fn disconnecting(bytes: &Bytes) -> ByteStream<'static> {
     stream::iter([
         Ok(bytes.clone()),
         Err(io::Error::from(io::ErrorKind::ConnectionReset)),

@@ -165,10 +165,10 @@ pub(super) async fn a_late_shard_never_reaches_the_image(fixture: &TestStore) {
         let image = Image::new(round, 200_000);
         image.write(&*blobs, 1, 0, 200_000).await;
         let other_bytes = || blobs.write(image.key(1), 1000, Bytes::from_static(&[7; 5000]));
-        let seal = blobs.finish(image.key(1), image.size());
-        let (sealed, first, second) = tokio::join!(seal, other_bytes(), other_bytes());
+        let finish = blobs.finish(image.key(1), image.size());
+        let (finished, first, second) = tokio::join!(finish, other_bytes(), other_bytes());
         first.and(second).unwrap();
-        match sealed {
+        match finished {
             Ok(_guard) => image.assert_stored(&*blobs).await,
             Err(BlobError::WrongFingerprint { .. }) => image.assert_absent(&*blobs).await,
             Err(error) => panic!("round {round}: {error}"),
@@ -183,9 +183,9 @@ pub(super) async fn eight_concurrent_finishes_succeed(fixture: &TestStore) {
     for user in 1..=4 {
         image.write(&*blobs, user, 0, 500_000).await;
     }
-    let seals = (0..8).map(|seal| blobs.finish(image.key(seal % 4 + 1), image.size()));
-    for sealed in future::join_all(seals).await {
-        drop(sealed.unwrap());
+    let finishes = (0..8).map(|number| blobs.finish(image.key(number % 4 + 1), image.size()));
+    for finished in future::join_all(finishes).await {
+        drop(finished.unwrap());
     }
     image.assert_stored(&*blobs).await;
     assert!(blobs.uploads().await.unwrap().is_empty());

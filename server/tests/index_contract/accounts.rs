@@ -63,7 +63,7 @@ pub(super) async fn failed_proofs_are_counted_by_user_and_day(fixture: &TestInde
     assert_eq!(
         index.proof_failures(anna, 20_000).await.unwrap(),
         0,
-        "yesterday is forgotten"
+        "the count of yesterday is deleted"
     );
 }
 

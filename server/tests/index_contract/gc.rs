@@ -66,7 +66,7 @@ pub(super) async fn an_image_is_deleted_a_grace_period_after_its_last_holding_en
     assert_eq!(
         index.delete_unreferenced(vec![image(1)], 0).await.unwrap(),
         [],
-        "nor was it let go of again since it was looked up"
+        "it may have been referenced again since it was looked up"
     );
     assert!(length_of(&index, image(1)).await.is_some());
 
@@ -101,7 +101,7 @@ pub(super) async fn a_referenced_image_is_not_deleted(fixture: &TestIndex) {
     index.add_holding(ben, image(1), 100).await.unwrap();
     index.link(ben, image(2)).await.unwrap().unwrap();
     index
-        .change_library(ben, vec![put("stands", 2, 0)])
+        .change_library(ben, vec![put("photo", 2, 0)])
         .await
         .unwrap();
     trash(&index, ben, 3..=3).await;
@@ -130,7 +130,7 @@ pub(super) async fn an_image_that_is_referenced_again_is_not_deleted(fixture: &T
     trash(&index, anna, 1..=1).await;
     index.purge_trash(None, i64::MAX, 100).await.unwrap();
     let receipt = index.link(ben, image(1)).await.unwrap();
-    assert!(receipt.is_some(), "until it is forgotten it can be linked");
+    assert!(receipt.is_some(), "until it is deleted it can be linked");
     assert_eq!(delete_candidates(&index, i64::MAX).await, []);
     assert_eq!(
         index.unreferenced(i64::MAX, None, 100).await.unwrap(),

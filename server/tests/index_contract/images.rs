@@ -32,27 +32,27 @@ pub(super) async fn a_batch_of_holdings_equals_single_holdings(fixture: &TestInd
         .record_shard(anna, image(7), 7, range(0, 3))
         .await
         .unwrap();
-    let several: Vec<_> = (0..100)
+    let batch: Vec<_> = (0..100)
         .rev()
         .map(|number| (image(number), u64::from(number)))
         .collect();
-    let receipts = index.add_holdings(anna, several.clone()).await.unwrap();
+    let receipts = index.add_holdings(anna, batch.clone()).await.unwrap();
     let named: Vec<_> = receipts
         .iter()
         .map(|receipt| (receipt.fingerprint, receipt.size))
         .collect();
-    assert_eq!(named, several, "in the order asked");
+    assert_eq!(named, batch, "in the order asked");
     assert_eq!(receipts[94], before, "the receipt of the first time");
     assert_eq!(
-        index.add_holdings(anna, several.clone()).await.unwrap(),
+        index.add_holdings(anna, batch.clone()).await.unwrap(),
         receipts
     );
-    let images: Vec<_> = several.iter().map(|(image, _)| *image).collect();
+    let images: Vec<_> = batch.iter().map(|(image, _)| *image).collect();
     assert_eq!(index.receipts(anna, &images).await.unwrap().len(), 100);
     assert_eq!(
         index.receipts(ben, &images).await.unwrap().len(),
         1,
-        "brought again, it is sound for everybody who held it"
+        "uploaded again, it is intact for all its holders"
     );
     assert!(
         index
@@ -183,6 +183,6 @@ pub(super) async fn holding_an_image_deletes_its_upload(fixture: &TestIndex) {
             .unwrap()
             .len(),
         1,
-        "somebody else's goes on"
+        "the other user's upload continues"
     );
 }

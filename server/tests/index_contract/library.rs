@@ -24,7 +24,7 @@ async fn change(index: &Index, user: UserId, change: LibraryChange) -> LibraryOu
         .remove(0)
 }
 
-/// What stands where: version, path, image.
+/// The library: version, path, image.
 async fn current(index: &Index, user: UserId) -> Vec<(u64, String, Option<u32>)> {
     let feed = index.library_changes(user, 0, 1000).await.unwrap();
     let number = |photo: LibraryPhoto| {
@@ -109,7 +109,7 @@ pub(super) async fn a_put_needs_a_held_image(fixture: &TestIndex) {
     assert_eq!(
         change(&index, ben, put("a", 1, 0)).await,
         refused,
-        "somebody else has it"
+        "another user holds it"
     );
     assert!(current(&index, anna).await.is_empty());
     assert!(current(&index, ben).await.is_empty());
@@ -154,7 +154,7 @@ pub(super) async fn a_moved_photo_leaves_a_tombstone(fixture: &TestIndex) {
     assert_eq!(
         change(&index, anna, relocate("b", "b", 3)).await,
         applied(3),
-        "a move to where it stands"
+        "a move to its own path"
     );
 }
 

@@ -138,7 +138,7 @@ pub(super) async fn a_write_completes_even_if_its_caller_stops_waiting(fixture: 
     let (index, anna, _) = two_users(fixture).await;
     for number in 0..20 {
         let waiting = index.add_holding(anna, image(number), 10);
-        // Long enough to hand it in, mostly too short for its commit.
+        // Long enough to queue it, mostly too short for its commit.
         drop(tokio::time::timeout(Duration::from_micros(50), waiting).await);
     }
     // Handed in behind them, so committed behind them.
@@ -274,8 +274,8 @@ pub(super) async fn an_index_of_the_first_schema_is_migrated(fixture: &TestIndex
     }
 }
 
-/// What a server of the fourth schema did not take note of.
-const TO_THE_FOURTH: [&str; 4] = [
+/// Turns a current index into one of the fourth schema.
+const DOWNGRADE_TO_FOURTH: [&str; 4] = [
     "DROP TABLE released",
     "DROP INDEX holdings_by_image",
     "DROP INDEX uploads_by_image",
@@ -292,7 +292,7 @@ pub(super) async fn migrating_from_the_fourth_schema_finds_unreferenced_images(
     index.add_holding(ben, image(2), 100).await.unwrap();
     index.close().await;
     let older = sqlx::AnyPool::connect(&fixture.url).await.unwrap();
-    for statement in TO_THE_FOURTH {
+    for statement in DOWNGRADE_TO_FOURTH {
         sqlx::query(statement).execute(&older).await.unwrap();
     }
     sqlx::query("DELETE FROM holdings WHERE user_id = $1 AND fingerprint <> $2")

@@ -1,4 +1,4 @@
-//! Quotas: what counts, and that it counts right whoever adds at once.
+//! Quotas: what counts, and that concurrent changes are counted right.
 
 use heirloom_server::index::IndexError;
 
@@ -11,7 +11,7 @@ pub(super) async fn held_images_are_counted_once(fixture: &TestIndex) {
         index.add_holding(anna, image(2), 50).await.unwrap();
         index.link(ben, image(1)).await.unwrap().unwrap();
     }
-    // Damaged, asked for again, and brought again.
+    // Corrupt, requested again, and uploaded again.
     index.quarantine(image(2)).await.unwrap();
     assert_eq!(index.status(anna).await.unwrap().held_bytes, 150);
     index.add_holding(anna, image(2), 50).await.unwrap();
@@ -59,7 +59,7 @@ pub(super) async fn concurrent_uploads_never_exceed_the_quota(fixture: &TestInde
     let (index, anna, _) = two_users(fixture).await;
     let second = fixture.open().await;
     index.set_quota(anna, Some(1000)).await.unwrap();
-    let brought: Vec<_> = (0..50)
+    let holdings: Vec<_> = (0..50)
         .map(|number| {
             let index = if number % 2 == 0 {
                 index.clone()
@@ -75,8 +75,8 @@ pub(super) async fn concurrent_uploads_never_exceed_the_quota(fixture: &TestInde
             })
         })
         .collect();
-    for one in brought {
-        one.await.unwrap();
+    for holding in holdings {
+        holding.await.unwrap();
     }
     let status = index.status(anna).await.unwrap();
     assert_eq!((status.images, status.held_bytes), (10, 1000));
@@ -95,7 +95,7 @@ pub(super) async fn unfinished_uploads_count_toward_the_quota(fixture: &TestInde
     assert!(usage.fits(200) && !usage.fits(201));
     assert!(
         index.quota_usage(anna, image(2)).await.unwrap().fits(500),
-        "it does not stand in its own way"
+        "it does not count against itself"
     );
     assert!(
         index

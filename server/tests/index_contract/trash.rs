@@ -6,7 +6,7 @@ use heirloom_server::index::Index;
 
 use super::{TestIndex, applied, image, path, put, remove, two_users};
 
-/// `a` was overwritten and removed, `b` removed, `c` stands; each image has a hundred bytes.
+/// `a` was overwritten and removed, `b` removed, `c` is in the library; each image has a hundred bytes.
 async fn with_trash(fixture: &TestIndex) -> (Index, UserId, UserId) {
     let (index, anna, ben) = two_users(fixture).await;
     for number in 1..=4 {
@@ -59,7 +59,7 @@ pub(super) async fn the_trash_lists_every_removed_photo_page_by_page(fixture: &T
 
 pub(super) async fn the_trash_tells_the_current_version_at_the_path(fixture: &TestIndex) {
     let (index, anna, _) = with_trash(fixture).await;
-    // As it is restored: put back, based on what stands there.
+    // As a restore does: put back, based on the current version.
     assert_eq!(
         index
             .change_library(anna, vec![put("a", 1, 0)])
@@ -113,10 +113,7 @@ pub(super) async fn purging_trash_ends_holdings_that_nothing_else_refers_to(fixt
     let held: Vec<_> = (1..=4).map(image).collect();
     let held = index.receipts(anna, &held).await.unwrap();
     assert!(!held.contains_key(&image(1)), "only the trash had it");
-    assert!(
-        held.contains_key(&image(2)),
-        "it stands in the library, too"
-    );
+    assert!(held.contains_key(&image(2)), "it is also in the library");
     assert!(
         held.contains_key(&image(4)),
         "it never had a name: its name may still be on its way"

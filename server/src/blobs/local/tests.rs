@@ -34,13 +34,13 @@ enum Thing {
     Incoming,
     Upload,
     Image,
-    Damaged,
+    Quarantined,
     Uploads,
     Images,
     FolderOfImages,
     Quarantine,
 }
-use Thing::{Damaged, FolderOfImages, Images, Incoming, Quarantine, Upload, Uploads};
+use Thing::{FolderOfImages, Images, Incoming, Quarantine, Quarantined, Upload, Uploads};
 
 /// A disk that records its calls, fails a given one, and can make syncs wait for each other.
 #[derive(Debug)]
@@ -63,7 +63,7 @@ impl RecordingDisk {
             ["images", _] => FolderOfImages,
             ["images", _, _] => Thing::Image,
             ["quarantine"] => Quarantine,
-            ["quarantine", _] => Damaged,
+            ["quarantine", _] => Quarantined,
             other => panic!("{other:?}"),
         }
     }
@@ -314,7 +314,7 @@ async fn a_finished_upload_is_synced_then_named_then_both_folders_synced_before_
 async fn finishing_an_upload_again_syncs_both_folders_before_it_is_acknowledged() {
     let fixture = Fixture::new().await;
     write(&fixture).await.unwrap();
-    // The first sealing comes as far as the name.
+    // The first call gets as far as the name.
     fixture.fail(Call::SyncFolder(FolderOfImages), io::ErrorKind::Other);
     finish(&fixture).await.unwrap_err();
     assert!(fixture.blobs.size(fingerprint()).await.unwrap().is_some());
@@ -407,7 +407,7 @@ async fn quarantining_an_image_syncs_both_folders() {
     fixture.calls();
     fixture.blobs.quarantine(fingerprint()).await.unwrap();
     let order = [
-        Call::Rename(Thing::Image, Damaged),
+        Call::Rename(Thing::Image, Quarantined),
         Call::SyncFolder(FolderOfImages),
         Call::SyncFolder(Quarantine),
     ];
@@ -420,7 +420,7 @@ async fn an_image_repaired_while_it_is_checked_is_not_quarantined() {
     store(&fixture).await.unwrap();
     let name = fingerprint().to_string();
     let image = fixture.data.images().join(&name[..2]).join(&name);
-    // A pipe in its place: whoever hashes it comes to its end when we let them.
+    // A pipe in its place: hashing it ends when we close it.
     fs::remove_file(&image).unwrap();
     rustix::fs::mknodat(CWD, &image, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
     let blobs = fixture.blobs.clone();
@@ -494,7 +494,7 @@ async fn no_shard_and_no_finish_is_acknowledged_when_a_call_fails() {
         let fixture = Fixture::new().await;
         fixture.fail(call, io::ErrorKind::Other);
         write(&fixture).await.unwrap_err();
-        // The failure is not forgotten: the next write does all of it again.
+        // The failure is remembered: the next write repeats all of it.
         write(&fixture).await.unwrap_err();
     }
     for call in [

@@ -6,6 +6,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::DataDir;
+use crate::index::schema;
 
 /// How long an event may take on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -69,6 +70,9 @@ impl Fixture {
         let folder = tempfile::tempdir().unwrap();
         let data = DataDir::open(&folder.path().join("data")).unwrap();
         let database = Database::open(&data.index_url()).await.unwrap();
+        schema::prepare(database.write_pool(), database.begin())
+            .await
+            .unwrap();
         Self {
             writer: Writer::start(database.clone()),
             database,

@@ -17,13 +17,13 @@ const ROUNDS: usize = 200;
 /// those go.
 const ROUNDS_FOR_ONE: usize = 500;
 
-/// Images that are let go of, and wanted, at once.
+/// Images per round that become unreferenced and are claimed at the same time.
 const AT_ONCE: usize = 4;
 
 /// Photos that are prepared together.
 const BATCH: usize = 40;
 
-/// The fixture, its people, and the same house as another process sees it.
+/// The fixture, its users, and a second collector as another process would run it.
 struct Race {
     fixture: Fixture,
     /// Who lets go.
@@ -34,11 +34,11 @@ struct Race {
     random: fastrand::Rng,
 }
 
-/// How somebody gets an image.
-type Way = fn(UploadService, Caller, CheckImage, Bytes) -> BoxFuture<'static, bool>;
+/// A way to get an image: link it, or upload it in one of three ways. Returns whether the user got it.
+type Claim = fn(UploadService, Caller, CheckImage, Bytes) -> BoxFuture<'static, bool>;
 
 /// All of them; each answers whether the image was said to be theirs.
-const WAYS: [Way; 4] = [
+const CLAIMS: [Claim; 4] = [
     |service, caller, asked, _| {
         Box::pin(async move {
             let checked = service.check(&caller, &[asked]).await.unwrap();
@@ -72,11 +72,11 @@ const WAYS: [Way; 4] = [
                     size: asked.size,
                 }],
             };
-            let parcel = Bytes::from([&list.encode()[..], &photo].concat());
-            let length = parcel.len() as u64;
-            let body = stream::once(async { Ok(parcel) }).boxed();
-            let unpacked = service.receive_batch(&caller, length, body).await.unwrap();
-            matches!(unpacked[0], BatchOutcome::Stored { .. })
+            let batch = Bytes::from([&list.encode()[..], &photo].concat());
+            let length = batch.len() as u64;
+            let body = stream::once(async { Ok(batch) }).boxed();
+            let outcomes = service.receive_batch(&caller, length, body).await.unwrap();
+            matches!(outcomes[0], BatchOutcome::Stored { .. })
         })
     },
 ];
@@ -167,8 +167,8 @@ impl Race {
         photos
     }
 
-    /// Some images are let go of, cleared away by two at once, and wanted meanwhile. Answers how
-    /// many somebody got, and how many nobody has.
+    /// Makes some images unreferenced, collects them twice at once, and claims them meanwhile.
+    /// Returns how many were claimed, and how many are gone.
     async fn round(&mut self, photos: &[Bytes]) -> (usize, usize) {
         let limit = u32::try_from(AT_ONCE).unwrap();
         assert_eq!(
@@ -196,10 +196,10 @@ impl Race {
             .collect();
         let mut asking = Vec::new();
         for photo in &wanted {
-            for (way, caller) in WAYS.iter().zip(&self.others.clone()) {
-                if self.random.usize(..WAYS.len()) == 0 {
+            for (claim, caller) in CLAIMS.iter().zip(&self.others.clone()) {
+                if self.random.usize(..CLAIMS.len()) == 0 {
                     let asked = asked(&self.fixture, caller, photo);
-                    let got = way(
+                    let got = claim(
                         self.fixture.service.clone(),
                         caller.clone(),
                         asked,
@@ -221,19 +221,19 @@ impl Race {
                 .map(|(caller, photo, got)| async { (caller, photo, got.await.unwrap()) }),
         );
         // Ten times the limit of others: a round waits for the disk dozens of times, and it is
-        // meant to be told from one that hangs.
+        // only meant to differ from one that hangs.
         let (_, got) = timeout(LIMIT * 10, future::join(collectors, future::join_all(got)))
             .await
             .unwrap();
         for (caller, photo, _) in got.iter().filter(|(_, _, theirs)| *theirs) {
             assert!(
                 self.reads(caller, photo).await,
-                "somebody was told that they have it, and it is not there"
+                "a user was told that they hold it, and it is not stored"
             );
         }
         let mut gone = 0;
         for photo in wanted {
-            gone += usize::from(!self.stands_if_known(photo).await);
+            gone += usize::from(!self.is_stored_if_known(photo).await);
         }
         (got.iter().filter(|(_, _, theirs)| *theirs).count(), gone)
     }
@@ -268,8 +268,8 @@ impl Race {
         pieces.concat() == photo[..]
     }
 
-    /// Whether the index knows the image; if so, its bytes stand.
-    async fn stands_if_known(&self, photo: &Bytes) -> bool {
+    /// Whether the index knows the image; if so, its bytes are stored.
+    async fn is_stored_if_known(&self, photo: &Bytes) -> bool {
         let fingerprint = Fingerprint::of(photo);
         let known = self
             .fixture
@@ -278,14 +278,14 @@ impl Race {
             .await
             .unwrap()
             .contains_key(&fingerprint);
-        let stands = self
+        let is_stored = self
             .fixture
             .blobs
             .size(fingerprint)
             .await
             .unwrap()
             .is_some();
-        assert!(stands || !known, "a row without bytes");
+        assert!(is_stored || !known, "a row without bytes");
         known
     }
 }
@@ -315,18 +315,17 @@ async fn no_image_that_races_with_garbage_collection_dangles() {
         for _ in 0..BATCH / AT_ONCE {
             let (now_got, now_gone) = race.round(&photos).await;
             (done, got, gone) = (done + AT_ONCE, got + now_got, gone + now_gone);
-            // What was left because somebody was just storing beside it: the next round wants
-            // images of its own.
+            // Images left because their prefix was locked: the next round wants its own.
             race.collectors[0]
                 .collect_unreferenced(Duration::ZERO)
                 .await
                 .unwrap();
         }
     }
-    println!("of {done} images somebody got {got}, {gone} are gone");
+    println!("of {done} images {got} were claimed, {gone} are gone");
     assert!(
         got > done / 8 && gone > done / 8,
-        "of {done} somebody got {got}, {gone} are gone: that is no race"
+        "of {done} images {got} were claimed, {gone} are gone: that is no race"
     );
 }
 
@@ -375,8 +374,8 @@ async fn a_rejected_image_leaves_no_bytes_and_an_orphan_is_removed_after_its_gra
     );
 
     // Stored, and stopped short of the record.
-    let stray = photo(1000);
-    let stored = vec![(Fingerprint::of(&stray), Bytes::from(stray.clone()))];
+    let orphan = photo(1000);
+    let stored = vec![(Fingerprint::of(&orphan), Bytes::from(orphan.clone()))];
     drop(fixture.blobs.store_batch(stored).await.unwrap());
     let gc = &fixture.service.gc;
     assert_eq!(
@@ -385,12 +384,12 @@ async fn a_rejected_image_leaves_no_bytes_and_an_orphan_is_removed_after_its_gra
             .unwrap()
             .images,
         0,
-        "it came just now"
+        "it was stored just now"
     );
     let freed = gc.collect_orphans(Duration::ZERO).await.unwrap();
     assert_eq!((freed.images, freed.bytes), (1, 1000));
     assert_eq!(
-        fixture.blobs.size(Fingerprint::of(&stray)).await.unwrap(),
+        fixture.blobs.size(Fingerprint::of(&orphan)).await.unwrap(),
         None
     );
     assert_eq!(
@@ -407,7 +406,7 @@ async fn a_rejected_batch_leaves_no_bytes() {
     // A token that was looked up before there was a quota.
     anna.quota = None;
     let photo = photo(1000);
-    let (length, body) = parcel(&photo);
+    let (length, body) = batch_of(&photo);
     let refused = fixture.service.receive_batch(&anna, length, body).await;
     assert!(
         matches!(
@@ -430,12 +429,12 @@ async fn naming_an_orphan_does_not_get_it_removed() {
     let fixture = Fixture::open().await;
     let ben = fixture.user("ben").await;
     // As an index that was restored from an old copy makes of newer photos.
-    let stray = photo(1000);
-    let fingerprint = Fingerprint::of(&stray);
+    let orphan = photo(1000);
+    let fingerprint = Fingerprint::of(&orphan);
     drop(
         fixture
             .blobs
-            .store_batch(vec![(fingerprint, Bytes::from(stray.clone()))])
+            .store_batch(vec![(fingerprint, Bytes::from(orphan.clone()))])
             .await
             .unwrap(),
     );

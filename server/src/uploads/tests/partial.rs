@@ -1,12 +1,12 @@
-//! What comes of shards whose senders break off.
+//! Shards whose senders disconnect.
 
 use super::*;
 
-/// Enough to be kept.
-const CAME: usize = 40_000;
+/// Enough bytes to be kept.
+const SENT: usize = 40_000;
 
-/// These bytes, and then the connection is gone.
-fn broken_off(bytes: &[u8]) -> ByteStream<'static> {
+/// A body of these bytes, after which the connection is lost.
+fn disconnecting(bytes: &[u8]) -> ByteStream<'static> {
     let bytes = Bytes::copy_from_slice(bytes);
     stream::iter([
         Ok(bytes),
@@ -15,15 +15,15 @@ fn broken_off(bytes: &[u8]) -> ByteStream<'static> {
     .boxed()
 }
 
-/// A shard of which only the first `came` bytes come.
-fn cut(photo: &[u8], start: usize, end: usize, came: usize) -> Shard {
+/// A shard whose sender disconnects after `sent` bytes.
+fn interrupted(photo: &[u8], start: usize, end: usize, sent: usize) -> Shard {
     Shard {
-        body: broken_off(&photo[start..start + came]),
+        body: disconnecting(&photo[start..start + sent]),
         ..shard(photo, start, end)
     }
 }
 
-async fn breaks(fixture: &Fixture, caller: &Caller, shard: Shard) {
+async fn receive_interrupted(fixture: &Fixture, caller: &Caller, shard: Shard) {
     let broken = fixture.service.receive(caller, shard).await;
     assert!(matches!(broken, Err(UploadError::Sender(_))), "{broken:?}");
 }
@@ -40,13 +40,18 @@ async fn the_received_part_of_an_interrupted_shard_is_kept() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
-    breaks(&fixture, &anna, cut(&photo, 100_000, 200_000, CAME)).await;
+    receive_interrupted(&fixture, &anna, interrupted(&photo, 100_000, 200_000, SENT)).await;
     assert_eq!(
         fixture.received(&anna, &photo).await,
         Some(ranges(&[(100_000, 140_000)]))
     );
-    // The same of an upload that has begun, and of a shard that overlaps it.
-    breaks(&fixture, &anna, cut(&photo, 80_000, 180_000, 70_000)).await;
+    // Also for an upload that exists, and for a shard that overlaps it.
+    receive_interrupted(
+        &fixture,
+        &anna,
+        interrupted(&photo, 80_000, 180_000, 70_000),
+    )
+    .await;
     assert_eq!(
         fixture.received(&anna, &photo).await,
         Some(ranges(&[(80_000, 150_000)]))
@@ -68,18 +73,18 @@ async fn the_received_part_of_an_interrupted_shard_is_kept() {
 async fn the_received_part_of_an_image_sent_whole_is_kept() {
     let fixture = Fixture::open().await;
     let anna = fixture.user("anna").await;
-    // Broken off in what is still collected, and in what is being written.
-    for came in [CAME, 700_000] {
-        let photo = photo(900_000 + came);
+    // Interrupted in the part that is being collected, and in the part that is being written.
+    for sent in [SENT, 700_000] {
+        let photo = photo(900_000 + sent);
         let size = photo.len();
-        breaks(&fixture, &anna, cut(&photo, 0, size, came)).await;
+        receive_interrupted(&fixture, &anna, interrupted(&photo, 0, size, sent)).await;
         assert_eq!(
             fixture.received(&anna, &photo).await,
-            Some(ranges(&[(0, came as u64)]))
+            Some(ranges(&[(0, sent as u64)]))
         );
         let state = fixture
             .service
-            .receive(&anna, shard(&photo, came, size))
+            .receive(&anna, shard(&photo, sent, size))
             .await
             .unwrap();
         assert!(matches!(state, UploadState::Stored { .. }), "{state:?}");
@@ -93,11 +98,11 @@ async fn a_body_that_ends_early_counts_as_interrupted() {
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     let short = |start: usize, end| Shard {
-        body: shard(&photo, start, start + CAME).body,
+        body: shard(&photo, start, start + SENT).body,
         ..shard(&photo, start, end)
     };
-    breaks(&fixture, &anna, short(0, 200_000)).await;
-    breaks(&fixture, &anna, short(100_000, 200_000)).await;
+    receive_interrupted(&fixture, &anna, short(0, 200_000)).await;
+    receive_interrupted(&fixture, &anna, short(100_000, 200_000)).await;
     assert_eq!(
         fixture.received(&anna, &photo).await,
         Some(ranges(&[(0, 40_000), (100_000, 140_000)]))
@@ -110,7 +115,7 @@ async fn a_few_bytes_of_an_interrupted_shard_are_not_kept() {
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     for (start, end) in [(0, 200_000), (0, 100_000)] {
-        breaks(&fixture, &anna, cut(&photo, start, end, 4_095)).await;
+        receive_interrupted(&fixture, &anna, interrupted(&photo, start, end, 4_095)).await;
     }
     assert_eq!(fixture.received(&anna, &photo).await, None);
     assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
@@ -126,7 +131,7 @@ async fn a_partial_body_never_replaces_shards_that_arrived_before() {
         .receive(&anna, shard(&photo, 150_000, 200_000))
         .await
         .unwrap();
-    breaks(&fixture, &anna, cut(&photo, 0, 200_000, CAME)).await;
+    receive_interrupted(&fixture, &anna, interrupted(&photo, 0, 200_000, SENT)).await;
     assert_eq!(
         fixture.received(&anna, &photo).await,
         Some(ranges(&[(150_000, 200_000)]))
@@ -149,11 +154,11 @@ async fn a_partial_body_of_a_stored_image_is_not_kept() {
         .receive(&anna, shard(&photo, 0, 200_000))
         .await
         .unwrap();
-    breaks(&fixture, &anna, cut(&photo, 0, 200_000, CAME)).await;
+    receive_interrupted(&fixture, &anna, interrupted(&photo, 0, 200_000, SENT)).await;
     assert_eq!(
         fixture.received(&anna, &photo).await,
         None,
-        "nobody would go on with it"
+        "nobody would resume it"
     );
     assert_eq!(fixture.blobs.uploads().await.unwrap(), []);
 }
@@ -164,13 +169,13 @@ async fn a_partial_body_with_wrong_bytes_is_detected_and_the_image_can_be_sent_a
     let anna = fixture.user("anna").await;
     let photo = photo(200_000);
     let spoilt = Shard {
-        body: broken_off(&vec![7; CAME]),
+        body: disconnecting(&vec![7; SENT]),
         ..shard(&photo, 0, 200_000)
     };
-    breaks(&fixture, &anna, spoilt).await;
+    receive_interrupted(&fixture, &anna, spoilt).await;
     let end = fixture
         .service
-        .receive(&anna, shard(&photo, CAME, 200_000))
+        .receive(&anna, shard(&photo, SENT, 200_000))
         .await;
     assert!(
         matches!(end, Err(UploadError::FingerprintMismatch { .. })),
@@ -192,8 +197,8 @@ async fn received_bytes_are_kept_although_the_request_was_dropped() {
     let photo = photo(200_000);
     for (start, end) in [(0, 200_000), (100_000, 200_000)] {
         let (hang_up, hung_up) = tokio::sync::oneshot::channel::<()>();
-        let came = Bytes::copy_from_slice(&photo[start..start + CAME]);
-        let until_then = stream::once(async { Ok(came) });
+        let sent = Bytes::copy_from_slice(&photo[start..start + SENT]);
+        let until_then = stream::once(async { Ok(sent) });
         let then = stream::once(async {
             hung_up
                 .await
@@ -202,17 +207,17 @@ async fn received_bytes_are_kept_although_the_request_was_dropped() {
         let body = until_then
             .chain(then.map(|end: io::Result<()>| end.map(|()| Bytes::new())))
             .boxed();
-        let cut = Shard {
+        let interrupted = Shard {
             body,
             ..shard(&photo, start, end)
         };
-        let mut receiving = Box::pin(fixture.service.receive(&anna, cut));
+        let mut receiving = Box::pin(fixture.service.receive(&anna, interrupted));
         assert!(
             timeout(Duration::from_millis(100), &mut receiving)
                 .await
                 .is_err()
         );
-        // As a server's connection does when its peer is gone.
+        // As when the peer closes its connection.
         drop((receiving, hang_up));
     }
     fixture.service.drain().await;
@@ -231,7 +236,7 @@ async fn the_upload_state_waits_for_writes_in_progress() {
     let mut writing = Box::pin(
         fixture
             .service
-            .receive(&anna, cut(&photo, 0, 100_000, CAME)),
+            .receive(&anna, interrupted(&photo, 0, 100_000, SENT)),
     );
     let begun = async {
         tokio::select! {

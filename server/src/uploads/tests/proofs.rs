@@ -1,5 +1,5 @@
-//! Whoever knows much of an image and does not have it: no link, and no answer that costs more or
-//! less.
+//! A user who knows much about an image without having it gets no link, and no answer that costs
+//! more or less.
 
 use heirloom_protocol::possession::SIZE_MIN;
 use proptest::prelude::*;
@@ -82,7 +82,7 @@ fn knowing_all_but_one_byte_gets_no_link() {
                     .await
                     .unwrap();
                 prop_assert!(matches!(stored, UploadState::Stored { .. }), "it is Anna's");
-                // Somebody who has not failed today.
+                // A user without failed proofs today.
                 let ben = fixture.user(&format!("ben-{:x}", fastrand::u64(..))).await;
                 let honest = asked(&fixture, &ben, &photo);
                 let mut guess = photo.clone();
@@ -123,14 +123,14 @@ fn knowing_all_but_one_byte_gets_no_link() {
     outcome.unwrap();
 }
 
-/// What a check costs: readings of the storage, and of the index, and its writes.
+/// The cost of a check: reads of the storage, reads of the index, writes of the index.
 async fn cost(fixture: &Fixture, caller: &Caller, asked: CheckImage) -> (usize, u64, u64) {
-    let (reads, (questions, writes)) = (fixture.blobs.count("read"), fixture.index.query_counts());
+    let (reads, (queries, writes)) = (fixture.blobs.count("read"), fixture.index.query_counts());
     assert!(!is_linked(fixture, caller, asked).await);
-    let (questions_now, writes_now) = fixture.index.query_counts();
+    let (queries_now, writes_now) = fixture.index.query_counts();
     (
         fixture.blobs.count("read") - reads,
-        questions_now - questions,
+        queries_now - queries,
         writes_now - writes,
     )
 }
@@ -168,12 +168,12 @@ async fn with_cross_user_off_a_check_costs_the_same_for_stored_and_unknown_image
     }
     assert_eq!(
         costs[0], costs[1],
-        "the same readings and questions, whoever else has it"
+        "the same reads and queries, whoever else holds it"
     );
     assert_eq!(costs[0], [(0, 2, 0); 3], "and no more than a check needs");
     assert_ne!(
         costs[2][0], costs[3][0],
-        "the meter sees that a proof is looked at"
+        "the counters see that a proof is verified"
     );
     assert_eq!(costs[2][1], costs[3][1]);
 }

@@ -1,5 +1,4 @@
-//! Blobs that are watched: what was asked of them in which order, with a switch that fails the next
-//! call and one that holds writes back.
+//! A blob store that records its calls, can fail the next call, and can hold writes back.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,29 +14,29 @@ use crate::blobs::{
     SharedGuard, StoredBatch, StoredImage, UploadKey,
 };
 
-/// More than any test writes at a time.
+/// More concurrent writes than any test makes.
 const WRITES: u32 = 100;
 
 #[derive(Debug)]
 pub(super) struct RecordingBlobs {
     local: LocalBlobStore,
-    asked: Mutex<Vec<&'static str>>,
+    calls: Mutex<Vec<&'static str>>,
     failures: Mutex<VecDeque<&'static str>>,
-    /// Writes that may go on.
+    /// Permits for writes to continue.
     writes: Arc<Semaphore>,
-    /// Writes that were begun.
+    /// Counts the writes that have begun.
     pub(super) begun: Arc<Semaphore>,
 }
 
 impl RecordingBlobs {
-    pub(super) fn over(local: LocalBlobStore) -> Self {
+    pub(super) fn new(local: LocalBlobStore) -> Self {
         let (writes, begun) = (
             Arc::new(Semaphore::new(WRITES as usize)),
             Arc::new(Semaphore::new(0)),
         );
         Self {
             local,
-            asked: Mutex::default(),
+            calls: Mutex::default(),
             failures: Mutex::default(),
             writes,
             begun,
@@ -49,7 +48,7 @@ impl RecordingBlobs {
         self.failures.lock().unwrap().push_back(call);
     }
 
-    /// No write goes on until this is dropped.
+    /// Holds all writes back until the permit is dropped.
     pub(super) async fn hold_writes(&self) -> OwnedSemaphorePermit {
         Arc::clone(&self.writes)
             .acquire_many_owned(WRITES)
@@ -58,16 +57,16 @@ impl RecordingBlobs {
     }
 
     pub(super) fn count(&self, call: &str) -> usize {
-        self.asked
+        self.calls
             .lock()
             .unwrap()
             .iter()
-            .filter(|asked| **asked == call)
+            .filter(|recorded| **recorded == call)
             .count()
     }
 
-    fn ask(&self, call: &'static str) -> Result<(), BlobError> {
-        self.asked.lock().unwrap().push(call);
+    fn record(&self, call: &'static str) -> Result<(), BlobError> {
+        self.calls.lock().unwrap().push(call);
         let mut failures = self.failures.lock().unwrap();
         if failures.front() != Some(&call) {
             return Ok(());
@@ -89,7 +88,7 @@ impl BlobStore for RecordingBlobs {
         size: u64,
         body: ByteStream<'_>,
     ) -> Result<SharedGuard, BlobError> {
-        self.ask("store")?;
+        self.record("store")?;
         self.local.store(fingerprint, size, body).await
     }
 
@@ -97,24 +96,24 @@ impl BlobStore for RecordingBlobs {
         &self,
         images: Vec<(Fingerprint, Bytes)>,
     ) -> Result<StoredBatch, BlobError> {
-        self.ask("store_batch")?;
+        self.record("store_batch")?;
         self.local.store_batch(images).await
     }
 
     async fn write(&self, upload: UploadKey, offset: u64, bytes: Bytes) -> Result<(), BlobError> {
-        self.ask("write")?;
+        self.record("write")?;
         self.begun.add_permits(1);
-        let _go_on = self.writes.acquire().await.unwrap();
+        let _permit = self.writes.acquire().await.unwrap();
         self.local.write(upload, offset, bytes).await
     }
 
     async fn finish(&self, upload: UploadKey, size: u64) -> Result<SharedGuard, BlobError> {
-        self.ask("finish")?;
+        self.record("finish")?;
         self.local.finish(upload, size).await
     }
 
     async fn discard(&self, upload: UploadKey) -> Result<(), BlobError> {
-        self.ask("discard")?;
+        self.record("discard")?;
         self.local.discard(upload).await
     }
 
@@ -131,31 +130,31 @@ impl BlobStore for RecordingBlobs {
         fingerprint: Fingerprint,
         range: ByteRange,
     ) -> Result<ByteStream<'static>, BlobError> {
-        self.ask("read")?;
+        self.record("read")?;
         self.local.read(fingerprint, range).await
     }
 
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<(), BlobError> {
-        self.ask("quarantine")?;
+        self.record("quarantine")?;
         self.local.quarantine(fingerprint).await
     }
-    async fn list(&self, section: Prefix) -> Result<Vec<StoredImage>, BlobError> {
-        self.local.list(section).await
+    async fn list(&self, prefix: Prefix) -> Result<Vec<StoredImage>, BlobError> {
+        self.local.list(prefix).await
     }
 
     async fn try_lock_exclusive(
         &self,
-        section: Prefix,
+        prefix: Prefix,
     ) -> Result<Option<ExclusiveGuard>, BlobError> {
-        self.local.try_lock_exclusive(section).await
+        self.local.try_lock_exclusive(prefix).await
     }
 
     async fn remove(
         &self,
-        alone: ExclusiveGuard,
+        guard: ExclusiveGuard,
         images: Vec<Fingerprint>,
     ) -> Result<RemovedStats, BlobError> {
-        self.ask("remove")?;
-        self.local.remove(alone, images).await
+        self.record("remove")?;
+        self.local.remove(guard, images).await
     }
 }
