@@ -27,7 +27,7 @@ pub(super) struct FileFetch {
     id: FileId,
     file: File,
     fingerprint: Fingerprint,
-    state: Mutex<State>,
+    state: Mutex<FetchState>,
     /// Held while the file's bytes are changed. Taken before `state`, never after.
     write_lock: Mutex<()>,
     /// Changes whenever a waiting reader should look again.
@@ -37,7 +37,7 @@ pub(super) struct FileFetch {
 }
 
 #[derive(Debug)]
-struct State {
+struct FetchState {
     stamp: Stamp,
     planner: RangePlanner,
     open_count: usize,
@@ -108,7 +108,7 @@ impl FileFetch {
                 durability: Durability::Lazy,
             },
         )?;
-        let state = State {
+        let state = FetchState {
             stamp,
             planner: RangePlanner::new(stamp.size, held, options.head_bytes, options.request_bytes),
             open_count: 0,
@@ -390,7 +390,7 @@ impl FileFetch {
         self.placeholder_in(&self.state.lock())
     }
 
-    fn placeholder_in(&self, state: &State) -> Placeholder {
+    fn placeholder_in(&self, state: &FetchState) -> Placeholder {
         Placeholder {
             fingerprint: self.fingerprint,
             stamp: state.stamp,
@@ -404,7 +404,7 @@ impl FileFetch {
     }
 }
 
-impl State {
+impl FetchState {
     fn next_range(&mut self) -> Option<ByteRange> {
         let read_ahead = if self.open_count > 0 {
             ReadAhead::Allowed
