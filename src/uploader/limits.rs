@@ -110,7 +110,7 @@ pub(super) const FAILURES_SHOWN_MAX: usize = 20;
 
 // Memory.
 
-/// Bytes in one pooled buffer: large enough for a memory mapping of its own (see `daemon::memory`),
+/// Bytes in one pooled buffer: large enough for a memory mapping of its own (see `daemon::allocator`),
 /// so that freeing it returns it to the kernel; small enough that a shard wastes little of its last
 /// one.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
