@@ -110,9 +110,9 @@ pub(super) const FAILURES_SHOWN_MAX: usize = 20;
 
 // Memory.
 
-/// Bytes in one pooled buffer: large enough for a memory mapping of its own (see `daemon::allocator`),
-/// so that freeing it returns it to the kernel; small enough that a shard wastes little of its last
-/// one.
+/// Bytes in one pooled buffer: large enough for a memory mapping of its own (see
+/// `daemon::allocator`), so that freeing it returns it to the kernel; small enough that a shard
+/// wastes little of its last one.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
 /// Bytes read at a time of a whole image: few enough to come from the allocator's own pages.
 pub(super) const READ_BYTES: usize = 64 << 10;
