@@ -1,27 +1,27 @@
-//! What is remembered, in redb: files and how far they are, the queue, the sync list with receipts
-//! (M3), the shard list (M6), the outbox of library changes.
+//! The journal: the client's database, in redb. It has the state of each file, the upload queue, the
+//! sync list with receipts, the shard list, and the outbox of library changes.
 //!
-//! An index over the spool, never the only copy of a photo: it may be deleted, at the cost of time.
-//! What it says is durable all the same. Every write has reached the disk when it returns, because
-//! after a power cut a promise that was forgotten would be a photo that nobody uploads until
-//! somebody compares the whole tree.
+//! It is an index over the spool, never the only copy of a photo: it may be deleted, at the cost of
+//! time. Every write is durable when it returns all the same: a pending file that a power cut made
+//! the journal forget would not be uploaded until the whole tree is compared with it.
 //!
-//! Many read side by side; one thread writes, and commits what came together as one (see `writer`).
-//! All functions block on the disk: async callers use `spawn_blocking`. `docs/FORMAT.md` describes
-//! the bytes.
+//! Reads run concurrently; one thread writes, and commits requests in groups (see `writer`). All
+//! functions block on the disk: async callers use `spawn_blocking`. `docs/FORMAT.md` describes the
+//! stored bytes.
 
-mod entry;
-mod error;
-mod look;
-mod names;
-mod place;
-mod record;
-mod store;
+// The order is that of the layers: a file names only files listed below it.
+mod storage;
+mod writer;
+mod database;
 mod tables;
+mod queries;
+mod schema;
+mod error;
+mod record;
 mod tally;
+mod entry;
 #[cfg(test)]
 pub(crate) mod tests;
-mod writer;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
@@ -31,66 +31,64 @@ use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 
 pub use entry::{
-    FileId, FileRecord, FileState, FinishedUpload, NameChange, NameUpdate, RemoteChanges, Stamp,
-    StateUpdate, UploadOutcome,
+    BindOutcome, FileId, FileRecord, FileState, FinishedUpload, NameChange, NameUpdate,
+    RemoteChanges, Stamp, StateUpdate, UploadOutcome,
 };
 pub use error::JournalError;
-pub use names::BindOutcome;
 pub use record::RecordError;
 #[cfg(any(test, fuzzing))]
 pub use record::trial as records_trial;
 pub use tally::{Amount, Tally};
 
-use error::Fault;
-use place::Origin;
-use store::Store;
+use database::JournalDatabase;
+use error::QueryError;
+use storage::OpenedAs;
 use tables::Tables;
-use writer::Writer;
+use writer::GroupWriter;
 
 /// The journal of one mount, open.
 #[derive(Debug)]
 pub struct Journal {
-    store: Arc<Store>,
-    writer: Writer,
-    origin: Origin,
+    database: Arc<JournalDatabase>,
+    writer: GroupWriter,
+    opened_as: OpenedAs,
 }
 
 impl Journal {
-    /// Opens the journal at `path`, or makes one. One that cannot be read is moved aside
-    /// (`<path>.damaged-N`), reported by `was_rebuilt`, and a new one begun: it is derived data.
+    /// Opens the journal at `path`, or creates one. A corrupt one is set aside (`<path>.damaged-N`)
+    /// and replaced by an empty one, which `was_rebuilt` tells: it is derived data.
     pub fn open(path: &Path) -> Result<Self, JournalError> {
-        let (store, origin) = place::open_or_begin(path)?;
-        Self::start(store, origin)
+        let (database, opened_as) = storage::open_or_create(path)?;
+        Self::start(database, opened_as)
     }
 
-    fn start(store: Store, origin: Origin) -> Result<Self, JournalError> {
-        let store = Arc::new(store);
+    fn start(database: JournalDatabase, opened_as: OpenedAs) -> Result<Self, JournalError> {
+        let database = Arc::new(database);
         Ok(Self {
-            writer: Writer::start(Arc::clone(&store))?,
-            store,
-            origin,
+            writer: GroupWriter::start(Arc::clone(&database))?,
+            database,
+            opened_as,
         })
     }
 
-    /// Whether a damaged journal was replaced by an empty one at `open`.
+    /// Whether `open` replaced a corrupt journal by an empty one.
     pub fn was_rebuilt(&self) -> bool {
-        self.origin == Origin::Rebuilt
+        self.opened_as == OpenedAs::Rebuilt
     }
 
-    /// Writes what is on its way and closes the file cleanly; dropping does the same, but cannot
-    /// tell of an error. Everything asked afterwards is answered with `Closed`.
+    /// Commits submitted writes and closes the file cleanly; dropping does the same, but cannot
+    /// return an error. All later calls return `Closed`.
     pub fn close(&self) -> Result<(), JournalError> {
         self.writer.stop();
-        self.store.close()
+        self.database.close()
     }
 }
 
-/// Whose word the journal keeps.
+/// The server that the journal is bound to.
 impl Journal {
-    /// Says which library sync list, shard list and outbox are about: an installation and a user of
-    /// it, in any words that stay the same. If they were about another one, all they say is
-    /// forgotten and every backed up file is promised anew: what one server has says nothing about
-    /// another.
+    /// Binds sync list, shard list and outbox to a library: a server installation and a user of it,
+    /// as any string that stays the same. If they were bound to another one, they are emptied and
+    /// every backed up file is pending again: what one server has says nothing about another.
     pub fn bind_server(&self, library: &str) -> Result<BindOutcome, JournalError> {
         let library = library.to_owned();
         self.write(move |tables| tables.bind_server(&library))
@@ -99,15 +97,15 @@ impl Journal {
 
 /// Files and the queue.
 impl Journal {
-    /// What is known of a file.
+    /// The record of a file.
     pub fn file(&self, id: FileId) -> Result<Option<FileRecord>, JournalError> {
-        self.store.read(|journal| {
-            let stored = look::file(&journal.open_table(tables::FILES)?, id)?;
+        self.database.read(|transaction| {
+            let stored = queries::file(&transaction.open_table(schema::FILES)?, id)?;
             Ok(stored.map(|it| it.record))
         })
     }
 
-    /// Replaces what is known of these files. A pending one goes to the newest end of the queue.
+    /// Replaces the records of files. A pending one goes to the newest end of the queue.
     pub fn record(&self, files: Vec<(FileId, FileRecord)>) -> Result<(), JournalError> {
         self.write(move |tables| {
             files
@@ -116,13 +114,13 @@ impl Journal {
         })
     }
 
-    /// Enters the ends of deliveries, in one durable transaction.
+    /// Records the outcomes of uploads, in one durable transaction.
     ///
-    /// Answers for each whether the file was still the one delivered (this stamp, a pending promise
-    /// of this fingerprint); only then its state changes, it leaves the queue, and the name of a
-    /// backed up one goes to the outbox. A receipt enters the sync list and ends the shard list's
-    /// entry in any case: it is about the image.
-    pub fn finish_uploads(&self, settled: Vec<FinishedUpload>) -> Result<Vec<bool>, JournalError> {
+    /// Returns for each whether the file was still the one uploaded (same stamp, pending with this
+    /// fingerprint); only then its state changes, it leaves the queue, and the name of a backed up
+    /// one goes to the outbox. A receipt enters the sync list and ends the shard list's entry in any
+    /// case: it is about the image.
+    pub fn finish_uploads(&self, finished: Vec<FinishedUpload>) -> Result<Vec<bool>, JournalError> {
         self.write(move |tables| {
             settled
                 .iter()
@@ -131,29 +129,29 @@ impl Journal {
         })
     }
 
-    /// Changes what is said of files, of each only if that is still the same; answers for each
-    /// whether it was.
-    pub fn update_state(&self, restated: Vec<StateUpdate>) -> Result<Vec<bool>, JournalError> {
-        self.write(move |tables| restated.iter().map(|it| tables.update_state(it)).collect())
+    /// Changes the state of files, of each only if stamp and state are the expected ones; returns for
+    /// each whether they were.
+    pub fn update_state(&self, updates: Vec<StateUpdate>) -> Result<Vec<bool>, JournalError> {
+        self.write(move |tables| updates.iter().map(|it| tables.update_state(it)).collect())
     }
 
-    /// Follows changes of names in their order, in one durable transaction: here and, where the
-    /// library has the old name, in the outbox. Answers what was known of each file just before.
+    /// Applies renames and removals in their order, in one durable transaction: to the records and,
+    /// where the library has the old path, to the outbox. Returns the record of each file before.
     pub fn update_names(
         &self,
-        steps: Vec<NameUpdate>,
+        updates: Vec<NameUpdate>,
     ) -> Result<Vec<Option<FileRecord>>, JournalError> {
-        self.write(move |tables| steps.iter().map(|step| tables.update_name(step)).collect())
+        self.write(move |tables| updates.iter().map(|it| tables.update_name(it)).collect())
     }
 
-    /// These files are gone.
+    /// Removes the records of files.
     pub fn forget(&self, ids: Vec<FileId>) -> Result<(), JournalError> {
         self.write(move |tables| ids.iter().try_for_each(|id| tables.forget(*id)))
     }
 
     /// All files, a page of at most `limit` at a time, by ascending id. Files with a record that
-    /// cannot be read are left out, as if they were not known: whoever compares will record them
-    /// anew.
+    /// cannot be read are left out, as if they had none: the comparison with the tree will record
+    /// them again.
     pub fn files_after(
         &self,
         after: Option<FileId>,
@@ -162,8 +160,9 @@ impl Journal {
         let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else {
             return Ok(Vec::new());
         };
-        self.store
-            .read(|journal| look::files_from(&journal.open_table(tables::FILES)?, first, limit))
+        self.database.read(|transaction| {
+            queries::files_from(&transaction.open_table(schema::FILES)?, first, limit)
+        })
     }
 
     /// From the queue: up to `newest` from its newest end, then up to `oldest` from its oldest,
@@ -174,19 +173,19 @@ impl Journal {
         oldest: usize,
         except: &HashSet<FileId>,
     ) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
-        self.store.read(|journal| {
-            let files = journal.open_table(tables::FILES)?;
-            let queue = journal.open_table(tables::QUEUE)?;
-            look::pending(&files, &queue, newest, oldest, except)
+        self.database.read(|transaction| {
+            let files = transaction.open_table(schema::FILES)?;
+            let queue = transaction.open_table(schema::QUEUE)?;
+            queries::pending(&files, &queue, newest, oldest, except)
         })
     }
 
-    /// Up to `limit` of the files that need a person.
+    /// Up to `limit` failed files.
     pub fn failed(&self, limit: usize) -> Result<Vec<(FileId, FileRecord)>, JournalError> {
         self.failed_after(None, limit)
     }
 
-    /// All files that need a person, a page of at most `limit` at a time, by ascending id.
+    /// All failed files, a page of at most `limit` at a time, by ascending id.
     pub fn failed_after(
         &self,
         after: Option<FileId>,
@@ -195,40 +194,41 @@ impl Journal {
         let Some(first) = after.map_or(Some(0), |id| id.0.checked_add(1)) else {
             return Ok(Vec::new());
         };
-        self.store.read(|journal| {
-            look::failed_from(
-                &journal.open_table(tables::FILES)?,
-                &journal.open_table(tables::FAILED)?,
+        self.database.read(|transaction| {
+            queries::failed_from(
+                &transaction.open_table(schema::FILES)?,
+                &transaction.open_table(schema::FAILED)?,
                 first,
                 limit,
             )
         })
     }
 
-    /// Counts and bytes of files by state. From memory.
+    /// Counts and sizes of files by state. From memory.
     pub fn tally(&self) -> Tally {
-        self.store.counts().tally
+        self.database.counts().tally
     }
 }
 
-/// The sync list (M3).
+/// The sync list.
 impl Journal {
-    /// The server's word that it has this image, if it ever gave it to this client.
+    /// The server's receipt for an image, if this client ever got one.
     pub fn receipt(&self, fingerprint: Fingerprint) -> Result<Option<Receipt>, JournalError> {
-        self.store
-            .read(|journal| look::receipt(&journal.open_table(tables::RECEIPTS)?, fingerprint))
+        self.database.read(|transaction| {
+            queries::receipt(&transaction.open_table(schema::RECEIPTS)?, fingerprint)
+        })
     }
 
-    /// Keeps the server's word on images, wherever they are.
+    /// Adds receipts, whether or not a file here has the image.
     pub fn add_receipts(&self, receipts: Vec<Receipt>) -> Result<(), JournalError> {
         self.write(move |tables| {
             receipts
                 .iter()
-                .try_for_each(|receipt| tables.enter_receipt(receipt))
+                .try_for_each(|receipt| tables.add_receipt(receipt))
         })
     }
 
-    /// The server does not stand by these any more.
+    /// Removes receipts that the server does not confirm any more.
     pub fn forget_receipts(&self, fingerprints: Vec<Fingerprint>) -> Result<(), JournalError> {
         self.write(move |tables| {
             fingerprints
@@ -238,12 +238,13 @@ impl Journal {
     }
 }
 
-/// The shard list (M6).
+/// The shard list.
 impl Journal {
-    /// What the server acknowledged of an image; empty if nothing.
+    /// The ranges of an image that the server acknowledged; empty if there are none.
     pub fn shards(&self, fingerprint: Fingerprint) -> Result<RangeSet, JournalError> {
-        self.store
-            .read(|journal| look::shards(&journal.open_table(tables::SHARDS)?, fingerprint))
+        self.database.read(|transaction| {
+            queries::shards(&transaction.open_table(schema::SHARDS)?, fingerprint)
+        })
     }
 
     /// Adds a range that the server acknowledged.
@@ -255,7 +256,7 @@ impl Journal {
         self.write(move |tables| tables.add_shard(fingerprint, range))
     }
 
-    /// The server's word, which wins. The empty set ends the entry.
+    /// Replaces the list by the server's, which wins. The empty set removes it.
     pub fn replace_shards(
         &self,
         fingerprint: Fingerprint,
@@ -268,7 +269,7 @@ impl Journal {
 
 /// The outbox of library changes, and what the server confirmed.
 impl Journal {
-    /// Puts changes of names into the outbox, in this order.
+    /// Adds changes of names to the outbox, in this order.
     pub fn queue_names(&self, changes: Vec<NameChange>) -> Result<(), JournalError> {
         self.write(move |tables| {
             changes
@@ -279,12 +280,13 @@ impl Journal {
 
     /// The oldest changes in the outbox with their sequence numbers, which are never used twice.
     pub fn queued_names(&self, limit: usize) -> Result<Vec<(u64, NameChange)>, JournalError> {
-        self.store
-            .read(|journal| look::queued_names(&journal.open_table(tables::NAMES)?, limit))
+        self.database.read(|transaction| {
+            queries::queued_names(&transaction.open_table(schema::NAMES)?, limit)
+        })
     }
 
-    /// Takes confirmed changes out of the outbox and writes the versions that paths have now (None:
-    /// nothing stands there).
+    /// Removes confirmed changes from the outbox and records the versions that paths have now
+    /// (`None`: the path does not exist).
     pub fn confirm_names(
         &self,
         done: Vec<u64>,
@@ -297,61 +299,61 @@ impl Journal {
         })
     }
 
-    /// Changes of the library with these numbers are ours, and known here: where they follow upon
-    /// what the change feed brought, it need not bring them.
+    /// Advances the feed position over these changes of the library, which are ours, as far as they
+    /// follow it directly: the change feed need not bring them.
     pub fn skip_own_changes(&self, ours: BTreeSet<u64>) -> Result<(), JournalError> {
         self.write(move |tables| tables.skip_own_changes(&ours))
     }
 
-    /// The version that the server confirmed for what stands at `path`.
+    /// The version that the server confirmed for a path.
     pub fn name_version(&self, path: &LibraryPath) -> Result<Option<u64>, JournalError> {
-        self.store.read(|journal| {
-            let versions = journal.open_table(tables::VERSIONS)?;
+        self.database.read(|transaction| {
+            let versions = transaction.open_table(schema::VERSIONS)?;
             Ok(versions
                 .get(path.as_str())?
-                .and_then(|version| names::confirmed(version.value())))
+                .and_then(|version| queries::confirmed(version.value())))
         })
     }
 
-    /// The versions that the server confirmed for what stands at each of these paths.
+    /// The versions that the server confirmed for each of these paths.
     pub fn name_versions(&self, paths: &[LibraryPath]) -> Result<Vec<Option<u64>>, JournalError> {
-        self.store.read(|journal| {
-            let versions = journal.open_table(tables::VERSIONS)?;
+        self.database.read(|transaction| {
+            let versions = transaction.open_table(schema::VERSIONS)?;
             let version = |path: &LibraryPath| {
                 Ok(versions
                     .get(path.as_str())?
-                    .and_then(|it| names::confirmed(it.value())))
+                    .and_then(|it| queries::confirmed(it.value())))
             };
             paths.iter().map(version).collect()
         })
     }
 
-    /// Up to where the change feed was followed; 0 at the beginning.
+    /// Position up to which the change feed was followed; 0 at the beginning.
     pub fn feed_position(&self) -> Result<u64, JournalError> {
-        self.store.read(|journal| {
-            let counters = journal.open_table(tables::COUNTERS)?;
+        self.database.read(|transaction| {
+            let counters = transaction.open_table(schema::COUNTERS)?;
             Ok(counters
-                .get(names::FEED)?
+                .get(schema::FEED_KEY)?
                 .map_or(0, |position| position.value()))
         })
     }
 
-    /// Enters what a page of the change feed brought, in one durable transaction.
-    pub fn add_remote(&self, arrived: RemoteChanges) -> Result<(), JournalError> {
-        self.write(move |tables| tables.add_remote(&arrived))
+    /// Records what a page of the change feed brought, in one durable transaction.
+    pub fn add_remote(&self, remote: RemoteChanges) -> Result<(), JournalError> {
+        self.write(move |tables| tables.add_remote(&remote))
     }
 
-    /// How many changes are in the outbox. From memory.
+    /// Number of changes in the outbox. From memory.
     pub fn names_queued(&self) -> u64 {
-        self.store.counts().names
+        self.database.counts().names
     }
 }
 
 impl Journal {
-    /// Durable when it returns.
+    /// Submits a change, and waits until it is durable.
     fn write<T: Send + 'static>(
         &self,
-        change: impl FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+        change: impl FnOnce(&mut Tables<'_>) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, JournalError> {
         self.writer.submit(change)?.wait()
     }
@@ -362,7 +364,7 @@ impl Drop for Journal {
         if let Err(error) = self.close() {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the journal was not closed cleanly"
+                "cannot close the journal cleanly; the next start may be slower"
             );
         }
     }

@@ -1,17 +1,17 @@
-//! The words of the journal: what is said of a file, and what may become of it.
+//! Types of the journal's entries and of the changes to them.
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::{Fingerprint, LibraryPath};
 
-/// A file of the spool under whatever name: its inode number there. Renaming keeps it.
+/// Id of a file: its inode number in the spool, which renames keep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FileId(pub u64);
 
-/// What `stat` tells about a file's content: while this is the same, the content is taken to be the
+/// Size and modification time of a file: while they are the same, the content is taken to be the
 /// same.
 ///
 /// ctime is left out on purpose: it moves with every rename and chmod, which leave the content
-/// alone. Anybody may set mtime back, but not without a request that the mount sees and reports.
+/// alone. A program may set mtime back, but not without a request that the mount sees and reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {
     /// Length in bytes.
@@ -20,35 +20,35 @@ pub struct Stamp {
     pub mtime_ns: i64,
 }
 
-/// What we know of one file.
+/// The record of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileRecord {
-    /// Where it stands in the mount.
+    /// Its path in the mount.
     pub path: LibraryPath,
-    /// The content that `state` speaks of.
+    /// Stamp of the content that `state` is about.
     pub stamp: Stamp,
-    /// How far it is.
+    /// Its backup state.
     pub state: FileState,
 }
 
-/// How far a file is on its way to the server.
+/// Backup state of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileState {
-    /// Promised: durable here, to be backed up.
+    /// Durable here, and to be uploaded.
     Pending {
-        /// Its content.
+        /// Fingerprint of its content.
         fingerprint: Fingerprint,
     },
     /// The server has it: receipt in the sync list, name in (or on its way to) the library.
     BackedUp {
-        /// Its content.
+        /// Fingerprint of its content.
         fingerprint: Fingerprint,
     },
-    /// The server has it, and this disk only its name: a placeholder of the spool. Said before the
-    /// file becomes one and until after it is whole again, so that no placeholder is ever known as
-    /// anything else.
+    /// The server has it, and the local file is a placeholder. Recorded before the file becomes one
+    /// and until after it is complete again, so that no placeholder is ever recorded as anything
+    /// else.
     Placeholder {
-        /// Its content.
+        /// Fingerprint of its content.
         fingerprint: Fingerprint,
     },
     /// Stays here, by its kind.
@@ -58,134 +58,134 @@ pub enum FileState {
     },
     /// Cannot be backed up as it is; needs the person.
     Failed {
-        /// Its content; none when it could not be read.
+        /// Fingerprint of its content; `None` if it could not be read.
         fingerprint: Option<Fingerprint>,
-        /// For the person.
+        /// Reason, for the owner.
         why: String,
     },
 }
 
-/// The end of one delivery.
+/// The outcome of the upload of one file.
 #[derive(Clone, Debug)]
 pub struct FinishedUpload {
-    /// The file that was delivered.
+    /// The file that was uploaded.
     pub id: FileId,
-    /// What it was like then; if it is not any more, the delivery says nothing about the file.
+    /// Its stamp then. If the file has another one now, the outcome says nothing about it.
     pub stamp: Stamp,
-    /// The content that was delivered.
+    /// Fingerprint of the uploaded content.
     pub fingerprint: Fingerprint,
-    /// How it ended.
+    /// The outcome.
     pub outcome: UploadOutcome,
 }
 
-/// Another word for a file whose content is the same as before.
+/// A compare-and-set change of a file's state, for a file whose content is the same as before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateUpdate {
     /// The file.
     pub id: FileId,
-    /// Its content; if the journal speaks of another, nothing changes.
+    /// Expected stamp; if the record has another one, nothing changes.
     pub stamp: Stamp,
-    /// What the journal says of it; if it says something else by now, nothing changes.
+    /// Expected state; if the record has another one, nothing changes.
     pub from: FileState,
-    /// What it is to say.
+    /// New state.
     pub to: FileState,
 }
 
-/// What a page of the change feed made of the tree and the names known.
+/// Changes to the journal that a page of the library's change feed led to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RemoteChanges {
-    /// Files that came.
+    /// Files that were added.
     pub records: Vec<(FileId, FileRecord)>,
-    /// Files that went.
+    /// Files that were removed.
     pub forgotten: Vec<FileId>,
-    /// The versions that paths have now (None: nothing stands there).
+    /// Current versions of paths (`None`: the path does not exist).
     pub versions: Vec<(LibraryPath, Option<u64>)>,
-    /// Changes that the library has to hear of in turn.
+    /// Changes to send to the library in turn.
     pub puts: Vec<NameChange>,
-    /// Where the feed goes on.
+    /// Position at which the feed goes on.
     pub position: u64,
 }
 
-/// How a delivery ended.
+/// Whether an upload succeeded.
 #[derive(Clone, Debug)]
 pub enum UploadOutcome {
-    /// Backed up. The name put to the library goes into the outbox in the same transaction.
+    /// The server has the image. Its name goes into the outbox in the same transaction.
     BackedUp {
-        /// The server's word for it.
+        /// The server's receipt.
         receipt: Receipt,
     },
-    /// It cannot be done.
+    /// The file cannot be backed up.
     Failed {
-        /// For the person.
+        /// Reason, for the owner.
         why: String,
     },
 }
 
-/// A change of names that the server has not confirmed yet.
+/// A change of the library's names that the server has not confirmed yet: an entry of the outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameChange {
-    /// A photo stands at `path`.
+    /// Puts a photo at `path`.
     Put {
-        /// Where.
+        /// Its path.
         path: LibraryPath,
-        /// What.
+        /// Fingerprint of its content.
         fingerprint: Fingerprint,
         /// Its modification time in nanoseconds since the epoch.
         mtime_ns: i64,
     },
-    /// A photo, or a folder with all that is in it, has another name.
+    /// Renames a photo, or a folder with everything in it.
     Move {
-        /// Where it stood.
+        /// Old path.
         from: LibraryPath,
-        /// Where it stands now.
+        /// New path.
         to: LibraryPath,
     },
-    /// A photo was removed: to the server's trash.
+    /// Moves a photo to the server's trash.
     Remove {
-        /// Where it stood.
+        /// Old path.
         path: LibraryPath,
     },
 }
 
-/// A change of names as it was seen in the mount, for [`Journal::update_names`](super::Journal::update_names).
+/// A rename or removal of a local file, for [`Journal::update_names`](super::Journal::update_names).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameUpdate {
-    /// It has another name, which the library need not know: one of the two names is no photo's.
+    /// Renamed, without a change of the library: one of the two names is not a photo's.
     Rename {
-        /// Which file.
+        /// The file.
         id: FileId,
-        /// Its name now.
+        /// New path.
         to: LibraryPath,
     },
-    /// It has another name, and if its old one is in the library, that one moves.
+    /// Renamed; if its old path is in the library, that entry moves.
     Move {
-        /// Which file.
+        /// The file.
         id: FileId,
-        /// Its name now.
+        /// New path.
         to: LibraryPath,
     },
-    /// It has another name, and another file has its old one: if it is backed up, its name is put
-    /// to the library anew.
+    /// Renamed, and another file has its old path: if it is backed up, its new path is put into the
+    /// library.
     Put {
-        /// Which file.
+        /// The file.
         id: FileId,
-        /// Its name now.
+        /// New path.
         to: LibraryPath,
     },
-    /// It is gone. What the library has under its name stays.
+    /// Gone. The library's entry under its path stays.
     Forget {
-        /// Which file.
+        /// The file.
         id: FileId,
     },
-    /// It was removed, and if its name is in the library, that goes to the trash.
+    /// Removed; if its path is in the library, that entry goes to the trash.
     Remove {
-        /// Which file.
+        /// The file.
         id: FileId,
     },
 }
 
 impl NameUpdate {
-    /// The file whose name changed.
+    /// The file that was renamed or removed.
     pub const fn id(&self) -> FileId {
         match self {
             Self::Rename { id, .. }
@@ -195,4 +195,15 @@ impl NameUpdate {
             | Self::Remove { id } => *id,
         }
     }
+}
+
+/// What the journal was bound to before [`Journal::bind_server`](super::Journal::bind_server).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BindOutcome {
+    /// To no server yet.
+    First,
+    /// To the same server and user.
+    Same,
+    /// To another one, whose data was forgotten.
+    Other,
 }

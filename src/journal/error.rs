@@ -1,4 +1,4 @@
-//! What can go wrong with the journal, and whether trying again may help.
+//! Errors of the journal.
 
 use std::io;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::record::RecordError;
 
-/// What can go wrong with the journal.
+/// A journal operation failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum JournalError {
     /// Another process has it open: redb locks the file.
@@ -15,63 +15,63 @@ pub enum JournalError {
         /// The journal.
         path: PathBuf,
     },
-    /// Its disk is full, to the last of what was kept for that.
+    /// Its disk is full, including the reserve.
     #[error(
-        "there is no room for the journal {path:?}: free some megabytes on its disk, then start again"
+        "no space left for the journal {path:?}: free a few megabytes on its disk, then start again"
     )]
     Full {
         /// The journal.
         path: PathBuf,
-        /// What the disk said.
+        /// Error of the disk.
         source: Arc<io::Error>,
     },
-    /// It is there, seems sound, and cannot be opened.
+    /// It exists, seems sound, and cannot be opened.
     #[error("open the journal {path:?}")]
     Open {
         /// The journal.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: Arc<redb::Error>,
     },
-    /// A step around the file failed: making it, moving it aside, making its name durable.
+    /// A file operation failed: creating it, setting it aside, making its name durable.
     #[error("{doing} {path:?}")]
     File {
-        /// The step.
+        /// The operation.
         doing: &'static str,
-        /// What it was done to.
+        /// The file or folder.
         path: PathBuf,
-        /// Why.
+        /// Cause.
         source: Arc<io::Error>,
     },
-    /// The thread that writes could not be started.
+    /// The writer thread could not be started.
     #[error("start the journal's writer thread")]
     Thread(#[source] Arc<io::Error>),
-    /// Something could not be read from it.
+    /// A read failed.
     #[error("read the journal")]
     Read(#[source] Arc<redb::Error>),
-    /// A group of writes could not be committed; none of them holds. Everyone who waited for the
-    /// group hears it.
+    /// A group of writes could not be committed; none of them is stored. Every caller of the group
+    /// gets this error.
     #[error("write to the journal")]
     Write(#[source] Arc<redb::Error>),
-    /// A single record does not make sense to this program. The others do.
-    #[error("understand the journal's record of {what}")]
+    /// A single record cannot be decoded. Others can.
+    #[error("decode the journal's record of {what}")]
     Record {
-        /// Which record.
+        /// The record.
         what: String,
-        /// What is wrong with it.
+        /// Decoding error.
         source: RecordError,
     },
-    /// The file contradicts itself. It is replaced at the next start; no photo depends on it.
-    #[error("the journal is damaged; it will be made anew at the next start")]
-    Damaged,
+    /// The file is corrupt. It is replaced at the next start; no photo depends on it.
+    #[error("the journal is corrupt and will be rebuilt at the next start; no photo is affected")]
+    Corrupt,
     /// It was closed.
     #[error("the journal is closed")]
     Closed,
 }
 
 impl JournalError {
-    /// Whether the same call may succeed later, without anybody repairing anything: a full disk
-    /// gets room, and after a disk error the file is opened again.
+    /// Whether the same call may succeed later without a repair: a full disk may get space again, and
+    /// after a disk error the file is reopened.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read(_) | Self::Write(_) => true,
@@ -81,40 +81,40 @@ impl JournalError {
             | Self::File { .. }
             | Self::Thread(_)
             | Self::Record { .. }
-            | Self::Damaged
+            | Self::Corrupt
             | Self::Closed => false,
         }
     }
 }
 
-/// What can go wrong inside one transaction, before it is known whether it was to read or to write.
+/// Error inside a transaction, whether it reads or writes.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub(super) enum QueryError {
     /// The database failed: the whole transaction is void.
     Storage(redb::Error),
-    /// One record makes no sense: what was asked of it cannot be done, other requests can.
+    /// A record cannot be decoded: the request that needs it fails, others of the group do not.
     Record { what: String, source: RecordError },
 }
 
-impl From<redb::StorageError> for Fault {
+impl From<redb::StorageError> for QueryError {
     fn from(source: redb::StorageError) -> Self {
         Self::Storage(source.into())
     }
 }
 
-impl From<redb::TableError> for Fault {
+impl From<redb::TableError> for QueryError {
     fn from(source: redb::TableError) -> Self {
         Self::Storage(source.into())
     }
 }
 
-impl From<redb::TransactionError> for Fault {
+impl From<redb::TransactionError> for QueryError {
     fn from(source: redb::TransactionError) -> Self {
         Self::Storage(source.into())
     }
 }
 
-impl From<redb::CommitError> for Fault {
+impl From<redb::CommitError> for QueryError {
     fn from(source: redb::CommitError) -> Self {
         Self::Storage(source.into())
     }

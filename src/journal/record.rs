@@ -1,8 +1,9 @@
-//! Stored bytes: how each record is spelled in the journal. `docs/FORMAT.md` is the reference.
+//! Encoding of the journal's records. `docs/FORMAT.md` is the reference.
 //!
-//! Every value begins with the version of its kind. The spelling is by hand: there are four kinds
-//! of a few fields each, the bytes are as few as they can be (a million files: about 100 MB), and
-//! whoever has the document can read them without this program. Numbers are little-endian.
+//! Every value begins with the version of its kind. The encoding is written by hand: there are few
+//! kinds of a few fields each, the values are as short as they can be (a million files: about
+//! 100 MB), and the document is enough to read them without this program. Numbers are
+//! little-endian.
 
 use heirloom_protocol::message::Receipt;
 use heirloom_protocol::signature::Signature;
@@ -11,33 +12,33 @@ use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
 use super::entry::{FileRecord, FileState, NameChange, Stamp};
 use super::tally::{Amount, Tally};
 
-/// The version that this program writes, of every kind of record.
+/// Version of every kind of record that this program writes.
 const VERSION: u8 = 1;
 
-/// The version of a receipt with the server's signature.
+/// Version of a receipt with the server's signature.
 const SIGNED_VERSION: u8 = 2;
 
-/// Bytes that are no record.
+/// Bytes that do not decode as a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Written by a newer program.
     #[error(
-        "its version is {0}, and this program reads version {VERSION}, and {SIGNED_VERSION} of receipts"
+        "its version is {0}, but this program reads only version {VERSION} (and {SIGNED_VERSION} of receipts); update Heirloom"
     )]
     Version(u8),
     /// The bytes end before the record does.
-    #[error("it ends too early")]
+    #[error("it is too short")]
     Short,
-    /// A field has a value that nobody writes.
-    #[error("its {0} makes no sense")]
+    /// A field has an invalid value.
+    #[error("its {0} is invalid")]
     Field(&'static str),
 }
 
-/// A file's record, with its place in the queue: a pending one always has one, another never does.
+/// A file's record with its position in the queue, which exactly the pending files have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct StoredFile {
     pub(super) record: FileRecord,
-    pub(super) place: Option<u64>,
+    pub(super) queue_position: Option<u64>,
 }
 
 const PENDING: u8 = 0;
@@ -47,9 +48,8 @@ const FAILED_UNREAD: u8 = 3;
 const FAILED: u8 = 4;
 const PLACEHOLDER: u8 = 5;
 
-/// A file's record. `place` is where a pending one stands in the queue, and means nothing for
-/// another.
-pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
+/// Encodes a file's record. `queue_position` is that of a pending one, and ignored for others.
+pub(super) fn encode_file(record: &FileRecord, queue_position: u64) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     bytes.extend(record.stamp.size.to_le_bytes());
     bytes.extend(record.stamp.mtime_ns.to_le_bytes());
@@ -58,7 +58,7 @@ pub(super) fn encode_file(record: &FileRecord, place: u64) -> Vec<u8> {
         FileState::Pending { fingerprint } => {
             bytes.push(PENDING);
             bytes.extend(fingerprint.as_bytes());
-            bytes.extend(place.to_le_bytes());
+            bytes.extend(queue_position.to_le_bytes());
         }
         FileState::BackedUp { fingerprint } => {
             bytes.push(BACKED_UP);
@@ -99,11 +99,11 @@ pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
     };
     let path = reader.path()?;
     let tag = reader.u8()?;
-    let mut place = None;
+    let mut queue_position = None;
     let state = match tag {
         PENDING => {
             let fingerprint = reader.fingerprint()?;
-            place = Some(reader.u64()?);
+            queue_position = Some(reader.u64()?);
             FileState::Pending { fingerprint }
         }
         BACKED_UP => FileState::BackedUp {
@@ -128,12 +128,12 @@ pub(super) fn decode_file(bytes: &[u8]) -> Result<StoredFile, RecordError> {
     reader.end()?;
     Ok(StoredFile {
         record: FileRecord { path, stamp, state },
-        place,
+        queue_position,
     })
 }
 
-/// A receipt without its fingerprint, which is its key. One that is signed is of version 2, so that
-/// a program that knows none does not take it for one without.
+/// Encodes a receipt without its fingerprint, which is its key. A signed one has version 2, so that
+/// a program that does not know signatures does not drop them unseen.
 pub(super) fn encode_receipt(receipt: &Receipt) -> Vec<u8> {
     let mut bytes = vec![if receipt.signature.is_some() {
         SIGNED_VERSION
@@ -169,7 +169,7 @@ pub(super) fn decode_receipt(
     })
 }
 
-/// A shard list: start and end of each range.
+/// Encodes a shard list: start and end of each range.
 pub(super) fn encode_shards(ranges: &RangeSet) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     for range in ranges.iter() {
@@ -240,7 +240,7 @@ pub(super) fn decode_change(bytes: &[u8]) -> Result<NameChange, RecordError> {
     Ok(change)
 }
 
-/// Counts and bytes by state, in the order of the document.
+/// Encodes counts and sizes by state, in the order of the document.
 pub(super) fn encode_tally(tally: &Tally) -> Vec<u8> {
     let mut bytes = vec![VERSION];
     let Tally {
@@ -282,7 +282,7 @@ fn put_path(bytes: &mut Vec<u8>, path: &LibraryPath) {
     bytes.extend(text);
 }
 
-/// What is left to read of a record.
+/// The rest of a record that is being decoded.
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -329,7 +329,7 @@ impl<'a> Reader<'a> {
         LibraryPath::new(text).map_err(|_| RecordError::Field("path"))
     }
 
-    /// All that is left, as text.
+    /// The rest of the record, as text.
     fn text(&mut self) -> Result<String, RecordError> {
         let text =
             str::from_utf8(std::mem::take(&mut self.0)).map_err(|_| RecordError::Field("text"))?;
@@ -345,11 +345,12 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Puts made-up bytes on trial as a record: the first byte says of which kind (see `tests/fuzz`).
+/// Fuzz target: decodes arbitrary bytes as a record, whose kind the first byte selects (see
+/// `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
     use std::fmt::Debug;
-    fn judge<T: PartialEq + Debug>(
+    fn check<T: PartialEq + Debug>(
         bytes: &[u8],
         decode: fn(&[u8]) -> Result<T, RecordError>,
         encode: fn(&T) -> Vec<u8>,
@@ -362,17 +363,17 @@ pub fn trial(bytes: &[u8]) {
         return;
     };
     match kind {
-        b'f' => judge(bytes, decode_file, |it| {
-            encode_file(&it.record, it.place.unwrap_or_default())
+        b'f' => check(bytes, decode_file, |it| {
+            encode_file(&it.record, it.queue_position.unwrap_or_default())
         }),
-        b'r' => judge(
+        b'r' => check(
             bytes,
             |bytes| decode_receipt(Fingerprint::of(b"any"), bytes),
             encode_receipt,
         ),
-        b's' => judge(bytes, decode_shards, encode_shards),
-        b'n' => judge(bytes, decode_change, encode_change),
-        b't' => judge(bytes, decode_tally, encode_tally),
+        b's' => check(bytes, decode_shards, encode_shards),
+        b'n' => check(bytes, decode_change, encode_change),
+        b't' => check(bytes, decode_tally, encode_tally),
         _ => {}
     }
 }

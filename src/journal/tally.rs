@@ -1,5 +1,5 @@
-//! How much there is of each state, without asking the disk: `status` may be asked every second of
-//! a million files.
+//! Counts and sizes of files by state, kept in memory: `status` may be called every second with a
+//! million files.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,24 +8,24 @@ use super::entry::{FileRecord, FileState};
 /// Counts and bytes of files by state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
-    /// Promised, not yet on the server.
+    /// To be uploaded.
     pub pending: Amount,
     /// On the server.
     pub backed_up: Amount,
-    /// On the server, and here only in name.
+    /// On the server, and here as a placeholder.
     pub placeholder: Amount,
-    /// Stays here by its kind.
+    /// Not to be backed up.
     pub local: Amount,
-    /// Needs the person.
+    /// Failed; the owner has to act.
     pub failed: Amount,
 }
 
-/// Some files, and their bytes together.
+/// A number of files and their total size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Amount {
-    /// How many.
+    /// Number of files.
     pub files: u64,
-    /// Their sizes, summed.
+    /// Total size in bytes.
     pub bytes: u64,
 }
 
@@ -37,7 +37,7 @@ impl Tally {
         amount.bytes = amount.bytes.saturating_add(record.stamp.size);
     }
 
-    pub(super) fn take(&mut self, record: &FileRecord) {
+    pub(super) fn subtract(&mut self, record: &FileRecord) {
         let amount = self.amount_mut(&record.state);
         amount.files = amount.files.saturating_sub(1);
         amount.bytes = amount.bytes.saturating_sub(record.stamp.size);
@@ -54,21 +54,21 @@ impl Tally {
     }
 }
 
-/// All that is counted.
+/// Everything that is counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) tally: Tally,
-    /// Changes of names in the outbox.
+    /// Number of changes in the outbox.
     pub(super) names: u64,
     pub(super) exactness: Exactness,
 }
 
-/// How far counts go that were kept and not made anew.
+/// Whether stored counts are right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Exactness {
     #[default]
     Exact,
-    /// A record that could not be read was replaced: what it counted for is not known. Counted anew
-    /// at the next start.
-    Doubtful,
+    /// A record that could not be read was replaced, and its state is unknown. Everything is counted
+    /// again at the next start.
+    Uncertain,
 }

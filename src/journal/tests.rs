@@ -8,6 +8,6 @@ mod groups;
 mod names;
 mod records;
 mod tally;
-mod words;
+mod samples;
 
-use words::*;
+use samples::*;

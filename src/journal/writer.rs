@@ -1,36 +1,36 @@
-//! The one thread that writes, and the queue before it.
+//! Group commit: the one thread that writes, and its queue of requests.
 //!
-//! A durable commit costs the disk a few flushes, however little it holds. So whoever wants
-//! something written hands it in and waits; while one group is on its way to the disk the next one
-//! gathers, and is committed as one.
+//! A durable commit costs a few flushes, however little it holds. So writers submit their changes and
+//! wait; while one group is being committed the next one gathers, and is committed as one.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::error::{Fault, JournalError};
-use super::store::Store;
+use parking_lot::Mutex;
+
+use super::database::JournalDatabase;
+use super::error::{JournalError, QueryError};
 use super::tables::Tables;
 
-/// Requests that may wait before the next one has to wait for room: more than there are threads
-/// that write.
-const WAITING_MAX: usize = 256;
-/// Requests in one commit: bounds how long the first of them waits for the last.
+/// Capacity of the queue: more requests than there are threads that write.
+const QUEUE_MAX: usize = 256;
+/// Requests in one commit: bounds how long the first waits for the last.
 const GROUP_MAX: usize = 256;
 
-/// The door to the writing thread.
+/// Handle of the writer thread.
 #[derive(Debug)]
-pub(super) struct Writer {
-    /// None after `stop`.
+pub(super) struct GroupWriter {
+    /// `None` after `stop`.
     requests: Mutex<Option<SyncSender<Box<dyn Request>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What was asked for and will be answered when it is durable.
-pub(super) struct Ticket<T>(Receiver<Result<T, JournalError>>);
+/// A submitted change that is not durable yet.
+pub(super) struct PendingWrite<T>(Receiver<Result<T, JournalError>>);
 
-impl<T> Ticket<T> {
-    /// Waits until it is durable, or failed.
+impl<T> PendingWrite<T> {
+    /// Waits until the change is durable, or failed.
     pub(super) fn wait(self) -> Result<T, JournalError> {
         // A request is always answered, unless its thread is gone.
         self.0
@@ -39,12 +39,12 @@ impl<T> Ticket<T> {
     }
 }
 
-impl Writer {
-    pub(super) fn start(store: Arc<Store>) -> Result<Self, JournalError> {
-        let (sender, receiver) = sync_channel(WAITING_MAX);
+impl GroupWriter {
+    pub(super) fn start(database: Arc<JournalDatabase>) -> Result<Self, JournalError> {
+        let (sender, receiver) = sync_channel(QUEUE_MAX);
         let thread = thread::Builder::new()
             .name("journal".to_owned())
-            .spawn(move || write_groups(&store, &receiver))
+            .spawn(move || write_groups(&database, &receiver))
             .map_err(|source| JournalError::Thread(Arc::new(source)))?;
         Ok(Self {
             requests: Mutex::new(Some(sender)),
@@ -52,101 +52,90 @@ impl Writer {
         })
     }
 
-    /// Hands in a change. Waits for room in the queue, not for the disk.
-    pub(super) fn submit<C, T>(&self, change: C) -> Result<Ticket<T>, JournalError>
+    /// Submits a change. Waits for capacity in the queue, not for the disk.
+    pub(super) fn submit<C, T>(&self, change: C) -> Result<PendingWrite<T>, JournalError>
     where
-        C: FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send + 'static,
+        C: FnOnce(&mut Tables<'_>) -> Result<T, QueryError> + Send + 'static,
         T: Send + 'static,
     {
-        let sender = self
-            .requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let (answer, ticket) = sync_channel(1);
-        let asked = Asked {
+        let sender = self.requests.lock().clone();
+        let (reply, pending) = sync_channel(1);
+        let request = ChangeRequest {
             change: Some(change),
             outcome: Err(JournalError::Closed),
-            answer,
+            reply,
         };
         sender
             .ok_or(JournalError::Closed)?
-            .send(Box::new(asked))
+            .send(Box::new(request))
             .map_err(|_| JournalError::Closed)?;
-        Ok(Ticket(ticket))
+        Ok(PendingWrite(pending))
     }
 
-    /// Writes what was handed in, then ends the thread.
+    /// Commits what was submitted, then ends the thread.
     pub(super) fn stop(&self) {
-        self.requests
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        self.requests.lock().take();
+        let thread = self.thread.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the journal's writer thread panicked");
         }
     }
 }
 
-/// One request among those of a group, whatever its answer looks like.
+/// A request in a group, whatever the type of its reply.
 trait Request: Send {
-    /// Makes the change, in a transaction that is not committed yet. An error voids the whole
+    /// Makes the change, in a transaction that is not committed yet. An error aborts the whole
     /// group.
-    fn carry_out(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::Error>;
-    /// Tells the one who waits, now that the group was committed or not.
-    fn answer(self: Box<Self>, committed: Result<(), JournalError>);
+    fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::Error>;
+    /// Replies to the caller once the group was committed, or not.
+    fn reply(self: Box<Self>, committed: Result<(), JournalError>);
 }
 
-struct Asked<C, T> {
+struct ChangeRequest<C, T> {
     change: Option<C>,
     outcome: Result<T, JournalError>,
-    answer: SyncSender<Result<T, JournalError>>,
+    reply: SyncSender<Result<T, JournalError>>,
 }
 
-impl<C, T> Request for Asked<C, T>
+impl<C, T> Request for ChangeRequest<C, T>
 where
-    C: FnOnce(&mut Tables<'_>) -> Result<T, Fault> + Send,
+    C: FnOnce(&mut Tables<'_>) -> Result<T, QueryError> + Send,
     T: Send,
 {
-    fn carry_out(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::Error> {
-        let change = self.change.take().expect("a group is carried out once");
+    fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::Error> {
+        let change = self.change.take().expect("a request is applied once");
         self.outcome = match change(tables) {
             Ok(outcome) => Ok(outcome),
-            Err(Fault::Storage(source)) => return Err(source),
-            Err(Fault::Record { what, source }) => Err(JournalError::Record { what, source }),
+            Err(QueryError::Storage(source)) => return Err(source),
+            Err(QueryError::Record { what, source }) => Err(JournalError::Record { what, source }),
         };
         Ok(())
     }
 
-    fn answer(self: Box<Self>, committed: Result<(), JournalError>) {
-        let answer = committed.and(self.outcome);
-        if self.answer.send(answer).is_err() {
-            tracing::trace!("nobody waits for this write any more");
+    fn reply(self: Box<Self>, committed: Result<(), JournalError>) {
+        let reply = committed.and(self.outcome);
+        if self.reply.send(reply).is_err() {
+            tracing::trace!("the caller of a write does not wait any more");
         }
     }
 }
 
-fn write_groups(store: &Store, requests: &Receiver<Box<dyn Request>>) {
+fn write_groups(database: &JournalDatabase, requests: &Receiver<Box<dyn Request>>) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
         group.extend(requests.try_iter().take(GROUP_MAX - 1));
-        let committed = store.write(|tables| {
+        let committed = database.write(|tables| {
             group
                 .iter_mut()
-                .try_for_each(|request| request.carry_out(tables))
+                .try_for_each(|request| request.apply(tables))
         });
         tracing::trace!(
             requests = group.len(),
             ok = committed.is_ok(),
-            "group committed"
+            "committed a group of writes"
         );
         for request in group {
-            request.answer(committed.clone());
+            request.reply(committed.clone());
         }
     }
 }

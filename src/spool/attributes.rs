@@ -1,8 +1,8 @@
-//! Attributes: what can be changed of a file without touching its bytes or its name.
+//! Attributes of files: permissions, owner, times and extended attributes.
 //!
-//! All of it goes through an open or held file, never through a path: the file may have been
-//! renamed or removed since it was found. Where Linux has no call that takes a held (`O_PATH`)
-//! file, `/proc/self/fd` names it.
+//! All functions take an open file, never a path: the file may have been
+//! renamed or removed since it was found. Where Linux has no system call for a file opened with
+//! `O_PATH`, its path in `/proc/self/fd` is used.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -13,15 +13,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
-use super::facts::only_regular;
-use super::{Kind, Metadata, OpenOptions};
+use super::metadata::{Kind, Metadata, only_regular};
+use super::open_options::OpenOptions;
 
 /// Sets permission bits (the low 12 of a mode). A symbolic link has none: `EOPNOTSUPP`.
 pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
     let mode = Mode::from_raw_mode(u32::from(mode & 0o7777));
     Ok(rustix::fs::chmodat(
         CWD,
-        named(file.as_fd()),
+        proc_path(file.as_fd()),
         mode,
         AtFlags::empty(),
     )?)
@@ -29,7 +29,7 @@ pub fn set_mode(file: impl AsFd, mode: u16) -> io::Result<()> {
 
 /// Sets owner, group or both.
 pub fn set_owner(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Result<()> {
-    // Linux reads the number -1 as "leave as it is".
+    // Linux takes the number -1 as "do not change".
     if uid == Some(u32::MAX) || gid == Some(u32::MAX) {
         return Err(rustix::io::Errno::INVAL.into());
     }
@@ -43,30 +43,30 @@ pub fn set_owner(file: impl AsFd, uid: Option<u32>, gid: Option<u32>) -> io::Res
     )?)
 }
 
-/// Sets the times, each to a moment, to now, or not at all (`UTIME_NOW`, `UTIME_OMIT`;
-/// utimensat(2)).
+/// Sets the times, each to a given time, to the current one, or not at all (`UTIME_NOW`,
+/// `UTIME_OMIT`; utimensat(2)).
 pub fn set_times(file: impl AsFd, times: &Timestamps) -> io::Result<()> {
     Ok(rustix::fs::utimensat(file, "", times, AtFlags::EMPTY_PATH)?)
 }
 
-/// Whether this process may use the file so (access(2)); an error says why not.
+/// Checks that this process may access the file in this way (access(2)).
 pub fn check_access(file: impl AsFd, wanted: rustix::fs::Access) -> io::Result<()> {
     Ok(rustix::fs::accessat(
         CWD,
-        named(file.as_fd()),
+        proc_path(file.as_fd()),
         wanted,
         AtFlags::empty(),
     )?)
 }
 
-/// Opens once more what is open or held already, be it without a name by now.
+/// Opens an open file again, also if it was removed.
 ///
-/// Who asks whether anybody else has the file ([`super::writers`]) has a lease on it for that
-/// moment, in which an opening that does not wait is turned away (`EAGAIN`). Then this one waits:
-/// of a regular file, nobody has to do anything more for it to end.
-pub fn reopen(file: impl AsFd, opening: OpenOptions) -> io::Result<File> {
+/// A probe for other users of the file ([`super::open_writers`]) has a lease on it for a moment, in
+/// which an open that does not wait fails with `EAGAIN`. Then this function waits, which for a
+/// regular file ends by itself.
+pub fn reopen(file: impl AsFd, options: OpenOptions) -> io::Result<File> {
     // O_NOFOLLOW would refuse the link in /proc itself.
-    let (name, flags) = (named(file.as_fd()), opening.flags() | OFlags::CLOEXEC);
+    let (name, flags) = (proc_path(file.as_fd()), options.flags() | OFlags::CLOEXEC);
     let opened = match rustix::fs::open(&name, flags | OFlags::NONBLOCK, Mode::empty()) {
         Err(Errno::AGAIN) if Metadata::of(&file)?.kind == Kind::File => {
             rustix::fs::open(&name, flags, Mode::empty())
@@ -78,8 +78,8 @@ pub fn reopen(file: impl AsFd, opening: OpenOptions) -> io::Result<File> {
 
 /// The value of an extended attribute; `ENODATA` if there is none.
 pub fn xattr(file: impl AsFd, name: &OsStr) -> io::Result<Vec<u8>> {
-    let path = named(file.as_fd());
-    growing(|buffer| {
+    let path = proc_path(file.as_fd());
+    read_growing(|buffer| {
         if buffer.is_empty() {
             return rustix::fs::getxattr_query(&path, name);
         }
@@ -89,8 +89,8 @@ pub fn xattr(file: impl AsFd, name: &OsStr) -> io::Result<Vec<u8>> {
 
 /// The names of all extended attributes.
 pub fn list_xattrs(file: impl AsFd) -> io::Result<Vec<OsString>> {
-    let path = named(file.as_fd());
-    let list = growing(|buffer| {
+    let path = proc_path(file.as_fd());
+    let list = read_growing(|buffer| {
         if buffer.is_empty() {
             return rustix::fs::listxattr_query(&path);
         }
@@ -111,7 +111,7 @@ pub fn set_xattr(file: impl AsFd, name: &OsStr, value: &[u8], flags: u32) -> io:
         return Err(rustix::io::Errno::INVAL.into());
     }
     Ok(rustix::fs::setxattr(
-        named(file.as_fd()),
+        proc_path(file.as_fd()),
         name.as_bytes(),
         value,
         XattrFlags::from_bits_retain(flags),
@@ -120,20 +120,22 @@ pub fn set_xattr(file: impl AsFd, name: &OsStr, value: &[u8], flags: u32) -> io:
 
 /// Removes an extended attribute; `ENODATA` if there is none.
 pub fn remove_xattr(file: impl AsFd, name: &OsStr) -> io::Result<()> {
-    Ok(rustix::fs::removexattr(named(file.as_fd()), name)?)
+    Ok(rustix::fs::removexattr(proc_path(file.as_fd()), name)?)
 }
 
-/// Borrowed, because the name is good only as long as the file is open.
-fn named(file: BorrowedFd<'_>) -> String {
+/// Path of an open file. Borrowed, because it is valid only as long as the file is open.
+fn proc_path(file: BorrowedFd<'_>) -> String {
     format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
-/// How often a value may grow between asking for its size and reading it, before we give up with
+/// How often a value may grow between the query of its size and the read, before that fails with
 /// `ERANGE`.
 const TRIES_MAX: usize = 8;
 
-/// Reads what tells its size only when asked with an empty buffer, and may change in between.
-fn growing(mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>) -> io::Result<Vec<u8>> {
+/// Reads a value whose size is queried with an empty buffer, and may change in between.
+fn read_growing(
+    mut read: impl FnMut(&mut [u8]) -> rustix::io::Result<usize>,
+) -> io::Result<Vec<u8>> {
     for _ in 0..TRIES_MAX {
         let size = read(&mut [])?;
         let mut value = vec![0; size];

@@ -1,7 +1,7 @@
-//! *The pin*: an attribute of a file or folder whose bytes its owner wants to keep on this disk.
+//! Pins: an extended attribute of a file or folder whose bytes its owner wants to keep on this disk.
 //!
-//! It lies on the file, like all that only the owner knows: whoever deletes the journal keeps the
-//! pins.
+//! It is stored on the file, like everything that only the owner can know: deleting the journal loses
+//! no pins.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,21 +9,25 @@ use std::io;
 use heirloom_protocol::LibraryPath;
 use rustix::io::Errno;
 
-use super::{Spool, SpoolError, SpoolPath, remove_xattr, set_xattr, xattr};
+use super::Spool;
+use super::attributes::{remove_xattr, set_xattr, xattr};
+use super::error::SpoolError;
+use super::path::SpoolPath;
 
-/// The attribute. Its value is `1`, the version.
+/// Name of the attribute. Its value is `1`, the version.
 const NAME: &str = "user.heirloom.pin";
 const VALUE: &[u8] = b"1";
-/// Of the tree's top: something in it is pinned, or was. Whoever looks for pins looks here first.
+/// Attribute of the root directory: something in the tree is pinned, or was. Lookups of pins check it
+/// first.
 const ANY: &str = "user.heirloom.pins";
 
 impl Spool {
-    /// Pins a file, or all that is and will be in a folder.
+    /// Pins a file, or a folder with everything that is or will be in it.
     pub fn set_pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
         let failed = |source| SpoolError::at("pin", path, source);
         set_xattr(self.open_path(&SpoolPath::Root)?, OsStr::new(ANY), VALUE, 0).map_err(failed)?;
-        let held = self.open_path(&SpoolPath::Entry(path.clone()))?;
-        set_xattr(held, OsStr::new(NAME), VALUE, 0).map_err(failed)
+        let file = self.open_path(&SpoolPath::Entry(path.clone()))?;
+        set_xattr(file, OsStr::new(NAME), VALUE, 0).map_err(failed)
     }
 
     /// Whether anything was ever pinned.
@@ -39,25 +43,25 @@ impl Spool {
         }
     }
 
-    /// Takes the pin off again, if there is one on this very path.
+    /// Removes the pin on exactly this path, if there is one.
     pub fn clear_pin(&self, path: &LibraryPath) -> Result<(), SpoolError> {
-        let held = self.open_path(&SpoolPath::Entry(path.clone()))?;
-        match remove_xattr(held, OsStr::new(NAME)) {
+        let file = self.open_path(&SpoolPath::Entry(path.clone()))?;
+        match remove_xattr(file, OsStr::new(NAME)) {
             Err(error) if is_missing(&error) => Ok(()),
             other => other.map_err(|source| SpoolError::at("unpin", path, source)),
         }
     }
 
-    /// Whether a file is pinned, or a folder that it is in.
+    /// Whether a file, or a folder above it, is pinned.
     pub fn is_pinned(&self, path: &LibraryPath) -> Result<bool, SpoolError> {
-        let mut place = SpoolPath::Entry(path.clone());
-        while let SpoolPath::Entry(here) = &place {
-            match xattr(self.open_path(&place)?, OsStr::new(NAME)) {
+        let mut current = SpoolPath::Entry(path.clone());
+        while let SpoolPath::Entry(here) = &current {
+            match xattr(self.open_path(&current)?, OsStr::new(NAME)) {
                 Ok(_) => return Ok(true),
                 Err(error) if is_missing(&error) => {}
                 Err(source) => return Err(SpoolError::at("look for a pin on", here, source)),
             }
-            place = SpoolPath::parent_of(here);
+            current = SpoolPath::parent_of(here);
         }
         Ok(false)
     }
@@ -75,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pin_holds_for_all_that_is_below_it() {
+    fn a_pin_applies_to_everything_below_it() {
         let home = tempfile::tempdir().unwrap();
         let spool = Spool::open(&home.path().join("spool")).unwrap();
         let path = |text: &str| LibraryPath::new(text).unwrap();

@@ -1,12 +1,12 @@
-//! *The placeholder*: a file whose bytes are, all or in part, only on the server.
+//! Placeholders: files whose bytes are, all or in part, only on the server.
 //!
-//! It has the name, size, times and rights of the whole file, and holes where bytes are missing. An
-//! attribute says which image it is and which of its bytes are here, so that the tree alone,
-//! without any journal, tells a placeholder from a photo: whoever took holes for content would back
-//! up zeros in the place of a photo.
+//! A placeholder has the name, size, times and permissions of the complete file, and holes where
+//! bytes are missing. An extended attribute says which image it is and which of its bytes are local,
+//! so that the tree alone, without a journal, tells a placeholder from a photo: otherwise zeros
+//! might be backed up in place of a photo.
 //!
-//! The attribute comes before the first hole, and goes after the last byte is durable and the whole
-//! was hashed. What it says of bytes being here is only said of bytes that are on the disk.
+//! The attribute is written before the first hole is made, and removed after the last byte is durable
+//! and the whole file was hashed. It only lists bytes that are on the disk.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -14,47 +14,50 @@ use std::io;
 
 use heirloom_crash::CrashPoint;
 use heirloom_protocol::{ByteRange, Fingerprint, LibraryPath, RangeSet};
+use heirloom_support::leb128;
 use rustix::fs::{FallocateFlags, Timespec, Timestamps, UTIME_OMIT};
 
-use super::mark::writable;
-use super::{
-    Access, Durability, Metadata, OpenOptions, Spool, SpoolError, remove_xattr, reopen, set_times,
-    set_xattr,
-};
+use super::Spool;
+use super::attributes::{remove_xattr, reopen, set_times, set_xattr};
+use super::error::SpoolError;
+use super::metadata::Metadata;
+use super::open_options::{Access, Durability, OpenOptions};
+use super::path::SpoolPath;
+use super::write_state::with_write_permission;
 use crate::journal::{FileId, Stamp};
 
-/// The attribute. Its value (docs/FORMAT.md) is spelled so short that ext4 keeps it inside an
+/// Name of the attribute. Its value (docs/FORMAT.md) is so short that ext4 keeps it inside an
 /// ordinary inode: in text it would take a block of 4 KiB of its own, which a placeholder is not
 /// worth.
 const NAME: &str = "user.heirloom.placeholder";
-/// The version that is written, and the only one that is read.
+/// Version of the attribute that is written, and the only one that is read.
 const VERSION: u8 = 1;
-/// Room for a value: what a filesystem keeps of one attribute without further blocks, with room for
-/// others beside it.
+/// Maximum size of a value: what a file system keeps of one attribute without further blocks, with
+/// space for others.
 const VALUE_BYTES_MAX: usize = 2048;
-/// Ranges that a value names, at most. Of more, the smallest are left out: they are fetched again.
+/// Ranges in a value at most. If there are more, the smallest are left out and fetched again.
 const RANGES_MAX: usize = 32;
-/// Disks keep bytes in blocks of at least this, and give room back in whole blocks only.
+/// Smallest block of a file system: space is freed in whole blocks only.
 const BLOCK_BYTES: u64 = 4096;
 /// No file is longer (`off_t`), so no placeholder is either.
 const FILE_BYTES_MAX: u64 = i64::MAX.cast_unsigned();
-/// What a new placeholder may be used for by its owner, as any new file.
+/// Permissions of a new placeholder, like those of any new file.
 const MODE: u16 = 0o644;
 
-/// What a placeholder stands for.
+/// The image that a placeholder stands for, and the bytes of it that are local.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Placeholder {
-    /// The image.
+    /// Fingerprint of the image.
     pub fingerprint: Fingerprint,
-    /// Size and time of the whole file. Filling it changes the time that the disk keeps; this is
-    /// the true one.
+    /// Size and modification time of the complete file. Filling the placeholder changes the time on
+    /// the disk; this is the right one.
     pub stamp: Stamp,
-    /// Its bytes that are here.
+    /// The ranges that are local.
     pub held: RangeSet,
 }
 
 impl Placeholder {
-    /// A placeholder of which nothing is here.
+    /// A placeholder without any local bytes.
     pub const fn new(fingerprint: Fingerprint, stamp: Stamp) -> Self {
         Self {
             fingerprint,
@@ -63,11 +66,10 @@ impl Placeholder {
         }
     }
 
-    /// What a file stands for; nothing if it is an ordinary file. One system call, and none that
-    /// looks at bytes.
+    /// Reads the attribute of a file; `None` if it is an ordinary file. One system call, which does
+    /// not read the content.
     ///
-    /// A value that makes no sense is an error: its file may have holes, and must not be taken for
-    /// whole.
+    /// An invalid value is an error: the file may have holes, and must not be taken for complete.
     pub fn of(file: &File) -> io::Result<Option<Self>> {
         let mut value = [0; VALUE_BYTES_MAX];
         let length = match rustix::fs::fgetxattr(file, NAME, &mut value) {
@@ -75,62 +77,64 @@ impl Placeholder {
             Err(rustix::io::Errno::NODATA | rustix::io::Errno::NOTSUP) => return Ok(None),
             Err(errno) => return Err(errno.into()),
         };
-        Self::read(&value[..length]).map(Some).ok_or_else(|| {
+        Self::decode(&value[..length]).map(Some).ok_or_else(|| {
             io::Error::new(
                 io::ErrorKind::InvalidData,
-                "a placeholder of an unknown version",
+                "placeholder has an unknown version",
             )
         })
     }
 
-    /// Writes what a file stands for. Durable after the next `fsync`.
+    /// Writes the attribute. Durable after the next `fsync`.
     pub fn write_to(&self, file: &File) -> io::Result<()> {
-        writable(file, || set_xattr(file, OsStr::new(NAME), &self.spell(), 0))
+        with_write_permission(file, || {
+            set_xattr(file, OsStr::new(NAME), &self.encode(), 0)
+        })
     }
 
-    /// Makes an empty file one that stands for this.
-    fn shape(&self, file: &File) -> io::Result<()> {
+    /// Turns an empty file into this placeholder.
+    fn lay_out(&self, file: &File) -> io::Result<()> {
         self.write_to(file)?;
         file.set_len(self.stamp.size)
     }
 
-    /// The file is an ordinary one from now on.
+    /// Removes the attribute: the file is an ordinary one from now on.
     pub fn clear(file: &File) -> io::Result<()> {
-        writable(file, || remove_xattr(file, OsStr::new(NAME)))
+        with_write_permission(file, || remove_xattr(file, OsStr::new(NAME)))
     }
 
-    /// Gives a file that was filled or hollowed out its true time back.
+    /// Restores the modification time of a file that was filled or evicted.
     pub fn restore_time(&self, file: &File) -> io::Result<()> {
         set_times(file, &modified_at(self.stamp.mtime_ns))
     }
 
-    /// Gives the room of a whole file's bytes back to the disk, but for its first `head_bytes`: it
-    /// is a placeholder then. The caller has made sure that nobody has it open, that its bytes are
-    /// what `fingerprint` says, and that the server has them.
+    /// Turns a complete file into a placeholder: frees the space of its bytes, except for the first
+    /// `head_bytes`. The caller has made sure that no process has it open, that its bytes match
+    /// `fingerprint`, and that the server has them.
     ///
-    /// After any crash it is either whole or declared: the declaration is on the disk before the
-    /// first byte goes.
+    /// After any crash it is either complete or marked as a placeholder: the attribute is durable
+    /// before the first byte is removed.
     pub fn evict_data(file: &File, fingerprint: Fingerprint, head_bytes: u64) -> io::Result<()> {
         let stamp = Metadata::of(file)?.stamp();
         let head = head_bytes.next_multiple_of(BLOCK_BYTES).min(stamp.size);
-        let hollow = Self {
+        let evicted = Self {
             fingerprint,
             stamp,
             held: RangeSet::whole(head),
         };
-        hollow.write_to(file)?;
+        evicted.write_to(file)?;
         file.sync_all()?;
         heirloom_crash::reached(CrashPoint::EvictionMarked);
-        if let Err(refused) = hollow.punch(file, head) {
+        if let Err(error) = evicted.punch(file, head) {
             Self::clear(file)?;
-            return Err(refused);
+            return Err(error);
         }
         heirloom_crash::reached(CrashPoint::EvictionPunched);
-        hollow.restore_time(file)
+        evicted.restore_time(file)
     }
 
-    /// Throws away all that is here: it is wrong. The declaration goes first, so that wrong bytes
-    /// are never said to be right.
+    /// Discards all local bytes, because they are wrong. The attribute is changed first, so that it
+    /// never lists wrong bytes.
     pub fn discard_data(&self, file: &File) -> io::Result<()> {
         let empty = Self {
             held: RangeSet::new(),
@@ -142,8 +146,8 @@ impl Placeholder {
         empty.restore_time(file)
     }
 
-    /// Gives everything from `start` on back to the disk. The last block goes with it, though the
-    /// file ends inside.
+    /// Frees the space of everything from `start` on, including the last block, in which the file
+    /// ends.
     fn punch(&self, file: &File, start: u64) -> io::Result<()> {
         let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         match self.stamp.size.next_multiple_of(BLOCK_BYTES) - start.next_multiple_of(BLOCK_BYTES) {
@@ -152,7 +156,7 @@ impl Placeholder {
         }
     }
 
-    fn spell(&self) -> Vec<u8> {
+    fn encode(&self) -> Vec<u8> {
         let mut ranges: Vec<ByteRange> = self.held.iter().collect();
         if ranges.len() > RANGES_MAX {
             ranges.sort_by_key(|range| std::cmp::Reverse(range.len()));
@@ -162,28 +166,28 @@ impl Placeholder {
         let mut value = vec![VERSION];
         value.extend(self.fingerprint.as_bytes());
         value.extend(self.stamp.mtime_ns.to_le_bytes());
-        put_number(&mut value, self.stamp.size);
+        leb128::write(&mut value, self.stamp.size);
         let mut at = 0;
         for range in ranges {
-            put_number(&mut value, range.start() - at);
-            put_number(&mut value, range.len());
+            leb128::write(&mut value, range.start() - at);
+            leb128::write(&mut value, range.len());
             at = range.end();
         }
         value
     }
 
-    fn read(value: &[u8]) -> Option<Self> {
+    fn decode(value: &[u8]) -> Option<Self> {
         let (&version, rest) = value.split_first()?;
         let (fingerprint, rest) = rest.split_first_chunk::<32>()?;
         let (mtime_ns, mut rest) = rest.split_first_chunk::<8>()?;
         let stamp = Stamp {
             mtime_ns: i64::from_le_bytes(*mtime_ns),
-            size: take_number(&mut rest)?,
+            size: leb128::read(&mut rest)?,
         };
         let (mut held, mut at) = (RangeSet::new(), 0_u64);
         while !rest.is_empty() {
-            let start = at.checked_add(take_number(&mut rest)?)?;
-            at = start.checked_add(take_number(&mut rest)?)?;
+            let start = at.checked_add(leb128::read(&mut rest)?)?;
+            at = start.checked_add(leb128::read(&mut rest)?)?;
             held.insert(ByteRange::new(start, at).ok()?);
         }
         let fits = version == VERSION && at <= stamp.size && stamp.size <= FILE_BYTES_MAX;
@@ -195,64 +199,37 @@ impl Placeholder {
     }
 }
 
-/// Writes a number in LEB128: seven bits a byte, the lowest first.
-fn put_number(value: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        value.push(number.to_le_bytes()[0] | 0x80);
-        number >>= 7;
-    }
-    value.push(number.to_le_bytes()[0]);
-}
-
-fn take_number(rest: &mut &[u8]) -> Option<u64> {
-    let mut number = 0_u64;
-    for shift in (0..64).step_by(7) {
-        let (&byte, after) = rest.split_first()?;
-        *rest = after;
-        let bits = u64::from(byte & 0x7f);
-        // The tenth byte has room for one bit only.
-        if bits.checked_shl(shift)? >> shift != bits {
-            return None;
-        }
-        number |= bits << shift;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
-}
-
 impl Spool {
-    /// Makes a placeholder where nothing stands; fails if anything has this name. Durable after the
-    /// next sync of the disk.
+    /// Creates a placeholder; fails if anything has this name. Durable after the next sync of the
+    /// file system.
     ///
-    /// It is declared before it has its name, so that no crash leaves one that is taken for an
-    /// empty file. (On a disk without nameless files, and in a folder that hands its group down,
-    /// one may be left.)
+    /// The attribute is written before the file has its name, so that no crash leaves a placeholder
+    /// that is taken for an empty file. (On a file system without `O_TMPFILE`, and in a folder whose
+    /// group is inherited, one may be left.)
     pub fn create_placeholder(
         &self,
         path: &LibraryPath,
         placeholder: &Placeholder,
     ) -> Result<FileId, SpoolError> {
-        let opening = OpenOptions {
+        let options = OpenOptions {
             access: Access::Write,
             durability: Durability::Lazy,
         };
-        if let Ok(spare) = self.create_spare(opening, MODE)
+        if let Ok(spare) = self.create_spare(options, MODE)
             && let Ok(id) = self.name_placeholder(&spare, path, placeholder)
         {
             return Ok(id);
         }
-        let file = self.create_file(path, opening, MODE)?;
+        let file = self.create_file(path, options, MODE)?;
         let made = placeholder
-            .shape(&file)
+            .lay_out(&file)
             .and_then(|()| placeholder.restore_time(&file))
             .and_then(|()| Metadata::of(&file));
         match made {
-            Ok(facts) => Ok(facts.id),
+            Ok(metadata) => Ok(metadata.id),
             Err(source) => {
                 self.remove_file(path)?;
-                Err(SpoolError::at("make a placeholder at", path, source))
+                Err(SpoolError::at("create a placeholder at", path, source))
             }
         }
     }
@@ -263,43 +240,43 @@ impl Spool {
         path: &LibraryPath,
         placeholder: &Placeholder,
     ) -> Result<FileId, SpoolError> {
-        let failed = |source| SpoolError::of("make a placeholder at", path, source);
-        placeholder.shape(spare).map_err(failed)?;
+        let failed = |source| SpoolError::of("create a placeholder at", path, source);
+        placeholder.lay_out(spare).map_err(failed)?;
         heirloom_crash::reached(CrashPoint::PlaceholderCreated);
         let id = self.link_spare(spare, path, MODE)?.id;
         heirloom_crash::reached(CrashPoint::PlaceholderLinked);
-        // A placeholder of another time is known for that, and gets its own back.
+        // After a crash here the attribute still has the right time, and it is restored later.
         placeholder.restore_time(spare).map_err(failed)?;
         Ok(id)
     }
 
-    /// What stands at `path` stands for; nothing if it is an ordinary file.
+    /// The placeholder at a path; `None` if that is an ordinary file.
     pub fn placeholder(&self, path: &LibraryPath) -> Result<Option<Placeholder>, SpoolError> {
         let file = self.open_read(path)?;
         Placeholder::of(&file)
-            .map_err(|source| SpoolError::at("learn what is missing of", path, source))
+            .map_err(|source| SpoolError::at("read the placeholder attribute of", path, source))
     }
 
-    /// Makes everything that was made so far survive a power cut.
+    /// Makes everything created so far survive a power cut.
     pub fn sync_all(&self) -> Result<(), SpoolError> {
-        rustix::fs::syncfs(&*self.top).map_err(|source| {
-            SpoolError::within("sync the disk of", &super::SpoolPath::Root, source)
+        rustix::fs::syncfs(&*self.root_fd).map_err(|source| {
+            SpoolError::within("sync the file system of", &SpoolPath::Root, source)
         })
     }
 }
 
-/// Opens a file once more to write bytes into it that it should have, also where its owner may not
-/// write to it: a photo that was made read-only is filled all the same.
-pub fn reopen_to_fill(file: &File, opening: OpenOptions) -> io::Result<File> {
+/// Opens a placeholder again to fill it, also if its owner has no write permission: a photo that was
+/// made read-only is filled all the same.
+pub fn reopen_to_fill(file: &File, options: OpenOptions) -> io::Result<File> {
     let mut filled = None;
-    writable(file, || {
-        filled = Some(reopen(file, opening)?);
+    with_write_permission(file, || {
+        filled = Some(reopen(file, options)?);
         Ok(())
     })?;
     filled.ok_or_else(|| io::ErrorKind::PermissionDenied.into())
 }
 
-/// A time of last change, in nanoseconds since 1970; that of the last reading stays.
+/// Timestamps that set the modification time, in nanoseconds since 1970, and keep the access time.
 pub fn modified_at(ns: i64) -> Timestamps {
     const SECOND: i64 = 1_000_000_000;
     Timestamps {
@@ -314,24 +291,24 @@ pub fn modified_at(ns: i64) -> Timestamps {
     }
 }
 
-/// Puts made-up bytes on trial as the value of the attribute (see `tests/fuzz`).
+/// Fuzz target: decodes arbitrary bytes as the value of the attribute (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
 pub fn trial(bytes: &[u8]) {
-    let Some(placeholder) = Placeholder::read(bytes) else {
+    let Some(placeholder) = Placeholder::decode(bytes) else {
         return;
     };
-    let again = Placeholder::read(&placeholder.spell()).expect("what was written is read");
+    let again = Placeholder::decode(&placeholder.encode()).expect("what was encoded decodes");
     assert_eq!(
         (again.fingerprint, again.stamp),
         (placeholder.fingerprint, placeholder.stamp)
     );
-    // Of very many ranges some are left out; none is made up.
+    // Ranges may be left out; none may be added.
     assert!(
         again.held.without(&placeholder.held).is_empty() && again.held.iter().count() <= RANGES_MAX
     );
     assert!(again.held == placeholder.held || placeholder.held.iter().count() > RANGES_MAX);
     assert!(placeholder.held.end() <= placeholder.stamp.size);
-    // What a file of this size is asked for is computed from it.
+    // Offsets computed from the size must not overflow.
     assert!(
         placeholder
             .stamp

@@ -1,4 +1,4 @@
-//! The walk: reading folders, one or all.
+//! Reading folders: the names in one, or all files in a tree.
 
 use std::ffi::OsStr;
 use std::io;
@@ -9,11 +9,15 @@ use std::os::unix::ffi::OsStrExt;
 use heirloom_protocol::LibraryPath;
 use rustix::fs::Dir;
 
-use super::{Kind, Metadata, Spool, SpoolError, SpoolPath};
+use super::Spool;
+use super::error::SpoolError;
+use super::metadata::{Kind, Metadata};
+use super::path::SpoolPath;
 use crate::journal::{FileId, Stamp};
 
-/// A folder being read, from any position that it once gave out. Positions are the disk's own, so a
-/// name that is neither added nor removed meanwhile is shown exactly once, whatever else changes.
+/// An open folder that is read from any position it returned before. Positions are those of the file
+/// system, so a name that is neither added nor removed meanwhile is returned exactly once, whatever
+/// else changes.
 #[derive(Debug)]
 pub struct FolderReader {
     stream: Dir,
@@ -23,22 +27,22 @@ pub struct FolderReader {
 /// One name of a folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FolderEntry {
-    /// `.` and `..` among them. Names that are not UTF-8 are left out: nobody could open them here.
+    /// The name; `.` and `..` are among them. Names that are not UTF-8 are left out, because they
+    /// cannot be opened here.
     pub name: String,
     /// Its inode number, as the folder has it.
     pub id: FileId,
-    /// What kind of thing it is, as the folder has it; not every disk keeps this, then it is
-    /// `Special`.
+    /// Its kind, as the folder has it; `Special` if the file system does not keep it there.
     pub kind: Kind,
     /// The position after it.
     pub next: u64,
 }
 
-/// What a walk meets: a regular file with its name, or a folder or name that could not be read.
+/// Step of a walk: a regular file with its path, or a folder or name that could not be read.
 pub type WalkStep = Result<(LibraryPath, FileId, Stamp), SpoolError>;
 
 impl FolderReader {
-    /// The next name at or after `position` (0 is the beginning), or none at the end.
+    /// The next name at or after `position` (0 is the beginning); `None` at the end.
     pub fn read(&mut self, position: u64) -> io::Result<Option<FolderEntry>> {
         let wanted = position.cast_signed();
         if wanted != self.position {
@@ -59,17 +63,17 @@ impl FolderReader {
         Ok(None)
     }
 
-    /// What is known of a name in this folder, now.
+    /// Metadata of a name in this folder.
     pub fn metadata(&self, name: &str) -> io::Result<Metadata> {
-        Metadata::named(self.stream.fd()?, name)
+        Metadata::of_entry(self.stream.fd()?, name)
     }
 
-    /// What is known of the folder itself, be it without a name by now.
+    /// Metadata of the folder itself, also if it was removed.
     pub fn own_metadata(&self) -> io::Result<Metadata> {
         Metadata::of(self.stream.fd()?)
     }
 
-    /// Makes the names in it survive a power cut.
+    /// Makes the names in the folder survive a power cut.
     pub fn sync(&self) -> io::Result<()> {
         Ok(rustix::fs::fsync(self.stream.fd()?)?)
     }
@@ -77,20 +81,20 @@ impl FolderReader {
 
 impl Spool {
     /// Opens a folder for reading its names.
-    pub fn read_folder(&self, place: &SpoolPath) -> Result<FolderReader, SpoolError> {
-        let folder = self.open_folder(place)?;
-        let stream =
-            Dir::new(folder).map_err(|source| SpoolError::within("read folder", place, source))?;
+    pub fn read_folder(&self, folder_path: &SpoolPath) -> Result<FolderReader, SpoolError> {
+        let folder = self.open_folder(folder_path)?;
+        let stream = Dir::new(folder)
+            .map_err(|source| SpoolError::within("read folder", folder_path, source))?;
         Ok(FolderReader {
             stream,
             position: 0,
         })
     }
 
-    /// Calls back for every regular file of the tree, folder by folder. Errors of single folders
-    /// are handed to the callback, not fatal.
+    /// Visits every regular file of the tree, folder by folder. Errors of single folders are passed to
+    /// the callback, and do not end the walk.
     ///
-    /// One folder is open at a time, so that a deep tree costs no descriptors.
+    /// One folder is open at a time, so that a deep tree needs no more descriptors.
     pub fn walk(&self, visit: &mut dyn FnMut(WalkStep)) {
         self.walk_below(SpoolPath::Root, &mut |step| {
             visit(step);
@@ -98,11 +102,15 @@ impl Spool {
         });
     }
 
-    /// Walks a part of the tree like [`Self::walk`], until the callback breaks it off.
-    pub fn walk_below(&self, place: SpoolPath, visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>) {
-        let mut waiting = vec![place];
-        while let Some(place) = waiting.pop() {
-            let next = match self.walk_folder(&place, &mut waiting, visit) {
+    /// Walks part of the tree like [`Self::walk`], until the callback breaks it off.
+    pub fn walk_below(
+        &self,
+        folder_path: SpoolPath,
+        visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>,
+    ) {
+        let mut waiting = vec![folder_path];
+        while let Some(folder_path) = waiting.pop() {
+            let next = match self.walk_folder(&folder_path, &mut waiting, visit) {
                 Ok(next) => next,
                 Err(error) => visit(Err(error)),
             };
@@ -114,12 +122,12 @@ impl Spool {
 
     fn walk_folder(
         &self,
-        place: &SpoolPath,
+        folder_path: &SpoolPath,
         waiting: &mut Vec<SpoolPath>,
         visit: &mut dyn FnMut(WalkStep) -> ControlFlow<()>,
     ) -> Result<ControlFlow<()>, SpoolError> {
-        let failed = |source: io::Error| SpoolError::within("read folder", place, source);
-        let folder = self.open_folder(place)?;
+        let failed = |source: io::Error| SpoolError::within("read folder", folder_path, source);
+        let folder = self.open_folder(folder_path)?;
         let mut stream = Dir::read_from(&folder).map_err(|source| failed(source.into()))?;
         while let Some(entry) = stream
             .read()
@@ -130,13 +138,15 @@ impl Spool {
             if name == b"." || name == b".." {
                 continue;
             }
-            let next = match meet(place, folder.as_fd(), OsStr::from_bytes(name)) {
-                Ok(Met::File(path, facts)) => visit(Ok((path, facts.id, facts.stamp()))),
-                Ok(Met::Folder(path)) => {
+            let next = match visit_entry(folder_path, folder.as_fd(), OsStr::from_bytes(name)) {
+                Ok(Visited::File(path, metadata)) => {
+                    visit(Ok((path, metadata.id, metadata.stamp())))
+                }
+                Ok(Visited::Folder(path)) => {
                     waiting.push(SpoolPath::Entry(path));
                     continue;
                 }
-                Ok(Met::Other) => continue,
+                Ok(Visited::Other) => continue,
                 Err(error) => visit(Err(error)),
             };
             if next.is_break() {
@@ -147,33 +157,37 @@ impl Spool {
     }
 }
 
-enum Met {
+enum Visited {
     File(LibraryPath, Metadata),
     Folder(LibraryPath),
-    /// A link or special file, or gone since its name was read.
+    /// A link or special file, or removed since its name was read.
     Other,
 }
 
-fn meet(place: &SpoolPath, folder: BorrowedFd<'_>, name: &OsStr) -> Result<Met, SpoolError> {
+fn visit_entry(
+    folder_path: &SpoolPath,
+    folder: BorrowedFd<'_>,
+    name: &OsStr,
+) -> Result<Visited, SpoolError> {
     let invalid = |why: rustix::io::Errno| {
-        let mut error = SpoolError::within("take the name of spooled file", place, why);
+        let mut error = SpoolError::within("read the name of spooled file", folder_path, why);
         error.path.push(name);
         error
     };
     let text = name
         .to_str()
         .ok_or_else(|| invalid(rustix::io::Errno::ILSEQ))?;
-    // `.` and `..` are gone and the disk has no other bad name, so it can only be the length.
-    let path = place
+    // `.` and `..` are excluded and the file system has no other invalid names, so it is too long.
+    let path = folder_path
         .join(text)
         .map_err(|_| invalid(rustix::io::Errno::NAMETOOLONG))?;
-    match Metadata::named(folder, text) {
-        Ok(facts) => Ok(match facts.kind {
-            Kind::File => Met::File(path, facts),
-            Kind::Folder => Met::Folder(path),
-            Kind::Link | Kind::Special => Met::Other,
+    match Metadata::of_entry(folder, text) {
+        Ok(metadata) => Ok(match metadata.kind {
+            Kind::File => Visited::File(path, metadata),
+            Kind::Folder => Visited::Folder(path),
+            Kind::Link | Kind::Special => Visited::Other,
         }),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Met::Other),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Visited::Other),
         Err(error) => Err(SpoolError::at("look up", &path, error)),
     }
 }

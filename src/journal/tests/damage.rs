@@ -154,14 +154,14 @@ fn damage_met_in_use_is_told_and_the_next_start_looks_at_all_of_it() {
     let met = journal
         .store
         .write(|_| Err(redb::Error::Corrupted("a test says so".to_owned())));
-    assert!(matches!(met, Err(JournalError::Damaged)));
+    assert!(matches!(met, Err(JournalError::Corrupt)));
     assert!(matches!(
         journal.file(FileId(1)),
-        Err(JournalError::Damaged)
+        Err(JournalError::Corrupt)
     ));
     assert!(matches!(
         journal.record(vec![pending(1)]),
-        Err(JournalError::Damaged)
+        Err(JournalError::Corrupt)
     ));
     journal.close().unwrap();
     assert_eq!(
@@ -182,10 +182,10 @@ fn a_panic_in_a_change_is_told_like_damage() {
         .writer
         .submit(|_| -> Result<(), Fault> { panic!("on purpose, in a test") })
         .unwrap();
-    assert!(matches!(asked.wait(), Err(JournalError::Damaged)));
+    assert!(matches!(asked.wait(), Err(JournalError::Corrupt)));
     assert!(matches!(
         journal.record(vec![pending(1)]),
-        Err(JournalError::Damaged)
+        Err(JournalError::Corrupt)
     ));
 }
 

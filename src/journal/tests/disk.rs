@@ -12,9 +12,9 @@ use fastrand::Rng;
 use redb::{Builder, Database, DatabaseError, RepairSession, StorageBackend};
 
 use crate::journal::Journal;
-use crate::journal::place::Origin;
-use crate::journal::store::{Medium, Store};
-use crate::journal::tables;
+use crate::journal::database::{JournalDatabase, Storage};
+use crate::journal::schema;
+use crate::journal::storage::OpenedAs;
 
 /// What a disk writes whole or not at all, in bytes.
 const SECTOR: usize = 512;
@@ -78,7 +78,7 @@ impl Disk {
         let database = Builder::new()
             .create_with_backend(Handle(disk.clone()))
             .unwrap();
-        tables::complete(&database).unwrap();
+        schema::create_missing_tables(&database).unwrap();
         database.close().unwrap();
         disk.forget_steps();
         disk
@@ -87,8 +87,8 @@ impl Disk {
     /// Opens the journal on it. Fails the test if that needs a walk through the whole file.
     pub(crate) fn journal(&self) -> Journal {
         Journal::start(
-            Store::open(Box::new(self.clone())).unwrap(),
-            Origin::Continued,
+            JournalDatabase::open(Box::new(self.clone())).unwrap(),
+            OpenedAs::Existing,
         )
         .unwrap()
     }
@@ -237,7 +237,7 @@ impl State {
     }
 }
 
-impl Medium for Disk {
+impl Storage for Disk {
     fn open(&self) -> Result<Database, DatabaseError> {
         assert!(
             !std::mem::replace(&mut self.state().open, true),
@@ -248,11 +248,11 @@ impl Medium for Disk {
         builder.create_with_backend(Handle(self.clone()))
     }
 
-    fn closed(&self) -> io::Result<()> {
+    fn mark_closed(&self) -> io::Result<()> {
         Ok(())
     }
 
-    fn condemn(&self) -> io::Result<()> {
+    fn mark_suspect(&self) -> io::Result<()> {
         panic!("a disk that only fails or loses power damages nothing");
     }
 }

@@ -69,7 +69,13 @@ fn files_of_version_1_keep_their_spelling() {
         assert_eq!(hex(&encode_file(&record, 5)), format!("{FILE}{ending}"));
         let read = decode_file(&bytes(&format!("{FILE}{ending}"))).unwrap();
         let place = matches!(record.state, FileState::Pending { .. }).then_some(5);
-        assert_eq!(read, StoredFile { record, place });
+        assert_eq!(
+            read,
+            StoredFile {
+                record,
+                queue_position: place
+            }
+        );
     }
 }
 
@@ -195,7 +201,7 @@ proptest! {
         let record = FileRecord { path: LibraryPath::new(name).unwrap(), stamp: Stamp { size, mtime_ns }, state };
         let read = decode_file(&encode_file(&record, place)).unwrap();
         prop_assert_eq!(&read.record, &record);
-        prop_assert_eq!(read.place, (kind == 0).then_some(place));
+        prop_assert_eq!(read.queue_position, (kind == 0).then_some(place));
     }
 
     #[test]

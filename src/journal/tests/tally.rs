@@ -8,8 +8,8 @@ use redb::ReadableTableMetadata as _;
 use super::disk::Disk;
 use super::*;
 use crate::journal::FileId;
-use crate::journal::error::Fault;
-use crate::journal::tables::QUEUE;
+use crate::journal::error::QueryError;
+use crate::journal::schema::QUEUE;
 
 #[test]
 fn the_tally_agrees_with_a_recount_whatever_happens() {
@@ -44,7 +44,7 @@ fn opening_believes_the_counts_and_reads_no_file() {
     let counted = journal.tally();
     // It would not be counted, if it were read.
     journal
-        .write(|tables| tables.spoil(FileId(7)).map_err(Fault::Storage))
+        .write(|tables| tables.spoil(FileId(7)).map_err(QueryError::Storage))
         .unwrap();
     journal.close().unwrap();
     assert_eq!(disk.journal().tally(), counted);

@@ -1,4 +1,4 @@
-//! The content of a file, as its fingerprint.
+//! Fingerprint of the content of a file.
 
 use std::fs::File;
 use std::io;
@@ -7,18 +7,18 @@ use std::os::unix::fs::FileExt as _;
 use heirloom_protocol::{Fingerprint, Fingerprinter};
 
 /// Bytes read at a time.
-const PIECE_BYTES: usize = 256 << 10;
+const READ_BYTES: usize = 256 << 10;
 
-/// SHA-256 of all of a file, read from the disk in one go. Holes of a placeholder are read as they
-/// are: they are no content.
+/// SHA-256 of the whole file, read without interruption. Holes of a placeholder are read as zeros,
+/// which are not its content.
 pub fn fingerprint_of(file: &File) -> io::Result<Fingerprint> {
-    let (mut fingerprinter, mut piece, mut at) =
-        (Fingerprinter::default(), vec![0; PIECE_BYTES], 0);
+    let (mut fingerprinter, mut buffer, mut at) =
+        (Fingerprinter::default(), vec![0; READ_BYTES], 0);
     loop {
-        match file.read_at(&mut piece, at) {
+        match file.read_at(&mut buffer, at) {
             Ok(0) => return Ok(fingerprinter.finish()),
             Ok(count) => {
-                fingerprinter.update(&piece[..count]);
+                fingerprinter.update(&buffer[..count]);
                 at += count as u64;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

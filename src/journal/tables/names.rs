@@ -1,60 +1,38 @@
-//! Names: what the library on the server is to hear of them, and what it has confirmed.
+//! Changes of names: outbox, confirmed versions, change feed and server binding.
 
 use std::collections::{BTreeSet, HashSet};
 
 use heirloom_protocol::LibraryPath;
 use redb::ReadableTable as _;
 
-use super::entry::{FileRecord, FileState, NameChange, NameUpdate, RemoteChanges};
-use super::error::Fault;
-use super::tables::Tables;
-use super::{look, record};
+use super::Tables;
+use crate::journal::entry::{
+    BindOutcome, FileRecord, FileState, NameChange, NameUpdate, RemoteChanges,
+};
+use crate::journal::error::QueryError;
+use crate::journal::schema::{FEED_KEY, LIBRARY_KEY, NEXT_NAME_KEY, UNCONFIRMED};
+use crate::journal::{queries, record};
 
-/// The key of the one entry: the library that sync list, versions and outbox are about.
-const LIBRARY: &str = "library";
-/// The sequence number of the next change of names. Never used twice: a late confirmation of one
-/// change must not take another out of the outbox.
-const NEXT_NAME: &str = "next_name";
-
-/// Up to where the change feed was followed.
-pub(super) const FEED: &str = "feed";
-
-/// Files that are looked at together when the library changes: bounds the memory for it.
+/// Records read at a time when the library changes: bounds the memory for it.
 const BIND_PAGE: usize = 1000;
 
-/// What [`Tables::bind`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindOutcome {
-    /// The journal was about no library yet.
-    First,
-    /// It is about this one.
-    Same,
-    /// It was about another one, and began anew for this one.
-    Other,
-}
-
-/// The version of a name that is on its way to the library. Real ones begin with 1.
-const UNCONFIRMED: u64 = 0;
-
-/// A version that the server has confirmed.
-pub(super) fn confirmed(version: u64) -> Option<u64> {
-    (version != UNCONFIRMED).then_some(version)
-}
-
 impl Tables<'_> {
-    /// Follows one change of a name; answers what was known of the file before. A record that
-    /// cannot be read counts as none.
-    pub(super) fn update_name(&mut self, step: &NameUpdate) -> Result<Option<FileRecord>, Fault> {
-        let known = match look::file(&self.files, step.id()) {
-            Err(Fault::Record { .. }) => None,
+    /// Applies one rename or removal. Returns the record of the file before; one that cannot be read
+    /// counts as none.
+    pub(in crate::journal) fn update_name(
+        &mut self,
+        update: &NameUpdate,
+    ) -> Result<Option<FileRecord>, QueryError> {
+        let known = match queries::file(&self.files, update.id()) {
+            Err(QueryError::Record { .. }) => None,
             found => found?.map(|it| it.record),
         };
         if let Some(record) = &known
-            && let Some(change) = self.change_for_library(step, record)?
+            && let Some(change) = self.change_for_library(update, record)?
         {
             self.queue_name(&change)?;
         }
-        match step {
+        match update {
             NameUpdate::Forget { id } | NameUpdate::Remove { id } => self.forget(*id)?,
             NameUpdate::Rename { id, to }
             | NameUpdate::Move { id, to }
@@ -68,19 +46,19 @@ impl Tables<'_> {
         Ok(known)
     }
 
-    /// What the library has to hear of a step. Of a photo that changed since it was backed up, it
-    /// knows the name still.
+    /// The change of the library that a rename or removal leads to. The library still has the name of
+    /// a photo that changed since it was backed up.
     fn change_for_library(
         &self,
-        step: &NameUpdate,
+        update: &NameUpdate,
         record: &FileRecord,
-    ) -> Result<Option<NameChange>, Fault> {
+    ) -> Result<Option<NameChange>, QueryError> {
         let backed_up = matches!(
             record.state,
             FileState::BackedUp { .. } | FileState::Placeholder { .. }
         );
         let in_library = backed_up || self.versions.get(record.path.as_str())?.is_some();
-        Ok(match (step, &record.state) {
+        Ok(match (update, &record.state) {
             (NameUpdate::Move { to, .. }, _) if in_library && *to != record.path => {
                 Some(NameChange::Move {
                     from: record.path.clone(),
@@ -112,37 +90,40 @@ impl Tables<'_> {
         })
     }
 
-    /// Puts a change into the outbox. The name that it makes is in the library from now on, for
-    /// whoever renames or removes its file before the server has confirmed it: else the name would
-    /// come to the library after the file has left it, and stay.
-    pub(super) fn queue_name(&mut self, change: &NameChange) -> Result<(), Fault> {
+    /// Puts a change into the outbox. Its new name counts as being in the library from now on, so that
+    /// a rename or removal of the file before the server's confirmation is sent as well. Otherwise
+    /// the name would reach the library after the file has left it, and stay.
+    pub(in crate::journal) fn queue_name(&mut self, change: &NameChange) -> Result<(), QueryError> {
         if let NameChange::Put { path, .. } | NameChange::Move { to: path, .. } = change {
             let is_new = self.versions.get(path.as_str())?.is_none();
             if is_new {
                 self.versions.insert(path.as_str(), UNCONFIRMED)?;
             }
         }
-        let sequence = self.counters.get(NEXT_NAME)?.map_or(0, |next| next.value());
-        self.counters.insert(NEXT_NAME, sequence + 1)?;
+        let sequence = self
+            .counters
+            .get(NEXT_NAME_KEY)?
+            .map_or(0, |next| next.value());
+        self.counters.insert(NEXT_NAME_KEY, sequence + 1)?;
         self.names
             .insert(sequence, record::encode_change(change).as_slice())?;
         self.counts.names += 1;
         Ok(())
     }
 
-    pub(super) fn confirm_name(&mut self, sequence: u64) -> Result<(), Fault> {
+    pub(in crate::journal) fn confirm_name(&mut self, sequence: u64) -> Result<(), QueryError> {
         if self.names.remove(sequence)?.is_some() {
             self.counts.names = self.counts.names.saturating_sub(1);
         }
         Ok(())
     }
 
-    /// What the server confirmed of these paths; none: nothing stands there. What is still on its
-    /// way there keeps its mark.
-    pub(super) fn set_versions(
+    /// Records the versions that the server confirmed for paths; `None`: the path does not exist. A
+    /// name that is still on its way keeps its entry.
+    pub(in crate::journal) fn set_versions(
         &mut self,
         versions: &[(LibraryPath, Option<u64>)],
-    ) -> Result<(), Fault> {
+    ) -> Result<(), QueryError> {
         for (path, version) in versions {
             match version {
                 Some(version) => self.versions.insert(path.as_str(), version)?,
@@ -169,65 +150,74 @@ impl Tables<'_> {
         Ok(())
     }
 
-    /// Moves on in the change feed, over changes of our own.
-    pub(super) fn skip_own_changes(&mut self, ours: &BTreeSet<u64>) -> Result<(), Fault> {
+    /// Advances the feed position over changes of our own that follow it directly.
+    pub(in crate::journal) fn skip_own_changes(
+        &mut self,
+        ours: &BTreeSet<u64>,
+    ) -> Result<(), QueryError> {
         let position = self
             .counters
-            .get(FEED)?
+            .get(FEED_KEY)?
             .map_or(0, |position| position.value());
-        let behind = ours
+        let following = ours
             .range(position.saturating_add(1)..)
             .zip(position.saturating_add(1)..);
-        let passed = behind.take_while(|(ours, next)| *ours == next).last();
+        let passed = following.take_while(|(ours, next)| *ours == next).last();
         if let Some((passed, _)) = passed {
-            self.counters.insert(FEED, *passed)?;
+            self.counters.insert(FEED_KEY, *passed)?;
         }
         Ok(())
     }
 
-    /// Enters what a page of the change feed brought.
-    pub(super) fn add_remote(&mut self, arrived: &RemoteChanges) -> Result<(), Fault> {
-        arrived
+    /// Records what a page of the change feed brought.
+    pub(in crate::journal) fn add_remote(
+        &mut self,
+        remote: &RemoteChanges,
+    ) -> Result<(), QueryError> {
+        remote
             .forgotten
             .iter()
             .try_for_each(|id| self.forget(*id))?;
-        arrived
+        remote
             .records
             .iter()
             .try_for_each(|(id, file)| self.record(*id, file))?;
-        self.set_versions(&arrived.versions)?;
-        arrived
+        self.set_versions(&remote.versions)?;
+        remote
             .puts
             .iter()
             .try_for_each(|change| self.queue_name(change))?;
-        self.counters.insert(FEED, arrived.position)?;
+        self.counters.insert(FEED_KEY, remote.position)?;
         Ok(())
     }
 
-    /// From now on this journal is about `library`. What another one said before is forgotten.
-    pub(super) fn bind_server(&mut self, library: &str) -> Result<BindOutcome, Fault> {
+    /// Binds the journal to `library`, and forgets everything about another one.
+    pub(in crate::journal) fn bind_server(
+        &mut self,
+        library: &str,
+    ) -> Result<BindOutcome, QueryError> {
         let before = self
             .bound
-            .insert(LIBRARY, library)?
+            .insert(LIBRARY_KEY, library)?
             .map(|before| before.value().to_owned());
         match before {
             None => Ok(BindOutcome::First),
             Some(before) if before == library => Ok(BindOutcome::Same),
-            Some(_) => self.begin_anew().map(|()| BindOutcome::Other),
+            Some(_) => self.reset_server_state().map(|()| BindOutcome::Other),
         }
     }
 
-    /// Forgets all that a server said, and promises anew everything that was backed up there.
-    fn begin_anew(&mut self) -> Result<(), Fault> {
+    /// Forgets everything a server confirmed, and makes all that was backed up there pending again.
+    fn reset_server_state(&mut self) -> Result<(), QueryError> {
         self.receipts.retain(|_, _| false)?;
         self.shards.retain(|_, _| false)?;
         self.versions.retain(|_, _| false)?;
         self.names.retain(|_, _| false)?;
-        self.counters.remove(FEED)?;
+        self.counters.remove(FEED_KEY)?;
         self.counts.names = 0;
         let mut from = Some(0);
         while let Some(first) = from {
-            let page = look::files_from(&self.files, first, BIND_PAGE)?;
+            let page = queries::files_from(&self.files, first, BIND_PAGE)?;
             from = page.last().and_then(|(last, _)| last.0.checked_add(1));
             for (id, file) in page {
                 if let FileState::BackedUp { fingerprint } = file.state {

@@ -1,5 +1,4 @@
-//! What one look at the tables answers. Each function takes the tables it needs, open for reading
-//! or for writing.
+//! Queries. Each function takes the tables that it needs, open for reading or for writing.
 
 use std::collections::HashSet;
 
@@ -8,24 +7,24 @@ use heirloom_protocol::{Fingerprint, RangeSet};
 use redb::{ReadTransaction, ReadableTable, ReadableTableMetadata as _};
 
 use super::entry::{FileId, FileRecord, FileState, NameChange};
-use super::error::Fault;
+use super::error::QueryError;
 use super::record::{self, StoredFile};
-use super::tables::{FILES, NAMES};
-use super::tally::Counts;
+use super::schema::{
+    COUNTED, COUNTED_FILES_KEY, FAILED, FILES, FingerprintKey, NAMES, QUEUE, RecordBytes,
+    UNCONFIRMED,
+};
+use super::tally::{Counts, Exactness};
 
-type Fingerprinted = &'static [u8; 32];
-type Bytes = &'static [u8];
-
-/// What is known of a file, with its place in the queue.
+/// The record of a file, with its position in the queue.
 pub(super) fn file(
-    files: &impl ReadableTable<u64, Bytes>,
+    files: &impl ReadableTable<u64, RecordBytes>,
     id: FileId,
-) -> Result<Option<StoredFile>, Fault> {
+) -> Result<Option<StoredFile>, QueryError> {
     let Some(bytes) = files.get(id.0)? else {
         return Ok(None);
     };
     let stored = record::decode_file(bytes.value());
-    stored.map(Some).map_err(|source| Fault::Record {
+    stored.map(Some).map_err(|source| QueryError::Record {
         what: format!("file {}", id.0),
         source,
     })
@@ -33,10 +32,10 @@ pub(super) fn file(
 
 /// Up to `limit` files from `first` on, by ascending id.
 pub(super) fn files_from(
-    files: &impl ReadableTable<u64, Bytes>,
+    files: &impl ReadableTable<u64, RecordBytes>,
     first: u64,
     limit: usize,
-) -> Result<Vec<(FileId, FileRecord)>, Fault> {
+) -> Result<Vec<(FileId, FileRecord)>, QueryError> {
     let mut found = Vec::new();
     for entry in files.range(first..)? {
         if found.len() == limit {
@@ -50,15 +49,15 @@ pub(super) fn files_from(
     Ok(found)
 }
 
-/// From both ends of the queue, without what is in `except`.
+/// Files from both ends of the queue, without those in `except`.
 pub(super) fn pending(
-    files: &impl ReadableTable<u64, Bytes>,
+    files: &impl ReadableTable<u64, RecordBytes>,
     queue: &impl ReadableTable<u64, u64>,
     newest: usize,
     oldest: usize,
     except: &HashSet<FileId>,
-) -> Result<Vec<(FileId, FileRecord)>, Fault> {
-    let wanted = |place: u64, id: u64| -> Result<Option<(FileId, FileRecord)>, Fault> {
+) -> Result<Vec<(FileId, FileRecord)>, QueryError> {
+    let wanted = |position: u64, id: u64| -> Result<Option<(FileId, FileRecord)>, QueryError> {
         let id = FileId(id);
         if except.contains(&id) {
             return Ok(None);
@@ -66,20 +65,21 @@ pub(super) fn pending(
         let Some(bytes) = files.get(id.0)? else {
             return Ok(None);
         };
-        // A place that its file does not know of was left by a record that could not be read.
-        let stored = readable(id.0, bytes.value()).filter(|stored| stored.place == Some(place));
+        // A position that does not match the file's record was left by one that could not be read.
+        let stored =
+            readable(id.0, bytes.value()).filter(|stored| stored.queue_position == Some(position));
         Ok(stored.map(|stored| (id, stored.record)))
     };
     let mut found = Vec::new();
-    // Everything from here on was looked at from the newest end.
+    // Everything from this position on was visited from the newest end.
     let mut seen_from = u64::MAX;
     let mut backwards = queue.range::<u64>(..)?.rev();
     while found.len() < newest {
         let Some(entry) = backwards.next() else {
             return Ok(found);
         };
-        let (place, id) = entry?;
-        seen_from = place.value();
+        let (position, id) = entry?;
+        seen_from = position.value();
         found.extend(wanted(seen_from, id.value())?);
     }
     let limit = newest.saturating_add(oldest);
@@ -87,19 +87,19 @@ pub(super) fn pending(
         if found.len() == limit {
             break;
         }
-        let (place, id) = entry?;
-        found.extend(wanted(place.value(), id.value())?);
+        let (position, id) = entry?;
+        found.extend(wanted(position.value(), id.value())?);
     }
     Ok(found)
 }
 
-/// Up to `limit` of the files that need a person, from `first` on.
+/// Up to `limit` failed files, from `first` on.
 pub(super) fn failed_from(
-    files: &impl ReadableTable<u64, Bytes>,
+    files: &impl ReadableTable<u64, RecordBytes>,
     failed: &impl ReadableTable<u64, ()>,
     first: u64,
     limit: usize,
-) -> Result<Vec<(FileId, FileRecord)>, Fault> {
+) -> Result<Vec<(FileId, FileRecord)>, QueryError> {
     let mut found = Vec::new();
     for entry in failed.range(first..)? {
         if found.len() == limit {
@@ -109,7 +109,7 @@ pub(super) fn failed_from(
         let Some(bytes) = files.get(id)? else {
             continue;
         };
-        // An entry that its file does not know of was left by a record that could not be read.
+        // An entry that does not match the file's record was left by one that could not be read.
         let stored = readable(id, bytes.value())
             .filter(|it| matches!(it.record.state, FileState::Failed { .. }));
         found.extend(stored.map(|stored| (FileId(id), stored.record)));
@@ -119,14 +119,14 @@ pub(super) fn failed_from(
 
 /// The receipt of an image.
 pub(super) fn receipt(
-    receipts: &impl ReadableTable<Fingerprinted, Bytes>,
+    receipts: &impl ReadableTable<FingerprintKey, RecordBytes>,
     fingerprint: Fingerprint,
-) -> Result<Option<Receipt>, Fault> {
+) -> Result<Option<Receipt>, QueryError> {
     let Some(bytes) = receipts.get(fingerprint.as_bytes())? else {
         return Ok(None);
     };
     let receipt = record::decode_receipt(fingerprint, bytes.value());
-    receipt.map(Some).map_err(|source| Fault::Record {
+    receipt.map(Some).map_err(|source| QueryError::Record {
         what: format!("the receipt of {fingerprint}"),
         source,
     })
@@ -134,30 +134,30 @@ pub(super) fn receipt(
 
 /// The shard list of an image; empty if there is none.
 pub(super) fn shards(
-    shards: &impl ReadableTable<Fingerprinted, Bytes>,
+    shards: &impl ReadableTable<FingerprintKey, RecordBytes>,
     fingerprint: Fingerprint,
-) -> Result<RangeSet, Fault> {
+) -> Result<RangeSet, QueryError> {
     let Some(bytes) = shards.get(fingerprint.as_bytes())? else {
         return Ok(RangeSet::new());
     };
     let ranges = record::decode_shards(bytes.value());
-    ranges.map_err(|source| Fault::Record {
+    ranges.map_err(|source| QueryError::Record {
         what: format!("the shards of {fingerprint}"),
         source,
     })
 }
 
-/// The oldest changes of names. One that cannot be read holds up those behind it: their order is
-/// their meaning.
+/// The oldest changes in the outbox. One that cannot be read holds up those behind it, because they
+/// are only right in their order.
 pub(super) fn queued_names(
-    names: &impl ReadableTable<u64, Bytes>,
+    names: &impl ReadableTable<u64, RecordBytes>,
     limit: usize,
-) -> Result<Vec<(u64, NameChange)>, Fault> {
+) -> Result<Vec<(u64, NameChange)>, QueryError> {
     let mut found = Vec::new();
     for entry in names.iter()?.take(limit) {
         let (sequence, bytes) = entry?;
         let sequence = sequence.value();
-        let change = record::decode_change(bytes.value()).map_err(|source| Fault::Record {
+        let change = record::decode_change(bytes.value()).map_err(|source| QueryError::Record {
             what: format!("name change {sequence}"),
             source,
         })?;
@@ -166,8 +166,8 @@ pub(super) fn queued_names(
     Ok(found)
 }
 
-/// What the whole journal holds, by one pass over it.
-pub(super) fn recount(transaction: &ReadTransaction) -> Result<Counts, Fault> {
+/// Counts everything, by one pass over the files.
+pub(super) fn count_all(transaction: &ReadTransaction) -> Result<Counts, QueryError> {
     let mut counts = Counts {
         names: transaction.open_table(NAMES)?.len()?,
         ..Counts::default()
@@ -181,14 +181,49 @@ pub(super) fn recount(transaction: &ReadTransaction) -> Result<Counts, Fault> {
     Ok(counts)
 }
 
-/// Among many, a file's record that cannot be read is as good as none: the file will be found in
-/// the spool, and recorded anew.
+/// A file's record among many; `None`, with a warning, if it cannot be read: the file will be found
+/// in the spool and recorded again.
 fn readable(id: u64, bytes: &[u8]) -> Option<StoredFile> {
     match record::decode_file(bytes) {
         Ok(stored) => Some(stored),
         Err(error) => {
-            tracing::warn!(file = id, %error, "passing over a record that cannot be read");
+            tracing::warn!(file = id, %error, "skipping a record that cannot be read");
             None
         }
     }
+}
+
+/// A version that the server has confirmed; `None` for the mark of a name on its way.
+pub(super) fn confirmed(version: u64) -> Option<u64> {
+    (version != UNCONFIRMED).then_some(version)
+}
+
+/// The stored counts, if there are any and they can be true. A program that does not know them
+/// changes the other tables and not these; in most cases the lengths of the tables show that.
+pub(super) fn stored_counts(transaction: &ReadTransaction) -> Result<Option<Counts>, redb::Error> {
+    let counted = transaction.open_table(COUNTED)?;
+    let Some(Ok(tally)) = counted
+        .get(COUNTED_FILES_KEY)?
+        .map(|bytes| record::decode_tally(bytes.value()))
+    else {
+        return Ok(None);
+    };
+    let files = [
+        tally.pending,
+        tally.backed_up,
+        tally.placeholder,
+        tally.local,
+        tally.failed,
+    ]
+    .map(|amount| amount.files);
+    let all: u64 = files.iter().sum();
+    let agrees = transaction.open_table(QUEUE)?.len()? == tally.pending.files
+        && transaction.open_table(FAILED)?.len()? == tally.failed.files
+        && transaction.open_table(FILES)?.len()? == all;
+    let names = transaction.open_table(NAMES)?.len()?;
+    Ok(agrees.then_some(Counts {
+        tally,
+        names,
+        exactness: Exactness::Exact,
+    }))
 }

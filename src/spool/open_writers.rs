@@ -1,10 +1,10 @@
-//! Writers: whether anybody at all has a file open for writing, or open, in whatever process and
-//! through whatever mount. A mapping counts as long as it lasts, also when its descriptor is
-//! closed.
+//! Probe for other users of a file: whether any process has it open for writing, or open at all,
+//! through whatever mount. A memory mapping counts as long as it exists, also after its descriptor
+//! was closed.
 //!
-//! The kernel tells it to who asks for a lease (`F_SETLEASE` in fcntl(2)): it grants none to read
-//! while somebody can write, and none to write while anybody else has the file. The lease is given
-//! back at once; it is never wanted, only the answer.
+//! The probe asks the kernel for a lease (`F_SETLEASE` in fcntl(2)): it grants no read lease while a
+//! process can write, and no write lease while another process has the file open. A granted lease is
+//! released at once; only the answer matters.
 #![expect(unsafe_code, reason = "fcntl has no safe wrapper for leases")]
 
 use std::fs::File;
@@ -16,42 +16,42 @@ use rustix::io::Errno;
 /// Linux's number of the command that chooses a signal; the libc crate does not have it everywhere.
 const F_SETSIG: libc::c_int = 10;
 
-/// Who else has a file now, so that a lease is not granted.
+/// Whether other users of a file kept the kernel from granting a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Others {
-    /// Nobody.
+pub(super) enum WriterProbe {
+    /// There are none.
     None,
-    /// Somebody.
+    /// There is at least one.
     Some,
-    /// This disk, or the file's owner, does not let us know.
+    /// The file system, or the file's owner, does not allow leases.
     Unknown,
 }
 
-/// Asks; `file` must be open for reading only. Who opens the file for writing in the very moment of
-/// asking waits for that moment, or, if they do not wait (`O_NONBLOCK`), is turned away with
-/// `EAGAIN`.
-pub(super) fn writers(file: &File) -> io::Result<Others> {
+/// Whether any process can write to a file, which must be open here for reading only. A program that
+/// opens it for writing during the probe waits for its end, or, if it does not wait (`O_NONBLOCK`),
+/// gets `EAGAIN`.
+pub(super) fn probe_writers(file: &File) -> io::Result<WriterProbe> {
     conflicting(file, libc::F_RDLCK)
 }
 
-/// Whether anybody else has this file, which is open for writing here, open or mapped. No, if this
-/// disk does not let us know.
+/// Whether any other process has a file, which is open for writing here, open or mapped. `false` if
+/// the file system does not allow leases.
 pub fn is_open_elsewhere(file: &File) -> io::Result<bool> {
-    Ok(conflicting(file, libc::F_WRLCK)? == Others::Some)
+    Ok(conflicting(file, libc::F_WRLCK)? == WriterProbe::Some)
 }
 
-fn conflicting(file: &File, lease: libc::c_int) -> io::Result<Others> {
-    // Whoever breaks the lease sends its holder a signal: this one is ignored unless somebody asks
-    // for it, SIGIO would end us.
+fn conflicting(file: &File, lease: libc::c_int) -> io::Result<WriterProbe> {
+    // Breaking the lease sends its holder a signal. SIGURG is ignored by default; SIGIO would end
+    // the process.
     control(file, F_SETSIG, libc::SIGURG)?;
     match control(file, libc::F_SETLEASE, lease) {
         Ok(_) => {
             control(file, libc::F_SETLEASE, libc::F_UNLCK)?;
-            Ok(Others::None)
+            Ok(WriterProbe::None)
         }
         Err(error) => match Errno::from_io_error(&error) {
-            Some(Errno::AGAIN) => Ok(Others::Some),
-            Some(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(Others::Unknown),
+            Some(Errno::AGAIN) => Ok(WriterProbe::Some),
+            Some(Errno::ACCESS | Errno::INVAL | Errno::OPNOTSUPP) => Ok(WriterProbe::Unknown),
             _ => Err(error),
         },
     }
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn who_opens_a_file_in_the_moment_of_asking_is_not_turned_away() {
+    fn opening_a_file_during_a_probe_succeeds() {
         let home = tempfile::tempdir().unwrap();
         let (spool, path) = (
             Spool::open(home.path()).unwrap(),

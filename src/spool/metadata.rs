@@ -1,5 +1,4 @@
-//! Metadata: what the local disk knows of a file beside its bytes, in our types, alike on every
-//! processor.
+//! Metadata of files (stat(2)), in types that are the same on every processor architecture.
 
 use std::fs::File;
 use std::io;
@@ -9,36 +8,36 @@ use rustix::fs::{AtFlags, FileType, Stat};
 
 use crate::journal::{FileId, Stamp};
 
-/// What `stat` says.
+/// Metadata of a file, folder or link, from stat(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metadata {
-    /// The inode number on the spool's disk.
+    /// Inode number on the spool's file system.
     pub id: FileId,
-    /// What kind of thing it is.
+    /// Kind of entry.
     pub kind: Kind,
     /// Permission bits with set-user-id, set-group-id and sticky: the low 12 bits of `st_mode`.
     pub mode: u16,
-    /// How many names it has; 0 for a file that was removed while open.
+    /// Number of hard links; 0 for a file that was removed while open.
     pub nlink: u32,
-    /// Owner.
+    /// User id of the owner.
     pub uid: u32,
-    /// Group.
+    /// Group id.
     pub gid: u32,
-    /// In bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Allocated, in units of 512 bytes.
+    /// Allocated space, in units of 512 bytes.
     pub blocks: u64,
-    /// Last read, as far as the disk keeps it.
+    /// Time of the last read (atime), as far as the file system keeps it.
     pub accessed: Timespec,
-    /// Last change of the bytes, or what its owner set.
+    /// Time of the last change of the bytes (mtime), or what its owner set.
     pub modified: Timespec,
-    /// Last change of bytes or facts.
+    /// Time of the last change of bytes or metadata (ctime).
     pub changed: Timespec,
-    /// What programs are told to read and write at a time, in bytes (`st_blksize`).
+    /// Preferred size of reads and writes, in bytes (`st_blksize`).
     pub block_size: u32,
 }
 
-/// The kinds of things in a tree.
+/// Kind of an entry in the tree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A regular file.
@@ -47,28 +46,28 @@ pub enum Kind {
     Folder,
     /// A symbolic link.
     Link,
-    /// A device, FIFO or socket. The mount makes none; somebody may have put one into the spool.
+    /// A device, FIFO or socket. The mount creates none, but one may have been put into the spool.
     Special,
 }
 
-/// A point in time as Linux keeps it: seconds since 1970, before it negative, plus 0 to 999,999,999
+/// A point in time as Linux keeps it: seconds since 1970, negative before, plus 0 to 999,999,999
 /// nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Timespec {
     /// Whole seconds, rounded down.
     pub seconds: i64,
-    /// The rest.
+    /// Nanoseconds after them.
     pub nanoseconds: u32,
 }
 
 impl Metadata {
-    /// Of an open (or only held) file.
+    /// Metadata of an open file (also one opened with `O_PATH`).
     pub fn of(file: impl AsFd) -> io::Result<Self> {
         Ok(Self::from(&rustix::fs::fstat(file)?))
     }
 
-    /// Of `name` in a folder; of a symbolic link, the link.
-    pub(super) fn named(folder: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
+    /// Metadata of `name` in a folder; of a symbolic link, the link's.
+    pub(super) fn of_entry(folder: BorrowedFd<'_>, name: &str) -> io::Result<Self> {
         Ok(Self::from(&rustix::fs::statat(
             folder,
             name,
@@ -76,7 +75,7 @@ impl Metadata {
         )?))
     }
 
-    /// What the journal compares to see whether content changed.
+    /// The stamp by which the journal tells whether content changed.
     pub fn stamp(&self) -> Stamp {
         let whole = self.modified.seconds.saturating_mul(1_000_000_000);
         // Times beyond the year 2262 all look alike; size still tells them apart.
@@ -133,7 +132,8 @@ impl Timespec {
     }
 }
 
-/// Refuses what is not a regular file, after opening it: only then is it certain what was opened.
+/// Fails for anything but a regular file. Done after opening, because only then it is certain what
+/// was opened.
 pub(super) fn only_regular(file: File) -> io::Result<File> {
     match Metadata::of(&file)?.kind {
         Kind::File => Ok(file),

@@ -1,20 +1,19 @@
-//! *The mark*: an attribute of a spooled file whose bytes may not all be there, or not on the disk
-//! yet.
+//! The write state: an extended attribute of a spooled file whose bytes may be incomplete, or not
+//! durable yet.
 //!
-//! A file that somebody is copying when we are killed or the power goes is found again as half a
-//! photo, and nothing in its bytes says so for certain. So a file carries a mark from its opening
-//! for writing until its bytes are known to be durable. What is found with a mark at a later start
-//! is shown to its owner, and never backed up as if it were whole.
+//! If the process is killed or the power fails during a copy, half a photo is left, and its bytes do
+//! not tell for certain. So a file has a write state from its opening for writing until its bytes are
+//! known to be durable. If a later start finds an unfinished file, it is reported to its owner, and
+//! never backed up as if it were complete.
 //!
-//! A power cut also takes bytes of files that were closed, since nobody had made them durable yet.
-//! So the mark names the boot of the machine that it was made in: a closed file of this boot is
-//! whole, for the page cache has outlived us.
+//! A power cut also loses bytes of closed files that were not synced yet. So the state names the boot
+//! of the machine: a file closed in this boot is complete, because the page cache has survived.
 //!
-//! Where the kernel writes to the file without us, our end does not stop a program that is copying,
-//! and nobody waits for us when it closes. Such a file is marked *live* once, at its opening. It is
-//! whole when nobody can write to it any more. The mount does not know of a mapping that outlived
-//! its descriptor, nor of a program that outlived the process which made the mark: the disk is
-//! asked.
+//! With passthrough the kernel writes to the file without this process, whose end does not stop a
+//! program that is copying, and which does not see the close. Such a file is marked *live* once, at
+//! its opening. It is complete when no process can write to it any more. The mount does not know of a
+//! mapping that outlives its descriptor, nor of a program that outlives the mount's process: the
+//! kernel is asked (`open_writers`).
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -25,43 +24,42 @@ use std::sync::Arc;
 use rustix::fs::Mode;
 use rustix::io::Errno;
 
-use super::writers::{Others, writers};
-use super::{remove_xattr, set_xattr, xattr};
+use super::attributes::{remove_xattr, set_xattr, xattr};
+use super::open_writers::{WriterProbe, probe_writers};
 
-/// The attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is
+/// Name of the attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is
 /// its version. The longest, with its name, just fits into an inode of ext4 (256 bytes, 96 of them
-/// for attributes); a longer one would cost every file a block.
+/// for attributes); a longer one would cost every file a block of its own.
 const NAME: &str = "user.heirloom.mark";
 
-/// Names this boot of the machine (random(4)).
+/// Id of this boot of the machine (random(4)).
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// Makes and reads marks.
+/// Reads and writes the write state of files, for one process and boot.
 #[derive(Clone, Debug)]
 pub struct WriteStateMarker {
     boot: Arc<str>,
-    /// Ours among the processes of this boot: 8 hexadecimal digits.
+    /// Random id of this process among those of this boot: 8 hexadecimal digits.
     process: Arc<str>,
 }
 
-/// Whether the bytes of a file are all there.
+/// What the write state says about the completeness of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteState {
-    /// They are.
+    /// All bytes are there.
     Complete,
-    /// Whoever wrote it never closed it.
+    /// Its writer never closed it.
     Unfinished,
-    /// The machine stopped before its bytes were known to be on the disk.
+    /// The machine stopped before its bytes were synced.
     Unsynced,
-    /// A program that outlived the process which opened the file for it is still writing.
+    /// A program that outlived the mount's process still has it open for writing.
     InUse,
-    /// A program of this process's mount has it mapped, and may still write.
+    /// A program has it mapped through this process's mount, and may still write.
     Mapped,
 }
 
 impl WriteStateMarker {
-    /// A marker for this boot of the machine, and one process of it: clones mark for the same
-    /// process.
+    /// A marker for this boot of the machine and a new process id. Clones share the id.
     pub fn of_this_boot() -> io::Result<Self> {
         let boot = std::fs::read_to_string(BOOT_ID)?.trim().into();
         Ok(Self {
@@ -70,60 +68,62 @@ impl WriteStateMarker {
         })
     }
 
-    /// Somebody opens it for writing.
+    /// Records that a file is being opened for writing.
     pub fn mark_open(&self, file: &File) -> io::Result<()> {
         Self::mark(file, &self.text("open"))
     }
 
-    /// Somebody opens it for writing, and the kernel will write without us.
+    /// Records that a file is being opened for writing through the kernel (passthrough).
     pub fn mark_open_passthrough(&self, file: &File) -> io::Result<()> {
         Self::mark(file, &self.live())
     }
 
-    /// All its writers have closed it.
+    /// Records that all writers have closed the file.
     pub fn mark_closed(&self, file: &File) -> io::Result<()> {
         Self::mark(file, &self.text("closed"))
     }
 
-    /// Its bytes are durable: the mark goes.
+    /// Removes the state: the bytes are durable.
     pub fn clear(&self, file: &File) -> io::Result<()> {
-        match writable(file, || remove_xattr(file, OsStr::new(NAME))) {
+        match with_write_permission(file, || remove_xattr(file, OsStr::new(NAME))) {
             Err(error) if is_missing(&error) => Ok(()),
             other => other,
         }
     }
 
-    /// What the mark says of a file that nobody has open for writing now, nor who asks: `file` must
-    /// be open for reading only.
+    /// The completeness of a file that has no writer known to the mount. `file` must be open for
+    /// reading only.
     pub fn write_state(&self, file: &File) -> io::Result<WriteState> {
         Ok(match read(file)? {
             None => WriteState::Complete,
             Some(mark) if mark == self.text("closed").as_bytes() => WriteState::Complete,
-            Some(mark) if mark == self.live().as_bytes() => match writers(file)? {
-                Others::None | Others::Unknown => WriteState::Complete,
-                Others::Some => WriteState::Mapped,
+            Some(mark) if mark == self.live().as_bytes() => match probe_writers(file)? {
+                WriterProbe::None | WriterProbe::Unknown => WriteState::Complete,
+                WriterProbe::Some => WriteState::Mapped,
             },
-            Some(mark) if mark.starts_with(self.text("live").as_bytes()) => match writers(file)? {
-                Others::None => WriteState::Complete,
-                Others::Some => WriteState::InUse,
-                Others::Unknown => WriteState::Unfinished,
-            },
+            Some(mark) if mark.starts_with(self.text("live").as_bytes()) => {
+                match probe_writers(file)? {
+                    WriterProbe::None => WriteState::Complete,
+                    WriterProbe::Some => WriteState::InUse,
+                    WriterProbe::Unknown => WriteState::Unfinished,
+                }
+            }
             Some(mark) if mark.starts_with(b"1 closed ") || mark.starts_with(b"1 live ") => {
                 WriteState::Unsynced
             }
-            // A mark of a version to come as well: we cannot vouch for that file.
+            // Also for a state of a future version, which this program cannot judge.
             Some(_) => WriteState::Unfinished,
         })
     }
 
-    /// Whether it has a mark, whatever that says. None is on what was made durable here, and on
-    /// what came here without us.
+    /// Whether a file has a write state. Files that were made durable here, or came into the spool
+    /// without the mount, have none.
     pub fn is_marked(&self, file: &File) -> io::Result<bool> {
         Ok(read(file)?.is_some())
     }
 
-    /// Whether the mark says that bytes are missing, or may be. One of this boot that says no more
-    /// than that somebody wrote it is no doubt.
+    /// Whether the state says that bytes are missing, or may be. A file that was closed, or opened
+    /// live, in this boot is not in doubt.
     pub fn may_be_incomplete(&self, file: &File) -> io::Result<bool> {
         let Some(mark) = read(file)? else {
             return Ok(false);
@@ -134,8 +134,8 @@ impl WriteStateMarker {
 
     fn mark(file: &File, text: &str) -> io::Result<()> {
         let set = || set_xattr(file, OsStr::new(NAME), text.as_bytes(), 0);
-        match writable(file, set) {
-            // A filesystem without attributes: torn files cannot be told there.
+        match with_write_permission(file, set) {
+            // On a file system without attributes, incomplete files cannot be recognised.
             Err(error) if is(&error, Errno::NOTSUP) => Ok(()),
             other => other,
         }
@@ -150,7 +150,7 @@ impl WriteStateMarker {
     }
 }
 
-/// The file's mark, if it has one.
+/// The value of the attribute, if the file has it.
 fn read(file: &File) -> io::Result<Option<Vec<u8>>> {
     match xattr(file, OsStr::new(NAME)) {
         Ok(mark) => Ok(Some(mark)),
@@ -160,8 +160,11 @@ fn read(file: &File) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Changes attributes of a file that may be read-only for its owner, as photos from some cameras
-/// are: xattr(7) asks for the right to write even where the file is open for it.
-pub(super) fn writable(file: &File, mut change: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+/// are: xattr(7) needs write permission even if the file is open for writing.
+pub(super) fn with_write_permission(
+    file: &File,
+    mut change: impl FnMut() -> io::Result<()>,
+) -> io::Result<()> {
     match change() {
         Err(error) if is(&error, Errno::ACCESS) => {
             let mode = Mode::from(rustix::fs::fstat(file)?.st_mode);
@@ -174,7 +177,7 @@ pub(super) fn writable(file: &File, mut change: impl FnMut() -> io::Result<()>) 
     }
 }
 
-/// There is none, also where the disk keeps no attributes.
+/// Whether the attribute does not exist; also on a file system without attributes.
 fn is_missing(error: &io::Error) -> bool {
     is(error, Errno::NODATA) || is(error, Errno::NOTSUP)
 }
@@ -186,9 +189,11 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 impl fmt::Display for WriteState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
-            Self::Complete => "whole",
-            Self::Unfinished => "incomplete: it was not written to its end; copy it again, or `heirloom retry` it as it is",
-            Self::Unsynced => "incomplete: the machine stopped before it was on the disk; copy it again, or `heirloom retry` it as it is",
+            Self::Complete => "complete",
+            Self::Unfinished => "incomplete: file was not written to its end; copy it again, or run `heirloom retry` to back \
+                 it up as it is",
+            Self::Unsynced => "incomplete: the machine stopped before the file was synced; copy it again, or run `heirloom \
+                 retry` to back it up as it is",
             Self::InUse | Self::Mapped => "a program is still writing it",
         })
     }
@@ -210,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_whole_again_once_it_was_closed() {
+    fn a_file_is_complete_once_it_was_closed() {
         let (file, marker) = marked_file();
         assert_eq!(marker.write_state(&file).unwrap(), WriteState::Complete);
         marker.mark_open(&file).unwrap();
@@ -220,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_file_is_not_trusted_after_the_next_boot_unless_it_was_sealed() {
+    fn a_closed_file_is_not_trusted_after_the_next_boot_unless_it_was_synced() {
         let (file, marker) = marked_file();
         let later = made("later", "1");
         marker.mark_closed(&file).unwrap();
@@ -231,14 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn the_mark_of_version_1_is_read_for_ever() {
+    fn version_1_of_the_attribute_is_readable() {
         let (file, marker) = (
             tempfile::NamedTempFile::new().unwrap().into_temp_path(),
             made("this", "1"),
         );
-        // Nobody writes: who looks must not either.
+        // No writer may exist, this descriptor included.
         let file = File::open(&file).unwrap();
-        for (mark, soundness) in [
+        for (mark, state) in [
             ("1 open this", WriteState::Unfinished),
             ("1 closed this", WriteState::Complete),
             ("1 closed that", WriteState::Unsynced),
@@ -247,7 +252,7 @@ mod tests {
             ("2 whatever", WriteState::Unfinished),
         ] {
             set_xattr(&file, OsStr::new("user.heirloom.mark"), mark.as_bytes(), 0).unwrap();
-            assert_eq!(marker.write_state(&file).unwrap(), soundness, "{mark}");
+            assert_eq!(marker.write_state(&file).unwrap(), state, "{mark}");
         }
         marker.mark_open(&file).unwrap();
         assert_eq!(
@@ -262,14 +267,14 @@ mod tests {
     }
 
     #[test]
-    fn a_live_file_is_whole_when_nobody_can_write_it_any_more() {
+    fn a_live_file_is_complete_when_no_process_can_write_it() {
         let (file, marker) = (tempfile::NamedTempFile::new().unwrap(), made("this", "1"));
         let look = File::open(file.path()).unwrap();
         marker.mark_open_passthrough(&look).unwrap();
         assert_eq!(
             marker.write_state(&look).unwrap(),
             WriteState::Mapped,
-            "somebody has it"
+            "a writer exists"
         );
         let path = file.into_temp_path();
         assert_eq!(marker.write_state(&look).unwrap(), WriteState::Complete);
@@ -277,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_live_file_of_an_ended_process_is_whole_when_nobody_writes_it_any_more() {
+    fn a_live_file_of_an_ended_process_is_complete_when_no_process_writes_it() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let (ended, ours) = (made("this", "1"), made("this", "2"));
         ended.mark_open_passthrough(file.as_file()).unwrap();
@@ -295,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_mark_fits_into_an_inode() {
+    fn the_longest_value_fits_into_an_inode() {
         let marker = WriteStateMarker::of_this_boot().unwrap();
         let entry =
             |name: usize, value: usize| 16 + name.next_multiple_of(4) + value.next_multiple_of(4);
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_only_photo_is_marked_and_stays_read_only() {
+    fn a_read_only_photo_gets_a_write_state_and_stays_read_only() {
         let (file, marker) = marked_file();
         marker.mark_open(&file).unwrap();
         rustix::fs::fchmod(&file, Mode::RUSR).unwrap();

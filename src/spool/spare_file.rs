@@ -1,8 +1,7 @@
-//! Spare files: made ahead without a name, so that giving one a name is all that is left to do when
-//! a program creates a file.
+//! Spare files: created ahead without a name, so that creating a file only has to link one.
 //!
-//! A file without a name (`O_TMPFILE` in open(2)) is seen by nobody, and whatever happens to us,
-//! the disk takes it back.
+//! A file without a name (`O_TMPFILE` in open(2)) is invisible, and the file system frees it whatever
+//! happens to this process.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -11,31 +10,35 @@ use heirloom_protocol::LibraryPath;
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::io::Errno;
 
-use super::names::permissions;
-use super::{Metadata, OpenOptions, Spool, SpoolError, SpoolPath};
+use super::Spool;
+use super::entries::permissions;
+use super::error::SpoolError;
+use super::metadata::Metadata;
+use super::open_options::OpenOptions;
+use super::path::SpoolPath;
 
-/// Set-group-id of a folder: what is made in it belongs to its group.
+/// Set-group-id bit of a folder: files created in it get its group.
 const GROUP_IS_INHERITED: u16 = 0o2000;
 
 impl Spool {
-    /// Makes a file without a name. Not every disk can, and none for reading only.
-    pub fn create_spare(&self, opening: OpenOptions, mode: u16) -> Result<File, SpoolError> {
-        let flags = OFlags::TMPFILE | opening.flags() | OFlags::CLOEXEC;
-        rustix::fs::openat(&*self.top, ".", flags, permissions(mode))
+    /// Creates a file without a name. Not every file system can, and none for reading only.
+    pub fn create_spare(&self, options: OpenOptions, mode: u16) -> Result<File, SpoolError> {
+        let flags = OFlags::TMPFILE | options.flags() | OFlags::CLOEXEC;
+        rustix::fs::openat(&*self.root_fd, ".", flags, permissions(mode))
             .map(File::from)
-            .map_err(|errno| SpoolError::within("make a spare file in", &SpoolPath::Root, errno))
+            .map_err(|errno| SpoolError::within("create a spare file in", &SpoolPath::Root, errno))
     }
 
-    /// Gives a spare file its name, its permissions and the present time, as if it were made now;
-    /// fails if anything has this name. After a failure it is as spare as before.
+    /// Gives a spare file a name, permissions and the current time, as if it were created now; fails
+    /// if anything has this name. After a failure it can be linked elsewhere.
     pub fn link_spare(
         &self,
         spare: &File,
         path: &LibraryPath,
         mode: u16,
     ) -> Result<Metadata, SpoolError> {
-        let failed = |errno: Errno| SpoolError::at("name a spare file", path, errno);
-        let (folder, name) = self.enter(path, "create spooled file")?;
+        let failed = |errno: Errno| SpoolError::at("link a spare file to", path, errno);
+        let (folder, name) = self.open_parent(path, "create spooled file")?;
         if Metadata::of(&folder)
             .map_err(|error| SpoolError::at("look up", path, error))?
             .mode
@@ -63,8 +66,8 @@ impl Spool {
         {
             rustix::fs::fchmod(spare, permissions(mode)).map_err(failed)?;
         }
-        let place = format!("/proc/self/fd/{}", spare.as_raw_fd());
-        rustix::fs::linkat(CWD, place, &folder, name, AtFlags::SYMLINK_FOLLOW).map_err(failed)?;
+        let link = format!("/proc/self/fd/{}", spare.as_raw_fd());
+        rustix::fs::linkat(CWD, link, &folder, name, AtFlags::SYMLINK_FOLLOW).map_err(failed)?;
         Metadata::of(spare).map_err(|error| SpoolError::at("look up", path, error))
     }
 }
@@ -93,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spare_file_is_seen_by_nobody_until_it_has_a_name() {
+    fn a_spare_file_is_invisible_until_it_has_a_name() {
         let (_home, spool) = spool();
         let spare = spool.create_spare(PLAIN, 0o600).unwrap();
         assert_eq!(std::fs::read_dir(spool.root()).unwrap().count(), 0);
@@ -104,12 +107,12 @@ mod tests {
         assert_eq!(there.permissions().mode() & 0o7777, 0o640);
         assert!(
             there.modified().unwrap().elapsed().unwrap() < Duration::from_mins(1),
-            "it is made now"
+            "it gets the current time"
         );
     }
 
     #[test]
-    fn a_spare_file_takes_no_name_from_another_and_stays_spare() {
+    fn a_spare_file_replaces_no_other_and_stays_spare() {
         let (_home, spool) = spool();
         std::fs::write(spool.root().join("a.jpg"), "first").unwrap();
         let spare = spool.create_spare(PLAIN, 0o644).unwrap();
