@@ -4,8 +4,8 @@
 //! file has been quiet for a moment, a worker scans it (`worker`, `scan`): is it to be backed up
 //! (`name`, `kind`), is it complete (`completeness`), what is its fingerprint? The file is made
 //! durable, name and all (`folder_sync`), and recorded as pending (`disposition`). Renames are
-//! applied in their order (`rename`). What happened while no mount was running is found by comparing
-//! the tree with the journal (`reconcile`).
+//! applied in their order (`rename`). What happened while no mount was running is found by
+//! comparing the tree with the journal (`reconcile`).
 //!
 //! A file is recorded as pending only if its bytes are on the disk and were the same before and
 //! after they were read.
@@ -108,8 +108,8 @@ impl Intake {
         })
     }
 
-    /// Scans what is closed, for a few seconds at most, then stops the workers. The rest is found by
-    /// the next comparison. Blocks; to be called when the mount reports no more.
+    /// Scans what is closed, for a few seconds at most, then stops the workers. The rest is found
+    /// by the next comparison. Blocks; to be called when the mount reports no more.
     pub fn stop(&self) {
         self.workers.stop();
     }

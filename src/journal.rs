@@ -1,5 +1,5 @@
-//! The journal: the client's database, in redb. It has the state of each file, the upload queue, the
-//! sync list with receipts, the shard list, and the outbox of library changes.
+//! The journal: the client's database, in redb. It has the state of each file, the upload queue,
+//! the sync list with receipts, the shard list, and the outbox of library changes.
 //!
 //! It is an index over the spool, never the only copy of a photo: it may be deleted, at the cost of
 //! time. Every write is durable when it returns all the same: a pending file that a power cut made
@@ -118,19 +118,19 @@ impl Journal {
     ///
     /// Returns for each whether the file was still the one uploaded (same stamp, pending with this
     /// fingerprint); only then its state changes, it leaves the queue, and the name of a backed up
-    /// one goes to the outbox. A receipt enters the sync list and ends the shard list's entry in any
-    /// case: it is about the image.
+    /// one goes to the outbox. A receipt enters the sync list and ends the shard list's entry in
+    /// any case: it is about the image.
     pub fn finish_uploads(&self, finished: Vec<FinishedUpload>) -> Result<Vec<bool>, JournalError> {
         self.write(move |tables| {
-            settled
+            finished
                 .iter()
-                .map(|end| tables.finish_upload(end))
+                .map(|upload| tables.finish_upload(upload))
                 .collect()
         })
     }
 
-    /// Changes the state of files, of each only if stamp and state are the expected ones; returns for
-    /// each whether they were.
+    /// Changes the state of files, of each only if stamp and state are the expected ones; returns
+    /// for each whether they were.
     pub fn update_state(&self, updates: Vec<StateUpdate>) -> Result<Vec<bool>, JournalError> {
         self.write(move |tables| updates.iter().map(|it| tables.update_state(it)).collect())
     }

@@ -112,8 +112,8 @@ impl Spool {
         &self.root
     }
 
-    /// Absolute path of an entry on the local disk, for people and messages. Our own code opens files
-    /// through the tree instead.
+    /// Absolute path of an entry on the local disk, for people and messages. Our own code opens
+    /// files through the tree instead.
     pub fn local_path(&self, path: &LibraryPath) -> PathBuf {
         self.root.join(path.as_str())
     }
@@ -198,8 +198,8 @@ impl Spool {
             .map_err(|source| SpoolError::within("open folder", path, source))
     }
 
-    /// The folder that contains `path`, opened with `O_PATH`, and the name in it: the two arguments of
-    /// the `*at` system calls.
+    /// The folder that contains `path`, opened with `O_PATH`, and the name in it: the two arguments
+    /// of the `*at` system calls.
     fn open_parent<'a>(
         &self,
         path: &'a LibraryPath,

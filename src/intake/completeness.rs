@@ -1,13 +1,13 @@
 //! Whether an image is complete, by its own format.
 //!
 //! A power cut leaves a photo shorter, or ending in zeros: name and first bytes are right. Where no
-//! write state says so (`spool::WriteStateMarker`), because the disk keeps no attributes or the file
-//! came without them, only its own format can tell. Formats that end in a marker, or state their
-//! length, are read from part to part; for all others the answer is unknown.
+//! write state says so (`spool::WriteStateMarker`), because the disk keeps no attributes or the
+//! file came without them, only its own format can tell. Formats that end in a marker, or state
+//! their length, are read from part to part; for all others the answer is unknown.
 //!
-//! Bytes behind the end do not matter: phones append videos, depth maps and padding to their photos.
-//! So a part counts as missing only if the image cannot be shown without it, and the check says
-//! *truncated* only of files that no decoder would call complete.
+//! Bytes behind the end do not matter: phones append videos, depth maps and padding to their
+//! photos. So a part counts as missing only if the image cannot be shown without it, and a file
+//! counts as truncated only if no decoder would call it complete.
 
 use std::io;
 

@@ -13,8 +13,8 @@ use super::skip_reason::SkipReason;
 /// Edge, Chrome, exiftool.
 const TEMPORARY_SUFFIXES: [&str; 4] = [".part", ".partial", ".crdownload", "_exiftool_tmp"];
 
-/// Prefixes of names that vanish or are renamed: office owner files, `GLib` and `LibreOffice` saves,
-/// NFS and FUSE leftovers.
+/// Prefixes of names that vanish or are renamed: office owner files, `GLib` and `LibreOffice`
+/// saves, NFS and FUSE leftovers.
 const TEMPORARY_PREFIXES: [&str; 5] = ["~$", ".goutputstream-", ".~lock", ".nfs", ".fuse_hidden"];
 
 /// rsync writes `name` as `.name.XXXXXX`, six letters and digits as `mkstemp(3)` chooses them.

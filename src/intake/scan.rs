@@ -145,8 +145,8 @@ impl FileScan {
         }
     }
 
-    /// The outcome for a placeholder; `None` if the file is none. One that was being filled when the
-    /// process ended gets its time back.
+    /// The outcome for a placeholder; `None` if the file is none. One that was being filled when
+    /// the process ended gets its time back.
     fn placeholder(&self) -> io::Result<Option<ScanOutcome>> {
         let Some(placeholder) = Placeholder::of(&self.file)? else {
             return Ok(None);

@@ -2,8 +2,8 @@
 //!
 //! redb refuses all work after an I/O error until it is opened again, so it is reopened once per
 //! error. It may panic if something else modified the file. After that, or any other sign that the
-//! content is at fault, the file is suspect: the journal answers `Corrupt`, and the next start checks
-//! every page and replaces a file that is corrupt.
+//! content is at fault, the file is suspect: the journal answers `Corrupt`, and the next start
+//! checks every page and replaces a file that is corrupt.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -152,9 +152,9 @@ impl JournalDatabase {
         change: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::Error>,
     ) -> Result<Counts, redb::Error> {
         let mut transaction = database.begin_write()?;
-        // Without it, an open after a crash reads the whole file. It implies two-phase commit, which
-        // also keeps file names (which anybody may choose) from forging a checksum. Durability is
-        // `Immediate`, redb's default.
+        // Without it, an open after a crash reads the whole file. It implies two-phase commit,
+        // which also keeps file names (which anybody may choose) from forging a checksum.
+        // Durability is `Immediate`, redb's default.
         transaction.set_quick_repair(true);
         let mut tables = Tables::open(&transaction, self.counts())?;
         change(&mut tables)?;
@@ -178,7 +178,10 @@ impl JournalDatabase {
             Ok(()) => tracing::warn!(%source, "reopened the journal after an error"),
             Err(error) => {
                 let error: &dyn std::error::Error = &error;
-                tracing::error!(error, %source, "cannot reopen the journal; the next access tries again");
+                tracing::error!(
+                    error, %source,
+                    "cannot reopen the journal; the next access tries again"
+                );
             }
         }
         error(Arc::new(source))
@@ -223,7 +226,10 @@ impl JournalDatabase {
             close_unchecked(std::mem::replace(&mut *state, Connection::Corrupt));
         }
         if let Err(error) = self.storage.mark_suspect() {
-            tracing::error!(%error, "cannot mark the journal as suspect, so the next start will not check it; move the journal file away by hand");
+            tracing::error!(
+                %error,
+                "cannot mark the journal for a check at the next start; move its file away by hand"
+            );
         }
         JournalError::Corrupt
     }
@@ -270,7 +276,8 @@ fn open_sound(storage: &dyn Storage) -> Result<(Database, Counts), OpenFailure> 
     }
 }
 
-/// Runs a step of opening; errors and panics that tell of corruption become [`OpenFailure::Corrupt`].
+/// Runs a step of opening; errors and panics that tell of corruption become
+/// [`OpenFailure::Corrupt`].
 fn sound<T>(open: impl FnOnce() -> Result<T, QueryError>) -> Result<T, OpenFailure> {
     match catch_unwind(AssertUnwindSafe(open)) {
         Ok(Ok(sound)) => Ok(sound),
@@ -300,8 +307,8 @@ fn is_corruption(error: &redb::Error) -> bool {
             source.kind(),
             ErrorKind::InvalidData | ErrorKind::UnexpectedEof
         ),
-        // redb may add variants. What is not known to be corruption is not treated as such, for that
-        // would discard a journal.
+        // redb may add variants. What is not known to be corruption is not treated as such, for
+        // that would discard a journal.
         _ => false,
     }
 }

@@ -147,7 +147,8 @@ pub enum NameChange {
     },
 }
 
-/// A rename or removal of a local file, for [`Journal::update_names`](super::Journal::update_names).
+/// A rename or removal of a local file, for
+/// [`Journal::update_names`](super::Journal::update_names).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NameUpdate {
     /// Renamed, without a change of the library: one of the two names is not a photo's.

@@ -70,8 +70,8 @@ pub enum JournalError {
 }
 
 impl JournalError {
-    /// Whether the same call may succeed later without a repair: a full disk may get space again, and
-    /// after a disk error the file is reopened.
+    /// Whether the same call may succeed later without a repair: a full disk may get space again,
+    /// and after a disk error the file is reopened.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Read(_) | Self::Write(_) => true,

@@ -22,9 +22,7 @@ const SIGNED_VERSION: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RecordError {
     /// Written by a newer program.
-    #[error(
-        "its version is {0}, but this program reads only version {VERSION} (and {SIGNED_VERSION} of receipts); update Heirloom"
-    )]
+    #[error("its version {0} is newer than this program; update Heirloom")]
     Version(u8),
     /// The bytes end before the record does.
     #[error("it is too short")]

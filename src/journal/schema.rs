@@ -45,7 +45,8 @@ pub(super) const FEED_KEY: &str = "feed";
 /// Key in [`COUNTED`]: counts and sizes of files by state.
 pub(super) const COUNTED_FILES_KEY: &str = "files";
 
-/// Version in [`VERSIONS`] of a name that is on its way to the library. Confirmed ones begin with 1.
+/// Version in [`VERSIONS`] of a name that is on its way to the library. Confirmed ones begin with
+/// 1.
 pub(super) const UNCONFIRMED: u64 = 0;
 
 /// Creates the tables that are missing: all of them in a new journal, and in an old one those that

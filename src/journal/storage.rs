@@ -69,8 +69,8 @@ fn open(path: &Path) -> Result<JournalDatabase, OpenFailure> {
     }))
 }
 
-/// The journal's file, and a counter file next to it (`<path>.doubt`) with the number of opens since
-/// the last clean close.
+/// The journal's file, and a counter file next to it (`<path>.doubt`) with the number of opens
+/// since the last clean close.
 ///
 /// A power cut is no reason to read the whole file at the next start, and redb does not need that.
 /// But a file that was modified by something else may crash the process, and would do so at every

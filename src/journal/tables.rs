@@ -243,8 +243,8 @@ impl<'tx> Tables<'tx> {
         Ok(())
     }
 
-    /// Adds an acknowledged range, unless the image has a receipt: the last acknowledgements may come
-    /// after it, and nobody would remove the list.
+    /// Adds an acknowledged range, unless the image has a receipt: the last acknowledgements may
+    /// come after it, and nobody would remove the list.
     pub(super) fn add_shard(
         &mut self,
         fingerprint: Fingerprint,

@@ -68,7 +68,7 @@ pub(super) struct Counts {
 pub(super) enum Exactness {
     #[default]
     Exact,
-    /// A record that could not be read was replaced, and its state is unknown. Everything is counted
-    /// again at the next start.
+    /// A record that could not be read was replaced, and its state is unknown. Everything is
+    /// counted again at the next start.
     Uncertain,
 }

@@ -1,7 +1,7 @@
 //! Group commit: the one thread that writes, and its queue of requests.
 //!
-//! A durable commit costs a few flushes, however little it holds. So writers submit their changes and
-//! wait; while one group is being committed the next one gathers, and is committed as one.
+//! A durable commit costs a few flushes, however little it holds. So writers submit their changes
+//! and wait; while one group is being committed the next one gathers, and is committed as one.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, sync_channel};

@@ -2,9 +2,9 @@
 //! through whatever mount. A memory mapping counts as long as it exists, also after its descriptor
 //! was closed.
 //!
-//! The probe asks the kernel for a lease (`F_SETLEASE` in fcntl(2)): it grants no read lease while a
-//! process can write, and no write lease while another process has the file open. A granted lease is
-//! released at once; only the answer matters.
+//! The probe asks the kernel for a lease (`F_SETLEASE` in fcntl(2)): it grants no read lease while
+//! a process can write, and no write lease while another process has the file open. A granted lease
+//! is released at once; only the answer matters.
 #![expect(unsafe_code, reason = "fcntl has no safe wrapper for leases")]
 
 use std::fs::File;
@@ -27,9 +27,9 @@ pub(super) enum WriterProbe {
     Unknown,
 }
 
-/// Whether any process can write to a file, which must be open here for reading only. A program that
-/// opens it for writing during the probe waits for its end, or, if it does not wait (`O_NONBLOCK`),
-/// gets `EAGAIN`.
+/// Whether any process can write to a file, which must be open here for reading only. A program
+/// that opens it for writing during the probe waits for its end, or, if it does not wait
+/// (`O_NONBLOCK`), gets `EAGAIN`.
 pub(super) fn probe_writers(file: &File) -> io::Result<WriterProbe> {
     conflicting(file, libc::F_RDLCK)
 }

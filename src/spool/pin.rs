@@ -1,7 +1,8 @@
-//! Pins: an extended attribute of a file or folder whose bytes its owner wants to keep on this disk.
+//! Pins: an extended attribute of a file or folder whose bytes its owner wants to keep on this
+//! disk.
 //!
-//! It is stored on the file, like everything that only the owner can know: deleting the journal loses
-//! no pins.
+//! It is stored on the file, like everything that only the owner can know: deleting the journal
+//! loses no pins.
 
 use std::ffi::OsStr;
 use std::io;
@@ -17,8 +18,8 @@ use super::path::SpoolPath;
 /// Name of the attribute. Its value is `1`, the version.
 const NAME: &str = "user.heirloom.pin";
 const VALUE: &[u8] = b"1";
-/// Attribute of the root directory: something in the tree is pinned, or was. Lookups of pins check it
-/// first.
+/// Attribute of the root directory: something in the tree is pinned, or was. Lookups of pins check
+/// it first.
 const ANY: &str = "user.heirloom.pins";
 
 impl Spool {

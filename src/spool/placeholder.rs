@@ -1,12 +1,12 @@
 //! Placeholders: files whose bytes are, all or in part, only on the server.
 //!
 //! A placeholder has the name, size, times and permissions of the complete file, and holes where
-//! bytes are missing. An extended attribute says which image it is and which of its bytes are local,
-//! so that the tree alone, without a journal, tells a placeholder from a photo: otherwise zeros
-//! might be backed up in place of a photo.
+//! bytes are missing. An extended attribute says which image it is and which of its bytes are
+//! local, so that the tree alone, without a journal, tells a placeholder from a photo: otherwise
+//! zeros might be backed up in place of a photo.
 //!
-//! The attribute is written before the first hole is made, and removed after the last byte is durable
-//! and the whole file was hashed. It only lists bytes that are on the disk.
+//! The attribute is written before the first hole is made, and removed after the last byte is
+//! durable and the whole file was hashed. It only lists bytes that are on the disk.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -204,8 +204,8 @@ impl Spool {
     /// file system.
     ///
     /// The attribute is written before the file has its name, so that no crash leaves a placeholder
-    /// that is taken for an empty file. (On a file system without `O_TMPFILE`, and in a folder whose
-    /// group is inherited, one may be left.)
+    /// that is taken for an empty file. (On a file system without `O_TMPFILE`, and in a folder
+    /// whose group is inherited, one may be left.)
     pub fn create_placeholder(
         &self,
         path: &LibraryPath,
@@ -265,8 +265,8 @@ impl Spool {
     }
 }
 
-/// Opens a placeholder again to fill it, also if its owner has no write permission: a photo that was
-/// made read-only is filled all the same.
+/// Opens a placeholder again to fill it, also if its owner has no write permission: a photo that
+/// was made read-only is filled all the same.
 pub fn reopen_to_fill(file: &File, options: OpenOptions) -> io::Result<File> {
     let mut filled = None;
     with_write_permission(file, || {

@@ -1,7 +1,7 @@
 //! Spare files: created ahead without a name, so that creating a file only has to link one.
 //!
-//! A file without a name (`O_TMPFILE` in open(2)) is invisible, and the file system frees it whatever
-//! happens to this process.
+//! A file without a name (`O_TMPFILE` in open(2)) is invisible, and the file system frees it
+//! whatever happens to this process.
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -29,8 +29,8 @@ impl Spool {
             .map_err(|errno| SpoolError::within("create a spare file in", &SpoolPath::Root, errno))
     }
 
-    /// Gives a spare file a name, permissions and the current time, as if it were created now; fails
-    /// if anything has this name. After a failure it can be linked elsewhere.
+    /// Gives a spare file a name, permissions and the current time, as if it were created now;
+    /// fails if anything has this name. After a failure it can be linked elsewhere.
     pub fn link_spare(
         &self,
         spare: &File,

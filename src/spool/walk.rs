@@ -15,9 +15,9 @@ use super::metadata::{Kind, Metadata};
 use super::path::SpoolPath;
 use crate::journal::{FileId, Stamp};
 
-/// An open folder that is read from any position it returned before. Positions are those of the file
-/// system, so a name that is neither added nor removed meanwhile is returned exactly once, whatever
-/// else changes.
+/// An open folder that is read from any position it returned before. Positions are those of the
+/// file system, so a name that is neither added nor removed meanwhile is returned exactly once,
+/// whatever else changes.
 #[derive(Debug)]
 pub struct FolderReader {
     stream: Dir,
@@ -91,8 +91,8 @@ impl Spool {
         })
     }
 
-    /// Visits every regular file of the tree, folder by folder. Errors of single folders are passed to
-    /// the callback, and do not end the walk.
+    /// Visits every regular file of the tree, folder by folder. Errors of single folders are passed
+    /// to the callback, and do not end the walk.
     ///
     /// One folder is open at a time, so that a deep tree needs no more descriptors.
     pub fn walk(&self, visit: &mut dyn FnMut(WalkStep)) {

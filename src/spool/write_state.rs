@@ -1,18 +1,19 @@
 //! The write state: an extended attribute of a spooled file whose bytes may be incomplete, or not
 //! durable yet.
 //!
-//! If the process is killed or the power fails during a copy, half a photo is left, and its bytes do
-//! not tell for certain. So a file has a write state from its opening for writing until its bytes are
-//! known to be durable. If a later start finds an unfinished file, it is reported to its owner, and
-//! never backed up as if it were complete.
+//! If the process is killed or the power fails during a copy, half a photo is left, and its bytes
+//! do not tell for certain. So a file has a write state from its opening for writing until its
+//! bytes are known to be durable. If a later start finds an unfinished file, it is reported to its
+//! owner, and never backed up as if it were complete.
 //!
-//! A power cut also loses bytes of closed files that were not synced yet. So the state names the boot
-//! of the machine: a file closed in this boot is complete, because the page cache has survived.
+//! A power cut also loses bytes of closed files that were not synced yet. So the state names the
+//! boot of the machine: a file closed in this boot is complete, because the page cache has
+//! survived.
 //!
 //! With passthrough the kernel writes to the file without this process, whose end does not stop a
 //! program that is copying, and which does not see the close. Such a file is marked *live* once, at
-//! its opening. It is complete when no process can write to it any more. The mount does not know of a
-//! mapping that outlives its descriptor, nor of a program that outlives the mount's process: the
+//! its opening. It is complete when no process can write to it any more. The mount does not know of
+//! a mapping that outlives its descriptor, nor of a program that outlives the mount's process: the
 //! kernel is asked (`open_writers`).
 
 use std::ffi::OsStr;
@@ -27,9 +28,9 @@ use rustix::io::Errno;
 use super::attributes::{remove_xattr, set_xattr, xattr};
 use super::open_writers::{WriterProbe, probe_writers};
 
-/// Name of the attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the 1 is
-/// its version. The longest, with its name, just fits into an inode of ext4 (256 bytes, 96 of them
-/// for attributes); a longer one would cost every file a block of its own.
+/// Name of the attribute. Its value is `1 open BOOT`, `1 closed BOOT` or `1 live BOOT PROCESS`; the
+/// 1 is its version. The longest, with its name, just fits into an inode of ext4 (256 bytes, 96 of
+/// them for attributes); a longer one would cost every file a block of its own.
 const NAME: &str = "user.heirloom.mark";
 
 /// Id of this boot of the machine (random(4)).
@@ -190,10 +191,14 @@ impl fmt::Display for WriteState {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::Complete => "complete",
-            Self::Unfinished => "incomplete: file was not written to its end; copy it again, or run `heirloom retry` to back \
-                 it up as it is",
-            Self::Unsynced => "incomplete: the machine stopped before the file was synced; copy it again, or run `heirloom \
-                 retry` to back it up as it is",
+            Self::Unfinished => {
+                "incomplete: file was not written to its end; copy it again, or run \
+                 `heirloom retry` to back it up as it is"
+            }
+            Self::Unsynced => {
+                "incomplete: the machine stopped before the file was synced; copy it again, or run \
+                 `heirloom retry` to back it up as it is"
+            }
             Self::InUse | Self::Mapped => "a program is still writing it",
         })
     }

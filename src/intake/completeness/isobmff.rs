@@ -1,6 +1,6 @@
-//! ISO base media files (ISO/IEC 14496-12) and other formats made of boxes: HEIC, AVIF, CR3, JPEG XL,
-//! MP4, `QuickTime`. They are boxes, each with its length; an index (`meta`, `moov`) says where in
-//! the data (`mdat`) everything is.
+//! ISO base media files (ISO/IEC 14496-12) and other formats made of boxes: HEIC, AVIF, CR3, JPEG
+//! XL, MP4, `QuickTime`. They are boxes, each with its length; an index (`meta`, `moov`) says where
+//! in the data (`mdat`) everything is.
 
 use std::io;
 
@@ -107,8 +107,8 @@ fn holds_data(window: &mut Window<'_>, meta: &BoxHeader) -> io::Result<bool> {
     Ok(false)
 }
 
-/// The header of the box at an offset; `None` if no box begins there. A length of 0 means: up to the
-/// end of the file.
+/// The header of the box at an offset; `None` if no box begins there. A length of 0 means: up to
+/// the end of the file.
 fn read_header(window: &mut Window<'_>, at: u64) -> io::Result<Option<BoxHeader>> {
     let Some([a, b, c, d, kind @ ..]) = window.bytes::<8>(at)? else {
         return Ok(None);

@@ -418,7 +418,11 @@ proptest! {
         let image = make(&pixels);
         prop_assert_eq!(completeness_of(&image), Completeness::Complete, "{}", what);
         let length = TELLING_BYTES + cut.index(image.len() - TELLING_BYTES);
-        prop_assert_eq!(completeness_of(&image[..length]), Completeness::Truncated, "{}, {} bytes of {}", what, length, image.len());
+        prop_assert_eq!(
+            completeness_of(&image[..length]),
+            Completeness::Truncated,
+            "{}, {} bytes of {}", what, length, image.len()
+        );
     }
 
     #[test]

@@ -1,8 +1,9 @@
-//! TIFF 6.0, and with it most camera raws (CR2, NEF, ARW, DNG, PEF): directories list the offsets of
-//! strips and tiles of pixels. If one of them, or a directory, begins behind the end of the file, the
-//! file is truncated.
+//! TIFF 6.0, and with it most camera raws (CR2, NEF, ARW, DNG, PEF): directories list the offsets
+//! of strips and tiles of pixels. If one of them, or a directory, begins behind the end of the
+//! file, the file is truncated.
 //!
-//! Where strips *end* is not checked: some writers state wrong lengths, and decoders cope with that.
+//! Where strips *end* is not checked: some writers state wrong lengths, and decoders cope with
+//! that.
 
 use std::io;
 

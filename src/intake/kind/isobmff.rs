@@ -1,6 +1,6 @@
 //! Brands of ISO base media files (ISO/IEC 14496-12). They begin with a box `ftyp` that names what
-//! they are: one major brand and a list of compatible ones. HEIF, AVIF and CR3 photos share this frame
-//! with MP4 and `QuickTime` videos; only the brands tell them apart.
+//! they are: one major brand and a list of compatible ones. HEIF, AVIF and CR3 photos share this
+//! frame with MP4 and `QuickTime` videos; only the brands tell them apart.
 
 /// The brands of a file, the major one first. `None` if it does not begin with a well-formed
 /// `ftyp`.

@@ -242,7 +242,10 @@ fn skipped_files_are_scanned_again_when_more_is_accepted() {
 
 proptest! {
     #[test]
-    fn no_bytes_make_the_judge_panic(head in prop::collection::vec(any::<u8>(), 0..=HEAD_BYTES), begin in 0..64_usize) {
+    fn no_bytes_cause_a_panic(
+        head in prop::collection::vec(any::<u8>(), 0..=HEAD_BYTES),
+        begin in 0..64_usize,
+    ) {
         let known: Vec<_> = images().into_iter().chain(videos()).map(|(_, head)| head).collect();
         let spliced = [&known[begin % known.len()][..begin % 12], &head].concat();
         for head in [head, spliced] {

@@ -145,8 +145,8 @@ impl PendingFiles {
         admission
     }
 
-    /// A handle for writing was closed. More closings than openings do no harm: they happen after an
-    /// overflow.
+    /// A handle for writing was closed. More closings than openings do no harm: they happen after
+    /// an overflow.
     pub(in crate::intake) fn closed(
         &mut self,
         id: FileId,

@@ -100,7 +100,7 @@ impl QueueState {
         if admission == Admission::Overflowed {
             self.reconcile = ReconcileState::Needed;
             tracing::info!(
-                "too many files changed at once; comparing the tree with the journal when it is calmer"
+                "too many files changed at once; comparing the tree with the journal later"
             );
         }
         admission
@@ -149,7 +149,7 @@ impl QueueState {
         if self.is_full_of_events() {
             self.reconcile = ReconcileState::Needed;
             tracing::warn!(
-                "too many renames while the journal could not be written; the server may keep old names"
+                "too many renames while the journal cannot be written; the server may keep old ones"
             );
         } else {
             self.events.push_back(event);

@@ -341,8 +341,8 @@ fn what_was_told_is_followed_before_anything_is_promised() {
     );
     fs::write(spool.root().join("new.jpg"), photo("new")).unwrap();
     let (id, stamp) = Spool::identify(&spool.open_read(&path("new.jpg")).unwrap()).unwrap();
-    // A file of the same number was backed up and is removed; the removal is reported and not applied
-    // yet.
+    // A file of the same number was backed up and is removed; the removal is reported and not
+    // applied yet.
     let state = backed_up(&photo("old"));
     context
         .journal

@@ -244,8 +244,7 @@ fn a_rename_while_nobody_watched_is_found() {
 }
 
 #[test]
-fn a_photo_that_is_looked_for_between_its_renaming_and_the_word_of_it_keeps_its_name_in_the_library()
- {
+fn a_photo_that_is_scanned_between_its_rename_and_the_report_keeps_its_library_entry() {
     let fixture = Fixture::new();
     let id = fixture.write("a.jpg", &photo("a"));
     fixture.settle();

@@ -5,7 +5,8 @@ use crate::spool::{WriteStateMarker, remove_xattr};
 
 const TRUNCATED: &str =
     "incomplete: file is truncated; copy it again, or run `heirloom retry` to back it up as it is";
-const SHORTER: &str = "incomplete: file is shorter than before; copy it again, or run `heirloom retry` to back it up as it is";
+const SHORTER: &str = "incomplete: file is shorter than before; copy it again, or run \
+                       `heirloom retry` to back it up as it is";
 
 fn failed(why: &str) -> FileState {
     FileState::Failed {

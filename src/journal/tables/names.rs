@@ -17,8 +17,8 @@ use crate::journal::{queries, record};
 const BIND_PAGE: usize = 1000;
 
 impl Tables<'_> {
-    /// Applies one rename or removal. Returns the record of the file before; one that cannot be read
-    /// counts as none.
+    /// Applies one rename or removal. Returns the record of the file before; one that cannot be
+    /// read counts as none.
     pub(in crate::journal) fn update_name(
         &mut self,
         update: &NameUpdate,
@@ -46,8 +46,8 @@ impl Tables<'_> {
         Ok(known)
     }
 
-    /// The change of the library that a rename or removal leads to. The library still has the name of
-    /// a photo that changed since it was backed up.
+    /// The change of the library that a rename or removal leads to. The library still has the name
+    /// of a photo that changed since it was backed up.
     fn change_for_library(
         &self,
         update: &NameUpdate,
@@ -90,9 +90,9 @@ impl Tables<'_> {
         })
     }
 
-    /// Puts a change into the outbox. Its new name counts as being in the library from now on, so that
-    /// a rename or removal of the file before the server's confirmation is sent as well. Otherwise
-    /// the name would reach the library after the file has left it, and stay.
+    /// Puts a change into the outbox. Its new name counts as being in the library from now on, so
+    /// that a rename or removal of the file before the server's confirmation is sent as well.
+    /// Otherwise the name would reach the library after the file has left it, and stay.
     pub(in crate::journal) fn queue_name(&mut self, change: &NameChange) -> Result<(), QueryError> {
         if let NameChange::Put { path, .. } | NameChange::Move { to: path, .. } = change {
             let is_new = self.versions.get(path.as_str())?.is_none();

@@ -180,7 +180,7 @@ fn a_panic_in_a_change_is_told_like_damage() {
     let journal = Journal::open(&path).unwrap();
     let asked = journal
         .writer
-        .submit(|_| -> Result<(), Fault> { panic!("on purpose, in a test") })
+        .submit(|_| -> Result<(), QueryError> { panic!("on purpose, in a test") })
         .unwrap();
     assert!(matches!(asked.wait(), Err(JournalError::Corrupt)));
     assert!(matches!(
@@ -196,7 +196,7 @@ fn a_table_that_an_older_program_did_not_have_is_made() {
     let transaction = database.begin_write().unwrap();
     assert!(
         transaction
-            .delete_table(crate::journal::tables::FAILED)
+            .delete_table(crate::journal::schema::FAILED)
             .unwrap()
     );
     transaction.commit().unwrap();
