@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_made_again_is_another_folder() {
+    fn a_folder_created_again_is_another_folder() {
         let root = tempfile::tempdir().unwrap();
         let folders = FolderSync::default();
         for _ in 0..3 {
@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_gone_fails_for_itself_only() {
+    fn a_missing_folder_fails_only_for_itself() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("a")).unwrap();
         let (a, b) = (path("a"), path("b"));

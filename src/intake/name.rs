@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn temporary_names_are_skip_reason_for_name() {
+    fn temporary_names_are_skipped() {
         for path in [
             ".goutputstream-A1B2C3",
             "2024/.goutputstream-Z",

@@ -82,11 +82,11 @@ fn force_accept(context: &IntakeContext, id: FileId, path: &LibraryPath) -> Resu
         .force_accept(id, path, || mark_closed(context, &opened.file));
     marked
         .ok_or(RetryError::InUse)?
-        .map_err(|source| SpoolError::of("look at", path, source))?
+        .map_err(|source| SpoolError::of("read metadata of", path, source))?
 }
 
 fn mark_closed(context: &IntakeContext, file: &File) -> io::Result<Result<(), RetryError>> {
-    // Holes are no content, whoever accepts them.
+    // Holes are never content, also if the owner accepts them.
     if Placeholder::of(file)?.is_some() {
         return Ok(Ok(()));
     }

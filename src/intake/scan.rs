@@ -130,8 +130,8 @@ impl FileScan {
         Ok(skip_reason.map(|reason| ScanOutcome::Skipped { stamp, reason }))
     }
 
-    /// What is missing of a file whose completeness nobody recorded: neither a report of the mount
-    /// nor a write state.
+    /// What is missing of a file of which neither a report of the mount nor a write state says that
+    /// it is complete.
     fn incomplete_reason(&self, source: &dyn Source) -> io::Result<Option<IncompleteReason>> {
         let fallback = match self.due.origin {
             Origin::Reported => return Ok(None),

@@ -65,8 +65,8 @@ pub(super) trait Source: fmt::Debug + Send + Sync {
 impl Source for Spool {
     fn open(&self, path: &LibraryPath) -> Result<SourceFile, SpoolError> {
         let file = self.open_read(path)?;
-        let (id, stamp) =
-            Self::identify(&file).map_err(|source| SpoolError::of("look at", path, source))?;
+        let (id, stamp) = Self::identify(&file)
+            .map_err(|source| SpoolError::of("read metadata of", path, source))?;
         Ok(SourceFile { file, id, stamp })
     }
 

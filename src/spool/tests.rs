@@ -30,7 +30,7 @@ fn errno(error: &SpoolError) -> Option<rustix::io::Errno> {
 }
 
 #[test]
-fn a_file_keeps_its_number_under_every_name() {
+fn a_file_keeps_its_id_under_every_name() {
     let (_home, spool) = spool();
     spool.create_folder(&path("2026"), 0o755).unwrap();
     let id = put(&spool, "a.jpg", b"bytes");
@@ -119,7 +119,7 @@ fn only_a_regular_file_is_read_and_a_fifo_does_not_block() {
 }
 
 #[test]
-fn the_walk_meets_every_regular_file_once_and_goes_on_past_trouble() {
+fn the_walk_visits_every_regular_file_once_and_continues_after_errors() {
     let (_home, spool) = spool();
     for folder in ["a", "a/b", "c"] {
         spool.create_folder(&path(folder), 0o755).unwrap();
@@ -145,7 +145,7 @@ fn the_walk_meets_every_regular_file_once_and_goes_on_past_trouble() {
 }
 
 #[test]
-fn exchange_and_refusal_are_the_disks_own() {
+fn renames_that_exchange_or_refuse_are_atomic() {
     let (_home, spool) = spool();
     let (one, two) = (put(&spool, "one", b"1"), put(&spool, "two", b"2"));
     let taken = spool
@@ -160,7 +160,7 @@ fn exchange_and_refusal_are_the_disks_own() {
 }
 
 #[test]
-fn a_new_file_has_the_mode_that_was_asked_for() {
+fn a_new_file_has_the_requested_mode() {
     let (_home, spool) = spool();
     spool
         .create_file(&path("f"), new(Access::Write), 0o666)
@@ -175,7 +175,7 @@ fn a_new_file_has_the_mode_that_was_asked_for() {
 }
 
 #[test]
-fn attributes_reach_a_file_that_has_no_name_any_more() {
+fn attributes_of_a_removed_open_file_can_be_changed() {
     let (_home, spool) = spool();
     put(&spool, "gone", b"still here");
     let file = spool.open_read(&path("gone")).unwrap();

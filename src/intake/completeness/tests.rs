@@ -233,7 +233,7 @@ const MAKERS: [(&str, Make); 10] = [
 const TELLING_BYTES: usize = 12;
 
 #[test]
-fn an_image_is_whole_and_without_its_last_byte_it_is_not() {
+fn an_image_is_complete_and_without_its_last_byte_truncated() {
     for (what, make) in MAKERS {
         for pixels in [vec![7; 1], vec![7; 300], vec![7; 200_000]] {
             // In tables of colors and directories there is no room for more.
@@ -249,7 +249,7 @@ fn an_image_is_whole_and_without_its_last_byte_it_is_not() {
 }
 
 #[test]
-fn an_image_cut_anywhere_is_torn() {
+fn an_image_cut_anywhere_is_truncated() {
     for (what, make) in MAKERS {
         let image = make(&[7; 40]);
         for length in TELLING_BYTES..image.len() {
@@ -264,7 +264,7 @@ fn an_image_cut_anywhere_is_torn() {
 }
 
 #[test]
-fn an_image_whose_tail_is_zeros_is_torn() {
+fn an_image_that_ends_in_zeros_is_truncated() {
     // A file's length may be on the disk before its bytes are. Of those that only say how long they
     // are, nobody can tell.
     for (what, make) in MAKERS
@@ -279,7 +279,7 @@ fn an_image_whose_tail_is_zeros_is_torn() {
 }
 
 #[test]
-fn what_stands_behind_the_end_does_not_count() {
+fn bytes_behind_the_end_do_not_count() {
     let film = mp4(&[1; 50]);
     let trailers: [(&str, &[u8]); 6] = [
         ("one zero", b"\0"),
@@ -291,7 +291,7 @@ fn what_stands_behind_the_end_does_not_count() {
     ];
     for (what, make) in MAKERS {
         for (trailer, bytes) in trailers {
-            // A box cut short is a box cut short, wherever it stands; this one is whole.
+            // A truncated box counts wherever it is; this one is complete.
             let image = [&make(&[7; 40])[..], bytes].concat();
             assert_eq!(
                 completeness_of(&image),
@@ -303,7 +303,7 @@ fn what_stands_behind_the_end_does_not_count() {
 }
 
 #[test]
-fn images_as_cameras_and_programs_write_them_are_whole() {
+fn images_as_cameras_and_programs_write_them_are_complete() {
     let scan = segment(0xda, &[1, 1, 0, 0, 63, 0]);
     let progressive = [
         b"\xff\xd8".as_slice(),
@@ -363,7 +363,7 @@ fn images_as_cameras_and_programs_write_them_are_whole() {
                 .collect(),
         ),
         (
-            "TIFF whose directory stands in a circle",
+            "TIFF whose directories form a cycle",
             b"II*\0\x08\0\0\0\0\0\x08\0\0\0".to_vec(),
         ),
     ] {
@@ -372,7 +372,7 @@ fn images_as_cameras_and_programs_write_them_are_whole() {
 }
 
 #[test]
-fn of_other_kinds_nothing_is_said() {
+fn completeness_of_other_formats_is_unknown() {
     for head in [
         b"BM".as_slice(),
         b"FUJIFILMCCD-RAW 0201",
@@ -386,7 +386,7 @@ fn of_other_kinds_nothing_is_said() {
     assert_eq!(
         completeness_of(b"GIF89a\x01\0\x01\0\0\0\0?"),
         Completeness::Unknown,
-        "a block that nobody knows"
+        "an unknown block"
     );
 }
 
@@ -396,7 +396,7 @@ fn no_file_is_misread() {
 }
 
 #[test]
-fn an_end_without_an_image_is_none() {
+fn an_end_marker_without_an_image_does_not_count() {
     assert_eq!(
         completeness_of(b"\xff\xd8\xff\xd9"),
         Completeness::Truncated
@@ -409,7 +409,7 @@ fn an_end_without_an_image_is_none() {
 
 proptest! {
     #[test]
-    fn a_whole_image_is_never_called_torn_and_every_part_of_it_is(
+    fn a_complete_image_is_never_called_truncated_and_every_part_of_it_is(
         pixels in prop::collection::vec(any::<u8>(), 1..2_000),
         maker in 0..MAKERS.len(),
         cut in any::<prop::sample::Index>(),

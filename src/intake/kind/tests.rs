@@ -200,7 +200,7 @@ fn near_misses_stay_local() {
 }
 
 #[test]
-fn what_is_shorter_than_its_magic_stays_local() {
+fn files_shorter_than_their_magic_stay_local() {
     for (what, head) in images() {
         assert!(!is_taken(Accept::Images, &head[..2]), "{what}");
         for length in 0..head.len() {

@@ -380,8 +380,8 @@ impl PendingFiles {
         admission
     }
 
-    /// Drops the entries of closed files. Those of open files stay, or nobody would know when they
-    /// are closed; there are no more of them than file handles.
+    /// Drops the entries of closed files. Those of open files stay, because their close must be
+    /// recognised; there are no more of them than file handles.
     fn drop_closed(&mut self) {
         self.files.retain(|_, entry| entry.writers > 0);
         self.schedule.clear();

@@ -212,8 +212,8 @@ impl QueueState {
             && self.events.len() < EVENTS_MAX / RECONCILE_SHARE
     }
 
-    /// Whether anything reported was not dealt with yet. Names that are ignored anyway keep nobody
-    /// waiting.
+    /// Whether anything reported was not dealt with yet. Files that are skipped
+    /// for their name do not count.
     pub(super) fn is_busy(&self) -> bool {
         self.reconcile == ReconcileState::Needed
             || !self.events.is_empty()

@@ -81,7 +81,7 @@ fn exchanged_photos_keep_their_states_and_are_not_read_again() {
 }
 
 #[test]
-fn a_photo_exchanged_with_what_is_not_backed_up_leaves_its_old_name() {
+fn a_photo_exchanged_with_a_file_that_is_not_backed_up_leaves_its_old_name() {
     let (fixture, mut shelf) = kept(&["a.jpg"]);
     fixture.write("letter", b"a letter");
     fixture.write("new.jpg", &photo("new"));
@@ -114,7 +114,7 @@ fn photos_changed_since_their_backup_end_up_under_their_new_names() {
 }
 
 #[test]
-fn exchanged_folders_exchange_all_that_is_in_them() {
+fn exchanged_folders_exchange_everything_in_them() {
     let (fixture, mut shelf) = kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
     fixture.write("y/2.jpg", b"a letter");
     fixture.settle();
@@ -145,7 +145,7 @@ fn a_file_and_a_folder_change_places() {
 }
 
 #[test]
-fn an_exchange_followed_late_is_followed_right() {
+fn an_exchange_applied_late_is_applied_correctly() {
     let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg", "c.jpg"]);
     let guard = fixture.intake().context().lock_journal();
     fixture.exchange("a.jpg", "b.jpg");
@@ -161,7 +161,7 @@ fn an_exchange_followed_late_is_followed_right() {
 }
 
 #[test]
-fn a_hidden_file_that_gets_a_photos_name_is_kept() {
+fn a_hidden_file_that_gets_a_photos_name_is_queued() {
     let (fixture, _shelf) = kept(&["a.jpg"]);
     fixture.write(".hidden", &photo("hidden"));
     fixture.settle();

@@ -31,7 +31,7 @@ fn put(fixture: &Fixture, name: &str, content: &[u8]) -> (FileId, Stamp) {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_says_so_and_is_tried_again() {
+fn a_file_that_cannot_be_read_is_failed_and_retried() {
     let fixture = Fixture::new();
     let (id, stamp) = put(&fixture, "a.jpg", &photo("a"));
     let found = ScanOutcome::Unreadable {
@@ -49,7 +49,10 @@ fn a_file_that_cannot_be_read_says_so_and_is_tried_again() {
             .why
             .is_some_and(|why| why.contains("Input/output error"))
     );
-    assert!(!fixture.intake().is_busy(), "nobody waits for it");
+    assert!(
+        !fixture.intake().is_busy(),
+        "a failed file does not count as busy"
+    );
     assert_eq!(fixture.intake().tally(), fixture.recount());
     // A second later the disk answers again.
     fixture.wait("the second scan", |fixture| {
@@ -58,7 +61,7 @@ fn a_file_that_cannot_be_read_says_so_and_is_tried_again() {
 }
 
 #[test]
-fn a_file_that_could_not_be_stored_is_never_promised_until_it_is_written_again() {
+fn a_file_that_could_not_be_stored_is_not_queued_until_it_is_written_again() {
     let mut fixture = Fixture::new();
     let (id, stamp) = put(&fixture, "a.jpg", &photo("a"));
     let error = io::Error::from_raw_os_error(libc::EIO);
@@ -81,7 +84,7 @@ fn a_file_that_could_not_be_stored_is_never_promised_until_it_is_written_again()
 }
 
 #[test]
-fn a_torn_photo_is_flagged_and_never_promised() {
+fn an_incomplete_photo_is_failed_and_never_queued() {
     let mut fixture = Fixture::new();
     let marker = WriteStateMarker::of_this_boot().unwrap();
     put(&fixture, "a.jpg", &photo("half a pho"));
@@ -118,11 +121,11 @@ fn a_torn_photo_is_flagged_and_never_promised() {
     fixture.settle();
     assert_eq!(fixture.state("a.jpg"), pending(&photo("whole")));
     let marks = crate::spool::list_xattrs(fs::File::open(fixture.place("a.jpg")).unwrap()).unwrap();
-    assert!(marks.is_empty(), "durable: the mark is gone");
+    assert!(marks.is_empty(), "durable: the write state is cleared");
 }
 
 #[test]
-fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
+fn an_incomplete_photo_without_any_bytes_is_failed_too() {
     let mut fixture = Fixture::new();
     let marker = WriteStateMarker::of_this_boot().unwrap();
     for (name, rest) in [("empty.jpg", vec![]), ("zeros.jpg", vec![0; 4096])] {
@@ -149,7 +152,7 @@ fn a_torn_photo_of_which_nothing_is_left_is_flagged_too() {
 }
 
 #[test]
-fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
+fn a_file_skipped_for_its_content_loses_its_write_state() {
     let fixture = Fixture::new();
     let marker = WriteStateMarker::of_this_boot().unwrap();
     let id = put(&fixture, "notes.txt", b"notes").0;
@@ -172,7 +175,7 @@ fn what_is_no_photo_keeps_no_mark_for_a_later_start_to_doubt() {
 }
 
 #[test]
-fn what_is_left_for_its_name_keeps_its_mark_for_the_next_name() {
+fn a_file_skipped_for_its_name_keeps_its_write_state() {
     let fixture = Fixture::new();
     let marker = WriteStateMarker::of_this_boot().unwrap();
     let id = put(&fixture, ".a.jpg", &photo("a")).0;
@@ -184,14 +187,11 @@ fn what_is_left_for_its_name_keeps_its_mark_for_the_next_name() {
     fixture.intake().changed(id, &path(".a.jpg"));
     fixture.settle();
     assert_eq!(fixture.state(".a.jpg"), local("hidden file"));
-    assert!(
-        marker.is_marked(&file).unwrap(),
-        "nobody has made it durable"
-    );
+    assert!(marker.is_marked(&file).unwrap(), "it is not durable yet");
 }
 
 #[test]
-fn a_file_that_a_program_can_still_write_without_us_is_not_promised() {
+fn a_file_that_a_program_can_still_write_is_not_queued() {
     let fixture = Fixture::new();
     let id = put(&fixture, "a.jpg", &photo("a")).0;
     let mapped = fs::File::options()
@@ -219,7 +219,7 @@ fn a_file_that_a_program_can_still_write_without_us_is_not_promised() {
 }
 
 #[test]
-fn what_stands_under_a_name_now_is_not_taken_for_what_was_noted_there() {
+fn a_file_that_replaced_a_reported_one_is_not_taken_for_it() {
     let fixture = Fixture::new();
     put(&fixture, "a.jpg", &photo("a"));
     let due = due(&fixture, "a.jpg");
@@ -233,26 +233,26 @@ fn what_stands_under_a_name_now_is_not_taken_for_what_was_noted_there() {
 }
 
 #[test]
-fn no_mark_is_taken_off_a_file_that_was_opened_again() {
+fn the_write_state_of_a_file_that_was_opened_again_is_not_cleared() {
     let fixture = Fixture::new();
     put(&fixture, "a.jpg", &photo("a"));
     let due = due(&fixture, "a.jpg");
     let fixture = &fixture;
     let queue = &fixture.intake().context().queue;
     let id = due.id;
-    let (noted, was_noted) = std::sync::mpsc::channel();
+    let (reported, was_reported) = std::sync::mpsc::channel();
     thread::scope(|scope| {
         let order = queue.change_unless_modified(&due, || {
             scope.spawn(move || {
                 fixture.intake().opened_for_write(id, &path("a.jpg"));
-                noted.send(()).unwrap();
+                reported.send(()).unwrap();
             });
-            // The writer has come; its note waits for us, and we for nothing but to see that.
-            was_noted.recv_timeout(Duration::from_millis(50))
+            // The writer's report waits for this closure, which only waits to see that.
+            was_reported.recv_timeout(Duration::from_millis(50))
         });
-        assert!(order.is_some_and(|noted| noted.is_err()));
+        assert!(order.is_some_and(|reported| reported.is_err()));
     });
-    assert_eq!(was_noted.recv_timeout(PATIENCE), Ok(()));
+    assert_eq!(was_reported.recv_timeout(PATIENCE), Ok(()));
     assert_eq!(
         queue.change_unless_modified(&due, || ()),
         None,
@@ -263,7 +263,7 @@ fn no_mark_is_taken_off_a_file_that_was_opened_again() {
 }
 
 #[test]
-fn what_was_found_before_a_change_is_not_written_down() {
+fn a_result_from_before_a_change_is_not_recorded() {
     let fixture = Fixture::new();
     let (id, stamp) = put(&fixture, "a.jpg", &photo("before"));
     let due = due(&fixture, "a.jpg");
@@ -292,7 +292,7 @@ fn a_symbolic_link_is_never_followed() {
 }
 
 #[test]
-fn a_file_changed_behind_the_mount_while_it_was_read_is_not_promised() {
+fn a_file_changed_outside_the_mount_during_the_scan_is_not_queued() {
     let fixture = Fixture::new();
     put(&fixture, "a.jpg", &photo("before"));
     let due = due(&fixture, "a.jpg");
@@ -327,7 +327,7 @@ fn a_file_that_came_after_the_walk_is_not_forgotten() {
 
 /// &/// the worker.
 #[test]
-fn what_was_told_is_followed_before_anything_is_promised() {
+fn reported_renames_are_applied_before_anything_is_queued() {
     let directory = tempfile::tempdir().unwrap();
     let spool = Spool::open(&directory.path().join("spool")).unwrap();
     let journal = Arc::new(Journal::open(&directory.path().join("journal.redb")).unwrap());

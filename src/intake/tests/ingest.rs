@@ -1,9 +1,9 @@
-//! From closed files to promises, with everything that can happen on the way.
+//! From closed files to pending records, with everything that can happen in between.
 
 use super::*;
 
 #[test]
-fn a_closed_photo_is_promised() {
+fn a_closed_photo_is_queued() {
     let fixture = Fixture::new();
     let content = photo("a");
     let id = fixture.write("a.jpg", &content);
@@ -22,12 +22,12 @@ fn a_closed_photo_is_promised() {
 }
 
 #[test]
-fn an_open_file_is_left_alone_and_keeps_others_waiting_for_nothing() {
+fn an_open_file_is_not_scanned_and_does_not_delay_others() {
     let fixture = Fixture::new();
     let id = fixture.write("a.jpg", &photo("a"));
     fixture.intake().opened_for_write(id, &path("a.jpg"));
     fixture.write("b.jpg", &photo("b"));
-    fixture.wait("b to be promised", |fixture| {
+    fixture.wait("b to be queued", |fixture| {
         fixture.record(fixture.id("b.jpg")).is_some()
     });
     assert_eq!(fixture.record(id), None);
@@ -38,7 +38,7 @@ fn an_open_file_is_left_alone_and_keeps_others_waiting_for_nothing() {
 }
 
 #[test]
-fn a_thousand_photos_in_nested_folders_are_promised_with_the_right_fingerprints() {
+fn a_thousand_photos_in_nested_folders_are_queued_with_the_right_fingerprints() {
     let fixture = Fixture::new();
     let name = |number: usize| format!("{}/{}/IMG_{number:04}.jpg", number % 7, number % 31);
     for number in 0..1000 {
@@ -56,7 +56,7 @@ fn a_thousand_photos_in_nested_folders_are_promised_with_the_right_fingerprints(
 }
 
 #[test]
-fn what_is_no_photo_stays_local_and_says_why() {
+fn files_that_are_no_photos_stay_local_and_say_why() {
     let fixture = Fixture::new();
     for (name, content, why) in [
         ("a.txt", b"a letter".to_vec(), "not an image"),
@@ -83,7 +83,7 @@ fn what_is_no_photo_stays_local_and_says_why() {
 }
 
 #[test]
-fn a_file_changed_after_it_was_promised_is_promised_again() {
+fn a_file_changed_after_it_was_queued_is_queued_again() {
     let fixture = Fixture::new();
     fixture.write("a.jpg", &photo("before"));
     fixture.settle();
@@ -158,9 +158,9 @@ fn a_file_removed_while_it_was_hashed_leaves_nothing() {
 }
 
 #[test]
-fn a_number_used_again_is_a_new_file() {
+fn a_reused_inode_number_is_a_new_file() {
     let fixture = Fixture::new();
-    // The same inode number comes back at once on ext4 and tmpfs; told by hand so that it does
+    // The same inode number comes back at once on ext4 and tmpfs; reported by hand so that it does
     // everywhere.
     let id = fixture.write("a.jpg", &photo("a"));
     fixture.settle();
@@ -173,7 +173,7 @@ fn a_number_used_again_is_a_new_file() {
 #[test]
 fn no_promise_is_lost_to_a_kill() {
     let mut fixture = Fixture::new();
-    fixture.write("promised.jpg", &photo("p"));
+    fixture.write("pending.jpg", &photo("p"));
     fixture.settle();
     fixture.write("closed.jpg", &photo("c"));
     let open = fixture.write("open.jpg", &photo("o"));
@@ -181,11 +181,7 @@ fn no_promise_is_lost_to_a_kill() {
     fixture.kill();
     fixture.open();
     fixture.settle();
-    for (name, content) in [
-        ("promised.jpg", "p"),
-        ("closed.jpg", "c"),
-        ("open.jpg", "o"),
-    ] {
+    for (name, content) in [("pending.jpg", "p"), ("closed.jpg", "c"), ("open.jpg", "o")] {
         assert_eq!(fixture.state(name), pending(&photo(content)));
     }
 }
@@ -209,7 +205,7 @@ fn a_deleted_journal_costs_no_photo() {
 }
 
 #[test]
-fn stopping_takes_in_what_is_closed() {
+fn stopping_scans_closed_files() {
     let fixture = Fixture::new();
     fixture.write("a.jpg", &photo("a"));
     fixture.rename("a.jpg", "b.jpg");
@@ -234,7 +230,7 @@ fn a_lost_spool_does_not_empty_the_library() {
 }
 
 #[test]
-fn more_changes_than_can_be_noted_are_found_by_comparing() {
+fn changes_beyond_the_queues_limit_are_found_by_the_comparison() {
     let fixture = Fixture::with_pending_max(64);
     for number in 0..500 {
         fixture.write(&format!("{number}.jpg"), &photo(&number.to_string()));
@@ -246,7 +242,7 @@ fn more_changes_than_can_be_noted_are_found_by_comparing() {
 }
 
 #[test]
-fn accepting_more_takes_in_what_was_left() {
+fn accepting_more_kinds_queues_skipped_files() {
     let mut fixture = Fixture::new();
     fixture.write("a.jpg", &photo("a"));
     fixture.write("a.xmp", b"<x:xmpmeta");

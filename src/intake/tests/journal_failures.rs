@@ -13,7 +13,7 @@ fn fixture_on_disk() -> (Fixture, Disk) {
     (fixture, disk)
 }
 
-/// Writes a photo, and waits until its promise could not be written.
+/// Writes a photo, and waits until its record could not be written.
 fn write_in_vain(fixture: &Fixture, disk: &Disk, name: &str) -> FileId {
     disk.fail_always();
     let before = disk.failures();
@@ -23,7 +23,7 @@ fn write_in_vain(fixture: &Fixture, disk: &Disk, name: &str) -> FileId {
 }
 
 #[test]
-fn a_photo_is_pending_while_the_journal_fails_and_promised_when_it_is_well_again() {
+fn a_photo_is_pending_while_the_journal_fails_and_recorded_once_it_works() {
     let (fixture, disk) = fixture_on_disk();
     let id = write_in_vain(&fixture, &disk, "a.jpg");
     assert_eq!(

@@ -40,7 +40,7 @@ impl Fixture {
 }
 
 #[test]
-fn a_placeholder_without_a_journal_is_found_as_that_and_never_queued() {
+fn a_placeholder_without_a_journal_is_recognised_and_never_queued() {
     let mut fixture = Fixture::new();
     fixture.kill();
     let id = fixture.put_placeholder("a.jpg");
@@ -68,7 +68,7 @@ fn a_placeholder_without_a_journal_is_found_as_that_and_never_queued() {
 }
 
 #[test]
-fn a_placeholder_is_neither_torn_nor_an_image_whatever_happens_to_it() {
+fn a_placeholder_is_neither_incomplete_nor_an_image_whatever_happens_to_it() {
     let fixture = Fixture::new();
     let id = fixture.put_placeholder("a.jpg");
     let file = fs::File::options()
@@ -88,7 +88,7 @@ fn a_placeholder_is_neither_torn_nor_an_image_whatever_happens_to_it() {
 }
 
 #[test]
-fn what_a_crash_kept_from_becoming_a_placeholder_is_looked_at_again() {
+fn a_file_that_a_crash_kept_from_becoming_a_placeholder_is_scanned_again() {
     let mut fixture = Fixture::new();
     let id = fixture.write("a.jpg", &photo("a"));
     fixture.settle();
@@ -124,7 +124,7 @@ fn a_placeholder_that_was_being_filled_gets_its_time_back() {
 }
 
 #[test]
-fn a_placeholder_that_somebody_resized_is_reported_and_never_queued() {
+fn a_resized_placeholder_is_failed_and_never_queued() {
     let mut fixture = Fixture::new();
     fixture.kill();
     fixture.put_placeholder("a.jpg");
@@ -147,7 +147,7 @@ fn a_placeholder_that_somebody_resized_is_reported_and_never_queued() {
 }
 
 #[test]
-fn a_file_that_became_a_placeholder_while_it_was_read_is_not_believed() {
+fn a_file_that_became_a_placeholder_during_its_scan_has_changed() {
     let fixture = Fixture::new();
     let id = fixture.write("a.jpg", &photo("a"));
     fixture.settle();
@@ -168,7 +168,7 @@ fn a_file_that_became_a_placeholder_while_it_was_read_is_not_believed() {
 }
 
 #[test]
-fn names_of_placeholders_are_told_to_the_library() {
+fn renames_of_placeholders_reach_the_library() {
     let mut fixture = Fixture::new();
     fixture.kill();
     fixture.put_placeholder("a.jpg");
@@ -178,9 +178,9 @@ fn names_of_placeholders_are_told_to_the_library() {
     fixture.rename("a.jpg", "c.jpg");
     fixture.remove("b.jpg");
     fixture.settle();
-    let told = fixture.empty_outbox();
+    let changes = fixture.empty_outbox();
     assert_eq!(
-        told,
+        changes,
         [
             NameChange::Move {
                 from: path("a.jpg"),

@@ -1,4 +1,4 @@
-//! Whatever programs do, the count is right and everything ends up promised.
+//! Random operations of programs: the counts are right, and every photo ends up queued.
 
 use super::*;
 

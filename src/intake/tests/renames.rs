@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_photo_saved_under_a_temporary_name_and_renamed_is_promised() {
+fn a_photo_saved_under_a_temporary_name_and_renamed_is_queued() {
     let fixture = Fixture::new();
     fixture.write(".IMG_1.jpg.Ab12Cd", &photo("rsync"));
     fixture.rename(".IMG_1.jpg.Ab12Cd", "IMG_1.jpg");
@@ -22,7 +22,7 @@ fn a_photo_saved_under_a_temporary_name_and_renamed_is_promised() {
 }
 
 #[test]
-fn saving_over_a_photo_by_rename_promises_the_new_one_and_forgets_the_old() {
+fn saving_over_a_photo_by_rename_queues_the_new_one_and_forgets_the_old() {
     let fixture = Fixture::new();
     let old = fixture.write("a.jpg", &photo("old"));
     fixture.settle();
@@ -59,7 +59,7 @@ fn a_backed_up_photo_moves_in_the_library_without_being_read_again() {
 }
 
 #[test]
-fn a_promised_photo_keeps_its_promise_under_its_new_name() {
+fn a_pending_photo_stays_pending_under_its_new_name() {
     let fixture = Fixture::new();
     fixture.write("a.jpg", &photo("a"));
     fixture.settle();
@@ -70,7 +70,7 @@ fn a_promised_photo_keeps_its_promise_under_its_new_name() {
 }
 
 #[test]
-fn a_photo_changed_since_its_backup_takes_its_name_in_the_library_along() {
+fn a_photo_changed_since_its_backup_takes_its_library_entry_along() {
     let fixture = Fixture::new();
     fixture.write("a.jpg", &photo("a"));
     fixture.settle();
@@ -156,7 +156,7 @@ fn play(
 }
 
 #[test]
-fn a_renamed_folder_takes_its_photos_along_noted_or_not() {
+fn a_renamed_folder_takes_its_photos_along_scanned_or_not() {
     let fixture = Fixture::new();
     for number in 0..700 {
         fixture.write(
@@ -228,7 +228,7 @@ fn a_removed_photo_goes_to_the_trash_of_the_library() {
 }
 
 #[test]
-fn a_rename_while_nobody_watched_is_found() {
+fn a_rename_while_no_mount_was_running_is_found() {
     let mut fixture = Fixture::new();
     fixture.write("a.jpg", &photo("a"));
     fixture.settle();
@@ -270,7 +270,7 @@ fn a_photo_that_is_scanned_between_its_rename_and_the_report_keeps_its_library_e
 }
 
 #[test]
-fn a_note_that_leads_nowhere_has_the_tree_compared() {
+fn an_entry_with_a_wrong_path_has_the_tree_compared() {
     let fixture = Fixture::new();
     let id = fixture.put("b.jpg");
     // As a comparison pending it that met it under a name which changed that moment.
@@ -280,7 +280,7 @@ fn a_note_that_leads_nowhere_has_the_tree_compared() {
 }
 
 #[test]
-fn a_name_told_late_does_not_lead_a_new_file_astray() {
+fn a_rename_reported_late_does_not_change_the_path_of_a_new_file() {
     let fixture = Fixture::new();
     let guard = fixture.intake().context().lock_journal();
     // Renamed and removed before anything is followed; then its number comes back, as ext4 gives it

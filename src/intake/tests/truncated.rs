@@ -1,4 +1,4 @@
-//! Truncated photos whose completeness nobody recorded.
+//! Truncated photos that have neither a report nor a write state.
 
 use super::*;
 use crate::spool::{WriteStateMarker, remove_xattr};
@@ -21,7 +21,7 @@ fn cut(content: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_photo_without_its_end_that_was_never_promised_is_flagged_until_its_owner_says_otherwise() {
+fn a_truncated_photo_is_failed_until_its_owner_accepts_it() {
     let mut fixture = Fixture::new();
     fixture.kill();
     fs::write(fixture.place("cut.jpg"), cut("cut")).unwrap();
@@ -53,12 +53,12 @@ fn a_photo_without_its_end_that_was_never_promised_is_flagged_until_its_owner_sa
 }
 
 #[test]
-fn whatever_the_mount_tells_of_is_taken_as_it_is() {
+fn files_that_the_mount_reported_are_taken_as_complete() {
     let mut fixture = Fixture::new();
-    fixture.write("told.jpg", &cut("told"));
+    fixture.write("reported.jpg", &cut("reported"));
     fixture.settle();
-    assert_eq!(fixture.state("told.jpg"), pending(&cut("told")));
-    // Closed, and not looked at before we ended: its mark vouches for it.
+    assert_eq!(fixture.state("reported.jpg"), pending(&cut("reported")));
+    // Closed, and not scanned before the process ended: its write state says it is complete.
     fixture.kill();
     fs::write(fixture.place("closed.jpg"), cut("closed")).unwrap();
     let marker = WriteStateMarker::of_this_boot().unwrap();
@@ -76,7 +76,7 @@ fn whatever_the_mount_tells_of_is_taken_as_it_is() {
 }
 
 #[test]
-fn a_photo_that_is_shorter_than_it_was_promised_is_flagged_where_its_bytes_do_not_say_better() {
+fn a_photo_shorter_than_recorded_is_failed_unless_its_format_proves_it_complete() {
     let mut fixture = Fixture::new();
     let codestream = |length| [b"\xff\x0a".as_slice(), &vec![7; length]].concat();
     fixture.write("a.jxl", &codestream(900));
@@ -107,7 +107,7 @@ fn a_photo_that_is_shorter_than_it_was_promised_is_flagged_where_its_bytes_do_no
 }
 
 /// A photo that is failed for want of its end.
-fn house_with_a_cut_photo() -> Fixture {
+fn fixture_with_a_truncated_photo() -> Fixture {
     let mut fixture = Fixture::new();
     fixture.kill();
     fs::write(fixture.place("cut.jpg"), cut("cut")).unwrap();
@@ -118,8 +118,8 @@ fn house_with_a_cut_photo() -> Fixture {
 }
 
 #[test]
-fn nobody_vouches_for_a_photo_while_it_is_written() {
-    let fixture = house_with_a_cut_photo();
+fn a_photo_cannot_be_accepted_while_it_is_written() {
+    let fixture = fixture_with_a_truncated_photo();
     fixture
         .intake()
         .opened_for_write(fixture.id("cut.jpg"), &path("cut.jpg"));
@@ -132,8 +132,8 @@ fn nobody_vouches_for_a_photo_while_it_is_written() {
 }
 
 #[test]
-fn who_vouches_for_a_photo_vouches_for_no_other_in_its_place() {
-    let fixture = house_with_a_cut_photo();
+fn accepting_a_photo_does_not_accept_another_in_its_place() {
+    let fixture = fixture_with_a_truncated_photo();
     fs::write(fixture.place("other.jpg"), cut("other")).unwrap();
     fs::rename(fixture.place("other.jpg"), fixture.place("cut.jpg")).unwrap();
     let retried = fixture.intake().retry(&[]).unwrap();
@@ -145,7 +145,7 @@ fn who_vouches_for_a_photo_vouches_for_no_other_in_its_place() {
 }
 
 #[test]
-fn a_lost_journal_tears_no_photo() {
+fn a_lost_journal_makes_no_photo_incomplete() {
     let mut fixture = Fixture::new();
     fixture.write("a.jpg", &photo("a"));
     fixture.settle();

@@ -39,7 +39,7 @@ fn no_promise_is_lost_to_a_power_cut() {
 }
 
 #[test]
-fn a_disk_error_costs_only_the_writes_that_met_it() {
+fn a_disk_error_fails_only_the_writes_that_met_it() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = Rng::with_seed(seed);
@@ -75,7 +75,7 @@ fn a_disk_error_costs_only_the_writes_that_met_it() {
 }
 
 #[test]
-fn a_journal_that_cannot_be_opened_again_is_opened_by_whoever_needs_it_next() {
+fn a_journal_that_cannot_be_reopened_is_reopened_by_the_next_access() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     journal.record(vec![pending(1)]).unwrap();

@@ -13,7 +13,7 @@ use super::*;
 use crate::journal::*;
 
 /// A closed journal of some files.
-fn house() -> (TempDir, PathBuf) {
+fn fixture() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
     let journal = Journal::open(&path).unwrap();
@@ -32,8 +32,8 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn a_damaged_journal_is_moved_aside_and_a_new_one_begun() {
-    let (folder, path) = house();
+fn a_corrupt_journal_is_set_aside_and_a_new_one_created() {
+    let (folder, path) = fixture();
     let sound = fs::read(&path).unwrap();
     let foreign = folder.path().join("foreign");
     let database = Database::create(&foreign).unwrap();
@@ -75,8 +75,8 @@ fn a_damaged_journal_is_moved_aside_and_a_new_one_begun() {
 }
 
 #[test]
-fn only_so_many_damaged_journals_are_kept() {
-    let (folder, path) = house();
+fn a_limited_number_of_corrupt_journals_is_kept() {
+    let (folder, path) = fixture();
     for number in 0..12 {
         fs::write(&path, format!("damaged {number}")).unwrap();
         assert!(Journal::open(&path).unwrap().was_rebuilt());
@@ -89,16 +89,16 @@ fn only_so_many_damaged_journals_are_kept() {
 }
 
 /// As if the process had ended twice without closing the journal.
-fn doubt(path: &Path) {
+fn require_check(path: &Path) {
     fs::write(path.with_extension("redb.doubt"), "2").unwrap();
 }
 
 #[test]
-fn no_altered_byte_gets_past_a_start_in_doubt() {
+fn a_checked_open_notices_every_altered_byte() {
     let seed = fastrand::u64(..);
     println!("seed {seed}");
     let mut random = Rng::with_seed(seed);
-    let (_folder, path) = house();
+    let (_folder, path) = fixture();
     let sound = fs::read(&path).unwrap();
     for _ in 0..60 {
         let mut altered = sound.clone();
@@ -107,7 +107,7 @@ fn no_altered_byte_gets_past_a_start_in_doubt() {
             altered[at] = random.u8(..);
         }
         fs::write(&path, altered).unwrap();
-        doubt(&path);
+        require_check(&path);
         let journal = Journal::open(&path).unwrap();
         let files = journal.files_after(None, usize::MAX).unwrap();
         assert_eq!(files.len(), if journal.was_rebuilt() { 0 } else { 500 });
@@ -119,10 +119,10 @@ fn no_altered_byte_gets_past_a_start_in_doubt() {
 }
 
 #[test]
-fn the_second_end_without_a_close_makes_the_next_start_look_at_all_of_it() {
-    let (folder, path) = house();
-    let note = folder.path().join("journal.redb.doubt");
-    assert!(!note.exists());
+fn after_two_unclean_ends_the_next_open_checks_the_whole_file() {
+    let (folder, path) = fixture();
+    let counter = folder.path().join("journal.redb.doubt");
+    assert!(!counter.exists());
     let mut altered = fs::read(&path).unwrap();
     // The last page in use: of a record, which only a check of all pages or a reader of it meets.
     let names = altered
@@ -131,25 +131,25 @@ fn the_second_end_without_a_close_makes_the_next_start_look_at_all_of_it() {
         .unwrap();
     altered[names] = b'/';
     fs::write(&path, &altered).unwrap();
-    for doubts in ["1", "2"] {
+    for opens in ["1", "2"] {
         let journal = Journal::open(&path).unwrap();
         assert!(!journal.was_rebuilt());
-        assert_eq!(fs::read_to_string(&note).unwrap(), doubts);
-        // What a kill leaves: the file as it is, and the note.
-        let (left, noted) = (fs::read(&path).unwrap(), fs::read(&note).unwrap());
+        assert_eq!(fs::read_to_string(&counter).unwrap(), opens);
+        // What a kill leaves: the file as it is, and the counter file.
+        let (left, count) = (fs::read(&path).unwrap(), fs::read(&counter).unwrap());
         drop(journal);
         fs::write(&path, left).unwrap();
-        fs::write(&note, noted).unwrap();
+        fs::write(&counter, count).unwrap();
     }
     let journal = Journal::open(&path).unwrap();
     assert!(journal.was_rebuilt());
     journal.close().unwrap();
-    assert!(!note.exists());
+    assert!(!counter.exists());
 }
 
 #[test]
-fn damage_met_in_use_is_told_and_the_next_start_looks_at_all_of_it() {
-    let (folder, path) = house();
+fn corruption_found_in_use_is_an_error_and_the_next_open_checks_the_whole_file() {
+    let (folder, path) = fixture();
     let journal = Journal::open(&path).unwrap();
     let met = journal
         .store
@@ -175,8 +175,8 @@ fn damage_met_in_use_is_told_and_the_next_start_looks_at_all_of_it() {
 }
 
 #[test]
-fn a_panic_in_a_change_is_told_like_damage() {
-    let (_folder, path) = house();
+fn a_panic_in_a_change_counts_as_corruption() {
+    let (_folder, path) = fixture();
     let journal = Journal::open(&path).unwrap();
     let asked = journal
         .writer
@@ -190,8 +190,8 @@ fn a_panic_in_a_change_is_told_like_damage() {
 }
 
 #[test]
-fn a_table_that_an_older_program_did_not_have_is_made() {
-    let (_folder, path) = house();
+fn a_table_that_an_older_program_did_not_have_is_created() {
+    let (_folder, path) = fixture();
     let database = Database::open(&path).unwrap();
     let transaction = database.begin_write().unwrap();
     assert!(
@@ -209,7 +209,7 @@ fn a_table_that_an_older_program_did_not_have_is_made() {
 }
 
 #[test]
-fn what_a_crash_left_of_a_new_journal_is_not_taken_for_one() {
+fn a_half_created_journal_is_not_taken_for_one() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
     fs::write(folder.path().join("journal.redb.new"), "half").unwrap();
@@ -218,8 +218,8 @@ fn what_a_crash_left_of_a_new_journal_is_not_taken_for_one() {
 }
 
 #[test]
-fn a_journal_is_open_once_only() {
-    let (_folder, path) = house();
+fn a_journal_is_opened_by_one_process_only() {
+    let (_folder, path) = fixture();
     let journal = Journal::open(&path).unwrap();
     // redb's locks belong to the open file, not to the process: a second process fares the same.
     let refused = Journal::open(&path).unwrap_err();
@@ -230,7 +230,7 @@ fn a_journal_is_open_once_only() {
 }
 
 #[test]
-fn a_journal_that_may_not_be_read_is_not_thrown_away() {
+fn a_journal_without_read_permission_is_not_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
     fs::create_dir(&path).unwrap();
@@ -240,8 +240,8 @@ fn a_journal_that_may_not_be_read_is_not_thrown_away() {
 }
 
 #[test]
-fn a_journal_is_for_its_owner_alone() {
-    let (folder, _) = house();
+fn a_journal_is_readable_by_its_owner_only() {
+    let (folder, _) = fixture();
     for name in names(folder.path()) {
         let mode = fs::metadata(folder.path().join(&name)).unwrap().mode();
         assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");

@@ -1,7 +1,7 @@
 //! A disk in memory, stricter than a real one.
 //!
 //! It remembers every step, so that a test can cut the power behind any of them: what was not
-//! synced is then kept, lost or torn by the sector, each write for itself. It fails when told to,
+//! synced is then kept, lost or torn by the sector, each write for itself. It fails on request,
 //! and a failed sync leaves what it should have covered in doubt for ever, as Linux does.
 
 use std::io;
@@ -170,7 +170,7 @@ impl Disk {
             .0
             .changed
             .wait_timeout_while(self.state(), LIMIT, |state| state.syncs != Syncs::Waiting);
-        assert!(!waiting.unwrap().1.timed_out(), "nobody syncs");
+        assert!(!waiting.unwrap().1.timed_out(), "no sync happens");
     }
 
     pub(super) fn release_syncs(&self) {

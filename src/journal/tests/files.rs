@@ -10,34 +10,34 @@ use tempfile::TempDir;
 use super::*;
 use crate::journal::*;
 
-struct House {
+struct Fixture {
     _folder: TempDir,
     path: PathBuf,
 }
 
-fn house() -> House {
+fn fixture() -> Fixture {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
-    House {
+    Fixture {
         _folder: folder,
         path,
     }
 }
 
-impl House {
+impl Fixture {
     fn open(&self) -> Journal {
         Journal::open(&self.path).unwrap()
     }
 }
 
-fn nobody() -> HashSet<FileId> {
+fn none() -> HashSet<FileId> {
     HashSet::new()
 }
 
 #[test]
 fn everything_written_is_there_after_reopening() {
-    let house = house();
-    let journal = house.open();
+    let fixture = fixture();
+    let journal = fixture.open();
     journal
         .record(vec![pending(1), pending(2), pending(3), backed_up(4)])
         .unwrap();
@@ -59,7 +59,7 @@ fn everything_written_is_there_after_reopening() {
     let tally = journal.tally();
     drop(journal);
 
-    let journal = house.open();
+    let journal = fixture.open();
     assert!(!journal.was_rebuilt());
     assert_eq!(journal.tally(), tally);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
@@ -71,7 +71,7 @@ fn everything_written_is_there_after_reopening() {
             ..pending(3).1
         })
     );
-    assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [3, 1]);
+    assert_eq!(ids(&journal.pending(9, 0, &none()).unwrap()), [3, 1]);
     assert_eq!(journal.receipt(fingerprint(2)).unwrap(), Some(receipt(2)));
     assert_eq!(
         journal.shards(fingerprint(1)).unwrap(),
@@ -96,9 +96,9 @@ fn everything_written_is_there_after_reopening() {
 }
 
 #[test]
-fn the_queue_is_taken_from_both_ends_and_nothing_twice() {
-    let house = house();
-    let journal = house.open();
+fn the_queue_is_read_from_both_ends_without_duplicates() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.record((0..10).map(pending).collect()).unwrap();
     let from = |newest, oldest, except: &[u64]| {
         let except = except.iter().copied().map(FileId).collect();
@@ -114,12 +114,12 @@ fn the_queue_is_taken_from_both_ends_and_nothing_twice() {
 }
 
 #[test]
-fn a_file_recorded_again_stands_in_the_queue_once_at_its_newest_end() {
-    let house = house();
-    let journal = house.open();
+fn a_file_recorded_again_is_in_the_queue_once_at_its_newest_end() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.record(vec![pending(1), pending(2)]).unwrap();
     journal.record(vec![pending(1)]).unwrap();
-    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [1, 2]);
+    assert_eq!(ids(&journal.pending(9, 9, &none()).unwrap()), [1, 2]);
     journal
         .record(vec![file(
             1,
@@ -128,15 +128,15 @@ fn a_file_recorded_again_stands_in_the_queue_once_at_its_newest_end() {
             },
         )])
         .unwrap();
-    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [2]);
+    assert_eq!(ids(&journal.pending(9, 9, &none()).unwrap()), [2]);
     journal.forget(vec![FileId(2), FileId(77)]).unwrap();
-    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [0; 0]);
+    assert_eq!(ids(&journal.pending(9, 9, &none()).unwrap()), [0; 0]);
 }
 
 #[test]
-fn a_delivery_settles_only_the_file_that_was_delivered() {
-    let house = house();
-    let journal = house.open();
+fn an_upload_finishes_only_the_file_that_was_uploaded() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal
         .record(vec![pending(1), pending(2), pending(3), backed_up(4)])
         .unwrap();
@@ -163,7 +163,7 @@ fn a_delivery_settles_only_the_file_that_was_delivered() {
     assert_eq!(answers, [false, false, true, false, false]);
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(touched.1));
     assert_eq!(journal.file(FileId(2)).unwrap(), Some(rewritten.1));
-    assert_eq!(ids(&journal.pending(9, 9, &nobody()).unwrap()), [2, 1]);
+    assert_eq!(ids(&journal.pending(9, 9, &none()).unwrap()), [2, 1]);
     // The receipt is about the image, not about the file: it holds in any case.
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), Some(receipt(1)));
     assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
@@ -171,9 +171,9 @@ fn a_delivery_settles_only_the_file_that_was_delivered() {
 }
 
 #[test]
-fn only_what_was_meant_is_restated() {
-    let house = house();
-    let journal = house.open();
+fn a_state_is_updated_only_if_it_is_the_expected_one() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.record(vec![backed_up(1), pending(2)]).unwrap();
     let (image, stamp) = (fingerprint(1), backed_up(1).1.stamp);
     let (from, to) = (
@@ -221,8 +221,8 @@ fn only_what_was_meant_is_restated() {
 
 #[test]
 fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
-    let house = house();
-    let journal = house.open();
+    let fixture = fixture();
+    let journal = fixture.open();
     let signed = Receipt {
         signature: Some(Signature::from([7; 64])),
         ..receipt(1)
@@ -243,18 +243,18 @@ fn a_receipt_that_is_repeated_without_its_signature_keeps_it() {
 }
 
 #[test]
-fn of_an_image_with_a_receipt_no_shards_are_noted() {
-    let house = house();
-    let journal = house.open();
+fn an_image_with_a_receipt_gets_no_shard_list() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.add_receipts(vec![receipt(1)]).unwrap();
     journal.add_shard(fingerprint(1), range(0, 10)).unwrap();
     assert!(journal.shards(fingerprint(1)).unwrap().is_empty());
 }
 
 #[test]
-fn a_failed_delivery_leaves_the_queue_and_says_why() {
-    let house = house();
-    let journal = house.open();
+fn a_failed_upload_leaves_the_queue_and_says_why() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.record(vec![pending(1)]).unwrap();
     let outcome = UploadOutcome::Failed {
         why: "too large for this server".to_owned(),
@@ -273,15 +273,15 @@ fn a_failed_delivery_leaves_the_queue_and_says_why() {
         why: "too large for this server".to_owned(),
     };
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(file(1, state).1));
-    assert_eq!(journal.pending(9, 9, &nobody()).unwrap(), []);
+    assert_eq!(journal.pending(9, 9, &none()).unwrap(), []);
     assert_eq!(journal.receipt(fingerprint(1)).unwrap(), None);
     assert_eq!(journal.names_queued(), 0);
 }
 
 #[test]
 fn files_are_paged_by_ascending_id() {
-    let house = house();
-    let journal = house.open();
+    let fixture = fixture();
+    let journal = fixture.open();
     journal
         .record([5, 3, u64::MAX, 9, 1].map(pending).to_vec())
         .unwrap();
@@ -293,9 +293,9 @@ fn files_are_paged_by_ascending_id() {
 }
 
 #[test]
-fn a_confirmation_that_comes_late_takes_nothing_else_out_of_the_outbox() {
-    let house = house();
-    let journal = house.open();
+fn a_late_confirmation_removes_nothing_else_from_the_outbox() {
+    let fixture = fixture();
+    let journal = fixture.open();
     let remove = |number| NameChange::Remove { path: path(number) };
     journal.queue_names(vec![remove(1)]).unwrap();
     journal
@@ -303,16 +303,16 @@ fn a_confirmation_that_comes_late_takes_nothing_else_out_of_the_outbox() {
         .unwrap();
     assert_eq!(journal.names_queued(), 0);
     drop(journal);
-    let journal = house.open();
+    let journal = fixture.open();
     journal.queue_names(vec![remove(2)]).unwrap();
     journal.confirm_names(vec![0], vec![]).unwrap();
     assert_eq!(journal.queued_names(9).unwrap(), [(1, remove(2))]);
 }
 
 #[test]
-fn the_servers_word_replaces_the_shard_list() {
-    let house = house();
-    let journal = house.open();
+fn the_servers_shard_list_replaces_ours() {
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.add_shard(fingerprint(1), range(0, 100)).unwrap();
     let word = RangeSet::from(range(50, 60));
     journal.replace_shards(fingerprint(1), &word).unwrap();
@@ -328,8 +328,8 @@ fn the_servers_word_replaces_the_shard_list() {
 
 #[test]
 fn a_closed_journal_says_so() {
-    let house = house();
-    let journal = house.open();
+    let fixture = fixture();
+    let journal = fixture.open();
     journal.close().unwrap();
     assert!(matches!(
         journal.record(vec![pending(1)]),
@@ -340,9 +340,9 @@ fn a_closed_journal_says_so() {
 }
 
 #[test]
-fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
-    let house = house();
-    let journal = house.open();
+fn binding_to_another_server_makes_all_photos_pending() {
+    let fixture = fixture();
+    let journal = fixture.open();
     assert_eq!(
         journal.bind_server("home/anna").unwrap(),
         BindOutcome::First
@@ -357,13 +357,13 @@ fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
     assert_eq!(journal.tally().backed_up.files, 1);
     drop(journal);
 
-    let journal = house.open();
+    let journal = fixture.open();
     assert_eq!(
         journal.bind_server("club/anna").unwrap(),
         BindOutcome::Other
     );
     assert_eq!(journal.file(FileId(1)).unwrap(), Some(pending(1).1));
-    assert_eq!(ids(&journal.pending(9, 0, &nobody()).unwrap()), [1, 2]);
+    assert_eq!(ids(&journal.pending(9, 0, &none()).unwrap()), [1, 2]);
     assert_eq!(
         (
             journal.tally().pending.files,
@@ -378,15 +378,15 @@ fn another_server_is_not_taken_for_the_one_that_has_the_photos() {
 }
 
 #[test]
-fn files_that_need_a_person_are_found_until_they_do_not() {
-    let house = house();
-    let journal = house.open();
+fn failed_files_are_listed_until_they_are_not_failed() {
+    let fixture = fixture();
+    let journal = fixture.open();
     let failed = |number| {
         file(
             number,
             FileState::Failed {
                 fingerprint: None,
-                why: "torn".to_owned(),
+                why: "incomplete".to_owned(),
             },
         )
     };
@@ -401,13 +401,13 @@ fn files_that_need_a_person_are_found_until_they_do_not() {
     journal.record(vec![pending(1)]).unwrap();
     journal.forget(vec![FileId(3)]).unwrap();
     drop(journal);
-    assert_eq!(house.open().failed(9).unwrap(), [failed(4)]);
+    assert_eq!(fixture.open().failed(9).unwrap(), [failed(4)]);
 }
 
 #[test]
-fn the_library_hears_of_the_names_that_it_knows_and_of_no_others() {
-    let house = house();
-    let journal = house.open();
+fn only_renames_of_library_entries_go_to_the_outbox() {
+    let fixture = fixture();
+    let journal = fixture.open();
     let [one, two, three, four] = [1, 2, 3, 4].map(FileId);
     journal
         .record(vec![backed_up(1), pending(2), pending(3), backed_up(4)])

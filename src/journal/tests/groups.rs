@@ -9,7 +9,7 @@ use super::*;
 use crate::journal::*;
 
 #[test]
-fn what_comes_together_is_committed_together() {
+fn concurrent_requests_are_committed_together() {
     const REQUESTS: u64 = 100;
     let disk = Disk::formatted();
     let journal = disk.journal();
@@ -72,7 +72,7 @@ fn every_thread_finds_what_it_wrote() {
 }
 
 #[test]
-fn everyone_who_waited_for_a_failed_group_is_told() {
+fn every_caller_of_a_failed_group_gets_the_error() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     disk.hold_syncs();
@@ -97,7 +97,7 @@ fn everyone_who_waited_for_a_failed_group_is_told() {
 }
 
 #[test]
-fn one_request_that_cannot_be_done_leaves_its_group_alone() {
+fn a_failed_request_does_not_fail_its_group() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     journal.record(vec![pending(1)]).unwrap();
@@ -137,7 +137,7 @@ fn one_request_that_cannot_be_done_leaves_its_group_alone() {
 }
 
 #[test]
-fn a_record_that_cannot_be_read_hides_no_other_and_can_be_written_anew() {
+fn an_unreadable_record_hides_no_other_and_can_be_replaced() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     journal

@@ -57,7 +57,7 @@ fn a_name_in_the_library_moves_with_its_file() {
 }
 
 #[test]
-fn steps_are_followed_in_their_order() {
+fn updates_are_applied_in_their_order() {
     let (_folder, journal) = open();
     journal.record(vec![backed_up(1)]).unwrap();
     let id = FileId(1);
@@ -96,7 +96,7 @@ fn a_file_whose_old_name_is_taken_is_put_under_its_new_one() {
 }
 
 #[test]
-fn what_is_only_forgotten_stays_in_the_library() {
+fn a_forgotten_file_stays_in_the_library() {
     let (_folder, journal) = open();
     journal
         .record(vec![backed_up(1), pending(2), backed_up(3)])
@@ -168,7 +168,7 @@ fn an_edited_photo_that_is_renamed_twice_before_its_confirmation_leaves_no_name_
 }
 
 #[test]
-fn the_feed_is_passed_over_our_own_changes_as_far_as_they_follow_upon_it() {
+fn the_feed_position_skips_our_own_changes_that_follow_it_directly() {
     let (_folder, journal) = open();
     journal.skip_own_changes([2, 3].into()).unwrap();
     assert_eq!(

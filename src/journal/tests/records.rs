@@ -80,7 +80,7 @@ fn files_of_version_1_keep_their_spelling() {
 }
 
 #[test]
-fn receipts_and_shards_keep_their_spelling() {
+fn receipts_and_shards_keep_their_encoding() {
     let spelled = "01e90300000000000000dc207497010000";
     assert_eq!(hex(&encode_receipt(&receipt(1))), spelled);
     assert_eq!(
@@ -153,7 +153,7 @@ fn name_changes_of_version_1_keep_their_spelling() {
 }
 
 #[test]
-fn a_record_that_nobody_writes_is_an_error_that_says_so() {
+fn an_invalid_record_is_an_error_that_says_so() {
     let path = |text: &str| format!("0102{:02x}00{}", text.len(), hex(text.as_bytes()));
     for (spelled, error) in [
         (String::new(), RecordError::Short),

@@ -37,7 +37,7 @@ fn the_tally_agrees_with_a_recount_whatever_happens() {
 }
 
 #[test]
-fn opening_believes_the_counts_and_reads_no_file() {
+fn opening_uses_the_stored_counts_and_reads_no_file() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     journal.record((0..50).map(pending).collect()).unwrap();
@@ -51,7 +51,7 @@ fn opening_believes_the_counts_and_reads_no_file() {
 }
 
 #[test]
-fn counts_that_cannot_be_true_are_counted_anew() {
+fn wrong_stored_counts_are_counted_again() {
     let disk = Disk::formatted();
     let journal = disk.journal();
     journal.record((0..50).map(pending).collect()).unwrap();

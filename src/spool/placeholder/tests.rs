@@ -32,7 +32,7 @@ fn absent(size: u64) -> Placeholder {
 }
 
 #[test]
-fn a_placeholder_looks_like_the_photo_and_takes_no_room() {
+fn a_placeholder_looks_like_the_photo_and_takes_no_space() {
     let (spool, _home) = spool();
     spool
         .create_placeholder(&path("a.jpg"), &absent(10 << 30))
@@ -62,7 +62,7 @@ fn a_photo_is_no_placeholder() {
 }
 
 #[test]
-fn a_placeholder_never_takes_the_place_of_a_file() {
+fn a_placeholder_never_replaces_a_file() {
     let (spool, _home) = spool();
     std::fs::write(spool.root().join("a.jpg"), b"photo").unwrap();
     let error = spool
@@ -73,7 +73,7 @@ fn a_placeholder_never_takes_the_place_of_a_file() {
 }
 
 #[test]
-fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
+fn an_evicted_file_keeps_its_head_its_size_and_its_time() {
     let content: Vec<u8> = (0..1_000_000_u32)
         .map(|number| number.to_le_bytes()[0] | 1)
         .collect();
@@ -103,7 +103,7 @@ fn a_hollow_file_keeps_its_head_its_size_and_its_time() {
 }
 
 #[test]
-fn a_small_photo_is_all_head() {
+fn a_small_photo_stays_whole_as_its_own_head() {
     let file = tempfile::tempfile().unwrap();
     file.write_all_at(b"small", 0).unwrap();
     Placeholder::evict_data(&file, Fingerprint::of(b"small"), 65_536).unwrap();
@@ -111,7 +111,7 @@ fn a_small_photo_is_all_head() {
 }
 
 #[test]
-fn the_attribute_of_version_1_is_read_for_ever() {
+fn version_1_of_the_placeholder_attribute_is_readable() {
     let file = tempfile::tempfile().unwrap();
     let mut hollow = Placeholder::new(
         Fingerprint::of(b""),
@@ -137,7 +137,7 @@ fn the_attribute_of_version_1_is_read_for_ever() {
 }
 
 #[test]
-fn a_declaration_that_makes_no_sense_is_not_taken_for_a_whole_file() {
+fn an_invalid_attribute_is_not_taken_for_a_complete_file() {
     let file = tempfile::tempfile().unwrap();
     let head = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855ffffffffffffffff";
     for spelled in [
@@ -166,7 +166,7 @@ fn a_declaration_that_makes_no_sense_is_not_taken_for_a_whole_file() {
 }
 
 #[test]
-fn however_many_ranges_are_here_the_attribute_stays_small_and_true() {
+fn with_many_local_ranges_the_attribute_stays_small_and_true() {
     let file = tempfile::tempfile().unwrap();
     let mut hollow = absent(16 << 30);
     let places = 1_000;
@@ -206,7 +206,7 @@ fn no_attribute_is_misread() {
 }
 
 #[test]
-fn a_placeholder_of_a_size_that_no_file_has_is_none() {
+fn an_attribute_with_an_impossible_size_is_invalid() {
     for (size, is_possible) in [
         (FILE_BYTES_MAX, true),
         (FILE_BYTES_MAX + 1, false),

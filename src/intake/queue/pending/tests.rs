@@ -21,7 +21,7 @@ const A: FileId = FileId(1);
 const B: FileId = FileId(2);
 
 #[test]
-fn a_file_is_due_only_when_it_was_quiet_after_a_burst() {
+fn a_file_is_due_once_it_was_quiet_after_a_burst() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     assert_eq!(pending.opened(A, &path("a.jpg")), Admission::Accepted);
     assert_eq!(pending.next_due(), None);
@@ -38,7 +38,7 @@ fn a_file_is_due_only_when_it_was_quiet_after_a_burst() {
     assert!(pending.take_due(start + ms(1299), 9).is_empty());
     assert_eq!(pending.next_due(), Some(start + ms(1300)));
     assert_eq!(pending.take_due(start + ms(1300), 9).len(), 1);
-    assert!(pending.is_unscanned(A), "taken is not yet looked at");
+    assert!(pending.is_unscanned(A), "taken is not scanned yet");
     assert!(
         pending.take_due(start + ms(9000), 9).is_empty(),
         "nothing is taken twice"
@@ -46,7 +46,7 @@ fn a_file_is_due_only_when_it_was_quiet_after_a_burst() {
 }
 
 #[test]
-fn a_file_is_not_due_while_anybody_has_it_open() {
+fn a_file_is_not_due_while_it_is_open() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     for _ in 0..2 {
         let _admitted = pending.opened(A, &path("a.jpg"));
@@ -59,7 +59,7 @@ fn a_file_is_not_due_while_anybody_has_it_open() {
 }
 
 #[test]
-fn what_was_found_before_a_change_is_stale() {
+fn a_result_from_before_a_change_is_stale() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     let _admitted = pending.changed(A, &path("a.jpg"), start);
     let due = pending.take_due(start + QUIET, 9).remove(0);
@@ -78,7 +78,7 @@ fn what_was_found_before_a_change_is_stale() {
 }
 
 #[test]
-fn a_new_file_with_an_old_number_is_another_file() {
+fn a_new_file_with_a_reused_inode_number_is_another_file() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     let _admitted = pending.changed(A, &path("a.jpg"), start);
     let due = pending.take_due(start + QUIET, 9).remove(0);
@@ -88,7 +88,7 @@ fn a_new_file_with_an_old_number_is_another_file() {
 }
 
 #[test]
-fn renames_are_followed_and_stale_names_are_not() {
+fn renames_are_applied_and_stale_names_are_not() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     let _admitted = pending.opened(A, &path("d/.a.part"));
     pending.rename(A, &path("d/a.jpg"));
@@ -116,7 +116,7 @@ fn a_file_renamed_there_and_back_was_renamed() {
 }
 
 #[test]
-fn a_file_that_was_found_is_due_at_once_unless_it_was_admitted() {
+fn a_discovered_file_is_due_at_once_unless_it_has_an_entry() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     let _admitted = pending.changed(A, &path("a.jpg"), start);
     let _admitted = pending.discovered(A, &path("old.jpg"), Origin::Reported, start);
@@ -134,7 +134,7 @@ fn a_file_that_was_found_is_due_at_once_unless_it_was_admitted() {
 }
 
 #[test]
-fn too_many_notes_are_dropped_but_never_those_of_open_files() {
+fn too_many_entries_are_dropped_but_never_those_of_open_files() {
     let (mut pending, start) = (PendingFiles::new(3), Instant::now());
     let _admitted = pending.opened(A, &path("a"));
     for id in 2..=3 {
@@ -146,7 +146,7 @@ fn too_many_notes_are_dropped_but_never_those_of_open_files() {
     assert_eq!(
         pending.changed(FileId(3), &path("b"), start),
         Admission::Accepted,
-        "an old note is no new one"
+        "an existing entry is not a new one"
     );
     assert_eq!(
         pending.changed(FileId(4), &path("c"), start),
@@ -157,7 +157,7 @@ fn too_many_notes_are_dropped_but_never_those_of_open_files() {
 }
 
 #[test]
-fn a_file_that_fails_is_due_again_but_nobody_waits_for_it() {
+fn a_failed_file_is_due_again_but_keeps_nobody_waiting() {
     let (mut pending, start) = (PendingFiles::new(3), Instant::now());
     let _admitted = pending.changed(A, &path("a"), start);
     let due = pending.take_due(start + QUIET, 1).remove(0);
