@@ -12,7 +12,7 @@ pub mod control;
 pub mod mount;
 /// Backing files for FUSE passthrough, opened directly or through a privileged helper.
 pub mod passthrough_helper;
-/// From a closed file to a promise in the journal (M1, M2).
+/// The intake: scans closed files and records in the journal which are to be uploaded.
 pub mod intake;
 /// Uploads: sends pending files to the server until there is a receipt for each.
 pub mod uploader;
@@ -22,10 +22,10 @@ pub mod library;
 pub mod fetch;
 /// The server as the client sees it: requests, responses, time limits.
 pub mod remote;
-/// The ordinary directory tree behind the mount.
+/// The spool: the ordinary directory tree behind the mount.
 pub mod spool;
-/// What is remembered: queue, sync list, shard list, receipts. An index over the spool, never the
-/// only copy of anything.
+/// The journal: database of file states, upload queue, sync list, shard list and outbox. An index
+/// over the spool, never the only copy of anything.
 pub mod journal;
 /// Where things are, and what the person decided.
 pub mod config;

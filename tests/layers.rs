@@ -12,6 +12,7 @@ fn every_module_names_only_modules_below_it() {
         "control",
         "mount",
         "passthrough_helper",
+        "intake",
         "uploader",
         "library",
         "fetch",

@@ -27,10 +27,10 @@ pub(super) use verdict::Completeness;
 use window::{ReadAt, Window};
 
 /// Reads a file of one format up to its end.
-type Check = fn(&mut Window<'_>) -> io::Result<Completeness>;
+type FormatCheck = fn(&mut Window<'_>) -> io::Result<Completeness>;
 
 /// First bytes, their offset, and the check for the format that they belong to.
-const CHECKS: [(&[u8], u64, Check); 13] = [
+const CHECKS: [(&[u8], u64, FormatCheck); 13] = [
     (b"\xff\xd8\xff", 0, jpeg::check),
     (b"\x89PNG\r\n\x1a\n", 0, png::check),
     (b"GIF87a", 0, gif::check),

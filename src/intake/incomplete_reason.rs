@@ -8,7 +8,7 @@ use super::completeness::{Completeness, check};
 use super::kind::{is_image_or_video, read_head};
 use crate::spool::WriteState;
 
-/// Texts under which earlier versions stored [`IncompleteReason::Shorter`] in the journal.
+/// Text under which earlier versions stored [`IncompleteReason::Shorter`] in the journal.
 const FORMER_SHORTER_TEXT: &str =
     "incomplete: it is shorter than it was; copy it again, or `heirloom retry` it as it is";
 

@@ -20,7 +20,8 @@ mod event;
 
 pub(super) use event::NameEvent;
 pub(super) use pending::{
-    Admission, CurrentName, DueFile, NextStep, Origin, PENDING_MAX, PendingFiles, QUIET, rebased,
+    Admission, CurrentName, DueFile, FileOrigin, NextStep, PENDING_MAX, PendingFiles, QUIET,
+    rebased,
 };
 pub(super) use state::{QueueState, ReconcileState};
 

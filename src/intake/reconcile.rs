@@ -16,7 +16,7 @@ use super::context::IntakeContext;
 use super::incomplete_reason::IncompleteReason;
 use super::kind::is_still_skipped;
 use super::name::skip_reason_for_name;
-use super::queue::{Admission, NameEvent, Origin, ReconcileState};
+use super::queue::{Admission, FileOrigin, NameEvent, ReconcileState};
 use super::rename::Renamer;
 use super::skip_reason::SkipReason;
 use crate::config::Accept;
@@ -123,9 +123,9 @@ impl<'a> Reconciler<'a> {
                     .and_then(|record| complete_size(&record))
                     .is_some_and(|size| stamp.size < size);
                 let origin = if is_shorter {
-                    Origin::DiscoveredShorter
+                    FileOrigin::DiscoveredShorter
                 } else {
-                    Origin::Discovered
+                    FileOrigin::Discovered
                 };
                 self.0
                     .queue

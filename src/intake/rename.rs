@@ -14,7 +14,7 @@ use heirloom_protocol::LibraryPath;
 use super::context::{IntakeContext, JournalWriteGuard};
 use super::kind::is_sidecar;
 use super::name::skip_reason_for_name;
-use super::queue::{NameEvent, Origin, rebased};
+use super::queue::{FileOrigin, NameEvent, rebased};
 use crate::journal::{FileId, FileState, JournalError, NameUpdate};
 use crate::spool::{Kind, Metadata, SpoolPath};
 
@@ -291,7 +291,7 @@ impl<'a> Renamer<'a> {
         if self.0.source.id_at(path) == Some(id) {
             self.0.queue.admit(|pending, now| {
                 pending.rename(id, path);
-                pending.discovered(id, path, Origin::Reported, now)
+                pending.discovered(id, path, FileOrigin::Reported, now)
             });
         }
     }

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::incomplete_reason::IncompleteReason;
 use super::kind::{read_head, skip_reason_for_content};
 use super::name::skip_reason_for_name;
-use super::queue::{DueFile, Origin};
+use super::queue::{DueFile, FileOrigin};
 use super::skip_reason::SkipReason;
 use super::source::{Source, SourceFile};
 use super::writeback::begin_writeback;
@@ -134,9 +134,9 @@ impl FileScan {
     /// it is complete.
     fn incomplete_reason(&self, source: &dyn Source) -> io::Result<Option<IncompleteReason>> {
         let fallback = match self.due.origin {
-            Origin::Reported => return Ok(None),
-            Origin::Discovered => None,
-            Origin::DiscoveredShorter => Some(IncompleteReason::Shorter),
+            FileOrigin::Reported => return Ok(None),
+            FileOrigin::Discovered => None,
+            FileOrigin::DiscoveredShorter => Some(IncompleteReason::Shorter),
         };
         if source.has_write_state(&self.file)? {
             Ok(None)

@@ -39,11 +39,11 @@ pub(super) enum OpenFailure {
 /// The journal's database, and the counts over it.
 pub(super) struct JournalDatabase {
     storage: Box<dyn Storage>,
-    database: RwLock<Connection>,
+    database: RwLock<DatabaseState>,
     counts: Mutex<Counts>,
 }
 
-enum Connection {
+enum DatabaseState {
     Open(Database),
     /// It could not be reopened after an error; the next access tries again.
     Broken,
@@ -53,7 +53,7 @@ enum Connection {
     Closed,
 }
 
-impl Connection {
+impl DatabaseState {
     /// The database, if it is open. Does not try to open it.
     fn database(&self) -> Result<&Database, JournalError> {
         match self {
@@ -69,7 +69,7 @@ impl JournalDatabase {
         let (database, counts) = open_sound(&*storage)?;
         Ok(Self {
             storage,
-            database: RwLock::new(Connection::Open(database)),
+            database: RwLock::new(DatabaseState::Open(database)),
             counts: Mutex::new(counts),
         })
     }
@@ -132,7 +132,8 @@ impl JournalDatabase {
     /// Closes the file cleanly. Nothing can be read or written afterwards.
     pub(super) fn close(&self) -> Result<(), JournalError> {
         let mut state = self.database.write();
-        let Connection::Open(database) = std::mem::replace(&mut *state, Connection::Closed) else {
+        let DatabaseState::Open(database) = std::mem::replace(&mut *state, DatabaseState::Closed)
+        else {
             return Ok(());
         };
         let closed = catch_unwind(AssertUnwindSafe(|| database.close()))
@@ -189,22 +190,22 @@ impl JournalDatabase {
 
     /// Reopens a database that an error closed.
     fn reopen_if_broken(&self) -> Result<(), JournalError> {
-        let broken = matches!(*self.database.read(), Connection::Broken);
+        let broken = matches!(*self.database.read(), DatabaseState::Broken);
         if broken { self.reopen() } else { Ok(()) }
     }
 
     fn reopen(&self) -> Result<(), JournalError> {
         // Waits for readers: their transactions must not outlive the file.
         let mut state = self.database.write();
-        if let Connection::Corrupt | Connection::Closed = *state {
+        if let DatabaseState::Corrupt | DatabaseState::Closed = *state {
             return state.database().map(|_| ());
         }
         // Closed first: the file is locked while it is open.
-        close_unchecked(std::mem::replace(&mut *state, Connection::Broken));
+        close_unchecked(std::mem::replace(&mut *state, DatabaseState::Broken));
         match open_sound(&*self.storage) {
             Ok((database, counts)) => {
                 *self.counts.lock() = counts;
-                *state = Connection::Open(database);
+                *state = DatabaseState::Open(database);
                 Ok(())
             }
             Err(OpenFailure::Unavailable(source)) => Err(JournalError::Write(Arc::new(source))),
@@ -222,8 +223,8 @@ impl JournalDatabase {
             "the journal is corrupt and will be rebuilt at the next start; no photo is affected"
         );
         let mut state = self.database.write();
-        if !matches!(*state, Connection::Closed) {
-            close_unchecked(std::mem::replace(&mut *state, Connection::Corrupt));
+        if !matches!(*state, DatabaseState::Closed) {
+            close_unchecked(std::mem::replace(&mut *state, DatabaseState::Corrupt));
         }
         if let Err(error) = self.storage.mark_suspect() {
             tracing::error!(
@@ -245,8 +246,8 @@ impl fmt::Debug for JournalDatabase {
 }
 
 /// Closes a database without reporting errors. After a panic inside it, closing may panic again.
-fn close_unchecked(connection: Connection) {
-    if catch_unwind(AssertUnwindSafe(|| drop(connection))).is_err() {
+fn close_unchecked(state: DatabaseState) {
+    if catch_unwind(AssertUnwindSafe(|| drop(state))).is_err() {
         tracing::debug!("redb panicked again while closing the journal");
     }
 }
@@ -270,7 +271,7 @@ fn open_sound(storage: &dyn Storage) -> Result<(Database, Counts), OpenFailure> 
         Ok(counts) => Ok((database, counts)),
         Err(failure) => {
             // Not while a panic unwinds: another one inside it would end the process.
-            close_unchecked(Connection::Open(database));
+            close_unchecked(DatabaseState::Open(database));
             Err(failure)
         }
     }

@@ -22,7 +22,7 @@ const GROUP_MAX: usize = 256;
 #[derive(Debug)]
 pub(super) struct GroupWriter {
     /// `None` after `stop`.
-    requests: Mutex<Option<SyncSender<Box<dyn Request>>>>,
+    requests: Mutex<Option<SyncSender<Box<dyn GroupRequest>>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -83,7 +83,7 @@ impl GroupWriter {
 }
 
 /// A request in a group, whatever the type of its reply.
-trait Request: Send {
+trait GroupRequest: Send {
     /// Makes the change, in a transaction that is not committed yet. An error aborts the whole
     /// group.
     fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::Error>;
@@ -97,7 +97,7 @@ struct ChangeRequest<C, T> {
     reply: SyncSender<Result<T, JournalError>>,
 }
 
-impl<C, T> Request for ChangeRequest<C, T>
+impl<C, T> GroupRequest for ChangeRequest<C, T>
 where
     C: FnOnce(&mut Tables<'_>) -> Result<T, QueryError> + Send,
     T: Send,
@@ -120,7 +120,7 @@ where
     }
 }
 
-fn write_groups(database: &JournalDatabase, requests: &Receiver<Box<dyn Request>>) {
+fn write_groups(database: &JournalDatabase, requests: &Receiver<Box<dyn GroupRequest>>) {
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
         group.extend(requests.try_iter().take(GROUP_MAX - 1));

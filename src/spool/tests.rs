@@ -101,7 +101,7 @@ fn only_a_regular_file_is_read_and_a_fifo_does_not_block() {
     let (_home, spool) = spool();
     spool.create_folder(&path("folder"), 0o755).unwrap();
     rustix::fs::mknodat(
-        &*spool.top,
+        &*spool.root_fd,
         "fifo",
         rustix::fs::FileType::Fifo,
         Mode::RWXU,

@@ -23,7 +23,7 @@ pub(in crate::intake) const PENDING_MAX: usize = 65_536;
 
 /// How a file came to be in the table: what speaks for its completeness before it is scanned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::intake) enum Origin {
+pub(in crate::intake) enum FileOrigin {
     /// The mount reported it, or its owner accepted it.
     Reported,
     /// The comparison of tree and journal found it, and nothing is known of how it was written.
@@ -45,7 +45,7 @@ pub(in crate::intake) struct DueFile {
     pub(in crate::intake) failures: u32,
     /// Whether it was missing when it was looked for the last time.
     pub(in crate::intake) was_missing: bool,
-    pub(in crate::intake) origin: Origin,
+    pub(in crate::intake) origin: FileOrigin,
 }
 
 /// The name that a taken file has now.
@@ -79,7 +79,7 @@ struct PendingFile {
     renames: u32,
     failures: u32,
     is_missing: bool,
-    origin: Origin,
+    origin: FileOrigin,
     stage: Stage,
 }
 
@@ -139,7 +139,7 @@ impl PendingFiles {
         let admission = self.touch_entry(id, path);
         if let Some(entry) = self.files.get_mut(&id) {
             entry.writers = entry.writers.saturating_add(1);
-            entry.origin = Origin::Reported;
+            entry.origin = FileOrigin::Reported;
         }
         self.set_stage(id, Stage::Open);
         admission
@@ -187,7 +187,7 @@ impl PendingFiles {
     ) -> Admission {
         let admission = self.changed(id, path, now);
         if let Some(entry) = self.files.get_mut(&id) {
-            entry.origin = Origin::Reported;
+            entry.origin = FileOrigin::Reported;
         }
         admission
     }
@@ -198,7 +198,7 @@ impl PendingFiles {
         &mut self,
         id: FileId,
         path: &LibraryPath,
-        origin: Origin,
+        origin: FileOrigin,
         now: Instant,
     ) -> Admission {
         if self.files.contains_key(&id) {
@@ -371,7 +371,7 @@ impl PendingFiles {
             renames: 0,
             failures: 0,
             is_missing: false,
-            origin: Origin::Reported,
+            origin: FileOrigin::Reported,
             stage: Stage::Taken,
         });
         entry.version = version;

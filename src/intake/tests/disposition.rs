@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::*;
 use crate::intake::disposition::{JournalUpdate, decide};
-use crate::intake::queue::{CurrentName, DueFile, NextStep, Origin, PendingFiles, QUIET};
+use crate::intake::queue::{CurrentName, DueFile, FileOrigin, NextStep, PendingFiles, QUIET};
 use crate::intake::scan::ScanOutcome;
 use crate::journal::Stamp;
 
@@ -19,7 +19,7 @@ fn due(start: Instant) -> DueFile {
     let mut pending = PendingFiles::new(1);
     let path = path("a.jpg");
     assert_eq!(
-        pending.discovered(ID, &path, Origin::Reported, start),
+        pending.discovered(ID, &path, FileOrigin::Reported, start),
         Admission::Accepted
     );
     pending.take_due(start, 1).remove(0)

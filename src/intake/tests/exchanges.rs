@@ -10,7 +10,7 @@ use super::*;
 struct Shelf(BTreeMap<String, Fingerprint>);
 
 impl Shelf {
-    /// Carries out what is in the outbox, as the server does.
+    /// Applies the outbox to the library, as the server does.
     fn hear(&mut self, fixture: &Fixture) {
         for change in fixture.empty_outbox() {
             match change {
@@ -33,7 +33,7 @@ impl Shelf {
         }
     }
 
-    /// The library lists exactly these names with these contents.
+    /// Checks that the library lists exactly these names with these contents.
     #[track_caller]
     fn lists(&self, expected: &[(&str, &[u8])]) {
         let expected = expected

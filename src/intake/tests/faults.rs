@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Instant;
 
 use super::*;
-use crate::intake::queue::{DueFile, Origin, QUIET};
+use crate::intake::queue::{DueFile, FileOrigin, QUIET};
 use crate::intake::reconcile::Reconciler;
 use crate::intake::rename::Renamer;
 use crate::intake::scan::{FileScan, ScanOutcome};
@@ -102,7 +102,7 @@ fn an_incomplete_photo_is_failed_and_never_queued() {
     let status = fixture.intake().status(fixture.id("a.jpg"), &path("a.jpg"));
     assert_eq!(status.state, BackupState::Failed);
     assert!(status.why.is_some_and(|why| why.contains("copy it again")));
-    // Its owner does.
+    // Its owner accepts it.
     fixture
         .intake()
         .opened_for_write(fixture.id("a.jpg"), &path("a.jpg"));
@@ -317,7 +317,7 @@ fn a_file_that_came_after_the_walk_is_not_forgotten() {
     let gone = fixture.write("b.jpg", &photo("b"));
     fixture.settle();
     fs::remove_file(fixture.place("b.jpg")).unwrap();
-    // The walk met neither: it was past their folder.
+    // The walk found neither: it was past their folder.
     Reconciler::new(fixture.intake().context())
         .forget_unless_found([id, gone].into())
         .unwrap();
@@ -325,7 +325,8 @@ fn a_file_that_came_after_the_walk_is_not_forgotten() {
     assert_eq!(fixture.record(gone), None);
 }
 
-/// &/// the worker.
+/// Without background threads: the first thread that writes to the journal applies the reported
+/// events, here the worker.
 #[test]
 fn reported_renames_are_applied_before_anything_is_queued() {
     let directory = tempfile::tempdir().unwrap();
@@ -364,7 +365,7 @@ fn reported_renames_are_applied_before_anything_is_queued() {
     );
     context
         .queue
-        .admit(|pending, now| pending.discovered(id, &path("new.jpg"), Origin::Reported, now));
+        .admit(|pending, now| pending.discovered(id, &path("new.jpg"), FileOrigin::Reported, now));
     let batch = context.queue.take_due(1).unwrap();
     let worker = Worker::new(&context);
     worker.record(worker.scan(batch, &mut Vec::new()));

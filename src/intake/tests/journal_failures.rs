@@ -1,10 +1,10 @@
-//! A journal on a disk that fails: nothing is claimed that is not so, nothing is lost, and work
-//! goes on when the disk is well again.
+//! A journal on a disk that fails: no status is wrong, nothing is lost, and work continues once the
+//! disk works again.
 
 use super::*;
 use crate::journal::tests::disk::Disk;
 
-/// A fixture whose journal lies on a disk of its own, and that disk.
+/// A fixture whose journal is on a disk of its own, and that disk.
 fn fixture_on_disk() -> (Fixture, Disk) {
     let (mut fixture, disk) = (Fixture::new(), Disk::formatted());
     fixture.kill();

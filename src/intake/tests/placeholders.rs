@@ -1,7 +1,7 @@
-//! Placeholders: seen for what they are, whatever the journal knows of them.
+//! Placeholders: recognised whatever the journal says of them.
 
 use super::*;
-use crate::intake::queue::{Origin, PendingFiles};
+use crate::intake::queue::{FileOrigin, PendingFiles};
 use crate::intake::scan::{FileScan, ScanOutcome};
 use crate::journal::Stamp;
 use crate::spool::Placeholder;
@@ -153,7 +153,7 @@ fn a_file_that_became_a_placeholder_during_its_scan_has_changed() {
     fixture.settle();
     let (mut pending, now) = (PendingFiles::new(1), std::time::Instant::now());
     assert_eq!(
-        pending.discovered(id, &path("a.jpg"), Origin::Reported, now),
+        pending.discovered(id, &path("a.jpg"), FileOrigin::Reported, now),
         Admission::Accepted
     );
     let due = pending.take_due(now + PATIENCE, 1).remove(0);

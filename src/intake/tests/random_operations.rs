@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// So many things a round does.
+/// Operations in one round.
 const STEPS: usize = 120;
 
 #[test]

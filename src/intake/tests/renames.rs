@@ -9,7 +9,7 @@ fn a_photo_saved_under_a_temporary_name_and_renamed_is_queued() {
     fixture.rename(".IMG_1.jpg.Ab12Cd", "IMG_1.jpg");
     fixture.settle();
     assert_eq!(fixture.state("IMG_1.jpg"), pending(&photo("rsync")));
-    // And when the temporary file was judged before it was renamed.
+    // Also if the temporary file was scanned before it was renamed.
     let id = fixture.write("b.jpg.part", &photo("download"));
     fixture.wait("it to be judged", |fixture| fixture.record(id).is_some());
     fixture.rename("b.jpg.part", "b.jpg");
@@ -114,7 +114,7 @@ fn folders_that_swap_names_swap_them_in_the_library() {
     fixture.back_up_all();
     let mut library = std::collections::BTreeMap::new();
     play(&mut library, fixture.empty_outbox());
-    // All three happen before the first is followed.
+    // All three happen before the first is applied.
     let guard = fixture.intake().context().lock_journal();
     fixture.rename_folder("x", "t");
     fixture.rename_folder("y", "x");
@@ -130,7 +130,7 @@ fn folders_that_swap_names_swap_them_in_the_library() {
     assert_eq!(library.into_iter().collect::<Vec<_>>(), expected);
 }
 
-/// Carries changes out as the server does.
+/// Applies changes as the server does.
 fn play(
     library: &mut std::collections::BTreeMap<LibraryPath, Fingerprint>,
     changes: Vec<NameChange>,
@@ -273,7 +273,7 @@ fn a_photo_that_is_scanned_between_its_rename_and_the_report_keeps_its_library_e
 fn an_entry_with_a_wrong_path_has_the_tree_compared() {
     let fixture = Fixture::new();
     let id = fixture.put("b.jpg");
-    // As a comparison pending it that met it under a name which changed that moment.
+    // As a comparison enters it that found it under a name which changed at that moment.
     fixture.intake().changed(id, &path("a.jpg"));
     fixture.settle();
     assert_eq!(fixture.state("b.jpg"), pending(&photo("b.jpg")));
@@ -283,8 +283,8 @@ fn an_entry_with_a_wrong_path_has_the_tree_compared() {
 fn a_rename_reported_late_does_not_change_the_path_of_a_new_file() {
     let fixture = Fixture::new();
     let guard = fixture.intake().context().lock_journal();
-    // Renamed and removed before anything is followed; then its number comes back, as ext4 gives it
-    // again at once.
+    // Renamed and removed before anything is applied; then its inode number is reused, as ext4 does
+    // at once.
     let old = fixture.put("c.jpg");
     fixture.intake().changed(old, &path("a.jpg"));
     fixture

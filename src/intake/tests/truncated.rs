@@ -85,7 +85,7 @@ fn a_photo_shorter_than_recorded_is_failed_unless_its_format_proves_it_complete(
     fixture.write("d.jxl", &codestream(800));
     fixture.settle();
     fixture.kill();
-    // What a disk without attributes might leave; and one that was made smaller by its owner.
+    // As left on a disk without attributes; and one that its owner made smaller.
     fs::write(fixture.place("a.jxl"), codestream(700)).unwrap();
     fs::write(fixture.place("b.jpg"), photo("short")).unwrap();
     fs::write(fixture.place("c.jpg"), b"").unwrap();
@@ -106,7 +106,7 @@ fn a_photo_shorter_than_recorded_is_failed_unless_its_format_proves_it_complete(
     assert_eq!(fixture.state("c.jpg"), local("empty file"));
 }
 
-/// A photo that is failed for want of its end.
+/// A photo that is failed because it is truncated.
 fn fixture_with_a_truncated_photo() -> Fixture {
     let mut fixture = Fixture::new();
     fixture.kill();

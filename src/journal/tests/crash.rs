@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::*;
 use crate::journal::*;
 
-/// Power cuts behind each step that are tried, each losing something else.
+/// Power cuts tried after each step, each with other losses.
 const CUTS_PER_STEP: usize = 2;
 
 #[test]
@@ -28,7 +28,7 @@ fn no_promise_is_lost_to_a_power_cut() {
         for _ in 0..CUTS_PER_STEP {
             let found = snapshot(&disk.cut_after(cut, &mut random).journal());
             let known = acknowledged.partition_point(|(steps, _)| *steps <= cut);
-            // What was on its way may be there: whole, or not at all.
+            // A write in progress may be there, completely or not at all.
             let allowed = acknowledged[known - 1..].iter().take(2);
             assert!(
                 allowed.map(|(_, state)| state).any(|state| *state == found),

@@ -1,4 +1,4 @@
-//! A journal that was altered behind our back, on a real file.
+//! A journal file that something else modified.
 
 use std::collections::HashSet;
 use std::fs;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::*;
 use crate::journal::*;
 
-/// A closed journal of some files.
+/// A closed journal with some files.
 fn fixture() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("journal.redb");
@@ -152,7 +152,7 @@ fn corruption_found_in_use_is_an_error_and_the_next_open_checks_the_whole_file()
     let (folder, path) = fixture();
     let journal = Journal::open(&path).unwrap();
     let met = journal
-        .store
+        .database
         .write(|_| Err(redb::Error::Corrupted("a test says so".to_owned())));
     assert!(matches!(met, Err(JournalError::Corrupt)));
     assert!(matches!(

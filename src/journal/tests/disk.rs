@@ -1,8 +1,8 @@
 //! A disk in memory, stricter than a real one.
 //!
 //! It remembers every step, so that a test can cut the power behind any of them: what was not
-//! synced is then kept, lost or torn by the sector, each write for itself. It fails on request,
-//! and a failed sync leaves what it should have covered in doubt for ever, as Linux does.
+//! synced is then kept, lost or torn by the sector, for each write separately. It fails on request,
+//! and a failed sync leaves what it should have covered in an unknown state for ever, as on Linux.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -16,9 +16,9 @@ use crate::journal::database::{JournalDatabase, Storage};
 use crate::journal::schema;
 use crate::journal::storage::OpenedAs;
 
-/// What a disk writes whole or not at all, in bytes.
+/// Bytes that a disk writes atomically.
 const SECTOR: usize = 512;
-/// How long a test waits for what must happen.
+/// Longest time that a test waits for something that must happen.
 const LIMIT: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Debug, Default)]

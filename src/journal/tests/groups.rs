@@ -1,4 +1,4 @@
-//! One thread writes for many.
+//! Group commit.
 
 use std::collections::HashSet;
 use std::sync::Barrier;
@@ -27,7 +27,7 @@ fn concurrent_requests_are_committed_together() {
             .unwrap()
     };
     let first = submit(1);
-    // The first is on its way to the disk; while it waits there, the others gather.
+    // While the first commit waits for the disk, the other requests gather.
     disk.wait_for_held_sync();
     let others: Vec<_> = (2..REQUESTS).map(submit).collect();
     disk.release_syncs();
@@ -102,7 +102,7 @@ fn a_failed_request_does_not_fail_its_group() {
     let journal = disk.journal();
     journal.record(vec![pending(1)]).unwrap();
     journal
-        .store
+        .database
         .write(|tables| tables.spoil(FileId(1)))
         .unwrap();
     disk.hold_syncs();
@@ -144,7 +144,7 @@ fn an_unreadable_record_hides_no_other_and_can_be_replaced() {
         .record(vec![pending(1), pending(2), pending(3)])
         .unwrap();
     journal
-        .store
+        .database
         .write(|tables| tables.spoil(FileId(2)))
         .unwrap();
     drop(journal);

@@ -1,4 +1,4 @@
-//! Names that changed, followed here and in the outbox as one.
+//! Renames and removals, in the records and in the outbox together.
 
 use super::*;
 use crate::journal::*;

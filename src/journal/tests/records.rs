@@ -1,5 +1,4 @@
-//! The spelling of stored records: golden bytes for each version, and no surprise from foreign
-//! ones.
+//! The encoding of stored records: golden bytes for each version, and errors for foreign ones.
 
 use data_encoding::HEXLOWER;
 use heirloom_protocol::RangeSet;

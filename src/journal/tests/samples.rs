@@ -1,4 +1,4 @@
-//! Short ways to say what the tests speak of.
+//! Sample records for the tests.
 
 use heirloom_protocol::message::Receipt;
 use std::collections::HashSet;
@@ -61,7 +61,7 @@ pub(super) fn receipt(number: u64) -> Receipt {
     }
 }
 
-/// The good end of the delivery of `pending(number)`.
+/// The successful upload of `pending(number)`.
 pub(super) fn delivered(number: u64) -> FinishedUpload {
     FinishedUpload {
         id: FileId(number),
@@ -81,7 +81,7 @@ pub(super) fn ids(files: &[(FileId, FileRecord)]) -> Vec<u64> {
     files.iter().map(|(id, _)| id.0).collect()
 }
 
-/// All that a journal says of the first numbers.
+/// Everything that a journal has about the first ids.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Snapshot {
     files: Vec<(FileId, FileRecord)>,
@@ -93,7 +93,7 @@ pub(super) struct Snapshot {
     tally: Tally,
 }
 
-/// Numbers that tests speak of, at most.
+/// Highest id that tests use.
 pub(super) const NUMBERS: u64 = 12;
 
 pub(super) fn snapshot(journal: &Journal) -> Snapshot {
@@ -115,7 +115,7 @@ pub(super) fn snapshot(journal: &Journal) -> Snapshot {
     }
 }
 
-/// The tally as it must be: counted from all files.
+/// The right tally, counted from all files.
 pub(super) fn recount(journal: &Journal) -> Tally {
     let mut tally = Tally::default();
     journal
@@ -126,7 +126,7 @@ pub(super) fn recount(journal: &Journal) -> Tally {
     tally
 }
 
-/// Something that a client does, any of it.
+/// A random operation of a client.
 pub(super) fn anything(journal: &Journal, random: &mut Rng) -> Result<(), JournalError> {
     let mut number = || random.u64(0..NUMBERS);
     let (one, other) = (number(), number());

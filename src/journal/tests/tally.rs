@@ -1,4 +1,4 @@
-//! What is counted in memory agrees with what is on the disk.
+//! The counts in memory agree with the disk.
 
 use std::collections::HashSet;
 
@@ -26,7 +26,7 @@ fn the_tally_agrees_with_a_recount_whatever_happens() {
             assert_eq!(queued.len() as u64, journal.tally().pending.files);
             // Nothing else is in the queue either: what `pending` passes over would pile up.
             let places = journal
-                .store
+                .database
                 .read(|journal| Ok(journal.open_table(QUEUE)?.len()?))
                 .unwrap();
             assert_eq!(places, journal.tally().pending.files);

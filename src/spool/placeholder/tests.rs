@@ -1,4 +1,4 @@
-//! What is a placeholder and what is not, after every step.
+//! Which files are placeholders, after every step.
 
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
@@ -123,7 +123,7 @@ fn version_1_of_the_placeholder_attribute_is_readable() {
     hollow.held.insert(range(0, 4096));
     hollow.held.insert(range(8192, 100_000));
     hollow.write_to(&file).unwrap();
-    let spelled = "01\
+    let encoded = "01\
         e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\
         ffffffffffffffff\
         a08d06\
@@ -131,7 +131,7 @@ fn version_1_of_the_placeholder_attribute_is_readable() {
         8020a0cd05";
     assert_eq!(
         HEXLOWER.encode(&super::super::xattr(&file, OsStr::new(NAME)).unwrap()),
-        spelled
+        encoded
     );
     assert_eq!(Placeholder::of(&file).unwrap(), Some(hollow));
 }
@@ -140,7 +140,7 @@ fn version_1_of_the_placeholder_attribute_is_readable() {
 fn an_invalid_attribute_is_not_taken_for_a_complete_file() {
     let file = tempfile::tempfile().unwrap();
     let head = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855ffffffffffffffff";
-    for spelled in [
+    for encoded in [
         format!("02{head}05"),
         format!("01{head}"),
         format!("01{head}050006"),
@@ -153,14 +153,14 @@ fn an_invalid_attribute_is_not_taken_for_a_complete_file() {
         set_xattr(
             &file,
             OsStr::new(NAME),
-            &HEXLOWER.decode(spelled.as_bytes()).unwrap(),
+            &HEXLOWER.decode(encoded.as_bytes()).unwrap(),
             0,
         )
         .unwrap();
         assert_eq!(
             Placeholder::of(&file).unwrap_err().kind(),
             io::ErrorKind::InvalidData,
-            "{spelled}"
+            "{encoded}"
         );
     }
 }
@@ -213,7 +213,11 @@ fn an_attribute_with_an_impossible_size_is_invalid() {
         (u64::MAX, false),
     ] {
         let stamp = Stamp { size, mtime_ns: 0 };
-        let spelled = Placeholder::new(Fingerprint::of(b"any"), stamp).spell();
-        assert_eq!(Placeholder::read(&spelled).is_some(), is_possible, "{size}");
+        let encoded = Placeholder::new(Fingerprint::of(b"any"), stamp).encode();
+        assert_eq!(
+            Placeholder::decode(&encoded).is_some(),
+            is_possible,
+            "{size}"
+        );
     }
 }

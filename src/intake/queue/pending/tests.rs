@@ -119,8 +119,8 @@ fn a_file_renamed_there_and_back_was_renamed() {
 fn a_discovered_file_is_due_at_once_unless_it_has_an_entry() {
     let (mut pending, start) = (PendingFiles::new(10), Instant::now());
     let _admitted = pending.changed(A, &path("a.jpg"), start);
-    let _admitted = pending.discovered(A, &path("old.jpg"), Origin::Reported, start);
-    let _admitted = pending.discovered(B, &path("b.jpg"), Origin::Reported, start);
+    let _admitted = pending.discovered(A, &path("old.jpg"), FileOrigin::Reported, start);
+    let _admitted = pending.discovered(B, &path("b.jpg"), FileOrigin::Reported, start);
     let due: Vec<_> = pending
         .take_due(start, 9)
         .into_iter()
