@@ -19,7 +19,7 @@ impl Tree {
         }
         let _names = self.lock_names();
         let id = self.id(ino);
-        match self.place(id) {
+        match self.path(id) {
             Ok(place) => {
                 expect_id(self.spool.metadata(&place)?, id).map(|metadata| self.shown(metadata))
             }
@@ -71,7 +71,7 @@ impl Tree {
 
     pub(in crate::mount) fn read_link(&self, ino: Ino) -> Result<OsString, TreeError> {
         let _names = self.lock_names();
-        match self.place(self.id(ino))? {
+        match self.path(self.id(ino))? {
             SpoolPath::Root => Err(TreeError::InvalidName),
             SpoolPath::Entry(path) => Ok(self.spool.read_link(&path)?),
         }

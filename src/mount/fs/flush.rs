@@ -58,7 +58,7 @@ impl Tree {
 
     fn sync_name(&self, open: &OpenFile) -> Result<(), TreeError> {
         let names = self.lock_names();
-        let folder = match self.place(open.id) {
+        let folder = match self.path(open.id) {
             Ok(SpoolPath::Entry(path)) => self.spool.read_folder(&SpoolPath::parent_of(&path))?,
             // A file without a name has none to lose.
             Ok(SpoolPath::Root) | Err(_) => return Ok(()),

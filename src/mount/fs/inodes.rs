@@ -114,7 +114,7 @@ impl Inodes {
     }
 
     /// The path of a file.
-    pub(super) fn place(&self, id: FileId) -> Result<SpoolPath, ResolveError> {
+    pub(super) fn path(&self, id: FileId) -> Result<SpoolPath, ResolveError> {
         let mut at = self.find(id).ok_or(ResolveError::UnknownInode)?;
         let (mut names, mut bytes) = (Vec::new(), 0);
         while at != ROOT {

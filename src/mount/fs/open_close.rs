@@ -62,7 +62,7 @@ impl Tree {
     ) -> Result<HandleId, TreeError> {
         let _names = self.lock_names();
         let id = self.id(ino);
-        let (file, path) = match self.place(id) {
+        let (file, path) = match self.path(id) {
             Ok(SpoolPath::Root) => return Err(TreeError::InvalidName),
             Ok(SpoolPath::Entry(path)) => (self.spool.open_file(&path, options)?, Some(path)),
             Err(error) => {
@@ -271,7 +271,7 @@ impl Tree {
         }
         if could_write {
             let _names = self.lock_names();
-            if let Ok(SpoolPath::Entry(path)) = self.place(id) {
+            if let Ok(SpoolPath::Entry(path)) = self.path(id) {
                 self.listener.closed_after_write(id, &path);
             }
         }

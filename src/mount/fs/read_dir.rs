@@ -20,7 +20,7 @@ impl Tree {
     ) -> Result<(HandleId, DirCacheState), TreeError> {
         let _names = self.lock_names();
         let id = self.id(ino);
-        let reader = self.spool.read_folder(&self.place(id)?)?;
+        let reader = self.spool.read_folder(&self.path(id)?)?;
         let metadata = reader.own_metadata().map_err(TreeError::during("stat"))?;
         let cache = self
             .dir_cache

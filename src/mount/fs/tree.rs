@@ -166,8 +166,8 @@ impl Tree {
         self.inodes.lock().id(ino)
     }
 
-    pub(super) fn place(&self, id: FileId) -> Result<SpoolPath, TreeError> {
-        self.inodes.lock().place(id).map_err(|error| match error {
+    pub(super) fn path(&self, id: FileId) -> Result<SpoolPath, TreeError> {
+        self.inodes.lock().path(id).map_err(|error| match error {
             ResolveError::UnknownInode => TreeError::Stale(id),
             ResolveError::Unlinked => TreeError::Removed(id),
             ResolveError::PathTooLong => TreeError::NameTooLong,
@@ -179,7 +179,7 @@ impl Tree {
         folder: Ino,
         name: EntryName<'_>,
     ) -> Result<LibraryPath, TreeError> {
-        let place = self.place(self.id(folder))?;
+        let place = self.path(self.id(folder))?;
         // The name was checked, so only the whole path can be too long.
         place.join(name.0).map_err(|_| TreeError::NameTooLong)
     }
@@ -208,7 +208,7 @@ impl Tree {
 
     /// Reports a change of a regular file, if it has a name.
     pub(super) fn notify(&self, metadata: Metadata, report: impl FnOnce(FileId, &LibraryPath)) {
-        if let (Kind::File, Ok(SpoolPath::Entry(path))) = (metadata.kind, self.place(metadata.id)) {
+        if let (Kind::File, Ok(SpoolPath::Entry(path))) = (metadata.kind, self.path(metadata.id)) {
             report(metadata.id, &path);
         }
     }
@@ -230,7 +230,7 @@ impl Tree {
             return Ok(Target::Open(open));
         }
         let id = self.id(ino);
-        match self.place(id) {
+        match self.path(id) {
             Ok(place) => {
                 let pinned = self.spool.open_path(&place)?;
                 expect_id(

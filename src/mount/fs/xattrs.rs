@@ -110,7 +110,7 @@ impl Tree {
 
     fn file_with_name(&self, ino: Ino) -> Result<(Metadata, LibraryPath), TreeError> {
         let _names = self.lock_names();
-        let place = self.place(self.id(ino))?;
+        let place = self.path(self.id(ino))?;
         let metadata = self.spool.metadata(&place)?;
         match (place, metadata.kind) {
             (SpoolPath::Entry(path), Kind::File) => Ok((metadata, path)),

@@ -6,7 +6,7 @@ fn inodes() -> Inodes {
     Inodes::new(ROOT)
 }
 fn path(inodes: &Inodes, id: u64) -> Result<String, ResolveError> {
-    inodes.place(FileId(id)).map(|place| match place {
+    inodes.path(FileId(id)).map(|place| match place {
         SpoolPath::Root => String::new(),
         SpoolPath::Entry(path) => path.to_string(),
     })
