@@ -57,7 +57,7 @@ pub(super) fn prepare(mountpoint: &Path, spool: &Path) -> Result<PathBuf, MountE
     Ok(found)
 }
 
-/// What fuser's error_reply means.
+/// The error for a mount that the kernel or fusermount3 refused.
 pub(super) fn start_error(mountpoint: &Path, source: io::Error) -> MountError {
     // Only fusermount3 can be missing: the directory and /dev/fuse were checked before.
     if source.kind() == io::ErrorKind::NotFound {
