@@ -1,8 +1,8 @@
 //! Accounts: users, and the devices whose tokens authenticate them.
 //!
 //! A token is 256 random bits, shown once and stored only as its SHA-256: with that much randomness
-//! a slow hash would protect nothing more. It begins with `hl_`, so that scanners for leaked secrets
-//! recognize it.
+//! a slow hash would protect nothing more. It begins with `hl_`, so that scanners for leaked
+//! secrets recognize it.
 
 mod password;
 
@@ -227,8 +227,8 @@ impl Accounts {
             .map_err(AccountError::Index)
     }
 
-    /// Exchanges a password for a token of full scope; `None` if the user does not exist, is disabled
-    /// or has no password, or the password is wrong. All of these take the same time.
+    /// Exchanges a password for a token of full scope; `None` if the user does not exist, is
+    /// disabled or has no password, or the password is wrong. All of these take the same time.
     pub async fn log_in(
         &self,
         user: &str,

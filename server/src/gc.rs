@@ -84,7 +84,7 @@ impl GarbageCollector {
     /// which somebody is storing an image are left for the next run. May be dropped half-way.
     pub async fn collect_unreferenced(&self, grace: Duration) -> Result<RemovedStats, GcError> {
         let until_ms = self.clock.ms_before_now(grace);
-        let (mut freed, mut after) = (RemovedStats::default(), None);
+        let (mut total, mut after) = (RemovedStats::default(), None);
         loop {
             let page = self
                 .index
@@ -92,14 +92,14 @@ impl GarbageCollector {
                 .await
                 .map_err(GcError::Index)?;
             let Some(last) = page.last() else {
-                return Ok(freed);
+                return Ok(total);
             };
             after = Some(*last);
             // In ascending order, so images of one prefix are adjacent.
             let prefixes = page.chunk_by(|one, other| Prefix::of(*one) == Prefix::of(*other));
             for images in prefixes.flat_map(|images| images.chunks(BATCH)) {
                 add(
-                    &mut freed,
+                    &mut total,
                     self.remove(images, Reason::Unreferenced { until_ms })
                         .await?,
                 );
@@ -118,12 +118,12 @@ impl GarbageCollector {
         grace: Duration,
         prefixes: usize,
     ) -> Result<RemovedStats, GcError> {
-        let mut freed = RemovedStats::default();
+        let mut total = RemovedStats::default();
         for _ in 0..prefixes {
             let prefix = Prefix::from_byte(self.next_prefix.fetch_add(1, Ordering::Relaxed));
-            add(&mut freed, self.collect_orphans_of(prefix, grace).await?);
+            add(&mut total, self.collect_orphans_of(prefix, grace).await?);
         }
-        Ok(freed)
+        Ok(total)
     }
 
     async fn collect_orphans_of(
@@ -151,7 +151,11 @@ impl GarbageCollector {
     /// it. If that is not possible now, it is left as an orphan.
     pub async fn remove_rejected(&self, image: Fingerprint) {
         if let Err(error) = self.remove(&[image], Reason::Orphan).await {
-            tracing::warn!(%image, error = &error as &dyn std::error::Error, "could not remove a rejected image; it is removed later as an orphan");
+            tracing::warn!(
+                %image,
+                error = &error as &dyn std::error::Error,
+                "could not remove a rejected image; it is removed later as an orphan"
+            );
         }
     }
 

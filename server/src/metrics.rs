@@ -1,5 +1,5 @@
-//! Counters of events since the process started, each incremented where the event happens; served by
-//! `/metrics`.
+//! Counters of events since the process started, each incremented where the event happens; served
+//! by `/metrics`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

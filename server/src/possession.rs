@@ -213,25 +213,36 @@ impl Possession {
         heirloom_crash::reached(CrashPoint::LinkRecorded);
         if linked.is_some() {
             self.counters.images_linked.add_one();
-            tracing::info!(user = %caller.user, fingerprint = %image.fingerprint, "linked after proof of possession");
+            tracing::info!(
+                user = %caller.user,
+                fingerprint = %image.fingerprint,
+                "linked after a proof of possession"
+            );
         }
         Ok(linked)
     }
 
-    /// The index first: from then on nobody is told that the image is stored, whatever happens to the
-    /// file.
+    /// The index first: from then on nobody is told that the image is stored, whatever happens to
+    /// the file.
     async fn quarantine(&self, image: &CheckImage) -> Result<(), IndexError> {
         match self.index.quarantine(image.fingerprint).await? {
             QuarantineOutcome::Marked => {}
             // It became unreferenced and was garbage collected while it was read.
             QuarantineOutcome::Gone => return Ok(()),
         }
-        tracing::warn!(fingerprint = %image.fingerprint, "a stored image is corrupt; quarantined until it is uploaded again");
+        tracing::warn!(
+            fingerprint = %image.fingerprint,
+            "a stored image is corrupt; quarantined until it is uploaded again"
+        );
         self.counters.images_quarantined.add_one();
         heirloom_crash::reached(CrashPoint::DamageRecorded);
         if let Err(error) = self.blobs.quarantine(image.fingerprint).await {
             // Not fatal: the next upload of the image replaces the file.
-            tracing::warn!(fingerprint = %image.fingerprint, %error, "could not move a corrupt image to the quarantine");
+            tracing::warn!(
+                fingerprint = %image.fingerprint,
+                %error,
+                "could not move a corrupt image to the quarantine"
+            );
         }
         Ok(())
     }

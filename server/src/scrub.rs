@@ -67,7 +67,8 @@ pub enum ScrubError {
     /// The index failed.
     #[error("look up images to verify or save the position of the scrub")]
     Index(#[source] IndexError),
-    /// A corrupt image could not be moved to the quarantine. It is marked in the index all the same.
+    /// A corrupt image could not be moved to the quarantine. It is marked in the index all the
+    /// same.
     #[error("move the corrupt image {fingerprint} to the quarantine")]
     Quarantine {
         /// The image concerned.
@@ -236,8 +237,8 @@ impl Scrubber {
         Ok(images.last().map(|(fingerprint, _)| *fingerprint))
     }
 
-    /// The index first: from then on nobody is told that the image is stored, whatever happens to the
-    /// file.
+    /// The index first: from then on nobody is told that the image is stored, whatever happens to
+    /// the file.
     async fn quarantine(&self, fingerprint: Fingerprint) -> Result<QuarantineOutcome, ScrubError> {
         let found = self
             .index
@@ -248,7 +249,10 @@ impl Scrubber {
             // It became unreferenced and was garbage collected while it was read.
             return Ok(found);
         }
-        tracing::error!(%fingerprint, "a stored image is corrupt; quarantined until it is uploaded again");
+        tracing::error!(
+            %fingerprint,
+            "a stored image is corrupt; quarantined until it is uploaded again"
+        );
         self.counters.images_quarantined.add_one();
         heirloom_crash::reached(CrashPoint::DamageRecorded);
         let moved = self.blobs.quarantine(fingerprint).await;

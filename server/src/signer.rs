@@ -52,7 +52,8 @@ pub enum SignerError {
 }
 
 impl Signer {
-    /// Opens the data directory's signer, generating its key at the first start. Blocks on the disk.
+    /// Opens the data directory's signer, generating its key at the first start. Blocks on the
+    /// disk.
     pub fn open(data: &DataDir) -> Result<Self, SignerError> {
         let path = data.receipt_key();
         let secret = match read(&path)? {

@@ -111,8 +111,8 @@ fn matches(password: &str, stored: &str) -> Result<bool, AccountError> {
     }
 }
 
-/// No stored password is longer, so a longer one matches none; hashing its beginning costs as much as
-/// any other.
+/// No stored password is longer, so a longer one matches none; hashing its beginning costs as much
+/// as any other.
 fn truncated(password: &str) -> &[u8] {
     &password.as_bytes()[..password.len().min(BYTES_MAX + 1)]
 }

@@ -1,10 +1,10 @@
 //! Blob storage in a local directory.
 //!
 //! ```text
-//! images/ab/abcdef...      verified images, named by their fingerprint
-//! uploads/<user>-<fp>      unfinished uploads: one sparse file each, shards at their offsets
-//! uploads/incoming-<n>     images that arrive whole; leftovers of a crash are removed at the next start
-//! quarantine/<fp>          corrupt images
+//! images/ab/abcdef...      verified images, named by their fingerprint uploads/<user>-<fp>
+//! unfinished uploads: one sparse file each, shards at their offsets uploads/incoming-<n>
+//! images that arrive whole; leftovers of a crash are removed at the next start quarantine/<fp>
+//! corrupt images
 //! ```
 //!
 //! All of it must be on one filesystem, because rename(2) is what turns an upload into an image:

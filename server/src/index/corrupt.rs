@@ -1,5 +1,5 @@
-//! Corrupt images: those whose stored bytes do not match their fingerprint (any more). They are few,
-//! so a partial index finds them among millions. Their holders are asked to upload them again.
+//! Corrupt images: those whose stored bytes do not match their fingerprint (any more). They are
+//! few, so a partial index finds them among millions. Their holders are asked to upload them again.
 
 use heirloom_protocol::Fingerprint;
 use heirloom_protocol::possession::UserId;
@@ -19,7 +19,8 @@ impl Index {
         let rows = sqlx::query(
             "SELECT images.fingerprint FROM images
              JOIN holdings ON holdings.fingerprint = images.fingerprint AND holdings.user_id = $1
-             WHERE images.state = 1 AND images.fingerprint > $2 ORDER BY images.fingerprint LIMIT $3",
+             WHERE images.state = 1 AND images.fingerprint > $2 ORDER BY images.fingerprint
+             LIMIT $3",
         )
         .bind(user.0)
         .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))

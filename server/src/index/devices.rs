@@ -68,12 +68,14 @@ impl Index {
 
     /// A user's devices, oldest first.
     pub async fn devices(&self, user: UserId) -> Result<Vec<DeviceEntry>, IndexError> {
-        let rows =
-            sqlx::query("SELECT name, scope, created_ms FROM tokens WHERE user_id = $1 ORDER BY created_ms, name")
-                .bind(user.0)
-                .fetch_all(self.database.read_pool())
-                .await
-                .map_err(IndexError::statement("list a user's devices"))?;
+        let rows = sqlx::query(
+            "SELECT name, scope, created_ms FROM tokens WHERE user_id = $1
+                ORDER BY created_ms, name",
+        )
+        .bind(user.0)
+        .fetch_all(self.database.read_pool())
+        .await
+        .map_err(IndexError::statement("list a user's devices"))?;
         let entry = |row: &AnyRow| {
             let scope = scope_of(row::integer(row, 1)?)?;
             Ok(DeviceEntry {
@@ -107,7 +109,8 @@ impl Index {
     ) -> Result<Option<TokenOwner>, IndexError> {
         let found = sqlx::query(
             "SELECT users.quota_bytes, tokens.id, users.id, users.name, tokens.scope
-             FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1 AND users.state = 0",
+             FROM tokens JOIN users ON users.id = tokens.user_id WHERE tokens.hash = $1
+             AND users.state = 0",
         )
         .bind(token_hash.as_slice())
         .fetch_optional(self.database.read_pool())
@@ -191,7 +194,8 @@ impl Write for AddDevice {
         self.check(rows).await?;
         let hash = self.device.token_hash.as_slice();
         sqlx::query(
-            "INSERT INTO tokens (hash, id, user_id, created_ms, name, scope) VALUES ($1, $2, $3, $4, $5, $6)
+            "INSERT INTO tokens (hash, id, user_id, created_ms, name, scope)
+             VALUES ($1, $2, $3, $4, $5, $6)
              ON CONFLICT (hash) DO NOTHING",
         )
         .bind(hash)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use heirloom_protocol::possession::UserId;
 
-/// Why the index failed or refused a write. The first six are refusals, and nothing was written; the
-/// rest are failures.
+/// Why the index failed or refused a write. The first six are refusals, and nothing was written;
+/// the rest are failures.
 #[derive(Debug, thiserror::Error)]
 pub enum IndexError {
     /// The name belongs to another user or device.
@@ -56,7 +56,8 @@ pub enum IndexError {
     Open(#[source] sqlx::Error),
     /// The index was written by a newer server.
     #[error(
-        "the index has schema version {found}, but this server knows versions up to {known} only; run the newer server"
+        "the index has schema version {found}, but this server knows versions up to {known} only; \
+         run the newer server"
     )]
     NewerSchema {
         /// The schema version of the index.

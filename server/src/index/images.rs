@@ -42,7 +42,8 @@ impl Index {
         }
         let query = row::in_list(
             "SELECT holdings.fingerprint, images.size, holdings.stored_at_ms
-             FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint AND images.state = 0
+             FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint
+             AND images.state = 0
              WHERE holdings.user_id = ? AND holdings.fingerprint IN",
             user.0,
             fingerprints,
@@ -81,8 +82,8 @@ impl Index {
             .collect()
     }
 
-    /// Records a stored, verified image as held by this user; deletes the interrupted upload; ends a
-    /// quarantine. Repeated calls return the receipt of the first one. `OverQuota` if the image
+    /// Records a stored, verified image as held by this user; deletes the interrupted upload; ends
+    /// a quarantine. Repeated calls return the receipt of the first one. `OverQuota` if the image
     /// exceeds the user's quota.
     pub async fn add_holding(
         &self,
@@ -230,7 +231,8 @@ impl Write for AddHoldings {
             });
             let statement = format!(
                 "INSERT INTO images (fingerprint, size, state) VALUES {values}
-                 ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size WHERE images.state <> 0"
+                 ON CONFLICT (fingerprint) DO UPDATE SET state = 0, size = excluded.size
+                 WHERE images.state <> 0"
             );
             let query = chunk
                 .iter()

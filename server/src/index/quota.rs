@@ -28,8 +28,8 @@ pub struct QuotaUsage {
 }
 
 impl QuotaUsage {
-    /// Whether the image, with this many bytes, fits in addition to what is held and being uploaded.
-    /// An image that the user holds always fits: sending it again repairs a corrupt copy.
+    /// Whether the image, with this many bytes, fits in addition to what is held and being
+    /// uploaded. An image that the user holds always fits: sending it again repairs a corrupt copy.
     pub fn fits(&self, size: u64) -> bool {
         let all = self
             .held
@@ -48,7 +48,8 @@ impl Index {
     ) -> Result<QuotaUsage, IndexError> {
         let found = sqlx::query(
             "SELECT quota_bytes, held_bytes,
-                 (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM uploads WHERE user_id = $1 AND fingerprint <> $2),
+                 (SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM uploads WHERE user_id = $1
+                 AND fingerprint <> $2),
                  (SELECT COUNT(*) FROM holdings WHERE user_id = $1 AND fingerprint = $2)
              FROM users WHERE id = $1",
         )

@@ -139,9 +139,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_set_survives_storage(ranges in prop::collection::vec((0_u64..1 << 34, 1_u64..1 << 24), 0..50)) {
+        fn a_set_survives_storage(
+            ranges in prop::collection::vec((0_u64..1 << 34, 1_u64..1 << 24), 0..50),
+        ) {
             let set: RangeSet =
-                ranges.into_iter().map(|(start, length)| ByteRange::at(start, length).unwrap()).collect();
+                ranges
+                    .into_iter()
+                    .map(|(start, length)| ByteRange::at(start, length).unwrap())
+                    .collect();
             prop_assert_eq!(decode(&encode(&set).unwrap()).unwrap(), set);
         }
 

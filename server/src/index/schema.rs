@@ -1,8 +1,8 @@
 //! The tables and their migrations.
 //!
 //! One text for SQLite and PostgreSQL: BIGINT, BYTEA and TEXT, keys that we generate, no sequences.
-//! Only WITHOUT ROWID is specific to SQLite. Times are milliseconds since the epoch, fingerprints 32 bytes,
-//! versions count one user's library changes.
+//! Only WITHOUT ROWID is specific to SQLite. Times are milliseconds since the epoch, fingerprints
+//! 32 bytes, versions count one user's library changes.
 
 use sqlx::{AnyConnection, AnyPool, Connection as _, Row as _};
 
@@ -12,8 +12,8 @@ use super::row;
 /// The schema version that this server writes.
 pub(super) const VERSION: i64 = 6;
 
-/// The tables of schema version 1, created where they are missing, in this order. Later versions are
-/// migrations from here.
+/// The tables of schema version 1, created where they are missing, in this order. Later versions
+/// are migrations from here.
 const TABLES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS schema_version (id BIGINT PRIMARY KEY, version BIGINT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value BYTEA NOT NULL)",
@@ -34,8 +34,8 @@ const TABLES: &[&str] = &[
     "CREATE INDEX IF NOT EXISTS uploads_by_age ON uploads (touched_ms)",
     "CREATE TABLE IF NOT EXISTS proof_failures (
         user_id BIGINT NOT NULL, day BIGINT NOT NULL, failures BIGINT NOT NULL, PRIMARY KEY (user_id, day))",
-    // One row for each path that ever existed; fingerprint, size and time are null where there is no
-    // photo any more. In the order of versions the rows are the change feed.
+    // One row for each path that ever existed; fingerprint, size and time are null where there is
+    // no photo any more. In the order of versions the rows are the change feed.
     "CREATE TABLE IF NOT EXISTS library (
         user_id BIGINT NOT NULL, path TEXT NOT NULL, version BIGINT NOT NULL,
         fingerprint BYTEA, size BIGINT, mtime_ns BIGINT, PRIMARY KEY (user_id, path))",

@@ -40,7 +40,8 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<(Fingerprint, u64)>, IndexError> {
         let rows = sqlx::query(
-            "SELECT fingerprint, size FROM images WHERE state = 0 AND fingerprint > $1 ORDER BY fingerprint LIMIT $2",
+            "SELECT fingerprint, size FROM images WHERE state = 0 AND fingerprint > $1
+             ORDER BY fingerprint LIMIT $2",
         )
         .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
         .bind(row::to_column(limit as u64))

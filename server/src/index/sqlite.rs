@@ -32,8 +32,8 @@ impl ConnectionRole {
     const fn settings(self) -> &'static str {
         match self {
             Self::Writer => {
-                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                 PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 33554432;"
+                "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
+                 PRAGMA synchronous = FULL; PRAGMA cache_size = -4096; PRAGMA journal_size_limit = 33554432;"
             }
             Self::Reader => {
                 "PRAGMA busy_timeout = 10000; PRAGMA synchronous = FULL; PRAGMA cache_size = -512; \

@@ -15,7 +15,8 @@ impl Index {
             .count(
                 user,
                 "SELECT COUNT(*), CAST(COALESCE(SUM(images.size), 0) AS BIGINT)
-                 FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint AND images.state = 0
+                 FROM holdings JOIN images ON images.fingerprint = holdings.fingerprint
+                 AND images.state = 0
                  WHERE holdings.user_id = $1",
             )
             .await?;

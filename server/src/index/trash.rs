@@ -30,9 +30,11 @@ impl Index {
     pub async fn trash(&self, user: UserId, after: u64, limit: usize) -> Result<Trash, IndexError> {
         // One row more than requested shows whether there is more.
         let rows = sqlx::query(
-            "SELECT trash.path, trash.version, trash.fingerprint, trash.size, trash.mtime_ns, trash.removed_at_ms,
+            "SELECT trash.path, trash.version, trash.fingerprint, trash.size, trash.mtime_ns,
+                 trash.removed_at_ms,
                  CASE WHEN library.fingerprint IS NULL THEN 0 ELSE library.version END
-             FROM trash LEFT JOIN library ON library.user_id = trash.user_id AND library.path = trash.path
+             FROM trash LEFT JOIN library ON library.user_id = trash.user_id
+             AND library.path = trash.path
              WHERE trash.user_id = $1 AND trash.version > $2 ORDER BY trash.version LIMIT $3",
         )
         .bind(user.0)
@@ -151,7 +153,8 @@ async fn release(
     let ended = sqlx::query(
         "DELETE FROM holdings WHERE user_id = $1 AND fingerprint = $2
          AND NOT EXISTS (SELECT 1 FROM library WHERE user_id = $1 AND fingerprint = $2)
-         AND NOT EXISTS (SELECT 1 FROM trash WHERE user_id = $1 AND fingerprint = $2) RETURNING user_id",
+         AND NOT EXISTS (SELECT 1 FROM trash WHERE user_id = $1 AND fingerprint = $2)
+         RETURNING user_id",
     )
     .bind(user.0)
     .bind(fingerprint.as_bytes().as_slice())

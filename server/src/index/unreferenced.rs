@@ -44,7 +44,8 @@ impl Index {
         limit: usize,
     ) -> Result<Vec<Fingerprint>, IndexError> {
         let rows = sqlx::query(
-            "SELECT fingerprint FROM released WHERE since_ms <= $1 AND fingerprint > $2 ORDER BY fingerprint LIMIT $3",
+            "SELECT fingerprint FROM released WHERE since_ms <= $1 AND fingerprint > $2
+             ORDER BY fingerprint LIMIT $3",
         )
         .bind(until_ms)
         .bind(after.map_or_else(Vec::new, |after| after.as_bytes().to_vec()))
@@ -68,8 +69,8 @@ impl Index {
             .await
     }
 
-    /// Those of `images` that the index does not know: no row, and no upload that may have become an
-    /// image just before its record.
+    /// Those of `images` that the index does not know: no row, and no upload that may have become
+    /// an image just before its record.
     pub async fn unknown_images(
         &self,
         images: &[Fingerprint],
@@ -101,7 +102,8 @@ impl Index {
         let row = sqlx::query(
             "SELECT COUNT(*), CAST(COALESCE(SUM(images.size), 0) AS BIGINT)
              FROM released JOIN images ON images.fingerprint = released.fingerprint
-             WHERE NOT EXISTS (SELECT 1 FROM holdings WHERE holdings.fingerprint = released.fingerprint)",
+             WHERE NOT EXISTS (SELECT 1 FROM holdings
+             WHERE holdings.fingerprint = released.fingerprint)",
         )
         .fetch_one(self.database.read_pool())
         .await
@@ -113,8 +115,8 @@ impl Index {
     }
 }
 
-/// Records that a user stopped holding an image, now. It does not check for other holders: two users
-/// who stop at once, in two transactions, would each see the other as a holder.
+/// Records that a user stopped holding an image, now. It does not check for other holders: two
+/// users who stop at once, in two transactions, would each see the other as a holder.
 pub(super) async fn mark(
     rows: &mut AnyConnection,
     fingerprint: Fingerprint,
@@ -161,13 +163,16 @@ impl DeleteUnreferenced {
         fingerprint: Fingerprint,
     ) -> Result<bool, IndexError> {
         let locked = sqlx::query(
-            "UPDATE released SET since_ms = since_ms WHERE fingerprint = $1 AND since_ms <= $2 RETURNING since_ms",
+            "UPDATE released SET since_ms = since_ms WHERE fingerprint = $1 AND since_ms <= $2
+             RETURNING since_ms",
         )
         .bind(fingerprint.as_bytes().as_slice())
         .bind(self.until_ms)
         .fetch_optional(&mut *rows)
         .await
-        .map_err(IndexError::statement("lock a candidate for garbage collection"))?;
+        .map_err(IndexError::statement(
+            "lock a candidate for garbage collection",
+        ))?;
         if locked.is_none() {
             return Ok(false);
         }

@@ -85,13 +85,15 @@ impl Index {
         before_ms: i64,
         limit: u32,
     ) -> Result<Vec<(UserId, Fingerprint)>, IndexError> {
-        let rows =
-            sqlx::query("SELECT user_id, fingerprint FROM uploads WHERE touched_ms < $1 ORDER BY touched_ms LIMIT $2")
-                .bind(before_ms)
-                .bind(i64::from(limit))
-                .fetch_all(self.database.read_pool())
-                .await
-                .map_err(IndexError::statement("look up stale uploads"))?;
+        let rows = sqlx::query(
+            "SELECT user_id, fingerprint FROM uploads WHERE touched_ms < $1
+                ORDER BY touched_ms LIMIT $2",
+        )
+        .bind(before_ms)
+        .bind(i64::from(limit))
+        .fetch_all(self.database.read_pool())
+        .await
+        .map_err(IndexError::statement("look up stale uploads"))?;
         rows.iter()
             .map(|row| Ok((UserId(row::integer(row, 0)?), row::fingerprint(row, 1)?)))
             .collect()
@@ -156,7 +158,8 @@ impl RecordShard {
     /// wrote.
     async fn insert_or_touch(&self, rows: &mut AnyConnection) -> Result<RangeSet, IndexError> {
         let entry = sqlx::query(
-            "INSERT INTO uploads (user_id, fingerprint, size, received, touched_ms) VALUES ($1, $2, $3, $4, $5)
+            "INSERT INTO uploads (user_id, fingerprint, size, received, touched_ms)
+             VALUES ($1, $2, $3, $4, $5)
              ON CONFLICT (user_id, fingerprint) DO UPDATE SET touched_ms = excluded.touched_ms
              WHERE uploads.size = excluded.size RETURNING received",
         )

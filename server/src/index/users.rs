@@ -79,8 +79,8 @@ impl Index {
             .await
     }
 
-    /// The user with this name and the hash of their password; `None` if the user does not exist, is
-    /// disabled or has no password.
+    /// The user with this name and the hash of their password; `None` if the user does not exist,
+    /// is disabled or has no password.
     pub async fn credentials(&self, name: &str) -> Result<Option<(UserId, String)>, IndexError> {
         let found = sqlx::query(
             "SELECT id, password FROM users WHERE name = $1 AND state = 0 AND password IS NOT NULL",

@@ -174,7 +174,10 @@ async fn run_transaction(
         // transaction that does not exist any more. A new connection starts clean; closing this one
         // rolls back whatever it had begun.
         if let Err(error) = connection.close().await {
-            tracing::warn!(%error, "could not close the index's connection after a failed transaction");
+            tracing::warn!(
+                %error,
+                "could not close the index's connection after a failed transaction"
+            );
         }
     }
     outcome

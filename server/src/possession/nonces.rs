@@ -1,5 +1,5 @@
-//! Nonces for proofs. They are computed, not stored, so that every process of an installation issues
-//! and accepts the same ones, and a restart costs nobody a round trip.
+//! Nonces for proofs. They are computed, not stored, so that every process of an installation
+//! issues and accepts the same ones, and a restart costs nobody a round trip.
 
 use std::fmt;
 

@@ -35,7 +35,11 @@ pub(super) async fn verify_image(
         Ok(_) => Integrity::Corrupt,
         Err(error) if is_lost(&error) => Integrity::Corrupt,
         Err(error) => {
-            tracing::warn!(%fingerprint, error = &error as &dyn std::error::Error, "could not read a stored image");
+            tracing::warn!(
+                %fingerprint,
+                error = &error as &dyn std::error::Error,
+                "could not read a stored image"
+            );
             Integrity::Unreadable
         }
     }

@@ -80,8 +80,8 @@ impl UploadService {
     }
 
     /// Records the images and deletes parts of them that arrived before, with all these uploads
-    /// locked so that no shard is added meanwhile. The locks are taken in the order of fingerprints,
-    /// so that two batches cannot deadlock.
+    /// locked so that no shard is added meanwhile. The locks are taken in the order of
+    /// fingerprints, so that two batches cannot deadlock.
     async fn record_batch(
         &self,
         user: UserId,

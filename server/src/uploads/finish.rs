@@ -48,12 +48,22 @@ impl UploadService {
         match self.blobs.finish(key, size).await {
             Ok(guard) => self.record(key, size, guard).await,
             Err(BlobError::WrongFingerprint { expected, found }) => {
-                tracing::warn!(user = %key.user, %expected, %found, "deleted an upload whose bytes have another fingerprint than announced");
+                tracing::warn!(
+                    user = %key.user,
+                    %expected,
+                    %found,
+                    "deleted an upload whose bytes have another fingerprint than announced"
+                );
                 self.delete_upload(key).await?;
                 Err(UploadError::FingerprintMismatch { expected, found })
             }
             Err(lost @ (BlobError::Missing(_) | BlobError::WrongLength { .. })) => {
-                tracing::error!(user = %key.user, %fingerprint, error = %lost, "bytes of an upload are missing; it starts over");
+                tracing::error!(
+                    user = %key.user,
+                    %fingerprint,
+                    error = %lost,
+                    "bytes of an upload are missing; it starts over"
+                );
                 self.delete_upload(key).await?;
                 Ok(UploadState::Receiving {
                     size,

@@ -53,7 +53,10 @@ impl HeldImage {
         let fingerprint = self.receipt.fingerprint;
         let read = self.blobs.read(fingerprint, range).await;
         if let Err(BlobError::Missing(_) | BlobError::TooShort { .. }) = read {
-            tracing::error!(%fingerprint, "a stored image is missing; quarantined until it is uploaded again");
+            tracing::error!(
+                %fingerprint,
+                "a stored image is missing; quarantined until it is uploaded again"
+            );
             let quarantined = self.index.quarantine(fingerprint).await;
             quarantined.map_err(UploadError::index(fingerprint))?;
         }

@@ -81,11 +81,19 @@ impl UploadService {
 fn log_kept(key: UploadKey, kept: Result<Option<ByteRange>, UploadError>) {
     match kept {
         Ok(Some(range)) => {
-            tracing::debug!(fingerprint = %key.fingerprint, %range, "kept the received part of a shard");
+            tracing::debug!(
+                fingerprint = %key.fingerprint,
+                %range,
+                "kept the received part of a shard"
+            );
         }
         Ok(None) => {}
         Err(error) => {
-            tracing::warn!(fingerprint = %key.fingerprint, error = &error as &dyn std::error::Error, "could not keep the received part of a shard");
+            tracing::warn!(
+                fingerprint = %key.fingerprint,
+                error = &error as &dyn std::error::Error,
+                "could not keep the received part of a shard"
+            );
         }
     }
 }

@@ -26,7 +26,11 @@ impl UploadService {
             .collect();
         let listed_since = self.listed().await?;
         for key in stored.difference(&listed_since) {
-            tracing::info!(user = %key.user, fingerprint = %key.fingerprint, "delete bytes of an upload that is not in the interruption list");
+            tracing::info!(
+                user = %key.user,
+                fingerprint = %key.fingerprint,
+                "delete bytes of an upload that is not in the interruption list"
+            );
             self.blobs
                 .discard(*key)
                 .await
@@ -73,7 +77,11 @@ impl UploadService {
                 finished => finished.map(drop),
             };
         }
-        tracing::warn!(user = %key.user, fingerprint = %key.fingerprint, "delete an upload whose bytes are missing");
+        tracing::warn!(
+            user = %key.user,
+            fingerprint = %key.fingerprint,
+            "delete an upload whose bytes are missing"
+        );
         self.delete_upload(key).await
     }
 }

@@ -1,7 +1,7 @@
 //! The contract suite of blob stores: what must hold for every implementation.
 //!
-//! Each test is a function over a [`TestStore`]. Another implementation runs the suite with one more
-//! constructor and one more list.
+//! Each test is a function over a [`TestStore`]. Another implementation runs the suite with one
+//! more constructor and one more list.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 

@@ -6,7 +6,8 @@ use heirloom_server::index::Index;
 
 use super::{TestIndex, applied, image, path, put, remove, two_users};
 
-/// `a` was overwritten and removed, `b` removed, `c` is in the library; each image has a hundred bytes.
+/// `a` was overwritten and removed, `b` removed, `c` is in the library; each image has a hundred
+/// bytes.
 async fn with_trash(fixture: &TestIndex) -> (Index, UserId, UserId) {
     let (index, anna, ben) = two_users(fixture).await;
     for number in 1..=4 {

@@ -166,7 +166,11 @@ impl Drop for IncomingFile {
         if matches!(self.outcome, Outcome::Pending)
             && let Err(error) = self.disk.remove(&self.path)
         {
-            tracing::warn!(path = %self.path.display(), %error, "could not remove an incomplete image; the next start removes it");
+            tracing::warn!(
+                path = %self.path.display(),
+                %error,
+                "could not remove an incomplete image; the next start removes it"
+            );
         }
     }
 }

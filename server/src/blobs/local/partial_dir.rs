@@ -71,8 +71,8 @@ impl PartialDir {
         Ok(())
     }
 
-    /// Renames a file of the same directory, whose content is durable, to be an upload. Returns false
-    /// if the upload exists already. The name is durable on return.
+    /// Renames a file of the same directory, whose content is durable, to be an upload. Returns
+    /// false if the upload exists already. The name is durable on return.
     pub(super) fn adopt(&self, upload: UploadKey, from: &Path) -> Result<bool, BlobError> {
         let to = self.path(upload);
         match self.disk.rename_to_new(from, &to) {

@@ -150,8 +150,8 @@ impl Ledger {
         state.photo.map(|photo| (state.version, photo))
     }
 
-    /// Whether a change with this `base` version knew the present state of the path. For a path whose
-    /// photo was removed, both its last version and 0 do.
+    /// Whether a change with this `base` version knew the present state of the path. For a path
+    /// whose photo was removed, both its last version and 0 do.
     fn is_based_on_current(&self, path: &LibraryPath, base: u64) -> bool {
         match self.paths.get(path) {
             None => base == 0,
@@ -173,8 +173,8 @@ impl Ledger {
         }
     }
 
-    /// Sets or removes the photo at a path. The previous photo goes to the trash, unless the new one
-    /// has the same content.
+    /// Sets or removes the photo at a path. The previous photo goes to the trash, unless the new
+    /// one has the same content.
     fn set(&mut self, path: &LibraryPath, photo: Option<LibraryPhoto>) -> LibraryOutcome {
         if let Some((version, previous)) = self.current(path)
             && photo.is_none_or(|photo| photo.fingerprint != previous.fingerprint)

@@ -42,8 +42,10 @@ impl<'a> SqlLibrary<'a> {
             )
         });
         let statement = format!(
-            "INSERT INTO library (user_id, path, version, fingerprint, size, mtime_ns) VALUES {values}
-             ON CONFLICT (user_id, path) DO UPDATE SET version = excluded.version, fingerprint = excluded.fingerprint,
+            "INSERT INTO library (user_id, path, version, fingerprint, size, mtime_ns)
+             VALUES {values}
+             ON CONFLICT (user_id, path) DO UPDATE
+             SET version = excluded.version, fingerprint = excluded.fingerprint,
              size = excluded.size, mtime_ns = excluded.mtime_ns"
         );
         let query = row::query(statement).bind(user.0);
@@ -91,12 +93,14 @@ impl<'a> SqlLibrary<'a> {
 impl LibraryStore for SqlLibrary<'_> {
     /// The update changes nothing; it locks the row.
     async fn lock_version(&mut self, user: UserId) -> Result<u64, IndexError> {
-        let found =
-            sqlx::query("UPDATE users SET library_version = library_version WHERE id = $1 RETURNING library_version")
-                .bind(user.0)
-                .fetch_optional(&mut *self.rows)
-                .await
-                .map_err(IndexError::statement("read a user's count of changes"))?;
+        let found = sqlx::query(
+            "UPDATE users SET library_version = library_version WHERE id = $1
+                RETURNING library_version",
+        )
+        .bind(user.0)
+        .fetch_optional(&mut *self.rows)
+        .await
+        .map_err(IndexError::statement("read a user's count of changes"))?;
         row::count(&found.ok_or(IndexError::NoSuchUser(user))?, 0)
     }
 
@@ -109,7 +113,8 @@ impl LibraryStore for SqlLibrary<'_> {
             return Ok(HashMap::new());
         }
         let query = row::in_list(
-            "SELECT path, version, fingerprint, size, mtime_ns FROM library WHERE user_id = ? AND path IN",
+            "SELECT path, version, fingerprint, size, mtime_ns FROM library WHERE user_id = ?
+             AND path IN",
             user.0,
             paths,
             |query, path| query.bind(path.as_str().to_owned()),

@@ -34,7 +34,8 @@ struct Race {
     random: fastrand::Rng,
 }
 
-/// A way to get an image: link it, or upload it in one of three ways. Returns whether the user got it.
+/// A way to get an image: link it, or upload it in one of three ways. Returns whether the user got
+/// it.
 type Claim = fn(UploadService, Caller, CheckImage, Bytes) -> BoxFuture<'static, bool>;
 
 /// All of them; each answers whether the image was said to be theirs.

@@ -20,7 +20,8 @@ fn change() -> impl Strategy<Value = LibraryChange> {
         3 => (path(), 0_u8..4, 0_i64..2, base()).prop_map(|(path, number, mtime_ns, base)| {
             LibraryChange::Put { path, fingerprint: image(number), mtime_ns, base }
         }),
-        2 => (path(), path(), base()).prop_map(|(from, to, base)| LibraryChange::Move { from, to, base }),
+        2 => (path(), path(), base())
+            .prop_map(|(from, to, base)| LibraryChange::Move { from, to, base }),
         1 => (path(), base()).prop_map(|(path, base)| LibraryChange::Remove { path, base }),
     ]
 }
@@ -72,38 +73,54 @@ proptest! {
         let mut ledger = ledger();
         for (change, is_current) in changes {
             let change = if is_current { up_to_date(&ledger, change) } else { change };
-            let before: Vec<_> = (0..4).map(|number| findable(&ledger, image(number)) > 0).collect();
+            let before: Vec<_> = (0..4)
+                .map(|number| findable(&ledger, image(number)) > 0)
+                .collect();
             let outcome = ledger.apply(&change);
             for (number, was) in (0..4).zip(before) {
-                prop_assert!(!was || findable(&ledger, image(number)) > 0, "{change:?} lost image {number}");
+                prop_assert!(
+                    !was || findable(&ledger, image(number)) > 0,
+                    "{change:?} lost image {number}"
+                );
             }
             if let LibraryChange::Put { path, fingerprint, .. } = &change
                 && matches!(outcome, LibraryOutcome::Applied { .. })
             {
-                prop_assert_eq!(ledger.current(path).map(|(_, photo)| photo.fingerprint), Some(*fingerprint));
+                let present = ledger.current(path).map(|(_, photo)| photo.fingerprint);
+                prop_assert_eq!(present, Some(*fingerprint));
             }
         }
     }
 
     #[test]
-    fn a_change_sent_twice_changes_nothing_the_second_time(changes in prop::collection::vec(change(), 1..40)) {
+    fn a_change_sent_twice_changes_nothing_the_second_time(
+        changes in prop::collection::vec(change(), 1..40),
+    ) {
         let mut ledger = ledger();
         for change in changes {
             let change = up_to_date(&ledger, change);
             let first = ledger.apply(&change);
             let (states, trashed, version) = (paths(&ledger), ledger.trash.clone(), ledger.version);
             prop_assert_eq!(ledger.apply(&change), first, "{:?}", change);
-            prop_assert_eq!((paths(&ledger), &ledger.trash, ledger.version), (states, &trashed, version));
+            prop_assert_eq!(
+                (paths(&ledger), &ledger.trash, ledger.version),
+                (states, &trashed, version)
+            );
         }
     }
 
     #[test]
-    fn a_change_that_is_not_applied_changes_nothing(changes in prop::collection::vec(change(), 1..40)) {
+    fn a_change_that_is_not_applied_changes_nothing(
+        changes in prop::collection::vec(change(), 1..40),
+    ) {
         let mut ledger = ledger();
         for change in changes {
             let (states, trashed, version) = (paths(&ledger), ledger.trash.len(), ledger.version);
             if !matches!(ledger.apply(&change), LibraryOutcome::Applied { .. }) {
-                prop_assert_eq!((paths(&ledger), ledger.trash.len(), ledger.version), (states, trashed, version));
+                prop_assert_eq!(
+                    (paths(&ledger), ledger.trash.len(), ledger.version),
+                    (states, trashed, version)
+                );
             }
         }
     }
