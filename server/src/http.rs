@@ -24,8 +24,6 @@ mod trash;
 mod uploads;
 mod wanted;
 
-use std::sync::Arc;
-
 use axum::Router;
 use axum::extract::FromRef;
 use axum::middleware::{from_fn, from_fn_with_state};
@@ -45,6 +43,7 @@ use crate::uploads::UploadService;
 pub use auth_limits::{AuthLimits, PeerAddress};
 pub use change_notifier::ChangeNotifier;
 pub use error::ErrorResponse;
+pub use session::InstallationId;
 pub use trash::TrashRetention;
 #[cfg(any(test, fuzzing))]
 pub use {extract::fuzz as fuzz_json_bodies, range::fuzz as fuzz_conditions};
@@ -79,10 +78,6 @@ pub struct AppState {
     /// Signs receipts.
     pub signer: Signer,
 }
-
-/// The id of this installation, 32 hex digits. Not secret.
-#[derive(Clone, Debug)]
-pub struct InstallationId(pub Arc<str>);
 
 /// Lets handlers extract single parts of [`AppState`].
 macro_rules! extractable_parts {

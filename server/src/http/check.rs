@@ -38,11 +38,11 @@ impl JsonMessage for Vec<CheckImage> {
     fn error_code(body: &[u8]) -> ErrorCode {
         /// The part of an image that shows whether its fingerprint is malformed.
         #[derive(Deserialize)]
-        struct Named {
+        struct RawImage {
             fingerprint: String,
         }
-        let named: Vec<Named> = serde_json::from_slice(body).unwrap_or_default();
-        if named
+        let images: Vec<RawImage> = serde_json::from_slice(body).unwrap_or_default();
+        if images
             .iter()
             .any(|image| image.fingerprint.parse::<Fingerprint>().is_err())
         {

@@ -98,20 +98,20 @@ impl JsonMessage for LibraryBatch {
     fn error_code(body: &[u8]) -> ErrorCode {
         /// The part of a change that shows whether its paths are malformed.
         #[derive(Deserialize)]
-        struct Named {
+        struct RawChange {
             path: Option<String>,
             from: Option<String>,
             to: Option<String>,
         }
         #[derive(Default, Deserialize)]
-        struct Batch {
-            changes: Vec<Named>,
+        struct RawBatch {
+            changes: Vec<RawChange>,
         }
-        let batch: Batch = serde_json::from_slice(body).unwrap_or_default();
+        let batch: RawBatch = serde_json::from_slice(body).unwrap_or_default();
         let mut paths = batch
             .changes
             .into_iter()
-            .flat_map(|named| [named.path, named.from, named.to])
+            .flat_map(|change| [change.path, change.from, change.to])
             .flatten();
         if paths.any(|path| LibraryPath::new(path).is_err()) {
             ErrorCode::MalformedPath

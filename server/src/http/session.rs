@@ -1,12 +1,14 @@
 //! The session and status routes: the user's permissions, limits and numbers.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use heirloom_protocol::message::{Limits, ServerStatus, Session};
 use heirloom_protocol::{ShardSize, batch, route};
 
+use super::ErrorResponse;
 use super::caller::CanRead;
-use super::{ErrorResponse, InstallationId};
 use crate::clock::Clock;
 use crate::index::Index;
 use crate::possession::Possession;
@@ -20,6 +22,10 @@ const LIMITS: Limits = Limits {
     image_bytes_max: route::IMAGE_BYTES_MAX,
     batch_bytes_max: batch::BYTES_MAX,
 };
+
+/// The id of this installation, 32 hex digits. Not secret.
+#[derive(Clone, Debug)]
+pub struct InstallationId(pub Arc<str>);
 
 /// `GET /v1/session`
 pub(super) async fn session(
