@@ -2,10 +2,6 @@
 //!
 //! To record an intended change of words: `TRYCMD=overwrite cargo test -p heirloom-server --test
 //! cli`, then review the difference.
-#![expect(
-    clippy::unwrap_used,
-    reason = "a failed assertion is the test's result"
-)]
 
 use std::fs;
 use std::path::Path;

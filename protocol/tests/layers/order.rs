@@ -64,14 +64,11 @@ fn violation(
     let Some(other) = named.get(shared) else {
         return (shared == 0).then(|| "the whole crate".to_owned());
     };
-    match siblings.iter().position(|name| name == other) {
-        Some(other_place) => {
-            (other_place < own_place).then(|| format!("{}, which is listed above {own}", whole()))
-        }
-        None => {
-            let is_everything = other == "*" && shared == 0;
-            (shared > 0 || is_everything).then(|| format!("{}, which its parent defines", whole()))
-        }
+    if let Some(other_place) = siblings.iter().position(|name| name == other) {
+        (other_place < own_place).then(|| format!("{}, which is listed above {own}", whole()))
+    } else {
+        let is_everything = other == "*" && shared == 0;
+        (shared > 0 || is_everything).then(|| format!("{}, which its parent defines", whole()))
     }
 }
 
