@@ -15,8 +15,8 @@ use crate::journal::Amount;
 /// Free disk space by removing local copies of backed-up photos
 ///
 /// A local copy is removed once the server confirms, from its index, that it has the photo. The
-/// photo stays visible and is downloaded again when it is opened. To have the server read its copies
-/// first, run `heirloom verify`.
+/// photo stays visible and is downloaded again when it is opened. To have the server read its
+/// copies first, run `heirloom verify`.
 #[derive(Debug, Args)]
 pub(super) struct FreeArgs {
     /// Photos and folders in a mounted directory, or the directory itself [default: the only mount]

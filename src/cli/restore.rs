@@ -1,8 +1,8 @@
 //! `heirloom restore`: puts photos from the trash back under their old names.
 //!
 //! Restoring is an ordinary change of the library, so it needs no permission of its own: a photo
-//! that has the name now goes to the trash in turn, and nothing is lost. Mounts show restored photos
-//! like any other change.
+//! that has the name now goes to the trash in turn, and nothing is lost. Mounts show restored
+//! photos like any other change.
 
 mod select;
 

@@ -46,7 +46,7 @@ impl ServerArgs {
         if let Some(login) = StateDir::open(&state)?.saved_login()? {
             return Ok(ServerChoice::Remote(login));
         }
-        // Somebody who logged out of a server does not expect the embedded one, unless it was used
+        // A person who logged out of a server does not expect the embedded one, unless it was used
         // before.
         if !was_used(&embedded)? {
             bail!(

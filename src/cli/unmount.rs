@@ -53,7 +53,8 @@ impl UnmountArgs {
                 println!("unmounted {}", mountpoint.display());
                 if left.files > 0 {
                     println!(
-                        "not backed up yet: {}; kept on this disk and uploaded after the next mount",
+                        "not backed up yet: {}; kept on this disk and uploaded after the next \
+                         mount",
                         format::amount(left)
                     );
                 }
@@ -61,8 +62,8 @@ impl UnmountArgs {
             }
             Ok(UnmountResponse::Busy) => {
                 bail!(
-                    "{0} is in use; close the programs that use it (`fuser -vm {0}` lists them) and try \
-                     again",
+                    "{0} is in use; close the programs that use it (`fuser -vm {0}` lists them) and \
+                     try again",
                     mountpoint.display()
                 )
             }
@@ -98,7 +99,8 @@ fn wait_for_exit(pid: u32, within: Duration) -> anyhow::Result<()> {
         .context("cannot wait for the daemon to stop")?
     {
         0 => bail!(
-            "unmounted, but the daemon (process {pid}) has not stopped after {within:?}; see its log",
+            "unmounted, but the daemon (process {pid}) has not stopped after {within:?}; see its \
+             log",
             pid = pid.as_raw_nonzero()
         ),
         _ => Ok(()),

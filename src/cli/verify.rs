@@ -24,8 +24,8 @@ const KEY_CHANGED: &str = "the server's receipt key has changed. If its administ
 
 /// Ask the server to re-read its copies, and compare them with receipts and local files
 ///
-/// Reads every photo on the server and on this disk, so it may take hours for a large library. Exits
-/// with code 1 if there is a problem, or if a photo is not backed up yet.
+/// Reads every photo on the server and on this disk, so it may take hours for a large library.
+/// Exits with code 1 if there is a problem, or if a photo is not backed up yet.
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// Photos and folders in a mounted directory, or the directory itself [default: the only mount]

@@ -1,4 +1,5 @@
-//! The known receipt key: the key that the server signed receipts with when this mount first used it.
+//! The known receipt key: the one that the server signed receipts with when this mount first used
+//! it.
 //!
 //! A server that later takes this one's place, or that wants to deny what it confirmed, cannot sign
 //! receipts with that key. So the key is trusted on first use and stored here, as ssh stores host

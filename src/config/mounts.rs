@@ -1,7 +1,7 @@
 //! The registry of mounts: which state directory belongs to which mountpoint.
 //!
-//! Each mountpoint has a small file of its own, `$XDG_STATE_HOME/heirloom/.mounts/<mountpoint>.json`,
-//! so that two processes never write the same one. The folder's name begins with a dot because that
+//! Each mountpoint has a small file of its own,
+//! `$XDG_STATE_HOME/heirloom/.mounts/<mountpoint>.json`, so that two processes never write the same. The folder's name begins with a dot because that
 //! of a state directory next to it never does: the leading dot of a mountpoint is escaped.
 
 use std::ffi::OsStr;
@@ -72,7 +72,8 @@ impl Mounts {
         Ok(read(&self.file(&dirs::resolve(mountpoint)?))?.map(|entry| entry.state))
     }
 
-    /// Every recorded mount, sorted by mountpoint. A file that cannot be read is skipped and logged.
+    /// Every recorded mount, sorted by mountpoint. A file that cannot be read is skipped and
+    /// logged.
     pub fn all(&self) -> Result<Vec<MountEntry>, ConfigError> {
         let listed = fs::read_dir(&self.folder).and_then(Iterator::collect::<Result<Vec<_>, _>>);
         let mut found = Vec::new();

@@ -39,7 +39,7 @@ pub struct ControlClient {
 /// Why a request to the daemon failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// Nobody listens on the socket.
+    /// No process listens on the socket.
     #[error("the daemon is not running; mount the directory again with `heirloom mount`")]
     NotRunning(#[source] io::Error),
     /// The daemon sent no response, or not a valid one.

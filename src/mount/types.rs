@@ -60,11 +60,11 @@ pub enum IoPath {
 /// Which I/O path the user asks for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum IoMode {
-    /// Passthrough where it is allowed (it needs the right to administer the system, or the helper
-    /// that has it), else direct.
+    /// Passthrough if it is permitted (for root, or with the helper heirloom-passthrough), else
+    /// direct.
     #[default]
     Auto,
-    /// Through this program, whatever is allowed.
+    /// Always through this program.
     Direct,
 }
 

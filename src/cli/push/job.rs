@@ -17,8 +17,8 @@ use crate::remote::Remote;
 use crate::spool::{Spool, fingerprint_of};
 use crate::uploader::{BackupOutcome, ImageFile, ProgressSink, Transport, back_up};
 
-/// Photos uploaded concurrently: enough to saturate the network with small ones; the bytes in flight
-/// have a limit of their own.
+/// Photos uploaded concurrently: enough to saturate the network with small ones; the bytes in
+/// flight have a limit of their own.
 const CONCURRENT_PHOTOS: usize = 16;
 /// Attempts to add a name that another device changes at the same time.
 const NAME_ATTEMPTS_MAX: u32 = 3;
