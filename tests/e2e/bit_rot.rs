@@ -1,5 +1,5 @@
-//! Disks forget: what the server stored and lost is found, moved aside, asked for, and healed,
-//! without anybody doing anything.
+//! Bit rot: images that the server's disk damaged or lost are found, quarantined, requested again
+//! and repaired, without anyone doing anything.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -14,8 +14,8 @@ use crate::eventually::{SOON, eventually};
 use crate::installation::Installation;
 use crate::server::files_below;
 
-/// Where the server keeps an image.
-fn stored(installation: &Installation, image: Fingerprint) -> PathBuf {
+/// The path of a stored image.
+fn stored_path(installation: &Installation, image: Fingerprint) -> PathBuf {
     let name = image.to_string();
     installation
         .server
@@ -25,11 +25,11 @@ fn stored(installation: &Installation, image: Fingerprint) -> PathBuf {
         .join(name)
 }
 
-/// Changes one byte of a stored image; answers what stood there.
-fn rot(installation: &Installation, image: Fingerprint, at: usize) -> Vec<u8> {
+/// Changes one byte of a stored image and returns the original bytes.
+fn corrupt(installation: &Installation, image: Fingerprint, at: usize) -> Vec<u8> {
     let (path, whole) = (
-        stored(installation, image),
-        fs::read(stored(installation, image)).expect("a stored image"),
+        stored_path(installation, image),
+        fs::read(stored_path(installation, image)).expect("a stored image"),
     );
     let mut rotten = whole.clone();
     rotten[at] ^= 0x10;
@@ -58,12 +58,12 @@ fn a_corrupt_image_is_found_and_repaired() {
         looker.path("a.jpg").exists()
     });
 
-    let whole = rot(&installation, image, 150_000);
+    let whole = corrupt(&installation, image, 150_000);
     eventually(SOON, "it is healed", || {
-        fs::read(stored(&installation, image)).is_ok_and(|bytes| bytes == whole)
+        fs::read(stored_path(&installation, image)).is_ok_and(|bytes| bytes == whole)
     });
     let client = installation.client(&anna);
-    eventually(SOON, "and nobody is asked for anything any more", || {
+    eventually(SOON, "and no photo is requested any more", || {
         let status: ServerStatus = client.message(route::STATUS);
         (
             status.images,
@@ -109,7 +109,7 @@ fn verify_reports_intact_and_corrupt_copies_on_both_sides() {
         "{said}"
     );
 
-    // A byte of the file here that nobody wrote: same size, same times.
+    // Changes one byte of the local file behind the mount: same size, same times.
     let spooled = device.state().join("spool/b.jpg");
     let times = fs::metadata(&spooled)
         .expect("a file")
@@ -129,8 +129,8 @@ fn verify_reports_intact_and_corrupt_copies_on_both_sides() {
         "{said}"
     );
 
-    // One of the server's copy: found by this very question, and healed by what follows.
-    rot(&installation, image, 7);
+    // The server's corrupt copy is found by this request, and repaired by what follows.
+    corrupt(&installation, image, 7);
     let said = verify("a.jpg");
     assert!(
         said.code == 1 && said.stdout.contains("server: missing or damaged"),
@@ -151,7 +151,7 @@ fn a_changed_server_key_is_detected() {
     fs::create_dir(&folder).expect("a folder");
     let photo = installation.photo("a.jpg", 20_000).0;
     let mut names = vec!["a.jpg".to_owned()];
-    // More than one question's worth.
+    // More photos than fit into one request.
     names.extend((0..24).map(|number| format!("album/{number}.jpg")));
     for name in &names {
         let copy = photo.with_file_name("copy.jpg");
@@ -186,7 +186,7 @@ fn a_changed_server_key_is_detected() {
         "what it signed is still good: {said}"
     );
 
-    // The administrator says that it is a new one.
+    // The user confirms the new key.
     let trust = || {
         output_of(device.heirloom([
             Path::new("verify"),
@@ -224,10 +224,10 @@ fn an_admin_scrub_finds_missing_and_corrupt_images_beside_a_running_server() {
             .succeeds()
             .ends_with(": 0 damaged\n")
     );
-    // Nobody is there to heal it.
+    // No client is there to repair it.
     device.unmount();
-    rot(&installation, image, 0);
-    fs::remove_file(stored(&installation, gone)).expect("removed");
+    corrupt(&installation, image, 0);
+    fs::remove_file(stored_path(&installation, gone)).expect("removed");
     let said = installation
         .server
         .admin(&["scrub", "--rate", "100"])
@@ -237,7 +237,7 @@ fn an_admin_scrub_finds_missing_and_corrupt_images_beside_a_running_server() {
         assert_eq!(
             installation.client(&anna).image(image),
             None,
-            "nobody is given wrong bytes"
+            "no client gets wrong bytes"
         );
     }
     let status: ServerStatus = installation.client(&anna).message(route::STATUS);
@@ -257,11 +257,11 @@ fn an_unreadable_image_is_reported_but_not_called_corrupt() {
     device.copy_in(&photo);
     device.wait();
     let (place, aside) = (
-        stored(&installation, image),
+        stored_path(&installation, image),
         installation.server.data().join("aside"),
     );
     fs::rename(&place, &aside).expect("moved");
-    // A link to itself cannot be opened (ELOOP), which says nothing of the photo.
+    // A symbolic link to itself cannot be opened (ELOOP), which says nothing about the photo.
     symlink(&place, &place).expect("a link");
 
     let said = installation.server.admin(&["scrub"]).succeeds();

@@ -1,4 +1,4 @@
-//! The way to the server changes, or hardly deserves the name: uploads go on where they were.
+//! The network path to the server changes or hardly works: uploads resume where they were.
 
 use std::thread;
 use std::time::Duration;
@@ -14,24 +14,24 @@ use crate::link::Link;
 /// Bytes per second of a link on which the upload takes some seconds.
 const SLOW: u64 = 6 << 20;
 
-/// 256 kbit/s in bytes, and how long such a link holds: for `scripts/torture`, which has the
-/// patience.
+/// 256 kbit/s in bytes per second, and the time between two breaks: for `scripts/torture`, which
+/// has the time.
 const MODEM: (u64, Duration) = (32_000, Duration::from_secs(10));
-/// The same ten times as fast, and breaking ten times as often.
+/// Ten times as fast, and breaking ten times as often.
 const HASTY_MODEM: (u64, Duration) = (320_000, Duration::from_secs(1));
-/// What is to come through: more than passes between two cuts.
+/// Bytes to upload: more than passes between two breaks.
 const MODEM_PHOTO_BYTES: usize = 500_000;
-/// What a cut may cost, in bytes: what the link itself had taken in from each of an image's four
-/// shards, and heads.
+/// Bytes that one break may cost: what the link itself had accepted of each of the image's four
+/// shards, and request heads.
 const CUT_BYTES_MAX: u64 = 80_000;
 
-/// A large photo on its way, of which some has arrived.
+/// A large photo whose upload has begun.
 struct PartialUpload {
     installation: Installation,
     anna: User,
     link: Link,
     device: Device,
-    /// The photo, and its length in bytes.
+    /// The photo and its length in bytes.
     images: [(Fingerprint, u64); 1],
 }
 
@@ -46,7 +46,7 @@ fn under_way() -> PartialUpload {
     let images = [(image, 30 << 20)];
     device.copy_in(&photo);
     eventually(BACKED_UP_WITHIN, "some of it has arrived", || {
-        installation.client(&anna).arrived(&images)[&image].byte_count() > 6 << 20
+        installation.client(&anna).received_ranges(&images)[&image].byte_count() > 6 << 20
     });
     PartialUpload {
         installation,
@@ -70,7 +70,7 @@ fn an_upload_resumes_when_the_servers_name_gets_another_address() {
     installation.server.stop();
     installation.server.start_on_another_port();
     link.redirect_to(installation.server.address());
-    let had = installation.client(&anna).arrived(&images);
+    let had = installation.client(&anna).received_ranges(&images);
     link.take_sent_shards();
     link.full_speed();
     link.reconnect();
@@ -95,7 +95,7 @@ fn an_upload_resumes_when_the_client_gets_another_server_address() {
     device.unmount();
     installation.server.stop();
     installation.server.start_on_another_port();
-    let had = installation.client(&anna).arrived(&images)[&images[0].0].byte_count();
+    let had = installation.client(&anna).received_ranges(&images)[&images[0].0].byte_count();
     assert!(had < 30 << 20, "it was interrupted");
     device.move_to(installation.server.address());
     device.mount();

@@ -1,4 +1,4 @@
-//! Runs the programs that people copy with, and our own, each within a time limit.
+//! Runs the programs that people copy with, and our own, each with a time limit.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -11,25 +11,25 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually::{SOON, eventually};
 
-/// Seconds that one command may take: `timeout` ends what hangs, so that a test fails instead.
+/// Seconds that one command may take. `timeout` ends a command that hangs, so that the test fails.
 const COMMAND_SECONDS: &str = "180";
 
-/// In place of the code of a command that a signal ended.
+/// Stands for the exit code of a command that a signal ended.
 pub const NO_CODE: i32 = -1;
 
-/// How a command ended.
+/// The exit code and output of a command.
 #[derive(Debug)]
 pub struct CommandOutput {
     command: String,
-    /// Its exit code.
+    /// Its exit code, or [`NO_CODE`].
     pub code: i32,
-    /// What it printed.
+    /// Its standard output.
     pub stdout: String,
-    /// What it complained of.
+    /// Its standard error.
     pub stderr: String,
 }
 
-/// Runs a program of this machine to its end.
+/// Runs a program to its end.
 #[track_caller]
 pub fn run<A: AsRef<OsStr>>(
     program: &str,
@@ -46,9 +46,9 @@ pub fn output_of(command: Command) -> CommandOutput {
     output_with_input(command, "")
 }
 
-/// The same with this on its standard input.
+/// Runs a prepared command to its end, with `input` on its standard input.
 #[track_caller]
-pub fn output_with_input(mut command: Command, said: &str) -> CommandOutput {
+pub fn output_with_input(mut command: Command, input: &str) -> CommandOutput {
     let line = format!("{command:?}");
     let child = command
         .stdin(Stdio::piped())
@@ -56,13 +56,13 @@ pub fn output_with_input(mut command: Command, said: &str) -> CommandOutput {
         .stderr(Stdio::piped())
         .spawn();
     let mut child = child.unwrap_or_else(|error| panic!("start {line}: {error}"));
-    // What listens to nothing may have ended already.
+    // A command that reads no input may have ended already.
     drop(
         child
             .stdin
             .take()
             .expect("piped")
-            .write_all(said.as_bytes()),
+            .write_all(input.as_bytes()),
     );
     let output = child
         .wait_with_output()
@@ -82,30 +82,30 @@ pub fn output_with_input(mut command: Command, said: &str) -> CommandOutput {
 }
 
 impl CommandOutput {
-    /// Fails the test unless the command succeeded; answers what it printed.
+    /// Asserts that the command succeeded, and returns its standard output.
     #[track_caller]
     pub fn succeeds(self) -> String {
         assert_eq!(self.code, 0, "{self}");
         self.stdout
     }
 
-    /// Fails the test unless the command refused with one sentence of these words and no panic;
-    /// answers the sentence.
+    /// Asserts that the command failed with a message that contains these words and no panic, and
+    /// returns the message.
     #[track_caller]
     pub fn fails_with(self, words: &[&str]) -> String {
         assert!(
             self.code != 0 && self.code < 100,
-            "it should have refused: {self}"
+            "the command should have failed: {self}"
         );
         let said = self.stderr.trim();
         assert!(
             !said.is_empty() && !said.contains("panicked"),
-            "a sentence for a person: {self}"
+            "expected an error message: {self}"
         );
         for word in words {
             assert!(
                 said.to_lowercase().contains(&word.to_lowercase()),
-                "{word:?} should stand in: {self}"
+                "expected {word:?} in: {self}"
             );
         }
         self.stderr
@@ -122,7 +122,7 @@ impl fmt::Display for CommandOutput {
     }
 }
 
-/// A process that we started and that runs until we end it. Dropping it kills it.
+/// A running process. Dropping it kills it.
 #[derive(Debug)]
 pub struct Process {
     name: String,
@@ -131,7 +131,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts it with all that it prints going to the end of `log`.
+    /// Starts the command, with its output appended to `log`.
     pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
         let open = || {
             File::options()
@@ -153,22 +153,22 @@ impl Process {
         }
     }
 
-    /// Whether it has not ended.
+    /// Whether it is still running.
     pub fn is_running(&mut self) -> bool {
         self.child.try_wait().expect("our own child").is_none()
     }
 
-    /// Its number, as the system knows it.
+    /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.id()
     }
 
-    /// SIGKILL: no random to put anything in order.
+    /// SIGKILL: the process cannot clean up.
     pub fn kill(mut self) {
         self.end();
     }
 
-    /// SIGTERM, and waits for a clean end.
+    /// SIGTERM; waits for a clean exit.
     #[track_caller]
     pub fn terminate(self) {
         let pid = Pid::from_child(&self.child);
@@ -176,7 +176,7 @@ impl Process {
         self.exits_cleanly();
     }
 
-    /// Waits for it to end by itself, with exit code 0.
+    /// Waits until it exits by itself, with exit code 0.
     #[track_caller]
     pub fn exits_cleanly(mut self) {
         eventually(SOON, &format!("{} ends", self.name), || !self.is_running());

@@ -1,5 +1,4 @@
-//! The ways in which people copy, and what each of them leaves: the same files here and on the
-//! server.
+//! The programs that people copy with: each leaves the same files in the mount and on the server.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,7 +9,7 @@ use crate::command::run;
 use crate::device::{Device, fingerprints_below};
 use crate::installation::{Installation, User};
 
-/// A installation, a person with a mounted device, and an album of some photos beside the mount.
+/// An installation, a user with a mounted device, and an album of photos outside the mount.
 fn installation_with_album(photos: usize) -> (Installation, User, Device, PathBuf) {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
@@ -204,7 +203,7 @@ fn exiftool_rewrites_in_place_and_by_rename() {
             Some(&rewritten),
             "{overwrite}"
         );
-        // Without an option to overwrite, exiftool keeps the original beside it.
+        // Unless told to overwrite, exiftool keeps the original beside the new file.
         assert_eq!(
             installation.client(&anna).library().len(),
             files,

@@ -1,5 +1,4 @@
-//! Where the threads that answer the kernel run: on the processor of the program that asks, while
-//! it asks much.
+//! The CPUs on which the FUSE threads run: they follow a program that sends many requests.
 
 use std::fs;
 use std::thread;
@@ -10,8 +9,8 @@ use crate::device::Device;
 use crate::eventually::{SOON, eventually};
 use crate::installation::Installation;
 
-/// Where each thread of this device that answers the kernel may run.
-fn places(device: &Device) -> Vec<CpuSet> {
+/// The CPUs on which each FUSE thread of this device may run.
+fn thread_cpus(device: &Device) -> Vec<CpuSet> {
     let threads = fs::read_dir(format!("/proc/{}/task", device.process_id())).expect("it runs");
     threads
         .map(|thread| thread.expect("listed").path())
@@ -28,32 +27,32 @@ fn places(device: &Device) -> Vec<CpuSet> {
         .collect()
 }
 
-/// Asks for that many names that are not there, each another one, without a pause.
-fn ask(device: &Device, from: usize, names: usize) {
+/// Looks up `names` different names that do not exist, without a pause.
+fn look_up(device: &Device, from: usize, names: usize) {
     for name in from..from + names {
-        assert!(!device.path(format!("nobody-{name}")).exists());
+        assert!(!device.path(format!("missing-{name}")).exists());
     }
 }
 
-/// The processors of this machine that we may use.
-fn processors() -> Vec<usize> {
+/// The CPUs that this process may use.
+fn cpus() -> Vec<usize> {
     let ours = sched_getaffinity(None).expect("we run");
     (0..CpuSet::MAX_CPU)
-        .filter(|processor| ours.is_set(*processor))
+        .filter(|cpu| ours.is_set(*cpu))
         .collect()
 }
 
-fn only(processor: usize) -> CpuSet {
+fn only(cpu: usize) -> CpuSet {
     let mut set = CpuSet::new();
-    set.set(processor);
+    set.set(cpu);
     set
 }
 
-/// Does this on one processor.
-fn on<T: Send>(processor: usize, what: impl FnOnce() -> T + Send) -> T {
+/// Runs `what` on one CPU.
+fn on<T: Send>(cpu: usize, what: impl FnOnce() -> T + Send) -> T {
     thread::scope(|scope| {
         let there = scope.spawn(|| {
-            sched_setaffinity(None, &only(processor)).expect("one of ours");
+            sched_setaffinity(None, &only(cpu)).expect("one of ours");
             what()
         });
         there.join().expect("it went well")
@@ -64,26 +63,28 @@ fn on<T: Send>(processor: usize, what: impl FnOnce() -> T + Send) -> T {
 fn fuse_threads_follow_a_busy_caller_to_its_cpu_and_are_released_afterwards() {
     let installation = Installation::new();
     let device = installation.device(&installation.user("anna"), "laptop");
-    let anywhere = places(&device);
+    let anywhere = thread_cpus(&device);
     assert!(!anywhere.is_empty(), "the threads are found by their names");
     let mut asked = 0;
 
-    for processor in processors() {
-        on(processor, || {
-            eventually(SOON, "whoever answers is where the program is", || {
-                ask(&device, asked, 256);
-                asked += 256;
-                places(&device)
-                    .iter()
-                    .all(|place| *place == only(processor))
-            });
+    for cpu in cpus() {
+        on(cpu, || {
+            eventually(
+                SOON,
+                "the FUSE threads are on the CPU of the program",
+                || {
+                    look_up(&device, asked, 256);
+                    asked += 256;
+                    thread_cpus(&device).iter().all(|place| *place == only(cpu))
+                },
+            );
         });
     }
 
     eventually(SOON, "a single question after a while frees them", || {
-        ask(&device, asked, 1);
+        look_up(&device, asked, 1);
         asked += 1;
-        places(&device) == anywhere
+        thread_cpus(&device) == anywhere
     });
 }
 
@@ -91,16 +92,16 @@ fn fuse_threads_follow_a_busy_caller_to_its_cpu_and_are_released_afterwards() {
 fn fuse_threads_stay_on_the_cpus_that_the_client_was_confined_to() {
     let installation = Installation::new();
     let anna = installation.user("anna");
-    let all = processors();
+    let all = cpus();
     let (kept, other) = (all[0], all[all.len() - 1]);
     let device = on(kept, || installation.device(&anna, "laptop"));
-    let confined = places(&device);
+    let confined = thread_cpus(&device);
     assert!(
         confined.iter().all(|place| *place == only(kept)),
         "{confined:?}"
     );
 
-    on(other, || ask(&device, 0, 2_000));
+    on(other, || look_up(&device, 0, 2_000));
 
-    assert_eq!(places(&device), confined);
+    assert_eq!(thread_cpus(&device), confined);
 }

@@ -1,8 +1,8 @@
-//! A crash between any two durable states, of either side: nothing is lost, torn or untrue
-//! afterwards.
+//! A crash of either side between any two durable states: afterwards nothing is lost, torn or
+//! untrue.
 //!
-//! Each scenario is played once for each point that it comes to: the process ends itself there, is
-//! started again, and what it left is looked at. `docs/DURABILITY.md` has the table of all points.
+//! Each scenario runs once for each of its crash points: the process ends there, is started again,
+//! and the test checks what it left. `docs/DURABILITY.md` has the table of all points.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,39 +17,39 @@ use crate::device::{Device, fingerprints_below};
 use crate::eventually::{BACKED_UP_WITHIN, eventually};
 use crate::installation::{Installation, User};
 
-/// Sent in one shard.
+/// Bytes of a photo that is sent in one shard.
 const SMALL: usize = 150_000;
-/// Sent in several, and fetched in several pieces.
+/// Bytes of a photo that is sent in several shards, and fetched in several ranges.
 const LARGE: usize = 9 << 20;
 
-/// Who does what while somebody crashes.
+/// What happens when the process crashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scenario {
-    /// The client is mounted for the first time.
+    /// The client mounts for the first time.
     Beginning,
-    /// The client takes photos in and sends them.
+    /// The client backs up photos.
     Keeping,
-    /// The client shows what another device sent.
+    /// The client shows photos of another device.
     Arriving,
-    /// The client gives the room of a photo back.
+    /// The client frees a photo.
     Freeing,
     /// The client fetches it again.
     Fetching,
-    /// The server takes photos in.
+    /// The server receives photos.
     Receiving,
-    /// The server links a photo that somebody else sent.
+    /// The server links a photo that another user sent.
     Linking,
-    /// The server finds a photo damaged that somebody else sent.
+    /// The server finds damage in a photo that another user sent.
     Finding,
-    /// The server reads what it stored again.
+    /// The server scrubs its stored images.
     Scrubbing,
-    /// The server drops an upload that is not wanted any more.
+    /// The server drops a cancelled upload.
     Dropping,
-    /// The administrator purges the trash, and what nobody has any more goes.
+    /// The administrator purges the trash, and unreferenced images are removed.
     Clearing,
 }
 
-/// Where a point is met.
+/// The scenario that reaches a crash point.
 fn scenario_of(point: CrashPoint) -> Scenario {
     match point {
         CrashPoint::JournalCreated | CrashPoint::JournalRenamed => Scenario::Beginning,
@@ -96,9 +96,9 @@ fn scenario_of(point: CrashPoint) -> Scenario {
     }
 }
 
-/// Plays one scenario for all its points.
+/// Runs one scenario for each of its crash points.
 #[track_caller]
-fn play(scenario: Scenario, act: impl Fn(&str)) {
+fn run_scenario(scenario: Scenario, act: impl Fn(&str)) {
     for point in CrashPoint::ALL
         .iter()
         .filter(|point| scenario_of(**point) == scenario)
@@ -108,15 +108,15 @@ fn play(scenario: Scenario, act: impl Fn(&str)) {
     }
 }
 
-/// Copies a photo as a program does; whether it was told that all went well.
-fn is_copied(photo: &Path, device: &Device) -> bool {
+/// Copies a photo as a program does; returns whether every call succeeded.
+fn copy_succeeds(photo: &Path, device: &Device) -> bool {
     fs::copy(photo, device.path(photo.file_name().expect("a name"))).is_ok()
 }
 
-/// Every photo that was taken is whole in the mount, on the server and in the library, and nothing
-/// else is.
+/// Asserts that every copied photo is complete in the mount, on the server and in the library, and
+/// that nothing else is there.
 #[track_caller]
-fn all_is_kept(installation: &Installation, person: &User, device: &Device) {
+fn assert_all_kept(installation: &Installation, person: &User, device: &Device) {
     let shelf = installation.scratch_folder("camera");
     device.wait();
     assert_eq!(
@@ -135,7 +135,7 @@ fn all_is_kept(installation: &Installation, person: &User, device: &Device) {
     );
 }
 
-/// A installation in which somebody's photo is backed up, by a device that is unmounted again.
+/// An installation with one photo backed up by a device that is unmounted again.
 fn installation_with_a_photo(bytes: usize) -> (Installation, User, Device, PathBuf) {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
@@ -152,7 +152,7 @@ fn installation_with_a_photo(bytes: usize) -> (Installation, User, Device, PathB
 
 #[test]
 fn a_crash_during_the_first_mount_does_not_prevent_the_next() {
-    play(Scenario::Beginning, |at| {
+    run_scenario(Scenario::Beginning, |at| {
         let mut installation = Installation::new();
         let anna = installation.user("anna");
         let mut device = installation.unmounted_device(&anna, "laptop");
@@ -161,13 +161,13 @@ fn a_crash_during_the_first_mount_does_not_prevent_the_next() {
         device.mount();
         let (photo, _) = installation.photo("a.jpg", SMALL);
         device.copy_in(&photo);
-        all_is_kept(&installation, &anna, &device);
+        assert_all_kept(&installation, &anna, &device);
     });
 }
 
 #[test]
 fn a_client_crash_during_backup_loses_nothing_and_sends_nothing_twice() {
-    play(Scenario::Keeping, |at| {
+    run_scenario(Scenario::Keeping, |at| {
         let mut installation = Installation::new();
         let anna = installation.user("anna");
         let link = installation.link();
@@ -179,7 +179,7 @@ fn a_client_crash_during_backup_loses_nothing_and_sends_nothing_twice() {
         device.mount_to_crash(at);
         let copied: Vec<bool> = photos
             .iter()
-            .map(|photo| is_copied(photo, &device))
+            .map(|photo| copy_succeeds(photo, &device))
             .collect();
         device.wait_for_crash();
         link.reset_connections();
@@ -189,17 +189,17 @@ fn a_client_crash_during_backup_loses_nothing_and_sends_nothing_twice() {
         let sizes = images
             .each_ref()
             .map(|photo| (Fingerprint::of(photo), photo.len() as u64));
-        let had = installation.client(&anna).arrived(&sizes);
+        let had = installation.client(&anna).received_ranges(&sizes);
         link.take_sent_shards();
 
         device.mount();
         for (photo, was_copied) in photos.iter().zip(copied) {
             assert!(
-                was_copied || is_copied(photo, &device),
-                "nobody is in the way now"
+                was_copied || copy_succeeds(photo, &device),
+                "nothing interrupts it now"
             );
         }
-        all_is_kept(&installation, &anna, &device);
+        assert_all_kept(&installation, &anna, &device);
         assert_eq!(
             crate::kills::sent_again(&link, &had),
             0,
@@ -210,7 +210,7 @@ fn a_client_crash_during_backup_loses_nothing_and_sends_nothing_twice() {
 
 #[test]
 fn a_crash_while_adding_remote_photos_shows_each_exactly_once() {
-    play(Scenario::Arriving, |at| {
+    run_scenario(Scenario::Arriving, |at| {
         let (installation, anna, first, photo) = installation_with_a_photo(SMALL);
         let mut second = installation.unmounted_device(&anna, "phone");
         second.mount_to_crash(at);
@@ -241,26 +241,26 @@ fn a_crash_while_adding_remote_photos_shows_each_exactly_once() {
 
 #[test]
 fn a_crash_while_freeing_leaves_a_photo_or_a_marked_placeholder() {
-    play(Scenario::Freeing, |at| {
+    run_scenario(Scenario::Freeing, |at| {
         let (_installation, _anna, mut device, photo) = installation_with_a_photo(LARGE);
         device.mount_to_crash(at);
         let freed = output_of(device.heirloom([Path::new("free"), &device.path("a.jpg")]));
-        assert_ne!(freed.code, 0, "nobody was told that it was done: {freed}");
+        assert_ne!(freed.code, 0, "the command did not report success: {freed}");
         device.wait_for_crash();
-        says_what_it_is(&mut device, &photo);
+        assert_photo_or_marked_placeholder(&mut device, &photo);
     });
 }
 
 #[test]
 fn a_crash_while_fetching_leaves_a_photo_or_a_marked_placeholder() {
-    play(Scenario::Fetching, |at| {
+    run_scenario(Scenario::Fetching, |at| {
         let (_installation, _anna, mut device, photo) = installation_with_a_photo(LARGE);
         device.mount();
         output_of(device.heirloom([Path::new("free"), &device.path("a.jpg")])).succeeds();
         device.unmount();
         device.mount_to_crash(at);
         let place = device.path("a.jpg");
-        // It may have been answered before the crash, but never with other bytes.
+        // The request may have been answered before the crash, but never with other bytes.
         let reading = thread::spawn(move || fs::read(place));
         device.wait_for_crash();
         if let Ok(read) = reading.join().expect("reading does not panic") {
@@ -269,17 +269,18 @@ fn a_crash_while_fetching_leaves_a_photo_or_a_marked_placeholder() {
                 "other bytes were read"
             );
         }
-        says_what_it_is(&mut device, &photo);
+        assert_photo_or_marked_placeholder(&mut device, &photo);
     });
 }
 
-/// The spool's file is the whole photo wherever it is not called a placeholder; and it can be read.
+/// Asserts that the spool's file is the complete photo unless it is marked as a placeholder, and
+/// that it can be read.
 #[track_caller]
-fn says_what_it_is(device: &mut Device, photo: &Path) {
+fn assert_photo_or_marked_placeholder(device: &mut Device, photo: &Path) {
     let photo = fs::read(photo).expect("a photo");
     let spooled = device.state().join("spool/a.jpg");
     device.mount();
-    let is_known = || !device.status().says("/comparing") && device.status().waiting() == 0;
+    let is_known = || !device.status().flag("/comparing") && device.status().waiting() == 0;
     eventually(BACKED_UP_WITHIN, "it is known what it is", is_known);
     match device.attribute("a.jpg", "state").as_str() {
         "backed_up" => assert!(
@@ -300,7 +301,7 @@ fn says_what_it_is(device: &mut Device, photo: &Path) {
 
 #[test]
 fn a_server_crash_during_upload_loses_nothing_it_acknowledged() {
-    play(Scenario::Receiving, |at| {
+    run_scenario(Scenario::Receiving, |at| {
         let mut installation = Installation::new();
         let anna = installation.user("anna");
         installation.server.stop();
@@ -320,29 +321,29 @@ fn a_server_crash_during_upload_loses_nothing_it_acknowledged() {
         .filter(|(name, _)| device.attribute(name.to_str().expect("plain"), "state") == "backed_up")
         .map(|(_, image)| image)
         .collect();
-        // Whatever has an image's name is that image, at any moment.
+        // Whatever file has an image's name is that image, at any moment.
         let stored = installation.server.images();
         assert!(
             reported.iter().all(|image| stored.contains_key(image)),
             "it was vouched for"
         );
         installation.server.start_again();
-        all_is_kept(&installation, &anna, &device);
+        assert_all_kept(&installation, &anna, &device);
         device.unmount();
-        nothing_is_left_over(&installation);
+        assert_nothing_left_over(&installation);
     });
 }
 
-/// Nothing but images and an empty folder of uploads is on the server's disk.
+/// Asserts that the server's disk holds only images and an empty folder of uploads.
 #[track_caller]
-fn nothing_is_left_over(installation: &Installation) {
+fn assert_nothing_left_over(installation: &Installation) {
     let left = crate::server::files_below(&installation.server.data().join("uploads"));
     assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
 fn a_server_crash_while_linking_leaves_a_link_or_none() {
-    play(Scenario::Linking, |at| {
+    run_scenario(Scenario::Linking, |at| {
         let (mut installation, _anna, _device, photo) = installation_with_a_photo(SMALL);
         let ben = installation.user("ben");
         installation.server.stop();
@@ -351,18 +352,18 @@ fn a_server_crash_while_linking_leaves_a_link_or_none() {
         device.copy_in(&photo);
         installation.server.wait_for_crash();
         installation.server.start_again();
-        all_is_kept(&installation, &ben, &device);
+        assert_all_kept(&installation, &ben, &device);
     });
 }
 
 #[test]
 fn a_server_crash_on_finding_damage_never_serves_damaged_bytes() {
-    play(Scenario::Finding, |at| {
+    run_scenario(Scenario::Finding, |at| {
         let (mut installation, anna, _device, photo) = installation_with_a_photo(SMALL);
         let ben = installation.user("ben");
         let bytes = fs::read(&photo).expect("a photo");
         let image = Fingerprint::of(&bytes);
-        damage_the_only_image(&installation);
+        corrupt_the_only_image(&installation);
         installation.server.stop();
         installation.server.start_to_crash(at);
         let device = installation.device(&ben, "tablet");
@@ -374,7 +375,7 @@ fn a_server_crash_on_finding_damage_never_serves_damaged_bytes() {
             given.is_none_or(|given| given == bytes),
             "damaged bytes were given out"
         );
-        all_is_kept(&installation, &ben, &device);
+        assert_all_kept(&installation, &ben, &device);
         assert!(
             installation
                 .client(&anna)
@@ -385,8 +386,8 @@ fn a_server_crash_on_finding_damage_never_serves_damaged_bytes() {
     });
 }
 
-/// Flips a bit on the server's disk.
-fn damage_the_only_image(installation: &Installation) {
+/// Flips a bit of the only stored image.
+fn corrupt_the_only_image(installation: &Installation) {
     let stored = crate::server::files_below(&installation.server.data().join("images"))
         .pop()
         .expect("an image");
@@ -397,13 +398,13 @@ fn damage_the_only_image(installation: &Installation) {
 
 #[test]
 fn a_server_crash_while_scrubbing_forgets_no_damage() {
-    play(Scenario::Scrubbing, |at| {
+    run_scenario(Scenario::Scrubbing, |at| {
         let (mut installation, anna, mut device, photo) = installation_with_a_photo(SMALL);
         installation
             .server
             .with_options(&["--scrub-every", "1s", "--scrub-rate", "100"]);
         installation.server.stop();
-        damage_the_only_image(&installation);
+        corrupt_the_only_image(&installation);
         installation.server.start_and_crash(at);
         installation.server.start_again();
         device.mount();
@@ -415,13 +416,13 @@ fn a_server_crash_while_scrubbing_forgets_no_damage() {
         eventually(BACKED_UP_WITHIN, "it is healed", || {
             client.image(image).is_some_and(|given| given == bytes)
         });
-        all_is_kept(&installation, &anna, &device);
+        assert_all_kept(&installation, &anna, &device);
     });
 }
 
 #[test]
 fn a_crash_during_garbage_collection_leaves_no_entry_without_its_image() {
-    play(Scenario::Clearing, |at| {
+    run_scenario(Scenario::Clearing, |at| {
         let (installation, anna, mut device, photo) = installation_with_a_photo(SMALL);
         let ben = installation.user("ben");
         let bens = installation.device(&ben, "tablet");
@@ -452,7 +453,7 @@ fn a_crash_during_garbage_collection_leaves_no_entry_without_its_image() {
             "it is not hers any more"
         );
 
-        // The same photo comes again, and is what it was.
+        // The same photo is uploaded again, and is intact.
         device.copy_in(&photo);
         device.wait();
         assert!(
@@ -489,7 +490,7 @@ fn a_crash_during_garbage_collection_leaves_no_entry_without_its_image() {
 
 #[test]
 fn a_server_crash_while_dropping_an_upload_leaves_no_list_without_bytes() {
-    play(Scenario::Dropping, |at| {
+    run_scenario(Scenario::Dropping, |at| {
         let mut installation = Installation::new();
         let anna = installation.user("anna");
         installation.server.stop();
@@ -508,26 +509,28 @@ fn a_server_crash_while_dropping_an_upload_leaves_no_list_without_bytes() {
                 .map(|(name, value)| (*name, value.as_str()))
                 .collect();
             client
-                .ask("PUT", &route::shard(image, offset as u64), &headers, bytes)
+                .request("PUT", &route::shard(image, offset as u64), &headers, bytes)
                 .status
         };
         assert_eq!(put(0, half), 200);
         let dropping = {
             let client = client.clone();
-            thread::spawn(move || client.ask("DELETE", &route::upload(image), &[], b""))
+            thread::spawn(move || client.request("DELETE", &route::upload(image), &[], b""))
         };
         installation.server.wait_for_crash();
         drop(dropping.join());
         installation.server.start_again();
         assert_eq!(
-            installation.client(&anna).arrived(&[(image, SMALL as u64)])[&image],
+            installation
+                .client(&anna)
+                .received_ranges(&[(image, SMALL as u64)])[&image],
             RangeSet::new(),
             "no list is left"
         );
         assert_eq!(put(SMALL / 2, &photo[SMALL / 2..]), 200);
         let said = installation
             .client(&anna)
-            .arrived(&[(image, SMALL as u64)])
+            .received_ranges(&[(image, SMALL as u64)])
             .remove(&image)
             .expect("an answer");
         assert!(!said.covers(SMALL as u64), "the first half was dropped");

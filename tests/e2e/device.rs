@@ -1,4 +1,4 @@
-//! A device: one person's mount of the installation's server, in a process of its own.
+//! A device: one user's mount, in a process of its own.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,15 +10,15 @@ use serde_json::Value;
 use crate::command::{CommandOutput, Process, output_of, run};
 use crate::eventually::{BACKED_UP_WITHIN, CRASHED_WITHIN, SOON, eventually};
 
-/// The client's program.
+/// The path of the client program.
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_heirloom");
 
-/// A device, mounted or not. Dropping it ends its process and takes the mount away.
+/// A device, mounted or not. Dropping it ends its process and unmounts it.
 #[derive(Debug)]
 pub struct Device {
     name: String,
     folder: PathBuf,
-    /// None: the one that `heirloom login` saved.
+    /// `None`: the server that `heirloom login` saved.
     server: Option<String>,
     options: Vec<String>,
     variables: Vec<(&'static str, PathBuf)>,
@@ -26,7 +26,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// A device that keeps everything in `folder` and speaks to `server` with this token. Not
+    /// A device that keeps everything in `folder` and connects to `server` with this token, not
     /// mounted yet.
     pub fn new(name: &str, folder: PathBuf, server: &str, token: &str) -> Self {
         fs::create_dir_all(folder.join("mount")).expect("a mountpoint");
@@ -47,35 +47,35 @@ impl Device {
         fs::write(self.token_file(), format!("{token}\n")).expect("a token file");
     }
 
-    /// Speaks to the server at this address from the next mount on.
+    /// Connects to this address from the next mount on.
     pub fn move_to(&mut self, server: std::net::SocketAddr) {
         self.server = Some(format!("http://{server}"));
     }
 
-    /// Mounts with these further options from the next mount on.
+    /// Adds these options from the next mount on.
     pub fn with_options(mut self, options: &[&str]) -> Self {
         self.options = options.iter().map(|option| (*option).to_owned()).collect();
         self
     }
 
-    /// Mounts with these environment variables from the next mount on.
+    /// Sets these environment variables from the next mount on.
     pub fn with_variables(mut self, variables: Vec<(&'static str, PathBuf)>) -> Self {
         self.variables = variables;
         self
     }
 
-    /// Mounts with the login that `heirloom login` saved from the next mount on.
+    /// Uses the login that `heirloom login` saved from the next mount on.
     pub fn with_saved_login(mut self) -> Self {
         self.server = None;
         self
     }
 
-    /// Where the photos go.
+    /// Its mountpoint.
     pub fn mountpoint(&self) -> PathBuf {
         self.folder.join("mount")
     }
 
-    /// The number of its process, which runs.
+    /// The id of its running process.
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("it is mounted").id()
     }
@@ -95,8 +95,8 @@ impl Device {
         self.folder.join("token")
     }
 
-    /// Its program, ready for arguments. Whatever it keeps outside the state directory stays in the
-    /// device's folder.
+    /// Its program, ready for arguments. Everything that the program keeps outside the state
+    /// directory stays in the device's folder.
     pub fn heirloom<A: AsRef<std::ffi::OsStr>>(
         &self,
         arguments: impl IntoIterator<Item = A>,
@@ -118,7 +118,7 @@ impl Device {
         command
     }
 
-    /// The command that mounts it, in the foreground.
+    /// The command that mounts it in the foreground.
     pub fn mount_command(&self) -> Command {
         let mut command = self.heirloom(["mount"]);
         command.arg(self.mountpoint());
@@ -158,8 +158,8 @@ impl Device {
         self.process = Some(process);
     }
 
-    /// Mounts a process that ends itself at this crash point; returns when it can be used, or has
-    /// come there already.
+    /// Mounts with a process that ends at this crash point; returns when the mount is usable or the
+    /// process has ended.
     #[track_caller]
     pub fn mount_to_crash(&mut self, at: &str) {
         let mut command = self.mount_command();
@@ -171,7 +171,7 @@ impl Device {
         self.process = Some(process);
     }
 
-    /// Waits for the process to come to its crash point. The mount stays behind, dead.
+    /// Waits until the process reaches its crash point. The dead mount stays.
     #[track_caller]
     pub fn wait_for_crash(&mut self) {
         let mut process = self.process.take().expect("it was started");
@@ -182,27 +182,27 @@ impl Device {
         );
     }
 
-    /// SIGKILL. The mount stays behind, dead.
+    /// SIGKILL. The dead mount stays.
     #[track_caller]
     pub fn kill(&mut self) {
         self.process.take().expect("it runs").kill();
     }
 
-    /// SIGTERM, and waits for its clean end.
+    /// SIGTERM; waits for a clean exit.
     #[track_caller]
     pub fn terminate(&mut self) {
         self.process.take().expect("it runs").terminate();
         assert!(!is_mounted(&self.mountpoint()), "SIGTERM unmounts");
     }
 
-    /// Waits until the process has ended by itself, after something else unmounted it.
+    /// Waits until the process exits by itself, after something else unmounted it.
     #[track_caller]
     pub fn exits_cleanly(&mut self) {
         self.process.take().expect("it runs").exits_cleanly();
         assert!(!is_mounted(&self.mountpoint()), "it is unmounted");
     }
 
-    /// `heirloom unmount`, and waits for the process to end.
+    /// `heirloom unmount`; waits until the process exits.
     #[track_caller]
     pub fn unmount(&mut self) {
         output_of(self.heirloom([Path::new("unmount"), &self.mountpoint()])).succeeds();
@@ -237,13 +237,13 @@ impl Device {
         .succeeds();
     }
 
-    /// An attribute `user.heirloom.…` of a file in the mount, as a person asks for it.
+    /// The extended attribute `user.heirloom.NAME` of a file in the mount.
     #[track_caller]
     pub fn attribute(&self, path: &str, name: &str) -> String {
         self.ask_attribute(path, name).succeeds()
     }
 
-    /// The same; empty if there is none.
+    /// The same attribute; empty if it does not exist.
     pub fn attribute_or_empty(&self, path: &str, name: &str) -> String {
         self.ask_attribute(path, name).stdout
     }
@@ -263,13 +263,13 @@ impl Device {
         )
     }
 
-    /// Copies a file into the mount, as the shell does.
+    /// Copies a file into the mount with `cp`.
     #[track_caller]
     pub fn copy_in(&self, file: &Path) {
         run("cp", [file, &self.mountpoint()]).succeeds();
     }
 
-    /// The fingerprints of all files of the mount, by path below it.
+    /// The fingerprints of all files in the mount, by path below it.
     pub fn contents(&self) -> Vec<(String, Fingerprint)> {
         fingerprints_below(&self.mountpoint())
     }
@@ -310,7 +310,7 @@ pub fn fingerprints_below(folder: &Path) -> Vec<(String, Fingerprint)> {
     found
 }
 
-/// Whether something is mounted there, alive or dead (proc(5): the fifth word of a line of
+/// Whether something is mounted there, alive or dead (proc(5): the fifth field of a line of
 /// mountinfo).
 pub fn is_mounted(mountpoint: &Path) -> bool {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("proc is mounted");
@@ -319,45 +319,45 @@ pub fn is_mounted(mountpoint: &Path) -> bool {
         .any(|line| line.split(' ').nth(4) == mountpoint.to_str())
 }
 
-/// What `heirloom status --json` said.
+/// The output of `heirloom status --json`.
 #[derive(Debug)]
 pub struct Status(Value);
 
 impl Status {
-    /// The number at a place such as `/files/pending/bytes`.
+    /// The number at a JSON pointer such as `/files/pending/bytes`.
     #[track_caller]
-    pub fn number(&self, place: &str) -> u64 {
+    pub fn number(&self, pointer: &str) -> u64 {
         self.0
-            .pointer(place)
+            .pointer(pointer)
             .and_then(Value::as_u64)
-            .unwrap_or_else(|| panic!("no number {place} in {:#}", self.0))
+            .unwrap_or_else(|| panic!("no number {pointer} in {:#}", self.0))
     }
 
-    /// The yes or no at a place such as `/comparing`.
+    /// The boolean at a JSON pointer such as `/comparing`.
     #[track_caller]
-    pub fn says(&self, place: &str) -> bool {
+    pub fn flag(&self, pointer: &str) -> bool {
         self.0
-            .pointer(place)
+            .pointer(pointer)
             .and_then(Value::as_bool)
-            .unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
+            .unwrap_or_else(|| panic!("no word {pointer} in {:#}", self.0))
     }
 
-    /// The word at a place such as `/connection/state`.
+    /// The string at a JSON pointer such as `/connection/state`.
     #[track_caller]
-    pub fn word(&self, place: &str) -> &str {
+    pub fn word(&self, pointer: &str) -> &str {
         self.0
-            .pointer(place)
+            .pointer(pointer)
             .and_then(Value::as_str)
-            .unwrap_or_else(|| panic!("no word {place} in {:#}", self.0))
+            .unwrap_or_else(|| panic!("no word {pointer} in {:#}", self.0))
     }
 
-    /// How many files are in this state.
+    /// The number of files in this state.
     #[track_caller]
     pub fn files(&self, state: &str) -> u64 {
         self.number(&format!("/files/{state}/files"))
     }
 
-    /// How many files are on their way or wait for it.
+    /// The number of files that are not backed up yet.
     pub fn waiting(&self) -> u64 {
         self.files("pending") + self.files("uploading")
     }

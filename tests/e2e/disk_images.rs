@@ -1,9 +1,8 @@
-//! *A disk* that can lose its power: ext4 in an image file, and the image on XFS, where it can be
+//! Disks whose power can be cut: ext4 in an image file, and the image on XFS, where it can be
 //! cloned at any moment.
 //!
-//! A clone (`ioctl_ficlone(2)`) is what a power cut leaves: whatever was written to the disk until
-//! then, in whatever state. Making and mounting disks is for root; who is not root is asked for
-//! `sudo`'s leave.
+//! A clone (`ioctl_ficlone(2)`) has what a power cut leaves: everything written to the disk until
+//! then, in whatever state. Creating and mounting disks needs root; other users need `sudo`.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -15,20 +14,20 @@ use rustix::process::geteuid;
 
 use crate::command::{CommandOutput, output_of};
 
-/// Room for the clones of a test: they share what they have in common.
-const YARD_BYTES: u64 = 8 << 30;
+/// Size of the file system that holds the images and their clones, which share most of their
+/// blocks.
+const POOL_BYTES: u64 = 8 << 30;
 
-/// One disk: what a test writes to it, and its journal.
+/// Size of one disk: what a test writes to it, and its journal.
 const DISK_BYTES: u64 = 1 << 30;
 
-/// Where disks and their clones lie.
+/// The file system that holds disk images and their clones.
 #[derive(Debug)]
 pub struct DiskImages {
     mounted: Mounted,
 }
 
-/// A disk, mounted. Dropping it unmounts it, and its loop device goes with that; its image stays in
-/// the yard.
+/// A mounted disk. Dropping it unmounts it and frees its loop device; its image stays.
 #[derive(Debug)]
 pub struct Disk {
     image: PathBuf,
@@ -41,17 +40,17 @@ pub struct SmallDisk {
     mounted: Mounted,
 }
 
-/// An image that is mounted by a loop device until this is dropped, whatever happens meanwhile.
+/// An image that a loop device keeps mounted until this is dropped.
 #[derive(Debug)]
 struct Mounted {
     at: PathBuf,
 }
 
 impl DiskImages {
-    /// Makes one in `folder`.
+    /// Creates the file system in `folder`.
     pub fn new(folder: &Path) -> Self {
-        let image = folder.join("yard.xfs");
-        make_image(&image, YARD_BYTES);
+        let image = folder.join("disk-images.xfs");
+        make_image(&image, POOL_BYTES);
         as_root(
             "mkfs.xfs",
             &[
@@ -63,7 +62,7 @@ impl DiskImages {
         )
         .succeeds();
         Self {
-            mounted: Mounted::new(&image, &folder.join("yard")),
+            mounted: Mounted::new(&image, &folder.join("disk-images")),
         }
     }
 
@@ -78,9 +77,9 @@ impl DiskImages {
         }
     }
 
-    /// What would be left of a disk if the power failed now: cloned, and mounted, which replays its
+    /// The disk as it would be after a power cut now: cloned, and mounted, which replays its
     /// journal.
-    pub fn cut(&self, disk: &Disk, name: &str) -> Disk {
+    pub fn clone_now(&self, disk: &Disk, name: &str) -> Disk {
         let image = self.mounted.at.join(format!("{name}.ext4"));
         let (from, to) = (
             File::open(&disk.image).expect("an image"),
@@ -95,12 +94,12 @@ impl DiskImages {
 }
 
 impl Disk {
-    /// Where its files are.
+    /// Its mountpoint.
     pub fn folder(&self) -> &Path {
         &self.mounted.at
     }
 
-    /// Unmounts it and throws it away.
+    /// Unmounts it and deletes its image.
     pub fn discard(self) {
         let Self { image, mounted } = self;
         drop(mounted);
@@ -109,10 +108,10 @@ impl Disk {
 }
 
 impl SmallDisk {
-    /// A disk of so many bytes, mounted at `place`; its image is the file `image`.
+    /// A disk of `bytes` bytes, mounted at `place`, in the image file `image`.
     pub fn new(image: &Path, place: &Path, bytes: u64) -> Self {
         make_image(image, bytes);
-        // Nothing is kept back for the administrator: full is full.
+        // Without blocks reserved for root: full is full.
         as_root(
             "mkfs.ext4",
             &[Path::new("-q"), Path::new("-m"), Path::new("0"), image],
@@ -123,7 +122,7 @@ impl SmallDisk {
         Self { mounted }
     }
 
-    /// Takes all the room there is; it is free again when the answer is removed.
+    /// Fills the disk; it has free space again when the returned file is removed.
     pub fn fill(&self) -> PathBuf {
         let filler = self.mounted.at.join("filler");
         let mut file = File::create(&filler).expect("a name takes no room");
@@ -131,7 +130,7 @@ impl SmallDisk {
             let piece = vec![0_u8; bytes];
             while file.write_all(&piece).is_ok() {}
         }
-        // Full on the disk, not only in memory.
+        // Full on the disk, not only in the page cache.
         let synced = file.sync_all();
         println!("the small disk is full: {synced:?}");
         filler
@@ -151,7 +150,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        // Lazily if somebody is in it still: the loop device goes when the last one has left.
+        // Lazily if it is still in use: the loop device is freed after the last user.
         if as_root("umount", &[&self.at]).code != 0 {
             println!("{}", as_root("umount", &[Path::new("-l"), &self.at]));
         }
@@ -173,7 +172,7 @@ fn as_root(program: &str, arguments: &[&Path]) -> CommandOutput {
     if !geteuid().is_root() {
         command.arg("--non-interactive");
     }
-    // mkfs lies in /usr/sbin, which is not on everybody's path.
+    // mkfs is in /usr/sbin, which is not on every user's PATH.
     let path = format!(
         "{}:/usr/sbin:/sbin",
         std::env::var("PATH").unwrap_or_default()

@@ -1,5 +1,4 @@
-//! A photo that changes while it is on its way: its last content arrives, and no mixture of two
-//! ever does.
+//! Photos that change during their upload: the last content arrives, and never a mixture of two.
 
 use std::fs::{self, File};
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -10,7 +9,7 @@ use crate::eventually::{BACKED_UP_WITHIN, eventually};
 use crate::installation::Installation;
 use crate::mapping::Mapping;
 
-/// Bytes per second of a link on which a large photo is under way for a while.
+/// Bytes per second of a link on which a large photo takes a while.
 const SLOW: u64 = 8 << 20;
 
 #[test]
@@ -27,7 +26,7 @@ fn an_edit_during_the_upload_reaches_the_server() {
         link.bytes_to_server() > 4 << 20
     });
 
-    // The same length, other pixels in the middle and near the end.
+    // The same length, with other pixels in the middle and near the end.
     let mut after = before.clone();
     let mut file = File::options()
         .write(true)
@@ -155,14 +154,14 @@ fn mapped_writes_after_close_are_backed_up() {
         .expect("writable");
     let mapping = Mapping::of(&file, photo.len()).expect("it can be mapped");
     drop(file);
-    // Closed after it, taken in before it.
+    // Closed after the mapping was made, and backed up before the write.
     let (other, _) = installation.photo("other.jpg", 100_000);
     device.copy_in(&other);
     device.wait_for(&["other.jpg"]);
     assert_eq!(
         device.attribute("mapped.jpg", "state"),
         "pending",
-        "somebody may still write"
+        "a program may still write"
     );
     photo[1_000..1_008].copy_from_slice(b"retouch!");
     mapping.write(1_000, b"retouch!");

@@ -1,6 +1,6 @@
-//! Disks that ail for a while, of either side: what cannot be read, written or synced is not backed
-//! up, says so, and goes on by itself when the disk is well again. A library of ours stands between
-//! the programs and the disk (`fault_injection.c`).
+//! Disks of either side that fail for a while: what cannot be read, written or synced is not backed
+//! up, says so, and continues by itself when the disk works again. A preloaded library injects the
+//! errors (`fault_injection.c`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::device::Device;
 use crate::eventually::{BACKED_UP_WITHIN, SOON, eventually};
 use crate::installation::Installation;
 
-/// What the disk has.
+/// Makes calls of the processes under test fail.
 struct FaultInjector {
     library: PathBuf,
     rules: PathBuf,
@@ -29,7 +29,7 @@ impl FaultInjector {
         Self { library, rules }
     }
 
-    /// What a process needs to be met by it.
+    /// The environment variables of a process whose calls can fail.
     fn variables(&self) -> Vec<(&'static str, PathBuf)> {
         vec![
             ("LD_PRELOAD", self.library.clone()),
@@ -72,7 +72,8 @@ fn a_photo_is_not_backed_up_until_the_disk_reads_and_syncs_it() {
         assert_ne!(device.attribute(&ill, "state"), "backed_up");
         faults.clear();
         if call == "sync" {
-            // What the disk has of it after that, nobody knows: it says to copy it again.
+            // After a failed sync nobody knows what is on the disk: the file asks to be copied
+            // again.
             device.copy_in(&installation.scratch_folder("camera").join(&ill));
         }
         eventually(BACKED_UP_WITHIN, "it is taken in", || {
@@ -83,7 +84,7 @@ fn a_photo_is_not_backed_up_until_the_disk_reads_and_syncs_it() {
     installation.assert_backed_up(&installation.scratch_folder("camera"), &anna, "");
 }
 
-/// A laptop whose disk ails on demand.
+/// A laptop whose disk can fail.
 fn laptop_with_faults() -> (Installation, FaultInjector, Device) {
     let installation = Installation::new();
     let anna = installation.user("anna");
@@ -125,10 +126,13 @@ fn a_photo_keeps_its_bytes_if_its_placeholder_mark_cannot_be_synced() {
     device.copy_in(&photo);
     device.wait();
     faults.inject("sync", "/spool/a.jpg");
-    let told = output_of(device.heirloom([Path::new("free"), &device.path("a.jpg")]));
+    let freed = output_of(device.heirloom([Path::new("free"), &device.path("a.jpg")]));
     let spooled = device.state().join("spool/a.jpg");
     let original = fs::read(&photo).expect("the original");
-    assert!(fs::read(&spooled).expect("spooled") == original, "{told:?}");
+    assert!(
+        fs::read(&spooled).expect("spooled") == original,
+        "{freed:?}"
+    );
     faults.clear();
     assert!(fs::read(device.path("a.jpg")).expect("it is read") == original);
 }
@@ -167,13 +171,13 @@ fn a_photo_that_cannot_be_read_during_upload_waits_for_its_disk() {
         .device_over_link(&anna, "laptop", &link)
         .with_variables(faults.variables());
     device.mount();
-    // In one shard, in several, and in a parcel.
+    // In one shard, in several, and in a batch.
     let names = ["small.jpg", "large.jpg", "tiny.jpg"];
     for (name, bytes) in names.into_iter().zip([700_000, 9 << 20, 20_000]) {
         device.copy_in(&installation.photo(name, bytes).0);
     }
-    let promised = |name: &&str| !device.attribute_or_empty(name, "fingerprint").is_empty();
-    eventually(SOON, "all are promised", || names.iter().all(promised));
+    let queued = |name: &&str| !device.attribute_or_empty(name, "fingerprint").is_empty();
+    eventually(SOON, "all are queued", || names.iter().all(queued));
     faults.inject("read", "/spool/");
     link.reconnect();
     let status =
@@ -197,12 +201,12 @@ fn a_server_with_a_failing_disk_acknowledges_nothing_it_did_not_store() {
     let faults = FaultInjector::new(&installation.scratch_folder("illness"));
     installation.server.with_variables(faults.variables());
     let device = installation.device(&anna, "laptop");
-    // As the system says it, and as SQLite does.
+    // The error in the system's words, and in SQLite's.
     let (system, sqlite) = ("Input/output error", "disk I/O error");
     let ills = [
         ("write", "uploads/", system),
         ("sync", "uploads/", system),
-        // Nothing is synced below it but folders: an image is synced before it has its name there.
+        // Only folders are synced below it: an image is synced before it gets its name there.
         ("sync-folder", "/images/", system),
         ("write", "index.sqlite", sqlite),
         ("sync", "index.sqlite", sqlite),

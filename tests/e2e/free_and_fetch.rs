@@ -1,5 +1,5 @@
-//! Photos whose bytes are only on the server: they look as before, cost nothing, and come back when
-//! they are read.
+//! Photos whose bytes are only on the server: they keep their metadata, use no disk space, and are
+//! fetched when they are read.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -14,7 +14,7 @@ use crate::eventually::{SOON, eventually};
 use crate::installation::Installation;
 use crate::mapping::Mapping;
 
-/// Bytes of a photo that is larger than a few pieces.
+/// Bytes of a photo that is fetched in several ranges.
 const LARGE: usize = 5_000_000;
 
 impl Device {
@@ -34,8 +34,13 @@ impl Device {
     }
 }
 
-/// A device with this photo, backed up and freed; and the photo's bytes.
-fn freed(installation: &mut Installation, device: &Device, name: &str, bytes: usize) -> Vec<u8> {
+/// Backs a new photo up and frees it; returns its bytes.
+fn backed_up_and_freed(
+    installation: &mut Installation,
+    device: &Device,
+    name: &str,
+    bytes: usize,
+) -> Vec<u8> {
     let (file, _) = installation.photo(name, bytes);
     run("cp", [Path::new("-p"), &file, &device.mountpoint()]).succeeds();
     device.wait();
@@ -48,7 +53,7 @@ fn freed(installation: &mut Installation, device: &Device, name: &str, bytes: us
 fn a_freed_photo_keeps_its_metadata_uses_no_space_and_returns_when_read() {
     let mut installation = Installation::new();
     let device = installation.device_of_new_user("anna");
-    let photo = freed(&mut installation, &device, "a.jpg", LARGE);
+    let photo = backed_up_and_freed(&mut installation, &device, "a.jpg", LARGE);
     let original =
         fs::metadata(installation.scratch_folder("camera").join("a.jpg")).expect("the original");
     let shown = fs::metadata(device.path("a.jpg")).expect("it is shown");
@@ -93,7 +98,7 @@ fn copying_a_freed_photo_copies_its_bytes_not_its_holes() {
     .enumerate()
     {
         let name = format!("{number}.jpg");
-        let photo = freed(&mut installation, &device, &name, LARGE);
+        let photo = backed_up_and_freed(&mut installation, &device, &name, LARGE);
         let copy = installation.scratch_folder("copies").join(&name);
         let mut command = Command::new("cp");
         command.args(*how).arg(device.path(&name)).arg(&copy);
@@ -116,7 +121,7 @@ fn stat_rename_and_remove_fetch_nothing() {
     let mut installation = Installation::new();
     let device = installation.device_of_new_user("anna");
     for name in ["a.jpg", "b.jpg", "c.jpg"] {
-        freed(&mut installation, &device, name, LARGE);
+        backed_up_and_freed(&mut installation, &device, name, LARGE);
     }
     run("find", [device.mountpoint().as_path(), Path::new("-ls")]).succeeds();
     run("ls", [Path::new("-lR"), &device.mountpoint()]).succeeds();
@@ -200,7 +205,7 @@ fn browsing_a_thousand_placeholders_fetches_none() {
 fn writing_into_a_freed_photo_keeps_the_other_bytes() {
     let mut installation = Installation::new();
     let device = installation.device_of_new_user("anna");
-    let mut photo = freed(&mut installation, &device, "a.jpg", LARGE);
+    let mut photo = backed_up_and_freed(&mut installation, &device, "a.jpg", LARGE);
     let mut file = File::options()
         .write(true)
         .open(device.path("a.jpg"))
@@ -221,7 +226,7 @@ fn writing_into_a_freed_photo_keeps_the_other_bytes() {
 fn truncating_a_freed_photo_keeps_the_bytes_before_the_cut() {
     let mut installation = Installation::new();
     let device = installation.device_of_new_user("anna");
-    let photo = freed(&mut installation, &device, "a.jpg", LARGE);
+    let photo = backed_up_and_freed(&mut installation, &device, "a.jpg", LARGE);
     run(
         "truncate",
         [Path::new("-s"), Path::new("2000000"), &device.path("a.jpg")],
@@ -235,7 +240,7 @@ fn truncating_a_freed_photo_keeps_the_bytes_before_the_cut() {
 fn overwriting_a_freed_photo_fetches_nothing() {
     let mut installation = Installation::new();
     let device = installation.device_of_new_user("anna");
-    freed(&mut installation, &device, "a.jpg", LARGE);
+    backed_up_and_freed(&mut installation, &device, "a.jpg", LARGE);
     let (other, fingerprint) = installation.photo("other.jpg", 300_000);
     fs::write(device.path("a.jpg"), fs::read(other).expect("a photo")).expect("it is written anew");
     device.wait();
@@ -244,7 +249,7 @@ fn overwriting_a_freed_photo_fetches_nothing() {
         fingerprint.to_string()
     );
     assert_eq!(device.fetched(), 0);
-    freed(&mut installation, &device, "b.jpg", LARGE);
+    backed_up_and_freed(&mut installation, &device, "b.jpg", LARGE);
     fs::remove_file(device.path("a.jpg")).expect("a removal");
     // truncate(1) would open it for writing first.
     run(
@@ -268,17 +273,16 @@ fn reading_a_placeholder_offline_fails_in_time_and_status_says_why() {
         .unmounted_device(&person, "anna")
         .with_options(&["--read-timeout", "2"]);
     device.mount();
-    let photo = freed(&mut installation, &device, "a.jpg", LARGE);
+    let photo = backed_up_and_freed(&mut installation, &device, "a.jpg", LARGE);
     installation.server.stop();
     let begun = Instant::now();
-    let error = fs::read(device.path("a.jpg")).expect_err("nobody can serve it");
+    let error = fs::read(device.path("a.jpg")).expect_err("no server can send it");
     assert_eq!(
         error.raw_os_error(),
         Some(rustix::io::Errno::IO.raw_os_error()),
         "{error}"
     );
-    // The head is served from here; what comes after is waited for, perhaps by more than one
-    // request in turn.
+    // The head is local; the rest has to be waited for, perhaps by several requests in turn.
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
     assert!(
         device.status().word("/failing/0/why").contains("server"),
@@ -303,7 +307,7 @@ fn reading_a_placeholder_offline_fails_in_time_and_status_says_why() {
 fn a_reader_waiting_for_the_server_can_be_killed_and_others_go_on() {
     let mut installation = Installation::new();
     let device = installation.device_of_new_user("anna");
-    freed(&mut installation, &device, "a.jpg", LARGE);
+    backed_up_and_freed(&mut installation, &device, "a.jpg", LARGE);
     installation.server.stop();
     let photo = device.path("a.jpg");
     let photo = photo.to_str().expect("a plain path");
@@ -342,7 +346,7 @@ fn fetched_bytes_survive_a_kill() {
     let mut installation = Installation::new();
     let person = installation.user("anna");
     let mut device = installation.device(&person, "anna");
-    let photo = freed(&mut installation, &device, "a.jpg", 80_000_000);
+    let photo = backed_up_and_freed(&mut installation, &device, "a.jpg", 80_000_000);
     let spooled = device.state().join("spool/a.jpg");
     let here = || fs::metadata(&spooled).expect("spooled").blocks() * 512;
     let mut file = File::open(device.path("a.jpg")).expect("it opens");
@@ -353,13 +357,12 @@ fn fetched_bytes_survive_a_kill() {
     drop(file);
     let before = here();
     device.mount();
-    // Its time says that somebody wrote to it, so it is pending until it was looked at.
+    // Its mtime says that it was written to, so it is pending until it is scanned.
     eventually(SOON, "it is known again", || {
         device.attribute("a.jpg", "state") == "placeholder"
     });
     assert!(fs::read(device.path("a.jpg")).expect("it comes back") == photo);
-    // What was on its way to the disk at the kill, four pieces of a MiB at the most, was not noted
-    // yet.
+    // What was being written at the kill, at most four ranges of one MiB, was not recorded yet.
     let room = 80_000_000 - before + (5 << 20);
     assert!(
         device.fetched() <= room,
@@ -432,11 +435,11 @@ fn a_mapped_photo_is_not_freed() {
     let (photo, _) = installation.photo("a.jpg", LARGE);
     device.copy_in(&photo);
     device.wait();
-    // As image viewers do: the descriptor is closed, the mapping stays.
+    // Like image viewers do: the descriptor is closed, the mapping stays.
     let file = File::open(device.path("a.jpg")).expect("it is there");
     let mapping = Mapping::to_read(&file, LARGE).expect("it can be mapped");
     drop(file);
-    // As often as it takes until the mount has heard of the close.
+    // Repeated until the mount has received the close.
     for _ in 0..20 {
         output_of(device.heirloom([Path::new("free"), &device.path("a.jpg")]))
             .fails_with(&["in use"]);

@@ -1,6 +1,5 @@
-//! Disks that are full, of either side: what was acknowledged stays, what was not is tried again,
-//! and it all goes on by itself when there is room. (Disks that fail are in `ailing`, and doors in
-//! the rooms' own tests.)
+//! Full disks of either side: what was acknowledged stays, the rest is retried, and everything
+//! continues by itself when there is space. (I/O errors are in `fault_injection`.)
 
 use std::fs;
 use std::process::Command;
@@ -14,7 +13,7 @@ use crate::eventually::{BACKED_UP_WITHIN, SOON, eventually};
 use crate::installation::{Installation, User};
 use crate::server::Server;
 
-/// Smaller than what is sent to it.
+/// Size of the server's disk: smaller than what is sent to it.
 const DISK_BYTES: u64 = 64 << 20;
 
 #[test]
@@ -71,7 +70,7 @@ fn photos_stay_pending_while_the_servers_disk_is_full() {
 fn a_server_with_a_full_disk_starts_answers_and_can_free_space() {
     let mut installation = Installation::new();
     let folder = installation.scratch_folder("disk");
-    // Without its log, which could not say that it listens.
+    // Without its log, which could not be written.
     let disk = SmallDisk::new(
         &folder.join("image"),
         &folder.join("server").join("data"),
@@ -99,7 +98,7 @@ fn a_server_with_a_full_disk_starts_answers_and_can_free_space() {
         Fingerprint::of(&client.image(kept.1).expect("it answers")),
         kept.1
     );
-    // What is sent meanwhile does not take the last of the room.
+    // Uploads of that time must not take the last free blocks.
     device.copy_in(&installation.photo("later.jpg", 500_000).0);
     eventually(SOON, "it says why nothing goes on", || {
         let status = device.status();
@@ -136,7 +135,7 @@ fn a_full_client_disk_loses_no_closed_photo() {
     for photo in &photos {
         device.copy_in(photo);
     }
-    // Perhaps before they are promised: then the journal cannot take the promise.
+    // Perhaps before they are queued: then the journal has no space for their entries.
     let filler = disk.fill();
     assert_eq!(device.status().files("backed_up"), 0);
     device.kill();
@@ -145,7 +144,7 @@ fn a_full_client_disk_loses_no_closed_photo() {
     installation.server.start_again();
     eventually(BACKED_UP_WITHIN, "all is backed up", || {
         let status = device.status();
-        !status.says("/comparing") && status.waiting() == 0 && status.files("backed_up") == 2
+        !status.flag("/comparing") && status.waiting() == 0 && status.files("backed_up") == 2
     });
     eventually(SOON, "the library has all names", || {
         installation.client(&anna).library().len() == photos.len()
@@ -162,8 +161,7 @@ fn an_image_is_not_acknowledged_until_the_index_records_it() {
     let (first, kept) = installation.photo("first.jpg", 100_000);
     device.copy_in(&first);
     device.wait();
-    // The very last step of sealing fails, as on a disk that gives EIO: what is rolled back is the
-    // transaction.
+    // The very last step fails, as on a disk that returns EIO: the transaction is rolled back.
     let index = installation.server.data().join("index.sqlite");
     let tell = |statement: &str| {
         run(
@@ -177,7 +175,7 @@ fn an_image_is_not_acknowledged_until_the_index_records_it() {
         )
     };
     tell("CREATE TRIGGER failing BEFORE INSERT ON images BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END").succeeds();
-    // In one shard, in several, and in a parcel.
+    // In one shard, in several, and in a batch.
     let photos = [
         ("small.jpg", 700_000),
         ("large.jpg", 9 << 20),

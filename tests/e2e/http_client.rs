@@ -1,5 +1,5 @@
-//! Asks the server directly, past the client under test: what it holds and says is the truth that
-//! the tests compare with.
+//! Sends requests to the server directly, without the client under test: its answers are what the
+//! tests compare with.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -10,19 +10,19 @@ use heirloom_protocol::message::{CheckImage, CheckedImage, LibraryFeed, LibraryP
 use heirloom_protocol::{Fingerprint, RangeSet, route};
 use serde::de::DeserializeOwned;
 
-/// A server that says nothing for so long is stuck.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// A server that sends nothing for this long hangs.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An answer, as it came.
+/// A response as it arrived.
 #[derive(Debug)]
 pub struct HttpResponse {
-    /// The status line's number.
+    /// The status code.
     pub status: u16,
-    /// All that followed.
+    /// The body.
     pub body: Vec<u8>,
 }
 
-/// One user's view of the server.
+/// An HTTP client with one user's token.
 #[derive(Clone, Debug)]
 pub struct HttpClient {
     server: SocketAddr,
@@ -30,7 +30,7 @@ pub struct HttpClient {
 }
 
 impl HttpClient {
-    /// Asks the server at this address as the owner of this token.
+    /// A client for the server at this address.
     pub fn new(server: SocketAddr, token: &str) -> Self {
         Self {
             server,
@@ -38,8 +38,8 @@ impl HttpClient {
         }
     }
 
-    /// Sends one request on a connection of its own.
-    pub fn ask(
+    /// Sends one request on a new connection.
+    pub fn request(
         &self,
         method: &str,
         path: &str,
@@ -48,7 +48,7 @@ impl HttpClient {
     ) -> HttpResponse {
         let mut connection = TcpStream::connect(self.server).expect("the server accepts");
         connection
-            .set_read_timeout(Some(ANSWER_WITHIN))
+            .set_read_timeout(Some(RESPONSE_TIMEOUT))
             .expect("a time limit");
         let mut head = format!(
             "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n",
@@ -63,71 +63,74 @@ impl HttpClient {
             .write_all(format!("{head}\r\n").as_bytes())
             .expect("the server reads");
         connection.write_all(body).expect("the server reads");
-        let mut answer = Vec::new();
+        let mut response = Vec::new();
         connection
-            .read_to_end(&mut answer)
+            .read_to_end(&mut response)
             .expect("the server answers");
-        HttpResponse::parse(&answer)
+        HttpResponse::parse(&response)
     }
 
     /// `GET`.
     pub fn get(&self, path: &str) -> HttpResponse {
-        self.ask("GET", path, &[], b"")
+        self.request("GET", path, &[], b"")
     }
 
-    /// `GET` of a message.
+    /// `GET` of a JSON message.
     pub fn message<M: DeserializeOwned>(&self, path: &str) -> M {
-        let answer = self.get(path);
+        let response = self.get(path);
         assert_eq!(
-            answer.status,
+            response.status,
             200,
             "{path}: {}",
-            String::from_utf8_lossy(&answer.body)
+            String::from_utf8_lossy(&response.body)
         );
-        serde_json::from_slice(&answer.body).expect("a message of the protocol")
+        serde_json::from_slice(&response.body).expect("a message of the protocol")
     }
 
     /// `POST` of a JSON body.
     pub fn post(&self, path: &str, body: &[u8]) -> HttpResponse {
-        self.ask("POST", path, &[("Content-Type", "application/json")], body)
+        self.request("POST", path, &[("Content-Type", "application/json")], body)
     }
 
     /// An image's bytes, if this user holds it.
     pub fn image(&self, fingerprint: Fingerprint) -> Option<Vec<u8>> {
-        let answer = self.get(&route::image(fingerprint));
-        match answer.status {
-            200 => Some(answer.body),
+        let response = self.get(&route::image(fingerprint));
+        match response.status {
+            200 => Some(response.body),
             404 => None,
             other => panic!("GET of {fingerprint} answered {other}"),
         }
     }
 
-    /// What of each of these images of so many bytes is durable at the server for this user, by its
-    /// own word.
-    pub fn arrived(&self, images: &[(Fingerprint, u64)]) -> BTreeMap<Fingerprint, RangeSet> {
-        let ask = |(fingerprint, size): &(Fingerprint, u64)| CheckImage {
+    /// The ranges of these images (fingerprint and length) that the server says are durable for
+    /// this user.
+    pub fn received_ranges(
+        &self,
+        images: &[(Fingerprint, u64)],
+    ) -> BTreeMap<Fingerprint, RangeSet> {
+        let check = |(fingerprint, size): &(Fingerprint, u64)| CheckImage {
             fingerprint: *fingerprint,
             size: *size,
             proof: None,
         };
-        let question: Vec<_> = images.iter().map(ask).collect();
-        let answer = self.post(route::CHECK, &serde_json::to_vec(&question).expect("JSON"));
-        let answer: Vec<CheckedImage> =
-            serde_json::from_slice(&answer.body).expect("an answer to a check");
-        let said = |image: CheckedImage| match image {
+        let checks: Vec<_> = images.iter().map(check).collect();
+        let response = self.post(route::CHECK, &serde_json::to_vec(&checks).expect("JSON"));
+        let response: Vec<CheckedImage> =
+            serde_json::from_slice(&response.body).expect("an response to a check");
+        let ranges = |image: CheckedImage| match image {
             CheckedImage::Owned { receipt } | CheckedImage::Linked { receipt } => {
                 RangeSet::whole(receipt.size)
             }
             CheckedImage::Interrupted { received, .. } => received,
             CheckedImage::Absent { .. } => RangeSet::new(),
         };
-        answer
+        response
             .into_iter()
-            .map(|image| (image.fingerprint(), said(image)))
+            .map(|image| (image.fingerprint(), ranges(image)))
             .collect()
     }
 
-    /// The user's library: what stands at each path.
+    /// The user's library: fingerprints by path.
     pub fn library(&self) -> BTreeMap<String, Fingerprint> {
         self.photos()
             .into_iter()
@@ -135,8 +138,8 @@ impl HttpClient {
             .collect()
     }
 
-    /// The time that the library has for what stands at a path, in nanoseconds since the epoch.
-    pub fn time_of(&self, path: &str) -> Option<i64> {
+    /// The mtime that the library has for a path, in nanoseconds since the epoch.
+    pub fn mtime_of(&self, path: &str) -> Option<i64> {
         self.photos().get(path).map(|photo| photo.mtime_ns)
     }
 
@@ -158,10 +161,10 @@ impl HttpClient {
         }
     }
 
-    /// A number from the server's metrics; fails if there is none of this name.
+    /// A value from the server's metrics; fails if the name does not exist.
     pub fn metric(&self, name: &str) -> u64 {
-        let answer = self.get(route::METRICS);
-        let text = String::from_utf8(answer.body).expect("metrics are text");
+        let response = self.get(route::METRICS);
+        let text = String::from_utf8(response.body).expect("metrics are text");
         let value = text
             .lines()
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
@@ -174,7 +177,7 @@ impl HttpResponse {
         let end = bytes
             .windows(4)
             .position(|four| four == b"\r\n\r\n")
-            .expect("an answer has a head");
+            .expect("an response has a head");
         let head = String::from_utf8(bytes[..end].to_vec()).expect("a head is text");
         let status = head
             .split(' ')
@@ -183,7 +186,7 @@ impl HttpResponse {
             .expect("a status line");
         assert!(
             !head.to_ascii_lowercase().contains("transfer-encoding"),
-            "an answer of known length: {head}"
+            "an response of known length: {head}"
         );
         Self {
             status,

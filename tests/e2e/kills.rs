@@ -1,5 +1,5 @@
-//! SIGKILL at random moments, of either side: no photo is lost, and nothing that had arrived is
-//! sent again.
+//! SIGKILL of either side at random moments: no photo is lost, and nothing that had arrived is sent
+//! again.
 //!
 //! The seed is printed; `HEIRLOOM_SEED` repeats it.
 
@@ -20,12 +20,12 @@ use crate::seed::seeded;
 /// How often each side is killed.
 const ROUNDS: usize = 20;
 
-/// The link while processes are killed, in bytes per second: slow enough that there is always
-/// something under way.
+/// Bytes per second of the link while processes are killed: slow enough that an upload is always in
+/// progress.
 const SLOW: u64 = 48 << 20;
 
-/// Takes photos of all sizes, two of them large enough for many shards; answers their files, and
-/// each image with its length.
+/// Generates photos of all sizes, two of them large enough for many shards; returns their files,
+/// and each image with its length.
 fn photos(
     installation: &mut Installation,
     random: &mut fastrand::Rng,
@@ -47,8 +47,7 @@ fn photos(
     photos.unzip()
 }
 
-/// How many of these images' bytes were sent since this was last asked although the server had
-/// them.
+/// The number of bytes sent since the last call that the server already had.
 pub fn sent_again(link: &Link, had: &BTreeMap<Fingerprint, RangeSet>) -> u64 {
     let shards = link.take_sent_shards();
     let again = |image: &Fingerprint, shard: RangeSet| {
@@ -62,9 +61,9 @@ pub fn sent_again(link: &Link, had: &BTreeMap<Fingerprint, RangeSet>) -> u64 {
         .sum()
 }
 
-/// Copies photos one after the other until one fails, as it does when the mount dies; answers those
-/// that were closed.
-fn copy_until_it_fails(photos: &[PathBuf], mountpoint: &Path) -> Vec<PathBuf> {
+/// Copies photos one after the other until a copy fails, as it does when the mount dies; returns
+/// those that were closed.
+fn copy_until_failure(photos: &[PathBuf], mountpoint: &Path) -> Vec<PathBuf> {
     let copied = |photo: &&PathBuf| {
         fs::copy(photo, mountpoint.join(photo.file_name().expect("a name"))).is_ok()
     };
@@ -81,15 +80,15 @@ fn no_photo_is_lost_when_the_client_is_killed() {
     link.limit_rate_to(SLOW);
     let mut device = installation.device_over_link(&anna, "laptop", &link);
     let mut waiting = photos;
-    let mut had = installation.client(&anna).arrived(&images);
+    let mut had = installation.client(&anna).received_ranges(&images);
 
     for round in 1..=ROUNDS {
         device.mount();
-        // What was closed before a kill is never copied again: from then on it is ours to keep.
+        // A photo that was closed before a kill is never copied again: it is ours to keep.
         let batch = waiting.len().min(8);
         let mountpoint = device.mountpoint();
         let copying = waiting[..batch].to_vec();
-        let copying = std::thread::spawn(move || copy_until_it_fails(&copying, &mountpoint));
+        let copying = std::thread::spawn(move || copy_until_failure(&copying, &mountpoint));
         std::thread::sleep(Duration::from_millis(random.u64(0..700)));
         device.kill();
         link.reset_connections();
@@ -100,19 +99,19 @@ fn no_photo_is_lost_when_the_client_is_killed() {
             0,
             "round {round}: sent although the server had it"
         );
-        had = installation.client(&anna).arrived(&images);
+        had = installation.client(&anna).received_ranges(&images);
     }
     link.full_speed();
     device.mount();
-    let closed = copy_until_it_fails(&waiting, &device.mountpoint());
-    assert_eq!(closed.len(), waiting.len(), "nobody kills it now");
+    let closed = copy_until_failure(&waiting, &device.mountpoint());
+    assert_eq!(closed.len(), waiting.len(), "nothing kills it now");
     device.wait();
     assert_eq!(
         sent_again(&link, &had),
         0,
         "sent although the server had it"
     );
-    all_is_kept(&installation, &anna, &device);
+    assert_all_kept(&installation, &anna, &device);
 }
 
 #[test]
@@ -126,10 +125,10 @@ fn no_photo_is_lost_when_the_server_is_killed() {
     let mut device = installation.device_over_link(&anna, "laptop", &link);
     device.mount();
     assert_eq!(
-        copy_until_it_fails(&photos, &device.mountpoint()).len(),
+        copy_until_failure(&photos, &device.mountpoint()).len(),
         photos.len()
     );
-    let mut had = installation.client(&anna).arrived(&images);
+    let mut had = installation.client(&anna).received_ranges(&images);
 
     for round in 1..=ROUNDS {
         let mark = link.bytes_to_server();
@@ -146,12 +145,12 @@ fn no_photo_is_lost_when_the_server_is_killed() {
             "round {round}: sent although the server had it"
         );
         installation.server.start_again();
-        had = installation.client(&anna).arrived(&images);
+        had = installation.client(&anna).received_ranges(&images);
         link.reconnect();
     }
     link.full_speed();
     device.wait();
-    all_is_kept(&installation, &anna, &device);
+    assert_all_kept(&installation, &anna, &device);
 }
 
 #[test]
@@ -159,8 +158,7 @@ fn a_photo_half_written_at_a_kill_never_counts_as_complete() {
     use std::io::Write as _;
     let mut installation = Installation::new();
     let anna = installation.user("anna");
-    // Where the kernel carries the bytes our end does not stop the writer, and what it closes is as
-    // whole as it meant it.
+    // With passthrough, the writer goes on after the client's end, and what it closes is complete.
     let mut device = installation
         .unmounted_device(&anna, "laptop")
         .with_options(&["--io", "direct"]);
@@ -168,7 +166,7 @@ fn a_photo_half_written_at_a_kill_never_counts_as_complete() {
     let photo = installation.generator.generate(1 << 20);
     let mut file = fs::File::create(device.path("torn.jpg")).expect("writable");
     file.write_all(&photo[..600_000]).expect("writable");
-    // Every program that is started closes what it inherited of ours.
+    // Every program that is started closes the descriptors it inherited from us.
     run("true", [""; 0]).succeeds();
     device.kill();
     drop(file);
@@ -193,16 +191,16 @@ fn a_photo_half_written_at_a_kill_never_counts_as_complete() {
         "no half photo on the server"
     );
 
-    // Copied again, it is a photo like any other.
+    // Copied again, it is backed up like any other photo.
     fs::write(device.path("torn.jpg"), &photo).expect("writable");
     device.wait();
     assert_eq!(device.attribute("torn.jpg", "state"), "backed_up");
 }
 
-/// Every photo that was taken is in the mount, on the server and in the library, and no other image
-/// came about.
+/// Asserts that every closed photo is in the mount, on the server and in the library, and that no
+/// other image exists.
 #[track_caller]
-fn all_is_kept(installation: &Installation, anna: &User, device: &Device) {
+fn assert_all_kept(installation: &Installation, anna: &User, device: &Device) {
     let shelf = &installation.scratch_folder("camera");
     assert_eq!(
         device.contents(),

@@ -1,4 +1,4 @@
-//! Two people with the same photo: the second one's costs nothing, after proof that they have it.
+//! Two users with the same photo: the second upload sends nothing, after a proof of possession.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! One library on several devices: what one does, the others show.
+//! One library on several devices: each shows the changes of the others.
 
 use std::fs;
 use std::path::Path;
@@ -38,7 +38,7 @@ fn a_new_device_shows_the_whole_library_and_fetches_what_is_read() {
         fingerprints_below(&album),
         "and it can be read"
     );
-    // Emptied, it fills again.
+    // With an empty spool it shows the library again.
     second.unmount();
     fs::remove_dir_all(second.state().join("spool")).expect("a spool");
     second.mount();
@@ -74,8 +74,7 @@ fn changes_on_one_device_show_on_the_other() {
     eventually(SOON, "the old name is gone", || !two.path("a.jpg").exists());
     let (edited, fingerprint) = installation.photo("edited.jpg", 200_000);
     fs::copy(&edited, one.path("trip/b.jpg")).expect("an edit");
-    // In one step: between two questions the old photo may be taken away and the new one not stand
-    // there yet.
+    // In one call: between two calls the old photo may be gone and the new one not there yet.
     let edit_shows = || {
         let mut shown = [0; 128];
         let length = rustix::fs::getxattr(
@@ -246,7 +245,7 @@ fn a_devices_own_changes_are_not_sent_back_to_it() {
     let before = link.bytes_to_device();
     run("cp", [Path::new("-r"), &album, &device.path("again")]).succeeds();
     device.wait();
-    // Each name that came back would be 180 bytes more.
+    // Each name that was sent back would be 180 bytes more.
     let heard = link.bytes_to_device() - before;
     assert!(
         heard < PHOTOS as u64 * 100,

@@ -1,50 +1,51 @@
-//! The network between a device and the server: counts the bytes on the wire, slows them down, cuts
-//! the state.
+//! A network link between a device and the server that counts bytes, limits their rate, and can be
+//! disconnected.
 //!
-//! A forwarder of TCP connections in the test's own process. What a program says about the bytes it
-//! sent is a claim; what passed here is the truth.
+//! It is a TCP proxy in the test's own process. What a program says about the bytes it sent is a
+//! claim; what passed here is the truth.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use heirloom_protocol::batch::{BatchEntry, BatchHeader};
 use heirloom_protocol::{ByteRange, Fingerprint};
+use parking_lot::Mutex;
 
-/// Bytes taken from a connection at a time: small, so that a slow link is slow evenly.
+/// Bytes read from a connection at a time: few, so that a slow link is evenly slow.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// The receive buffer of the device's side, in bytes. A large one would take in what a slow link
-/// has not carried yet.
+/// The receive buffer of the device's side, in bytes. A large one would accept bytes that a slow
+/// link has not carried yet.
 const WINDOW_BYTES: usize = 64 << 10;
 
-/// A link that listens. Dropping it cuts it for good.
+/// A listening link. Dropping it disconnects it for good.
 #[derive(Debug)]
 pub struct Link {
     address: SocketAddr,
     state: Arc<LinkState>,
 }
 
-/// A shard that somebody began to send.
+/// A shard that a client began to send.
 #[derive(Clone, Copy, Debug)]
 pub struct SentShard {
-    /// Of which image.
+    /// The image it belongs to.
     pub image: Fingerprint,
-    /// Which bytes.
+    /// The bytes of the image.
     pub range: ByteRange,
 }
 
 #[derive(Debug)]
 struct LinkState {
     server: Mutex<SocketAddr>,
-    plugged: AtomicBool,
+    connected: AtomicBool,
     closed: AtomicBool,
-    /// Bytes per second from the device to the server; 0: as fast as it goes.
+    /// Bytes per second from the device to the server; 0: unlimited.
     rate: AtomicU64,
-    /// When the link has carried all it took.
+    /// When the link has carried everything it accepted.
     free_at: Mutex<Instant>,
     to_server: AtomicU64,
     to_device: AtomicU64,
@@ -63,7 +64,7 @@ impl Link {
             .expect("a bound socket has an address");
         let state = Arc::new(LinkState {
             server: Mutex::new(server),
-            plugged: AtomicBool::new(true),
+            connected: AtomicBool::new(true),
             closed: AtomicBool::new(false),
             rate: AtomicU64::new(0),
             free_at: Mutex::new(Instant::now()),
@@ -77,64 +78,59 @@ impl Link {
         Self { address, state }
     }
 
-    /// Where devices connect to.
+    /// The address that devices connect to.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Leads to another address from the next connection on, as a name does whose address changed.
+    /// Connects to another address from the next connection on, like a host name whose address
+    /// changed.
     pub fn redirect_to(&self, server: SocketAddr) {
-        *self.state.server.lock().expect("no panic there") = server;
+        *self.state.server.lock() = server;
     }
 
-    /// Carries at most so many bytes per second to the server from now on.
+    /// Limits the rate to the server to this many bytes per second from now on.
     pub fn limit_rate_to(&self, bytes_per_second: u64) {
         self.state.rate.store(bytes_per_second, SeqCst);
     }
 
-    /// As fast as it goes.
+    /// Removes the limit.
     pub fn full_speed(&self) {
         self.limit_rate_to(0);
     }
 
-    /// Pulls the state: connections break, new ones are refused.
+    /// Disconnects: open connections break, new ones are refused.
     pub fn disconnect(&self) {
-        self.state.plugged.store(false, SeqCst);
+        self.state.connected.store(false, SeqCst);
         self.reset_connections();
     }
 
-    /// Plugs it in again.
+    /// Accepts connections again.
     pub fn reconnect(&self) {
-        self.state.plugged.store(true, SeqCst);
+        self.state.connected.store(true, SeqCst);
     }
 
-    /// Breaks the connections of now: what a dead process's kernel would still have sent is gone.
+    /// Breaks all open connections: what a dead process's kernel would still have sent is lost.
     pub fn reset_connections(&self) {
-        for connection in self
-            .state
-            .connections
-            .lock()
-            .expect("no panic there")
-            .drain(..)
-        {
-            // It may be gone already; then there is nothing to break.
+        for connection in self.state.connections.lock().drain(..) {
+            // It may be closed already; then there is nothing to break.
             drop(connection.shutdown(Shutdown::Both));
         }
     }
 
-    /// Bytes that went from the device to the server so far, headers included.
+    /// Bytes sent from the device to the server so far, headers included.
     pub fn bytes_to_server(&self) -> u64 {
         self.state.to_server.load(SeqCst)
     }
 
-    /// The same from the server to the device.
+    /// Bytes sent from the server to the device so far.
     pub fn bytes_to_device(&self) -> u64 {
         self.state.to_device.load(SeqCst)
     }
 
-    /// The shards whose sending began since this was last asked, in their order.
+    /// The shards whose sending began since the last call, in order.
     pub fn take_sent_shards(&self) -> Vec<SentShard> {
-        std::mem::take(&mut *self.state.shards.lock().expect("no panic there"))
+        std::mem::take(&mut *self.state.shards.lock())
     }
 }
 
@@ -142,7 +138,7 @@ impl Drop for Link {
     fn drop(&mut self) {
         self.state.closed.store(true, SeqCst);
         self.disconnect();
-        // Wakes the thread that accepts, which then ends.
+        // Wakes the accepting thread, which then ends.
         drop(TcpStream::connect(self.address));
     }
 }
@@ -153,10 +149,10 @@ impl LinkState {
             if self.closed.load(SeqCst) {
                 return;
             }
-            let (Ok(device), true) = (device, self.plugged.load(SeqCst)) else {
+            let (Ok(device), true) = (device, self.connected.load(SeqCst)) else {
                 continue;
             };
-            let server = *self.server.lock().expect("no panic there");
+            let server = *self.server.lock();
             let Ok(server) = TcpStream::connect(server) else {
                 continue;
             };
@@ -171,7 +167,6 @@ impl LinkState {
         device.set_nodelay(true)?;
         self.connections
             .lock()
-            .expect("no panic there")
             .extend([device.try_clone()?, server.try_clone()?]);
         let (device_in, server_in) = (device.try_clone()?, server.try_clone()?);
         let state = Arc::clone(self);
@@ -186,26 +181,23 @@ impl LinkState {
         Ok(())
     }
 
-    /// Takes the time that these bytes need, and notes them.
+    /// Waits for as long as the link needs for these bytes, and counts them.
     fn send(&self, heads: &mut RequestHeads, piece: &[u8]) {
         let nanoseconds = piece.len() as u64 * 1_000_000_000;
         if let Some(needed) = nanoseconds.checked_div(self.rate.load(SeqCst)) {
             let free_at = {
-                let mut free_at = self.free_at.lock().expect("no panic there");
+                let mut free_at = self.free_at.lock();
                 *free_at = (*free_at).max(Instant::now()) + Duration::from_nanos(needed);
                 *free_at
             };
             thread::sleep(free_at.saturating_duration_since(Instant::now()));
         }
         self.to_server.fetch_add(piece.len() as u64, SeqCst);
-        self.shards
-            .lock()
-            .expect("no panic there")
-            .extend(heads.read(piece));
+        self.shards.lock().extend(heads.read(piece));
     }
 }
 
-/// Carries bytes until either end is gone; then neither end hears of the other again.
+/// Forwards bytes until either end closes; then closes both.
 fn carry(mut from: TcpStream, mut to: TcpStream, mut passing: impl FnMut(&[u8])) {
     let mut piece = [0; PIECE_BYTES];
     while let Ok(read @ 1..) = from.read(&mut piece) {
@@ -217,18 +209,18 @@ fn carry(mut from: TcpStream, mut to: TcpStream, mut passing: impl FnMut(&[u8]))
     drop((from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both)));
 }
 
-/// Reads the heads of HTTP/1.1 requests out of one connection's bytes.
+/// Finds the heads of HTTP/1.1 requests in one connection's bytes.
 #[derive(Debug, Default)]
 struct RequestHeads {
     head: Vec<u8>,
-    /// Bytes of the body that follow before the next head.
+    /// Bytes of the body that precede the next head.
     body: usize,
-    /// What has come of a parcel's packing list, as long as it is not whole.
+    /// The part of a batch's header that has arrived, until it is complete.
     list: Option<Vec<u8>>,
 }
 
 impl RequestHeads {
-    /// Takes the next bytes of the connection; answers the shards that begin there.
+    /// Reads the next bytes of the connection; returns the shards that begin there.
     fn read(&mut self, mut piece: &[u8]) -> Vec<SentShard> {
         let mut shards = Vec::new();
         loop {
@@ -256,7 +248,7 @@ impl RequestHeads {
         }
     }
 
-    /// Takes the next bytes of a body; answers the images of a parcel as soon as its list is whole.
+    /// Reads the next bytes of a body; returns the images of a batch once its header is complete.
     fn read_list(&mut self, body: &[u8]) -> Vec<SentShard> {
         let Some(list) = &mut self.list else {
             return Vec::new();
@@ -276,7 +268,7 @@ impl RequestHeads {
     }
 }
 
-/// The shard that a request carries, if it is one that carries a shard.
+/// The shard that a request carries, if it carries one.
 fn shard_of(head: &str, length: u64) -> Option<SentShard> {
     let (image, offset) = head
         .strip_prefix("put /v1/uploads/")?

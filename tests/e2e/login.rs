@@ -1,4 +1,4 @@
-//! A password for a token, from the command line to the first photo.
+//! Logging in with a password, from the command line to the first photo.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -59,7 +59,7 @@ fn a_saved_login_backs_up_photos_until_logout() {
     logout().succeeds();
     assert!(!Path::new(&saved).exists(), "it is forgotten");
     logout().succeeds();
-    // Whoever kept a copy of it has nothing.
+    // A copy of the token is worthless now.
     device.log_in(&token);
     let mut push = device.heirloom(["push"]);
     push.arg(device.state().join("spool")).args([

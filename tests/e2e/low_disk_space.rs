@@ -1,5 +1,5 @@
-//! A full disk: the writer is told at once, photos that the server has make room, and nothing
-//! truncated is ever backed up as whole.
+//! A full client disk: the writer gets an error at once, backed-up photos are freed, and nothing
+//! truncated is ever backed up as complete.
 
 use std::fs;
 use std::path::Path;
@@ -185,7 +185,7 @@ fn a_completely_full_disk_can_be_mounted_and_freed() {
         eventually(SOON, "they gave their room up", || {
             device.status().files("placeholder") == 5
         });
-        // Five photos have made room for three.
+        // Freeing five photos made space for three.
         for number in 5..8 {
             device.copy_in(&installation.photo(&format!("{number}.jpg"), 2_000_000).0);
         }

@@ -1,7 +1,7 @@
-//! Bad requests, a table of them, against the real server: each is refused with its code, and
-//! leaves nothing behind.
+//! A table of bad requests to the real server: each is refused with its error code, and leaves
+//! nothing behind.
 //!
-//! One line for each way to be wrong; what is right in a request comes from [`Request`].
+//! Each line has one mistake; [`Request`] makes the rest of the request right.
 
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -14,23 +14,23 @@ use heirloom_protocol::{ContentDigest, ErrorCode, Fingerprint, route};
 use crate::eventually::{SOON, eventually};
 use crate::installation::Installation;
 
-/// Requests in the table, at least.
-const BAD_MIN: usize = 150;
+/// The minimum number of requests in the table.
+const REQUESTS_MIN: usize = 150;
 
-/// A server that says nothing for so long is stuck.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// A server that sends nothing for this long hangs.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The bytes of the shard that each of these requests could have been.
+/// The bytes of the shard that these requests try to send.
 const PHOTO: &[u8; 1_000] = &[0x5a; 1_000];
 
-/// A request as it goes over the wire, and what is wrong with it.
-struct Bad {
+/// A request as bytes, its mistake, and the expected error.
+struct BadRequest {
     why: String,
     bytes: Vec<u8>,
     code: ErrorCode,
 }
 
-/// A request in the making: right in all that is not spoilt.
+/// A request that is right except for what a test changes.
 #[derive(Clone)]
 struct Request {
     line: String,
@@ -83,18 +83,18 @@ impl Request {
         self
     }
 
-    fn but(self, name: &str, value: &str) -> Self {
+    fn replace_header(self, name: &str, value: &str) -> Self {
         self.without(name).with(name, value)
     }
 
-    fn is(self, why: impl Into<String>, code: ErrorCode) -> Bad {
+    fn expecting(self, why: impl Into<String>, code: ErrorCode) -> BadRequest {
         let headers: String = self
             .headers
             .iter()
             .flat_map(|(name, value)| [name, ": ", value, "\r\n"])
             .collect();
         let head = format!("{}\r\n{headers}\r\n", self.line);
-        Bad {
+        BadRequest {
             why: why.into(),
             bytes: [head.as_bytes(), &self.body].concat(),
             code,
@@ -107,7 +107,7 @@ fn whole() -> String {
     route::shard(Fingerprint::of(PHOTO), 0)
 }
 
-fn wrong_methods() -> Vec<Bad> {
+fn wrong_methods() -> Vec<BadRequest> {
     let image = Fingerprint::of(PHOTO);
     let (upload, shard, held) = (route::upload(image), whole(), route::image(image));
     let routes = [
@@ -128,13 +128,14 @@ fn wrong_methods() -> Vec<Bad> {
     ];
     let bad = |(path, methods): (&str, [&str; 5])| {
         methods.map(|method| {
-            Request::new(method, path).is(format!("{method} {path}"), ErrorCode::MethodNotAllowed)
+            Request::new(method, path)
+                .expecting(format!("{method} {path}"), ErrorCode::MethodNotAllowed)
         })
     };
     routes.into_iter().flat_map(bad).collect()
 }
 
-fn wrong_paths() -> Vec<Bad> {
+fn wrong_paths() -> Vec<BadRequest> {
     let nowhere = [
         "/",
         "/v1",
@@ -154,8 +155,9 @@ fn wrong_paths() -> Vec<Bad> {
         "/v1/images/a/b/c",
     ];
     let missing = nowhere.into_iter().chain(traps);
-    let missing = missing
-        .map(|path| Request::new("GET", path).is(format!("GET {path}"), ErrorCode::NotFound));
+    let missing = missing.map(|path| {
+        Request::new("GET", path).expecting(format!("GET {path}"), ErrorCode::NotFound)
+    });
     let image = Fingerprint::of(PHOTO).to_string();
     let spellings = [
         image.to_uppercase(),
@@ -179,7 +181,7 @@ fn wrong_paths() -> Vec<Bad> {
             Request::shard(&format!("/v1/uploads/{image}/0")),
         ]
         .map(|request| {
-            request.is(
+            request.expecting(
                 format!("the fingerprint {image}"),
                 ErrorCode::MalformedFingerprint,
             )
@@ -188,7 +190,7 @@ fn wrong_paths() -> Vec<Bad> {
     missing.chain(misspelt).collect()
 }
 
-fn wrong_shards() -> Vec<Bad> {
+fn wrong_shards() -> Vec<BadRequest> {
     use ErrorCode::{
         BodyTooLarge, DigestMismatch, DigestMissing, EmptyShard, ImageTooLarge, LengthRequired,
     };
@@ -211,11 +213,11 @@ fn wrong_shards() -> Vec<Bad> {
     ];
     let offsets = offsets.map(|offset| {
         Request::shard(&format!("/v1/uploads/{image}/{offset}"))
-            .is(format!("offset {offset}"), MalformedRequest)
+            .expecting(format!("offset {offset}"), MalformedRequest)
     });
     let beyond = [1_u64, 999, 1_000, 1 << 40, u64::MAX];
     let beyond = beyond.map(|offset| {
-        Request::shard(&route::shard(image, offset)).is("behind the image", ShardOutOfBounds)
+        Request::shard(&route::shard(image, offset)).expecting("behind the image", ShardOutOfBounds)
     });
     let huge = (route::IMAGE_BYTES_MAX + 1).to_string();
     let lengths = [
@@ -233,8 +235,8 @@ fn wrong_shards() -> Vec<Bad> {
     ];
     let lengths = lengths.map(|(value, code)| {
         good()
-            .but("Upload-Length", value)
-            .is(format!("Upload-Length {value}"), code)
+            .replace_header("Upload-Length", value)
+            .expecting(format!("Upload-Length {value}"), code)
     });
     let digests = [
         "",
@@ -249,48 +251,48 @@ fn wrong_shards() -> Vec<Bad> {
     ];
     let digests = digests.map(|value| {
         good()
-            .but("Content-Digest", value)
-            .is(format!("Content-Digest {value}"), DigestMissing)
+            .replace_header("Content-Digest", value)
+            .expecting(format!("Content-Digest {value}"), DigestMissing)
     });
     let other = ContentDigest::of(b"another shard").to_string();
     let strange = route::shard(Fingerprint::of(b"another image"), 0);
     let several = vec![
         good()
             .without("Upload-Length")
-            .is("no Upload-Length", LengthRequired),
+            .expecting("no Upload-Length", LengthRequired),
         good()
             .with("Upload-Length", "1000")
-            .is("two Upload-Lengths", MalformedRequest),
+            .expecting("two Upload-Lengths", MalformedRequest),
         good()
             .without("Content-Digest")
-            .is("no Content-Digest", DigestMissing),
+            .expecting("no Content-Digest", DigestMissing),
         good()
-            .but("Content-Digest", &other)
-            .is("another shard's digest", DigestMismatch),
-        Request::shard(&strange).is("another image's name", FingerprintMismatch),
+            .replace_header("Content-Digest", &other)
+            .expecting("another shard's digest", DigestMismatch),
+        Request::shard(&strange).expecting("another image's name", FingerprintMismatch),
         good()
             .with("Content-Encoding", "gzip")
-            .is("compressed", UnsupportedMediaType),
+            .expecting("compressed", UnsupportedMediaType),
         good()
             .with("Content-Encoding", "identity, br")
-            .is("compressed", UnsupportedMediaType),
+            .expecting("compressed", UnsupportedMediaType),
         good()
             .with("Content-Type", "multipart/form-data; boundary=x")
-            .is("a form", UnsupportedMediaType),
+            .expecting("a form", UnsupportedMediaType),
         good()
-            .but("Content-Length", "0")
-            .is("an empty shard", EmptyShard),
+            .replace_header("Content-Length", "0")
+            .expecting("an empty shard", EmptyShard),
         good()
-            .but("Content-Length", "33554432")
-            .but("Upload-Length", "99999999")
-            .is("a huge shard", BodyTooLarge),
+            .replace_header("Content-Length", "33554432")
+            .replace_header("Upload-Length", "99999999")
+            .expecting("a huge shard", BodyTooLarge),
         good()
             .without("Content-Length")
             .with("Transfer-Encoding", "chunked")
-            .is("chunks", LengthRequired),
+            .expecting("chunks", LengthRequired),
         good()
             .without("Content-Length")
-            .is("no length", LengthRequired),
+            .expecting("no length", LengthRequired),
     ];
     offsets
         .into_iter()
@@ -301,7 +303,7 @@ fn wrong_shards() -> Vec<Bad> {
         .collect()
 }
 
-fn wrong_messages() -> Vec<Bad> {
+fn wrong_messages() -> Vec<BadRequest> {
     use ErrorCode::{
         BatchTooLarge, BodyTooLarge, MalformedBody, MalformedFingerprint, MalformedPath,
         UnsupportedMediaType,
@@ -391,7 +393,7 @@ fn wrong_messages() -> Vec<Bad> {
     let to = |path: &'static str| {
         move |(body, code): (String, ErrorCode)| {
             let shown: String = body.chars().take(60).collect();
-            Request::json(path, &body).is(format!("{path} {shown}"), code)
+            Request::json(path, &body).expecting(format!("{path} {shown}"), code)
         }
     };
     let types = [
@@ -402,8 +404,8 @@ fn wrong_messages() -> Vec<Bad> {
     ];
     let types = types.map(|kind| {
         Request::json(route::CHECK, "[]")
-            .but("Content-Type", kind)
-            .is(kind, UnsupportedMediaType)
+            .replace_header("Content-Type", kind)
+            .expecting(kind, UnsupportedMediaType)
     });
     let checks = checks.into_iter().map(to(route::CHECK));
     checks
@@ -417,7 +419,7 @@ fn wrong_messages() -> Vec<Bad> {
         .collect()
 }
 
-fn wrong_http() -> Vec<Bad> {
+fn wrong_http() -> Vec<BadRequest> {
     use ErrorCode::{LoginNeeded, MalformedRequest};
     let session = || Request::new("GET", route::SESSION);
     let good = || Request::shard(&whole());
@@ -430,7 +432,8 @@ fn wrong_http() -> Vec<Bad> {
         "since=99999999999999999999",
     ];
     let queries = queries.map(|query| {
-        Request::new("GET", &format!("/v1/library/changes?{query}")).is(query, MalformedRequest)
+        Request::new("GET", &format!("/v1/library/changes?{query}"))
+            .expecting(query, MalformedRequest)
     });
     let lengths = [
         "-1",
@@ -442,55 +445,57 @@ fn wrong_http() -> Vec<Bad> {
     ];
     let lengths = lengths.map(|value| {
         good()
-            .but("Content-Length", value)
-            .is(format!("length {value}"), MalformedRequest)
+            .replace_header("Content-Length", value)
+            .expecting(format!("length {value}"), MalformedRequest)
     });
     let several = vec![
-        session().without("Host").is("no Host", MalformedRequest),
+        session()
+            .without("Host")
+            .expecting("no Host", MalformedRequest),
         session()
             .with("Host", "other")
-            .is("two Hosts", MalformedRequest),
+            .expecting("two Hosts", MalformedRequest),
         good()
             .with("Content-Length", "999")
-            .is("two lengths", MalformedRequest),
+            .expecting("two lengths", MalformedRequest),
         good()
             .with("Transfer-Encoding", "chunked")
-            .is("a length and chunks", MalformedRequest),
+            .expecting("a length and chunks", MalformedRequest),
         session()
             .with("X y", "1")
-            .is("a space in a header's name", MalformedRequest),
+            .expecting("a space in a header's name", MalformedRequest),
         session()
             .with("X\0y", "1")
-            .is("NUL in a header's name", MalformedRequest),
+            .expecting("NUL in a header's name", MalformedRequest),
         session()
             .with("", "1")
-            .is("a header without a name", MalformedRequest),
+            .expecting("a header without a name", MalformedRequest),
         Request {
             line: "GET".to_owned(),
             ..session()
         }
-        .is("half a request line", MalformedRequest),
+        .expecting("half a request line", MalformedRequest),
         Request {
             line: "GET /v1/session HTTP/9.9".to_owned(),
             ..session()
         }
-        .is("HTTP/9.9", MalformedRequest),
+        .expecting("HTTP/9.9", MalformedRequest),
         Request {
             line: "G\u{1}T /v1/session HTTP/1.1".to_owned(),
             ..session()
         }
-        .is("no method", MalformedRequest),
+        .expecting("no method", MalformedRequest),
         Request {
             line: "\u{16}\u{3}\u{1}\u{2}".to_owned(),
             ..session()
         }
-        .is("TLS to a plain port", MalformedRequest),
+        .expecting("TLS to a plain port", MalformedRequest),
     ];
     let strangers = ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YW5uYTp4"];
     let strangers = strangers.map(|value| {
         session()
             .with("Authorization", value)
-            .is(format!("token {value:?}"), LoginNeeded)
+            .expecting(format!("token {value:?}"), LoginNeeded)
     });
     queries
         .into_iter()
@@ -522,11 +527,11 @@ fn bad_requests_are_refused_with_their_codes_and_leave_nothing_behind() {
         }
         bad
     }));
-    assert!(table.len() >= BAD_MIN, "{} bad requests", table.len());
+    assert!(table.len() >= REQUESTS_MIN, "{} bad requests", table.len());
     let before = installation.server.stored();
     let wrong: Vec<_> = table
         .iter()
-        .filter_map(|bad| verdict(installation.server.address(), bad))
+        .filter_map(|bad| wrong_response(installation.server.address(), bad))
         .collect();
     assert!(
         wrong.is_empty(),
@@ -548,7 +553,7 @@ fn an_incomplete_request_leaves_nothing_behind() {
     let installation = Installation::new();
     let anna = installation.user("anna");
     let mut good = Request::shard(&whole())
-        .is("nothing", ErrorCode::Internal)
+        .expecting("nothing", ErrorCode::Internal)
         .bytes;
     log_in(&mut good, &anna.token);
     let before = installation.server.stored();
@@ -573,7 +578,7 @@ fn an_incomplete_request_leaves_nothing_behind() {
     );
 }
 
-/// Puts the token behind the request line.
+/// Inserts the token after the request line.
 fn log_in(request: &mut Vec<u8>, token: &str) {
     let end = request
         .windows(2)
@@ -586,8 +591,8 @@ fn log_in(request: &mut Vec<u8>, token: &str) {
     );
 }
 
-/// Sends a bad request; answers what was wrong with the answer, if something was.
-fn verdict(server: SocketAddr, bad: &Bad) -> Option<String> {
+/// Sends a bad request; returns a description if the response is wrong.
+fn wrong_response(server: SocketAddr, bad: &BadRequest) -> Option<String> {
     let answer = exchange(server, &bad.bytes);
     let text = String::from_utf8_lossy(&answer).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
@@ -611,9 +616,9 @@ fn verdict(server: SocketAddr, bad: &Bad) -> Option<String> {
 fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
     let mut connection = TcpStream::connect(server).expect("the server accepts");
     connection
-        .set_read_timeout(Some(ANSWER_WITHIN))
+        .set_read_timeout(Some(RESPONSE_TIMEOUT))
         .expect("a time limit");
-    // Whoever is refused early need not have been heard to the end.
+    // The server may refuse a request before it has read all of it.
     let sent = connection.write_all(request);
     assert!(
         sent.is_ok() || sent.is_err_and(|error| error.kind() != ErrorKind::TimedOut),
@@ -628,7 +633,7 @@ fn exchange(server: SocketAddr, request: &[u8]) -> Vec<u8> {
 }
 
 impl crate::server::Server {
-    /// Every file that holds bytes of photos, with its length.
+    /// Every file that holds photo bytes, with its length.
     fn stored(&self) -> BTreeMap<std::path::PathBuf, u64> {
         let folders = ["images", "uploads", "quarantine"].map(|name| self.data().join(name));
         let files = folders

@@ -1,7 +1,7 @@
-//! *Mishaps*: a network that cuts, delays, throttles, halves, repeats, spoils, answers for the
-//! server, or says nothing.
+//! Networks that break, delay, throttle, truncate, repeat or corrupt, that answer in the server's
+//! place, or that say nothing.
 //!
-//! Three connections of four go wrong, and all photos arrive right all the same.
+//! Three of four connections fail, and all photos arrive intact.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -12,26 +12,26 @@ use std::time::Duration;
 
 use crate::installation::Installation;
 
-/// Bytes taken from a connection at a time. A full piece is the inside of a shard: no head is so
+/// Bytes read from a connection at a time. A full piece is inside a shard: no request head is that
 /// long.
 const PIECE_BYTES: usize = 16 << 10;
 
-/// What goes wrong does so after so many bytes of a connection, in the middle of the first shards.
-const SPARED_BYTES: u64 = 60_000;
+/// Faults begin after this many bytes of a connection, in the middle of the first shards.
+const INTACT_BYTES: u64 = 60_000;
 
-/// One piece of so many is spoilt: some in each of the first shards, more often than a client tries
-/// at once.
-const SPOILT_EVERY: u64 = 20;
-/// And after so many pieces no more: a network that spoils every shard for ever carries no photos.
-const SPOILT_PIECES: u64 = 240;
+/// One of this many pieces is corrupted: some in each of the first shards, more often than a client
+/// retries at once.
+const CORRUPTED_EVERY: u64 = 20;
+/// After this many pieces nothing is corrupted any more: a network that corrupts every shard for
+/// ever carries no photos.
+const PIECES_UNTIL_INTACT: u64 = 240;
 
-/// RequestHeads of requests that carry bytes are spoilt so often in a row: more often than a delivery
-/// tries, twice.
-const SPOILT_HEADS: u64 = 9;
-/// What stands in such a head before the digits of a fingerprint.
-const BEFORE_DIGITS: &[u8] = b"PUT /v1/uploads/";
+/// This many request heads in a row are corrupted: more than two deliveries try.
+const CORRUPTED_HEADS: u64 = 9;
+/// The bytes before the digits of a fingerprint in such a head.
+const HEAD_BEFORE_DIGITS: &[u8] = b"PUT /v1/uploads/";
 
-/// How long a connection stays silent: longer than a person waits, shorter than a client gives up.
+/// How long a connection is silent: longer than a person waits, shorter than the client's timeout.
 const SILENCE: Duration = Duration::from_secs(5);
 
 /// What goes wrong.
@@ -39,44 +39,44 @@ const SILENCE: Duration = Duration::from_secs(5);
 enum NetworkFault {
     /// The connection breaks.
     Cut,
-    /// Every piece comes late.
+    /// Every piece is delayed.
     Delay,
     /// Few bytes per second.
     Throttle,
-    /// Half a piece, then nothing any more.
-    Halve,
-    /// A piece comes twice.
+    /// Half a piece arrives, then the connection breaks.
+    Truncate,
+    /// A piece arrives twice.
     Repeat,
-    /// A byte is another one.
-    Spoil,
-    /// A byte of what a request says of itself is another one, again and again.
-    SpoilHeads,
-    /// Something in between answers 503.
+    /// A byte of a body is changed.
+    CorruptBody,
+    /// A byte of a request head is changed, again and again.
+    CorruptHeads,
+    /// A proxy answers 503.
     Unavailable,
-    /// Something in between answers what is no HTTP.
+    /// A proxy answers with something that is not HTTP.
     Garbage,
-    /// Bytes go in, and nothing comes out until the connection breaks.
+    /// Bytes are accepted, and nothing comes back until the connection breaks.
     BlackHole,
 }
 
-/// The way to a server, on which this goes wrong.
+/// A proxy to a server that injects one kind of fault.
 struct FaultyProxy {
     address: SocketAddr,
     closed: Arc<AtomicBool>,
-    met: Arc<AtomicU64>,
+    applied: Arc<AtomicU64>,
 }
 
 impl FaultyProxy {
-    fn to(server: SocketAddr, mishap: NetworkFault) -> Self {
+    fn to(server: SocketAddr, fault: NetworkFault) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener
             .local_addr()
             .expect("a bound socket has an address");
-        let (closed, met) = (
+        let (closed, applied) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
         );
-        let (ended, meeting) = (Arc::clone(&closed), Arc::clone(&met));
+        let (ended, counter) = (Arc::clone(&closed), Arc::clone(&applied));
         thread::spawn(move || {
             for (number, device) in listener.incoming().enumerate() {
                 if ended.load(SeqCst) {
@@ -85,15 +85,15 @@ impl FaultyProxy {
                 let (Ok(device), Ok(server)) = (device, TcpStream::connect(server)) else {
                     continue;
                 };
-                let goes_wrong = number % 4 != 3 || mishap == NetworkFault::SpoilHeads;
-                let (mishap, met) = (goes_wrong.then_some(mishap), Arc::clone(&meeting));
-                thread::spawn(move || join(&device, &server, mishap, &met));
+                let goes_wrong = number % 4 != 3 || fault == NetworkFault::CorruptHeads;
+                let (fault, applied) = (goes_wrong.then_some(fault), Arc::clone(&counter));
+                thread::spawn(move || join(&device, &server, fault, &applied));
             }
         });
         Self {
             address,
             closed,
-            met,
+            applied,
         }
     }
 }
@@ -101,13 +101,13 @@ impl FaultyProxy {
 impl Drop for FaultyProxy {
     fn drop(&mut self) {
         self.closed.store(true, SeqCst);
-        // Wakes the thread that accepts, which then ends.
+        // Wakes the accepting thread, which then ends.
         drop(TcpStream::connect(self.address));
     }
 }
 
-/// Carries bytes both ways until one end is gone or the mishap ends it.
-fn join(device: &TcpStream, server: &TcpStream, mishap: Option<NetworkFault>, met: &AtomicU64) {
+/// Forwards bytes both ways until one end closes or a fault breaks the connection.
+fn join(device: &TcpStream, server: &TcpStream, fault: Option<NetworkFault>, applied: &AtomicU64) {
     thread::scope(|scope| {
         scope.spawn(|| {
             let carried = carry(server, device, |piece, mut to| to.write_all(piece));
@@ -120,29 +120,30 @@ fn join(device: &TcpStream, server: &TcpStream, mishap: Option<NetworkFault>, me
         let mut passed = 0;
         let carried = carry(device, server, |piece, mut to| {
             passed += piece.len() as u64;
-            if mishap == Some(NetworkFault::SpoilHeads) {
-                let is_spoilt =
-                    piece.starts_with(BEFORE_DIGITS) && met.fetch_add(1, SeqCst) < SPOILT_HEADS;
-                return if is_spoilt {
-                    NetworkFault::SpoilHeads.befall(piece, device, to)
+            if fault == Some(NetworkFault::CorruptHeads) {
+                let is_corrupted = piece.starts_with(HEAD_BEFORE_DIGITS)
+                    && applied.fetch_add(1, SeqCst) < CORRUPTED_HEADS;
+                return if is_corrupted {
+                    NetworkFault::CorruptHeads.apply(piece, device, to)
                 } else {
                     to.write_all(piece)
                 };
             }
-            match mishap.filter(|_| passed > SPARED_BYTES && piece.len() == PIECE_BYTES) {
-                Some(mishap) => {
-                    let before = met.fetch_add(1, SeqCst);
-                    if mishap == NetworkFault::Spoil
-                        && (before >= SPOILT_PIECES || !before.is_multiple_of(SPOILT_EVERY))
+            match fault.filter(|_| passed > INTACT_BYTES && piece.len() == PIECE_BYTES) {
+                Some(fault) => {
+                    let before = applied.fetch_add(1, SeqCst);
+                    if fault == NetworkFault::CorruptBody
+                        && (before >= PIECES_UNTIL_INTACT
+                            || !before.is_multiple_of(CORRUPTED_EVERY))
                     {
                         return to.write_all(piece);
                     }
-                    mishap.befall(piece, device, to)
+                    fault.apply(piece, device, to)
                 }
                 None => to.write_all(piece),
             }
         });
-        // One of them may be gone already.
+        // One of them may be closed already.
         drop((
             carried,
             device.shutdown(Shutdown::Both),
@@ -166,13 +167,8 @@ fn carry(
 }
 
 impl NetworkFault {
-    /// What happens to one piece on its way. An error ends the connection.
-    fn befall(
-        self,
-        piece: &[u8],
-        mut device: &TcpStream,
-        mut server: &TcpStream,
-    ) -> io::Result<()> {
+    /// Applies the fault to one piece. An error breaks the connection.
+    fn apply(self, piece: &[u8], mut device: &TcpStream, mut server: &TcpStream) -> io::Result<()> {
         match self {
             Self::Cut => Err(io::ErrorKind::ConnectionAborted.into()),
             Self::Delay | Self::Throttle => {
@@ -183,7 +179,7 @@ impl NetworkFault {
                 }));
                 server.write_all(piece)
             }
-            Self::Halve => {
+            Self::Truncate => {
                 server.write_all(&piece[..piece.len() / 2])?;
                 Err(io::ErrorKind::ConnectionAborted.into())
             }
@@ -191,16 +187,16 @@ impl NetworkFault {
                 server.write_all(piece)?;
                 server.write_all(piece)
             }
-            Self::Spoil => {
-                let mut spoilt = piece.to_vec();
-                spoilt[PIECE_BYTES / 2] ^= 1;
-                server.write_all(&spoilt)
+            Self::CorruptBody => {
+                let mut corrupted = piece.to_vec();
+                corrupted[PIECE_BYTES / 2] ^= 1;
+                server.write_all(&corrupted)
             }
-            Self::SpoilHeads => {
-                let mut spoilt = piece.to_vec();
-                // No digit any more.
-                spoilt[BEFORE_DIGITS.len()] = b'x';
-                server.write_all(&spoilt)
+            Self::CorruptHeads => {
+                let mut corrupted = piece.to_vec();
+                // Not a digit any more.
+                corrupted[HEAD_BEFORE_DIGITS.len()] = b'x';
+                server.write_all(&corrupted)
             }
             Self::Unavailable => {
                 device.write_all(b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")?;
@@ -218,14 +214,14 @@ impl NetworkFault {
     }
 }
 
-/// Copies photos into a mount behind a network on which this goes wrong; each is at the server
-/// afterwards, and nothing else is.
+/// Copies photos into a mount behind a network with this fault, and asserts that each is on the
+/// server afterwards, and nothing else.
 #[track_caller]
-fn assert_photos_arrive_intact(mishap: NetworkFault) {
+fn assert_photos_arrive_intact(fault: NetworkFault) {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
-    let way = FaultyProxy::to(installation.server.address(), mishap);
-    let mut device = installation.device_at_address(&anna, "laptop", way.address);
+    let proxy = FaultyProxy::to(installation.server.address(), fault);
+    let mut device = installation.device_at_address(&anna, "laptop", proxy.address);
     device.mount();
     for number in 0..6 {
         let (photo, _) = installation.photo(&format!("{number}.jpg"), 100_000 + number * 400_000);
@@ -239,28 +235,28 @@ fn assert_photos_arrive_intact(mishap: NetworkFault) {
         6,
         "nothing wrong was stored"
     );
-    let met = way.met.load(SeqCst);
-    println!("{mishap:?}: {met} times");
-    assert!(met > 0, "nothing went wrong");
+    let applied = proxy.applied.load(SeqCst);
+    println!("{fault:?}: {applied} times");
+    assert!(applied > 0, "nothing went wrong");
 }
 
-macro_rules! each_mishap {
-    ($($test:ident: $mishap:ident,)*) => { $(
+macro_rules! each_fault {
+    ($($test:ident: $fault:ident,)*) => { $(
         #[test]
         fn $test() {
-            assert_photos_arrive_intact(NetworkFault::$mishap);
+            assert_photos_arrive_intact(NetworkFault::$fault);
         }
     )* };
 }
 
-each_mishap! {
+each_fault! {
     photos_arrive_intact_through_broken_connections: Cut,
     photos_arrive_intact_through_delays: Delay,
     photos_arrive_intact_through_a_throttled_network: Throttle,
-    photos_arrive_intact_through_truncated_requests: Halve,
+    photos_arrive_intact_through_truncated_requests: Truncate,
     photos_arrive_intact_through_repeated_bytes: Repeat,
-    photos_arrive_intact_through_corrupted_bytes: Spoil,
-    photos_arrive_intact_through_corrupted_request_heads: SpoilHeads,
+    photos_arrive_intact_through_corrupted_bytes: CorruptBody,
+    photos_arrive_intact_through_corrupted_request_heads: CorruptHeads,
     photos_arrive_intact_through_503_responses: Unavailable,
     photos_arrive_intact_through_garbage_responses: Garbage,
     photos_arrive_intact_through_a_black_hole: BlackHole,

@@ -1,5 +1,5 @@
-//! The server away, or not willing: the mount works, the state says so, and later all of it
-//! arrives.
+//! The server is away or refuses requests: the mount works, the state says so, and everything
+//! arrives later.
 
 use std::fs;
 use std::path::Path;
@@ -33,7 +33,7 @@ fn the_mount_works_offline_and_uploads_everything_later() {
         let status = device.status();
         status.word("/connection/state") == "offline" && !status.word("/connection/why").is_empty()
     });
-    eventually(SOON, "all photos are promised", || {
+    eventually(SOON, "all photos are queued", || {
         device.status().files("pending") == 30
     });
     let (some, _) = fingerprints_below(&device.path("renamed")).swap_remove(0);

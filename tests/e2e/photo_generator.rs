@@ -1,21 +1,21 @@
-//! Photos for the tests: made, not kept, so that a thousand of them cost nothing in the repository.
+//! Generates photos for the tests, so that a thousand of them need no space in the repository.
 //!
-//! Each has what a program looks at: first bytes, segments, checksums and an end. A JPEG's scan is
-//! random bytes without a stray marker; a PNG is whole, and any decoder opens it. The same seed
-//! makes the same photo for ever.
+//! Each has everything that programs look at: first bytes, segments, checksums and an end. A JPEG's
+//! scan is random bytes without a stray marker; a PNG is valid, and any decoder opens it. The same
+//! seed always generates the same photos.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// A generated photo that is not smaller than this, in bytes: below there is no room for what
-/// surrounds the pixels.
+/// The smallest generated photo, in bytes: smaller ones have no space for what surrounds the
+/// pixels.
 pub const BYTES_MIN: usize = 1 << 10;
 
-/// Bytes of an album's photo, before it is varied: what a small generator makes.
+/// Mean size of an album's photo, in bytes: that of a small camera.
 const ALBUM_PHOTO_BYTES: usize = 60_000;
 
-/// Makes photos, each different from every other of any seed.
+/// Generates photos that differ from each other and from those of every other seed.
 #[derive(Clone, Debug)]
 pub struct PhotoGenerator {
     random: u64,
@@ -24,7 +24,7 @@ pub struct PhotoGenerator {
 }
 
 impl PhotoGenerator {
-    /// A generator that takes the photos of this seed.
+    /// A generator with this seed.
     pub fn new(seed: u64) -> Self {
         Self {
             random: seed ^ 0x6865_6972_6c6f_6f6d,
@@ -48,15 +48,15 @@ impl PhotoGenerator {
         }
     }
 
-    /// Takes one into a file; answers its bytes.
+    /// Writes the next photo to a file; returns its bytes.
     pub fn generate_file(&mut self, file: &Path, bytes: usize) -> io::Result<Vec<u8>> {
         let photo = self.generate(bytes);
         fs::write(file, &photo)?;
         Ok(photo)
     }
 
-    /// Fills `folder` with `count` photos of some [`ALBUM_PHOTO_BYTES`], ten to a nested folder;
-    /// answers their paths below it.
+    /// Fills `folder` with `count` photos of up to [`ALBUM_PHOTO_BYTES`], ten to a nested folder;
+    /// returns their paths below it.
     pub fn generate_album(&mut self, folder: &Path, count: usize) -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::with_capacity(count);
         for number in 0..count {
@@ -73,7 +73,7 @@ impl PhotoGenerator {
         Ok(paths)
     }
 
-    /// A number from `low` to below `high`.
+    /// A random number from `low` to below `high`.
     pub fn between(&mut self, low: usize, high: usize) -> usize {
         low + usize::try_from(self.next() % (high - low) as u64).expect("below a usize")
     }
@@ -83,7 +83,7 @@ impl PhotoGenerator {
         (self.taken + 1).is_multiple_of(8)
     }
 
-    /// `SplitMix64`: one multiplication short of nothing, and good enough for pixels.
+    /// `SplitMix64`: very fast, and random enough for pixels.
     fn next(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -91,7 +91,7 @@ impl PhotoGenerator {
         mixed ^ (mixed >> 31)
     }
 
-    /// Random bytes below 0x80: a JPEG's markers begin with 0xFF, so none can stand among them.
+    /// Random bytes below 0x80: a JPEG's markers begin with 0xFF, so none can be among them.
     fn pixels(&mut self, bytes: usize) -> Vec<u8> {
         let mut pixels = Vec::with_capacity(bytes + 8);
         while pixels.len() < bytes {
@@ -105,7 +105,7 @@ impl PhotoGenerator {
     fn jpeg(&mut self, stamp: &str, bytes: usize) -> Vec<u8> {
         let mut photo = vec![0xff, 0xd8];
         segment(&mut photo, 0xe0, b"JFIF\0\x01\x01\0\0\x01\0\x01\0\0");
-        // Exif: a little-endian TIFF whose one directory has no entry.
+        // Exif: a little-endian TIFF whose only directory has no entries.
         segment(&mut photo, 0xe1, b"Exif\0\0II*\0\x08\0\0\0\0\0\0\0\0\0");
         segment(&mut photo, 0xfe, stamp.as_bytes());
         segment(&mut photo, 0xdb, &[[0].as_slice(), &[16; 64]].concat());
@@ -118,13 +118,13 @@ impl PhotoGenerator {
     }
 
     /// The PNG specification, section 5: one grey row for each 1,000 bytes, stored without
-    /// compression. What does not make a whole row goes into the text that names the photo.
+    /// compression. The remainder is padding in the text chunk that names the photo.
     fn png(&mut self, stamp: &str, bytes: usize) -> Vec<u8> {
         const ROW: usize = 1_000;
         let around = 8 + 25 + (12 + b"Comment\0".len() + stamp.len()) + (12 + 6) + 12;
         let stored_row = 5 + 1 + ROW;
         let rows = bytes.saturating_sub(around) / stored_row;
-        // Too small for a row: it has to be a JPEG.
+        // Too small for a row: a JPEG instead.
         if rows == 0 {
             return self.jpeg(stamp, bytes);
         }
@@ -152,7 +152,7 @@ impl PhotoGenerator {
         photo
     }
 
-    /// RFC 1950 around RFC 1951's stored blocks, one for each row and its filter byte.
+    /// RFC 1950 around stored blocks of RFC 1951, one for each row and its filter byte.
     fn zlib_of_rows(&mut self, rows: usize, row: usize) -> Vec<u8> {
         let length = u16::try_from(row + 1).expect("a row fits a block");
         let mut stream = vec![0x78, 0x01];
@@ -176,7 +176,7 @@ impl PhotoGenerator {
     }
 }
 
-/// A JPEG segment: marker, length of itself and the content, content.
+/// Appends a JPEG segment: marker, length of itself and the content, content.
 fn segment(photo: &mut Vec<u8>, marker: u8, content: &[u8]) {
     photo.extend_from_slice(&[0xff, marker]);
     photo.extend_from_slice(
@@ -187,7 +187,7 @@ fn segment(photo: &mut Vec<u8>, marker: u8, content: &[u8]) {
     photo.extend_from_slice(content);
 }
 
-/// A PNG chunk: length, name, content, CRC of name and content.
+/// Appends a PNG chunk: length, name, content, CRC of name and content.
 fn chunk(photo: &mut Vec<u8>, name: [u8; 4], content: &[u8]) {
     photo.extend_from_slice(
         &u32::try_from(content.len())

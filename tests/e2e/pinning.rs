@@ -1,4 +1,4 @@
-//! Pins: what is pinned is brought here by itself, and stays.
+//! Pinned photos are fetched by themselves, and stay.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +11,7 @@ use crate::device::Device;
 use crate::eventually::{SOON, eventually};
 use crate::installation::Installation;
 
-/// Bytes of a photo of a few pieces.
+/// Bytes of a photo that is fetched in several ranges.
 const LARGE: usize = 3_000_000;
 
 impl Device {
@@ -129,7 +129,7 @@ fn a_time_set_on_a_placeholder_reaches_the_library() {
     };
     utimensat(CWD, device.path("a.jpg"), &times, AtFlags::empty()).expect("times");
     let in_library =
-        || installation.client(&anna).time_of("a.jpg") == Some(981_173_106_789_000_000);
+        || installation.client(&anna).mtime_of("a.jpg") == Some(981_173_106_789_000_000);
     eventually(SOON, "the library has the time", in_library);
     assert_eq!(
         device.attribute("a.jpg", "state"),

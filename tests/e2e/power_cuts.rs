@@ -1,18 +1,18 @@
-//! The power fails, of either side, at any moment: what was durable is there and right, what is
-//! torn is known as torn.
+//! Power cuts of either side at any moment: durable photos are there and intact, torn files are
+//! recognised as torn.
 //!
-//! `scripts/torture` cuts more often; `HEIRLOOM_SEED` and `HEIRLOOM_ROUNDS` repeat some.
+//! `scripts/torture` runs more cuts; `HEIRLOOM_SEED` and `HEIRLOOM_ROUNDS` repeat some.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
 use heirloom_protocol::{Fingerprint, RangeSet};
+use parking_lot::Mutex;
 use rustix::fs::XattrFlags;
 
 use crate::command::output_of;
@@ -25,74 +25,69 @@ use crate::photo_generator::PhotoGenerator;
 use crate::seed::{rounds, seeded};
 use crate::server::{Server, files_below};
 
-/// How often `scripts/test` cuts the power of each side.
+/// How many power cuts of each side `scripts/test` runs.
 const CUTS: usize = 4;
 
-/// Time between two cuts, at most, in milliseconds.
+/// The longest time between two cuts, in milliseconds.
 const BETWEEN_MS_MAX: u64 = 1_500;
 
-/// The mark of a file whose bytes may not be on the disk; see docs/FORMAT.md.
-const MARK: &str = "user.heirloom.mark";
+/// The xattr with the write state of a file whose bytes may not be on the disk; see docs/FORMAT.md.
+const WRITE_STATE: &str = "user.heirloom.mark";
 
-/// Photos by name.
+/// Fingerprints of photos by name.
 type PhotosByName = BTreeMap<String, Fingerprint>;
 
-/// Somebody who copies photos into a mount for as long as the test goes on.
+/// Copies photos into a mount until the test ends.
 #[derive(Debug, Default)]
 struct CopyLoop {
-    enough: AtomicBool,
-    /// Held for each photo, and by whoever looks at what a cut left: the disk is not to be full
-    /// before the last one.
-    turn: Mutex<()>,
-    /// Every photo that was begun, with its length.
-    begun: Mutex<BTreeMap<Fingerprint, u64>>,
-    /// The names whose `fsync` returned.
+    stop: AtomicBool,
+    /// Held while a photo is copied, and while the state after a cut is checked: the disk must not
+    /// be full before the last cut.
+    copying: Mutex<()>,
+    /// Every photo that was started, with its length.
+    started: Mutex<BTreeMap<Fingerprint, u64>>,
+    /// Photos whose `fsync` returned.
     synced: Mutex<PhotosByName>,
-    /// The names that were said to be backed up.
+    /// Photos that were reported as backed up.
     reported: Mutex<PhotosByName>,
 }
 
 impl CopyLoop {
-    /// Writes one photo after the other, every second one with `fsync`, and asks after them.
-    fn go_on(&self, mountpoint: &Path, seed: u64) {
+    /// Writes one photo after the other, about half of them with `fsync`, and asks for their
+    /// states.
+    fn run(&self, mountpoint: &Path, seed: u64) {
         let (mut generator, mut random) =
             (PhotoGenerator::new(seed), fastrand::Rng::with_seed(seed));
         for number in 0.. {
-            let turn = self.turn.lock().expect("no panic there");
-            if self.enough.load(SeqCst) {
+            let copying = self.copying.lock();
+            if self.stop.load(SeqCst) {
                 return;
             }
             let bytes = random.usize(10_000..1_000_000);
             let (name, photo) = (format!("IMG_{number:05}.jpg"), generator.generate(bytes));
             let image = Fingerprint::of(&photo);
-            self.begun
-                .lock()
-                .expect("no panic there")
-                .insert(image, bytes as u64);
+            self.started.lock().insert(image, bytes as u64);
             let mut file = File::create(mountpoint.join(&name)).expect("writable");
             file.write_all(&photo).expect("writable");
             if random.bool() {
                 file.sync_all().expect("durable");
-                // The name, too: fsync(2) promises that for the file's folder alone.
+                // The name, too: fsync(2) of a file promises nothing about its folder.
                 File::open(mountpoint)
                     .and_then(|folder| folder.sync_all())
                     .expect("durable");
-                self.synced
-                    .lock()
-                    .expect("no panic there")
-                    .insert(name.clone(), image);
+                self.synced.lock().insert(name.clone(), image);
             }
             drop(file);
-            self.ask(
+            self.record_state(
                 mountpoint,
                 &format!("IMG_{:05}.jpg", random.usize(..=number)),
             );
-            drop(turn);
+            drop(copying);
             thread::sleep(Duration::from_millis(random.u64(..60)));
         }
     }
 
-    fn ask(&self, mountpoint: &Path, name: &str) {
+    fn record_state(&self, mountpoint: &Path, name: &str) {
         let attribute = |attribute: &str| {
             let mut value = [0_u8; 64];
             let length = rustix::fs::getxattr(mountpoint.join(name), attribute, &mut value).ok()?;
@@ -102,26 +97,25 @@ impl CopyLoop {
             let image = attribute("user.heirloom.fingerprint").and_then(|image| image.parse().ok());
             self.reported
                 .lock()
-                .expect("no panic there")
                 .insert(name.to_owned(), image.expect("a fingerprint"));
         }
     }
 
-    fn begun(&self) -> BTreeMap<Fingerprint, u64> {
-        self.begun.lock().expect("no panic there").clone()
+    fn started(&self) -> BTreeMap<Fingerprint, u64> {
+        self.started.lock().clone()
     }
 
     fn synced(&self) -> PhotosByName {
-        self.synced.lock().expect("no panic there").clone()
+        self.synced.lock().clone()
     }
 
     fn reported(&self) -> PhotosByName {
-        self.reported.lock().expect("no panic there").clone()
+        self.reported.lock().clone()
     }
 }
 
-/// Cuts the power of `disk` at random moments while somebody works in `device`; `look` looks at
-/// what is left each time, and is told what was durable and what was said to be backed up before.
+/// Cuts the power of `disk` at random moments while photos are copied to `device`. After each cut,
+/// `look` checks the state: it gets the disk, and the photos that were synced and reported before.
 fn cut_under_load(
     (disk_images, disk): (&DiskImages, &Disk),
     device: &Device,
@@ -131,14 +125,14 @@ fn cut_under_load(
 ) {
     let (mountpoint, seed) = (device.mountpoint(), random.u64(..));
     thread::scope(|scope| {
-        scope.spawn(|| work.go_on(&mountpoint, seed));
-        // Also when a look fails: or the test would never end.
-        let _end = StopOnDrop(&work.enough);
+        scope.spawn(|| work.run(&mountpoint, seed));
+        // Also when a check fails: otherwise the test would never end.
+        let _end = StopOnDrop(&work.stop);
         for number in 1..=rounds(CUTS) {
             thread::sleep(Duration::from_millis(random.u64(100..BETWEEN_MS_MAX)));
             let (synced, reported) = (work.synced(), work.reported());
-            let left = disk_images.cut(disk, &format!("cut-{number}"));
-            let rest = work.turn.lock().expect("no panic there");
+            let left = disk_images.clone_now(disk, &format!("cut-{number}"));
+            let rest = work.copying.lock();
             look(&left, &synced, &reported);
             left.discard();
             drop(rest);
@@ -146,7 +140,7 @@ fn cut_under_load(
     });
 }
 
-/// Ends the work when it is dropped.
+/// Stops the copy loop when it is dropped.
 struct StopOnDrop<'work>(&'work AtomicBool);
 
 impl Drop for StopOnDrop<'_> {
@@ -160,7 +154,7 @@ fn synced_photos_survive_a_power_cut_of_the_client() {
     let mut random = seeded();
     let installation = Installation::new();
     let anna = installation.user("anna");
-    let disk_images = DiskImages::new(&installation.scratch_folder("yard"));
+    let disk_images = DiskImages::new(&installation.scratch_folder("disk-images"));
     let disk = disk_images.disk("laptop");
     let mut device = installation.device_in_folder(&anna, "laptop", disk.folder());
     device.mount();
@@ -171,14 +165,14 @@ fn synced_photos_survive_a_power_cut_of_the_client() {
         &mut random,
         &work,
         |left, synced, reported| {
-            torn += look_at_client(&installation, &anna, left, synced, reported, &work);
+            torn += check_client(&installation, &anna, left, synced, reported, &work);
         },
     );
     let strange: Vec<_> = installation
         .server
         .images()
         .into_keys()
-        .filter(|image| !work.begun().contains_key(image))
+        .filter(|image| !work.started().contains_key(image))
         .collect();
     assert!(
         strange.is_empty(),
@@ -186,12 +180,12 @@ fn synced_photos_survive_a_power_cut_of_the_client() {
     );
     println!(
         "{} photos, {torn} times one was torn by a cut and said so",
-        work.begun().len()
+        work.started().len()
     );
 }
 
-/// Starts the client on what a cut left. Answers how many files were torn.
-fn look_at_client(
+/// Starts the client on the disk after a cut, and checks it. Returns how many files were torn.
+fn check_client(
     installation: &Installation,
     anna: &User,
     left: &Disk,
@@ -199,14 +193,14 @@ fn look_at_client(
     reported: &PhotosByName,
     work: &CopyLoop,
 ) -> usize {
-    after_another_boot(&left.folder().join("state/spool"));
+    pretend_earlier_boot(&left.folder().join("state/spool"));
     let mut device = installation.device_in_folder(anna, "laptop", left.folder());
     device.mount();
     eventually(BACKED_UP_WITHIN, "all that is whole is backed up", || {
         let status = device.status();
-        !status.says("/comparing") && status.waiting() == 0
+        !status.flag("/comparing") && status.waiting() == 0
     });
-    let begun = work.begun();
+    let started = work.started();
     let here: BTreeMap<_, _> = device.contents().into_iter().collect();
     for (name, image) in reported {
         assert_eq!(device.attribute(name, "state"), "backed_up", "{name}");
@@ -214,8 +208,8 @@ fn look_at_client(
     }
     for (name, image) in synced {
         assert_eq!(here.get(name), Some(image), "{name} was durable");
-        // Cut between its sync and its end, nobody can know that no more was to come; its owner
-        // does.
+        // After a cut between its sync and its close, only the user knows that the photo is
+        // complete.
         if device.attribute(name, "state") == "failed" {
             assert!(
                 device.attribute(name, "error").starts_with("incomplete"),
@@ -228,7 +222,7 @@ fn look_at_client(
     }
     let torn: Vec<_> = here
         .iter()
-        .filter(|(_, image)| !begun.contains_key(image))
+        .filter(|(_, image)| !started.contains_key(image))
         .map(|(name, _)| name)
         .collect();
     for name in &torn {
@@ -238,20 +232,20 @@ fn look_at_client(
     torn.len()
 }
 
-/// The marks of a spool as they look to the boot that follows a power cut: they name one that is
-/// over.
-fn after_another_boot(spool: &Path) {
+/// Makes the write states in a spool look as they do after a power cut: they name an earlier boot.
+fn pretend_earlier_boot(spool: &Path) {
     for file in files_below(spool) {
         let mut mark = [0_u8; 128];
-        let Ok(length) = rustix::fs::getxattr(&file, MARK, &mut mark) else {
+        let Ok(length) = rustix::fs::getxattr(&file, WRITE_STATE, &mut mark) else {
             continue;
         };
         let mark = std::str::from_utf8(&mark[..length]).expect("a mark is text");
         let mut words: Vec<_> = mark.split(' ').collect();
-        // Version, word, boot; and of some the process.
+        // Version, state, boot id; for some states the process.
         words[2] = "an-earlier-boot";
         let earlier = words.join(" ");
-        rustix::fs::setxattr(&file, MARK, earlier.as_bytes(), XattrFlags::REPLACE).expect("marked");
+        rustix::fs::setxattr(&file, WRITE_STATE, earlier.as_bytes(), XattrFlags::REPLACE)
+            .expect("marked");
     }
 }
 
@@ -259,7 +253,7 @@ fn after_another_boot(spool: &Path) {
 fn backed_up_photos_survive_a_power_cut_of_the_server() {
     let mut random = seeded();
     let installation = Installation::new();
-    let disk_images = DiskImages::new(&installation.scratch_folder("yard"));
+    let disk_images = DiskImages::new(&installation.scratch_folder("disk-images"));
     let disk = disk_images.disk("server");
     let server = Server::start(disk.folder());
     let token = server.add_user("anna");
@@ -273,34 +267,34 @@ fn backed_up_photos_survive_a_power_cut_of_the_server() {
         &mut random,
         &work,
         |left, _, reported| {
-            look_at_server(left, &token, reported, &work);
+            check_server(left, &token, reported, &work);
         },
     );
     device.wait();
     assert_eq!(
         fingerprints_below(&device.mountpoint()).len(),
-        work.begun().len(),
-        "nobody stood in its way"
+        work.started().len(),
+        "every photo is there"
     );
     println!(
         "{} photos, {} seen backed up",
-        work.begun().len(),
+        work.started().len(),
         work.reported().len()
     );
 }
 
-/// Starts the server on what a cut left.
-fn look_at_server(left: &Disk, token: &str, reported: &PhotosByName, work: &CopyLoop) {
+/// Starts the server on the disk after a cut, and checks it.
+fn check_server(left: &Disk, token: &str, reported: &PhotosByName, work: &CopyLoop) {
     let server = Server::start(left.folder());
     let client = HttpClient::new(server.address(), token);
-    let begun = work.begun();
+    let started = work.started();
     let images: Vec<_> = reported
         .values()
-        .map(|image| (*image, begun[image]))
+        .map(|image| (*image, started[image]))
         .collect();
     let stored = server.images();
     for images in images.chunks(1_000) {
-        let arrived = client.arrived(images);
+        let arrived = client.received_ranges(images);
         for (image, bytes) in images {
             assert_eq!(
                 arrived.get(image),
@@ -314,13 +308,16 @@ fn look_at_server(left: &Disk, token: &str, reported: &PhotosByName, work: &Copy
             );
         }
     }
-    // Whatever the index promises can be had.
-    let all: Vec<_> = begun
+    // Every image in the index can be read.
+    let all: Vec<_> = started
         .iter()
         .map(|(image, bytes)| (*image, *bytes))
         .collect();
-    for (image, arrived) in all.chunks(1_000).flat_map(|images| client.arrived(images)) {
-        if arrived == RangeSet::whole(begun[&image]) {
+    for (image, arrived) in all
+        .chunks(1_000)
+        .flat_map(|images| client.received_ranges(images))
+    {
+        if arrived == RangeSet::whole(started[&image]) {
             let bytes = client.image(image).expect("it says that it has it");
             assert_eq!(
                 Fingerprint::of(&bytes),

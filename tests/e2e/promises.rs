@@ -1,4 +1,4 @@
-//! The promises of the design, each under its name, where the whole installation has to keep it.
+//! The promises of the design, one test for each, kept by the whole installation.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -23,7 +23,7 @@ fn no_photo_is_ever_lost_or_torn() {
     installation.server.kill();
     device.copy_in(&photo);
     device.kill();
-    // After close it is an ordinary file, without any program of ours.
+    // After close it is an ordinary file that needs no program of ours.
     assert_eq!(
         fs::read(device.state().join("spool/photo.jpg")).expect("a file"),
         fs::read(&photo).expect("a file")
@@ -42,7 +42,7 @@ fn a_photo_that_a_power_cut_tore_is_flagged_and_not_sent() {
     let installation = Installation::new();
     let anna = installation.user("anna");
     let mut device = installation.unmounted_device(&anna, "laptop");
-    // What is left of a photo that was closed, but not yet on the disk, when the machine stopped.
+    // What is left of a photo that was closed but not synced when the machine lost power.
     let torn = device.state().join("spool/torn.jpg");
     fs::create_dir_all(device.state().join("spool")).expect("a folder");
     fs::write(&torn, [0; 4096]).expect("writable");
@@ -101,7 +101,7 @@ fn local_bytes_are_given_up_only_after_a_receipt() {
     device.copy_in(&photo);
     device.wait();
     device.unmount();
-    // Nothing makes room yet, so nothing is given up at all.
+    // Without a space limit nothing is freed.
     assert_eq!(
         fs::read(device.state().join("spool/photo.jpg")).expect("a file"),
         fs::read(&photo).expect("a photo")
@@ -147,7 +147,7 @@ fn state_is_honest() {
         "not before the server has it all"
     );
     link.full_speed();
-    // The moment it says "backed up", the server has it, whole.
+    // Once it says "backed up", the server has all of it.
     eventually(BACKED_UP_WITHIN, "it is backed up", || {
         device.attribute("photo.jpg", "state") == "backed_up"
     });
@@ -194,7 +194,7 @@ fn a_fingerprint_alone_gives_no_access() {
     let berts = installation.client(&bert);
     let session: Session = berts.message(route::SESSION);
     let annas: Session = installation.client(&anna).message(route::SESSION);
-    let unknown = Fingerprint::of(b"an image that nobody has");
+    let unknown = Fingerprint::of(b"an image that no user has");
     let prove = |session: &Session, user: &Session, bytes: &[u8]| {
         let mut prover = Prover::new(&session.nonce, user.user, bytes.len() as u64);
         prover.update(bytes);
@@ -216,7 +216,7 @@ fn a_fingerprint_alone_gives_no_access() {
         assert_eq!(
             said.into_bytes(),
             of_unknown.body,
-            "attempt {attempt} tells nothing"
+            "attempt {attempt} reveals nothing"
         );
     }
     assert_eq!(berts.image(image), None, "no bytes");
@@ -239,7 +239,7 @@ fn a_fingerprint_alone_gives_no_access() {
     let linked: Vec<CheckedImage> = serde_json::from_slice(&honest.body).expect("an answer");
     assert!(
         matches!(linked.as_slice(), [CheckedImage::Linked { .. }]),
-        "who has the bytes has the photo"
+        "a user who has the bytes gets the photo"
     );
     assert_eq!(berts.image(image), Some(photo));
 }
@@ -299,7 +299,7 @@ fn derived_data_may_be_deleted() {
     let (second, image) = installation.photo("second.jpg", 200_000);
     device.copy_in(&second);
     device.kill();
-    // Everything of ours but the photos themselves and the login.
+    // Everything except the photos themselves and the login.
     for entry in fs::read_dir(device.state())
         .expect("the state directory")
         .map(|entry| entry.expect("an entry"))
@@ -328,7 +328,7 @@ fn kernel_requests_never_wait_for_the_network() {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
     let link = installation.link();
-    // So slow that a request which waited for it would not end within the test.
+    // So slow that a request that waited for the network would not end within the test.
     link.limit_rate_to(1_000);
     let mut device = installation.device_over_link(&anna, "laptop", &link);
     device.mount();
@@ -346,7 +346,7 @@ fn kernel_requests_never_wait_for_the_network() {
     );
 }
 
-/// Works on `photo.jpg` in the mount with every request that the kernel has for files and folders.
+/// Works on `photo.jpg` in the mount with every kernel request for files and folders.
 fn use_every_request(mountpoint: &Path) {
     fs::create_dir(mountpoint.join("folder")).expect("mkdir");
     fs::rename(
@@ -397,10 +397,10 @@ fn put(
         (route::UPLOAD_LENGTH, size.as_str()),
         (route::CONTENT_DIGEST, digest.as_str()),
     ];
-    client.ask("PUT", &route::shard(image, offset), &headers, bytes)
+    client.request("PUT", &route::shard(image, offset), &headers, bytes)
 }
 
-/// Asks for one image.
+/// Checks one image.
 fn check(
     client: &HttpClient,
     image: Fingerprint,

@@ -1,4 +1,4 @@
-//! Photos sent by hand, without a mount.
+//! `heirloom push`: photos sent by hand, without a mount.
 
 use std::fs;
 use std::net::TcpListener;
@@ -106,7 +106,7 @@ fn push_needs_neither_a_mount_nor_a_server() {
     assert!(again.contains("1 already backed up"), "{again}");
     run(&["unmount"], &[&mountpoint]).succeeds();
 
-    // Somebody has taken over the port that the mount's server had.
+    // Another process has taken over the port of the mount's server.
     let saved = files_below(&data)
         .into_iter()
         .find(|file| file.ends_with("client/login.json"))

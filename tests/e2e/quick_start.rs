@@ -1,4 +1,4 @@
-//! The walk of one photo, from `cp` to the server and back.
+//! One photo, from `cp` to the server and back, and which files are backed up.
 
 use std::fs;
 

@@ -1,6 +1,6 @@
-//! Several people with several devices, and kills of any process at any moment.
+//! Several users with several devices, and kills of any process at any moment.
 //!
-//! `scripts/torture` goes many rounds; `HEIRLOOM_SEED` and `HEIRLOOM_ROUNDS` repeat some.
+//! `scripts/torture` runs many rounds; `HEIRLOOM_SEED` and `HEIRLOOM_ROUNDS` repeat some.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,26 +18,26 @@ use crate::link::Link;
 use crate::seed::{rounds, seeded};
 use crate::workload::Workload;
 
-/// How many kills `scripts/test` tries.
+/// How many kills `scripts/test` runs.
 const ROUNDS: usize = 20;
 
-/// Each link in bytes per second: slow enough that most kills find something under way.
+/// Bytes per second of each link: slow stop that most kills interrupt an upload.
 const SLOW: u64 = 8 << 20;
 
-/// How long everybody works before a kill, at most, in milliseconds.
+/// The longest time between two kills, in milliseconds.
 const WORK_MS_MAX: u64 = 1_200;
 
-/// One device, the person before it and the state behind it.
+/// One device, its workload, and what the server has of it.
 struct Workstation {
     owner: User,
     device: Device,
     link: Link,
     workload: Workload,
-    /// What the server had of this workload's images when this was last asked.
+    /// The ranges of this workload's images that the server had at the last look.
     had: BTreeMap<Fingerprint, RangeSet>,
 }
 
-/// Who dies.
+/// The processes to kill.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Victim {
     Client(usize),
@@ -76,7 +76,7 @@ impl Workstation {
         link.limit_rate_to(SLOW);
         let mut device = installation.device_over_link(owner, name, &link);
         device.mount();
-        // A folder for each device: two that work on one name are another story.
+        // A folder for each device: conflicting names are tested elsewhere.
         let folder = device.path(name);
         fs::create_dir(&folder).expect("mkdir");
         Self {
@@ -88,7 +88,7 @@ impl Workstation {
         }
     }
 
-    /// Nothing was sent since the last look that the server had then.
+    /// Asserts that nothing was sent since the last look that the server already had.
     #[track_caller]
     fn assert_nothing_sent_again(&self, when: &str) {
         assert_eq!(
@@ -98,30 +98,30 @@ impl Workstation {
         );
     }
 
-    fn look_at_server(&mut self, installation: &Installation) {
+    fn record_server_state(&mut self, installation: &Installation) {
         let images: Vec<_> = self
             .workload
-            .existed
+            .ever_written
             .iter()
             .map(|(image, bytes)| (*image, *bytes))
             .collect();
         let client = installation.client(&self.owner);
         self.had = images
             .chunks(1_000)
-            .flat_map(|images| client.arrived(images))
+            .flat_map(|images| client.received_ranges(images))
             .collect();
     }
 
-    /// Whatever was being written at a kill is known for what it is; then it is removed.
-    fn clear_doubts(&mut self) {
-        for name in std::mem::take(&mut self.workload.doubtful) {
-            let Some(image) = self.workload.stands(&name) else {
+    /// Checks that files half written at a kill are recognised as such, and removes them.
+    fn resolve_uncertain(&mut self) {
+        for name in std::mem::take(&mut self.workload.uncertain) {
+            let Some(image) = self.workload.fingerprint_at(&name) else {
                 continue;
             };
             let path = format!(
                 "{}/{name}",
                 self.workload
-                    .at("")
+                    .path("")
                     .file_name()
                     .expect("a folder")
                     .to_str()
@@ -131,13 +131,13 @@ impl Workstation {
             eventually(BACKED_UP_WITHIN, "what was torn is looked at", || {
                 !["pending", "uploading"].contains(&state().as_str())
             });
-            let whole = self.workload.existed.contains_key(&image);
+            let whole = self.workload.ever_written.contains_key(&image);
             assert!(
                 whole || ["failed", "local"].contains(&state().as_str()),
                 "{path} is torn, and says {}",
                 state()
             );
-            fs::remove_file(self.workload.at(&name)).expect("unlink");
+            fs::remove_file(self.workload.path(&name)).expect("unlink");
         }
     }
 }
@@ -162,20 +162,20 @@ fn no_photo_is_lost_whichever_processes_are_killed() {
             round,
         );
         for workstation in &mut workstations {
-            workstation.workload.settle();
-            workstation.workload.is_true();
+            workstation.workload.resolve_unfinished();
+            workstation.workload.assert_kept();
         }
     }
     for workstation in &mut workstations {
         workstation.link.full_speed();
-        workstation.clear_doubts();
+        workstation.resolve_uncertain();
         workstation.device.wait();
-        workstation.workload.is_true();
+        workstation.workload.assert_kept();
     }
-    all_is_kept(&installation, &workstations);
+    assert_all_kept(&installation, &workstations);
     let images: usize = workstations
         .iter()
-        .map(|workstation| workstation.workload.existed.len())
+        .map(|workstation| workstation.workload.ever_written.len())
         .sum();
     let reported: usize = workstations
         .iter()
@@ -184,7 +184,7 @@ fn no_photo_is_lost_whichever_processes_are_killed() {
     println!("{rounds} rounds, {images} photos, {reported} seen backed up");
 }
 
-/// Everybody works for some time, then the victims die and come back.
+/// Runs all workloads for a while, then kills the victims and starts them again.
 fn kill(
     installation: &mut Installation,
     workstations: &mut [Workstation],
@@ -192,12 +192,12 @@ fn kill(
     after: Duration,
     round: usize,
 ) {
-    let enough = AtomicBool::new(false);
+    let stop = AtomicBool::new(false);
     thread::scope(|scope| {
-        let enough = &enough;
+        let stop = &stop;
         for (number, workstation) in workstations.iter_mut().enumerate() {
             let (workload, device) = (&mut workstation.workload, &mut workstation.device);
-            scope.spawn(move || workload.work(enough));
+            scope.spawn(move || workload.run_until(stop));
             if victim.includes(number) {
                 scope.spawn(move || {
                     thread::sleep(after);
@@ -209,7 +209,7 @@ fn kill(
         if victim.includes_the_server() {
             installation.server.kill();
         }
-        enough.store(true, SeqCst);
+        stop.store(true, SeqCst);
     });
     for workstation in workstations.iter() {
         workstation.link.disconnect();
@@ -221,7 +221,7 @@ fn kill(
         installation.server.start_again();
     }
     for (number, workstation) in workstations.iter_mut().enumerate() {
-        workstation.look_at_server(installation);
+        workstation.record_server_state(installation);
         workstation.link.reconnect();
         if victim.includes(number) {
             workstation.device.mount();
@@ -229,10 +229,10 @@ fn kill(
     }
 }
 
-/// What stands somewhere or was ever said to be backed up is on the server, and nothing is there
+/// Asserts that every photo that was kept or reported as backed up is on the server, and nothing
 /// that never was a photo.
 #[track_caller]
-fn all_is_kept(installation: &Installation, workstations: &[Workstation]) {
+fn assert_all_kept(installation: &Installation, workstations: &[Workstation]) {
     let images = installation.server.images();
     for workstation in workstations {
         let workload = &workstation.workload;
@@ -252,7 +252,7 @@ fn all_is_kept(installation: &Installation, workstations: &[Workstation]) {
             "said to be backed up, and not on the server: {missing:?}"
         );
         let folder = workload
-            .at("")
+            .path("")
             .file_name()
             .expect("a folder")
             .to_str()
@@ -272,7 +272,7 @@ fn all_is_kept(installation: &Installation, workstations: &[Workstation]) {
         .filter(|image| {
             !workstations
                 .iter()
-                .any(|workstation| workstation.workload.existed.contains_key(image))
+                .any(|workstation| workstation.workload.ever_written.contains_key(image))
         })
         .collect();
     assert!(

@@ -1,4 +1,4 @@
-//! What cannot be done is refused with one clear sentence and an exit code that is not 0.
+//! Commands that cannot work are refused with one clear sentence and a non-zero exit code.
 
 use std::ffi::OsStr;
 use std::fs;

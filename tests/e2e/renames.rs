@@ -1,5 +1,4 @@
-//! Names that change while photos are looked at and sent: each arrives once, whole, under the name
-//! it has in the end.
+//! Renames while photos are scanned and uploaded: each arrives once, complete, under its last name.
 
 use std::fs;
 use std::path::Path;
@@ -11,15 +10,15 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use crate::eventually::{BACKED_UP_WITHIN, eventually};
 use crate::installation::Installation;
 
-/// Bytes per second of a link on which a large photo is under way for a while.
+/// Bytes per second of a link on which a large photo takes a while.
 const SLOW: u64 = 8 << 20;
 
-/// Between two renames: often enough to meet every step of a photo's way, and not so often that
-/// nothing else gets its turn.
+/// Time between two renames: often enough to hit every step of a backup, and rarely enough that
+/// other work gets its turn.
 const BETWEEN: Duration = Duration::from_millis(7);
 
-/// Some seconds of them. Whoever renames for ever keeps the photo from being taken in: it is looked
-/// at again after every one.
+/// Some seconds of renames. Endless renames would keep the photo from being backed up: it is
+/// scanned again after each.
 const RENAMES_MAX: u32 = 300;
 
 fn exchange(one: &Path, other: &Path) {
@@ -102,7 +101,7 @@ fn a_photo_whose_folder_is_constantly_renamed_arrives_under_its_last_name() {
     fs::create_dir(device.path("0")).expect("mkdir");
     let photo = installation.generator.generate(24 << 20);
     fs::write(device.path("0/photo.jpg"), &photo).expect("writable");
-    // From before it is quiet, while it is read, until some of it is on its way.
+    // From before the photo is quiet, while it is read, until some of it is uploaded.
     let mut renames = 0;
     while renames < RENAMES_MAX && link.bytes_to_server() < 4 << 20 {
         fs::rename(

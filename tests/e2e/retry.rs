@@ -1,4 +1,4 @@
-//! `heirloom retry`: what failed gets another random, because its owner says so.
+//! `heirloom retry`: a failed file is tried again, because its owner asks for it.
 
 use std::fs::{self, File};
 use std::io::Write as _;
@@ -53,14 +53,14 @@ fn a_torn_photo_is_kept_and_backed_up_as_it_is_by_retry() {
     assert_eq!(
         device.attribute("other.jpg", "state"),
         "failed",
-        "nobody vouched for that one"
+        "that one was not retried"
     );
 
-    // It is an ordinary photo now, also after another start; and a whole mount may be named.
+    // It is an ordinary photo now, also after a restart; and a whole mount may be named.
     device.terminate();
     device.mount();
     eventually(BACKED_UP_WITHIN, "the tree is compared", || {
-        !device.status().says("/comparing")
+        !device.status().flag("/comparing")
     });
     assert_eq!(device.attribute("torn.jpg", "state"), "backed_up");
     output_of(device.heirloom([Path::new("retry"), &device.mountpoint()])).succeeds();

@@ -1,5 +1,4 @@
-//! That the photos of these tests are photos: otherwise nothing that the other tests say is about
-//! photos.
+//! The generated photos are photos: otherwise the other tests would say nothing about photos.
 
 use std::collections::HashSet;
 use std::io::Cursor;
@@ -10,7 +9,7 @@ use image::{DynamicImage, ImageFormat, RgbImage};
 use crate::command::run;
 use crate::photo_generator::{BYTES_MIN, PhotoGenerator};
 
-/// Pictures made by real encoders, one of each kind, as (file name, bytes).
+/// Pictures made by real encoders, one of each format, as (file name, bytes).
 pub fn real_pictures() -> Vec<(String, Vec<u8>)> {
     let picture = RgbImage::from_fn(64, 48, |x, y| {
         let shade = |value: u32| u8::try_from(value % 256).expect("below 256");

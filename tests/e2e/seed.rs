@@ -1,7 +1,6 @@
-//! Randomness that can be repeated: where a random test begins and how long it goes on is said from
-//! outside.
+//! Repeatable random tests: seed and number of rounds come from environment variables.
 
-/// The random numbers of this test, from `HEIRLOOM_SEED` or else from a seed of their own, which is
+/// A random number generator with the seed `HEIRLOOM_SEED`, or with a random seed; the seed is
 /// printed.
 pub fn seeded() -> fastrand::Rng {
     let seed = number("HEIRLOOM_SEED").unwrap_or_else(|| fastrand::u64(..));
@@ -9,14 +8,14 @@ pub fn seeded() -> fastrand::Rng {
     fastrand::Rng::with_seed(seed)
 }
 
-/// How many rounds to go: `HEIRLOOM_ROUNDS`, or so many.
+/// The number of rounds: `HEIRLOOM_ROUNDS`, or the default.
 pub fn rounds(otherwise: usize) -> usize {
     number("HEIRLOOM_ROUNDS").map_or(otherwise, |rounds| {
         usize::try_from(rounds).expect("a number of rounds")
     })
 }
 
-/// How many small operations a long day has: `HEIRLOOM_SOAK`, or so many.
+/// The number of operations of the soak test: `HEIRLOOM_SOAK`, or the default.
 pub fn operations(otherwise: usize) -> usize {
     number("HEIRLOOM_SOAK").map_or(otherwise, |count| {
         usize::try_from(count).expect("a number of operations")

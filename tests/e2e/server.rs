@@ -1,5 +1,5 @@
-//! A real server process, with a data directory of its own, that can be killed and started again on
-//! the same port.
+//! A real server process with its own data directory; it can be killed and started again on the
+//! same port.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,13 +12,13 @@ use heirloom_protocol::Fingerprint;
 use crate::command::{CommandOutput, NO_CODE, Process, output_of, output_with_input};
 use crate::eventually::{CRASHED_WITHIN, SOON, eventually};
 
-/// What the server prints, alone on a line, once it accepts connections.
+/// The line that the server prints once it accepts connections, before its address.
 const LISTENS: &str = "heirloom-server listens on http://";
 
-/// The switch of `heirloom-crash`.
+/// The environment variable that `heirloom-crash` reads.
 const CRASH_AT: &str = "HEIRLOOM_CRASH_AT";
 
-/// The server of a installation.
+/// The server of an installation.
 #[derive(Debug)]
 pub struct Server {
     data: PathBuf,
@@ -45,7 +45,7 @@ impl Server {
         server
     }
 
-    /// Starts it after an end, on the same port and data.
+    /// Starts it again on the same port and data.
     pub fn start_again(&mut self) {
         self.start_with(&[]);
     }
@@ -56,13 +56,13 @@ impl Server {
         self.start_again();
     }
 
-    /// Starts a process that ends itself at this crash point.
+    /// Starts a process that ends at this crash point.
     pub fn start_to_crash(&mut self, at: &str) {
         self.start_with(&[(CRASH_AT, at)]);
     }
 
-    /// Starts a process that comes to this crash point by itself, perhaps before it listens; waits
-    /// until it has.
+    /// Starts a process that reaches this crash point by itself, perhaps before it listens; waits
+    /// until it has ended.
     #[track_caller]
     pub fn start_and_crash(&mut self, at: &str) {
         self.process = Some(Process::start(
@@ -73,7 +73,7 @@ impl Server {
         self.wait_for_crash();
     }
 
-    /// Waits for the process to come to its crash point.
+    /// Waits until the process reaches its crash point.
     #[track_caller]
     pub fn wait_for_crash(&mut self) {
         let mut process = self.process.take().expect("it was started");
@@ -117,14 +117,14 @@ impl Server {
         command
     }
 
-    /// Starts it anew with these further options.
+    /// Restarts it with these additional options.
     pub fn with_options(&mut self, options: &[&str]) {
         self.stop();
         self.options = options.iter().map(|option| (*option).to_owned()).collect();
         self.start_again();
     }
 
-    /// Starts it anew with these environment variables.
+    /// Restarts it with these environment variables.
     pub fn with_variables(&mut self, variables: Vec<(&'static str, PathBuf)>) {
         self.stop();
         self.variables = variables;
@@ -141,12 +141,12 @@ impl Server {
         self.process.take().expect("it runs").terminate();
     }
 
-    /// SIGTERM for good.
+    /// Stops it for good with SIGTERM.
     pub fn end(mut self) {
         self.stop();
     }
 
-    /// The number of its process, which runs.
+    /// The id of its running process.
     pub fn process_id(&self) -> u32 {
         self.process.as_ref().expect("it runs").id()
     }
@@ -156,22 +156,22 @@ impl Server {
         &self.data
     }
 
-    /// What it had to say.
+    /// The content of its log.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// Where it listens.
+    /// The address it listens on.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// One of the administrator's commands, about this server.
+    /// Runs one of the administrator's commands for this server.
     pub fn admin(&self, words: &[&str]) -> CommandOutput {
         output_of(self.admin_command(words))
     }
 
-    /// The same by a process that ends itself at this crash point.
+    /// Runs it with a process that ends at this crash point.
     #[track_caller]
     pub fn admin_to_crash(&self, at: &str, words: &[&str]) {
         let mut command = self.admin_command(words);
@@ -189,7 +189,7 @@ impl Server {
         command
     }
 
-    /// Adds a user; answers the token.
+    /// Adds a user and returns the token.
     pub fn add_user(&self, name: &str) -> String {
         let printed = self.admin(&["user", "add", name]).succeeds();
         let token = printed.trim();
@@ -209,8 +209,8 @@ impl Server {
         .succeeds();
     }
 
-    /// Every image on the server's disk with its length, each read and hashed here: it is the image
-    /// that its name says.
+    /// Every image on the server's disk with its length. Each is read and hashed here, and has the
+    /// fingerprint in its name.
     pub fn images(&self) -> BTreeMap<Fingerprint, u64> {
         let mut images = BTreeMap::new();
         for file in files_below(&self.data.join("images")) {
@@ -230,7 +230,7 @@ impl Server {
     }
 }
 
-/// Every regular file below a folder; none if there is no such folder.
+/// Every regular file below a folder; none if the folder does not exist.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
@@ -246,7 +246,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The server's program, which cargo puts beside the client's.
+/// The server program, which cargo puts beside the client program.
 fn program() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_heirloom")).with_file_name("heirloom-server");
     assert!(

@@ -1,8 +1,6 @@
-//! A long day: many small operations leave nothing behind, neither in memory nor among the
-//! descriptors nor on the disk.
+//! Many small operations leak nothing: no memory, no descriptors, no files.
 //!
-//! `scripts/torture --soak OPERATIONS` goes on for as long as one likes; a million are what a busy
-//! folder sees in an hour.
+//! `scripts/torture --soak OPERATIONS` runs more of them; a busy folder sees a million in an hour.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -14,25 +12,25 @@ use crate::installation::{Installation, User};
 use crate::seed::{operations, seeded};
 use crate::server::{Server, files_below};
 
-/// How many `scripts/test` tries.
+/// How many operations `scripts/test` runs.
 const OPERATIONS: usize = 3_000;
-/// Photos that there are: the same ones come and go, so that what is kept has an end.
+/// The number of different photos: the same ones come and go, so that the server's storage is
+/// bounded.
 const PHOTOS: usize = 200;
-/// Names that there are.
+/// The number of different names.
 const NAMES: usize = 300;
 /// Bytes of a photo.
 const PHOTO_BYTES: usize = 6_000;
-/// Operations between two rests in which everything is backed up.
-const STRETCH: usize = 5_000;
+/// Operations between two pauses in which everything is backed up.
+const OPERATIONS_BETWEEN_PAUSES: usize = 5_000;
 
-/// Descriptors that come and go: connections, and the files that are made ahead for the kernel, at
-/// most 512.
+/// Descriptors that may come and go: connections, and spare files for the kernel, at most 512.
 const DESCRIPTORS_SLACK: usize = 512 + 24;
-/// Memory that an allocator may keep more of at one time than at another, in KiB: less than a dozen
-/// bytes for each of a million operations.
+/// KiB of memory by which an allocator may vary: less than a dozen bytes for each of a million
+/// operations.
 const MEMORY_SLACK_KIB: u64 = 10 << 10;
 
-/// What a process and its folder hold when nothing is under way.
+/// What an idle process and its folder use.
 #[derive(Clone, Debug)]
 struct ResourceUsage {
     descriptors: usize,
@@ -61,7 +59,7 @@ impl ResourceUsage {
         }
     }
 
-    /// Nothing has grown since.
+    /// Asserts that nothing has grown since `before`.
     #[track_caller]
     fn assert_no_more_than(&self, before: &Self, who: &str) {
         assert!(
@@ -79,7 +77,7 @@ impl ResourceUsage {
     }
 }
 
-/// Somebody who does one small thing after another in one folder.
+/// Does one small random operation after another in one folder.
 struct RandomUser {
     folder: PathBuf,
     photos: Vec<Vec<u8>>,
@@ -92,8 +90,7 @@ impl RandomUser {
             .join(format!("{}.jpg", self.random.usize(..NAMES)))
     }
 
-    /// One operation. What stands under a name is a matter of random, so most of them may find
-    /// nothing there.
+    /// Does one operation. Names are random, so most operations may find nothing under theirs.
     fn act(&mut self) {
         let name = self.name();
         let done = match self.random.u8(..10) {
@@ -122,8 +119,8 @@ impl RandomUser {
     }
 }
 
-/// Waits until all is backed up and named; then what both sides hold.
-fn rest(device: &Device, server: &Server) -> [ResourceUsage; 2] {
+/// Waits until everything is backed up and named; then returns what both sides use.
+fn wait_until_idle(device: &Device, server: &Server) -> [ResourceUsage; 2] {
     device.wait();
     eventually(BACKED_UP_WITHIN, "all names are known", || {
         device.status().number("/names_queued") == 0
@@ -146,7 +143,7 @@ fn rest(device: &Device, server: &Server) -> [ResourceUsage; 2] {
     ]
 }
 
-fn hand(installation: &mut Installation, device: &Device) -> RandomUser {
+fn random_user(installation: &mut Installation, device: &Device) -> RandomUser {
     let folder = device.path("day");
     fs::create_dir(&folder).expect("mkdir");
     let photos = (0..PHOTOS)
@@ -164,21 +161,21 @@ fn a_day_of_small_operations_leaks_nothing() {
     let mut installation = Installation::new();
     let anna: User = installation.user("anna");
     let mut device = installation.device(&anna, "laptop");
-    let mut hand = hand(&mut installation, &device);
+    let mut hand = random_user(&mut installation, &device);
     let operations = operations(OPERATIONS);
     let mut samples = Vec::new();
-    // A tenth to warm up, so that caches and pools have what they will ever have; then the half,
-    // then the whole of it.
+    // A tenth of the operations to warm up, so that caches and pools reach their full size; then
+    // half of them, then the rest.
     let marks = [operations / 10, operations / 2, operations];
     let mut done = 0;
     for mark in marks {
         while done < mark {
-            let stretch = STRETCH.min(mark - done);
+            let stretch = OPERATIONS_BETWEEN_PAUSES.min(mark - done);
             (0..stretch).for_each(|_| hand.act());
             done += stretch;
             device.wait();
         }
-        samples.push(rest(&device, &installation.server));
+        samples.push(wait_until_idle(&device, &installation.server));
         let [client, server] = samples.last().expect("just pushed");
         println!(
             "after {done}: client {} descriptors, {} KiB; server {} descriptors, {} KiB",

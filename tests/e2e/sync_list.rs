@@ -1,4 +1,5 @@
-//! What the client remembers, and that forgetting costs time and never photos.
+//! The client's sync list: known photos are not sent again, and losing the list costs time but no
+//! photos.
 
 use std::fs;
 use std::path::Path;
@@ -6,12 +7,12 @@ use std::path::Path;
 use crate::command::run;
 use crate::installation::Installation;
 
-/// Bytes that headers, checks and the library may cost on the wire for each photo, when no photo
-/// has to be sent.
-const TALK_BYTES_PER_PHOTO: u64 = 200;
+/// Bytes on the wire that headers, checks and library updates may cost for each photo that need not
+/// be sent.
+const OVERHEAD_BYTES_PER_PHOTO: u64 = 200;
 
-/// Bytes of connections and sessions that are there however few the photos.
-const TALK_BYTES: u64 = 8 << 10;
+/// Bytes on the wire for connections and sessions, however few the photos.
+const OVERHEAD_BYTES: u64 = 8 << 10;
 
 #[test]
 fn no_photo_is_sent_again_after_the_journal_is_lost() {
@@ -39,10 +40,10 @@ fn no_photo_is_sent_again_after_the_journal_is_lost() {
         status.number("/saved/check_bytes") > 0,
         "the server said that it has them"
     );
-    let talk = link.bytes_to_server() - before;
+    let overhead = link.bytes_to_server() - before;
     assert!(
-        talk < TALK_BYTES + 2 * 100 * TALK_BYTES_PER_PHOTO,
-        "{talk} bytes for 100 photos that it has"
+        overhead < OVERHEAD_BYTES + 2 * 100 * OVERHEAD_BYTES_PER_PHOTO,
+        "{overhead} bytes for 100 photos that it has"
     );
     installation.assert_backed_up(&album, &anna, "album/");
 }
@@ -72,10 +73,10 @@ fn photos_copied_to_other_names_are_not_sent_again() {
         status.number("/saved/sync_list_bytes") > 0,
         "it remembered them"
     );
-    let talk = link.bytes_to_server() - before;
+    let overhead = link.bytes_to_server() - before;
     assert!(
-        talk < TALK_BYTES + 200 * TALK_BYTES_PER_PHOTO,
-        "{talk} bytes on the wire for 200 new names"
+        overhead < OVERHEAD_BYTES + 200 * OVERHEAD_BYTES_PER_PHOTO,
+        "{overhead} bytes on the wire for 200 new names"
     );
     installation.assert_backed_up(&album, &anna, "copy/");
 }

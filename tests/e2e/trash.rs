@@ -1,5 +1,5 @@
-//! What a hostile client does to a library with all the rights of its owner, and how all of it
-//! comes back.
+//! What a hostile client with all the rights of its owner can do to a library, and how everything
+//! is restored.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,9 +28,9 @@ fn all(device: &Device) -> BTreeSet<Fingerprint> {
         .collect()
 }
 
-/// Overwrites a photo with another, with noise, under another name, or not at all, and removes what
-/// is left.
-fn ransom(installation: &mut Installation, device: &Device, number: usize) {
+/// Overwrites a photo with another one, with noise, under another name, or not at all, and removes
+/// the rest.
+fn attack(installation: &mut Installation, device: &Device, number: usize) {
     let path = device.path(format!("{number}.jpg"));
     match number % 4 {
         0 => fs::write(&path, installation.generator.generate(20_000))
@@ -65,7 +65,7 @@ fn photos_that_a_hostile_client_overwrites_or_removes_are_restored_bit_for_bit()
     assert_eq!(before.len(), PHOTOS);
 
     let attacked = Instant::now();
-    (0..PHOTOS).for_each(|number| ransom(&mut installation, &device, number));
+    (0..PHOTOS).for_each(|number| attack(&mut installation, &device, number));
     device.wait();
     for (path, _) in device.contents() {
         fs::remove_file(device.path(path)).expect("removed");
@@ -121,8 +121,8 @@ fn one_version_is_restored_without_a_mount_until_the_administrator_purges_it() {
         Fingerprint::of(&first)
     );
 
-    // What was restored over is in the trash in turn. By name of the server and of the path there,
-    // too.
+    // The photo that the restore replaced is in the trash now. Names of the server and of library
+    // paths work, too.
     let named = format!("http://{}", installation.server.address());
     let mut command = device.heirloom(["restore", "a.jpg", "--server", &named, "--token-file"]);
     command.arg(device.token_file());
@@ -162,8 +162,8 @@ fn unreferenced_images_leave_the_disk_and_referenced_images_stay() {
     let (anna, ben) = (installation.user("anna"), installation.user("ben"));
     let mut device = installation.device(&anna, "laptop");
     let bens = installation.device(&ben, "tablet");
-    // Anna's alone, and removed; removed by her, and kept by Ben; in her trash; in her library
-    // under another name.
+    // One photo that only Anna had and removed; one that she removed and Ben kept; one in her
+    // trash; one in her library under another name.
     let photos = ["gone.jpg", "bens.jpg", "trashed.jpg", "stands.jpg"]
         .map(|name| installation.photo(name, 100_000));
     for (photo, _) in &photos {
@@ -220,7 +220,8 @@ fn unreferenced_images_leave_the_disk_and_referenced_images_stay() {
         sorted([photos[1].1, photos[2].1, photos[3].1])
     );
 
-    // The same with a server that does not run, after which all that somebody has is there.
+    // The same while the server is stopped; afterwards everything that is still referenced is
+    // there.
     device.unmount();
     installation.server.stop();
     let said: Vec<String> = purge(&installation, &["--grace", "0s"]);
@@ -238,7 +239,7 @@ fn unreferenced_images_leave_the_disk_and_referenced_images_stay() {
     for (person, image) in [(&ben, photos[1].1), (&anna, photos[3].1)] {
         assert!(installation.client(person).image(image).is_some());
     }
-    // Who still has the bytes brings them back.
+    // A client that still has the bytes uploads them again.
     device.mount();
     device.copy_in(&photos[0].0);
     device.wait();

@@ -1,4 +1,4 @@
-//! The ways in which a mount ends, none of which loses a photo.
+//! The ways in which a mount ends; none of them loses a photo.
 
 use std::fs;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::server::files_below;
 /// Bytes per second of a link on which the photos of these tests take a while.
 const SLOW: u64 = 2 << 20;
 
-/// Copies an album over a slow link, ends the mount in this way at once, mounts again: everything
-/// arrives.
+/// Copies an album over a slow link, ends the mount with `end` at once, mounts again, and asserts
+/// that everything arrives.
 #[track_caller]
-fn nothing_is_lost_by(end: impl FnOnce(&mut Device)) {
+fn assert_nothing_lost_by(end: impl FnOnce(&mut Device)) {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
     let link = installation.link();
@@ -42,8 +42,8 @@ fn nothing_is_lost_by(end: impl FnOnce(&mut Device)) {
 
 #[test]
 fn umount_right_after_cp_loses_nothing() {
-    nothing_is_lost_by(|device| {
-        // FUSE sends the last close after close(2) has returned; until then the kernel calls the
+    assert_nothing_lost_by(|device| {
+        // FUSE sends the last release after close(2) has returned; until then the kernel calls the
         // mount busy.
         eventually(SOON, "umount succeeds", || {
             run("umount", [device.mountpoint()]).code == 0
@@ -54,7 +54,7 @@ fn umount_right_after_cp_loses_nothing() {
 
 #[test]
 fn fusermount_right_after_cp_loses_nothing() {
-    nothing_is_lost_by(|device| {
+    assert_nothing_lost_by(|device| {
         eventually(SOON, "fusermount3 -u succeeds", || {
             run("fusermount3", [Path::new("-u"), &device.mountpoint()]).code == 0
         });
@@ -64,12 +64,12 @@ fn fusermount_right_after_cp_loses_nothing() {
 
 #[test]
 fn sigterm_right_after_cp_loses_nothing() {
-    nothing_is_lost_by(Device::terminate);
+    assert_nothing_lost_by(Device::terminate);
 }
 
 #[test]
 fn unmount_right_after_cp_loses_nothing() {
-    nothing_is_lost_by(Device::unmount);
+    assert_nothing_lost_by(Device::unmount);
 }
 
 #[test]

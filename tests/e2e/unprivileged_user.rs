@@ -1,5 +1,5 @@
-//! An ordinary user: mounts through fusermount3, cannot lend files to the kernel unless an
-//! administrator set up the helper, and has everything else.
+//! An unprivileged user mounts through fusermount3 and has everything but passthrough, and that too
+//! once an administrator has set up the helper.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -14,14 +14,14 @@ use crate::disk_images::SmallDisk;
 use crate::eventually::{SOON, eventually};
 use crate::installation::Installation;
 
-/// `nobody` on most systems; nothing of the machine belongs to it.
+/// `nobody` on most systems; it owns nothing on this machine.
 const NOBODY: u32 = 65_534;
 
-/// With less than 512 MiB free files go through us.
+/// With less than 512 MiB free, files take the direct path.
 const DISK_BYTES: u64 = 1 << 30;
 
-/// In a world of mounts of its own, where `/dev/fuse` may be used by everybody, as systems with
-/// fuse3 have it (some containers do not). The helper, if there is one, gets its right.
+/// In a mount namespace of its own, where everybody may use `/dev/fuse`, as on systems with fuse3
+/// (some containers do not allow it). The helper, if there is one, gets its capability.
 const AS_NOBODY: &str = r#"
 set -e
 mknod -m 666 "$1/fuse" c 10 229
@@ -32,8 +32,8 @@ exec setpriv --reuid=65534 --regid=65534 --clear-groups sh "$1/unprivileged_user
 
 const HELPER: &str = env!("CARGO_BIN_EXE_heirloom-passthrough");
 
-/// Everything that is true of a mount, whoever mounts it.
-const FOUND: [&str; 10] = [
+/// What the script prints on every mount.
+const EXPECTED: [&str; 10] = [
     "owner 65534",
     "read back",
     "mode 640",
@@ -46,13 +46,13 @@ const FOUND: [&str; 10] = [
     "unmounted",
 ];
 
-/// What nobody says of a day with a mount, with these programs.
-fn a_day_as_nobody(programs: &[&str]) -> String {
+/// Runs the script as nobody, with these programs, and returns its output.
+fn run_as_nobody(programs: &[&str]) -> String {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
     let (photo, _) = installation.photo("photo.jpg", 2_000_000);
-    // The installation is closed to others. A disk of its own: what the helper lends lies on an ordinary
-    // one.
+    // Other users may not enter the installation's folder. The test has a disk of its own:
+    // passthrough needs a file system that supports it.
     let outside = tempfile::Builder::new()
         .prefix("heirloom-unprivileged-")
         .tempdir()
@@ -77,7 +77,7 @@ fn a_day_as_nobody(programs: &[&str]) -> String {
     }
     for theirs in ["", "mount", "token", "photo.jpg"] {
         chown(home.join(theirs), Some(NOBODY), Some(NOBODY))
-            .expect("this test needs root, to be somebody else");
+            .expect("this test needs root, to become another user");
     }
     let mut command = Command::new("timeout");
     command.args([
@@ -95,8 +95,11 @@ fn a_day_as_nobody(programs: &[&str]) -> String {
         .arg(&place)
         .arg(format!("http://{}", installation.server.address()));
     let said = output_of(command).succeeds();
-    for found in FOUND {
-        assert!(said.contains(found), "{found:?} should stand in {said}");
+    for expected in EXPECTED {
+        assert!(
+            said.contains(expected),
+            "{expected:?} should stand in {said}"
+        );
     }
     let back = Fingerprint::of(&fs::read(home.join("back.jpg")).expect("it was copied back"));
     assert!(said.contains(&back.to_string()));
@@ -109,19 +112,22 @@ fn a_day_as_nobody(programs: &[&str]) -> String {
 
 #[test]
 fn an_unprivileged_user_has_everything_but_passthrough() {
-    let said = a_day_as_nobody(&[PROGRAM]);
+    let said = run_as_nobody(&[PROGRAM]);
     assert!(said.contains("\"io_path\": \"direct\""), "{said}");
-    assert!(!said.contains("lends"), "{said}");
+    assert!(!said.contains("helper runs"), "{said}");
 }
 
 #[test]
 fn the_helper_gives_an_unprivileged_user_passthrough_and_its_death_goes_unnoticed() {
-    let said = a_day_as_nobody(&[PROGRAM, HELPER]);
-    for found in [
+    let said = run_as_nobody(&[PROGRAM, HELPER]);
+    for expected in [
         "\"io_path\": \"passthrough\"",
-        "read while nobody lends",
-        "another one lends",
+        "read without a helper",
+        "another helper runs",
     ] {
-        assert!(said.contains(found), "{found:?} should stand in {said}");
+        assert!(
+            said.contains(expected),
+            "{expected:?} should stand in {said}"
+        );
     }
 }

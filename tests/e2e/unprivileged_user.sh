@@ -1,13 +1,13 @@
 #!/bin/sh
-# What an ordinary user does with a mount, one line for each thing that was found to be so. $1:
-# their folder; $2: the program; $3: the server.
+# What an unprivileged user does with a mount; prints one line for each thing that worked.
+# $1: the folder of the user; $2: the program; $3: the address of the server.
 set -e
 
-# The process that lends files for the daemon, if there is one.
+# Prints the id of the passthrough helper of the daemon; fails if there is none.
 helper() {
-    for it in /proc/[0-9]*; do
-        if grep -qs "^PPid:.$daemon\$" "$it/status" && grep -qs '^Name:.heirloom-passth' "$it/status"; then
-            echo "${it##*/}" && return
+    for process in /proc/[0-9]*; do
+        if grep -qs "^PPid:.$daemon\$" "$process/status" && grep -qs '^Name:.heirloom-passth' "$process/status"; then
+            echo "${process##*/}" && return
         fi
     done
     false
@@ -34,16 +34,16 @@ getfattr --only-values -n user.heirloom.state mount/trip/b.jpg && echo
 cp mount/trip/b.jpg back.jpg && sha256sum <back.jpg
 "$2" status mount --json
 daemon=$("$2" status mount --json | sed -n 's/^ *"pid": \([0-9]*\),*$/\1/p')
-if lends=$(helper); then
-    kill -9 "$lends"
-    cmp photo.jpg mount/a.jpg && echo 'read while nobody lends'
+if old=$(helper); then
+    kill -9 "$old"
+    cmp photo.jpg mount/a.jpg && echo 'read without a helper'
     tries=0
-    until again=$(helper) && [ "$again" != "$lends" ]; do
+    until new=$(helper) && [ "$new" != "$old" ]; do
         tries=$((tries + 1)) && [ "$tries" -lt 100 ]
         cmp photo.jpg mount/a.jpg
         sleep 0.1
     done
-    echo 'another one lends'
+    echo 'another helper runs'
 fi
 "$2" unmount mount >/dev/null
 ! mountpoint -q mount && echo 'unmounted'

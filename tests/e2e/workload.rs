@@ -1,8 +1,7 @@
-//! Somebody who works in a mount at random, and *the workload* of what they did: what must be there
-//! afterwards.
+//! A random workload in a mount, and the state that it expects afterwards.
 //!
-//! A step that was cut short by a kill has happened or not; the workload settles which by looking. A
-//! photo that was being written then is *in doubt*: whole or not, nobody promised anything.
+//! A step that a kill interrupted has happened or not; [`Workload::resolve_unfinished`] finds out
+//! which. A photo that was being written then is uncertain: complete or not, nothing was promised.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,39 +13,39 @@ use heirloom_protocol::Fingerprint;
 
 use crate::photo_generator::PhotoGenerator;
 
-/// Photos that one person keeps at a time, at most; more are removed. Every round reads them all.
+/// The most photos to keep at a time; further ones are removed. Every round reads them all.
 const KEPT_MAX: usize = 40;
 
-/// What somebody did in one folder of a mount, that nobody else works in.
+/// A random workload in one folder of a mount, which nothing else uses.
 #[derive(Debug)]
 pub struct Workload {
     folder: PathBuf,
     generator: PhotoGenerator,
     random: fastrand::Rng,
     names: u64,
-    /// What stands under each name, by the word of a call that returned.
+    /// The photo under each name, for calls that returned.
     pub kept: BTreeMap<String, Fingerprint>,
-    /// Names under which something may stand, whole or not.
-    pub doubtful: BTreeSet<String>,
-    /// Every image that ever was meant to stand somewhere, with its length.
-    pub existed: BTreeMap<Fingerprint, u64>,
-    /// Every image that was ever reported to be backed up.
+    /// Names that may have a file, complete or not.
+    pub uncertain: BTreeSet<String>,
+    /// Every image that was ever to be written, with its length.
+    pub ever_written: BTreeMap<Fingerprint, u64>,
+    /// Every image that was ever reported as backed up.
     pub reported: BTreeSet<Fingerprint>,
     unfinished: Option<Step>,
 }
 
-/// One thing that a person does.
+/// One operation.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A new photo, or a new one in the place of an old one, written where it stands.
+    /// Writes a new photo, or one in place of an old one, directly.
     Write {
         name: String,
         photo: Fingerprint,
     },
-    /// The same as programs do it that want no half photo: written aside, then renamed.
+    /// Writes to a temporary name, then renames, like programs that avoid half-written files.
     Save {
         name: String,
-        aside: String,
+        temporary: String,
         photo: Fingerprint,
     },
     Rename {
@@ -59,10 +58,10 @@ enum Step {
 }
 
 impl Workload {
-    /// An empty workload of what happens in `folder`.
+    /// A workload in `folder` that has not begun.
     pub fn new(folder: PathBuf, seed: u64) -> Self {
-        let (kept, doubtful) = (BTreeMap::new(), BTreeSet::new());
-        let (existed, reported) = (BTreeMap::new(), BTreeSet::new());
+        let (kept, uncertain) = (BTreeMap::new(), BTreeSet::new());
+        let (ever_written, reported) = (BTreeMap::new(), BTreeSet::new());
         let (generator, random) = (PhotoGenerator::new(seed), fastrand::Rng::with_seed(seed));
         Self {
             folder,
@@ -70,21 +69,21 @@ impl Workload {
             random,
             names: 0,
             kept,
-            doubtful,
-            existed,
+            uncertain,
+            ever_written,
             reported,
             unfinished: None,
         }
     }
 
-    /// Works until somebody says enough or the mount dies under it.
-    pub fn work(&mut self, enough: &AtomicBool) {
-        while !enough.load(SeqCst) && self.step().is_ok() {
-            self.ask();
+    /// Runs until `stop` is set or the mount dies.
+    pub fn run_until(&mut self, stop: &AtomicBool) {
+        while !stop.load(SeqCst) && self.step().is_ok() {
+            self.check_one_state();
         }
     }
 
-    /// Does one thing, and notes that it is done once that is certain.
+    /// Does one operation, and records it once it certainly happened.
     fn step(&mut self) -> io::Result<()> {
         let photo_bytes = if self.random.u8(..16) == 0 {
             1_000_000..6_000_000
@@ -95,14 +94,14 @@ impl Workload {
         let photo = self.generator.generate(bytes);
         let step = self.choose(Fingerprint::of(&photo));
         if let Step::Write { photo, .. } | Step::Save { photo, .. } = &step {
-            self.existed.insert(*photo, bytes as u64);
+            self.ever_written.insert(*photo, bytes as u64);
         }
         self.unfinished = Some(step.clone());
-        self.take(&step, &photo)?;
-        // `close` of a file may fail unheard; a mount that answers now was alive then.
+        self.apply(&step, &photo)?;
+        // `close` may fail unnoticed; a mount that answers now was alive then.
         rustix::fs::statvfs(&self.folder)?;
         self.unfinished = None;
-        self.note(step);
+        self.record(step);
         Ok(())
     }
 
@@ -123,14 +122,14 @@ impl Workload {
             },
             4 => Step::Write { name: old, photo },
             5 => Step::Save {
-                aside: format!("{old}.part"),
+                temporary: format!("{old}.part"),
                 name: old,
                 photo,
             },
             6 => {
                 let name = self.new_name();
                 Step::Save {
-                    aside: format!("{name}.part"),
+                    temporary: format!("{name}.part"),
                     name,
                     photo,
                 }
@@ -147,19 +146,21 @@ impl Workload {
         }
     }
 
-    fn take(&self, step: &Step, photo: &[u8]) -> io::Result<()> {
+    fn apply(&self, step: &Step, photo: &[u8]) -> io::Result<()> {
         match step {
-            Step::Write { name, .. } => write(&self.at(name), photo),
-            Step::Save { name, aside, .. } => {
-                write(&self.at(aside), photo)?;
-                fs::rename(self.at(aside), self.at(name))
+            Step::Write { name, .. } => write(&self.path(name), photo),
+            Step::Save {
+                name, temporary, ..
+            } => {
+                write(&self.path(temporary), photo)?;
+                fs::rename(self.path(temporary), self.path(name))
             }
-            Step::Rename { from, to } => fs::rename(self.at(from), self.at(to)),
-            Step::Remove { name } => fs::remove_file(self.at(name)),
+            Step::Rename { from, to } => fs::rename(self.path(from), self.path(to)),
+            Step::Remove { name } => fs::remove_file(self.path(name)),
         }
     }
 
-    fn note(&mut self, step: Step) {
+    fn record(&mut self, step: Step) {
         match step {
             Step::Write { name, photo } | Step::Save { name, photo, .. } => {
                 self.kept.insert(name, photo);
@@ -174,53 +175,58 @@ impl Workload {
         }
     }
 
-    /// Asks after one photo, as a file manager does, and remembers it if it is said to be backed
-    /// up.
-    fn ask(&mut self) {
+    /// Reads the state of one photo, like a file manager, and records it if it is backed up.
+    fn check_one_state(&mut self) {
         let Some(name) = self.any_kept() else { return };
         let mut state = [0_u8; 64];
-        let said = rustix::fs::getxattr(self.at(&name), "user.heirloom.state", &mut state);
+        let said = rustix::fs::getxattr(self.path(&name), "user.heirloom.state", &mut state);
         if said.is_ok_and(|length| &state[..length] == b"backed_up") {
             self.reported.insert(self.kept[&name]);
         }
     }
 
-    /// After a kill: looks which of the two it is for the step that was under way.
-    pub fn settle(&mut self) {
+    /// After a kill: finds out whether the interrupted step happened.
+    pub fn resolve_unfinished(&mut self) {
         let Some(step) = self.unfinished.take() else {
             return;
         };
         match &step {
             Step::Write { name, .. } => {
                 self.kept.remove(name);
-                self.doubtful.insert(name.clone());
+                self.uncertain.insert(name.clone());
             }
-            Step::Save { name, aside, photo } => {
-                if self.stands(name) == Some(*photo) {
-                    self.note(step.clone());
+            Step::Save {
+                name,
+                temporary,
+                photo,
+            } => {
+                if self.fingerprint_at(name) == Some(*photo) {
+                    self.record(step.clone());
                 } else {
-                    self.doubtful.insert(aside.clone());
+                    self.uncertain.insert(temporary.clone());
                 }
             }
-            Step::Rename { from, to } if self.stands(from).is_none() && from != to => {
+            Step::Rename { from, to } if self.fingerprint_at(from).is_none() && from != to => {
                 assert_eq!(
-                    self.stands(to).as_ref(),
+                    self.fingerprint_at(to).as_ref(),
                     self.kept.get(from),
                     "{from} is neither here nor at {to}"
                 );
-                self.note(step.clone());
+                self.record(step.clone());
             }
-            Step::Remove { name } if self.stands(name).is_none() => self.note(step.clone()),
+            Step::Remove { name } if self.fingerprint_at(name).is_none() => {
+                self.record(step.clone())
+            }
             Step::Rename { .. } | Step::Remove { .. } => {}
         }
     }
 
-    /// Every photo that is kept is in the mount, byte for byte.
+    /// Asserts that every kept photo is in the mount, byte for byte.
     #[track_caller]
-    pub fn is_true(&self) {
+    pub fn assert_kept(&self) {
         for (name, photo) in &self.kept {
             assert_eq!(
-                self.stands(name),
+                self.fingerprint_at(name),
                 Some(*photo),
                 "{name} in {} is what was closed",
                 self.folder.display()
@@ -228,17 +234,17 @@ impl Workload {
         }
     }
 
-    /// What stands under a name.
-    pub fn stands(&self, name: &str) -> Option<Fingerprint> {
-        match fs::read(self.at(name)) {
+    /// The fingerprint of the file under a name.
+    pub fn fingerprint_at(&self, name: &str) -> Option<Fingerprint> {
+        match fs::read(self.path(name)) {
             Ok(bytes) => Some(Fingerprint::of(&bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => panic!("read {name}: {error}"),
         }
     }
 
-    /// Where a name is.
-    pub fn at(&self, name: &str) -> PathBuf {
+    /// The path of a name.
+    pub fn path(&self, name: &str) -> PathBuf {
         self.folder.join(name)
     }
 
@@ -255,7 +261,7 @@ impl Workload {
     }
 }
 
-/// In pieces, so that a kill finds half a photo now and then.
+/// Writes in pieces, so that a kill sometimes leaves half a photo.
 fn write(path: &Path, photo: &[u8]) -> io::Result<()> {
     let mut file = fs::File::create(path)?;
     photo

@@ -1,5 +1,5 @@
-//! Bytes of a file in the mount, changed in every way that Linux offers, are what they would be in
-//! any directory.
+//! Bytes of a file in the mount, changed in every way that Linux offers, end as in a plain
+//! directory.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -17,7 +17,7 @@ fn options() -> OpenOptions {
     options
 }
 
-/// `count` bytes that differ from their neighbours' neighbours.
+/// A pattern of `count` bytes in which neighbouring bytes differ.
 fn pattern(count: u32) -> Vec<u8> {
     (0..count).map(|at| (at % 251) as u8).collect()
 }
@@ -37,7 +37,7 @@ fn appended_bytes_come_after_whatever_is_there() {
         let (mut one, mut two) = (append(false), append(true));
         one.write_all(b"one ").unwrap();
         two.write_all(b"two ").unwrap();
-        // Linux appends even what is written at a position (pwrite(2), BUGS).
+        // Linux appends even a write at an offset (pwrite(2), BUGS).
         one.write_all_at(b"at 0 ", 0).unwrap();
         options()
             .open(&path)
@@ -62,7 +62,7 @@ fn a_file_truncated_and_extended_again_ends_in_zeros() {
     let seen = TestMount::new().assert_like_plain_directory(|root| {
         let file = options().open(root.join("a.bin")).unwrap();
         file.write_all_at(&pattern(10_000), 0).unwrap();
-        // Read first, so that the page cache has what is to go.
+        // Read first, so that the removed bytes are in the page cache.
         fs::read(root.join("a.bin")).unwrap();
         file.set_len(4_100).unwrap();
         file.set_len(9_000).unwrap();
@@ -200,7 +200,7 @@ fn a_mapping_outlives_its_descriptor_and_keeps_its_file_incomplete() {
         &fs::read(mounted.spool_path("a.bin")).unwrap()[100..104],
         b"late"
     );
-    // Where the kernel carries, we hear of the close of the descriptor, and of no other.
+    // With passthrough, only the close of the descriptor reaches the mount.
     let written = mounted
         .events_until_count("writing a.bin", 2)
         .iter()
@@ -380,8 +380,8 @@ fn a_range_is_copied_between_files_and_within_one() {
 fn programs_that_copy_in_the_kernel_copy_whole_files_in_and_out() {
     let mounted = TestMount::new();
     fs::write(mounted.plain_path("a.bin"), pattern(3_000_001)).unwrap();
-    // From elsewhere: copy_file_range is refused by the kernel, and whoever copies does it in
-    // another way.
+    // From another file system: the kernel refuses copy_file_range, and programs copy in another
+    // way.
     fs::copy(mounted.plain_path("a.bin"), mounted.path("a.bin")).unwrap();
     fs::copy(mounted.path("a.bin"), mounted.path("b.bin")).unwrap();
     fs::copy(mounted.path("b.bin"), mounted.plain_path("b.bin")).unwrap();

@@ -1,4 +1,4 @@
-//! What programs wrote before a mount was killed is there afterwards, and is known for what it is.
+//! What programs wrote before a mount was killed is there afterwards, with the right write state.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
@@ -45,7 +45,7 @@ impl Victim {
     }
 }
 
-/// What the next start will think of a file.
+/// The write state that the next start will see.
 fn write_state(mounted: &TestMount, name: &str) -> WriteState {
     let spool = Spool::open(&mounted.spool_path("")).unwrap();
     spool
@@ -107,7 +107,7 @@ fn half_a_photo_counts_as_incomplete_until_its_program_has_written_it_all() {
     let at_last = write_state(&mounted, "a.jpg");
     mounted.mount().unwrap();
     match mounted.handle().io_path() {
-        // The kernel went on without us.
+        // The kernel went on without the client.
         IoPath::Passthrough => {
             assert_eq!(
                 (meanwhile, goes_on, at_last),
@@ -127,7 +127,7 @@ fn half_a_photo_counts_as_incomplete_until_its_program_has_written_it_all() {
     }
 }
 
-/// A test beside these, as the test program calls it.
+/// The full path of a test in this module, as the test program expects it.
 fn sibling(test: &str) -> String {
     match module_path!().split_once("::") {
         Some((_, module)) => format!("{module}::{test}"),

@@ -1,5 +1,4 @@
-//! A mounted directory keeps files as any disk would: the calls that programs make, on a real
-//! mount.
+//! Files in a real mount behave as on any disk under the calls that programs make.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -85,7 +84,7 @@ fn touch_sets_times_of_any_age() {
         if spooled.mtime() == seconds {
             assert_eq!(spooled.mtime_nsec(), nanoseconds, "{text}");
         } else {
-            // ext4 begins in 1901: then the disk said so, and the mount must repeat it.
+            // ext4 times begin in 1901: the mount must return the disk's error.
             assert!(seconds < -2_147_483_648, "{text}: {}", spooled.mtime());
         }
         let shown = fs::metadata(mounted.path("a.jpg")).unwrap();
@@ -184,7 +183,7 @@ fn a_removed_file_is_usable_while_open() {
 
 #[test]
 fn a_mapped_file_is_written_and_read() {
-    // A linker, a database and exiftool all map files; python does it for us.
+    // Linkers, databases and exiftool map files; here Python does.
     let mounted = TestMount::new();
     fs::write(mounted.path("a.bin"), vec![b'.'; 10_000]).unwrap();
     let script = "import mmap,sys; f=open(sys.argv[1],'r+b'); m=mmap.mmap(f.fileno(),0); m[5000:5004]=b'here'; m.flush(); m.close()";
@@ -227,7 +226,7 @@ fn fsync_reaches_the_disk_and_direct_and_synchronous_writes_work() {
     for flag in [libc::O_SYNC, libc::O_DSYNC] {
         write(mounted.path("a.jpg"), flag).unwrap();
     }
-    // Five bytes are no block: what the disk says to that, the mount may say too.
+    // Five bytes are not a block: both the disk's answer and success are right.
     if let Err(error) = write(mounted.path("a.jpg"), libc::O_DIRECT) {
         assert_eq!(
             error.raw_os_error(),

@@ -1,5 +1,5 @@
-//! Folders in the mount are listed, filled and removed as any: to the limits of names and paths,
-//! and while they change.
+//! Folders in the mount are listed, filled and removed as in a plain directory: up to the limits of
+//! names and paths, and while they change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::CString;
@@ -46,8 +46,8 @@ fn names_of_255_bytes_are_kept_and_of_256_refused_by_every_call() {
     );
 }
 
-/// Opens a chain of new folders below `root`, their names 200 bytes each, as far down as `bytes` of
-/// path allow.
+/// Opens a chain of new folders below `root` with names of 200 bytes, as deep as a path of `bytes`
+/// bytes allows.
 fn descend(root: &Path, bytes: usize) -> (OwnedFd, usize) {
     const NAME: usize = 200;
     let flags = OFlags::RDONLY | OFlags::DIRECTORY;
@@ -71,7 +71,7 @@ fn paths_are_kept_up_to_path_max() {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
         with_errno(rustix::fs::openat(&folder, name, flags, Mode::RWXU))
     };
-    // With the 0 byte at its end, PATH_MAX is 4,095.
+    // Without the terminating 0 byte, PATH_MAX is 4,095.
     let longest = "f".repeat(PATH_MAX - 1 - length);
     let file = make(&longest).unwrap();
     rustix::io::write(&file, b"deep").unwrap();
@@ -153,7 +153,7 @@ fn an_open_removed_folder_is_empty_and_stays_empty() {
     assert_eq!(seen, (Err(libc::ENOENT), Err(libc::ENOENT), Ok(()), true));
 }
 
-/// The names of a listing, each with the position after it.
+/// The names of a listing, each with the offset after it.
 fn listing(directory: &mut Dir) -> Vec<(CString, i64)> {
     let mut found = Vec::new();
     while let Some(entry) = directory.read() {
@@ -176,8 +176,8 @@ fn a_listing_resumes_from_every_offset_it_returned() {
         directory.seek(all[at].1).unwrap();
         assert_eq!(listing(&mut directory), all[at + 1..], "from {at}");
     }
-    // What goes and comes meanwhile does not move the rest; it may be told of or not, until the
-    // beginning is asked for again.
+    // Entries that come and go meanwhile do not move the others; they may be listed or not until
+    // the directory is rewound.
     for (name, _) in all
         .iter()
         .filter(|(name, _)| name.to_bytes().ends_with(b"7"))
@@ -291,14 +291,14 @@ fn names_in(folder: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// A folder with a few files, whose list the kernel keeps.
+/// A folder with a few files whose listing the kernel has cached.
 fn with_kept_list(mounted: &TestMount) -> PathBuf {
     let folder = mounted.path("folder");
     fs::create_dir(&folder).unwrap();
     for number in 0..10 {
         fs::write(folder.join(format!("{number}.txt")), "1").unwrap();
     }
-    // Only of a folder that has not changed for a while a list is kept.
+    // A listing is cached only if the folder has not changed for a while.
     let changed = mounted
         .spool_path("folder")
         .metadata()
@@ -339,7 +339,7 @@ fn a_cached_listing_shows_every_change_through_the_mount() {
             names_in(&mounted.spool_path("folder")),
             "change {number}"
         );
-        // The fourth puts a file in another's place.
+        // The fourth rename replaces another file.
         assert!(after != before || number == 3, "change {number}");
     }
 }

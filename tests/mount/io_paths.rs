@@ -1,5 +1,5 @@
-//! Whichever way reads and writes take, programs see one file: several handles of it, files made
-//! ahead, files in use while they are written.
+//! Whichever I/O path reads and writes take, programs see one file: several handles, spare files,
+//! and files in use while they are written.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -9,8 +9,7 @@ use std::time::{Duration, SystemTime};
 use super::fixture::TestMount;
 use heirloom::mount::{IoMode, IoPath};
 
-/// Whether we have `CAP_SYS_ADMIN` (bit 21) in the first user namespace, where all numbers mean
-/// themselves.
+/// Whether we have `CAP_SYS_ADMIN` (bit 21) in the initial user namespace.
 fn administers_the_system() -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let rights = status
@@ -22,7 +21,7 @@ fn administers_the_system() -> bool {
     is_first && u64::from_str_radix(rights.trim(), 16).unwrap() & (1 << 21) != 0
 }
 
-/// More than are made ahead.
+/// More files than the pool of spare files has.
 const MANY: usize = 1500;
 
 #[test]
@@ -145,8 +144,8 @@ fn a_mapped_write_updates_the_mtime_at_close() {
         &["-c".as_ref(), script.as_ref(), path.as_os_str()],
     );
     mounted.events_until("written a.bin");
-    // Told once by its first writer and once by this one; the kernel hears of the time after the
-    // note.
+    // Reported once by its first writer and once by this one; the kernel learns of the mtime after
+    // the event.
     let right = || {
         let (shown, spooled) = (
             fs::metadata(&path).unwrap(),
@@ -163,7 +162,7 @@ fn spare_files_get_the_mode_group_and_attributes_of_a_new_file() {
     fs::create_dir(mounted.path("shared")).unwrap();
     fs::set_permissions(mounted.path("shared"), fs::Permissions::from_mode(0o2775)).unwrap();
     if std::os::unix::fs::chown(mounted.path("shared"), None, Some(12)).is_err() {
-        // Nobody but the administrator has groups to give away; the rest is the same for all.
+        // Only root can give files to arbitrary groups; the rest is the same for everybody.
         return;
     }
     fs::write(mounted.path("shared/a.jpg"), "photo").unwrap();

@@ -1,4 +1,4 @@
-//! A mount begins cleanly or not at all, and ends when its owner or the kernel says so.
+//! A mount starts cleanly or not at all, and ends when its owner or the kernel says so.
 
 use std::fs;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Locks on files in the mount exclude other processes as they do in any directory: the kernel
-//! keeps them.
+//! Locks on files in the mount exclude other processes as in any directory; the kernel manages
+//! them.
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use super::fixture::{TestMount, with_errno};
 use rustix::fs::{FlockOperation, fcntl_lock, flock};
 
-/// What another process does: takes a lock of a kind (`flock`, `posix`, `ofd`) on ten bytes from a
-/// position on, shared or exclusive, says how that went, and keeps it until its input ends. `wait`
-/// waits for the lock.
+/// The script of another process: takes a lock of a kind (`flock`, `posix`, `ofd`) on ten bytes
+/// from an offset, shared or exclusive, prints the outcome, and keeps the lock until its input
+/// ends. `wait` waits for the lock.
 const OTHER: &str = r#"
 import fcntl, struct, sys
 path, kind, how, start, patience = sys.argv[1:6]
@@ -36,7 +36,7 @@ except OSError as error:
 sys.stdin.read()
 "#;
 
-/// Another process with its lock. It ends when this is dropped.
+/// Another process with its lock; it ends when this is dropped.
 struct Other {
     program: Child,
     said: BufReader<std::process::ChildStdout>,
@@ -198,8 +198,8 @@ fn each_kind_of_lock_is_released_with_its_descriptors() {
         let open = || File::options().read(true).write(true).open(&path).unwrap();
         let (one, two) = (open(), open());
         let exclusive = FlockOperation::NonBlockingLockExclusive;
-        // flock(2): two descriptors of one process are strangers, unless one is a copy of the
-        // other.
+        // flock(2): two descriptors of one process are independent, unless one is a duplicate of
+        // the other.
         flock(&one, exclusive).unwrap();
         let strangers = with_errno(flock(&two, exclusive));
         let copy = one.try_clone().unwrap();
@@ -207,7 +207,7 @@ fn each_kind_of_lock_is_released_with_its_descriptors() {
         let kept_by_copy = with_errno(flock(&two, exclusive));
         drop(copy);
         let free = with_errno(flock(&two, exclusive));
-        // fcntl(2): closing any descriptor of the file lets the whole process's locks go.
+        // fcntl(2): closing any descriptor of the file releases all locks of the process.
         fcntl_lock(&two, exclusive).unwrap();
         let before = Other::tries(&path, "posix", "exclusive", 0).1;
         drop(open());

@@ -1,5 +1,5 @@
-//! What is known of a file beside its bytes (modes, owners, times, numbers) is set and told as in
-//! any directory.
+//! Metadata of files (modes, owners, times, inode numbers) is set and reported as in a plain
+//! directory.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -15,7 +15,7 @@ use rustix::fs::{
 /// Mode, owner, group, links and size.
 fn facts(path: &Path) -> (u32, u32, u32, u64, u64) {
     let found = fs::symlink_metadata(path).unwrap();
-    // How large a folder is, is the disk's own affair.
+    // The size of a folder is the file system's own affair.
     let size = if found.is_dir() { 0 } else { found.len() };
     (found.mode(), found.uid(), found.gid(), found.nlink(), size)
 }
@@ -145,9 +145,9 @@ fn times_change_with_bytes_names_and_modes() {
         after("nothing", &mut || {});
         after("write", &mut || file.write_all(b"123").unwrap());
         after("truncate", &mut || file.set_len(1).unwrap());
-        // Held on, it would be closed once more by every child that another test starts meanwhile,
-        // between fork and exec. On the direct path such a close changes the mark of a file that is
-        // being written, and so its time of change, without the kernel's knowing.
+        // Kept open, it would be closed again by every child that another test starts meanwhile,
+        // between fork and exec. On the direct path such a close changes the write state of a file
+        // that is being written, and so its ctime, without the kernel's knowledge.
         drop(file);
         after("chmod", &mut || set_mode(&path, 0o640).unwrap());
         after("read", &mut || drop(fs::read(&path).unwrap()));

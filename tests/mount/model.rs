@@ -1,8 +1,8 @@
-//! The mount against its model, an ordinary directory on the same disk: random operations on both,
-//! of which every one must end alike, and after which both trees must be the same.
+//! The mount against a reference model, a plain directory on the same disk: random operations on
+//! both must have the same results and leave the same trees.
 //!
-//! A failure is shrunk to the shortest list of steps that still fails, and kept in
-//! `regressions.txt` beside this file: it is tried first from then on.
+//! A failure is shrunk to the shortest list of steps that still fails, and saved in
+//! `model/regressions.txt`: later runs try it first.
 
 mod descriptor_op;
 mod name_op;
@@ -22,13 +22,13 @@ use descriptor_op::OpenFiles;
 use snapshot::{snapshot, without_heirloom_xattrs};
 use step::Step;
 
-/// Lists of steps that a round tries.
+/// Lists of steps in a round.
 const CASES: u32 = 100;
-/// So often a failing list is made shorter.
+/// How often a failing list is made shorter, at most.
 const SHRINKS_MAX: u32 = 1_000;
-/// The folder that the steps are taken in.
+/// The folder in which the steps happen.
 const ROOT: &str = "world";
-/// Where failures are kept.
+/// Where failures are saved.
 const REGRESSIONS: &str = "tests/mount/model/regressions.txt";
 
 #[test]
@@ -47,10 +47,11 @@ fn the_mount_behaves_like_a_plain_directory() {
     });
 }
 
-/// Does the same in both places.
+/// Does the same steps in both places.
 fn compare(steps: &[Step]) -> Result<(), TestCaseError> {
     let mut mounted = TestMount::new();
-    // One folder down: a link to `../b` leads to neither tree, and from each to another place.
+    // One folder down: a link to `../b` leads into neither tree, and to a different place from
+    // each.
     let (mount, model) = (mounted.path(ROOT), mounted.plain_path(ROOT));
     std::fs::create_dir(&mount).unwrap();
     std::fs::create_dir(&model).unwrap();

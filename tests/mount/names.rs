@@ -1,5 +1,4 @@
-//! A mounted directory keeps names as any disk would: folders, renames and listings, on a real
-//! mount.
+//! Names in a real mount behave as on any disk: folders, renames and listings.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -134,7 +133,7 @@ fn a_listing_shows_unchanged_entries_exactly_once_while_others_change() {
         }
         drop(stop);
     });
-    // Reads facts with the names (readdirplus), and removes while listing.
+    // Reads attributes with the names (readdirplus), and removes while listing.
     run("ls", &["-l".as_ref(), mounted.path("").as_os_str()]);
     run(
         "find",
@@ -208,7 +207,7 @@ fn inode_numbers_are_the_same_after_a_remount() {
 
 #[test]
 fn a_thousand_created_and_removed_files_are_never_confused() {
-    // The disk gives numbers of removed files to new ones while the kernel still knows the old.
+    // The disk reuses inode numbers of removed files while the kernel still knows the old files.
     let mounted = TestMount::new();
     for round in 0..1000 {
         let path = mounted.path(format!("{}.jpg", round % 3));

@@ -1,5 +1,5 @@
-//! Programs that ask much of a filesystem work in the mount: a database that several processes use,
-//! and version control.
+//! Programs that ask much of a file system work in the mount: a database that several processes
+//! use, and version control.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::fixture::TestMount;
 
-/// `sqlite3` on a database, fed line by line.
+/// A `sqlite3` process on a database, fed line by line.
 struct Database {
     program: Child,
     input: ChildStdin,
@@ -35,7 +35,7 @@ impl Database {
         }
     }
 
-    /// Carries out statements; what they print, in one line.
+    /// Runs statements; returns their output in one line.
     fn ask(&mut self, statements: &str) -> String {
         writeln!(self.input, "{statements}\nSELECT 'done';").unwrap();
         let mut said = Vec::new();
@@ -60,7 +60,7 @@ impl Drop for Database {
     }
 }
 
-/// Runs statements in a process of their own; what it prints, or the error that it reports.
+/// Runs statements in a process of their own; returns the output, or the error.
 fn run_sql(path: &Path, statements: &str) -> Result<String, String> {
     let output = Command::new("sqlite3")
         .arg("-bail")
@@ -152,7 +152,7 @@ fn two_processes_write_one_database_at_the_same_time() {
                 scope.spawn(|| Database::open(&path).ask(&insert));
             }
         });
-        // Each saw all that came before: no number was given twice.
+        // Each process saw everything before it: no number was assigned twice.
         let distinct = run_sql(&path, "SELECT count(DISTINCT size) FROM photos;");
         assert_eq!(distinct.unwrap(), (2 * EACH).to_string(), "{mode}");
         must_be_whole(&path, 2 * EACH);
@@ -191,7 +191,7 @@ fn a_database_survives_a_remount() {
     must_be_whole(&mounted.spool_path("photos.db"), 1);
 }
 
-/// Runs git in a folder, without anything of this machine's user.
+/// Runs git in a folder, without this machine's git configuration.
 #[track_caller]
 fn git(folder: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
@@ -235,7 +235,7 @@ fn git_creates_fills_checks_packs_and_clones_a_repository() {
     git(&folder, &["commit", "-q", "-a", "-m", "second"]);
     git(&folder, &["gc", "-q", "--prune=now"]);
     git(&folder, &["fsck", "--full", "--strict"]);
-    // Wants hard links inside one filesystem, and does without.
+    // Clones with hard links inside one file system, and works without them.
     git(&mounted.path(""), &["clone", "-q", "repository", "clone"]);
     let (one, two) = (
         git(&folder, &["rev-parse", "HEAD"]),

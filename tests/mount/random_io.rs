@@ -1,6 +1,6 @@
-//! One file in the mount, used at random in every way that changes or shows bytes, via several
-//! descriptors and a mapping, and compared with a plain array of bytes after every step (as fsx
-//! does, the exerciser of Apple and the Linux kernel's tests).
+//! One file in the mount, read and changed at random in every way, through several descriptors and
+//! a mapping, and compared with an array of bytes after every step (like fsx, the file system
+//! exerciser of Apple and the Linux kernel's tests).
 
 mod handles;
 mod step;
@@ -12,11 +12,11 @@ use fastrand::Rng;
 use handles::OpenHandles;
 use step::{SIZE_MAX, Step};
 
-/// So many steps a round has, some seconds of them.
+/// Steps of a round; they take some seconds.
 const STEPS: usize = 3_000;
-/// After so many steps everything is closed, and the mount ends and begins anew.
+/// Steps between two remounts.
 const STEPS_OF_A_MOUNT: usize = 1_000;
-/// So many of the last steps are told when one fails.
+/// How many of the last steps are printed when one fails.
 const TOLD: usize = 30;
 
 #[test]
@@ -44,7 +44,7 @@ fn random_operations_on_a_file_match_an_array_of_bytes() {
     });
 }
 
-/// Takes a step with the file and with the model. An error says where they differ.
+/// Applies a step to the file and to the model. An error says where they differ.
 fn apply(handles: &mut OpenHandles, model: &mut Vec<u8>, step: &Step) -> Result<(), String> {
     if let Some(seen) = handles
         .apply(step)

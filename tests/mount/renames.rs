@@ -1,4 +1,4 @@
-//! Renames in the mount do what they do in any directory, to files, folders and what is open.
+//! Renames in the mount behave as in a plain directory: of files, folders and open files.
 
 use std::fs::{self, File};
 use std::io::Write;
@@ -23,7 +23,7 @@ const PLAIN: RenameFlags = RenameFlags::empty();
 const KEEP: RenameFlags = RenameFlags::NOREPLACE;
 const SWAP: RenameFlags = RenameFlags::EXCHANGE;
 
-/// Every name below with what it holds, for comparison.
+/// Every path below with its content, for comparison.
 fn tree(root: &Path) -> Vec<(String, String)> {
     let mut found = Vec::new();
     for entry in fs::read_dir(root).unwrap() {
@@ -236,7 +236,7 @@ fn a_folder_of_thousands_is_renamed_in_one_step() {
         .len();
     fs::rename(mounted.path("camera"), mounted.path("2026")).unwrap();
     let notes = mounted.events_until("renamed folder camera to 2026");
-    // One note and one entry of the inode table, whatever is below.
+    // One event and one entry of the inode table, whatever is below.
     assert_eq!(notes.len(), told + 1, "{:?}", &notes[told..]);
     assert_eq!(numbers("2026/DCIM"), before);
     assert!(!mounted.path("camera/DCIM/7.jpg").exists());

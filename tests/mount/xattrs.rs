@@ -1,4 +1,4 @@
-//! Extended attributes of users are kept as on any disk; those that tell how a backup stands are
+//! Extended attributes of users are kept as on any disk; those with the state of a backup can be
 //! read and never set.
 
 use std::fs::{self, File};
@@ -23,7 +23,7 @@ fn get(path: &Path, name: &str, room: usize) -> Result<Vec<u8>, i32> {
     Ok(value)
 }
 
-/// The names that a user sees; the spool's own are not among them.
+/// The attribute names that a user sees; the spool's own are not among them.
 fn list(path: &Path) -> Vec<String> {
     let mut buffer = vec![0; 65_536];
     let size = listxattr(path, &mut buffer).unwrap();
@@ -90,7 +90,7 @@ fn xattr_sizes_are_reported_and_wrong_sizes_refused_with_the_right_errno() {
         let long = |bytes: usize| format!("user.{}", "n".repeat(bytes - 5));
         let sets = [
             set(&path, "user.b", &vec![1; 65_536 + 1], ANY),
-            // More than the disk has room for beside one file.
+            // More than the disk can store for one file.
             set(&path, "user.b", &vec![1; 65_536], ANY),
             set(&path, "user.b", &[1; 3_000], ANY),
             set(&path, &long(255), b"1", ANY),
@@ -179,7 +179,7 @@ fn heirloom_xattrs_can_be_read_but_not_set_listed_or_removed() {
         list(&mounted.spool_path("a.jpg")).contains(&"user.heirloom.mark".to_owned()),
         "and there it is"
     );
-    // So a copy of all that is listed works, into the mount and out of it.
+    // So copying all listed attributes works, into the mount and out of it.
     run(
         "cp",
         &[
@@ -209,7 +209,7 @@ fn heirloom_xattrs_can_be_read_but_not_set_listed_or_removed() {
 fn system_xattrs_are_refused_with_eopnotsupp() {
     let mounted = TestMount::new();
     fs::write(mounted.path("a.jpg"), "1").unwrap();
-    // Version 2; owner rw, user 7 rw, group r, mask rw, others none: more than a mode can say.
+    // Version 2; owner rw, user 7 rw, group r, mask rw, others none: more than a mode can express.
     let list = [
         (1, 6, u32::MAX),
         (2, 6, 7),
@@ -231,7 +231,7 @@ fn system_xattrs_are_refused_with_eopnotsupp() {
         .collect::<Vec<_>>()
         .concat();
     for name in ["security.selinux", "system.posix_acl_access", "trusted.x"] {
-        // Of what is the administrator's the kernel says so itself to others.
+        // For `trusted.*` the kernel itself refuses other users.
         let is_ours_to_refuse =
             !name.starts_with("trusted.") || rustix::process::geteuid().is_root();
         let refusal = if is_ours_to_refuse {
@@ -244,7 +244,7 @@ fn system_xattrs_are_refused_with_eopnotsupp() {
             Err(refusal),
             "{name}"
         );
-        // The kernel does not even ask for one that only the administrator may see.
+        // The kernel does not pass on requests for attributes that only root may see.
         let refusal = if is_ours_to_refuse {
             libc::EOPNOTSUPP
         } else {

@@ -1,4 +1,4 @@
-//! *ContentOp*: files made and changed by their names, each opened for this and closed again.
+//! Operations on file contents by name: each opens the file and closes it again.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ pub(crate) enum ContentOp {
         path: String,
         mode: u32,
     },
-    /// The whole file anew, as `cp` does it.
+    /// Overwrites the whole file, like `cp`.
     Anew {
         path: String,
         bytes: Vec<u8>,
@@ -60,7 +60,7 @@ impl ContentOp {
         ]
     }
 
-    /// What it shows is what was read, or how many bytes were copied.
+    /// Applies the operation; returns the bytes read, or the number of bytes copied.
     pub(crate) fn apply(&self, root: &Path) -> io::Result<Vec<u8>> {
         let open = |options: &mut fs::OpenOptions, path: &str| options.open(root.join(path));
         let mut options = File::options();

@@ -1,4 +1,4 @@
-//! *DescriptorOp*: files kept open while their names come and go, and used through their descriptors.
+//! Operations on files that stay open while their names come and go.
 
 use std::fs::{File, Permissions};
 use std::io;
@@ -10,12 +10,12 @@ use proptest::sample::select;
 
 use super::step::{bytes, mode, path, position};
 
-/// So many files are kept open at most.
+/// The most files that are open at a time.
 const SLOTS: usize = 3;
-/// More than a file has.
+/// More bytes than a file has.
 const READ_MAX: usize = 60_000;
 
-/// What is open now.
+/// The files that are open now.
 pub(crate) type OpenFiles = [Option<File>; SLOTS];
 
 #[derive(Clone, Copy, Debug)]
@@ -77,8 +77,8 @@ impl DescriptorOp {
         ]
     }
 
-    /// What it shows is what was read, with links and size. A slot in which nothing is open shows
-    /// nothing.
+    /// Applies the operation; returns the bytes read, with link count and size. An operation on an
+    /// empty slot returns nothing.
     pub(crate) fn apply(&self, root: &Path, slots: &mut OpenFiles) -> io::Result<Vec<u8>> {
         match self {
             Self::Open { slot, path, how } => slots[*slot] = Some(open(&root.join(path), *how)?),

@@ -1,5 +1,4 @@
-//! *MetadataOp*: what is told of a file beside its bytes and name (mode, times, attributes), set by
-//! name.
+//! Operations that set mode, times and extended attributes by name.
 
 use std::fs;
 use std::io;
@@ -21,7 +20,7 @@ pub(crate) enum MetadataOp {
         path: String,
         mode: u32,
     },
-    /// The time of the last change: of the thing itself, or of what a link leads to.
+    /// Sets the mtime of the file itself, or of a link's target.
     Time {
         path: String,
         seconds: i64,
@@ -42,7 +41,7 @@ pub(crate) enum MetadataOp {
 
 impl MetadataOp {
     pub(crate) fn any() -> impl Strategy<Value = Self> {
-        // What ext4 can keep begins in 1901; it ends before what the snapshot of a tree calls lately.
+        // The range of ext4 begins in 1901; it ends before `RECENT` of the snapshot.
         let seconds = -2_147_483_648_i64..1_500_000_000;
         let link = select(vec![AtFlags::empty(), AtFlags::SYMLINK_NOFOLLOW]);
         let name = || select(vec!["user.one", "user.two", "user."]);

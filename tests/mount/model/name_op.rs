@@ -1,4 +1,4 @@
-//! *NameOp*: names made, changed and removed.
+//! Operations that create, change and remove names.
 
 use std::fs;
 use std::io;
@@ -50,7 +50,7 @@ impl NameOp {
             RenameFlags::EXCHANGE,
             RenameFlags::NOREPLACE,
         ]);
-        // None leads out of the world, or the two trees would share what is there.
+        // No target leads out of the root folder, or the two trees would share it.
         let target = select(vec!["a", "b", "../b", "c/a", "a/../c", "nowhere"]);
         prop_oneof![
             4 => (path(), mode()).prop_map(|(path, mode)| Self::MakeFolder { path, mode }),

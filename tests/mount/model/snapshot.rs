@@ -1,15 +1,15 @@
-//! The *snapshot* of a tree: all that a program can see of it, and that two trees made in the same way
-//! have in common.
+//! A snapshot of a tree: everything that a program can see of it and that two equal trees have in
+//! common.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-/// What is entry of one path.
+/// The snapshot of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Entry {
-    /// Kind and permissions.
+    /// File type and permissions.
     mode: u32,
     owner: (u32, u32),
     links: u64,
@@ -18,10 +18,10 @@ pub(crate) struct Entry {
     attributes: BTreeMap<String, Vec<u8>>,
 }
 
-/// Two trees are not made in the same nanosecond: times are compared only where somebody set them.
+/// Two trees are not created in the same nanosecond: times are compared only where a step set them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mtime {
-    /// To something long ago, in seconds and nanoseconds.
+    /// A time long ago that a step set, in seconds and nanoseconds.
     Set(i64, i64),
     Recent,
 }
@@ -42,7 +42,7 @@ pub(crate) fn snapshot(root: &Path) -> BTreeMap<String, Entry> {
     found
 }
 
-/// The spool's own attributes are between us and the disk.
+/// Removes the spool's own attributes, which the mount hides.
 pub(crate) fn without_heirloom_xattrs(
     mut snapshot: BTreeMap<String, Entry>,
 ) -> BTreeMap<String, Entry> {

@@ -1,4 +1,4 @@
-//! A *step*: one operation, on paths of a small world where things often meet.
+//! A step: one operation, on few enough paths that operations often conflict.
 
 use std::io;
 use std::path::Path;
@@ -12,7 +12,7 @@ use super::descriptor_op::{DescriptorOp, OpenFiles};
 use super::metadata_op::MetadataOp;
 use super::name_op::NameOp;
 
-/// Steps of one list.
+/// The longest list of steps.
 const STEPS_MAX: usize = 40;
 
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// Takes it below `root`; what it showed.
+    /// Applies the step below `root`; returns what it read.
     pub(crate) fn apply(&self, root: &Path, slots: &mut OpenFiles) -> io::Result<Vec<u8>> {
         match self {
             Self::ContentOp(step) => step.apply(root),
@@ -55,18 +55,18 @@ pub(crate) fn path() -> impl Strategy<Value = String> {
     ]
 }
 
-/// A mode. The owner may always look in and write, or an ordinary user's tree could not be
+/// A mode. The owner can always read and write, or an unprivileged user's tree could not be
 /// compared.
 pub(crate) fn mode() -> impl Strategy<Value = u32> {
     (0..0o10000_u32).prop_map(|mode| mode | 0o700)
 }
 
-/// A position in a file, or a size.
+/// An offset in a file, or a size.
 pub(crate) fn position() -> impl Strategy<Value = u64> {
     prop_oneof![0..40_u64, 0..20_000_u64]
 }
 
-/// A few bytes, or some pages of one.
+/// A few bytes, or some pages of one byte.
 pub(crate) fn bytes() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         4 => vec(any::<u8>(), 0..30),

@@ -1,4 +1,4 @@
-//! The *handles* that takes the steps: descriptors of one file in the mount, and a mapping.
+//! Open descriptors of one file in the mount, and a mapping of it.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -11,7 +11,7 @@ use super::super::fixture::TestMount;
 use super::super::fixture::mapping::Mapping;
 use super::step::{SIZE_MAX, Step, Via};
 
-/// What the file is called.
+/// The name of the file.
 pub(crate) const NAME: &str = "exercised.jpg";
 
 pub(crate) struct OpenHandles {
@@ -26,7 +26,7 @@ pub(crate) struct OpenHandles {
 }
 
 impl OpenHandles {
-    /// Opens everything, making the file if it is not there.
+    /// Opens everything, and creates the file if it does not exist.
     pub(crate) fn open(mounted: &TestMount) -> Self {
         let path = mounted.path(NAME);
         let options = || {
@@ -47,7 +47,7 @@ impl OpenHandles {
         }
     }
 
-    /// Takes a step; what it showed, if it shows anything.
+    /// Applies a step; returns what it read.
     pub(crate) fn apply(&mut self, step: &Step) -> io::Result<Option<Vec<u8>>> {
         match step {
             Step::Read { via, at, count } => return self.read(*via, *at, *count).map(Some),
@@ -98,7 +98,7 @@ impl OpenHandles {
         Ok(None)
     }
 
-    /// As `fstat` has it.
+    /// The size that `fstat` reports.
     pub(crate) fn size(&self) -> usize {
         usize::try_from(self.reader.metadata().unwrap().len()).unwrap()
     }
@@ -114,7 +114,7 @@ impl OpenHandles {
 
     fn read(&self, via: Via, at: usize, count: usize) -> io::Result<Vec<u8>> {
         if via == Via::Map {
-            // Beyond the end of the file there is nothing to touch.
+            // Beyond the end of the file nothing may be accessed.
             let end = (at + count).min(self.size());
             return Ok(if at < end {
                 self.map.read(at, end - at)

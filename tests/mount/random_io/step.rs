@@ -1,29 +1,28 @@
-//! A *step*: one thing done to the file, and what it means for the model.
+//! A step: one operation on the file, and its effect on the model.
 
 use fastrand::Rng;
 
-/// The file never grows beyond this: some pages more than the kernel reads ahead.
+/// The largest size of the file: some pages more than the kernel reads ahead.
 pub(crate) const SIZE_MAX: usize = 400_000;
-/// The most that one step reads or writes.
+/// The most bytes that one step reads or writes.
 const PIECE_MAX: usize = 70_000;
 
-/// Via which of the open descriptors.
+/// The descriptor that an operation uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Via {
-    /// Reads and writes: uses the page cache.
+    /// Reads and writes, through the page cache.
     Both,
-    /// Another of these.
+    /// A second descriptor of that kind.
     Other,
-    /// Writes only: goes past the page cache.
+    /// Write-only: bypasses the page cache.
     Writer,
-    /// Reads only.
+    /// Read-only.
     Reader,
-    /// The mapping, shared and kept all the time.
+    /// The mapping, shared and kept for the whole round.
     Map,
 }
 
-/// Bytes to write: all different from their neighbours, and none of them 0, so that no hole looks
-/// like data.
+/// Bytes to write: neighbours differ, and none is 0, so that no hole looks like data.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
     first: u8,
@@ -53,9 +52,9 @@ pub(crate) enum Step {
     ResizeByName {
         size: usize,
     },
-    /// Opening with `O_TRUNC`.
+    /// Opens with `O_TRUNC`.
     Empty,
-    /// Sets space aside, which makes the file longer, or not.
+    /// Allocates space, which extends the file or not.
     Allocate {
         at: usize,
         count: usize,
@@ -82,7 +81,7 @@ pub(crate) enum Step {
     Reopen {
         via: Via,
     },
-    /// To another name and back.
+    /// Renames the file to another name and back.
     Rename,
 }
 
@@ -151,7 +150,7 @@ impl Step {
             75..=80 => Self::Punch { at, count },
             81..=83 => Self::Zero { at, count },
             84..=89 => {
-                // From and to may not overlap (copy_file_range(2)).
+                // Source and target may not overlap (copy_file_range(2)).
                 let (one, other) = (near(random, size), near(random, size));
                 let count = count
                     .min(one.abs_diff(other))
@@ -173,7 +172,7 @@ impl Step {
         }
     }
 
-    /// What a read must show.
+    /// The bytes that a read must return.
     pub(crate) fn shows(&self, model: &[u8]) -> Vec<u8> {
         match self {
             Self::Read { at, count, .. } => {
@@ -184,7 +183,7 @@ impl Step {
         }
     }
 
-    /// What it does to the file's bytes.
+    /// The effect on the file's bytes.
     pub(crate) fn change(&self, model: &mut Vec<u8>) {
         match self {
             Self::Write { at, bytes, .. } => put(model, *at, &bytes.all()),
@@ -224,8 +223,8 @@ fn put(model: &mut Vec<u8>, at: usize, bytes: &[u8]) {
     }
 }
 
-/// A position: mostly in the file, sometimes beyond its end, often at the edge of a page, where
-/// mistakes live.
+/// An offset: mostly in the file, sometimes beyond its end, often at a page boundary, where bugs
+/// are.
 fn near(random: &mut Rng, size: usize) -> usize {
     let at = if random.u8(..4) == 0 {
         random.usize(..SIZE_MAX)
