@@ -17,7 +17,7 @@ mod error;
 pub use dirs::server_data_dir;
 pub use error::ConfigError;
 #[cfg(any(test, fuzzing))]
-pub use login::trial as addresses_trial;
+pub use login::fuzz as fuzz_addresses;
 pub use login::{Login, ServerUrl, ServerUrlError, Token, TokenError};
 pub use mounts::{MountEntry, Mounts};
 pub use state::{StateDir, StateLock};

@@ -46,7 +46,7 @@ mod writeback;
 mod tests;
 
 #[cfg(any(test, fuzzing))]
-pub use completeness::trial as pictures_trial;
+pub use completeness::fuzz as fuzz_image_files;
 pub use kind::HEAD_BYTES;
 pub use retry::{RetryError, RetryReport};
 pub use status::{BackupState, FileStatus};

@@ -37,7 +37,7 @@ pub use entry::{
 pub use error::JournalError;
 pub use record::RecordError;
 #[cfg(any(test, fuzzing))]
-pub use record::trial as records_trial;
+pub use record::fuzz as fuzz_records;
 pub use tally::{Amount, Tally};
 
 use database::JournalDatabase;

@@ -32,7 +32,7 @@ use hyper::Method;
 use tokio::sync::Mutex;
 
 #[cfg(any(test, fuzzing))]
-pub use api_response::trial as answers_trial;
+pub use api_response::fuzz as fuzz_responses;
 pub use error::RemoteError;
 pub use heirloom_support::backoff::Backoff;
 pub use login::log_in;

@@ -45,7 +45,7 @@ pub use open_options::{Access, Durability, OpenOptions};
 pub use open_writers::is_open_elsewhere;
 pub use path::SpoolPath;
 #[cfg(any(test, fuzzing))]
-pub use placeholder::trial as placeholders_trial;
+pub use placeholder::fuzz as fuzz_placeholders;
 pub use placeholder::{Placeholder, modified_at, reopen_to_fill};
 pub use walk::{FolderEntry, FolderReader, WalkStep};
 pub use write_state::{WriteState, WriteStateMarker};

@@ -229,7 +229,7 @@ impl fmt::Debug for Token {
 
 /// Fuzz target: parses arbitrary bytes as the address of a server (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
     };
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn fuzz_corpus_of_addresses_passes() {
-        heirloom_fuzz::replay("addresses", trial);
+        heirloom_fuzz::replay("addresses", fuzz);
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub(super) fn check(source: &dyn ReadAt, size: u64) -> io::Result<Completeness> 
 
 /// Fuzz target: classifies arbitrary bytes as a file and looks for its end (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     use super::kind::{HEAD_BYTES, skip_reason_for_content};
     use crate::config::Accept;
 

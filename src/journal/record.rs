@@ -346,7 +346,7 @@ impl<'a> Reader<'a> {
 /// Fuzz target: decodes arbitrary bytes as a record, whose kind the first byte selects (see
 /// `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     use std::fmt::Debug;
     fn check<T: PartialEq + Debug>(
         bytes: &[u8],

@@ -199,7 +199,7 @@ pub(super) fn is_receipt_for(
 /// Fuzz target: takes arbitrary bytes as a response. The status, `Retry-After` and `Date` are a
 /// line each, followed by the body (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     let mut lines = bytes.splitn(4, |byte| *byte == b'\n');
     let Some(status) = lines
         .next()
@@ -247,7 +247,7 @@ mod tests {
 
     #[test]
     fn no_response_is_misread() {
-        heirloom_fuzz::replay("answers", super::trial);
+        heirloom_fuzz::replay("responses", super::fuzz);
     }
 
     #[test]

@@ -293,7 +293,7 @@ pub fn modified_at(ns: i64) -> Timestamps {
 
 /// Fuzz target: decodes arbitrary bytes as the value of the attribute (see `tests/fuzz`).
 #[cfg(any(test, fuzzing))]
-pub fn trial(bytes: &[u8]) {
+pub fn fuzz(bytes: &[u8]) {
     let Some(placeholder) = Placeholder::decode(bytes) else {
         return;
     };

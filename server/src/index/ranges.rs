@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn arbitrary_bytes_are_never_decoded_as_another_set() {
-        heirloom_fuzz::replay("received", fuzz);
+        heirloom_fuzz::replay("interruption_lists", fuzz);
     }
 
     fn set(ranges: &[(u64, u64)]) -> RangeSet {

@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn arbitrary_bytes_are_never_decoded_as_another_cursor() {
-        heirloom_fuzz::replay("marks", fuzz);
+        heirloom_fuzz::replay("scrub_cursors", fuzz);
     }
 
     #[test]

@@ -392,7 +392,7 @@ fn completeness_of_other_formats_is_unknown() {
 
 #[test]
 fn no_file_is_misread() {
-    heirloom_fuzz::replay("pictures", trial);
+    heirloom_fuzz::replay("image_files", fuzz);
 }
 
 #[test]

@@ -225,5 +225,5 @@ proptest! {
 
 #[test]
 fn no_record_is_misread() {
-    heirloom_fuzz::replay("records", crate::journal::records_trial);
+    heirloom_fuzz::replay("journal_records", crate::journal::fuzz_records);
 }

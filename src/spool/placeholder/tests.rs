@@ -202,7 +202,7 @@ fn a_read_only_photo_becomes_a_placeholder_too() {
 
 #[test]
 fn no_attribute_is_misread() {
-    heirloom_fuzz::replay("placeholders", trial);
+    heirloom_fuzz::replay("placeholders", fuzz);
 }
 
 #[test]

@@ -1,16 +1,16 @@
-//! Made-up bytes for every reader of bytes from outside.
+//! Fuzzing of every parser of outside bytes.
 //!
-//! A *trial* is a function that gives bytes to one reader and panics if what comes of them is
-//! wrong. Most stand beside their readers, which are private (`#[cfg(any(test, fuzzing))]`, named
-//! `trial`); those of the protocol are here, in [`words`]. Each has a folder in `corpus/` of
-//! well-formed and nearly well-formed examples.
+//! A fuzz target is a function that gives bytes to one parser and panics if the result is wrong.
+//! Most are beside their parsers, which are private (`#[cfg(any(test, fuzzing))]`, named `fuzz_...`);
+//! those of the protocol are in [`protocol`]. Each target has a folder in `corpus/` with well-formed
+//! and nearly well-formed inputs.
 //!
-//! The same trials run in two ways. `cargo test` puts each through [`replay`]: the corpus, and some
-//! thousand changes to it, in a second. `scripts/torture --only fuzz` builds `targets/` with
-//! libFuzzer, which looks for bytes that reach code not reached before, for as long as one likes.
-//! What it finds wrong becomes an example in the corpus and a test beside the reader.
+//! The same targets run in two ways. `cargo test` runs each with [`replay`]: the corpus and some
+//! thousand mutations of it, in a second. `scripts/torture --only fuzz` builds `targets/` with
+//! libFuzzer, which looks for inputs that reach new code, for as long as you like. An input that
+//! breaks a target becomes part of the corpus, and a test beside the parser.
 
+pub mod protocol;
 mod replay;
-pub mod words;
 
 pub use replay::replay;

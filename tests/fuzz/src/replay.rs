@@ -1,4 +1,4 @@
-//! *Replay*: the corpus of a trial, and random changes to it, without libFuzzer.
+//! Runs a fuzz target with its corpus and random mutations of it, without libFuzzer.
 
 use std::fs;
 use std::path::Path;
@@ -6,17 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use fastrand::Rng;
 
-/// Changed examples of one replay.
-const CHANGED: usize = 4_000;
+/// Mutated inputs of one replay.
+const MUTATED: usize = 4_000;
 
-/// Changes to one example, at most.
-const CHANGES_MAX: usize = 6;
+/// The most mutations of one input.
+const MUTATIONS_MAX: usize = 6;
 
-/// No example grows beyond this, in bytes.
+/// The largest input, in bytes.
 const BYTES_MAX: usize = 64 << 10;
 
-/// What numbers are often wrong about.
-const EDGES: [u64; 12] = [
+/// Numbers at which parsers often fail.
+const BOUNDARIES: [u64; 12] = [
     0,
     1,
     0x7f,
@@ -31,75 +31,71 @@ const EDGES: [u64; 12] = [
     u64::MAX,
 ];
 
-/// Says what made a trial panic.
-struct Witness<'bytes> {
-    target: &'bytes str,
+/// Prints the input if the target panics.
+struct PanicReport<'bytes> {
+    name: &'bytes str,
     seed: u64,
     bytes: &'bytes [u8],
 }
 
-/// Puts every example of `corpus/TARGET`, and some thousand changed ones, on trial. `HEIRLOOM_SEED`
-/// repeats the changes.
+/// Runs `target` with every input of `corpus/NAME`, and with some thousand mutated ones.
+/// `HEIRLOOM_SEED` repeats the mutations.
 ///
 /// # Panics
-/// When the trial does, having printed the seed and the bytes; or when there is no example.
-pub fn replay(target: &str, trial: impl Fn(&[u8])) {
-    let examples = examples(target);
+/// When the target panics, after printing the seed and the input; or when the corpus is empty.
+pub fn replay(name: &str, target: impl Fn(&[u8])) {
+    let corpus = read_corpus(name);
     let seed = std::env::var("HEIRLOOM_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
-        .unwrap_or_else(by_the_clock);
+        .unwrap_or_else(seed_from_clock);
     let mut random = Rng::with_seed(seed);
-    let attempt = |bytes: &[u8]| {
-        let witness = Witness {
-            target,
-            seed,
-            bytes,
-        };
-        trial(witness.bytes);
+    let run = |bytes: &[u8]| {
+        let report = PanicReport { name, seed, bytes };
+        target(report.bytes);
     };
-    for example in &examples {
-        attempt(example);
+    for input in &corpus {
+        run(input);
     }
-    for _ in 0..CHANGED {
+    for _ in 0..MUTATED {
         let mut bytes = random
-            .choice(&examples)
+            .choice(&corpus)
             .cloned()
-            .expect("there is an example");
-        for _ in 0..random.usize(1..=CHANGES_MAX) {
-            change(&mut bytes, &mut random, &examples);
+            .expect("the corpus is not empty");
+        for _ in 0..random.usize(1..=MUTATIONS_MAX) {
+            mutate(&mut bytes, &mut random, &corpus);
         }
         bytes.truncate(BYTES_MAX);
-        attempt(&bytes);
+        run(&bytes);
     }
 }
 
-fn examples(target: &str) -> Vec<Vec<u8>> {
+fn read_corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("corpus")
-        .join(target);
+        .join(name);
     let listed =
         fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     let mut files: Vec<_> = listed
-        .map(|entry| entry.expect("a folder that can be read").path())
+        .map(|entry| entry.expect("a readable folder").path())
         .collect();
-    // In the same order everywhere, so that a seed repeats.
+    // In the same order everywhere, so that a seed repeats the run.
     files.sort();
-    let examples: Vec<_> = files
+    let corpus: Vec<_> = files
         .iter()
-        .map(|file| fs::read(file).expect("an example that can be read"))
+        .map(|file| fs::read(file).expect("a readable file"))
         .collect();
-    assert!(!examples.is_empty(), "no example in {}", folder.display());
-    examples
+    assert!(!corpus.is_empty(), "no input in {}", folder.display());
+    corpus
 }
 
-fn by_the_clock() -> u64 {
+fn seed_from_clock() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |time| time.as_secs())
 }
 
-fn change(bytes: &mut Vec<u8>, random: &mut Rng, examples: &[Vec<u8>]) {
+fn mutate(bytes: &mut Vec<u8>, random: &mut Rng, corpus: &[Vec<u8>]) {
     let at = random.usize(..=bytes.len());
     let until = random.usize(at..=bytes.len());
     match random.u8(..8) {
@@ -113,18 +109,18 @@ fn change(bytes: &mut Vec<u8>, random: &mut Rng, examples: &[Vec<u8>]) {
             bytes.splice(at..at, again);
         }
         6 => {
-            let edge = random.choice(EDGES).expect("there are some");
-            let width = random.choice([1, 2, 4, 8]).expect("there are some");
-            let spelled = if random.bool() {
-                edge.to_le_bytes()[..width].to_vec()
+            let number = random.choice(BOUNDARIES).expect("the list is not empty");
+            let width = random.choice([1, 2, 4, 8]).expect("the list is not empty");
+            let encoded = if random.bool() {
+                number.to_le_bytes()[..width].to_vec()
             } else {
-                edge.to_be_bytes()[8 - width..].to_vec()
+                number.to_be_bytes()[8 - width..].to_vec()
             };
             let until = (at + width).min(bytes.len());
-            bytes.splice(at..until, spelled);
+            bytes.splice(at..until, encoded);
         }
         _ => {
-            let other = random.choice(examples).expect("there is an example");
+            let other = random.choice(corpus).expect("the corpus is not empty");
             bytes.splice(
                 at..until,
                 other[random.usize(..=other.len())..].iter().copied(),
@@ -133,7 +129,7 @@ fn change(bytes: &mut Vec<u8>, random: &mut Rng, examples: &[Vec<u8>]) {
     }
 }
 
-impl Drop for Witness<'_> {
+impl Drop for PanicReport<'_> {
     #[expect(
         clippy::print_stdout,
         reason = "what a test prints is shown when it fails"
@@ -141,8 +137,8 @@ impl Drop for Witness<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
             println!(
-                "{} under HEIRLOOM_SEED={}: {}",
-                self.target,
+                "{} with HEIRLOOM_SEED={}: {}",
+                self.name,
                 self.seed,
                 self.bytes.escape_ascii()
             );

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn no_head_is_misread() {
-        heirloom_fuzz::replay("heads", fuzz);
+        heirloom_fuzz::replay("request_heads", fuzz);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Made-up addresses of servers.
+//! Arbitrary bytes as server addresses.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom::config::addresses_trial(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom::config::fuzz_addresses(bytes));

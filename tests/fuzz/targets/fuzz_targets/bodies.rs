@@ -1,4 +1,4 @@
-//! Made-up bodies of requests.
+//! Arbitrary bytes as request bodies.
 
 #![no_main]
 

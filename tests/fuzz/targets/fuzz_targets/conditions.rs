@@ -1,4 +1,4 @@
-//! Made-up ranges and conditions.
+//! Arbitrary bytes as range and condition headers.
 
 #![no_main]
 

@@ -1,5 +1,5 @@
-//! Made-up values of headers.
+//! Arbitrary bytes as header values.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::words::headers(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::protocol::headers(bytes));

@@ -1,5 +1,5 @@
-//! Made-up JSON of every message.
+//! Arbitrary bytes as JSON messages.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::words::messages(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::protocol::messages(bytes));

@@ -1,5 +1,5 @@
-//! Made-up paths in a library.
+//! Arbitrary bytes as library paths.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::words::paths(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::protocol::paths(bytes));

@@ -1,5 +1,5 @@
-//! Made-up attributes of placeholders.
+//! Arbitrary bytes as the attribute of placeholders.
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom::spool::placeholders_trial(bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom::spool::fuzz_placeholders(bytes));

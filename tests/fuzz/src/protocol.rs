@@ -1,4 +1,4 @@
-//! Trials of the protocol's own readers: messages, parcels, headers, ranges, paths.
+//! Fuzz targets of the protocol's own parsers: messages, batches, headers, ranges, paths.
 
 use std::fmt::{Debug, Display};
 use std::str::FromStr;
@@ -14,7 +14,7 @@ use heirloom_protocol::{
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// JSON of every message: what is read is written and read again as the same.
+/// JSON of every message: a parsed message survives a round trip.
 pub fn messages(bytes: &[u8]) {
     message::<LoginRequest>(bytes);
     message::<LoginAnswer>(bytes);
@@ -44,12 +44,12 @@ fn message<M: DeserializeOwned + Serialize>(bytes: &[u8]) {
     assert_eq!(serde_json::to_vec(&again).expect("as before"), written);
 }
 
-/// Bodies with several images: each image's place is in the body, one behind the other, to the end.
-pub fn parcels(bytes: &[u8]) {
+/// Bodies with several images: the images fill the rest of the body, one after the other.
+pub fn batches(bytes: &[u8]) {
     let Ok(images) = batch::decode(bytes) else {
         return;
     };
-    let first = images.first().expect("no parcel is empty").1.start;
+    let first = images.first().expect("no batch is empty").1.start;
     assert!(first > 0 && bytes[first - 1] == b'\n');
     let end = images.iter().fold(first, |at, (_, place)| {
         assert!(place.start == at && place.end > at);
@@ -58,8 +58,7 @@ pub fn parcels(bytes: &[u8]) {
     assert_eq!(end, bytes.len());
 }
 
-/// Values of headers and parts of paths, which are texts: what is read is written and read again as
-/// the same.
+/// Text in headers and paths: a parsed value survives a round trip.
 pub fn headers(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -79,7 +78,7 @@ fn value<V: FromStr<Err: Debug> + Display + PartialEq + Debug>(text: &str) {
     );
 }
 
-/// Paths in a library: one that is taken leads nowhere but down, one name at a time.
+/// Library paths: an accepted path leads only downwards, one name at a time.
 pub fn paths(bytes: &[u8]) {
     let Ok(text) = str::from_utf8(bytes) else {
         return;
@@ -98,7 +97,7 @@ pub fn paths(bytes: &[u8]) {
     }
 }
 
-/// Lists of ranges: ascending and apart, whatever was in them.
+/// Lists of ranges: a parsed list is ascending, and its ranges do not touch.
 pub fn ranges(bytes: &[u8]) {
     let Ok(set) = serde_json::from_slice::<RangeSet>(bytes) else {
         return;
@@ -132,27 +131,27 @@ mod tests {
     use crate::replay;
 
     #[test]
-    fn no_message_is_misread() {
+    fn messages_are_parsed_correctly() {
         replay("messages", messages);
     }
 
     #[test]
-    fn no_parcel_is_misread() {
-        replay("parcels", parcels);
+    fn batches_are_parsed_correctly() {
+        replay("batches", batches);
     }
 
     #[test]
-    fn no_header_is_misread() {
+    fn headers_are_parsed_correctly() {
         replay("headers", headers);
     }
 
     #[test]
-    fn no_path_leads_astray() {
+    fn paths_are_parsed_correctly() {
         replay("paths", paths);
     }
 
     #[test]
-    fn no_list_of_ranges_is_misread() {
+    fn lists_of_ranges_are_parsed_correctly() {
         replay("ranges", ranges);
     }
 }

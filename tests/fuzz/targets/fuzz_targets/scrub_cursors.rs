@@ -1,4 +1,4 @@
-//! Made-up marks of the scrub as stored.
+//! Arbitrary bytes as the stored cursor of the scrub.
 
 #![no_main]
 

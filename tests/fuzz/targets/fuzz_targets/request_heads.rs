@@ -1,4 +1,4 @@
-//! Made-up heads of requests.
+//! Arbitrary bytes as request heads.
 
 #![no_main]
 

@@ -1,4 +1,4 @@
-//! Made-up interruption lists as stored.
+//! Arbitrary bytes as stored interruption lists.
 
 #![no_main]
 

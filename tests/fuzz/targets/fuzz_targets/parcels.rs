@@ -1,5 +1,0 @@
-//! Made-up bodies with several images.
-
-#![no_main]
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| heirloom_fuzz::words::parcels(bytes));
