@@ -17,30 +17,30 @@ const STEPS_MAX: usize = 40;
 
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    ContentOp(ContentOp),
-    NameOp(NameOp),
-    MetadataOp(MetadataOp),
-    DescriptorOp(DescriptorOp),
+    Content(ContentOp),
+    Name(NameOp),
+    Metadata(MetadataOp),
+    Descriptor(DescriptorOp),
 }
 
 impl Step {
     /// Applies the step below `root`; returns what it read.
     pub(crate) fn apply(&self, root: &Path, slots: &mut OpenFiles) -> io::Result<Vec<u8>> {
         match self {
-            Self::ContentOp(step) => step.apply(root),
-            Self::NameOp(step) => step.apply(root).map(|()| Vec::new()),
-            Self::MetadataOp(step) => step.apply(root).map(|()| Vec::new()),
-            Self::DescriptorOp(step) => step.apply(root, slots),
+            Self::Content(step) => step.apply(root),
+            Self::Name(step) => step.apply(root).map(|()| Vec::new()),
+            Self::Metadata(step) => step.apply(root).map(|()| Vec::new()),
+            Self::Descriptor(step) => step.apply(root, slots),
         }
     }
 }
 
 pub(crate) fn list() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        3 => ContentOp::any().prop_map(Step::ContentOp),
-        5 => NameOp::any().prop_map(Step::NameOp),
-        2 => MetadataOp::any().prop_map(Step::MetadataOp),
-        3 => DescriptorOp::any().prop_map(Step::DescriptorOp),
+        3 => ContentOp::any().prop_map(Step::Content),
+        5 => NameOp::any().prop_map(Step::Name),
+        2 => MetadataOp::any().prop_map(Step::Metadata),
+        3 => DescriptorOp::any().prop_map(Step::Descriptor),
     ];
     vec(step, 1..=STEPS_MAX)
 }
