@@ -1,6 +1,7 @@
 //! The client: a mounted directory that backs up what lands in it.
 //!
-//! The rooms, in walking order; each names only rooms below it (a test reads this list):
+//! The modules, from the top layer down; a module names only modules below it (a test reads this
+//! list):
 
 /// What a person types, and what they read.
 pub mod cli;

@@ -160,9 +160,9 @@ mod tests {
         ] {
             assert!(!key.verify(&other, &signature), "{other:?}");
         }
-        let stranger =
+        let other_key =
             ReceiptKey::from(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
-        assert!(!stranger.verify(&payload, &signature));
+        assert!(!other_key.verify(&payload, &signature));
         assert!(
             !ReceiptKey::from([2; 32]).verify(&payload, &signature),
             "these bytes are no point of the curve"

@@ -305,7 +305,7 @@ async fn a_name_that_the_server_rejects_does_not_block_the_others() {
 }
 
 #[tokio::test]
-async fn queued_names_survive_an_outage_and_a_restart() {
+async fn queued_names_survive_a_network_failure_and_a_restart() {
     let mut device = Device::new().await;
     device.add_images(0..3);
     device.server.stop().await;

@@ -207,7 +207,7 @@ fn a_changed_server_key_is_detected() {
 }
 
 #[test]
-fn an_admin_scrub_finds_missing_and_corrupt_images_beside_a_running_server() {
+fn an_admin_scrub_finds_missing_and_corrupt_images_with_a_running_server() {
     let mut installation = Installation::new();
     let anna = installation.user("anna");
     let mut device = installation.device(&anna, "laptop");
@@ -256,11 +256,11 @@ fn an_unreadable_image_is_reported_but_not_called_corrupt() {
     let (photo, image) = installation.photo("a.jpg", 100_000);
     device.copy_in(&photo);
     device.wait();
-    let (place, aside) = (
+    let (place, moved) = (
         stored_path(&installation, image),
         installation.server.data().join("aside"),
     );
-    fs::rename(&place, &aside).expect("moved");
+    fs::rename(&place, &moved).expect("moved");
     // A symbolic link to itself cannot be opened (ELOOP), which says nothing about the photo.
     symlink(&place, &place).expect("a link");
 
@@ -273,7 +273,7 @@ fn an_unreadable_image_is_reported_but_not_called_corrupt() {
     assert!(said.ends_with(": 0 damaged\n"), "{said}");
     let status: ServerStatus = installation.client(&anna).message(route::STATUS);
     assert_eq!(status.damaged_images, 0);
-    fs::rename(&aside, &place).expect("moved back");
+    fs::rename(&moved, &place).expect("moved back");
     assert_eq!(
         installation.client(&anna).image(image),
         Some(fs::read(&photo).expect("the photo")),

@@ -122,9 +122,9 @@ fn a_save_by_rename_is_one_photo_with_the_new_content() {
     device.wait();
 
     let edited = installation.generator.generate(90_000);
-    let aside = device.path(".goutputstream-AB12CD");
-    fs::write(&aside, &edited).expect("writable");
-    fs::rename(&aside, device.path("photo.jpg")).expect("rename over");
+    let temporary = device.path(".goutputstream-AB12CD");
+    fs::write(&temporary, &edited).expect("writable");
+    fs::rename(&temporary, device.path("photo.jpg")).expect("rename over");
     device.wait();
 
     let wanted = heirloom_protocol::Fingerprint::of(&edited);

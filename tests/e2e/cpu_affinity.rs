@@ -60,7 +60,7 @@ fn on<T: Send>(cpu: usize, what: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
-fn fuse_threads_follow_a_busy_caller_to_its_cpu_and_are_released_afterwards() {
+fn fuse_threads_follow_a_busy_caller_to_its_cpu_until_it_stops() {
     let installation = Installation::new();
     let device = installation.device(&installation.user("anna"), "laptop");
     let anywhere = thread_cpus(&device);

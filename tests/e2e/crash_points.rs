@@ -26,7 +26,7 @@ const LARGE: usize = 9 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scenario {
     /// The client mounts for the first time.
-    Beginning,
+    FirstMount,
     /// The client backs up photos.
     Keeping,
     /// The client shows photos of another device.
@@ -52,7 +52,7 @@ enum Scenario {
 /// The scenario that reaches a crash point.
 fn scenario_of(point: CrashPoint) -> Scenario {
     match point {
-        CrashPoint::JournalCreated | CrashPoint::JournalRenamed => Scenario::Beginning,
+        CrashPoint::JournalCreated | CrashPoint::JournalRenamed => Scenario::FirstMount,
         CrashPoint::FileCreated
         | CrashPoint::FileClosed
         | CrashPoint::FileSynced
@@ -117,20 +117,20 @@ fn copy_succeeds(photo: &Path, device: &Device) -> bool {
 /// that nothing else is there.
 #[track_caller]
 fn assert_all_kept(installation: &Installation, person: &User, device: &Device) {
-    let shelf = installation.scratch_folder("camera");
+    let photos = installation.scratch_folder("camera");
     device.wait();
     assert_eq!(
         device.contents(),
-        fingerprints_below(&shelf),
+        fingerprints_below(&photos),
         "the mount shows what was copied"
     );
     eventually(BACKED_UP_WITHIN, "the library has all names", || {
         device.status().number("/names_queued") == 0
     });
-    installation.assert_backed_up(&shelf, person, "");
+    installation.assert_backed_up(&photos, person, "");
     assert_eq!(
         installation.server.images().len(),
-        fingerprints_below(&shelf).len(),
+        fingerprints_below(&photos).len(),
         "nothing else was stored"
     );
 }
@@ -152,7 +152,7 @@ fn installation_with_a_photo(bytes: usize) -> (Installation, User, Device, PathB
 
 #[test]
 fn a_crash_during_the_first_mount_does_not_prevent_the_next() {
-    run_scenario(Scenario::Beginning, |at| {
+    run_scenario(Scenario::FirstMount, |at| {
         let mut installation = Installation::new();
         let anna = installation.user("anna");
         let mut device = installation.unmounted_device(&anna, "laptop");

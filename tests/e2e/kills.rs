@@ -201,17 +201,17 @@ fn a_photo_half_written_at_a_kill_never_counts_as_complete() {
 /// other image exists.
 #[track_caller]
 fn assert_all_kept(installation: &Installation, anna: &User, device: &Device) {
-    let shelf = &installation.scratch_folder("camera");
+    let photos = &installation.scratch_folder("camera");
     assert_eq!(
         device.contents(),
-        fingerprints_below(shelf),
+        fingerprints_below(photos),
         "the mount shows what was copied"
     );
-    installation.assert_backed_up(shelf, anna, "");
+    installation.assert_backed_up(photos, anna, "");
     let images = installation.server.images().len();
     assert_eq!(
         images,
-        fingerprints_below(shelf).len(),
+        fingerprints_below(photos).len(),
         "no torn or mixed photo was stored"
     );
 }

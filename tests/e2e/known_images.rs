@@ -13,18 +13,18 @@ fn a_second_users_copy_of_a_photo_is_linked_without_upload() {
     let annas = installation.device(&anna, "anna");
     let mut berts = installation.device_over_link(&bert, "bert", &link);
     berts.mount();
-    let shelf = installation.scratch_folder("camera");
+    let photos = installation.scratch_folder("camera");
     for number in 0..10 {
         installation.photo(&format!("{number}.jpg"), 300_000 + number);
     }
-    run("cp", [Path::new("-rT"), &shelf, &annas.mountpoint()]).succeeds();
+    run("cp", [Path::new("-rT"), &photos, &annas.mountpoint()]).succeeds();
     annas.wait();
     assert!(
         installation.client(&bert).library().is_empty(),
         "nothing of it is Bert's"
     );
 
-    run("cp", [Path::new("-rT"), &shelf, &berts.mountpoint()]).succeeds();
+    run("cp", [Path::new("-rT"), &photos, &berts.mountpoint()]).succeeds();
     berts.wait();
     let status = berts.status();
     assert_eq!((status.files("backed_up"), status.sent()), (10, 0));
@@ -37,7 +37,7 @@ fn a_second_users_copy_of_a_photo_is_linked_without_upload() {
         "{} bytes on the wire",
         link.bytes_to_server()
     );
-    installation.assert_backed_up(&shelf, &bert, "");
+    installation.assert_backed_up(&photos, &bert, "");
     assert_eq!(installation.server.images().len(), 10, "each is kept once");
 }
 

@@ -185,12 +185,12 @@ fn two_photos_with_one_name_are_both_kept_and_shown_on_both_devices() {
     let beside = "a (from another device).jpg";
     for device in [&two, &one] {
         eventually(SOON * 2, "both are shown", || {
-            device.path(beside).exists() && device.path("a.jpg").exists()
+            device.path(second_name).exists() && device.path("a.jpg").exists()
         });
         let same =
             |name: &str, photo: &Path| fs::read(device.path(name)).ok() == fs::read(photo).ok();
         eventually(SOON, "each under its name", || {
-            same("a.jpg", &second) && same(beside, &first)
+            same("a.jpg", &second) && same(second_name, &first)
         });
     }
     two.wait();

@@ -311,11 +311,11 @@ fn the_link_sees_every_shard_however_the_stream_is_split() {
         "POST /v1/parcels HTTP/1.1\r\nContent-Length: {}\r\n\r\n",
         body.len()
     );
-    let parcel = [head.into_bytes(), body].concat();
+    let batch = [head.into_bytes(), body].concat();
     let stream = [
         put(one, 0, &[0; 100]),
         get,
-        parcel,
+        batch,
         misleading,
         put(one, 100, &[0; 50]),
     ]

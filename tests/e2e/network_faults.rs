@@ -228,8 +228,8 @@ fn assert_photos_arrive_intact(fault: NetworkFault) {
         device.copy_in(&photo);
     }
     device.wait();
-    let shelf = installation.scratch_folder("camera");
-    installation.assert_backed_up(&shelf, &anna, "");
+    let photos = installation.scratch_folder("camera");
+    installation.assert_backed_up(&photos, &anna, "");
     assert_eq!(
         installation.server.images().len(),
         6,

@@ -117,13 +117,13 @@ fn push_needs_neither_a_mount_nor_a_server() {
         .as_str()
         .and_then(|url| url.strip_prefix("http://"))
         .expect("an address");
-    let stranger = TcpListener::bind(address).expect("the port is free");
-    stranger.set_nonblocking(true).expect("a socket");
+    let impostor = TcpListener::bind(address).expect("the port is free");
+    impostor.set_nonblocking(true).expect("a socket");
     let third = run(&["push"], &[&photo]).succeeds();
     assert!(
         third.contains("1 already backed up"),
         "the mount is known and not up: {third}"
     );
-    assert!(stranger.accept().is_err(), "a stranger is shown no token");
+    assert!(impostor.accept().is_err(), "another program is shown no token");
     run(&["trash", "list"], &[]).succeeds();
 }

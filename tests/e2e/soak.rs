@@ -166,11 +166,11 @@ fn a_day_of_small_operations_leaks_nothing() {
     let mut samples = Vec::new();
     // A tenth of the operations to warm up, so that caches and pools reach their full size; then
     // half of them, then the rest.
-    let marks = [operations / 10, operations / 2, operations];
+    let checkpoints = [operations / 10, operations / 2, operations];
     let mut done = 0;
-    for mark in marks {
-        while done < mark {
-            let stretch = OPERATIONS_BETWEEN_PAUSES.min(mark - done);
+    for checkpoint in checkpoints {
+        while done < checkpoint {
+            let stretch = OPERATIONS_BETWEEN_PAUSES.min(checkpoint - done);
             (0..stretch).for_each(|_| hand.act());
             done += stretch;
             device.wait();

@@ -15,7 +15,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_millis(200);
 
 /// Two images of one prefix.
-fn neighbours() -> (Image, Image) {
+fn others() -> (Image, Image) {
     let first = Image::new(1, 1000);
     let second = (2..10_000)
         .map(|seed| Image::new(seed, 1000))
@@ -34,7 +34,7 @@ async fn remove(blobs: &dyn BlobStore, images: Vec<Fingerprint>) -> RemovedStats
 
 pub(super) async fn removing_an_image_removes_its_quarantined_copy_too(fixture: &TestStore) {
     let blobs = fixture.open().await;
-    let (image, neighbour) = neighbours();
+    let (image, neighbour) = others();
     image.store(&*blobs).await.unwrap();
     neighbour.store(&*blobs).await.unwrap();
     assert_eq!(
@@ -137,7 +137,7 @@ pub(super) async fn a_stored_image_is_protected_until_its_guard_is_dropped(fixtu
 
 pub(super) async fn stores_wait_while_their_prefix_is_locked(fixture: &TestStore) {
     let blobs = fixture.open().await;
-    let (image, neighbour) = neighbours();
+    let (image, neighbour) = others();
     image.store(&*blobs).await.unwrap();
     let elsewhere = (2..10_000)
         .map(|seed| Image::new(seed, 1000))
@@ -179,7 +179,7 @@ pub(super) async fn stores_wait_while_their_prefix_is_locked(fixture: &TestStore
 
 pub(super) async fn stored_images_are_listed_with_their_age(fixture: &TestStore) {
     let blobs = fixture.open().await;
-    let (image, neighbour) = neighbours();
+    let (image, neighbour) = others();
     assert_eq!(blobs.list(image.prefix()).await.unwrap(), []);
     image.store(&*blobs).await.unwrap();
     neighbour.store(&*blobs).await.unwrap();

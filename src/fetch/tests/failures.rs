@@ -29,7 +29,7 @@ async fn a_read_with_the_server_away_fails_after_the_timeout_and_status_says_why
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_survives_a_short_outage() {
+async fn a_read_survives_a_short_network_failure() {
     let device = Device::with_read_timeout(DEADLINE).await;
     let content = photo(3_000_000);
     device.add_placeholder("a.jpg", &content);

@@ -7,9 +7,9 @@ use super::*;
 
 /// The user's library, as the server has it after each change.
 #[derive(Debug, Default)]
-struct Shelf(BTreeMap<String, Fingerprint>);
+struct ServerCopies(BTreeMap<String, Fingerprint>);
 
-impl Shelf {
+impl ServerCopies {
     /// Applies the outbox to the library, as the server does.
     fn hear(&mut self, fixture: &Fixture) {
         for change in fixture.empty_outbox() {
@@ -45,20 +45,20 @@ impl Shelf {
 }
 
 /// Photos of these contents under these names, all backed up.
-fn kept(names: &[&str]) -> (Fixture, Shelf) {
-    let (fixture, mut shelf) = (Fixture::new(), Shelf::default());
+fn kept(names: &[&str]) -> (Fixture, ServerCopies) {
+    let (fixture, mut server_copies) = (Fixture::new(), ServerCopies::default());
     for name in names {
         fixture.write(name, &photo(name));
     }
     fixture.settle();
     fixture.back_up_all();
-    shelf.hear(&fixture);
-    (fixture, shelf)
+    server_copies.hear(&fixture);
+    (fixture, server_copies)
 }
 
 #[test]
 fn exchanged_photos_keep_their_states_and_are_not_read_again() {
-    let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg"]);
+    let (fixture, mut server_copies) = kept(&["a.jpg", "b.jpg"]);
     let guard = fixture.intake().context().lock_journal();
     fixture.exchange("a.jpg", "b.jpg");
     for name in ["a.jpg", "b.jpg"] {
@@ -75,55 +75,55 @@ fn exchanged_photos_keep_their_states_and_are_not_read_again() {
         (fixture.state("a.jpg"), fixture.state("b.jpg")),
         (backed_up(&photo("b.jpg")), backed_up(&photo("a.jpg")))
     );
-    shelf.hear(&fixture);
-    shelf.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("a.jpg"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("a.jpg"))]);
     assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn a_photo_exchanged_with_a_file_that_is_not_backed_up_leaves_its_old_name() {
-    let (fixture, mut shelf) = kept(&["a.jpg"]);
+    let (fixture, mut server_copies) = kept(&["a.jpg"]);
     fixture.write("letter", b"a letter");
     fixture.write("new.jpg", &photo("new"));
     fixture.settle();
     fixture.exchange("letter", "a.jpg");
     fixture.settle();
-    shelf.hear(&fixture);
-    shelf.lists(&[("letter", &photo("a.jpg"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("letter", &photo("a.jpg"))]);
     fixture.exchange("letter", "new.jpg");
     fixture.settle();
-    shelf.hear(&fixture);
-    shelf.lists(&[("new.jpg", &photo("a.jpg"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("new.jpg", &photo("a.jpg"))]);
     assert_eq!(fixture.state("letter"), pending(&photo("new")));
     fixture.back_up_all();
-    shelf.hear(&fixture);
-    shelf.lists(&[("letter", &photo("new")), ("new.jpg", &photo("a.jpg"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("letter", &photo("new")), ("new.jpg", &photo("a.jpg"))]);
     assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn photos_changed_since_their_backup_end_up_under_their_new_names() {
-    let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg"]);
+    let (fixture, mut server_copies) = kept(&["a.jpg", "b.jpg"]);
     fixture.write("a.jpg", &photo("edited"));
     fixture.exchange("a.jpg", "b.jpg");
     fixture.settle();
-    shelf.hear(&fixture);
+    server_copies.hear(&fixture);
     fixture.back_up_all();
-    shelf.hear(&fixture);
-    shelf.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("edited"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("a.jpg", &photo("b.jpg")), ("b.jpg", &photo("edited"))]);
 }
 
 #[test]
 fn exchanged_folders_exchange_everything_in_them() {
-    let (fixture, mut shelf) = kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
+    let (fixture, mut server_copies) = kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
     fixture.write("y/2.jpg", b"a letter");
     fixture.settle();
     fixture.write("x/fresh.jpg", &photo("fresh"));
     fixture.exchange("x", "y");
     fixture.settle();
     fixture.back_up_all();
-    shelf.hear(&fixture);
-    shelf.lists(&[
+    server_copies.hear(&fixture);
+    server_copies.lists(&[
         ("x/1.jpg", &photo("y/1.jpg")),
         ("x/4.jpg", &photo("y/4.jpg")),
         ("y/1.jpg", &photo("x/1.jpg")),
@@ -136,17 +136,17 @@ fn exchanged_folders_exchange_everything_in_them() {
 
 #[test]
 fn a_file_and_a_folder_change_places() {
-    let (fixture, mut shelf) = kept(&["a.jpg", "d/1.jpg"]);
+    let (fixture, mut server_copies) = kept(&["a.jpg", "d/1.jpg"]);
     fixture.exchange("a.jpg", "d");
     fixture.settle();
-    shelf.hear(&fixture);
-    shelf.lists(&[("a.jpg/1.jpg", &photo("d/1.jpg")), ("d", &photo("a.jpg"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("a.jpg/1.jpg", &photo("d/1.jpg")), ("d", &photo("a.jpg"))]);
     assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn an_exchange_applied_late_is_applied_correctly() {
-    let (fixture, mut shelf) = kept(&["a.jpg", "b.jpg", "c.jpg"]);
+    let (fixture, mut server_copies) = kept(&["a.jpg", "b.jpg", "c.jpg"]);
     let guard = fixture.intake().context().lock_journal();
     fixture.exchange("a.jpg", "b.jpg");
     fixture.rename("b.jpg", "e.jpg");
@@ -155,14 +155,14 @@ fn an_exchange_applied_late_is_applied_correctly() {
     fixture.exchange("a.jpg", "e.jpg");
     drop(guard);
     fixture.settle();
-    shelf.hear(&fixture);
-    shelf.lists(&[("a.jpg", &photo("a.jpg")), ("e.jpg", &photo("c.jpg"))]);
+    server_copies.hear(&fixture);
+    server_copies.lists(&[("a.jpg", &photo("a.jpg")), ("e.jpg", &photo("c.jpg"))]);
     assert_eq!(fixture.intake().tally(), fixture.recount());
 }
 
 #[test]
 fn a_hidden_file_that_gets_a_photos_name_is_queued() {
-    let (fixture, _shelf) = kept(&["a.jpg"]);
+    let (fixture, _server_copies) = kept(&["a.jpg"]);
     fixture.write(".hidden", &photo("hidden"));
     fixture.settle();
     fixture.exchange(".hidden", "a.jpg");

@@ -64,13 +64,13 @@ fn a_corrupt_journal_is_set_aside_and_a_new_one_created() {
         assert!(!Journal::open(&path).unwrap().was_rebuilt());
         // What is no database is left as it was; opening one of other tables has marked it as
         // opened.
-        let aside = fs::read(
+        let corrupt = fs::read(
             folder
                 .path()
                 .join(format!("journal.redb.damaged-{}", index + 1)),
         )
         .unwrap();
-        assert_eq!(aside.len(), content.len(), "case {index}");
+        assert_eq!(corrupt.len(), content.len(), "case {index}");
     }
 }
 

@@ -49,7 +49,7 @@ fn a_caller_with_frequent_requests_is_checked_every_few_requests_and_followed() 
 }
 
 #[test]
-fn rare_requests_unpin_the_threads_and_start_anew() {
+fn rare_requests_unpin_the_threads_and_reset_the_count() {
     let (mut policy, mut now) = (FollowPolicy::default(), Instant::now());
     policy.on_request(now);
     checks_of(&mut policy, &mut now, CHECK_EVERY as usize, |_| 3);

@@ -113,16 +113,16 @@ fn a_small_photo_stays_whole_as_its_own_head() {
 #[test]
 fn version_1_of_the_placeholder_attribute_is_readable() {
     let file = tempfile::tempfile().unwrap();
-    let mut hollow = Placeholder::new(
+    let mut sparse = Placeholder::new(
         Fingerprint::of(b""),
         Stamp {
             size: 100_000,
             mtime_ns: -1,
         },
     );
-    hollow.held.insert(range(0, 4096));
-    hollow.held.insert(range(8192, 100_000));
-    hollow.write_to(&file).unwrap();
+    sparse.held.insert(range(0, 4096));
+    sparse.held.insert(range(8192, 100_000));
+    sparse.write_to(&file).unwrap();
     let encoded = "01\
         e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\
         ffffffffffffffff\
@@ -133,7 +133,7 @@ fn version_1_of_the_placeholder_attribute_is_readable() {
         HEXLOWER.encode(&super::super::xattr(&file, OsStr::new(NAME)).unwrap()),
         encoded
     );
-    assert_eq!(Placeholder::of(&file).unwrap(), Some(hollow));
+    assert_eq!(Placeholder::of(&file).unwrap(), Some(sparse));
 }
 
 #[test]
@@ -168,18 +168,18 @@ fn an_invalid_attribute_is_not_taken_for_a_complete_file() {
 #[test]
 fn with_many_local_ranges_the_attribute_stays_small_and_true() {
     let file = tempfile::tempfile().unwrap();
-    let mut hollow = absent(16 << 30);
+    let mut sparse = absent(16 << 30);
     let places = 1_000;
     for place in 0..places {
-        hollow
+        sparse
             .held
             .insert(range(place << 20, (place << 20) + 1 + place));
     }
-    hollow.write_to(&file).unwrap();
+    sparse.write_to(&file).unwrap();
     let found = Placeholder::of(&file).unwrap().unwrap();
     assert_eq!(found.held.iter().count(), RANGES_MAX);
     assert!(
-        found.held.without(&hollow.held).is_empty(),
+        found.held.without(&sparse.held).is_empty(),
         "nothing is said to be here that is not"
     );
     assert!(

@@ -20,7 +20,7 @@ pub(crate) enum ContentOp {
         mode: u32,
     },
     /// Overwrites the whole file, like `cp`.
-    Anew {
+    Overwrite {
         path: String,
         bytes: Vec<u8>,
     },
@@ -51,7 +51,7 @@ impl ContentOp {
         prop_oneof![
             1 => (path(), mode()).prop_map(|(path, mode)| Self::Create { path, mode }),
             1 => (path(), mode()).prop_map(|(path, mode)| Self::CreateExclusively { path, mode }),
-            3 => (path(), bytes()).prop_map(|(path, bytes)| Self::Anew { path, bytes }),
+            3 => (path(), bytes()).prop_map(|(path, bytes)| Self::Overwrite { path, bytes }),
             1 => (path(), position(), bytes()).prop_map(|(path, at, bytes)| Self::At { path, at, bytes }),
             1 => (path(), bytes()).prop_map(|(path, bytes)| Self::Append { path, bytes }),
             1 => (path(), position()).prop_map(|(path, size)| Self::Truncate { path, size }),
@@ -70,7 +70,7 @@ impl ContentOp {
             Self::CreateExclusively { path, mode } => {
                 open(options.create_new(true).mode(*mode), path).map(drop)
             }
-            Self::Anew { path, bytes } => fs::write(root.join(path), bytes),
+            Self::Overwrite { path, bytes } => fs::write(root.join(path), bytes),
             Self::At { path, at, bytes } => open(&mut options, path)?.write_all_at(bytes, *at),
             Self::Append { path, bytes } => open(options.append(true), path)?.write_all(bytes),
             Self::Truncate { path, size } => open(&mut options, path)?.set_len(*size),
