@@ -3,11 +3,11 @@
 //! The modules, from the top layer down; a module names only modules below it (a test reads this
 //! list):
 
-/// What a person types, and what they read.
+/// The command line: commands, and what they print.
 pub mod cli;
-/// The running house: every room started, and stopped, in order.
+/// The daemon: starts the services of a mount in order, and stops them in reverse order.
 pub mod daemon;
-/// What other processes may ask the running house, over a Unix socket.
+/// The control socket: what other processes may ask the daemon.
 pub mod control;
 /// The mounted directory: kernel requests become operations on the spool.
 pub mod mount;
@@ -17,9 +17,9 @@ pub mod passthrough_helper;
 pub mod intake;
 /// Uploads: sends pending files to the server until there is a receipt for each.
 pub mod uploader;
-/// The names of photos, as the server should know them (M11).
+/// The library: sends name changes to the server and applies those of other devices.
 pub mod library;
-/// Bringing photos back that are only on the server, and giving local room up.
+/// Fetches the bytes of placeholders and evicts local bytes.
 pub mod fetch;
 /// The server as the client sees it: requests, responses, time limits.
 pub mod remote;
@@ -28,7 +28,7 @@ pub mod spool;
 /// The journal: database of file states, upload queue, sync list, shard list and outbox. An index
 /// over the spool, never the only copy of anything.
 pub mod journal;
-/// Where things are, and what the person decided.
+/// Configuration: where the files of a mount are, and what the user chose.
 pub mod config;
-/// Where work goes that nobody waits for.
+/// Blocking and low-priority work, away from the async threads.
 mod background;

@@ -39,12 +39,23 @@ fn quoted(page: &Path) -> Vec<(String, String)> {
 }
 
 fn pages() -> Vec<(String, String)> {
-    files(root(), "md").iter().flat_map(|page| quoted(page)).collect()
+    files(root(), "md")
+        .iter()
+        .flat_map(|page| quoted(page))
+        .collect()
 }
 
 /// Whether a word is a path inside the repository: it starts with one of its folders.
 fn is_path(word: &str) -> bool {
-    let folders = ["src/", "server/", "protocol/", "tests/", "scripts/", "docs/", ".cargo/"];
+    let folders = [
+        "src/",
+        "server/",
+        "protocol/",
+        "tests/",
+        "scripts/",
+        "docs/",
+        ".cargo/",
+    ];
     folders.iter().any(|folder| word.starts_with(folder))
 }
 
@@ -53,9 +64,9 @@ const PROVED: [&str; 3] = ["docs/DURABILITY.md", "docs/SEMANTICS.md", "docs/THRE
 
 /// Whether a word is the name of a test: tests are named in sentences.
 fn is_test(word: &str) -> bool {
-    let is_snake = word.chars().all(|letter| {
-        letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_'
-    });
+    let is_snake = word
+        .chars()
+        .all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
     is_snake && word.matches('_').count() >= 3
 }
 
@@ -70,13 +81,20 @@ fn every_file_that_the_docs_name_exists() {
                 let start = path.file_name().unwrap().to_str().unwrap().to_owned();
                 fs::read_dir(path.parent().unwrap()).is_ok_and(|mut entries| {
                     entries.any(|entry| {
-                        entry.unwrap().file_name().to_str().unwrap().starts_with(&start)
+                        entry
+                            .unwrap()
+                            .file_name()
+                            .to_str()
+                            .unwrap()
+                            .starts_with(&start)
                     })
                 })
             }
     };
-    let missing: BTreeSet<_> =
-        pages().into_iter().filter(|(_, word)| is_path(word) && !is_there(word)).collect();
+    let missing: BTreeSet<_> = pages()
+        .into_iter()
+        .filter(|(_, word)| is_path(word) && !is_there(word))
+        .collect();
     assert!(missing.is_empty(), "{missing:#?}");
 }
 

@@ -60,7 +60,15 @@ const RETIRED: &[(&str, &str)] = &[
 ];
 
 /// Words of the metaphor that the repository once was told in. They leave its prose, too.
-const RETIRED_IN_PROSE: &[&str] = &["the house", "the desk", "the shelf", "the bell", "errand", "walking order", "rings the"];
+const RETIRED_IN_PROSE: &[&str] = &[
+    "the house",
+    "the desk",
+    "the shelf",
+    "the bell",
+    "errand",
+    "walking order",
+    " rings the",
+];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -112,9 +120,12 @@ fn words_of(identifier: &str) -> Vec<String> {
             is_new = true;
             continue;
         }
-        if is_new || letter.is_uppercase() && !words.last().is_some_and(|word| {
-            word.chars().last().is_some_and(char::is_uppercase)
-        }) {
+        if is_new
+            || letter.is_uppercase()
+                && !words
+                    .last()
+                    .is_some_and(|word| word.chars().last().is_some_and(char::is_uppercase))
+        {
             words.push(String::new());
         }
         is_new = false;
@@ -130,7 +141,9 @@ fn identifiers(code: &str) -> impl Iterator<Item = &str> {
 
 fn retired_in(identifier: &str) -> Option<String> {
     let words = words_of(identifier);
-    let (word, instead) = RETIRED.iter().find(|(word, _)| words.iter().any(|own| own == word))?;
+    let (word, instead) = RETIRED
+        .iter()
+        .find(|(word, _)| words.iter().any(|own| own == word))?;
     Some(format!("{identifier}: instead of {word:?} say {instead}"))
 }
 
@@ -142,7 +155,9 @@ fn no_retired_term_is_an_identifier_or_a_file_name() {
         if place == Path::new("tests/vocabulary.rs") {
             continue;
         }
-        let names = place.iter().map(|part| part.to_str().unwrap().trim_end_matches(".rs"));
+        let names = place
+            .iter()
+            .map(|part| part.to_str().unwrap().trim_end_matches(".rs"));
         let code = code_of(&fs::read_to_string(&file).unwrap());
         for name in names.chain(identifiers(&code)) {
             found.extend(retired_in(name).map(|what| format!("{}: {what}", place.display())));
@@ -150,26 +165,40 @@ fn no_retired_term_is_an_identifier_or_a_file_name() {
     }
     found.sort();
     found.dedup();
-    assert!(found.is_empty(), "{} retired terms:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} retired terms:\n{}",
+        found.len(),
+        found.join("\n")
+    );
 }
 
 #[test]
 fn no_retired_term_is_in_the_prose() {
     let mut found = Vec::new();
-    for file in sources(root(), "rs").into_iter().chain(sources(root(), "md")) {
+    for file in sources(root(), "rs")
+        .into_iter()
+        .chain(sources(root(), "md"))
+    {
         let place = file.strip_prefix(root()).unwrap();
         if place == Path::new("tests/vocabulary.rs") {
             continue;
         }
         for (number, line) in fs::read_to_string(&file).unwrap().lines().enumerate() {
-            let is_prose = line.trim_start().starts_with("//") || place.extension().unwrap() == "md";
+            let is_prose =
+                line.trim_start().starts_with("//") || place.extension().unwrap() == "md";
             let line = line.to_lowercase();
             if is_prose && RETIRED_IN_PROSE.iter().any(|words| line.contains(words)) {
                 found.push(format!("{}:{}: {line}", place.display(), number + 1));
             }
         }
     }
-    assert!(found.is_empty(), "{} retired terms:\n{}", found.len(), found.join("\n"));
+    assert!(
+        found.is_empty(),
+        "{} retired terms:\n{}",
+        found.len(),
+        found.join("\n")
+    );
 }
 
 #[test]
@@ -178,13 +207,17 @@ fn a_type_name_means_one_thing_in_a_crate() {
         let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for file in sources(&root().join(src), "rs") {
             let place = file.strip_prefix(root()).unwrap().display().to_string();
-            if place.contains("tests") {
+            // The stand-in of a build without the embedded server has that one's names.
+            if place.contains("tests") || place == "src/daemon/embedded_missing.rs" {
                 continue;
             }
             for line in fs::read_to_string(&file).unwrap().lines() {
                 // What is indented belongs to a function, a trait or a module for tests.
                 if let Some(name) = defined_type(line) {
-                    types.entry(name.to_owned()).or_default().push(place.clone());
+                    types
+                        .entry(name.to_owned())
+                        .or_default()
+                        .push(place.clone());
                 }
             }
         }
@@ -202,7 +235,8 @@ fn defined_type(line: &str) -> Option<&str> {
     let rest = ["struct ", "enum ", "trait ", "type "]
         .iter()
         .find_map(|keyword| rest.strip_prefix(keyword))?;
-    rest.split(|letter: char| !(letter.is_alphanumeric() || letter == '_')).next()
+    rest.split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+        .next()
 }
 
 #[test]
@@ -211,7 +245,10 @@ fn words_are_told_apart_in_either_spelling() {
     assert_eq!(words_of("OpenFileTable"), ["open", "file", "table"]);
     assert_eq!(words_of("DESK_MAX"), ["desk", "max"]);
     assert!(retired_in("IntakeDesk").is_some() && retired_in("desktop").is_none());
-    assert_eq!(code_of("let a = \"the desk\"; // desk\nb"), "let a = ; \nb\n");
+    assert_eq!(
+        code_of("let a = \"the desk\"; // desk\nb"),
+        "let a = ; \nb\n"
+    );
     assert_eq!(defined_type("pub(super) struct Queue<T> {"), Some("Queue"));
     assert_eq!(defined_type("    struct Local;"), None);
 }

@@ -182,7 +182,7 @@ fn two_photos_with_one_name_are_both_kept_and_shown_on_both_devices() {
     fs::copy(&second, two.path("a.jpg")).expect("a copy");
     one.wait();
     link.reconnect();
-    let beside = "a (from another device).jpg";
+    let second_name = "a (from another device).jpg";
     for device in [&two, &one] {
         eventually(SOON * 2, "both are shown", || {
             device.path(second_name).exists() && device.path("a.jpg").exists()

@@ -124,6 +124,9 @@ fn push_needs_neither_a_mount_nor_a_server() {
         third.contains("1 already backed up"),
         "the mount is known and not up: {third}"
     );
-    assert!(impostor.accept().is_err(), "another program is shown no token");
+    assert!(
+        impostor.accept().is_err(),
+        "another program is shown no token"
+    );
     run(&["trash", "list"], &[]).succeeds();
 }

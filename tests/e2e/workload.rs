@@ -215,7 +215,7 @@ impl Workload {
                 self.record(step.clone());
             }
             Step::Remove { name } if self.fingerprint_at(name).is_none() => {
-                self.record(step.clone())
+                self.record(step.clone());
             }
             Step::Rename { .. } | Step::Remove { .. } => {}
         }

@@ -115,7 +115,8 @@ fn photos_changed_since_their_backup_end_up_under_their_new_names() {
 
 #[test]
 fn exchanged_folders_exchange_everything_in_them() {
-    let (fixture, mut server_copies) = kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
+    let (fixture, mut server_copies) =
+        kept(&["x/1.jpg", "x/2.jpg", "x/deep/3.jpg", "y/1.jpg", "y/4.jpg"]);
     fixture.write("y/2.jpg", b"a letter");
     fixture.settle();
     fixture.write("x/fresh.jpg", &photo("fresh"));

@@ -120,8 +120,12 @@ fn an_incomplete_photo_is_failed_and_never_queued() {
         .closed_after_write(fixture.id("a.jpg"), &path("a.jpg"));
     fixture.settle();
     assert_eq!(fixture.state("a.jpg"), pending(&photo("whole")));
-    let write_states = crate::spool::list_xattrs(fs::File::open(fixture.place("a.jpg")).unwrap()).unwrap();
-    assert!(write_states.is_empty(), "durable: the write state is cleared");
+    let write_states =
+        crate::spool::list_xattrs(fs::File::open(fixture.place("a.jpg")).unwrap()).unwrap();
+    assert!(
+        write_states.is_empty(),
+        "durable: the write state is cleared"
+    );
 }
 
 #[test]
