@@ -125,7 +125,7 @@ measure_busy_server() {
     done
     printf '%s, %s cores, Linux %s; medians of %s rounds, interleaved; an index of %s images; load and servers on this machine\n\n' \
         "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$rounds" "$busy_images"
-    printf '| What | found | aim | all rounds |\n|---|---|---|---|\n'
+    printf '| | measured | target | all rounds |\n|---|---|---|---|\n'
     busy_line "images checked per second, $busy_connections connections, 500 in a check" "$(median "$work/rate")" "80000" "$work/rate"
     busy_line "response time meanwhile, median, ms" "$(median "$work/median")" "" "$work/median"
     busy_line "99th percentile of a check while 4 connections upload, $busy_calm_rate checks a second, ms" "$(median "$work/slow")" "50" "$work/slow"

@@ -30,7 +30,7 @@ fuzz_for() {
         [[ " ${broken[*]-} " != *" $target "* ]] || tail -n 30 "$output" >&2
         rm -f "$output"
     done
-    [ ${#broken[@]} -eq 0 ] || { say "Broken: ${broken[*]}; see target/fuzz/found"; return 1; }
+    [ ${#broken[@]} -eq 0 ] || { say "Failed: ${broken[*]}; see target/fuzz/found"; return 1; }
 }
 
 # Prints the edges that libFuzzer covered at first and at the end, and the number of runs. Zero edges

@@ -206,7 +206,7 @@ measure_mount() {
     printf '%s, %s cores, Linux %s; medians of %s rounds, interleaved; rclone: one round\n' \
         "$(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -n 1)" "$(nproc)" "$(uname -r)" "$rounds"
     for column; do
-        [ -n "${mount_fills[$column]-}" ] || fail "There is no column $column; there are: ${mount_columns[*]}"
+        [ -n "${mount_fills[$column]-}" ] || fail "There is no column $column; choose from: ${mount_columns[*]}"
         measure_column "$column"
         for filled in ${mount_fills[$column]}; do print_column "$filled"; done
     done

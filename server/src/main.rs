@@ -64,7 +64,7 @@ struct ServeArguments {
     /// Address to listen on; port 0 picks a free port
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8420")]
     listen: SocketAddr,
-    /// Deduplicate across users: require proof of possession, or always a full upload
+    /// Whether a photo that another user has already stored must be uploaded again
     #[arg(long, value_enum, default_value_t = CrossUserArgument::Proof)]
     cross_user: CrossUserArgument,
     /// Use TLS with this certificate (PEM)
@@ -127,7 +127,7 @@ enum Command {
     /// Reads all stored photos and compares them with their fingerprints. Damaged photos are moved
     /// to quarantine, and the next client that has the photo uploads it again.
     Scrub(scrub::ScrubCommand),
-    /// Write man pages and shell completions
+    /// Generate man pages and shell completions
     Generate(generate::GenerateCommand),
 }
 

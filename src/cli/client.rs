@@ -28,7 +28,8 @@ pub(super) fn absolute(typed: &Path) -> anyhow::Result<PathBuf> {
 pub(super) fn daemon_of(mountpoint: &Path) -> anyhow::Result<ControlClient> {
     let Some(state) = Mounts::open()?.find(mountpoint)? else {
         bail!(
-            "{0} is not mounted; mount it with `heirloom mount {0}`",
+            "{0} is not mounted; `heirloom mount {0}` mounts it, `heirloom status` lists the \
+             mounts",
             mountpoint.display()
         );
     };
@@ -46,7 +47,10 @@ pub(super) fn inside_of(typed: &Path) -> anyhow::Result<(PathBuf, Option<Library
         .map(|mount| mount.mountpoint)
         .filter(|mountpoint| path.starts_with(mountpoint));
     let Some(mountpoint) = around.max_by_key(|mountpoint| mountpoint.as_os_str().len()) else {
-        bail!("{} is not in a mounted directory", typed.display());
+        bail!(
+            "{} is not in a mounted directory; `heirloom status` lists the mounts",
+            typed.display()
+        );
     };
     let below = path
         .strip_prefix(&mountpoint)

@@ -15,10 +15,10 @@ const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(super) struct GenerateArgs {
-    /// Write one man page for each command into this directory
+    /// Write one man page for each command into this directory; created if missing
     #[arg(long, value_name = "DIR")]
     man: Option<PathBuf>,
-    /// Write completions for bash, zsh and fish into this directory
+    /// Write completions for bash, zsh and fish into this directory; created if missing
     #[arg(long, value_name = "DIR")]
     completions: Option<PathBuf>,
 }

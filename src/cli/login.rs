@@ -121,7 +121,7 @@ pub(super) fn state_of(
         }
         (None, None) => match Mounts::open()?.all()?.as_slice() {
             [only] => only.state.clone(),
-            [] => bail!("nothing was mounted yet; name the directory that the login is for"),
+            [] => bail!("nothing has been mounted yet; name the directory that the login is for"),
             mounts => bail!(
                 "there are {} mounts; name the directory that the login is for",
                 mounts.len()

@@ -25,8 +25,8 @@ const DEFAULT_LOG_FILTER: &str = "info";
 
 /// Mount a directory; every photo that lands in it is backed up
 ///
-/// Mounts in the background and returns. Options apply to this mount; pass them again at the next
-/// one. After a reboot, mount again.
+/// Mounts in the background and returns. The server, its token and the state directory are
+/// remembered; pass all other options again at the next mount. After a reboot, mount again.
 #[derive(Debug, Args)]
 pub(super) struct MountArgs {
     /// The directory to mount; must exist and be empty
@@ -53,10 +53,11 @@ pub(super) struct MountArgs {
     /// recently used photos are freed, once backed up
     #[arg(long, value_name = "SIZE")]
     cache_size: Option<SizeOrPercent>,
-    /// Minimum free space on the disk, as a size or percentage. Below it, photos are freed likewise
+    /// Minimum free space on the disk, as a size or percentage. Below it, the least recently used
+    /// photos are freed, once backed up
     #[arg(long, value_name = "SIZE")]
     keep_free: Option<SizeOrPercent>,
-    /// Seconds without progress before reading a remote-only photo fails
+    /// Reading a photo that is only on the server fails after this many seconds without progress
     #[arg(long, value_name = "SECONDS", default_value_t = READ_TIMEOUT.as_secs())]
     #[arg(value_parser = clap::value_parser!(u64).range(1..=3600))]
     read_timeout: u64,

@@ -31,7 +31,7 @@ const ATTEMPTS_MAX: u32 = 5;
 /// Restore removed or replaced photos from the trash
 ///
 /// For a photo, restores the version removed or replaced last. For a folder, restores every photo
-/// whose name is free. A photo that is replaced by this goes to the trash.
+/// whose name is free. A photo that this replaces goes to the trash.
 #[derive(Debug, Args)]
 pub(super) struct RestoreArgs {
     /// A photo or folder in a mounted directory, or the directory itself; with --server, a path in
@@ -40,8 +40,8 @@ pub(super) struct RestoreArgs {
     /// Restore this version of a photo, as listed by `heirloom trash list`
     #[arg(long, value_name = "N", conflicts_with = "ago")]
     version: Option<u64>,
-    /// Restore every photo removed or replaced since then (30m, 12h, 7d), in place of the current
-    /// one. Does not undo renames or changed times
+    /// Restore every photo removed or replaced within this time, such as 30m, 12h or 7d, in place
+    /// of the current one. Does not undo renames or changed times
     #[arg(long, value_name = "AGE", value_parser = parse_duration)]
     ago: Option<Duration>,
     #[command(flatten)]

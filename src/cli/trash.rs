@@ -24,7 +24,8 @@ pub(super) enum TrashCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct ListArgs {
-    /// A mounted directory, or a path in one; with --server, a path in the library
+    /// A mounted directory, or a path in one; with --server, a path in the library [default:
+    /// everything]
     path: Option<PathBuf>,
     #[command(flatten)]
     access: ServerArgs,

@@ -19,7 +19,7 @@ const REQUEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Wait until files are backed up
 ///
-/// Exits with code 1 if a file cannot be backed up, or if the time is over.
+/// Exits with code 1 if a file cannot be backed up, or if the time runs out.
 #[derive(Debug, Args)]
 pub(super) struct WaitArgs {
     /// The mounted directory

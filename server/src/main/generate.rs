@@ -22,10 +22,10 @@ pub(crate) struct GenerateError {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct GenerateCommand {
-    /// Write one man page per command to this directory; created if missing
+    /// Write one man page for each command into this directory; created if missing
     #[arg(long, value_name = "DIR")]
     man: Option<PathBuf>,
-    /// Write completions for bash, zsh and fish to this directory; created if missing
+    /// Write completions for bash, zsh and fish into this directory; created if missing
     #[arg(long, value_name = "DIR")]
     completions: Option<PathBuf>,
 }
