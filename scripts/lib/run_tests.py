@@ -174,6 +174,7 @@ def main(arguments):
     jobs, programs = jobs_of(artifacts, filters)
     if all_tests:
         jobs.append(unprivileged_job(jobs, programs))
+        jobs.append(Job("model of the library", ["tests/model/check.py"]))
         jobs.append(Job("doc tests", ["cargo", "test", "--quiet", "--workspace", "--doc"]))
     say("Testing ...")
     run_all(jobs)
