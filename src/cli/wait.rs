@@ -129,7 +129,8 @@ pub(super) async fn wait_for(
         }
         let blocker = match response.connection {
             Connection::LoginNeeded => Some(
-                "login needed: the server rejects the token; log in again and remount".to_owned(),
+                "login needed: the server rejects the token; run `heirloom login`, then mount again"
+                    .to_owned(),
             ),
             Connection::Offline { why, .. } => Some(why),
             Connection::Starting | Connection::Online => None,

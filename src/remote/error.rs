@@ -16,7 +16,7 @@ pub(super) type BoxedError = Box<dyn StdError + Send + Sync>;
 #[derive(Debug, thiserror::Error)]
 pub enum RemoteError {
     /// The server does not accept our token, or not any more.
-    #[error("login needed")]
+    #[error("login needed: the server rejects the token")]
     LoginNeeded,
     /// The server, or a proxy in front of it, refused the request.
     #[error("the server refused: {problem}")]

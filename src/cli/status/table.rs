@@ -108,6 +108,8 @@ fn connection(status: &MountStatus) -> String {
         Connection::Offline { why, retry_s } => {
             format!("offline, {server}: {why}; next try in {retry_s} s")
         }
-        Connection::LoginNeeded => format!("login needed at {server}"),
+        Connection::LoginNeeded => {
+            format!("login needed at {server}: run `heirloom login`, then mount again")
+        }
     }
 }
