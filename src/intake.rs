@@ -1,4 +1,4 @@
-//! The intake: from a closed file to an entry in the journal that says it is to be uploaded.
+//! The intake: turns a closed file into a journal entry that says whether it is to be uploaded.
 //!
 //! The mount reports what happens to files; each report only enters the queue (`queue`). When a
 //! file has been quiet for a moment, a worker scans it (`worker`, `scan`): is it to be backed up

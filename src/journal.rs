@@ -281,7 +281,7 @@ impl Journal {
     /// The oldest changes in the outbox with their sequence numbers, which are never used twice.
     pub fn queued_names(&self, limit: usize) -> Result<Vec<(u64, NameChange)>, JournalError> {
         self.database.read(|transaction| {
-            queries::queued_names(&transaction.open_table(schema::NAMES)?, limit)
+            queries::queued_names(&transaction.open_table(schema::OUTBOX)?, limit)
         })
     }
 
@@ -308,7 +308,7 @@ impl Journal {
     /// The version that the server confirmed for a path.
     pub fn name_version(&self, path: &LibraryPath) -> Result<Option<u64>, JournalError> {
         self.database.read(|transaction| {
-            let versions = transaction.open_table(schema::VERSIONS)?;
+            let versions = transaction.open_table(schema::CONFIRMED_VERSIONS)?;
             Ok(versions
                 .get(path.as_str())?
                 .and_then(|version| queries::confirmed(version.value())))
@@ -318,7 +318,7 @@ impl Journal {
     /// The versions that the server confirmed for each of these paths.
     pub fn name_versions(&self, paths: &[LibraryPath]) -> Result<Vec<Option<u64>>, JournalError> {
         self.database.read(|transaction| {
-            let versions = transaction.open_table(schema::VERSIONS)?;
+            let versions = transaction.open_table(schema::CONFIRMED_VERSIONS)?;
             let version = |path: &LibraryPath| {
                 Ok(versions
                     .get(path.as_str())?

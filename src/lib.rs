@@ -1,4 +1,4 @@
-//! The client: a mounted directory that backs up what lands in it.
+//! The client: a mounted directory that backs up the photos copied into it.
 //!
 //! The modules, from the top layer down; a module names only modules below it (a test reads this
 //! list):
@@ -13,9 +13,10 @@ pub mod control;
 pub mod mount;
 /// Backing files for FUSE passthrough, opened directly or through a privileged helper.
 pub mod passthrough_helper;
-/// The intake: scans closed files and records in the journal which are to be uploaded.
+/// The intake: scans closed files and records in the journal which are to be uploaded. Decides what
+/// is an image, and whether it is complete.
 pub mod intake;
-/// Uploads: sends pending files to the server until there is a receipt for each.
+/// The uploader: sends pending files to the server until there is a receipt for each.
 pub mod uploader;
 /// The library: sends name changes to the server and applies those of other devices.
 pub mod library;

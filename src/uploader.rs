@@ -27,7 +27,7 @@ mod buffer_pool;
 mod offline;
 mod state;
 mod job_table;
-mod ports;
+mod interfaces;
 mod types;
 mod limits;
 
@@ -40,9 +40,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub use image_file::ImageFile;
+pub use interfaces::{UploadJournal, UploadLibrary};
 pub use limits::{IN_FLIGHT_BYTES_MAX, REQUESTS_MAX};
 pub use oneshot::{BackupOutcome, NoProgress, back_up};
-pub use ports::{UploadJournal, UploadLibrary};
 pub use shard_size::{AdaptiveShardSize, InFlightShard};
 pub use transport::Transport;
 pub use types::{Connection, ImageError, Progress, ProgressSink, UploadError};

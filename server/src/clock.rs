@@ -1,4 +1,4 @@
-//! The clock.
+//! The time of day, which tests can advance.
 //!
 //! Expiry and nonces depend on the time of day, so the modules that need it are given a [`Clock`]
 //! instead of asking the system: tests advance it by days without waiting for them.

@@ -23,7 +23,8 @@ pub mod signer;
 pub mod index;
 /// Blob storage: the bytes of images and of unfinished uploads.
 pub mod blobs;
-/// The configuration: the data directory, and the administrator's settings.
+/// The configuration: the data directory, and the administrator's settings: retention times, rate
+/// limits, the schedule of the scrub.
 pub mod config;
 /// Rate limits per key.
 pub mod rate_limit;
@@ -31,5 +32,5 @@ pub mod rate_limit;
 pub mod range_lock;
 /// Metrics: counters of what the server has done.
 pub mod metrics;
-/// The clock.
+/// The time of day, which tests can advance.
 pub mod clock;

@@ -1,4 +1,4 @@
-//! The user's directories (XDG Base Directory Specification) and the names of ours in them.
+//! The user's directories (XDG Base Directory Specification) and Heirloom's own in them.
 
 use std::fmt::Write as _;
 use std::os::unix::ffi::OsStrExt as _;

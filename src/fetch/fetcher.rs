@@ -1,4 +1,4 @@
-//! What other modules call to fetch and evict bytes.
+//! The interface of this module to the others: fetching and evicting bytes, and their status.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! The state of one file's fetch: which ranges are here, who waits, and how it ended.
+//! The fetch of one file: which ranges are local, which readers wait, and how it ended.
 //!
 //! A `FileFetch` lives as long as the file is open or a range of it is in flight. All who open the
 //! file in that time share it.

@@ -29,9 +29,10 @@ struct Table {
     evicting: HashSet<FileId>,
 }
 
-/// One open of a file: while it exists, the file is not evicted.
+/// One entry in the count of a file's open handles, removed when dropped. A file with a count is
+/// not evicted.
 #[derive(Debug)]
-pub(super) struct Residency {
+pub(super) struct OpenCountGuard {
     files: Arc<OpenFiles>,
     id: FileId,
 }
@@ -57,24 +58,24 @@ impl OpenFiles {
         self: &Arc<Self>,
         id: FileId,
         file: &File,
-    ) -> io::Result<(Residency, Option<Arc<FileFetch>>)> {
+    ) -> io::Result<(OpenCountGuard, Option<Arc<FileFetch>>)> {
         let mut table = self.table.lock();
         self.eviction_ended
             .wait_while(&mut table, |table| table.evicting.contains(&id));
         let fetch = self.join_fetch(&mut table, id, file)?;
         *table.open_counts.entry(id).or_default() += 1;
         drop(table);
-        Ok((self.residency(id), fetch))
+        Ok((self.count_guard(id), fetch))
     }
 
     /// Registers an open of a file that was just created.
-    pub(super) fn open_created(self: &Arc<Self>, id: FileId) -> Residency {
+    pub(super) fn open_created(self: &Arc<Self>, id: FileId) -> OpenCountGuard {
         *self.table.lock().open_counts.entry(id).or_default() += 1;
-        self.residency(id)
+        self.count_guard(id)
     }
 
-    fn residency(self: &Arc<Self>, id: FileId) -> Residency {
-        Residency {
+    fn count_guard(self: &Arc<Self>, id: FileId) -> OpenCountGuard {
+        OpenCountGuard {
             files: Arc::clone(self),
             id,
         }
@@ -140,13 +141,13 @@ impl Table {
     }
 }
 
-impl Residency {
+impl OpenCountGuard {
     pub(super) const fn id(&self) -> FileId {
         self.id
     }
 }
 
-impl Drop for Residency {
+impl Drop for OpenCountGuard {
     fn drop(&mut self) {
         let mut table = self.files.table.lock();
         if let Some(count) = table.open_counts.get_mut(&self.id) {

@@ -1,18 +1,20 @@
-//! One open of a file.
+//! The guard of an open file: it protects the file from eviction, and gives access to its missing
+//! bytes.
 
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
 
 use super::downloader::Downloader;
-use super::open_files::{OpenFiles, Residency};
+use super::open_files::{OpenCountGuard, OpenFiles};
 use super::open_placeholder::OpenPlaceholder;
 use crate::journal::FileId;
 
-/// One open of a file: while it exists, the file is not evicted.
+/// A file that was opened through the mount: as long as the guard exists, the file is not evicted.
+/// Has its missing bytes, if it is a placeholder.
 #[derive(Debug)]
 pub struct OpenGuard {
-    residency: Residency,
+    open_count: OpenCountGuard,
     placeholder: Option<OpenPlaceholder>,
 }
 
@@ -24,14 +26,14 @@ impl OpenGuard {
         id: FileId,
         file: &File,
     ) -> io::Result<Self> {
-        let (residency, fetch) = files.open(id, file)?;
+        let (open_count, fetch) = files.open(id, file)?;
         let placeholder = fetch.map(|fetch| {
             fetch.add_open();
             downloader.verify_if_complete(&fetch);
             OpenPlaceholder::new(Arc::clone(downloader), fetch)
         });
         Ok(Self {
-            residency,
+            open_count,
             placeholder,
         })
     }
@@ -39,7 +41,7 @@ impl OpenGuard {
     /// Registers an open of a file that was just created.
     pub(super) fn open_created(files: &Arc<OpenFiles>, id: FileId) -> Self {
         Self {
-            residency: files.open_created(id),
+            open_count: files.open_created(id),
             placeholder: None,
         }
     }
@@ -52,7 +54,7 @@ impl OpenGuard {
 
     /// The file's id.
     pub fn id(&self) -> FileId {
-        self.residency.id()
+        self.open_count.id()
     }
 }
 

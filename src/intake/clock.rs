@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Instant;
 
-/// Source of the current time, so that a test or a simulation can move it by hand.
+/// Source of the current time, so that a test or a simulation can set it.
 pub(super) trait Clock: fmt::Debug + Send + Sync {
     /// The current monotonic time.
     fn now(&self) -> Instant;

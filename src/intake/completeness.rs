@@ -5,7 +5,7 @@
 //! file came without them, only its own format can tell. Formats that end in a marker, or state
 //! their length, are read from part to part; for all others the answer is unknown.
 //!
-//! Bytes behind the end do not matter: phones append videos, depth maps and padding to their
+//! Bytes after the end do not matter: phones append videos, depth maps and padding to their
 //! photos. So a part counts as missing only if the image cannot be shown without it, and a file
 //! counts as truncated only if no decoder would call it complete.
 
@@ -73,7 +73,7 @@ pub fn fuzz(bytes: &[u8]) {
     assert!(accepted.is_sorted());
     let size = bytes.len() as u64;
     let found = check(&bytes, size).expect("memory can be read");
-    // Bytes behind the end of the file do not count, whatever they are.
+    // Bytes past the end of the file do not count, whatever they are.
     assert_eq!(
         check(&[bytes, b"IEND\xff\xd9;"].concat().as_slice(), size).expect("memory can be read"),
         found

@@ -1,4 +1,5 @@
-//! What the intake's threads share.
+//! The context that the intake's threads share: its dependencies, the queue, and the lock on the
+//! order of journal writes.
 
 use std::sync::Arc;
 

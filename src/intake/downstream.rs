@@ -1,5 +1,5 @@
-//! What the intake tells the modules that reach the network. A trait, so that the intake can be
-//! tested without one.
+//! The interface from the intake to the next stages of the pipeline, uploader and library. A trait,
+//! so that the intake can be tested without a network.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ pub(super) trait Downstream: fmt::Debug + Send + Sync {
     fn files_pending(&self);
     /// The outbox has new changes of names.
     fn names_changed(&self);
-    /// A file is being changed: an upload of its old content is to be given up.
+    /// A file is being changed: an upload of its old content is to be cancelled.
     fn abandon(&self, id: FileId);
     /// Progress of a file's upload, if one is running.
     fn progress(&self, id: FileId) -> Option<Progress>;

@@ -23,7 +23,7 @@ pub(super) struct SourceFile {
     pub(super) stamp: Stamp,
 }
 
-/// Tells a folder from a later one of the same name: inode number and time of birth.
+/// Tells a folder from a later one of the same name: inode number and creation time.
 pub(super) type FolderIdentity = (u64, SystemTime);
 
 /// A directory tree that the intake reads: opening, identity and completeness of its files.
@@ -53,7 +53,7 @@ pub(super) trait Source: fmt::Debug + Send + Sync {
     /// Makes the names in a folder survive a power cut.
     fn sync_folder(&self, folder: &SpoolPath) -> Result<(), SpoolError>;
 
-    /// Identity of a folder; `None` where the file system does not record times of birth.
+    /// Identity of a folder; `None` where the file system does not record creation times.
     fn folder_identity(&self, folder: &LibraryPath) -> io::Result<Option<FolderIdentity>>;
 
     /// Which file has this path now. `None` also when that cannot be determined.

@@ -1,5 +1,5 @@
 //! *Write-back*: asking the kernel to begin writing a file's dirty pages, without waiting for them.
-//! `sync_file_range(2)` has no safe wrapper in rustix; this is the room's only unsafe block.
+//! `sync_file_range(2)` has no safe wrapper in rustix; this is the intake's only unsafe block.
 
 use std::fs::File;
 use std::io;

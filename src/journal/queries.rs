@@ -10,7 +10,7 @@ use super::entry::{FileId, FileRecord, FileState, NameChange};
 use super::error::QueryError;
 use super::record::{self, StoredFile};
 use super::schema::{
-    COUNTED, COUNTED_FILES_KEY, FAILED, FILES, FingerprintKey, NAMES, QUEUE, RecordBytes,
+    COUNTED_FILES_KEY, FAILED, FILES, FingerprintKey, OUTBOX, QUEUE, RecordBytes, STORED_COUNTS,
     UNCONFIRMED,
 };
 use super::tally::{Counts, Exactness};
@@ -169,7 +169,7 @@ pub(super) fn queued_names(
 /// Counts everything, by one pass over the files.
 pub(super) fn count_all(transaction: &ReadTransaction) -> Result<Counts, QueryError> {
     let mut counts = Counts {
-        names: transaction.open_table(NAMES)?.len()?,
+        names: transaction.open_table(OUTBOX)?.len()?,
         ..Counts::default()
     };
     for entry in transaction.open_table(FILES)?.iter()? {
@@ -201,7 +201,7 @@ pub(super) fn confirmed(version: u64) -> Option<u64> {
 /// The stored counts, if there are any and they can be true. A program that does not know them
 /// changes the other tables and not these; in most cases the lengths of the tables show that.
 pub(super) fn stored_counts(transaction: &ReadTransaction) -> Result<Option<Counts>, redb::Error> {
-    let counted = transaction.open_table(COUNTED)?;
+    let counted = transaction.open_table(STORED_COUNTS)?;
     let Some(Ok(tally)) = counted
         .get(COUNTED_FILES_KEY)?
         .map(|bytes| record::decode_tally(bytes.value()))
@@ -220,7 +220,7 @@ pub(super) fn stored_counts(transaction: &ReadTransaction) -> Result<Option<Coun
     let agrees = transaction.open_table(QUEUE)?.len()? == tally.pending.files
         && transaction.open_table(FAILED)?.len()? == tally.failed.files
         && transaction.open_table(FILES)?.len()? == all;
-    let names = transaction.open_table(NAMES)?.len()?;
+    let names = transaction.open_table(OUTBOX)?.len()?;
     Ok(agrees.then_some(Counts {
         tally,
         names,

@@ -14,8 +14,8 @@ use super::error::QueryError;
 use super::queries;
 use super::record::{self, RecordError, StoredFile};
 use super::schema::{
-    BOUND, COUNTED, COUNTED_FILES_KEY, COUNTERS, FAILED, FILES, FingerprintKey, NAMES, QUEUE,
-    RECEIPTS, RecordBytes, SHARDS, VERSIONS,
+    CONFIRMED_VERSIONS, COUNTED_FILES_KEY, COUNTERS, FAILED, FILES, FingerprintKey, OUTBOX, QUEUE,
+    RECEIPTS, RecordBytes, SERVER_BINDING, SHARDS, STORED_COUNTS,
 };
 use super::tally::{Counts, Exactness};
 
@@ -48,11 +48,11 @@ impl<'tx> Tables<'tx> {
             failed: transaction.open_table(FAILED)?,
             receipts: transaction.open_table(RECEIPTS)?,
             shards: transaction.open_table(SHARDS)?,
-            names: transaction.open_table(NAMES)?,
-            versions: transaction.open_table(VERSIONS)?,
+            names: transaction.open_table(OUTBOX)?,
+            versions: transaction.open_table(CONFIRMED_VERSIONS)?,
             counters: transaction.open_table(COUNTERS)?,
-            bound: transaction.open_table(BOUND)?,
-            counted: transaction.open_table(COUNTED)?,
+            bound: transaction.open_table(SERVER_BINDING)?,
+            counted: transaction.open_table(STORED_COUNTS)?,
             counts,
         })
     }

@@ -1,4 +1,4 @@
-//! The promises of the journal, each by its name.
+//! Tests of the journal, each named for what the journal guarantees.
 
 mod crash;
 mod damage;

@@ -1,12 +1,13 @@
-//! Where changes of other devices are applied: the mount, or a test's stand-in.
+//! The interface through which changes of other devices are applied: to the mount, or to a test's
+//! stand-in.
 
 use heirloom_protocol::LibraryPath;
 
 use crate::journal::{FileId, Stamp};
 use crate::spool::{Placeholder, SpoolError};
 
-/// Creates, removes and dates files for the library. Each change is complete and visible when the
-/// call returns, and is not reported to intake.
+/// Creates and removes files for the library, and sets their times. Each change is complete and
+/// visible when the call returns, and is not reported to intake.
 pub trait PlaceholderStore: Send + Sync + 'static {
     /// Creates a placeholder, with its parent folders, and returns its id; nothing, and without a
     /// change, if the name is taken.

@@ -8,8 +8,8 @@ use heirloom_crash::CrashPoint;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout_at};
 
+use super::interfaces::{UploadJournal, UploadLibrary};
 use super::limits::{COMMIT_DELAY, COMPLETIONS_PER_COMMIT_MAX};
-use super::ports::{UploadJournal, UploadLibrary};
 use super::state::SharedState;
 use super::types::{Candidate, DeferReason};
 use crate::background::run_blocking;

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::completion::{Completion, CompletionQueue};
+use super::interfaces::{UploadJournal, UploadLibrary};
 use super::limits::{LARGE_FILE_PROOFS_MAX, UPLOAD_SLOTS};
-use super::ports::{UploadJournal, UploadLibrary};
 use super::state::{SharedState, UnsentBytes};
 use super::transport::Transport;
 use super::types::{Candidate, DeferReason, OpenError};

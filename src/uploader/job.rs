@@ -10,7 +10,7 @@ use super::check::check_large_file;
 use super::chunked_upload::ChunkedUpload;
 use super::context::UploadContext;
 use super::image_file::ImageFile;
-use super::ports::UploadJournal;
+use super::interfaces::UploadJournal;
 use super::state::SharedState;
 use super::types::{Candidate, OpenError, ProgressSink, ResumeSource, UploadError};
 use crate::background::run_blocking;

@@ -325,7 +325,7 @@ fn a_server_crash_during_upload_loses_nothing_it_acknowledged() {
         let stored = installation.server.images();
         assert!(
             reported.iter().all(|image| stored.contains_key(image)),
-            "it was vouched for"
+            "an image that was reported as backed up is not stored"
         );
         installation.server.start_again();
         assert_all_kept(&installation, &anna, &device);

@@ -116,7 +116,7 @@ fn a_photo_that_was_appended_to_is_backed_up_again() {
         .append(true)
         .open(device.path("photo.jpg"))
         .expect("writable");
-    file.write_all(b"a trailer behind the end")
+    file.write_all(b"a trailer after the end")
         .expect("writable");
     drop(file);
     device.wait();

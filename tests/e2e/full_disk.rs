@@ -40,7 +40,7 @@ fn photos_stay_pending_while_the_servers_disk_is_full() {
         device.status().word("/connection/state") == "offline"
     });
     let why = device.status().word("/connection/why").to_lowercase();
-    assert!(why.contains("no room"), "{why}");
+    assert!(why.contains("disk is full"), "{why}");
     assert_eq!(
         (device.status().waiting(), device.status().files("failed")),
         (2, 0),
@@ -103,7 +103,7 @@ fn a_server_with_a_full_disk_starts_answers_and_can_free_space() {
     eventually(SOON, "it says why nothing goes on", || {
         let status = device.status();
         status.word("/connection/state") == "offline"
-            && status.word("/connection/why").contains("no room")
+            && status.word("/connection/why").contains("disk is full")
     });
     let said = server
         .admin(&["trash", "purge", "--grace", "0s"])

@@ -217,7 +217,8 @@ fn wrong_shards() -> Vec<BadRequest> {
     });
     let beyond = [1_u64, 999, 1_000, 1 << 40, u64::MAX];
     let beyond = beyond.map(|offset| {
-        Request::shard(&route::shard(image, offset)).expecting("behind the image", ShardOutOfBounds)
+        Request::shard(&route::shard(image, offset))
+            .expecting("past the end of the image", ShardOutOfBounds)
     });
     let huge = (route::IMAGE_BYTES_MAX + 1).to_string();
     let lengths = [
@@ -491,8 +492,8 @@ fn wrong_http() -> Vec<BadRequest> {
         }
         .expecting("TLS to a plain port", MalformedRequest),
     ];
-    let strangers = ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YW5uYTp4"];
-    let strangers = strangers.map(|value| {
+    let invalid_tokens = ["", "Bearer", "Bearer ", "Bearer wrong", "Basic YW5uYTp4"];
+    let invalid_tokens = invalid_tokens.map(|value| {
         session()
             .with("Authorization", value)
             .expecting(format!("token {value:?}"), LoginNeeded)
@@ -501,7 +502,7 @@ fn wrong_http() -> Vec<BadRequest> {
         .into_iter()
         .chain(lengths)
         .chain(several)
-        .chain(strangers)
+        .chain(invalid_tokens)
         .collect()
 }
 

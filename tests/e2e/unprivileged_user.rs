@@ -96,10 +96,7 @@ fn run_as_nobody(programs: &[&str]) -> String {
         .arg(format!("http://{}", installation.server.address()));
     let said = output_of(command).succeeds();
     for expected in EXPECTED {
-        assert!(
-            said.contains(expected),
-            "{expected:?} should stand in {said}"
-        );
+        assert!(said.contains(expected), "{expected:?} is missing in {said}");
     }
     let back = Fingerprint::of(&fs::read(home.join("back.jpg")).expect("it was copied back"));
     assert!(said.contains(&back.to_string()));
@@ -125,9 +122,6 @@ fn the_helper_gives_an_unprivileged_user_passthrough_and_its_death_goes_unnotice
         "read without a helper",
         "another helper runs",
     ] {
-        assert!(
-            said.contains(expected),
-            "{expected:?} should stand in {said}"
-        );
+        assert!(said.contains(expected), "{expected:?} is missing in {said}");
     }
 }

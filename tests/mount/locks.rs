@@ -201,7 +201,7 @@ fn each_kind_of_lock_is_released_with_its_descriptors() {
         // flock(2): two descriptors of one process are independent, unless one is a duplicate of
         // the other.
         flock(&one, exclusive).unwrap();
-        let strangers = with_errno(flock(&two, exclusive));
+        let independent = with_errno(flock(&two, exclusive));
         let copy = one.try_clone().unwrap();
         drop(one);
         let kept_by_copy = with_errno(flock(&two, exclusive));
@@ -212,7 +212,7 @@ fn each_kind_of_lock_is_released_with_its_descriptors() {
         let before = Other::tries(&path, "posix", "exclusive", 0).1;
         drop(open());
         let after = Other::tries(&path, "posix", "exclusive", 0).1;
-        (strangers, kept_by_copy, free, before, after)
+        (independent, kept_by_copy, free, before, after)
     });
     let taken = Err(libc::EAGAIN);
     assert_eq!(

@@ -345,18 +345,18 @@ fn a_birth_time_is_reported_correctly_or_not_at_all() {
     fs::write(mounted.path("a.jpg"), "1").unwrap();
     let flags = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let ask = |path: &Path| rustix::fs::statx(CWD, path, AtFlags::STATX_FORCE_SYNC, flags).unwrap();
-    let (told, true_one) = (
+    let (reported, actual) = (
         ask(&mounted.path("a.jpg")),
         ask(&mounted.spool_path("a.jpg")),
     );
     assert_eq!(
-        (told.stx_size, told.stx_mtime.tv_nsec),
-        (true_one.stx_size, true_one.stx_mtime.tv_nsec)
+        (reported.stx_size, reported.stx_mtime.tv_nsec),
+        (actual.stx_size, actual.stx_mtime.tv_nsec)
     );
-    if StatxFlags::from_bits_retain(told.stx_mask).contains(StatxFlags::BTIME) {
+    if StatxFlags::from_bits_retain(reported.stx_mask).contains(StatxFlags::BTIME) {
         assert_eq!(
-            (told.stx_btime.tv_sec, told.stx_btime.tv_nsec),
-            (true_one.stx_btime.tv_sec, true_one.stx_btime.tv_nsec)
+            (reported.stx_btime.tv_sec, reported.stx_btime.tv_nsec),
+            (actual.stx_btime.tv_sec, actual.stx_btime.tv_nsec)
         );
     }
 }

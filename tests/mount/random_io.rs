@@ -17,7 +17,7 @@ const STEPS: usize = 3_000;
 /// Steps between two remounts.
 const STEPS_OF_A_MOUNT: usize = 1_000;
 /// How many of the last steps are printed when one fails.
-const TOLD: usize = 30;
+const STEPS_PRINTED: usize = 30;
 
 #[test]
 fn random_operations_on_a_file_match_an_array_of_bytes() {
@@ -30,7 +30,7 @@ fn random_operations_on_a_file_match_an_array_of_bytes() {
                 let step = Step::random(&mut random, model.len());
                 past.push(format!("{} bytes, then {step:?}", model.len()));
                 if let Err(difference) = apply(&mut handles, &mut model, &step) {
-                    let past = past[past.len().saturating_sub(TOLD)..].join("\n");
+                    let past = past[past.len().saturating_sub(STEPS_PRINTED)..].join("\n");
                     panic!("HEIRLOOM_SEED={seed}: {difference}\nafter\n{past}");
                 }
             }

@@ -231,13 +231,18 @@ fn a_folder_of_thousands_is_renamed_in_one_step() {
             .collect()
     };
     let before = numbers("camera/DCIM");
-    let told = mounted
+    let events_before = mounted
         .events_until_count("written camera/DCIM/1999.jpg", 1)
         .len();
     fs::rename(mounted.path("camera"), mounted.path("2026")).unwrap();
     let notes = mounted.events_until("renamed folder camera to 2026");
     // One event and one entry of the inode table, whatever is below.
-    assert_eq!(notes.len(), told + 1, "{:?}", &notes[told..]);
+    assert_eq!(
+        notes.len(),
+        events_before + 1,
+        "{:?}",
+        &notes[events_before..]
+    );
     assert_eq!(numbers("2026/DCIM"), before);
     assert!(!mounted.path("camera/DCIM/7.jpg").exists());
     (&open).write_all(b"still the same").unwrap();

@@ -1,4 +1,4 @@
-//! Users.
+//! User accounts: adding, finding, listing and disabling users, and their password hashes.
 
 use async_trait::async_trait;
 use heirloom_protocol::possession::UserId;

@@ -48,7 +48,7 @@ const QUESTIONS: [(&str, Question); 9] = [
     }),
     ("check", |image| {
         let size = 100_000;
-        said(
+        post_json(
             route::CHECK,
             &vec![CheckImage {
                 fingerprint: image,
@@ -65,7 +65,7 @@ const QUESTIONS: [(&str, Question); 9] = [
             mtime_ns: 0,
             base: 0,
         };
-        said(route::LIBRARY_CHANGES, &LibraryBatch { changes: vec![put] })
+        post_json(route::LIBRARY_CHANGES, &LibraryBatch { changes: vec![put] })
     }),
 ];
 
@@ -77,7 +77,7 @@ fn bare(method: Method, path: &str) -> Request<Full<Bytes>> {
         .unwrap()
 }
 
-fn said(path: &str, message: &impl serde::Serialize) -> Request<Full<Bytes>> {
+fn post_json(path: &str, message: &impl serde::Serialize) -> Request<Full<Bytes>> {
     let body = serde_json::to_vec(message).unwrap();
     Request::post(path)
         .header(CONTENT_TYPE, "application/json")
@@ -86,7 +86,7 @@ fn said(path: &str, message: &impl serde::Serialize) -> Request<Full<Bytes>> {
 }
 
 /// The response about an image, without the image's fingerprint.
-async fn told(client: &Client, question: Question, image: Fingerprint) -> String {
+async fn response_about(client: &Client, question: Question, image: Fingerprint) -> String {
     let Response {
         status,
         mut headers,
@@ -106,10 +106,10 @@ async fn no_route_reveals_the_images_of_another_user() {
     let begun = anna.put(&half, 0, 50_000).await;
     let unknown = Fingerprint::of(&photo(3, 100_000));
     for (what, question) in QUESTIONS {
-        let expected = told(&ben, question, unknown).await;
+        let expected = response_about(&ben, question, unknown).await;
         for hers in [&kept, &half] {
             assert_eq!(
-                told(&ben, question, Fingerprint::of(hers)).await,
+                response_about(&ben, question, Fingerprint::of(hers)).await,
                 expected,
                 "{what}"
             );

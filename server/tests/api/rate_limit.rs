@@ -1,4 +1,4 @@
-//! Rate limits: a client over a limit is told how long to wait.
+//! Rate limits: a client over a limit learns how long to wait.
 
 use std::time::Duration;
 

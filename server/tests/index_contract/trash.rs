@@ -1,4 +1,4 @@
-//! The trash: what it lists, and what goes with it when it is purged.
+//! The trash: what it lists, and what purging it removes.
 
 use heirloom_protocol::message::LibraryPhoto;
 use heirloom_protocol::possession::UserId;

@@ -55,7 +55,7 @@ fn color_table_bytes(flags: u8) -> u64 {
     }
 }
 
-/// Offset behind the data blocks that begin at `from`. Each begins with its length; the last has
+/// Offset after the data blocks that begin at `from`. Each begins with its length; the last has
 /// length 0.
 fn end_of_data(window: &mut Window<'_>, from: u64) -> io::Result<Option<u64>> {
     let mut at = from;

@@ -15,7 +15,7 @@ const LONG_HEADER_BYTES: u64 = 16;
 const META_FLAGS_BYTES: u64 = 4;
 
 /// Types of boxes that count as truncated if they reach past the end of the file. Bytes of an
-/// unknown type behind a complete image may be no box at all: some phones and cameras append what
+/// unknown type after a complete image may be no box at all: some phones and cameras append what
 /// they like.
 const KNOWN: [&[u8; 4]; 16] = [
     b"ftyp", b"meta", b"moov", b"mdat", b"moof", b"imda", b"idat", b"uuid", b"free", b"skip",
@@ -35,7 +35,7 @@ struct FoundParts {
 struct BoxHeader {
     kind: [u8; 4],
     content_at: u64,
-    /// Offset behind the box, which may be past the end of the file.
+    /// Offset after the box, which may be past the end of the file.
     end: u64,
 }
 

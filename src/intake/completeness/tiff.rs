@@ -1,5 +1,5 @@
 //! TIFF 6.0, and with it most camera raws (CR2, NEF, ARW, DNG, PEF): directories list the offsets
-//! of strips and tiles of pixels. If one of them, or a directory, begins behind the end of the
+//! of strips and tiles of pixels. If one of them, or a directory, begins past the end of the
 //! file, the file is truncated.
 //!
 //! Where strips *end* is not checked: some writers state wrong lengths, and decoders cope with
@@ -27,10 +27,10 @@ const ENTRY_BYTES: u64 = 12;
 /// A file with more was probably made to keep us busy, perhaps with a cycle.
 const OFFSETS_MAX: u64 = 1 << 16;
 
-/// An offset that lies behind the end of the file.
-struct BehindTheEnd;
+/// An offset that is past the end of the file.
+struct PastTheEnd;
 
-type Lookup<T> = io::Result<Result<T, BehindTheEnd>>;
+type Lookup<T> = io::Result<Result<T, PastTheEnd>>;
 
 struct Directories<'walk, 'source> {
     window: &'walk mut Window<'source>,
@@ -49,7 +49,7 @@ pub(super) fn check(window: &mut Window<'_>) -> io::Result<Completeness> {
     };
     Ok(match directories.check_all()? {
         Ok(completeness) => completeness,
-        Err(BehindTheEnd) => Completeness::Truncated,
+        Err(PastTheEnd) => Completeness::Truncated,
     })
 }
 
@@ -90,7 +90,7 @@ impl Directories<'_, '_> {
             } else if PIXELS.contains(&tag) {
                 let offsets = value!(self.offsets(entry));
                 if offsets.iter().any(|offset| *offset >= self.window.size()) {
-                    return Ok(Err(BehindTheEnd));
+                    return Ok(Err(PastTheEnd));
                 }
             }
         }
@@ -134,7 +134,7 @@ impl Directories<'_, '_> {
         } else {
             u16::from_be_bytes
         };
-        Ok(self.window.bytes(at)?.map(read).ok_or(BehindTheEnd))
+        Ok(self.window.bytes(at)?.map(read).ok_or(PastTheEnd))
     }
 
     fn long(&mut self, at: u64) -> Lookup<u64> {
@@ -147,6 +147,6 @@ impl Directories<'_, '_> {
             .window
             .bytes(at)?
             .map(|bytes| read(bytes).into())
-            .ok_or(BehindTheEnd))
+            .ok_or(PastTheEnd))
     }
 }

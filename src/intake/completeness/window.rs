@@ -9,7 +9,7 @@ const WINDOW_BYTES: usize = 64 << 10;
 
 /// Source of bytes that is read by position.
 pub(in crate::intake) trait ReadAt {
-    /// Reads some bytes at an offset; 0 behind the end.
+    /// Reads some bytes at an offset; 0 past the end.
     fn read_some(&self, buffer: &mut [u8], at: u64) -> io::Result<usize>;
 }
 
@@ -48,7 +48,7 @@ impl<'source> Window<'source> {
         self.size
     }
 
-    /// The byte at an offset; `None` behind the end.
+    /// The byte at an offset; `None` past the end.
     pub(super) fn byte(&mut self, at: u64) -> io::Result<Option<u8>> {
         Ok(self.from(at)?.first().copied())
     }
@@ -93,7 +93,7 @@ impl<'source> Window<'source> {
         }
     }
 
-    /// The buffered bytes from an offset on; empty only behind the end.
+    /// The buffered bytes from an offset on; empty only past the end.
     fn from(&mut self, at: u64) -> io::Result<&[u8]> {
         let buffered_until = self.buffer_at + self.buffer.len() as u64;
         if at < self.buffer_at || at >= buffered_until {

@@ -1,4 +1,4 @@
-//! Real headers, near misses, and bytes at random.
+//! Kinds of real headers, of headers that are almost right, and of random bytes.
 
 use proptest::prelude::*;
 

@@ -21,7 +21,7 @@ pub(in crate::intake) const QUIET: Duration = Duration::from_millis(300);
 /// compared with the journal instead.
 pub(in crate::intake) const PENDING_MAX: usize = 65_536;
 
-/// How a file came to be in the table: what speaks for its completeness before it is scanned.
+/// How a file got into the table, which says what is known about its completeness before the scan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::intake) enum FileOrigin {
     /// The mount reported it, or its owner accepted it.

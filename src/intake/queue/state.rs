@@ -1,4 +1,5 @@
-//! The state behind the queue's lock: what waits, what is due, and whether the work ends.
+//! The state that the queue's lock protects: which files wait, which are due, and whether the
+//! intake is stopping.
 //!
 //! Memory and arithmetic only: the caller holds the lock and passes the current time.
 

@@ -1,5 +1,5 @@
-//! Names that change places in one step (`RENAME_EXCHANGE`): both keep their right states, here and
-//! in the library.
+//! Two names exchanged in one step (`RENAME_EXCHANGE`): both files keep their right states, in the
+//! journal and in the library.
 
 use std::collections::BTreeMap;
 

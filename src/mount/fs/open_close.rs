@@ -1,4 +1,5 @@
-//! The life of an open file: from the open to its handle, and from the close to the report.
+//! Opening and closing files: from the open to its handle, and from the close to the report to the
+//! listener.
 
 use std::fs::File;
 use std::sync::Arc;

@@ -10,11 +10,11 @@ use super::tree::Tree;
 use crate::mount::types::{Ino, TreeError};
 use crate::spool::{Kind, Metadata, SpoolError, SpoolPath};
 
-/// A file, folder or link whose name is about to be removed. It is held open, so that its inode
-/// number is not reused before the inode table knows.
-pub(super) struct PinnedEntry {
+/// A file, folder or link whose name is about to be removed or replaced. It is held open, so that
+/// its inode number is not reused before the inode table is updated.
+pub(super) struct RemovedEntry {
     pub(super) metadata: Metadata,
-    _pinned: OwnedFd,
+    _held_open: OwnedFd,
 }
 
 impl Tree {
@@ -41,7 +41,7 @@ impl Tree {
         let name = EntryName::new(name)?;
         let names = self.lock_names_exclusive();
         let path = self.child_path(folder, name)?;
-        let victim = self.pin_entry(&path)?;
+        let victim = self.open_removed_entry(&path)?;
         remove(&path)?;
         self.unlink_inode(&victim);
         if victim.metadata.kind == Kind::File {
@@ -54,15 +54,15 @@ impl Tree {
         Ok(())
     }
 
-    pub(super) fn pin_entry(&self, path: &LibraryPath) -> Result<PinnedEntry, TreeError> {
-        let pinned = self.spool.open_path(&SpoolPath::Entry(path.clone()))?;
-        Ok(PinnedEntry {
-            metadata: Metadata::of(&pinned).map_err(TreeError::during("stat"))?,
-            _pinned: pinned,
+    pub(super) fn open_removed_entry(&self, path: &LibraryPath) -> Result<RemovedEntry, TreeError> {
+        let descriptor = self.spool.open_path(&SpoolPath::Entry(path.clone()))?;
+        Ok(RemovedEntry {
+            metadata: Metadata::of(&descriptor).map_err(TreeError::during("stat"))?,
+            _held_open: descriptor,
         })
     }
 
-    pub(super) fn unlink_inode(&self, victim: &PinnedEntry) {
+    pub(super) fn unlink_inode(&self, victim: &RemovedEntry) {
         let mut inodes = self.inodes.lock();
         // The link count of a folder counts its subfolders. A file of the spool may have been linked
         // from outside.

@@ -25,7 +25,7 @@ impl Tree {
             self.child_path(new_folder, new)?,
         );
         let moved = self.spool.metadata(&SpoolPath::Entry(from.clone()))?;
-        let other = match self.pin_entry(&to) {
+        let other = match self.open_removed_entry(&to) {
             Ok(other) => Some(other).filter(|other| other.metadata.id != moved.id),
             Err(TreeError::Spool(error)) if error.is_missing() => None,
             Err(error) => return Err(error),

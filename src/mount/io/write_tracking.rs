@@ -1,5 +1,5 @@
 //! Write tracking: which files may be incomplete, recorded on the files themselves
-//! (`spool::WriteStateMarker`), so that half a photo left by a crash is recognised as that.
+//! (`spool::WriteStateMarker`), so that a photo cut short by a crash is recognised as incomplete.
 //!
 //! A file is marked as open before its first change through a handle, and the mark changes when the
 //! program closes it. The close is known from `FLUSH`, the one request that close(2) waits for:

@@ -482,7 +482,7 @@ async fn no_store_is_acknowledged_when_a_call_fails() {
         assert!(matches!(error, BlobError::Io { .. }), "{call:?}: {error}");
         assert_eq!(fixture.uploads(), 0, "{call:?} left a file behind");
         let stored = fixture.blobs.size(fingerprint()).await.unwrap();
-        // Only behind the rename there is an image: whole, hashed, but not yet promised to anybody.
+        // Only after the rename is there an image: whole, hashed, but not yet confirmed to anybody.
         let named = call == Call::SyncFolder(FolderOfImages);
         assert_eq!(stored.is_some(), named, "{call:?}");
     }

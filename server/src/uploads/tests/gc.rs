@@ -1,4 +1,4 @@
-//! Images that nobody has any more, and those who want them at that moment.
+//! Garbage collection of images that another user links or uploads at the same moment.
 
 use std::env;
 

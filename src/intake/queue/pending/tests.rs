@@ -1,4 +1,4 @@
-//! The table of pending files under a clock that is moved by hand.
+//! The table of pending files, under a clock that the test advances.
 
 use super::*;
 

@@ -9,7 +9,7 @@
 mount_ways=(native passthrough direct rclone)
 declare -A mount_label=(
     [native]="the disk itself" [passthrough]="Heirloom, passthrough" [direct]="Heirloom, direct" [rclone]="rclone mount, writes cached"
-    [alone]="Heirloom, nothing uploaded" [beside]="Heirloom, 1 GB being uploaded"
+    [idle]="Heirloom, nothing uploaded" [uploading]="Heirloom, 1 GB being uploaded"
 )
 # The names of the columns on the command line; `big` and `tree` fill two each.
 mount_columns=(big medium small rsync tree busy)
@@ -140,10 +140,10 @@ measure_busy() {
         until_true "heirloom-server listens" listens "$port"
         "$release/heirloom-server" user add bench --data "$folder/data" >"$folder/token"
         server="http://127.0.0.1:$port"
-        [ "$way" = beside ] || server=
+        [ "$way" = uploading ] || server=
         mount_way "$way" "$folder"
         ready_memory "${mount_memory[busy]}"
-        if [ "$way" = beside ]; then
+        if [ "$way" = uploading ]; then
             cp -r "$memory/queue" "$folder/t/"
             until_true "photos are being sent" is_sending "$folder/t"
         fi
@@ -174,7 +174,7 @@ measure_column() {
     for ((round = 1; round <= rounds; round++)); do
         case $column in
         busy)
-            turns_of "$round" alone beside
+            turns_of "$round" idle uploading
             measure_busy
             continue
             ;;
@@ -190,7 +190,7 @@ measure_column() {
 print_column() {
     local column=$1 way one=
     printf '\n| %s | s | times | all rounds |\n|---|---|---|---|\n' "${mount_title[$column]}"
-    for way in "${mount_ways[@]}" alone beside; do
+    for way in "${mount_ways[@]}" idle uploading; do
         [ -e "$work/$column.$way" ] || continue
         one=${one:-$way}
         printf '| %s | %s | %s | %s |\n' "${mount_label[$way]}" "$(median "$work/$column.$way")" \
