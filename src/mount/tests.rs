@@ -1,3 +1,5 @@
+//! The limit on the kernel's inodes, in a real mount.
+
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::fd::AsRawFd as _;

@@ -1,3 +1,5 @@
+//! The helper: which files and devices it accepts, and which requests it refuses.
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

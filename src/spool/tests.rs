@@ -1,3 +1,5 @@
+//! The spool on a real directory tree: ids, links, renames, attributes and long paths.
+
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::fs::symlink;

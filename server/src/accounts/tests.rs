@@ -1,3 +1,5 @@
+//! Accounts over an index in a temporary directory: tokens, names and the cache of callers.
+
 use super::*;
 use crate::config::DataDir;
 

@@ -1,3 +1,5 @@
+//! The JSON of the control socket: its keys must stay the same.
+
 use serde::de::DeserializeOwned;
 
 use super::*;

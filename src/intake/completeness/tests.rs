@@ -1,3 +1,5 @@
+//! Complete, truncated and arbitrary files of every format that is checked.
+
 use proptest::prelude::*;
 
 use super::*;

@@ -21,6 +21,7 @@ const SECTOR: usize = 512;
 /// Longest time that a test waits for something that must happen.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A disk in memory that records its steps and can fail. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Disk(Arc<Shared>);
 

@@ -1,3 +1,5 @@
+//! When the threads follow a caller to its processor, and when they stop.
+
 use super::*;
 
 /// A little less than the longest time between frequent requests.

@@ -19,6 +19,7 @@ use crate::uploader::Uploader;
 /// Longest wait for anything in a test.
 const LIMIT: Duration = Duration::from_secs(30);
 
+/// A running uploader with its spool and journal, connected to a fake server.
 pub(super) struct Fixture {
     pub(super) server: FakeServer,
     pub(super) journal: Arc<Journal>,

@@ -1,3 +1,5 @@
+//! Group commit of the index: concurrent writes, rejected writes, failed commits.
+
 use std::time::Duration;
 
 use sqlx::Row as _;

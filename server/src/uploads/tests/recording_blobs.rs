@@ -17,6 +17,7 @@ use crate::blobs::{
 /// More concurrent writes than any test makes.
 const WRITES: u32 = 100;
 
+/// A blob store that records its calls and forwards them to a real one.
 #[derive(Debug)]
 pub(super) struct RecordingBlobs {
     local: LocalBlobStore,

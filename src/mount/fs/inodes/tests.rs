@@ -1,3 +1,5 @@
+//! The inode table: numbers, paths, reclaiming and memory, without a kernel.
+
 use super::*;
 
 const ROOT: FileId = FileId(500);
