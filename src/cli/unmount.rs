@@ -78,6 +78,12 @@ impl UnmountArgs {
                 );
                 Ok(ExitCode::SUCCESS)
             }
+            Err(ControlError::NotRunning(_)) => {
+                bail!(
+                    "{} is not mounted, so there is nothing to unmount",
+                    mountpoint.display()
+                )
+            }
             Err(error) => {
                 Err(error).with_context(|| format!("cannot unmount {}", mountpoint.display()))
             }

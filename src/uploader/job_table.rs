@@ -25,6 +25,8 @@ pub(super) struct JobTable {
     deferred: HashMap<FileId, DeferredFile>,
     /// Large files that found all places for large files taken.
     waiting_large: HashSet<FileId>,
+    /// When the queue was last read. A file that was still deferred then was not offered.
+    queue_read_at: Option<Instant>,
 }
 
 /// One image on its way to the server.
@@ -92,8 +94,9 @@ impl JobTable {
             .count()
     }
 
-    /// Files that the journal need not offer now.
-    pub(super) fn unavailable(&self, now: Instant) -> HashSet<FileId> {
+    /// Files that the journal need not offer now, when the queue is read.
+    pub(super) fn unavailable(&mut self, now: Instant) -> HashSet<FileId> {
+        self.queue_read_at = Some(now);
         let deferred = self
             .deferred
             .iter()
@@ -110,12 +113,13 @@ impl JobTable {
         self.claimed.len() + self.waiting_large.len()
     }
 
-    /// When the next deferred file may be tried again.
-    pub(super) fn next_retry(&self, now: Instant) -> Option<Instant> {
+    /// When the queue must be read again for a deferred file. That may be in the past: a file that
+    /// fell due just after the queue was read was not offered, and nothing else would bring it back.
+    pub(super) fn next_retry(&self) -> Option<Instant> {
         self.deferred
             .values()
             .map(|deferred| deferred.until)
-            .filter(|until| *until > now)
+            .filter(|until| self.queue_read_at.is_none_or(|read_at| *until > read_at))
             .min()
     }
 
@@ -323,17 +327,31 @@ mod tests {
         let mut jobs = JobTable::default();
         let now = Instant::now();
         jobs.defer(FileId(1), DeferReason::Upload, now);
-        let first = jobs.next_retry(now).unwrap() - now;
+        let first = jobs.next_retry().unwrap() - now;
         for _ in 0..5 {
             jobs.defer(FileId(1), DeferReason::Upload, now);
         }
-        assert!(jobs.next_retry(now).unwrap() - now > first * 4);
+        assert!(jobs.next_retry().unwrap() - now > first * 4);
         for id in 0..2 * DEFERRED_FILES_MAX as u64 {
             jobs.defer(FileId(id), DeferReason::Network, now);
         }
         assert!(jobs.unavailable(now).len() <= DEFERRED_FILES_MAX);
         jobs.reset_network_backoff();
         assert!(jobs.unavailable(now).len() <= 1);
-        assert_eq!(jobs.next_retry(now + Duration::from_hours(1)), None);
+        jobs.unavailable(now + Duration::from_hours(1));
+        assert_eq!(jobs.next_retry(), None, "all were offered");
+    }
+
+    #[tokio::test]
+    async fn a_file_that_falls_due_while_the_queue_is_read_is_not_forgotten() {
+        let mut jobs = JobTable::default();
+        let now = Instant::now();
+        jobs.defer(FileId(1), DeferReason::Network, now);
+        let due = jobs.next_retry().unwrap();
+        // The queue is read a moment too early, and the scheduler looks for deadlines later.
+        assert!(jobs.unavailable(now).contains(&FileId(1)));
+        assert_eq!(jobs.next_retry(), Some(due));
+        assert!(jobs.unavailable(due).is_empty());
+        assert_eq!(jobs.next_retry(), None, "it was offered");
     }
 }

@@ -132,13 +132,14 @@ impl Scheduler {
             .as_ref()
             .filter(|_| !self.probing)
             .map(|offline| offline.probe_at);
+        // Once the queue is to be read, no deadline can bring that about again.
         let retry = self
             .context
             .state
             .lock()
             .jobs
-            .next_retry(now)
-            .filter(|_| self.offline.is_none());
+            .next_retry()
+            .filter(|_| self.offline.is_none() && !self.queue_changed);
         let journal = self.journal_retry_at.filter(|until| *until > now);
         [probe, retry, journal]
             .into_iter()

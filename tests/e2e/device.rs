@@ -202,10 +202,19 @@ impl Device {
         assert!(!is_mounted(&self.mountpoint()), "it is unmounted");
     }
 
-    /// `heirloom unmount`; waits until the process exits.
+    /// `heirloom unmount`; waits until the process exits. A program that another test is just
+    /// starting holds copies of this process's descriptors until its execve(2), and with them the
+    /// mount: that is waited for.
     #[track_caller]
     pub fn unmount(&mut self) {
-        output_of(self.heirloom([Path::new("unmount"), &self.mountpoint()])).succeeds();
+        eventually(SOON, "no other test is starting a program", || {
+            let unmount = output_of(self.heirloom([Path::new("unmount"), &self.mountpoint()]));
+            let is_busy = unmount.code != 0 && unmount.stderr.contains("is in use");
+            if !is_busy {
+                unmount.succeeds();
+            }
+            !is_busy
+        });
         self.exits_cleanly();
     }
 

@@ -11,7 +11,7 @@ import sys
 
 from content import FAULTS, Faults
 from device import Device
-from judge import judge, tree
+from invariants import judge, tree
 from people import People, shown
 from server import Server
 
