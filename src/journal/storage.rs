@@ -4,11 +4,13 @@
 //! final name. A corrupt one is set aside, not deleted: it may show what happened.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use heirloom_support::file::{self, remove_if_exists};
 
 use heirloom_crash::CrashPoint;
 use redb::{Builder, Database};
@@ -162,22 +164,9 @@ fn set_aside_corrupt(path: &Path) -> Result<PathBuf, JournalError> {
     Ok(kept_as)
 }
 
-fn remove_if_exists(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => Err(source),
-        Ok(()) | Err(_) => Ok(()),
-    }
-}
-
 /// Makes the names in the folder of `path` survive a power cut.
 fn sync_folder(path: &Path) -> Result<(), JournalError> {
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    File::open(folder)
-        .and_then(|folder| folder.sync_all())
-        .map_err(failed("sync folder", folder))
+    file::sync_parent(path).map_err(failed("sync the folder of", path))
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {

@@ -81,14 +81,19 @@ struct Source {
 
 /// The production sources of a crate: neither its programs nor modules for tests.
 fn sources(src: &Path) -> Vec<Source> {
-    let mut files = Vec::new();
-    collect(src, &mut files);
-    let sources = files.into_iter().filter_map(|file| {
+    let sources = files(src).into_iter().filter_map(|file| {
         let module = module_of(src, &file)?;
         let text = without_comments(&fs::read_to_string(&file).unwrap());
         Some(Source { file, module, text })
     });
     sources.collect()
+}
+
+/// The Rust files below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    collect(folder, &mut files);
+    files
 }
 
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) {

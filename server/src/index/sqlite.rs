@@ -1,11 +1,10 @@
 //! SQLite: creating its file in private, and the settings of its connections.
 
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::str::FromStr as _;
 
+use heirloom_support::file;
 use sqlx::Executor as _;
 use sqlx::any::AnyPoolOptions;
 use sqlx::sqlite::SqliteConnectOptions;
@@ -60,24 +59,11 @@ pub(super) async fn create_file(url: &str) -> Result<(), IndexError> {
 }
 
 fn create_file_blocking(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
     // Opened here only if it is new: closing a second descriptor of a database in use would release
     // SQLite's own locks (sqlite.org/howtocorrupt.html, 2.2).
-    match OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-    {
-        Ok(created) => {
-            drop(created);
-            File::open(folder)?.sync_all()
-        }
+    match file::create_private(path, &[]) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error),
+        created => created,
     }
 }
 
