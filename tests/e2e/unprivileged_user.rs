@@ -8,7 +8,7 @@ use std::process::Command;
 
 use heirloom_protocol::Fingerprint;
 
-use crate::command::output_of;
+use crate::command::{output_of, run};
 use crate::device::PROGRAM;
 use crate::disk_images::SmallDisk;
 use crate::eventually::{SOON, eventually};
@@ -64,8 +64,9 @@ fn run_as_nobody(programs: &[&str]) -> String {
     fs::write(home.join("token"), &anna.token).expect("a token");
     fs::copy(photo, home.join("photo.jpg")).expect("a photo");
     for program in programs {
-        let name = Path::new(program).file_name().expect("a program");
-        fs::copy(program, place.join(name)).expect("the program");
+        // Not by this process: a program that another test is just starting would hold the copy
+        // open for writing until its execve(2), and the copy could not be run (ETXTBSY).
+        run("cp", [Path::new(program), &place]).succeeds();
     }
     fs::write(
         place.join("unprivileged_user.sh"),
