@@ -2,9 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "repository/files.rs"]
+mod repository;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use repository::{files, root};
 
 /// Words of identifiers and file names that a stranger cannot find anything by, and what to say
 /// instead. Words of the wire and of stored formats stay in strings, which are not read here.
@@ -70,25 +75,6 @@ const RETIRED_IN_PROSE: &[&str] = &[
     " rings the",
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The Rust sources below the folder, but for built ones.
-fn sources(folder: &Path, ending: &str) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap();
-        if path.is_dir() && name != "target" && !name.starts_with('.') {
-            files.extend(sources(&path, ending));
-        } else if path.extension().is_some_and(|found| found == ending) {
-            files.push(path);
-        }
-    }
-    files
-}
-
 /// The text without comments and the content of strings.
 fn code_of(text: &str) -> String {
     let mut code = String::new();
@@ -150,7 +136,7 @@ fn retired_in(identifier: &str) -> Option<String> {
 #[test]
 fn no_retired_term_is_an_identifier_or_a_file_name() {
     let mut found = Vec::new();
-    for file in sources(root(), "rs") {
+    for file in files(root(), "rs") {
         let place = file.strip_prefix(root()).unwrap();
         if place == Path::new("tests/vocabulary.rs") {
             continue;
@@ -176,10 +162,7 @@ fn no_retired_term_is_an_identifier_or_a_file_name() {
 #[test]
 fn no_retired_term_is_in_the_prose() {
     let mut found = Vec::new();
-    for file in sources(root(), "rs")
-        .into_iter()
-        .chain(sources(root(), "md"))
-    {
+    for file in files(root(), "rs").into_iter().chain(files(root(), "md")) {
         let place = file.strip_prefix(root()).unwrap();
         if place == Path::new("tests/vocabulary.rs") {
             continue;
@@ -205,7 +188,7 @@ fn no_retired_term_is_in_the_prose() {
 fn a_type_name_means_one_thing_in_a_crate() {
     for src in ["src", "server/src", "protocol/src", "protocol/support/src"] {
         let mut types: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for file in sources(&root().join(src), "rs") {
+        for file in files(&root().join(src), "rs") {
             let place = file.strip_prefix(root()).unwrap().display().to_string();
             // The stand-in of a build without the embedded server has that one's names.
             if place.contains("tests") || place == "src/daemon/embedded_missing.rs" {

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 /// The mode of a private file: its owner reads and writes, nobody else does either.
-pub const PRIVATE_MODE: u32 = 0o600;
+const PRIVATE_MODE: u32 = 0o600;
 
 /// Replaces the file at `path` by `content`: after a crash either all of it is there or the old
 /// file. A file that already holds exactly `content` in private is left alone, so that this
